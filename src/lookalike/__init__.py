@@ -1,0 +1,45 @@
+"""Lookalike: learn which images show the same thing, prove how well, and look things up."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lookalike import losses as losses
+    from lookalike import miners as miners
+    from lookalike.data.table import Table as Table
+    from lookalike.data.table import read_table as read_table
+    from lookalike.embeddings import Embeddings as Embeddings
+    from lookalike.embeddings import embed as embed
+    from lookalike.evaluation import evaluate as evaluate
+    from lookalike.model.embedder import EmbeddingModel as EmbeddingModel
+    from lookalike.model.embedder import load as load
+    from lookalike.search.searcher import Searcher as Searcher
+    from lookalike.jobs.train import train as train
+
+_HOMES = {
+    "EmbeddingModel": "lookalike.model.embedder",
+    "Embeddings": "lookalike.embeddings",
+    "Searcher": "lookalike.search.searcher",
+    "Table": "lookalike.data.table",
+    "embed": "lookalike.embeddings",
+    "evaluate": "lookalike.evaluation",
+    "load": "lookalike.model.embedder",
+    "read_table": "lookalike.data.table",
+    "train": "lookalike.jobs.train",
+}
+
+__version__ = "0.1.0"
+__all__ = [*_HOMES, "losses", "miners"]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name where it is first used, so that `import lookalike` costs nothing."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in ("losses", "miners"):
+        return import_module(f"lookalike.{name}")
+    raise AttributeError(f"module 'lookalike' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

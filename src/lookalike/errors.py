@@ -1,0 +1,52 @@
+"""The errors that users see: each says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class LookalikeError(Exception):
+    """A job cannot go on, for a reason the user can act on. The command line prints it and exits 1."""
+
+
+class ConfigError(LookalikeError):
+    """A key or value of the command line or config is wrong. The command line prints it and exits 2."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the user's data: where it is, and why it is wrong."""
+
+    path: str
+    reason: str
+    row: int | None = None
+
+    def __str__(self) -> str:
+        where = self.path if self.row is None else f"{self.path}, row {self.row}"
+        return f"{where}: {self.reason}"
+
+
+class DataError(LookalikeError):
+    """The user's data cannot be used as it is. Holds every problem found; prints the first 20."""
+
+    def __init__(self, message: str, problems: Iterable[Problem] = ()):
+        self.problems = list(problems)
+        super().__init__(message + listing(self.problems))
+
+
+class ImageError(DataError):
+    """One image file cannot be read."""
+
+    def __init__(self, path: str | Path, reason: str):
+        self.path, self.reason = str(path), reason
+        super().__init__(f"{path}: {reason}")
+
+
+def listing(problems: Sequence[Problem], most: int = 20) -> str:
+    """The problems, one a line, cut after `most` with a count of the rest."""
+    lines = [f"\n  {problem}" for problem in problems[:most]]
+    if len(problems) > most:
+        lines.append(f"\n  … and {len(problems) - most} more")
+    return "".join(lines)

@@ -1,0 +1,57 @@
+"""Writing files and folders so that a reader, or a crash, never meets half of one."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lookalike.errors import LookalikeError
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, then rename it over `path`; on failure nothing is left."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as a whole, in UTF-8."""
+    replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder to fill; it takes its name only when the block ends well, else it vanishes.
+
+    Raises:
+        LookalikeError: `folder` exists and is not empty.
+    """
+    folder = Path(folder)
+    refuse_existing(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    beside.mkdir()
+    try:
+        yield beside
+        if folder.exists():
+            folder.rmdir()
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse a folder, or file, that already holds something.
+
+    Raises:
+        LookalikeError: it does.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise LookalikeError(f"{folder} exists; finished results are never overwritten. Choose another out=")

@@ -1,0 +1,230 @@
+"""The embedding model: images in, vectors out, with the preprocessing that travels with the weights."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lookalike import __version__
+from lookalike.data.images import open_image
+from lookalike.data.transforms import Resize
+from lookalike.errors import LookalikeError
+from lookalike.files import replace_file, write_text
+from lookalike.model import backbones, heads, pooling
+from lookalike.model.pooling import Native
+
+FORMAT = 1
+ImageLike = str | Path | Image.Image | np.ndarray
+
+
+class EmbeddingModel(nn.Module):
+    """A backbone, a pooling and a head that turn images into vectors whose cosine says how alike they are.
+
+    Args:
+        backbone: see `lookalike.model.backbones`.
+        pool: from a feature map to a vector; `Native` leaves it to the backbone.
+        head: from the pooled vector to the embedding.
+        resize: evaluation preprocessing, saved with the weights.
+    """
+
+    def __init__(self, backbone: backbones.Backbone, pool: nn.Module, head: nn.Module, resize: Resize):
+        super().__init__()
+        self.backbone, self.pool, self.head, self.resize = backbone, pool, head, resize
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.head.dim  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def space(self) -> str:
+        """A hash of weights and preprocessing: vectors of two spaces must not be compared."""
+        digest = hashlib.sha256(json.dumps(self._description(), sort_keys=True).encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def features(self, images: Tensor) -> Tensor:
+        """Raw embeddings, as losses want them.
+
+        Args:
+            images: [B, 3, H, W], uint8 in 0…255 or float in 0…1.
+
+        Returns:
+            [B, dim], not normalised.
+        """
+        scaled = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
+        inputs = ((scaled - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        pooled = (
+            self.backbone.pooled(inputs)
+            if isinstance(self.pool, Native)
+            else self.pool(self.backbone.maps(inputs))
+        )
+        return self.head(pooled)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings of length 1, float32 [B, dim]; `images` as for `features`."""
+        return F.normalize(self.features(images).float(), dim=1)
+
+    def transform(self) -> Resize:
+        """PIL image to uint8 tensor [3, size, size], as in evaluation."""
+        return self.resize
+
+    def embed(self, images: Sequence[ImageLike], batch_size: int = 64) -> np.ndarray:
+        """Embeddings of a few images; for a data set use `lookalike.embed`.
+
+        Args:
+            images: paths, PIL images, or uint8 arrays [H, W, 3] (RGB) or [H, W] (grey).
+            batch_size: images a forward pass.
+
+        Returns:
+            float32 [N, dim], each row of length 1. The model's train or eval mode stays as it was.
+
+        Raises:
+            ImageError: a file cannot be read; it is named.
+        """
+        if isinstance(images, str | Path | Image.Image):
+            raise TypeError("embed takes a list of images: embed([image])")
+        was_training, vectors = self.training, [np.empty((0, self.dim), np.float32)]
+        self.eval()
+        try:
+            for start in range(0, len(images), batch_size):
+                tensors = [self.resize(_picture(image)) for image in images[start : start + batch_size]]
+                with torch.inference_mode():
+                    vectors.append(self(torch.stack(tensors).to(self.device)).cpu().numpy())
+        finally:
+            self.train(was_training)
+        return np.concatenate(vectors)
+
+    def save(self, folder: str | Path, about: str = "") -> None:
+        """Write config.json, model.safetensors and README.md; each file is replaced as a whole.
+
+        Args:
+            folder: made if needed.
+            about: a paragraph for the README: what it was trained on, how good it is.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        description = {"lookalike": __version__, "space": self.space, **self._description()}
+        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        replace_file(folder / "model.safetensors", lambda path: save_file(state, path))
+        write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
+        write_text(folder / "README.md", _card(description, about))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """A saved model, in eval mode, on the CPU. No network, no code from the folder.
+
+        Raises:
+            LookalikeError: a file is missing, or weights are missing, too many or of another shape;
+                they are listed.
+        """
+        folder = Path(folder)
+        description = _read_description(folder)
+        backbone = backbones.rebuild(description["backbone"])
+        pool = pooling.rebuild(description["pooling"])
+        features = backbone.pooled_dim if isinstance(pool, Native) else backbone.map_dim
+        head = heads.rebuild(description["head"], features, description["dim"])
+        model = cls(backbone, pool, head, Resize(**description["preprocess"]))
+        try:
+            model.load_state_dict(load_file(folder / "model.safetensors"))
+        except Exception as error:
+            raise LookalikeError(f"{folder / 'model.safetensors'}: {error}") from error
+        return model.eval()
+
+    def _description(self) -> dict[str, Any]:
+        """What `load` needs besides the weights: plain values."""
+        return {
+            "format": FORMAT,
+            "backbone": self.backbone.spec,
+            "pooling": self.pool.spec,
+            "head": self.head.spec,
+            "dim": self.dim,
+            "preprocess": asdict(self.resize),
+        }
+
+
+def load(folder: str | Path, device: str | torch.device | None = None) -> EmbeddingModel:
+    """The model of a model folder, in eval mode.
+
+    Args:
+        folder: what `lookalike train` wrote to OUT/model; OUT itself will do.
+        device: "cpu", "cuda", …; the CPU if not given.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").exists() and (folder / "model" / "config.json").exists():
+        folder = folder / "model"
+    model = EmbeddingModel.load(folder)
+    return model.to(device) if device else model
+
+
+def build(
+    backbone: backbones.Backbone, pool: nn.Module, head: Any, dim: int, resize: Resize
+) -> EmbeddingModel:
+    """A model from its parts; `head` is called with the features that the pooling gives, and `dim`."""
+    features = backbone.pooled_dim if isinstance(pool, Native) else backbone.map_dim
+    return EmbeddingModel(backbone, pool, head(features=features, dim=dim), resize)
+
+
+def _picture(image: ImageLike) -> Image.Image:
+    if isinstance(image, str | Path):
+        return open_image(image)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3):
+            raise TypeError(f"an image array is uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}")
+        return Image.fromarray(image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file() or not (folder / "model.safetensors").is_file():
+        raise LookalikeError(f"{folder}: no model folder (it holds config.json and model.safetensors)")
+    try:
+        description = json.loads(file.read_text())
+    except ValueError as error:
+        raise LookalikeError(f"{file}: not JSON ({error})") from error
+    missing = {"format", "backbone", "pooling", "head", "dim", "preprocess"} - set(description)
+    if missing:
+        raise LookalikeError(f"{file}: lacks {', '.join(sorted(missing))}; is this a Lookalike model?")
+    if description["format"] > FORMAT:
+        raise LookalikeError(f"{file}: format {description['format']} is newer than this version reads")
+    return description
+
+
+def _card(description: dict[str, Any], about: str) -> str:
+    backbone, preprocess = description["backbone"], description["preprocess"]
+    name = backbone.get("name", backbone["kind"])
+    return f"""# Embedding model
+
+{about}
+
+- backbone {name}, pooling {description["pooling"]["kind"]}, head {description["head"]["kind"]}
+- embeddings of {description["dim"]} numbers, compared by cosine similarity
+- images resized to {preprocess["size"]} px ({preprocess["how"]}, {preprocess["interpolation"]})
+- space {description["space"]}: compare vectors of this space only
+
+```python
+import lookalike
+model = lookalike.load("path/to/this/folder")
+vectors = model.embed(["a.jpg", "b.jpg"])
+```
+"""

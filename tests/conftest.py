@@ -1,0 +1,81 @@
+"""What every test may use: one thread a process, fixed seeds, no network, and a tiny set of drawn shapes."""
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Before torch, polars or matplotlib load: two OpenMP threads beside a busy process are slower than one.
+for name, value in {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "POLARS_MAX_THREADS": "2",
+    "MPLBACKEND": "Agg",
+    "HF_HUB_OFFLINE": "1",
+    "COLUMNS": "200",
+}.items():
+    os.environ.setdefault(name, value)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from PIL import Image, ImageDraw  # noqa: E402
+
+COLOURS = {"red": "#d7263d", "green": "#2a9d4f", "blue": "#2667d7", "orange": "#f08a24", "purple": "#7b3fbf"}
+CORNERS = {"triangle": 3, "square": 4, "hexagon": 6, "circle": 40}
+
+
+def shape_names(classes: int) -> list[str]:
+    """The first `classes` class names, up to 20: neighbours in the list differ in shape and in colour."""
+    colours, corners = list(COLOURS), list(CORNERS)
+    names = [f"{colours[i % 5]} {corners[(i + i // 20) % 4]}" for i in range(20)]
+    if not 0 < classes <= len(names):
+        raise ValueError(f"classes={classes}: there are 1 to {len(names)} shapes")
+    return names[:classes]
+
+
+def draw_shape(name: str, variation: int, size: int) -> Image.Image:
+    """One picture of a class; place, size, turn and background depend on class and `variation` alone."""
+    rng = random.Random(f"{name}/{variation}")
+    colour, corners = name.split()
+    background = tuple(rng.randint(190, 255) for _ in range(3))
+    image = Image.new("RGB", (4 * size, 4 * size), background)
+    radius = size * rng.uniform(1.1, 1.6)
+    centre = [2 * size + size * rng.uniform(-0.4, 0.4) for _ in range(2)]
+    ImageDraw.Draw(image).regular_polygon(
+        (*centre, radius), CORNERS[corners], rotation=rng.uniform(0, 360), fill=COLOURS[colour]
+    )
+    return image.resize((size, size), Image.Resampling.BOX)
+
+
+def draw_shapes(folder: Path, classes: int = 6, per_class: int = 4, size: int = 32) -> Path:
+    """Write `folder/<class name>/<number>.png` and return `folder`. Same arguments, same bytes."""
+    for name in shape_names(classes):
+        (folder / name).mkdir(parents=True)
+        for variation in range(per_class):
+            draw_shape(name, variation, size).save(folder / name / f"{variation}.png")
+    return folder
+
+
+@pytest.fixture
+def shapes() -> Callable[..., Path]:
+    """`shapes(tmp_path / "photos", classes=6, per_class=4, size=32)` writes class folders."""
+    return draw_shapes
+
+
+@pytest.fixture(scope="session")
+def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten classes of eight 48 px shapes, drawn once a session. Read only: copy what you mean to change."""
+    return draw_shapes(tmp_path_factory.mktemp("shapes") / "photos", classes=10, per_class=8, size=48)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """Every test starts from the same random state; torch is seeded only where something imported it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - libraries under test still draw from the global state
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "manual_seed"):
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+    yield
