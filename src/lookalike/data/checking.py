@@ -1,0 +1,166 @@
+"""What can be wrong with a dataset table: every rule, applied to every row."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from lookalike.errors import Problem
+
+REQUIRED = ("path", "label", "split")
+SPLITS = ("train", "val", "test")
+ROLES = ("query", "gallery", "both", "distractor")
+BOX = ("x1", "y1", "x2", "y2")
+LABELS = (pl.String, pl.Int64, pl.UInt64)
+
+Found = Iterator[tuple[int, str]]
+
+
+def check_table(frame: pl.DataFrame, folder: Path, source_name: str, *, files: bool = True) -> list[Problem]:
+    """Everything that is wrong with a table, in the order of its rows; rows count from 0.
+
+    Args:
+        frame: the rows.
+        folder: where the paths of the rows start.
+        source_name: what the problems name as their place.
+        files: also look whether each file is there.
+    """
+    wrong = _columns(frame)
+    if wrong:
+        return [Problem(source_name, reason) for reason in wrong]
+    rules = [*RULES, *([_files(folder)] if files else [])]
+    found = [(row, reason) for rule in rules for row, reason in rule(frame)]
+    return [Problem(source_name, reason, row) for row, reason in sorted(found, key=lambda one: one[0])]
+
+
+def shortened(text: str, most: int = 120) -> str:
+    """The text, its middle left out if it is long."""
+    return text if len(text) <= most else f"{text[: most - 40]}…{text[-39:]}"
+
+
+def _columns(frame: pl.DataFrame) -> list[str]:
+    """What is wrong with the table as a whole; nothing else is looked at until this is right."""
+    missing = [name for name in REQUIRED if name not in frame.columns]
+    if missing:
+        return [
+            f"has no column {name}; its columns are {', '.join(frame.columns) or 'none'}" for name in missing
+        ]
+    wrong = [f"{name} must be text, not {kind}" for name, kind in _not_text(frame)]
+    if frame.schema["label"] not in LABELS:
+        kind = frame.schema["label"]
+        wrong.append(f"label must be text or whole numbers of up to 64 bits, not {kind}")
+    boxes = [name for name in BOX if name in frame.columns]
+    if boxes and len(boxes) < len(BOX):
+        wrong.append(f"has {', '.join(boxes)} of the box columns {', '.join(BOX)}; all four or none")
+    wrong += [
+        f"{name} must be a number, not {frame.schema[name]}" for name in boxes if not _numeric(frame, name)
+    ]
+    return wrong or ([] if len(frame) else ["has no rows"])
+
+
+def _not_text(frame: pl.DataFrame) -> list[tuple[str, pl.DataType]]:
+    names = [name for name in ("path", "split", "role") if name in frame.columns]
+    return [(name, frame.schema[name]) for name in names if frame.schema[name] != pl.String]
+
+
+def _numeric(frame: pl.DataFrame, name: str) -> bool:
+    return frame.schema[name].is_numeric() or frame.schema[name] == pl.Null
+
+
+def _where(frame: pl.DataFrame, reason: pl.Expr) -> Found:
+    """The rows for which the expression gives a reason."""
+    said = frame.select(reason.alias("reason")).with_row_index("row").drop_nulls("reason")
+    yield from said.iter_rows()
+
+
+def _empty(frame: pl.DataFrame) -> Found:
+    for name in REQUIRED:
+        column = pl.col(name)
+        blank = column.is_null()
+        if frame.schema[name] == pl.String:
+            blank = blank | (column.str.strip_chars() == "")
+        yield from _where(frame, pl.when(blank).then(pl.lit(f"{name} is empty")))
+
+
+def _zeros(frame: pl.DataFrame) -> Found:
+    """A zero byte ends a name for the file system, and is lost in NumPy's text arrays."""
+    for name in REQUIRED:
+        if frame.schema[name] == pl.String:
+            zero = pl.col(name).str.contains("\0", literal=True)
+            yield from _where(frame, pl.when(zero).then(pl.lit(f"{name} holds a zero byte")))
+
+
+def _names(frame: pl.DataFrame) -> Found:
+    for name, known in (("split", SPLITS), ("role", ROLES)):
+        if name in frame.columns:
+            column = pl.col(name)
+            strange = column.is_not_null() & (column.str.strip_chars() != "") & ~column.is_in(known)
+            reason = pl.format("{} '{}': must be {}", pl.lit(name), column, pl.lit(" | ".join(known)))
+            yield from _where(frame, pl.when(strange).then(reason))
+
+
+def _boxes(frame: pl.DataFrame) -> Found:
+    if "x1" not in frame.columns:
+        return
+    numbers = frame.select(pl.col(BOX).cast(pl.Float64))
+    x1, y1, x2, y2 = map(pl.col, BOX)
+    nulls = pl.sum_horizontal(pl.col(BOX).is_null())
+    said = pl.format("box {} {} {} {}", *(pl.col(name).round(2) for name in BOX))
+    yield from _where(
+        numbers,
+        pl.when((nulls > 0) & (nulls < 4))
+        .then(pl.lit("half of a box: give x1, y1, x2 and y2, or none of them"))
+        .when(pl.any_horizontal(~pl.col(BOX).is_finite()))
+        .then(pl.lit("a box needs finite numbers"))
+        .when((x1 < 0) | (y1 < 0))
+        .then(pl.concat_str(said, pl.lit(": begins left of or above the image")))
+        .when((x2 <= x1) | (y2 <= y1))
+        .then(pl.concat_str(said, pl.lit(": must be x1 y1 x2 y2 with x1 < x2 and y1 < y2"))),
+    )
+
+
+def _duplicates(frame: pl.DataFrame) -> Found:
+    """The same box of the same file twice: the later rows; all of them where their labels differ."""
+    key = ["path", *(name for name in BOX if name in frame.columns)]
+    rows = frame.select(*key, "label").with_row_index("row").filter(pl.col("path").is_not_null())
+    rows = rows.filter(pl.len().over(key) > 1).with_columns(
+        first=pl.col("row").min().over(key), labels=pl.col("label").n_unique().over(key)
+    )
+    for row, path, label, first, labels in rows.select("row", "path", "label", "first", "labels").iter_rows():
+        if labels > 1:
+            said = shortened(str(label))
+            yield row, f"{shortened(path)} is listed under {labels} labels, here {said!r}"
+        elif row != first:
+            yield row, f"{shortened(path)} is listed before, in row {first}"
+
+
+RULES: list[Callable[[pl.DataFrame], Found]] = [_empty, _zeros, _names, _boxes, _duplicates]
+
+
+def _files(folder: Path) -> Callable[[pl.DataFrame], Found]:
+    def rule(frame: pl.DataFrame) -> Found:
+        known: dict[str, str | None] = {}
+        for row, path in enumerate(frame["path"]):
+            if path is None or not path.strip() or "\0" in path:
+                continue
+            if path not in known:
+                known[path] = _missing(folder / path)
+            if known[path]:
+                yield row, f"{shortened(path)}: {known[path]}"
+
+    return rule
+
+
+def _missing(file: Path) -> str | None:
+    """Why there is no such file to read."""
+    try:
+        mode = os.stat(file).st_mode  # noqa: PTH116 - a third of the time of Path.stat, for each row
+    except FileNotFoundError:
+        return "there is no such file"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    if stat.S_ISDIR(mode):
+        return "this is a folder"
+    return None if stat.S_ISREG(mode) else "this is not a regular file"

@@ -1,0 +1,189 @@
+"""What a dataset is: a table of pictures, each with a label and a split, in a folder."""
+
+import functools
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from lookalike.data.checking import BOX, SPLITS, check_table
+from lookalike.data.reading import READERS, read_frame
+from lookalike.errors import DataError, Problem
+from lookalike.files import new_folder
+
+__all__ = [
+    "BOX",
+    "SPLITS",
+    "Table",
+    "check_table",
+    "class_ids",
+    "read_table",
+    "write_problems",
+    "write_table",
+]
+
+LARGEST_TEXT_ARRAY = 1 << 28
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of pictures.
+
+    Attributes:
+        frame: columns path, label, split; perhaps role, x1 y1 x2 y2 (the part of the picture, in pixels of
+            the upright picture, x2 and y2 exclusive), group, fold, width, height, hash, and any others.
+        folder: where relative paths start.
+    """
+
+    frame: pl.DataFrame
+    folder: Path
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of each row, [N]: int64, uint64, or text.
+
+        Text is a NumPy text array, or an array of Python strings where one long label would make that huge.
+        """
+        column = self.frame["label"]
+        if column.null_count():
+            raise DataError(f"{self.folder}: {column.null_count()} rows have no label")
+        if column.dtype.is_integer():
+            return column.to_numpy(writable=True)
+        longest = max(int(column.str.len_chars().max() or 0), 1)  # pyrefly: ignore
+        small = 4 * longest * len(self) <= LARGEST_TEXT_ARRAY
+        return np.array(column.to_list(), dtype=f"U{longest}" if small else object)
+
+    def split(self, *names: str) -> "Table":
+        """The rows of these splits, in order.
+
+        Raises:
+            DataError: there are none; says which splits there are.
+        """
+        chosen = self.frame.filter(pl.col("split").is_in(names))
+        if chosen.is_empty():
+            counts = self.frame["split"].value_counts(sort=True).iter_rows()
+            there = ", ".join(f"{name} ({count} images)" for name, count in counts) or "no rows at all"
+            raise DataError(f"{self.folder}: no images in split {' or '.join(names)}; there are {there}")
+        return Table(chosen, self.folder)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "Table":
+        """These rows, by number or by a mask, in the order given."""
+        chosen = np.asarray(rows)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        return Table(self.frame[chosen], self.folder)
+
+    def file(self, row: int) -> Path:
+        """The picture's file."""
+        return self.folder / self.frame["path"][row]
+
+    def box(self, row: int) -> tuple[int, int, int, int] | None:
+        """The part of the picture that this row means, in whole pixels; None for all of it."""
+        if "x1" not in self.frame.columns:
+            return None
+        x1, y1, x2, y2 = (self.frame[name][row] for name in BOX)
+        return None if x1 is None else (math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
+
+    def relative_to(self, folder: str | Path) -> "Table":
+        """The same pictures for a table that lies in `folder`; absolute paths stay."""
+        start = os.path.realpath(folder)
+
+        @functools.cache
+        def moved(parent: str) -> str:
+            return os.path.relpath(os.path.realpath(self.folder / parent), start)
+
+        def path(old: str) -> str:
+            if os.path.isabs(old):  # noqa: PTH117 - called once a row
+                return old
+            parent, name = os.path.split(old)
+            return Path(moved(parent), name).as_posix()
+
+        paths = pl.Series("path", [path(old) for old in self.frame["path"]], dtype=pl.String)
+        return Table(self.frame.with_columns(paths), Path(folder))
+
+
+def read_table(source: str | Path, *, files: bool = True) -> Table:
+    """A dataset, checked.
+
+    Args:
+        source: a dataset folder, or a table file.
+        files: also check that every picture's file is there.
+
+    Raises:
+        DataError: there is no table, or something is wrong with it; lists every problem.
+    """
+    file = _table_file(Path(source))
+    frame = read_frame(file)
+    problems = check_table(frame, file.parent, file.name, files=files)
+    if any(problem.row is None for problem in problems):
+        raise DataError(
+            f"{file} is not a dataset table; `lookalike prepare source=table source.file={file} out=…` "
+            "makes one from it:",
+            problems,
+        )
+    if problems:
+        rows = len({problem.row for problem in problems})
+        raise DataError(f"{file}: {rows} of {len(frame)} rows are wrong, counted from 0:", problems)
+    return Table(frame, file.parent)
+
+
+def _table_file(source: Path) -> Path:
+    if not source.is_dir():
+        return source
+    there = [source / f"table{ending}" for ending in READERS if (source / f"table{ending}").is_file()]
+    if not there:
+        raise DataError(
+            f"{source}: no table.parquet, table.feather or table.csv in this folder; "
+            f"`lookalike prepare source=folder source.root={source} out=…` makes a dataset from class folders"
+        )
+    if len(there) > 1:
+        names = " and ".join(file.name for file in there)
+        raise DataError(f"{source}: holds {names}; keep the one that is meant, or name the file")
+    return there[0]
+
+
+def write_table(
+    table: Table, folder: str | Path, about: Mapping[str, Any], skipped: Iterable[Problem] = ()
+) -> None:
+    """Write a dataset folder, whole or not at all: table.parquet, config.yaml, perhaps skipped.csv.
+
+    Args:
+        table: paths are made relative to `folder`.
+        folder: must not exist, or be empty.
+        about: what made the table; plain values.
+        skipped: what was left out, and why.
+
+    Raises:
+        LookalikeError: the folder holds something.
+        DataError: the disk refused; nothing is left.
+    """
+    folder, skipped = Path(folder), list(skipped)
+    try:
+        with new_folder(folder) as beside:
+            table.relative_to(folder).frame.write_parquet(beside / "table.parquet")
+            text = yaml.safe_dump(dict(about), sort_keys=False, allow_unicode=True)
+            (beside / "config.yaml").write_text(text, encoding="utf-8")
+            if skipped:
+                write_problems(skipped, beside / "skipped.csv")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{folder} could not be written: {error}; nothing was left there") from error
+
+
+def write_problems(problems: Iterable[Problem], file: Path) -> None:
+    """A CSV of what was left out: path, row, reason."""
+    rows = [(problem.path, problem.row, problem.reason) for problem in problems]
+    schema = {"path": pl.String, "row": pl.Int64, "reason": pl.String}
+    pl.DataFrame(rows, schema=schema, orient="row").write_csv(file)
+
+
+def class_ids(labels: np.ndarray) -> dict[int | str, int]:
+    """A class id, 0 … C−1, for each label, in the order of the sorted labels."""
+    return {label: number for number, label in enumerate(np.unique(labels).tolist())}

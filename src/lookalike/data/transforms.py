@@ -1,0 +1,103 @@
+"""From a picture to the model's input: uint8 [3, size, size]. What evaluation does travels with the model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+How = Literal["squash", "crop", "letterbox"]
+Interpolation = Literal["bicubic", "bilinear"]
+
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+GREY = (127, 127, 127)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A picture made square, shrunk with antialiasing.
+
+    `squash` changes its proportions, `crop` cuts off what is too long, and `letterbox` adds bars: mid-grey,
+    close to the mean that models subtract.
+    """
+
+    size: int
+    how: How = "squash"
+    interpolation: Interpolation = "bicubic"
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"size {self.size}: a picture has at least 1 pixel a side")
+        check_choice("how", self.how, get_args(How))
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
+
+    @property
+    def at_least(self) -> int:
+        """How large `open_image` must leave a picture for nothing to be lost: twice the size."""
+        return 2 * self.size
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """The RGB picture as uint8 [3, size, size]."""
+        return to_tensor(self.resized(image))
+
+    def resized(self, image: Image.Image) -> Image.Image:
+        """The picture, square and of this size."""
+        if self.how == "letterbox":
+            return self._letterbox(image)
+        box = None if self.how == "squash" else central_square(image.size)
+        return image.resize((self.size, self.size), FILTERS[self.interpolation], box)
+
+    def _letterbox(self, image: Image.Image) -> Image.Image:
+        scale = self.size / max(image.size)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        return squared(image.resize((width, height), FILTERS[self.interpolation]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments, as they stand in a model's config.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The transform that `to_dict` described.
+
+        Raises:
+            ValueError: if a key is missing or unknown, or a value is not allowed.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            wrong = ", ".join(sorted(names ^ set(values)))
+            raise ValueError(
+                f"transform: its keys are {', '.join(sorted(names))}; missing or unknown: {wrong}"
+            )
+        return cls(**values)
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise a ValueError that lists the choices unless the value is one of them."""
+    if value not in allowed:
+        raise ValueError(f"{name} {value!r}: choose one of {', '.join(allowed)}")
+
+
+def central_square(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest square in the middle, as a box."""
+    side = min(size)
+    left, top = (size[0] - side) / 2, (size[1] - side) / 2
+    return left, top, left + side, top + side
+
+
+def squared(image: Image.Image) -> Image.Image:
+    """The picture in the middle of the smallest square that holds it, with grey bars."""
+    if image.width == image.height:
+        return image
+    side = max(image.size)
+    canvas = Image.new("RGB", (side, side), GREY)
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """An RGB picture as uint8 [3, H, W]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

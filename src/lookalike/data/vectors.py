@@ -1,0 +1,58 @@
+"""Vectors beside the table of what they are of: the files that embeddings and index folders share."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lookalike.data.table import Table
+from lookalike.errors import LookalikeError
+
+
+def write_vectors(vectors: np.ndarray, table: Table, beside: Path, folder: Path) -> None:
+    """Write vectors.npy, and table.parquet with paths that hold when `beside` is renamed to `folder`."""
+    np.save(beside / "vectors.npy", np.ascontiguousarray(vectors, np.float32), allow_pickle=False)
+    table.relative_to(folder).frame.write_parquet(beside / "table.parquet")
+
+
+def read_vectors(folder: Path) -> tuple[np.ndarray, Table]:
+    """What `write_vectors` wrote; vectors are memory-mapped.
+
+    Raises:
+        LookalikeError: a file is missing, damaged, or has another number of rows.
+    """
+    try:
+        vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        table = Table(pl.read_parquet(folder / "table.parquet"), folder)
+    except (OSError, EOFError, ValueError, pl.exceptions.PolarsError) as error:
+        raise LookalikeError(f"{folder}: cannot be read: {error}") from error
+    if vectors.ndim != 2 or len(vectors) != len(table):
+        raise LookalikeError(f"{folder}: vectors {list(vectors.shape)} for a table of {len(table)} rows")
+    return vectors, table
+
+
+def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
+    """A JSON object that marks a folder as being of a kind.
+
+    Raises:
+        LookalikeError: it is missing or damaged; says that `folder` is not `what`.
+    """
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LookalikeError(f"{folder}: has no {name}, so it is not {what}") from None
+    except (OSError, ValueError) as error:
+        raise LookalikeError(f"{folder / name}: cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise LookalikeError(f"{folder / name}: a JSON object is needed")
+    return found
+
+
+def path_from(folder: Path, target: Path | None) -> str | None:
+    """`target` as seen from `folder`, so that both can move together."""
+    if target is None:
+        return None
+    return Path(os.path.relpath(os.path.realpath(target), os.path.realpath(folder))).as_posix()
