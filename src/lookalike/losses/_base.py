@@ -1,0 +1,183 @@
+"""What every loss is built from: one similarity, one mean, and the two bases.
+
+A loss is `loss(embeddings [B, D], labels [B]) -> scalar`. Embeddings come raw and are normalised here, once.
+A batch that holds nothing to learn from gives a zero that is still connected to the graph, so `backward`
+works.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lookalike.losses._cosine import Cosine, SelfCosine
+
+Miner = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""`miner(sim, positive, negative) -> (positive, negative)`: narrows the two masks."""
+
+UNKNOWN = -1
+"""The label of an image whose class is not known, and of an empty memory row."""
+
+NOTHING = -1e30
+"""Stands for minus infinity in log-sum-exp; a real infinity would make the gradient of an empty row NaN."""
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine similarities [A, B] of the rows of `a` [A, D] and `b` [B, D].
+
+    Always in float32 (float64 for float64), whatever autocast says. A zero vector is similar to nothing and
+    gets no gradient.
+    """
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    with torch.autocast(a.device.type, enabled=False):
+        return SelfCosine.apply(a.to(dtype)) if b is a else Cosine.apply(a.to(dtype), b.to(dtype))
+
+
+def mean_over(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the values where `mask` is true; a connected zero where it never is."""
+    return values.masked_fill(~mask, 0).sum() / mask.sum().clamp_min(1)
+
+
+def log1p_sum_exp(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
+    """`log(1 + Σ exp(values))` over the masked entries, without overflow; 0 where the mask is empty."""
+    return F.softplus(values.masked_fill(~mask, NOTHING).logsumexp(dim))
+
+
+def relations(
+    embeddings: Tensor, labels: Tensor, extra: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Similarity [B, R] of the batch to itself and to `extra`, and which pairs are positive and negative.
+
+    The first B columns are the batch, so an image itself is the diagonal and is neither positive nor
+    negative; nor is any pair with a label of -1. Labels are compared as integers of their own type.
+    """
+    others, names = embeddings, labels
+    if extra is not None:
+        dtype = torch.promote_types(embeddings.dtype, extra[0].dtype)
+        others = torch.cat([embeddings.to(dtype), extra[0].to(dtype)])
+        names = torch.cat([labels, extra[1].to(labels.dtype)])
+    same = labels[:, None] == names[None, :]
+    known = (labels != UNKNOWN)[:, None] & (names != UNKNOWN)[None, :]
+    negative = ~same & known
+    positive = (same & known).fill_diagonal_(False)
+    return cosine(embeddings, others), positive, negative
+
+
+def check_batch(owner: str, embeddings: Tensor, labels: Tensor) -> None:
+    """Refuse what no loss can read.
+
+    Raises:
+        ValueError: if the shapes are not [B, D] and [B], or the labels are not integers.
+    """
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+        shapes = f"{list(embeddings.shape)} and {list(labels.shape)}"
+        raise ValueError(f"{owner}: embeddings are [B, D] and labels [B], got {shapes}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"{owner}: labels are integers, got {labels.dtype}; floats would merge large labels")
+
+
+def check_choice(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a word that is not one of `allowed`.
+
+    Raises:
+        ValueError: naming the owner, the value and what is allowed.
+    """
+    if value not in allowed:
+        raise ValueError(f"{owner} {name} {value!r}: {name} is one of {', '.join(allowed)}")
+
+
+class PairLoss(nn.Module):
+    """A loss that compares samples with samples. A subclass writes `pairs`.
+
+    Args:
+        miner: narrows the positive and negative pairs before the loss sees them; it gets no gradient.
+    """
+
+    def __init__(self, miner: Miner | None = None) -> None:
+        super().__init__()
+        self.miner = miner
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, extra: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            embeddings: raw vectors, [B, D].
+            labels: integers, [B]; -1 is unknown.
+            extra: more vectors [M, D] and labels [M] that the batch is compared with (a memory).
+
+        Raises:
+            ValueError: if shapes or label type are wrong.
+        """
+        check_batch(type(self).__name__, embeddings, labels)
+        if not len(embeddings):
+            return embeddings.float().sum()
+        with torch.autocast(embeddings.device.type, enabled=False):
+            sim, positive, negative = relations(embeddings, labels, extra)
+            if self.miner is not None:
+                positive, negative = self.miner(sim.detach(), positive, negative)
+            return self.pairs(sim, positive, negative)
+
+    def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Scalar loss of similarities [B, R] and the masks of the same shape that say which pairs count."""
+        raise NotImplementedError
+
+
+class ProxyLoss(nn.Module):
+    """A loss that compares samples with learned vectors, the proxies. A subclass writes `classes`.
+
+    Proxies start as standard normal numbers, so their length is about √dim and a step of Adam turns a proxy
+    by about the learning rate, whatever `dim` and `num_classes` are: 1e-2 is careful, 1e-1 is bold. From a
+    much shorter start 1e-2 swings all proxies to one side in a few steps, and ArcFace, for one, stays there.
+
+    Args:
+        num_classes: number of classes; labels are 0 to num_classes - 1.
+        dim: length of the embeddings.
+        centers: proxies for each class; those of class c are rows c * centers to (c + 1) * centers - 1.
+    """
+
+    def __init__(self, num_classes: int, dim: int, centers: int = 1) -> None:
+        super().__init__()
+        for name, value in (("num_classes", num_classes), ("dim", dim), ("centers", centers)):
+            if value < 1:
+                raise ValueError(f"{type(self).__name__} {name} {value}: {name} is at least 1")
+        self.num_classes, self.dim, self.centers = num_classes, dim, centers
+        self.proxies = nn.Parameter(torch.randn(num_classes * centers, dim))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            embeddings: raw vectors, [B, D].
+            labels: class ids from 0 to num_classes - 1, [B].
+
+        Raises:
+            ValueError: if shapes or labels are wrong; a proxy loss needs every label known.
+        """
+        self._check(embeddings, labels)
+        if not len(embeddings):
+            return embeddings.float().sum() + 0 * self.proxies.sum()
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.classes(cosine(embeddings, self.proxies), labels.long())
+
+    def classes(self, cos: Tensor, labels: Tensor) -> Tensor:
+        """Scalar loss of the similarities [B, C * centers] to the proxies and the class ids [B]."""
+        raise NotImplementedError
+
+    def _check(self, embeddings: Tensor, labels: Tensor) -> None:
+        owner = type(self).__name__
+        check_batch(owner, embeddings, labels)
+        if embeddings.shape[1] != self.dim:
+            raise ValueError(f"{owner}: built for embeddings of length {self.dim}, got {embeddings.shape[1]}")
+        if not len(labels):
+            return
+        low, high = (int(end) for end in labels.aminmax())
+        if low == UNKNOWN:
+            raise ValueError(f"{owner}: a label of -1 (unknown); a loss with proxies needs every label known")
+        if low < 0 or high >= self.num_classes:
+            raise ValueError(
+                f"{owner}: labels are from 0 to {self.num_classes - 1}, got {low} to {high}; "
+                "number the classes of the training images without gaps"
+            )

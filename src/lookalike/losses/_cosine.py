@@ -1,0 +1,68 @@
+"""Cosine similarity with its gradient written out: fewer large temporaries than normalising first."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def inverse_norm(vectors: Tensor) -> Tensor:
+    """One over the length of each row, [N, 1]; zero for a zero row, which so is similar to nothing."""
+    norm = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return torch.where(norm > 1e-12, norm.clamp_min(1e-12).reciprocal(), torch.zeros_like(norm))
+
+
+class Cosine(torch.autograd.Function):
+    """Cosine [A, B] of the rows of `a` [A, D] and `b` [B, D], in their own precision.
+
+    The rows of `b` are not copied: the similarities are divided by their lengths instead, which is less work
+    where `b` has more rows than `D` has columns to save, as with many proxies. A zero row gets no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        """Similarities; the units of `a`, both lengths and the result are kept for the gradient."""
+        scale_a, scale_b = inverse_norm(a), inverse_norm(b)
+        unit = a * scale_a
+        sim = (unit @ b.T).mul_(scale_b.T)
+        ctx.save_for_backward(unit, b, scale_a, scale_b, sim)
+        return sim
+
+    @staticmethod
+    @once_differentiable  # it renames `ctx` in the eyes of a type checker
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None]:  # pyrefly: ignore[bad-override]
+        """For both sides the part of the gradient at right angles to the vector, over its length."""
+        (gradient,) = grad_outputs
+        unit, b, scale_a, scale_b, sim = ctx.saved_tensors
+        along, scaled = gradient * sim, gradient * scale_b.T
+        grad_a = grad_b = None
+        with torch.autocast(gradient.device.type, enabled=False):
+            if ctx.needs_input_grad[0]:
+                grad_a = (scaled @ b).addcmul_(unit, along.sum(dim=1, keepdim=True), value=-1).mul_(scale_a)
+            if ctx.needs_input_grad[1]:
+                length = along.sum(dim=0)[:, None] * scale_b.square()
+                grad_b = (scaled.T @ unit).addcmul_(b, length, value=-1)
+        return grad_a, grad_b
+
+
+class SelfCosine(torch.autograd.Function):
+    """Cosine [N, N] of the rows of `a` [N, D] among themselves; its gradient takes one product, not two."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        """Similarities; the units and the lengths are kept for the gradient."""
+        scale = inverse_norm(a)
+        unit = a * scale
+        ctx.save_for_backward(unit, scale)
+        return unit @ unit.T
+
+    @staticmethod
+    @once_differentiable  # it renames `ctx` in the eyes of a type checker
+    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:  # pyrefly: ignore[bad-override]
+        """The part of the gradient at right angles to each vector, over its length."""
+        (gradient,) = grad_outputs
+        unit, scale = ctx.saved_tensors
+        with torch.autocast(gradient.device.type, enabled=False):
+            turn = (gradient + gradient.T) @ unit
+            return turn.addcmul_(unit, (turn * unit).sum(dim=1, keepdim=True), value=-1).mul_(scale)

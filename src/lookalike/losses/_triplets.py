@@ -1,0 +1,97 @@
+"""Exact counting over all triplets without ever listing them: memory O(B·R), where B anchors meet R rows.
+
+Everything is given per anchor: its distance to each row (infinity where the row is not a negative, [B, R])
+and to each of its positives (minus infinity where a place is empty, [B, P]). Up to `FEW` positives a class
+are compared one by one in blocks that fit a CPU cache, which is fastest; beyond that a search in sorted rows
+keeps the cost at O(B·R·log R).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FEW = 48
+"""Number of positives an anchor from which sorting beats comparing one by one."""
+
+INFINITY = float("inf")
+
+
+def positive_columns(positive: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns of each anchor's positives, and which places are filled, both [B, P]."""
+    count = positive.sum(dim=1)
+    rows, columns = positive.nonzero(as_tuple=True)
+    place = torch.arange(len(rows), device=rows.device) - (count.cumsum(0) - count)[rows]
+    most = int(count.max())
+    table = rows.new_zeros(len(positive), most)
+    table[rows, place] = columns
+    return table, torch.arange(most, device=rows.device) < count[:, None]
+
+
+def closer(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+    """How many negatives lie within each limit, and within how many limits each negative lies.
+
+    Args:
+        far: distance to each negative, [B, R], infinity elsewhere.
+        limits: positive distance plus margin, [B, P], minus infinity in empty places.
+
+    Returns:
+        Counts a positive, [B, P], and counts a negative, [B, R], as floats.
+    """
+    if limits.shape[1] > FEW:
+        return _closer_sorted(far, limits)
+    per_positive, per_negative = torch.empty_like(limits), torch.zeros_like(far)
+    for rows in _blocks(far):
+        near, total, limit = far[rows], per_negative[rows], limits[rows]
+        within = torch.empty_like(near)
+        for column in range(limits.shape[1]):
+            torch.lt(near, limit[:, column : column + 1], out=within)
+            per_positive[rows, column] = within.sum(dim=1)
+            total += within
+    return per_positive, per_negative
+
+
+def _closer_sorted(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+    ordered, order = limits.sort(dim=1)
+    passed = torch.searchsorted(ordered, far, right=True)  # limits that the negative is not within
+    number = torch.zeros(len(far), limits.shape[1] + 1, dtype=torch.int64, device=far.device)
+    number.scatter_add_(1, passed, torch.ones_like(passed))
+    per_positive = torch.empty_like(limits).scatter_(1, order, number.cumsum(1)[:, :-1].to(limits.dtype))
+    return per_positive, (limits.shape[1] - passed).to(far.dtype)
+
+
+def softplus_sum(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum of `log(1 + exp(limit - far))` over all triplets, its slopes by limit and by -far."""
+    value = far.new_zeros((), dtype=torch.float64)
+    per_positive, per_negative = torch.empty_like(limits), torch.zeros_like(far)
+    for rows in _blocks(far):
+        for column in range(limits.shape[1]):
+            excess = limits[rows, column : column + 1] - far[rows]
+            value += F.softplus(excess).sum()
+            slope = excess.sigmoid_()
+            per_positive[rows, column] = slope.sum(dim=1)
+            per_negative[rows] += slope
+    return value, per_positive, per_negative
+
+
+def closest_beyond(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+    """Column of the nearest negative farther than each limit, and whether there is one, both [B, P]."""
+    if limits.shape[1] > FEW:
+        ordered, order = far.sort(dim=1)
+        place = torch.searchsorted(ordered, limits, right=True).clamp_max(far.shape[1] - 1)
+        nearest, columns = ordered.gather(1, place), order.gather(1, place)
+        return columns, (nearest > limits) & nearest.isfinite()
+    columns = torch.empty(limits.shape, dtype=torch.int64, device=far.device)
+    found = torch.empty(limits.shape, dtype=torch.bool, device=far.device)
+    for rows in _blocks(far):
+        for column in range(limits.shape[1]):
+            beyond = far[rows].masked_fill(far[rows] <= limits[rows, column : column + 1], INFINITY)
+            nearest, columns[rows, column] = beyond.min(dim=1)
+            found[rows, column] = nearest.isfinite()
+    return columns, found
+
+
+def _blocks(table: Tensor) -> list[slice]:
+    """Slices of rows of about 2 MB each on a CPU; one slice on an accelerator of usual size."""
+    cells = 1 << (19 if table.device.type == "cpu" else 26)
+    step = max(1, cells // max(1, table.shape[1]))
+    return [slice(start, start + step) for start in range(0, len(table), step)]

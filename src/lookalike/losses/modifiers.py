@@ -1,0 +1,75 @@
+"""Losses that hold losses."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class Terms(nn.Module):
+    """Weighted sum of named losses; what the training loop holds.
+
+    After each call `last` maps each name to its share of the sum (weight × loss), so the shares add up to the
+    total, and `details` holds what the losses tell about themselves, such as `triplet_active_share`. All are
+    detached scalars.
+
+    Args:
+        terms: name to weight and loss.
+    """
+
+    def __init__(self, terms: Mapping[str, tuple[float, nn.Module]]) -> None:
+        super().__init__()
+        if not terms:
+            raise ValueError("Terms: no loss given; choose at least one")
+        self.weights = {name: float(weight) for name, (weight, _) in terms.items()}
+        self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
+        self.last: dict[str, Tensor] = {}
+        self.details: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Sum of weight × loss for raw embeddings [B, D] and labels [B]."""
+        shares = {name: self.weights[name] * loss(embeddings, labels) for name, loss in self.losses.items()}
+        self.last = {name: share.detach() for name, share in shares.items()}
+        self.details = {}
+        for name, loss in self.losses.items():
+            share = getattr(loss, "active_share", None)
+            if isinstance(share, Tensor):
+                self.details[f"{name}_active_share"] = share
+        return torch.stack(list(shares.values())).sum()
+
+
+class AcrossProcesses(nn.Module):
+    """The loss of the batches of all processes together, with the gradient that one process would have.
+
+    Every process computes the loss of the whole batch and sends back the gradient of its own rows, times the
+    number of processes: data-parallel training divides by it when it averages. Parameters of the loss itself
+    get the same gradient everywhere and need no averaging.
+
+    Args:
+        loss: a loss on embeddings and labels.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of the gathered rows; `embeddings` [B, D] and `labels` [B] may be of another length in each process."""
+        processes = dist.get_world_size()
+        scaled = embeddings * processes - (embeddings * (processes - 1)).detach()
+        return self.loss(torch.cat(_gather(scaled)), torch.cat(_gather(labels)))
+
+
+def _gather(rows: Tensor) -> list[Tensor]:
+    """The rows of every process, in order; this process's own keep their gradient."""
+    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+    most = max(int(count) for count in counts)
+    padded = rows.new_zeros((most, *rows.shape[1:]))
+    padded[: len(rows)] = rows.detach()
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    parts = [part[: int(count)] for part, count in zip(parts, counts, strict=True)]
+    parts[dist.get_rank()] = rows
+    return parts

@@ -1,0 +1,261 @@
+"""Every file in conf/loss keeps the promises below; a new file is picked up by itself."""
+
+import copy
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra.utils import instantiate
+
+import lookalike.losses
+
+CONF = Path(lookalike.losses.__file__).parents[1] / "conf" / "loss"
+TERMS = {
+    name: node
+    for file in sorted(CONF.glob("*.yaml"))
+    for name, node in yaml.safe_load(file.read_text()).items()
+}
+CLASSES, DIM = 6, 16
+
+
+def target(node):
+    module, _, name = node["_target_"].rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def arguments(node):
+    return set(inspect.signature(target(node)).parameters)
+
+
+def build(name, num_classes=CLASSES, dim=DIM):
+    node = copy.deepcopy(TERMS[name])
+    node.pop("weight")
+    torch.manual_seed(0)
+    sizes = {"num_classes": num_classes, "dim": dim}
+    return instantiate(node, **{key: sizes[key] for key in sizes.keys() & arguments(node)})
+
+
+def has_proxies(loss):
+    return any(True for _ in loss.parameters())
+
+
+def batch(seed=0, per_class=4, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(CLASSES).repeat_interleave(per_class)
+    centers = torch.randn(CLASSES, DIM, generator=generator)
+    embeddings = 0.4 * centers[labels] + torch.randn(len(labels), DIM, generator=generator)
+    return embeddings.to(dtype).requires_grad_(), labels
+
+
+def value_and_gradient(loss, embeddings, labels):
+    embeddings = embeddings.detach().clone().requires_grad_()
+    loss.zero_grad()
+    value = loss(embeddings, labels)
+    value.backward()
+    return value.detach(), embeddings.grad
+
+
+every_loss = pytest.mark.parametrize("name", TERMS)
+with_proxies = pytest.mark.parametrize("name", [name for name in TERMS if has_proxies(build(name))])
+without_proxies = pytest.mark.parametrize("name", [name for name in TERMS if not has_proxies(build(name))])
+
+
+def test_each_file_holds_one_loss_of_its_own_name():
+    for file in CONF.glob("*.yaml"):
+        assert list(yaml.safe_load(file.read_text())) == [file.stem]
+
+
+@every_loss
+def test_yaml_lists_every_argument_with_the_python_default(name):
+    check_defaults(TERMS[name], extra={"weight"}, given={"num_classes", "dim"})
+
+
+def check_defaults(node, extra=frozenset(), given=frozenset()):
+    """A nested node, such as a miner, is checked against its own function."""
+    parameters = inspect.signature(target(node)).parameters
+    written = {key: value for key, value in node.items() if not key.startswith("_") and key not in extra}
+    free = {"sim", "positive", "negative"} if node.get("_partial_") else set()
+    assert written.keys() == parameters.keys() - given - free
+    for key, value in written.items():
+        if isinstance(value, dict):
+            check_defaults(value)
+        else:
+            assert value == parameters[key].default
+            assert type(value) is type(parameters[key].default), f"{key}: {value!r}"
+
+
+@every_loss
+def test_every_yaml_line_says_what_it_does(name):
+    lines = (CONF / f"{name}.yaml").read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert all("  # " in line for line in lines[2:])
+
+
+@every_loss
+def test_value_is_a_finite_scalar_and_gradient_finite_and_not_zero(name):
+    value, gradient = value_and_gradient(build(name), *batch())
+    assert value.shape == () and value.dtype == torch.float32 and value.isfinite() and value >= 0
+    assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+@every_loss
+def test_order_of_the_batch_does_not_matter(name):
+    loss, (embeddings, labels) = build(name), batch()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(3))
+    value, gradient = value_and_gradient(loss, embeddings, labels)
+    shuffled, shuffled_gradient = value_and_gradient(loss, embeddings[order], labels[order])
+    torch.testing.assert_close(shuffled, value)
+    torch.testing.assert_close(shuffled_gradient, gradient[order], atol=1e-6, rtol=1e-4)
+
+
+@every_loss
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_length_of_the_embeddings_does_not_matter(name, scale):
+    loss, (embeddings, labels) = build(name), batch()
+    torch.testing.assert_close(
+        loss(scale * embeddings, labels), loss(embeddings, labels), rtol=1e-4, atol=1e-6
+    )
+
+
+def degenerate():
+    embeddings, labels = batch()
+    same = torch.ones_like(embeddings)
+    return {
+        "no positives": (embeddings[::4], labels[::4]),
+        "one class": (embeddings[:4], labels[:4]),
+        "one image": (embeddings[:1], labels[:1]),
+        "empty": (embeddings[:0], labels[:0]),
+        "identical": (same, labels),
+        "identical, one class": (same, torch.zeros_like(labels)),
+        "opposite": (torch.where((labels % 2 == 0)[:, None], same, -same), labels),
+        "zero vectors": (torch.zeros_like(embeddings), labels),
+        "one zero vector": (embeddings * (torch.arange(len(labels)) > 0)[:, None], labels),
+    }
+
+
+@every_loss
+@pytest.mark.parametrize("case", degenerate())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_degenerate_batch_is_finite_and_connected(name, case, dtype):
+    loss, (embeddings, labels) = build(name), degenerate()[case]
+    value, gradient = value_and_gradient(loss, embeddings.to(dtype), labels)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in loss.parameters())
+
+
+@with_proxies
+@pytest.mark.parametrize("sign", [1, -1])
+def test_embedding_on_its_proxy_or_opposite_is_finite(name, sign):
+    loss = build(name)
+    proxies = next(loss.parameters()).detach()
+    value, gradient = value_and_gradient(loss, sign * proxies[:CLASSES], torch.arange(CLASSES))
+    assert value.isfinite() and gradient.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in loss.parameters())
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(name, dtype):
+    loss, (embeddings, labels) = build(name), batch(dtype=dtype)
+    value, gradient = value_and_gradient(loss, embeddings, labels)
+    expected, expected_gradient = value_and_gradient(loss, embeddings.float(), labels)
+    torch.testing.assert_close(value, expected)
+    assert gradient.dtype == dtype
+    torch.testing.assert_close(gradient, expected_gradient.to(dtype))
+
+
+@every_loss
+def test_autocast_changes_nothing(name):
+    loss, (embeddings, labels) = build(name), batch()
+    value, gradient = value_and_gradient(loss, embeddings, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = loss(embeddings, labels)
+        cast.backward()
+    torch.testing.assert_close(cast.detach(), value, rtol=0, atol=0)
+    torch.testing.assert_close(embeddings.grad, gradient, rtol=0, atol=0)
+
+
+@every_loss
+def test_labels_that_differ_by_one_near_the_largest_integer_are_told_apart(name):
+    loss, (embeddings, labels) = build(name), batch()
+    if has_proxies(loss):
+        with pytest.raises(ValueError, match="labels are from 0 to 5"):
+            loss(embeddings, labels + 2**63 - 10)
+    else:
+        torch.testing.assert_close(loss(embeddings, labels + (2**63 - 10)), loss(embeddings, labels))
+
+
+@every_loss
+def test_unknown_labels_are_left_out_or_refused(name):
+    loss, (embeddings, labels) = build(name), batch()
+    unknown = labels.clone()
+    unknown[::4] = -1
+    if has_proxies(loss):
+        with pytest.raises(ValueError, match="needs every label known"):
+            loss(embeddings, unknown)
+    else:
+        _, gradient = value_and_gradient(loss, embeddings, unknown)
+        assert gradient[::4].abs().max() == 0
+        assert gradient.abs().sum() > 0
+
+
+@every_loss
+def test_a_label_that_is_not_an_integer_is_refused(name):
+    embeddings, labels = batch()
+    with pytest.raises(ValueError, match="labels are integers"):
+        build(name)(embeddings, labels.float())
+
+
+@every_loss
+def test_shapes_that_do_not_fit_are_refused(name):
+    embeddings, labels = batch()
+    with pytest.raises(ValueError, match=r"labels \[B\]"):
+        build(name)(embeddings, labels[:-1])
+
+
+@every_loss
+def test_sixty_steps_lower_it(name):
+    loss, (embeddings, labels) = build(name), batch()
+    embeddings = embeddings.detach().clone().requires_grad_()
+    optimizer = torch.optim.SGD([embeddings, *loss.parameters()], lr=0.5)
+    start = loss(embeddings, labels).item()
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(embeddings, labels).backward()
+        optimizer.step()
+    assert loss(embeddings, labels).item() < 0.9 * start
+
+
+@every_loss
+def test_every_parameter_moves_and_survives_saving(name, tmp_path):
+    loss, (embeddings, labels) = build(name), batch()
+    before = copy.deepcopy(loss.state_dict())
+    if has_proxies(loss):
+        optimizer = torch.optim.SGD(loss.parameters(), lr=0.1)
+        loss(embeddings, labels).backward()
+        optimizer.step()
+        assert all((before[key] != value).any() for key, value in loss.named_parameters())
+    torch.save(loss.state_dict(), tmp_path / "loss.pt")
+    other = build(name)
+    other.load_state_dict(torch.load(tmp_path / "loss.pt", weights_only=True))
+    torch.testing.assert_close(other(embeddings, labels), loss(embeddings, labels), rtol=0, atol=0)
+
+
+@without_proxies
+def test_memory_counts_as_more_to_compare_with(name):
+    loss, (embeddings, labels) = build(name), batch()
+    seen, seen_labels = batch(seed=1)
+    empty = (torch.zeros(5, DIM), torch.full((5,), -1))
+    full = loss(embeddings, labels, extra=(seen.detach(), seen_labels))
+    assert full.isfinite() and full != loss(embeddings, labels)
+    torch.testing.assert_close(loss(embeddings, labels, extra=empty), loss(embeddings, labels))
+
+
+@every_loss
+def test_double_precision_gradient_is_the_derivative(name):
+    loss, (embeddings, labels) = build(name).double(), batch(dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), embeddings)
