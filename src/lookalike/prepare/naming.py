@@ -1,0 +1,55 @@
+"""Names of files, splits and columns as people write them."""
+
+import os
+import unicodedata
+from collections.abc import Callable, Iterable
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """The number with its noun, as `1 image` or `1,200 images`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listed(names: list[str], most: int = 8) -> str:
+    """Quoted names, the rest as a count."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def plain(name: str) -> str:
+    """A name in Unicode's composed form, without spaces at its ends."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def alike(names: Iterable[str], name_of: Callable[[str], str] = plain) -> list[list[str]]:
+    """The names in groups that are the same but for case, Unicode form and spaces at the ends."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(plain(name_of(name)).casefold(), []).append(name)
+    return list(groups.values())
+
+
+def readable(name: str) -> str | None:
+    """Why a name found on disk cannot be kept in a table."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not valid UTF-8: rename it"
+    return None
+
+
+def printable(name: str) -> str:
+    """A name found on disk, with the bytes that are no UTF-8 replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")

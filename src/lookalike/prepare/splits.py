@@ -1,0 +1,130 @@
+"""Who is trained on, who is kept for the proof: by labels and a seed, never by the order of rows."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+import numpy as np
+
+from lookalike.prepare.naming import counted
+
+log = logging.getLogger(__name__)
+FEWEST = 2
+ALL = 1 - 1e-9
+
+
+def class_disjoint(labels: np.ndarray, val: float = 0.1, test: float = 0.2, seed: int = 0) -> np.ndarray:
+    """A split for each row such that no identity is in two of them.
+
+    The shares are of the identities that can be judged, those with two images or more; one with a single
+    image has nothing that could be found for it, and goes to train. Each split gets at least two identities,
+    since with one there is nothing to confuse; where there are too few for all, train comes first, then test,
+    then val. With `val + test = 1` nothing is left for train, single images included.
+
+    Args:
+        labels: text or whole numbers, [N].
+        val: share of the identities to choose the best model by.
+        test: share of the identities to measure it on.
+        seed: another one gives another split.
+
+    Returns:
+        "train", "val" or "test", [N].
+
+    Raises:
+        ValueError: the shares are no shares, or add up to more than 1.
+    """
+    _check_shares(val, test)
+    names, rows, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    judged = _shuffled(np.flatnonzero(counts > 1).tolist(), names.tolist(), seed)
+    in_val, in_test = _sizes(len(judged), val, test)
+    rest = "train" if val + test < ALL else "test" if test >= val else "val"
+    splits = np.full(len(names), rest, dtype="U5")
+    splits[judged[:in_test]] = "test"
+    splits[judged[in_test : in_test + in_val]] = "val"
+    _warn(len(judged), {"val": (val, in_val), "test": (test, in_test)})
+    lone = len(names) - len(judged)
+    if lone:
+        said = counted(lone, "class has", "classes have")
+        log.info("%s a single image, for which nothing could be found: in %s", said, rest)
+    return splits[rows]
+
+
+def within_class(
+    labels: np.ndarray, paths: Iterable[str], val: float = 0.1, test: float = 0.2, seed: int = 0
+) -> np.ndarray:
+    """A split for each row that divides the images of every identity, for sets with too few identities.
+
+    Scores on such a split are about new images of known identities. A split gets at least two images of an
+    identity or none, and train at least two.
+
+    Args:
+        labels: text or whole numbers, [N].
+        paths: what tells the images of an identity apart, [N].
+        val: share of its images.
+        test: share of its images.
+        seed: another one gives another split.
+
+    Raises:
+        ValueError: the shares are no shares, or add up to more than 1.
+    """
+    _check_shares(val, test)
+    names, classes = np.unique(labels, return_inverse=True)
+    paths = list(paths)
+    splits = np.full(
+        len(paths), "train" if val + test < ALL else "test" if test >= val else "val", dtype="U5"
+    )
+    order = np.argsort(classes, kind="stable")
+    for rows in np.split(order, np.searchsorted(classes[order], np.arange(1, len(names)))):
+        shuffled = _shuffled(rows.tolist(), paths, seed)
+        in_val, in_test = _sizes(len(rows), val, test)
+        splits[shuffled[:in_test]] = "test"
+        splits[shuffled[in_test : in_test + in_val]] = "val"
+    return splits
+
+
+def _check_shares(val: float, test: float) -> None:
+    for name, share in (("val", val), ("test", test)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name}={share}: must be a share, from 0 to 1")
+    if val + test > 1 + 1e-9:
+        raise ValueError(f"val={val} and test={test} add up to more than 1")
+
+
+def _shuffled(places: Sequence[int], names: Sequence[object], seed: int) -> list[int]:
+    """The places in an order that only names and seed decide: by a hash, the same on every machine."""
+
+    def key(place: int) -> tuple[bytes, str]:
+        name = str(names[place])
+        return blake2b(f"{seed}/{name}".encode(), digest_size=16).digest(), name
+
+    return sorted(places, key=key)
+
+
+def _sizes(count: int, val: float, test: float) -> tuple[int, int]:
+    """How many of `count` go to val and to test."""
+    in_test, in_val = _rounded(test * count), _rounded(val * count)
+    if val + test >= ALL:
+        return count - in_test, in_test
+    free = count - FEWEST
+    in_test = min(max(in_test, FEWEST), free) if test and free >= FEWEST else 0
+    free -= in_test
+    in_val = min(max(in_val, FEWEST), free) if val and free >= FEWEST else 0
+    return in_val, in_test
+
+
+def _rounded(number: float) -> int:
+    return int(number + 0.5)
+
+
+def _warn(judged: int, splits: dict[str, tuple[float, int]]) -> None:
+    """Say which splits had to stay empty."""
+    empty = [name for name, (share, count) in splits.items() if share and not count]
+    if not empty:
+        return
+    log.warning(
+        "only %s two images or more: too few to keep %d of them unseen, so %s empty%s",
+        counted(judged, "class has", "classes have"),
+        FEWEST,
+        f"{empty[0]} stays" if len(empty) == 1 else "val and test stay",
+        "" if empty == ["val"] else "; split=images divides the images of each class instead",
+    )

@@ -1,0 +1,211 @@
+"""A table of one's own to a dataset table: CSV, Parquet or feather, with whatever column names.
+
+Also reads `dataset_info.csv` of easy_metric_learning: file_name, label, bbox (`x1 y1 x2 y2`), is_test.
+"""
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from lookalike.data.checking import BOX, check_table, shortened
+from lookalike.data.reading import SMALL, read_frame
+from lookalike.data.table import Table
+from lookalike.errors import DataError, Problem
+from lookalike.prepare.naming import SPLIT_NAMES, alike, counted, listed
+
+log = logging.getLogger(__name__)
+Column = dict[int, str]
+
+
+def table(
+    file: Path,
+    root: Path | None = None,
+    path: str = "path",
+    label: str = "label",
+    split: str = "split",
+    boxes: Literal["corners", "size"] = "corners",
+) -> tuple[Table, list[Problem]]:
+    """The rows of a table file that can be used, and the others with the reason.
+
+    Args:
+        file: .csv, .tsv, .parquet or .feather.
+        root: where relative paths start; the table's own folder if none.
+        path: the column of image files; `file_name` is found by itself.
+        label: the column of labels.
+        split: the column of splits, if there is one; `is_test` (0 or 1) is found by itself.
+        boxes: what the numbers of a `bbox` column are: x1 y1 x2 y2, or x y width height.
+
+    Raises:
+        DataError: the file is no table, a column is missing, or no row can be used.
+    """
+    file = Path(file).expanduser()
+    folder = file.parent if root is None else Path(root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"source.root={folder}: there is no such folder")
+    frame = _renamed(read_frame(file, (path, label, split, "bbox")), file, path, label, split)
+    if frame.is_empty():
+        raise DataError(f"{file}: the table has no rows; its columns are {', '.join(frame.columns)}")
+    frame = _whole_labels(frame, file)
+    frame, wrong = _with_splits(frame, file)
+    frame, bad_boxes = _with_boxes(frame, boxes)
+    frame = _with_slashes(_sized(frame), folder)
+    return _usable(frame, folder, file.name, wrong | bad_boxes)
+
+
+def _renamed(frame: pl.DataFrame, file: Path, path: str, label: str, split: str) -> pl.DataFrame:
+    """The user's column names to ours; a column that stood under our name makes way."""
+    if path == "path" and "path" not in frame.columns and "file_name" in frame.columns:
+        path = "file_name"
+    missing = {"path": path, "label": label}
+    if split != "split":
+        missing["split"] = split
+    for ours, theirs in missing.items():
+        if theirs not in frame.columns:
+            raise DataError(
+                f"{file}: has no column {theirs!r}; it has {listed(frame.columns, 30)}. "
+                f"Name the column of {ours}s: source.{ours}=…"
+            )
+    names = {theirs: ours for ours, theirs in missing.items() if ours != theirs}
+    aside = [ours for ours in names.values() if ours in frame.columns]
+    return frame.drop(aside).rename(names)
+
+
+def _whole_labels(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
+    """Whole numbers that became decimals, as pandas makes of a column with gaps, are whole again."""
+    kind = frame.schema["label"]
+    if kind.is_float():
+        whole = frame["label"].fill_nan(None)
+        if ((whole % 1 != 0) | (whole.abs() > 2**53)).any():
+            raise DataError(f"{file}: labels are decimal numbers ({kind}); give text or whole numbers")
+        return frame.with_columns(label=whole.cast(pl.Int64))
+    if kind == pl.String or kind in (pl.Int64, pl.UInt64):
+        return frame
+    if kind in SMALL:
+        return frame.with_columns(label=pl.col("label").cast(pl.Int64))
+    raise DataError(f"{file}: labels must be text or whole numbers of up to 64 bits, not {kind}")
+
+
+def _with_splits(frame: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, Column]:
+    """The split as train, val, test; from `is_test` if only that is there; no column if it says nothing."""
+    if "split" not in frame.columns and "is_test" in frame.columns:
+        log.info("%s: splits are taken from its column is_test: 0 is train, 1 is test", file)
+        said = frame["is_test"].cast(pl.String).str.strip_chars().str.to_lowercase()
+        known = {"0": "train", "1": "test", "false": "train", "true": "test", "0.0": "train", "1.0": "test"}
+        column, what = said, "is_test"
+    elif "split" in frame.columns:
+        column, what = frame["split"].cast(pl.String).str.strip_chars(), "split"
+        known = {
+            name: SPLIT_NAMES[name.lower()]
+            for name in column.unique().drop_nulls()
+            if name.lower() in SPLIT_NAMES
+        }
+    else:
+        return frame, {}
+    if (column.is_null() | (column == "")).all():
+        return frame.drop("split", strict=False), {}
+    splits = column.replace_strict(known, default=None, return_dtype=pl.String).alias("split")
+    allowed = "0 or 1" if what == "is_test" else "train, val or test"
+    wrong = {
+        row: f"{what} {shortened(str(column[row] or ''))!r}: must be {allowed}"
+        for row in splits.is_null().arg_true().to_list()
+    }
+    if len(wrong) == len(frame):
+        raise DataError(f"{file}: no row has a split that is known; {wrong[0]}")
+    return frame.with_columns(splits), wrong
+
+
+def _with_boxes(frame: pl.DataFrame, kind: str) -> tuple[pl.DataFrame, Column]:
+    """The numbers of a `bbox` column as four columns."""
+    if "bbox" not in frame.columns:
+        return frame, {}
+    if any(name in frame.columns for name in BOX):
+        raise DataError(f"the table has a column bbox and also {', '.join(BOX)}: keep one of the two")
+    rows, wrong = [], {}
+    for row, value in enumerate(frame["bbox"].to_list()):
+        text = "" if value is None else str(value)
+        numbers = _numbers(text)
+        if numbers is None:
+            wrong[row] = f"bbox {shortened(text)!r}: must be four numbers, as '10 20 110 220'"
+        rows.append(_corners(numbers, kind) if numbers else (None,) * 4)
+    columns = pl.DataFrame(rows, schema=dict.fromkeys(BOX, pl.Float64), orient="row")
+    return frame.drop("bbox").hstack(columns), wrong
+
+
+def _corners(numbers: list[float], kind: str) -> tuple[float, ...]:
+    x1, y1, x2, y2 = numbers
+    return (x1, y1, x2, y2) if kind == "corners" else (x1, y1, x1 + x2, y1 + y2)
+
+
+def _numbers(text: str) -> list[float] | None:
+    """Four numbers, or an empty list for no box; None if it is neither."""
+    words = re.split(r"[\s,;]+", text.strip().strip("[](){}").strip())
+    if words in ([""], ["nan"], ["None"]):
+        return []
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        return None
+    return numbers if len(numbers) == 4 else None
+
+
+def _sized(frame: pl.DataFrame) -> pl.DataFrame:
+    """Some write −1 for a size that they could not read."""
+    columns = [
+        pl.col(name)
+        for name in ("width", "height")
+        if name in frame.columns and frame[name].dtype.is_numeric()
+    ]
+    return frame.with_columns(pl.when(column > 0).then(column) for column in columns)
+
+
+def _with_slashes(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Paths written on Windows."""
+    if frame["path"].dtype != pl.String:
+        return frame
+    rows = frame["path"].str.contains("\\", literal=True).fill_null(False).arg_true()
+    if rows.is_empty() or os.path.lexists(folder / frame["path"][rows[0]]):
+        return frame
+    log.info("backslashes in the table's paths are read as slashes")
+    return frame.with_columns(pl.col("path").str.replace_all("\\", "/", literal=True))
+
+
+def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple[Table, list[Problem]]:
+    """The rows nothing is wrong with; every reason against the others."""
+    known = (
+        frame.with_columns(split=pl.col("split").fill_null("train"))
+        if "split" in frame.columns
+        else (frame.with_columns(split=pl.lit("train")))
+    )
+    problems = check_table(known, folder, name)
+    whole = [problem for problem in problems if problem.row is None]
+    if whole:
+        raise DataError(f"{name} cannot be used:", whole)
+    reasons = [*wrong.items(), *((one.row, one.reason) for one in problems if one.row is not None)]
+    bad = {row for row, _ in reasons}
+    paths = frame["path"]
+    found = [Problem(shortened(paths[row] or name), reason, row) for row, reason in sorted(reasons)]
+    if len(bad) == len(frame):
+        raise DataError(
+            f"{name}: none of its {counted(len(frame), 'row')} can be used; paths start in {folder}:", found
+        )
+    _warn_of_alike(frame["label"], name)
+    good = pl.Series([row not in bad for row in range(len(frame))], dtype=pl.Boolean)
+    return Table(frame.filter(good), folder), found
+
+
+def _warn_of_alike(labels: pl.Series, name: str) -> None:
+    """Labels are kept as they are written, but a slip of the hand should not make two classes of one."""
+    if labels.dtype != pl.String:
+        return
+    same = [group for group in alike(labels.drop_nulls().unique().sort().to_list()) if len(group) > 1]
+    if same:
+        log.warning(
+            "%s: %s written in several ways, and kept as different classes: %s",
+            name,
+            counted(len(same), "label is", "labels are"),
+            "; ".join(listed(group) for group in same[:5]),
+        )

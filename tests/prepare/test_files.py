@@ -1,0 +1,49 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from lookalike.prepare import files
+from lookalike.prepare.files import CRASHED, Seen, decoded, glanced, look_at
+
+
+def fragile(file: Path) -> Seen:
+    """Kills its process where the name says so."""
+    if "deadly" in file.name:
+        os._exit(1)
+    return Seen(len(file.name), 1)
+
+
+@pytest.mark.parametrize("deadly", [{5}, {0, 1, 11}])
+def test_a_file_that_kills_its_reader_is_found_and_the_rest_goes_on(deadly, monkeypatch):
+    monkeypatch.setattr(files, "CHUNK", 3)
+    monkeypatch.setattr(files, "CHUNKS_PER_WORKER", 1)
+    names = [Path(f"deadly {row}" if row in deadly else "x" * (row + 1)) for row in range(12)]
+    seen = list(look_at(names, fragile, workers=2))
+    assert [row for row, one in enumerate(seen) if one.reason == CRASHED] == sorted(deadly)
+    assert all(seen[row] == Seen(row + 1, 1) for row in range(12) if row not in deadly)
+
+
+def test_workers_see_what_one_process_sees(shapes_folder, tmp_path):
+    found = sorted(shapes_folder.rglob("*.png"))
+    (tmp_path / "cut.png").write_bytes(found[0].read_bytes()[:300])
+    found = [*found, tmp_path / "cut.png", tmp_path / "gone.png"]
+    alone = list(look_at(found, decoded, workers=0))
+    assert alone == list(look_at(found, decoded, workers=2))
+    assert [bool(one.reason) for one in alone] == [False] * 80 + [True, True]
+    assert alone[0] == Seen(48, 48)
+    assert [one.reason for one in look_at(found[-3:], glanced, workers=0)][:2] == ["", ""]
+
+
+def test_no_files():
+    assert list(look_at([])) == []
+
+
+def test_without_workers_it_goes_on_alone(monkeypatch, caplog):
+    monkeypatch.setattr(files, "_pool", lambda workers: broken())
+    assert len(list(look_at([Path(str(row)) for row in range(40)], fragile, workers=2))) == 40
+    assert "no worker processes could be started" in caplog.text
+
+
+def broken():
+    raise files.BrokenProcessPool
