@@ -1,0 +1,157 @@
+"""Embeddings: the vectors of a table of images, and the folder that holds both."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import polars as pl
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lookalike.data.images import Batch, ImageTable, collate
+from lookalike.data.table import Table, write_problems
+from lookalike.data.vectors import path_from, read_json, read_vectors, write_vectors
+from lookalike.errors import DataError, Problem
+from lookalike.files import new_folder, write_text
+
+if TYPE_CHECKING:
+    from lookalike.model.embedder import EmbeddingModel
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Vectors and the images they are of, in the same order.
+
+    Attributes:
+        vectors: float32 [N, D], each of length 1.
+        table: one row a vector.
+        space: hash of the model's weights and preprocessing; vectors of two spaces must not be compared.
+        skipped: images that could not be read; they are in neither `vectors` nor `table`.
+        model: folder of the model, where known.
+    """
+
+    vectors: np.ndarray
+    table: Table
+    space: str
+    skipped: list[Problem] = field(default_factory=list)
+    model: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or len(self.vectors) != len(self.table):
+            shape = list(self.vectors.shape)
+            raise ValueError(f"embeddings: vectors {shape} do not fit a table of {len(self.table)} rows")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def save(self, folder: str | Path, about: Mapping[str, Any] | None = None) -> None:
+        """Write vectors.npy, table.parquet, space.json, config.yaml and, if any, skipped.csv.
+
+        Args:
+            folder: must not exist.
+            about: what made it, for config.yaml.
+
+        Raises:
+            LookalikeError: `folder` exists.
+        """
+        with new_folder(folder) as beside:
+            self.fill(beside, Path(folder), about)
+
+    def fill(self, beside: Path, folder: Path, about: Mapping[str, Any] | None = None) -> None:
+        """Write the files of `save` into the existing folder `beside`, which will be renamed to `folder`."""
+        write_vectors(self.vectors, self.table, beside, folder)
+        size, dim = self.vectors.shape
+        space = {"space": self.space, "count": size, "dim": dim, "model": path_from(folder, self.model)}
+        write_text(beside / "space.json", json.dumps(space, indent=2) + "\n")
+        about = about or {"made_by": "lookalike.Embeddings.save"}
+        write_text(beside / "config.yaml", yaml.safe_dump(dict(about), sort_keys=False, allow_unicode=True))
+        if self.skipped:
+            write_problems(self.skipped, beside / "skipped.csv")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """An embeddings folder. Vectors stay on disk until they are used; images need not be there.
+
+        Raises:
+            LookalikeError: a file is missing or does not fit the others.
+        """
+        folder = Path(folder)
+        space = read_json(folder, "space.json", "an embeddings folder; `lookalike embed` makes one")
+        vectors, table = read_vectors(folder)
+        skipped = []
+        if (folder / "skipped.csv").exists():
+            texts = {"path": pl.String, "reason": pl.String}
+            rows = pl.read_csv(folder / "skipped.csv", schema_overrides=texts)
+            skipped = [Problem(row["path"], row["reason"], row["row"]) for row in rows.iter_rows(named=True)]
+        model = folder / space["model"] if space.get("model") else None
+        return cls(vectors, table, str(space["space"]), skipped, model)
+
+
+def embed(
+    model: "EmbeddingModel",
+    table: Table,
+    batch_size: int = 64,
+    workers: int = 0,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    folder: str | Path | None = None,
+) -> Embeddings:
+    """Vectors of all images of a table.
+
+    Images that cannot be read are absent from the result and listed in its `skipped`: rows carry their own
+    number, so nothing shifts. The model works in eval mode, and gets its mode back.
+
+    Args:
+        model: an `EmbeddingModel`, or anything with its `transform`, `space`, `dim`, `device` and call.
+        table: the images.
+        batch_size: images a forward pass.
+        workers: processes that read images.
+        device: moves the model there first; by default it stays where it is.
+        progress: show a bar on stderr.
+        folder: where the model is saved, to note it in the result.
+
+    Raises:
+        DataError: no image could be read.
+    """
+    if device is not None and isinstance(model, nn.Module):
+        model.to(device)
+    images = ImageTable(table, model.transform(), at_least=getattr(model.transform(), "at_least", None))
+    loader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+    vectors = np.empty((len(table), model.dim), np.float32)
+    done = np.zeros(len(table), bool)
+    skipped: list[Problem] = []
+    was_training = _set_training(model, False)
+    try:
+        for batch in track(loader, "embedding", console=Console(stderr=True), disable=not progress):
+            skipped += batch.skipped
+            rows = batch.rows.numpy()
+            vectors[rows], done[rows] = _forward(model, batch), True
+    finally:
+        _set_training(model, was_training)
+    if not done.any():
+        raise DataError(f"{table.folder}: none of the {len(table)} images can be read", skipped)
+    kept = (vectors, table) if done.all() else (vectors[done], table.take(done))
+    return Embeddings(*kept, model.space, skipped, Path(folder) if folder else None)
+
+
+def _forward(model: "EmbeddingModel", batch: Batch) -> np.ndarray:
+    if not len(batch.rows):
+        return np.empty((0, model.dim), np.float32)
+    with torch.inference_mode():
+        return model(batch.images.to(model.device)).float().cpu().numpy()
+
+
+def _set_training(model: "EmbeddingModel", training: bool) -> bool:
+    """Switch between train and eval mode where the model has one; returns the mode it had."""
+    if not isinstance(model, nn.Module):
+        return False
+    before = model.training
+    model.train(training)
+    return before

@@ -1,0 +1,274 @@
+"""How good embeddings are: retrieval and verification on unseen identities, with intervals."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from lookalike.metrics.inputs import factorise, unit_vectors
+from lookalike.metrics.interval import bootstrap
+from lookalike.metrics.retrieval import (
+    Ranking,
+    average_precision,
+    map_at_r,
+    positions,
+    precision_at,
+    r_precision,
+    recall_at,
+)
+from lookalike.metrics.verification import PairCounter, Pairs, auc, distances, histogram, tar_at_far
+from lookalike.search.exact import Exact, best
+
+MOST_THREADS = 8
+PART = 64
+EMPTY = np.empty(0, np.int64)
+Value = dict[str, float]
+Metric = Callable[[Ranking], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Who looks for whom. Numbers of two protocols must not be compared, so its hash goes with them.
+
+    Attributes:
+        query: which images look.
+        gallery: among which they look.
+        ignore: what a query does not find: its own row, whatever its score.
+        ties: which of equally similar images comes first.
+        lone: queries without another image of their identity are counted, but have no score.
+        similarity: what "near" means.
+    """
+
+    query: Literal["all"] = "all"
+    gallery: Literal["all"] = "all"
+    ignore: Literal["itself"] = "itself"
+    ties: Literal["lower_row"] = "lower_row"
+    lone: Literal["left_out"] = "left_out"
+    similarity: Literal["cosine"] = "cosine"
+
+    @property
+    def hash(self) -> str:
+        """The first 12 digits of a SHA-256 of the rules."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        metrics: name to `value`, and `low` and `high` where there is an interval.
+        per_query: one line a query: row, label, every retrieval metric, neighbours (rows) and their scores.
+        protocol: hash of the rules.
+        queries: how many queries have a score.
+        lone_queries: how many have no other image of their identity, so none.
+        distances: histogram of similarities: edges, positive, negative, threshold.
+        notes: what is absent, and why.
+    """
+
+    metrics: dict[str, Value]
+    per_query: pl.DataFrame
+    protocol: str
+    queries: int
+    lone_queries: int
+    distances: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    def summary(self, skipped: int = 0) -> dict[str, Any]:
+        """Flat, as metrics.json has it."""
+        counts = {"queries": self.queries, "lone_queries": self.lone_queries, "skipped": skipped}
+        return {**self.metrics, "protocol": self.protocol, **counts, "notes": self.notes}
+
+
+def evaluate(
+    vectors: Any,
+    labels: Any,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    far: float = 1e-3,
+    coarse_far: bool = False,
+    intervals: bool = True,
+    seed: int = 0,
+    neighbours: int = 10,
+    protocol: Protocol | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Retrieval of every image among all others, and verification over all pairs of images.
+
+    Exact, in blocks: time grows with the square of the number of images, memory with the number. Definitions
+    are in docs/evaluate.md.
+
+    Args:
+        vectors: embeddings [N, D]; they are normalised, since the similarity is the cosine.
+        labels: identities, integers (64 bits) or strings, [N].
+        ks: the k of recall@k and precision@k.
+        far: false accept rate at which the threshold is chosen.
+        coarse_far: allow a `far` finer than the pairs can show; else its metrics are absent, with a note.
+        intervals: whether to give 95 % intervals of the retrieval metrics, by bootstrap over identities.
+        seed: of the bootstrap.
+        neighbours: how many neighbours of each query to keep.
+        protocol: the rules; self-retrieval if not given.
+        device: where to multiply; the CPU if not given.
+        progress: show a bar on stderr.
+
+    Raises:
+        ValueError: vectors that are not finite or zero, labels that do not fit them, no identity with two
+            images, or an argument out of range.
+    """
+    if not 0 <= far < 1 or not ks or min(ks) < 1 or neighbours < 1:
+        raise ValueError(
+            f"far={far}, ks={list(ks)}, neighbours={neighbours}: far is at least 0 and less than 1, "
+            "every k and neighbours at least 1"
+        )
+    unit = unit_vectors(vectors)
+    names, codes = factorise(labels, len(unit))
+    lone = np.bincount(codes)[codes] < 2
+    if lone.all():
+        raise ValueError(f"labels: {len(names)} identities, none with two images: there is nothing to find")
+    comparison = _Comparison(unit, codes, _retrieval_metrics(ks), neighbours, device)
+    comparison.run(progress)
+    metrics, notes = _means(comparison.columns, codes if intervals else None, seed)
+    verified, histogram, absent = _verification(PairCounter.total(comparison.counters), far, coarse_far)
+    if lone.any():
+        notes.append(f"images with no other image of their identity, so not scored: {lone.sum()}")
+    return Evaluation(
+        metrics={**metrics, **verified},
+        per_query=comparison.table(names[codes]),
+        protocol=(protocol or Protocol()).hash,
+        queries=int((~lone).sum()),
+        lone_queries=int(lone.sum()),
+        distances=histogram,
+        notes=notes + absent,
+    )
+
+
+def _retrieval_metrics(ks: Sequence[int]) -> dict[str, Metric]:
+    return {
+        **{f"recall@{k}": partial(recall_at, k=k) for k in ks},
+        **{f"precision@{k}": partial(precision_at, k=k) for k in ks},
+        "map@r": map_at_r,
+        "r_precision": r_precision,
+        "map": average_precision,
+    }
+
+
+def _means(
+    columns: dict[str, np.ndarray], codes: np.ndarray | None, seed: int
+) -> tuple[dict[str, Value], list[str]]:
+    """The mean of each metric over the queries that have one; with its interval, if `codes` are given."""
+    metrics = {name: {"value": float(np.nanmean(column))} for name, column in columns.items()}
+    if codes is None:
+        return metrics, []
+    try:
+        ends = bootstrap(np.stack(list(columns.values()), axis=1), codes, seed=seed)
+    except ValueError as error:
+        return metrics, [f"no intervals: {error}"]
+    for value, low, high in zip(metrics.values(), *ends, strict=True):
+        value.update(low=float(low), high=float(high))
+    return metrics, []
+
+
+def _verification(
+    pairs: Pairs, far: float, coarse: bool
+) -> tuple[dict[str, Value], dict[str, Any], list[str]]:
+    """Metrics over all pairs, the histogram of their similarities, and what is absent and why."""
+    found, shown = distances(pairs), {**histogram(pairs), "threshold": None, "far": far}
+    absent: list[str] = []
+    try:
+        found["auc"] = auc(pairs)
+        point = tar_at_far(pairs, far, coarse)
+        found[f"tar@far={far:g}"], found[f"threshold@far={far:g}"] = point.tar, point.threshold
+        found["accuracy"], found["balanced_accuracy"] = point.accuracy, point.balanced_accuracy
+        shown["threshold"] = point.threshold
+    except ValueError as error:
+        what = "true accept rate, threshold and accuracy" if "auc" in found else "verification"
+        absent = [f"no {what}: {error}"]
+    return {name: {"value": value} for name, value in found.items()}, shown, absent
+
+
+class _Comparison:
+    """One pass over all scores; of each row it keeps its metrics, its neighbours, and counts of pairs."""
+
+    def __init__(
+        self,
+        unit: np.ndarray,
+        codes: np.ndarray,
+        metrics: dict[str, Metric],
+        neighbours: int,
+        device: str | torch.device | None,
+    ):
+        size = len(unit)
+        self.unit, self.exact, self.metrics = unit, Exact(unit, device), metrics
+        self.codes, self.order = codes, np.argsort(codes, kind="stable")
+        self.starts = np.concatenate([[0], np.cumsum(np.bincount(codes))])
+        self.columns = {name: np.empty(size) for name in metrics}
+        self.nearest = np.empty((size, min(neighbours, size - 1)), np.int64)
+        self.scores = np.empty(self.nearest.shape, np.float32)
+        threads = min(torch.get_num_threads(), MOST_THREADS)
+        self.counters = [PairCounter(size * (size - 1) // 2) for _ in range(threads)]
+
+    def run(self, progress: bool) -> None:
+        """Compare every row with every other."""
+        size, threads = len(self.unit), len(self.counters)
+        blocks = -(-size // self.exact.block)
+        bar = Console(stderr=True)
+        with ThreadPoolExecutor(threads) as pool:
+            for start, block in track(
+                self.exact.scores(self.unit), "comparing", blocks, console=bar, disable=not progress
+            ):
+                found: list[np.ndarray] = [EMPTY] * len(block)
+                work = partial(self._share, start, block, found)
+                list(pool.map(work, range(threads)))
+                self._keep(start, found)
+
+    def _share(self, start: int, block: np.ndarray, found: list[np.ndarray], thread: int) -> None:
+        """A thread's rows of a block: one in so many, since later rows have fewer pairs to count."""
+        for place in range(thread, len(block), len(self.counters)):
+            found[place] = self._row(start + place, block[place], self.counters[thread])
+
+    def _row(self, row: int, scores: np.ndarray, counter: PairCounter) -> np.ndarray:
+        """Count the pairs with later rows, keep the neighbours, and return where the relevant rows stand."""
+        np.clip(scores, -1, 1, out=scores)  # a product of unit vectors may round to 1.0000001
+        relevant = self._relevant(row)
+        counter.add(scores[row + 1 :], relevant[relevant > row] - row - 1)
+        scores[row] = -np.inf
+        self.nearest[row] = best(scores, self.nearest.shape[1])
+        self.scores[row] = scores[self.nearest[row]]
+        return positions(scores, relevant)
+
+    def _relevant(self, row: int) -> np.ndarray:
+        """The other rows of the same identity, ascending."""
+        code = self.codes[row]
+        same = self.order[self.starts[code] : self.starts[code + 1]]
+        return same[same != row]
+
+    def _keep(self, start: int, found: list[np.ndarray]) -> None:
+        """The metrics of a block; of a part at a time, since one identity may be as large as the gallery."""
+        for place in range(0, len(found), PART):
+            part = slice(start + place, start + min(place + PART, len(found)))
+            ranking = Ranking.from_lists(found[place : place + PART])
+            for name, metric in self.metrics.items():
+                self.columns[name][part] = metric(ranking)
+
+    def table(self, labels: np.ndarray) -> pl.DataFrame:
+        """One line a query."""
+        values = {name: pl.Series(column).fill_nan(None) for name, column in self.columns.items()}
+        return pl.DataFrame(
+            {
+                "row": np.arange(len(labels)),
+                "label": labels.astype(str).tolist() if labels.dtype == object else labels,
+                **values,
+                "neighbours": pl.Series(self.nearest).arr.to_list(),
+                "scores": pl.Series(self.scores).arr.to_list(),
+            }
+        )

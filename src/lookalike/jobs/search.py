@@ -1,0 +1,119 @@
+"""The job `search`: a photo, a folder or a list of them is looked up in an index."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from lookalike.errors import DataError, LookalikeError, Problem, listing
+
+if TYPE_CHECKING:
+    from lookalike.search.searcher import Hit
+
+log = logging.getLogger(__name__)
+
+PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+LISTS = {".txt", ".lst", ".list"}
+
+
+class Config(BaseModel):
+    """The keys of `lookalike search`; their defaults are in conf/search.yaml."""
+
+    index: Path = Field(description="index folder to search")
+    image: str | list[str] = Field(
+        description="photo, folder of photos, or text file with one path a line; [a,b] for several"
+    )
+    k: Annotated[int, Field(ge=1)] = Field(description="hits a photo")
+    format: Literal["table", "json"] = Field(description="how hits are printed")
+    model: Path | None = Field(description="model folder; null takes the one that the index names")
+    batch_size: Annotated[int, Field(ge=1)] = Field(description="images the model sees at once")
+    threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
+    device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
+
+
+def main(config: Config) -> None:
+    """Print the hits of every photo; photos that cannot be read are listed on stderr."""
+    from lookalike.machine import choose_device, settle
+    from lookalike.search.searcher import Searcher
+
+    photos = photos_of(config.image)
+    settle(config.threads)
+    searcher = Searcher(config.index, config.model, choose_device(config.device))
+    skipped: list[Problem] = []
+    hits = searcher.search(photos, config.k, skipped, config.batch_size)
+    if len(skipped) == len(photos):
+        raise DataError("no image to search with can be read", skipped)
+    if skipped:
+        log.warning("%d of %d images cannot be read:%s", len(skipped), len(photos), listing(skipped))
+    bad = {problem.row for problem in skipped}
+    found = [pair for row, pair in enumerate(zip(photos, hits, strict=True)) if row not in bad]
+    if config.format == "json":
+        print(_as_json(found, skipped))
+    else:
+        _show(found)
+
+
+def photos_of(image: str | Sequence[str]) -> list[Path]:
+    """The photos that `image=` means, each checked to be there; those of a folder by name.
+
+    Raises:
+        LookalikeError: something is not there, or holds no photo.
+    """
+    if not isinstance(image, str):
+        return [photo for one in image for photo in photos_of(one)]
+    path = Path(image).expanduser()
+    if path.is_dir():
+        photos = sorted(file for file in path.rglob("*") if file.suffix.lower() in PHOTOS and file.is_file())
+    elif path.suffix.lower() in LISTS and path.is_file():
+        photos = _listed(path)
+    else:
+        photos = [path]
+    if not photos:
+        raise LookalikeError(f"image={image}: holds no photo")
+    if len(photos) == 1 and not photos[0].exists():
+        raise LookalikeError(f"image={image}: no such photo, folder or list")
+    return photos
+
+
+def _listed(file: Path) -> list[Path]:
+    """The lines of a list; a relative path starts in the current folder, or else where the list is."""
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LookalikeError(f"image={file}: cannot be read as a list of paths: {error}") from error
+    paths = [Path(line).expanduser() for line in lines if line]
+    return [path if path.exists() else file.parent / path for path in paths]
+
+
+def _as_json(found: Sequence[tuple[Path, "list[Hit]"]], skipped: Sequence[Problem]) -> str:
+    """`results`, one entry a photo, and `skipped`."""
+    results = [
+        {
+            "image": str(photo),
+            "hits": [
+                {"rank": rank, "label": hit.label, "score": round(hit.score, 6), "path": hit.path}
+                for rank, hit in enumerate(hits, 1)
+            ],
+        }
+        for photo, hits in found
+    ]
+    bad = [{"path": problem.path, "reason": problem.reason} for problem in skipped]
+    return json.dumps({"results": results, "skipped": bad}, indent=2)
+
+
+def _show(found: Sequence[tuple[Path, "list[Hit]"]]) -> None:
+    """One table a photo."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for photo, hits in found:
+        table = Table("", "score", "label", "path", title=Text(str(photo)), title_justify="left")
+        table.columns[3].overflow = "fold"
+        for rank, hit in enumerate(hits, 1):
+            table.add_row(str(rank), f"{hit.score:.4f}", Text(str(hit.label)), Text(hit.path))
+        console.print(table)

@@ -1,0 +1,110 @@
+"""Vectors and labels as users bring them, checked and brought to one form."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+BLOCK = 8192
+
+
+def unit_vectors(vectors: Any) -> np.ndarray:
+    """The vectors at length 1, as a new float32 array [N, D].
+
+    Raises:
+        ValueError: not a matrix of numbers; or rows that are not finite or are zero, which are named.
+    """
+    rows = _matrix(vectors)
+    unit = np.empty(rows.shape, np.float32)
+    broken: list[int] = []
+    zero: list[int] = []
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK].astype(np.float64)
+        finite = np.isfinite(block).all(axis=1)
+        largest = np.abs(block).max(axis=1, initial=0.0)
+        broken.extend(start + np.flatnonzero(~finite))
+        zero.extend(start + np.flatnonzero(finite & (largest == 0)))
+        if not broken and not zero:
+            block /= largest[:, None]  # squares of very large or small values would overflow
+            unit[start : start + BLOCK] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    if broken:
+        raise ValueError(f"vectors: not finite (NaN or infinite) in {name_rows(broken)}")
+    if zero:
+        raise ValueError(f"vectors: zero, so without a direction, in {name_rows(zero)}")
+    return unit
+
+
+def factorise(labels: Any, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct labels, sorted, and for each row the place of its label among them (int64 [N]).
+
+    Integers stay integers of 64 bits and strings stay strings: a float would merge large ids.
+
+    Args:
+        labels: integers or strings, [N].
+        length: how many there have to be.
+
+    Raises:
+        ValueError: another length or shape; floats; a mix; a missing label, whose row is named.
+    """
+    column = _column(labels)
+    if length is not None and len(column) != length:
+        raise ValueError(f"labels: {len(column)} of them for {length} vectors; each vector needs one")
+    names, codes = np.unique(column, return_inverse=True)
+    return names, codes.reshape(-1).astype(np.int64)
+
+
+def name_rows(rows: Sequence[int] | np.ndarray, most: int = 20) -> str:
+    """Row numbers in words, cut after `most`: `rows 3, 17 and 5 more`."""
+    shown = ", ".join(str(int(row)) for row in rows[:most])
+    more = f" and {len(rows) - most} more" if len(rows) > most else ""
+    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+
+
+def _matrix(vectors: Any) -> np.ndarray:
+    if hasattr(vectors, "detach"):
+        vectors = vectors.detach().cpu().float().numpy()
+    try:
+        rows = np.asarray(vectors)
+    except ValueError as error:
+        raise ValueError(f"vectors: rows of different lengths ({error})") from error
+    if rows.ndim != 2 or rows.shape[1] == 0 or rows.dtype.kind not in "fiub":
+        got = f"{rows.dtype} {list(rows.shape)}"
+        raise ValueError(f"vectors: a matrix of numbers [N, D] is needed, got {got}")
+    return rows
+
+
+def _column(labels: Any) -> np.ndarray:
+    if hasattr(labels, "detach"):
+        labels = labels.detach().cpu().numpy()
+    if isinstance(labels, np.ndarray) and labels.dtype != object:
+        return _plain(labels)
+    items = list(labels)
+    missing = [row for row, label in enumerate(items) if label is None]
+    if missing:
+        raise ValueError(f"labels: missing in {name_rows(missing)}")
+    if all(isinstance(item, str) for item in items):
+        return np.array(items, dtype=object)  # text arrays give every label the room of the longest
+    if all(isinstance(item, int | np.integer) for item in items):
+        return _integers(items)
+    kinds = sorted({type(item).__name__ for item in items})
+    raise ValueError(f"labels: all integers or all strings are needed, got {', '.join(kinds)}")
+
+
+def _plain(labels: np.ndarray) -> np.ndarray:
+    if labels.ndim != 1 or labels.dtype.kind not in "iubUS":
+        raise ValueError(
+            f"labels: integers or strings [N] are needed, got {labels.dtype} {list(labels.shape)}; "
+            "floats merge large ids, so convert them yourself if you know that they are whole"
+        )
+    return labels
+
+
+def _integers(items: list[Any]) -> np.ndarray:
+    """As int64 or uint64; NumPy alone makes floats of a mix of negative and very large ones."""
+    values = [int(item) for item in items]
+    low, high = min(values, default=0), max(values, default=0)
+    if low >= -(2**63) and high < 2**63:
+        return np.array(values, dtype=np.int64)
+    if low >= 0 and high < 2**64:
+        return np.array(values, dtype=np.uint64)
+    return np.array(values, dtype=object)

@@ -1,0 +1,65 @@
+"""How sure a number is: the bootstrap over identities."""
+
+from typing import Any
+
+import numpy as np
+
+from lookalike.metrics.inputs import factorise
+
+CELLS = 1 << 22
+"""Weights held at once: resamples × identities."""
+
+
+def bootstrap(
+    values: np.ndarray, groups: Any, n: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of the mean, from resampling identities with all their images (Efron 1979).
+
+    Images of one identity succeed and fail together, so resampling images would promise too much.
+
+    Args:
+        values: one value a query, [Q] or [Q, M] for M metrics at once; queries with NaN are left out.
+        groups: the identity of each query, integers or strings [Q].
+        n: resamples.
+        seed: the same seed gives the same interval.
+        level: share of resamples inside.
+
+    Returns:
+        Low and high end: numbers for [Q], arrays [M] for [Q, M].
+
+    Raises:
+        ValueError: fewer than two identities with a value, or an argument out of range.
+    """
+    if n < 1 or not 0 < level < 1:
+        raise ValueError(f"bootstrap: n={n}, level={level}: n is at least 1 and level between 0 and 1")
+    columns = np.asarray(values, np.float64)
+    _, codes = factorise(groups, len(columns))
+    matrix = columns.reshape(len(columns), -1)
+    known = ~np.isnan(matrix).any(axis=1)
+    _, codes = np.unique(codes[known], return_inverse=True)
+    sums, counts = _per_group(matrix[known], codes)
+    if len(counts) < 2:
+        raise ValueError(f"bootstrap: {len(counts)} identities with a value; an interval needs at least 2")
+    means = _resampled_means(sums, counts, n, np.random.default_rng(seed))
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low.reshape(columns.shape[1:])[()], high.reshape(columns.shape[1:])[()]
+
+
+def _per_group(matrix: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the values [C, M] and number of queries [C] of each identity."""
+    sums = [np.bincount(codes, column) for column in matrix.T]
+    return np.stack(sums, axis=1), np.bincount(codes)
+
+
+def _resampled_means(sums: np.ndarray, counts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Mean over the queries of each resample, [n, M]; identities are drawn with replacement."""
+    size = len(counts)
+    step = max(1, CELLS // size)
+    means = np.empty((n, sums.shape[1]))
+    for start in range(0, n, step):
+        resamples = min(step, n - start)
+        drawn = rng.integers(size, size=(resamples, size)) + np.arange(resamples)[:, None] * size
+        weights = np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
+        weights = weights.astype(np.float64)
+        means[start : start + resamples] = (weights @ sums) / (weights @ counts)[:, None]
+    return means

@@ -1,0 +1,122 @@
+"""Retrieval: one value a query, NaN where there is nothing to find.
+
+Every metric is a function of where the relevant rows stand in the full ranking of a query, so that nothing
+else of that ranking has to be kept.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+FEW = 32
+"""Up to this many relevant rows, counting what beats each is faster than sorting all scores."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Where the relevant rows of each query stand.
+
+    Attributes:
+        positions: int64 [Q, M], ascending, 1 is the nearest row; 0 at the end where a query has fewer than M.
+        total: int64 [Q], how many relevant rows the gallery holds.
+    """
+
+    positions: np.ndarray
+    total: np.ndarray
+
+    @classmethod
+    def from_relevant(cls, relevant: np.ndarray, total: np.ndarray) -> Self:
+        """From booleans [Q, K], nearest first. Relevant rows beyond K count as never found."""
+        relevant = np.asarray(relevant, dtype=bool)
+        places = np.where(relevant, np.arange(1, relevant.shape[1] + 1), np.iinfo(np.int64).max)
+        width = int(relevant.sum(axis=1).max(initial=0))
+        places = np.sort(places, axis=1)[:, :width]
+        return cls(np.where(places == np.iinfo(np.int64).max, 0, places), np.asarray(total, np.int64))
+
+    @classmethod
+    def from_lists(cls, positions: list[np.ndarray]) -> Self:
+        """From the positions of each query, in any order."""
+        total = np.array([len(places) for places in positions], np.int64)
+        padded = np.zeros((len(positions), int(total.max(initial=0))), np.int64)
+        for row, places in zip(padded, positions, strict=True):
+            row[: len(places)] = np.sort(places)
+        return cls(padded, total)
+
+    def relevant(self, k: int) -> np.ndarray:
+        """Whether each of the `k` nearest rows is relevant, bool [Q, k]."""
+        found = np.zeros((len(self.total), k + 1), bool)
+        queries, columns = np.nonzero((self.positions > 0) & (self.positions <= k))
+        found[queries, self.positions[queries, columns]] = True
+        return found[:, 1:]
+
+
+def recall_at(ranking: Ranking, k: int) -> np.ndarray:
+    """Whether any of the `k` nearest rows is relevant (recall@k of metric learning; Jégou et al. 2011)."""
+    return _known(ranking, _found(ranking, k).any(axis=1))
+
+
+def precision_at(ranking: Ranking, k: int) -> np.ndarray:
+    """Share of relevant rows among the `k` nearest; divided by `k` even where fewer rows are relevant."""
+    return _known(ranking, _found(ranking, k).sum(axis=1) / k)
+
+
+def r_precision(ranking: Ranking) -> np.ndarray:
+    """Share of relevant rows among the R nearest; R is how many there are (Buckley and Voorhees 2000)."""
+    return _share(ranking, _found(ranking, ranking.total[:, None]).astype(np.float64))
+
+
+def map_at_r(ranking: Ranking) -> np.ndarray:
+    """Average precision over the R nearest rows, divided by R (Musgrave et al. 2020, arXiv 2003.08505)."""
+    return _share(ranking, _found(ranking, ranking.total[:, None]) * _precisions(ranking))
+
+
+def average_precision(ranking: Ranking) -> np.ndarray:
+    """Mean, over all relevant rows, of the precision at each one's position; not interpolated, not cut."""
+    return _share(ranking, _precisions(ranking))
+
+
+def positions(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Where some rows stand in the full ranking by score: the best is at 1, equal scores stand in row order.
+
+    Args:
+        scores: float32 [N], without NaN.
+        relevant: the rows asked for, [M].
+
+    Returns:
+        int64 [M].
+    """
+    if len(relevant) > FEW:
+        return _positions_by_sorting(scores, relevant)
+    found = np.empty(len(relevant), np.int64)
+    for place, row in enumerate(relevant):
+        score = scores[row]
+        ahead = np.count_nonzero(scores > score) + np.count_nonzero(scores[:row] == score)
+        found[place] = ahead + 1
+    return found
+
+
+def _positions_by_sorting(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """One sort of integers that order as (score, lower row first) do, and no two of them equal."""
+    bits = (scores + np.float32(0)).view(np.int32)  # + 0 makes -0.0 the equal of 0.0
+    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << 32
+    ordered += np.arange(len(scores), 0, -1)
+    return len(scores) - np.searchsorted(np.sort(ordered), ordered[relevant])
+
+
+def _found(ranking: Ranking, k: int | np.ndarray) -> np.ndarray:
+    return (ranking.positions > 0) & (ranking.positions <= k)
+
+
+def _precisions(ranking: Ranking) -> np.ndarray:
+    """Precision at the position of each relevant row, 0 where there is none, [Q, M]."""
+    counts = np.arange(1, ranking.positions.shape[1] + 1)
+    return np.where(ranking.positions > 0, counts / np.maximum(ranking.positions, 1), 0.0)
+
+
+def _share(ranking: Ranking, values: np.ndarray) -> np.ndarray:
+    return _known(ranking, values.sum(axis=1) / np.maximum(ranking.total, 1))
+
+
+def _known(ranking: Ranking, values: np.ndarray) -> np.ndarray:
+    return np.where(ranking.total > 0, values, np.nan)

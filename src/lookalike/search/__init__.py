@@ -1,0 +1,1 @@
+"""Search: exact nearest neighbours, the index folder, and from a photo to its hits."""

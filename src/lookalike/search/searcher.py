@@ -1,0 +1,175 @@
+"""From a photo to the indexed images that are most like it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lookalike.data.images import open_image
+from lookalike.errors import DataError, ImageError, LookalikeError, Problem
+from lookalike.search.exact import Exact
+from lookalike.search.folder import Index
+
+if TYPE_CHECKING:
+    from lookalike.model.embedder import EmbeddingModel
+
+ImageLike = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An indexed image that is like the query.
+
+    Attributes:
+        path: where the image is, seen from the current folder.
+        label: its identity.
+        score: cosine similarity, 1 for the same.
+        row: its row in the index.
+    """
+
+    path: str
+    label: str | int
+    score: float
+    row: int
+
+
+class Searcher:
+    """Looks images up in an index.
+
+    Args:
+        index: an index folder, or a loaded one.
+        model: a model folder or a loaded model; by default the one that the index names.
+        device: where to compute; the CPU if not given.
+
+    Raises:
+        LookalikeError: the model is not there, or its vectors are not those of the index.
+    """
+
+    def __init__(
+        self,
+        index: str | Path | Index,
+        model: "str | Path | EmbeddingModel | None" = None,
+        device: str | torch.device | None = None,
+    ):
+        self.name = "the index" if isinstance(index, Index) else str(index)
+        self.index = index if isinstance(index, Index) else Index.load(index)
+        self.model = _load_model(self.name, self.index, model, device)
+        if self.model.space != self.index.space:
+            raise LookalikeError(
+                f"{self.name} holds vectors of the model {self.index.space}, but this model is "
+                f"{self.model.space}: their vectors cannot be compared. Give the model that the index was "
+                "made with (model=), or make a new index with this one (`lookalike index`)"
+            )
+        self._exact = Exact(self.index.vectors, self.model.device)
+        self._files, self._labels = self.index.table.frame["path"], self.index.table.frame["label"]
+
+    def search(
+        self,
+        images: Sequence[ImageLike],
+        k: int = 5,
+        skipped: list[Problem] | None = None,
+        batch_size: int = 64,
+    ) -> list[list[Hit]]:
+        """The `k` nearest indexed images of each image, nearest first; fewer if the index is smaller.
+
+        Args:
+            images: paths, PIL images, or uint8 arrays [H, W, 3].
+            k: hits an image.
+            skipped: takes note of images that cannot be read, which then have no hits.
+            batch_size: images a forward pass.
+
+        Raises:
+            DataError: some cannot be read, and `skipped` is not given; they are listed.
+        """
+        if isinstance(images, str | Path | Image.Image):
+            raise TypeError("search takes a list of images: search([image])")
+        problems: list[Problem] = []
+        hits: list[list[Hit]] = []
+        for start in range(0, len(images), batch_size):
+            hits += self._search_batch(images[start : start + batch_size], k, start, problems)
+        if problems and skipped is None:
+            raise DataError(f"{len(problems)} of {len(images)} images cannot be read", problems)
+        if skipped is not None:
+            skipped.extend(problems)
+        return hits
+
+    def search_vectors(self, vectors: np.ndarray, k: int = 5) -> list[list[Hit]]:
+        """The same for vectors of length 1 of the index's model, [Q, D]."""
+        scores, rows = self._exact.search(vectors, k)
+        return [
+            [self._hit(row, score) for row, score in zip(*found, strict=True) if row >= 0]
+            for found in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def _search_batch(
+        self, images: Sequence[ImageLike], k: int, start: int, problems: list[Problem]
+    ) -> list[list[Hit]]:
+        small = [self._small(image, start + place, problems) for place, image in enumerate(images)]
+        readable = [image for image in small if image is not None]
+        if not readable:
+            return [[] for _ in small]
+        found = iter(self.search_vectors(self._vectors(torch.stack(readable)), k))
+        return [[] if image is None else next(found) for image in small]
+
+    def _small(self, image: ImageLike, row: int, problems: list[Problem]) -> torch.Tensor | None:
+        """What the model takes; the photo itself, which may be huge, is let go."""
+        transform = self.model.transform()
+        try:
+            return transform(_picture(image, getattr(transform, "at_least", None)))
+        except ImageError as error:
+            problems.append(Problem(error.path, error.reason, row))
+            return None
+
+    def _vectors(self, images: torch.Tensor) -> np.ndarray:
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                return self.model(images.to(self.model.device)).float().cpu().numpy()
+        finally:
+            self.model.train(was_training)
+
+    def _hit(self, row: int, score: float) -> Hit:
+        path = self.index.table.folder / self._files[row]
+        return Hit(_from_here(path), self._labels[row], min(score, 1.0), row)
+
+
+def _picture(image: ImageLike, at_least: int | None) -> Image.Image:
+    if isinstance(image, str | Path):
+        return open_image(image, at_least=at_least)
+    if not isinstance(image, np.ndarray):
+        return image.convert("RGB")
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise TypeError(f"an image array is uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}")
+    return Image.fromarray(image).convert("RGB")
+
+
+def _from_here(path: Path) -> str:
+    """A path that opens from the current folder, short where it lies below it."""
+    resolved = path.resolve()
+    here = Path.cwd().resolve()
+    return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)
+
+
+def _load_model(
+    name: str,
+    index: Index,
+    model: "str | Path | EmbeddingModel | None",
+    device: str | torch.device | None,
+) -> "EmbeddingModel":
+    from lookalike.model.embedder import load
+
+    if model is not None and not isinstance(model, str | Path):
+        return model.to(device) if device else model
+    folder = model or index.model
+    if folder is None:
+        raise LookalikeError(f"{name} does not say which model it was made with; give it with model=FOLDER")
+    if model is None and not Path(folder).exists():
+        raise LookalikeError(
+            f"{name} was made with the model in {folder}, which is not there; give it with model=FOLDER"
+        )
+    return load(folder, device)

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lookalike.data.table import Table
+from lookalike.data.transforms import Resize
+from lookalike.embeddings import embed
+from lookalike.errors import DataError, LookalikeError
+from lookalike.model import backbones, heads, pooling
+from lookalike.model.embedder import build
+from lookalike.search.folder import Index
+from lookalike.search.searcher import Searcher
+
+
+def small_model(seed=0):
+    torch.manual_seed(seed)
+    return build(backbones.small_cnn([4, 4]), pooling.Average(), heads.Linear, 8, Resize(16)).eval()
+
+
+@pytest.fixture(scope="module")
+def gallery(shapes_folder):
+    import polars as pl
+
+    files = sorted(shapes_folder.rglob("*.png"))[:24]
+    rows = {
+        "path": [str(file.relative_to(shapes_folder)) for file in files],
+        "label": [file.parent.name for file in files],
+        "split": "test",
+    }
+    return Table(pl.DataFrame(rows), shapes_folder)
+
+
+@pytest.fixture(scope="module")
+def searcher(gallery):
+    model = small_model()
+    found = embed(model, gallery, progress=False)
+    return Searcher(Index(found.vectors, found.table, found.space), model)
+
+
+def test_a_photo_of_the_gallery_finds_itself_first(searcher, gallery):
+    hits = searcher.search([gallery.file(row) for row in range(24)], k=3, batch_size=5)
+    assert [found[0].row for found in hits] == list(range(24))
+    assert [found[0].label for found in hits] == gallery.labels.tolist()
+    assert [found[0].score for found in hits] == pytest.approx([1.0] * 24, abs=1e-6)
+    assert max(found[0].score for found in hits) <= 1
+    for found in hits:
+        assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
+
+
+def test_paths_open_from_the_current_folder(searcher, gallery, monkeypatch, tmp_path):
+    monkeypatch.chdir(gallery.folder.parent)
+    assert searcher.search([gallery.file(0)], k=1)[0][0].path == str(gallery.folder.name / gallery.file(0).relative_to(gallery.folder))
+    monkeypatch.chdir(tmp_path)
+    Image.open(searcher.search([gallery.file(0)], k=1)[0][0].path).load()
+
+
+def test_files_pictures_and_arrays_find_the_same(searcher, gallery):
+    image = Image.open(gallery.file(5))
+    one, two, three = searcher.search([gallery.file(5), image, np.array(image.convert("RGB"))], k=4)
+    assert one == two == three
+
+
+def test_more_hits_than_images_are_all_images(searcher):
+    hits = searcher.search([Image.new("RGB", (20, 20))], k=100)[0]
+    assert sorted(hit.row for hit in hits) == list(range(24))
+
+
+def test_photos_that_cannot_be_read_are_listed_in_their_place(searcher, gallery, tmp_path):
+    (tmp_path / "text.jpg").write_text("no photo")
+    images = [tmp_path / "text.jpg", gallery.file(1), tmp_path / "nowhere.png"]
+    with pytest.raises(DataError, match="2 of 3 images cannot be read") as raised:
+        searcher.search(images)
+    assert [problem.row for problem in raised.value.problems] == [0, 2]
+    skipped = []
+    hits = searcher.search(images, k=1, skipped=skipped, batch_size=1)
+    assert [len(found) for found in hits] == [0, 1, 0]
+    assert [problem.row for problem in skipped] == [0, 2]
+
+
+def test_a_single_photo_needs_a_list(searcher, gallery):
+    with pytest.raises(TypeError, match=r"search\(\[image\]\)"):
+        searcher.search(str(gallery.file(0)))
+
+
+def test_a_model_in_training_mode_searches_as_in_evaluation_and_stays(searcher, gallery):
+    expected = searcher.search([gallery.file(0)])
+    searcher.model.train()
+    assert searcher.search([gallery.file(0)]) == expected
+    assert searcher.model.training
+    searcher.model.eval()
+
+
+def test_another_model_is_refused_with_both_spaces_and_what_to_do(searcher):
+    other = small_model(seed=1)
+    with pytest.raises(LookalikeError) as raised:
+        Searcher(searcher.index, other)
+    for words in (searcher.index.space, other.space, "model=", "lookalike index"):
+        assert words in str(raised.value)
+
+
+def test_the_same_weights_with_another_resize_are_another_model(searcher):
+    other = small_model()
+    other.resize = Resize(24)
+    with pytest.raises(LookalikeError, match="cannot be compared"):
+        Searcher(searcher.index, other)
+
+
+def test_the_model_is_found_through_the_index(searcher, gallery, tmp_path):
+    searcher.model.save(tmp_path / "model")
+    index = Index(searcher.index.vectors, gallery, searcher.index.space, tmp_path / "model")
+    index.save(tmp_path / "index")
+    assert Searcher(tmp_path / "index").search([gallery.file(3)], k=1)[0][0].row == 3
+    (tmp_path / "model").rename(tmp_path / "moved")
+    with pytest.raises(LookalikeError, match=r"which is not there; give it with model="):
+        Searcher(tmp_path / "index")
+    assert Searcher(tmp_path / "index", tmp_path / "moved").search([gallery.file(3)], k=1)[0][0].row == 3
+
+
+def test_an_index_without_a_model_says_so(searcher):
+    with pytest.raises(LookalikeError, match="does not say which model"):
+        Searcher(searcher.index)
