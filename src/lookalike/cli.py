@@ -1,0 +1,168 @@
+"""`lookalike JOB key=value …`: finds the job, checks the config, runs, and turns errors into plain lines.
+
+Exit codes: 0 done, 1 the job failed, 2 the command line or config is wrong.
+"""
+
+import errno
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lookalike.errors import ConfigError, LookalikeError
+from lookalike.jobs import JOBS, module
+
+log = logging.getLogger("lookalike")
+FLAGS = {"-h": "help", "--help": "help", "-v": "verbose", "--verbose": "verbose", "--version": "version"}
+NO_SPACE = re.compile(
+    r"no space left on device|disk quota exceeded|\d+ requested and \d+ written", re.IGNORECASE
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    flags = {FLAGS[word] for word in words if word in FLAGS}
+    try:
+        code = _run([word for word in words if word not in FLAGS], flags)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(error, "verbose" in flags)
+    return code
+
+
+def _run(words: list[str], flags: set[str]) -> int:
+    if "version" in flags:
+        from lookalike import __version__
+
+        return _say(__version__)
+    if not words:
+        return _front(asked="help" in flags)
+    job, *arguments = words
+    _check_job(job)
+    _check_arguments(job, arguments)
+    if "help" in flags:
+        return _help(job, arguments)
+    return _work(job, arguments, verbose="verbose" in flags)
+
+
+def _work(job: str, arguments: list[str], verbose: bool) -> int:
+    from lookalike.config import load
+
+    _set_up_logging(verbose)
+    _find_own_modules()
+    work = module(job)
+    result = work.main(load(job, work.Config, arguments))
+    if result is not None:
+        _say(str(result))
+    return 0
+
+
+def _front(asked: bool) -> int:
+    """Without a job nothing can run: the same text, as an error."""
+    from lookalike.config import usage
+
+    text = usage.front([(name, job.summary) for name, job in JOBS.items()], JOBS["train"].example)
+    print(text, file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+def _help(job: str, arguments: list[str]) -> int:
+    from lookalike.config import usage
+
+    return _say(usage.of_job(job, JOBS[job].summary, JOBS[job].example, module(job).Config, arguments))
+
+
+def _say(text: str) -> int:
+    print(text)
+    return 0
+
+
+def _check_job(job: str) -> None:
+    from lookalike.config.wording import did_you_mean
+
+    if job in JOBS:
+        return
+    if "=" in job or job.startswith("-"):
+        raise ConfigError(f"{job}: a job comes first, as in `{JOBS['train'].example}`")
+    raise ConfigError(f"{job}: no such job.{did_you_mean(job, JOBS)} Jobs: {', '.join(JOBS)}")
+
+
+def _check_arguments(job: str, arguments: list[str]) -> None:
+    for position, word in enumerate(arguments):
+        if word.startswith("-"):
+            name, _, value = word.lstrip("-").partition("=")
+            value = value or next(iter(arguments[position + 1 :]), "…")
+            raise ConfigError(f"{word}: no such option. Keys are written without dashes: {name}={value}")
+        if "=" not in word and not word.startswith("~"):
+            raise ConfigError(f"{word}: every argument is written key=value, as in `{JOBS[job].example}`")
+
+
+def _find_own_modules() -> None:
+    """Let `_target_: my_module.Thing` find my_module.py in the current folder, after everything installed."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def _failed(error: BaseException, verbose: bool) -> int:
+    """Say what went wrong; a traceback only where it is a bug, or asked for."""
+    message = _message(error)
+    if message is None or verbose:
+        traceback.print_exception(error)
+    if message is not None:
+        print(f"lookalike: {message}", file=sys.stderr)
+    return 2 if isinstance(error, ConfigError) else 1
+
+
+def _message(error: BaseException) -> str | None:
+    """The plain words for an error that a user can act on; None for a bug."""
+    if isinstance(error, LookalikeError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or "stopped by Ctrl-C"
+    full = next((cause for cause in _causes(error) if _is_full_disk(cause)), None)
+    if full is not None:
+        where = getattr(full, "filename", None)
+        return f"the disk is full: could not write {where or 'the result'}. Make room, or choose another out="
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or NO_SPACE.search(str(error)) is not None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _set_up_logging(verbose: bool) -> None:
+    """Our own messages to stderr, through the console that progress bars draw on, too."""
+    import rich
+
+    rich.reconfigure(stderr=True)
+    log.handlers = [handler for handler in log.handlers if not isinstance(handler, _Lines)]
+    log.addHandler(_Lines())
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+class _Lines(logging.Handler):
+    """Whole lines, never wrapped, so that a path can be copied; above bars that are being drawn."""
+
+    def emit(self, record: logging.LogRecord) -> Any:
+        from rich import get_console
+
+        mark = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        get_console().print(f"{mark}{self.format(record)}", soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,62 @@
+"""From a checked node of the config to the object it describes."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lookalike.config.signatures import hints, wants_path
+from lookalike.errors import ConfigError
+
+
+def build(node: Mapping[str, Any], key: str = "", /, **offered: Any) -> Any:
+    """Make the object that the node's `_target_` names, from the node's values and what the job has to offer.
+
+    Args:
+        node: `_target_` and its arguments; nodes inside it are built first. With `_partial_: true` the result
+            is a callable that waits for its remaining arguments.
+        key: where the node stands in the config, for messages.
+        offered: what only the job knows (`num_classes`, `params`, …); the target gets those that it names.
+
+    Raises:
+        ConfigError: the target refuses its arguments, now or when the callable is called.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    where = key or str(node["_target_"]).rpartition(".")[2]
+    try:
+        make = instantiate({**node, "_partial_": True}, _convert_="all")
+    except InstantiationException as error:
+        raise ConfigError(f"{where}: {_reason(error)}") from error
+    accepted = {name: value for name, value in offered.items() if name in _parameters(make.func)}
+    later = partial(_called, where, make, **{**_paths(make.func, node), **accepted})
+    return later if node.get("_partial_") else later()
+
+
+def _called(where: str, make: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    try:
+        return make(*arguments, **named)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _paths(target: Any, node: Mapping[str, Any]) -> dict[str, Path]:
+    """The arguments that are text in the config and paths in Python."""
+    wanted = [name for name, hint in (hints(target) or {}).items() if wants_path(hint)]
+    return {name: Path(node[name]) for name in wanted if isinstance(node.get(name), str)}
+
+
+def _parameters(target: Any) -> set[str]:
+    try:
+        return set(inspect.signature(target).parameters)
+    except ValueError:
+        return set()
+
+
+def _reason(error: Exception) -> str:
+    """What a nested target raised, without Hydra's wrapping."""
+    cause = error.__cause__
+    text = cause if isinstance(cause, ValueError | TypeError) else error
+    return " ".join(str(text).split())

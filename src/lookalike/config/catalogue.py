@@ -1,0 +1,108 @@
+"""What can be chosen: the YAML files in `conf/`, read as the help and the checks need them.
+
+`conf/<job>.yaml` holds the keys of a job and their defaults; each `conf/<group>/<choice>.yaml` is one choice.
+The first comment of a file says what it is, the comment behind a value says what that value does.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lookalike.errors import ConfigError
+
+CONF = Path(__file__).parent.parent / "conf"
+Folders = Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One value of a YAML file: its dotted key, as written, and the comment behind it."""
+
+    key: str
+    text: str
+    comment: str
+
+
+def jobs() -> list[str]:
+    """The jobs that have a file."""
+    return sorted(file.stem for file in CONF.glob("*.yaml"))
+
+
+def groups(job: str) -> dict[str, str | list[str]]:
+    """The groups a job chooses from, with the default choice (a list where several are possible)."""
+    defaults = _content(CONF / f"{job}.yaml").get("defaults", [])
+    return {group: choice for item in defaults if isinstance(item, dict) for group, choice in item.items()}
+
+
+def keys(job: str) -> dict[str, Any]:
+    """The top-level keys of a job with their defaults, groups left out."""
+    return {key: value for key, value in _content(CONF / f"{job}.yaml").items() if key != "defaults"}
+
+
+def is_group(name: str, folders: Folders = ()) -> bool:
+    """Whether `conf/` or one of the user's own folders has choices of this name."""
+    return any((folder / name).is_dir() for folder in (CONF, *folders))
+
+
+def choices(group: str, folders: Folders = ()) -> dict[str, Path]:
+    """The choices of a group with their files, ours before those of the user's own folders."""
+    found: dict[str, Path] = {}
+    for folder in (CONF, *folders):
+        for file in sorted((folder / group).glob("*.yaml")):
+            found.setdefault(file.stem, file)
+    return found
+
+
+def summary(file: Path) -> str:
+    """The first comment of a file, which says in one line what it is."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if line.startswith("#") and text and not text.startswith("@package"):
+            return text
+        if line.strip() and not line.startswith("#"):
+            break
+    return ""
+
+
+def entries(file: Path) -> list[Entry]:
+    """Every value of a file that a user may set, in the order of the file."""
+    text = file.read_text(encoding="utf-8")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(_broken(file, error)) from error
+    return [entry for entry in _walk(root, "", text) if not entry.key.startswith("defaults")]
+
+
+def _walk(root: yaml.Node | None, prefix: str, text: str) -> Iterator[Entry]:
+    """The leaves below a mapping; names that only Hydra reads (`_target_`) are left out."""
+    for name, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        key = f"{prefix}{name.value}"
+        if name.value.startswith("_"):
+            continue
+        if isinstance(value, yaml.MappingNode) and value.value:
+            yield from _walk(value, f"{key}.", text)
+        else:
+            written = text[value.start_mark.index : value.end_mark.index]
+            flow = isinstance(value, yaml.ScalarNode) or value.flow_style
+            comment = _comment(text, (value if flow else name).end_mark.index)
+            yield Entry(key, " ".join(written.split()), comment)
+
+
+def _comment(text: str, start: int) -> str:
+    """The comment in the rest of a line."""
+    return text[start:].split("\n", 1)[0].partition("#")[2].strip()
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(_broken(file, error)) from error
+
+
+def _broken(file: Path, error: yaml.YAMLError) -> str:
+    return f"{file}: not valid YAML: {' '.join(str(error).split())}"

@@ -1,0 +1,219 @@
+"""Every value against its type: a job's keys against its `Config`, the rest against what they build."""
+
+import json
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+
+from lookalike.config.signatures import hints as hints_of
+from lookalike.config.wording import did_you_mean, joined, nearest, shown
+from lookalike.errors import ConfigError
+
+Values = TypeVar("Values", bound=BaseModel)
+Tree = dict[str, Any]
+Texts = Mapping[str, str]
+HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+WORDS = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "list_type": "a list, like [a,b]",
+    "tuple_type": "a list, like [a,b]",
+    "set_type": "a list, like [a,b]",
+    "dict_type": "keys with values",
+    "none_required": "null",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "too_short": "at least {min_length} long",
+    "too_long": "at most {max_length} long",
+    "string_too_short": "not empty",
+    "callable_type": "null or something with a _target_",
+}
+
+
+def checked(config: type[Values], tree: Tree, texts: Texts, job: str) -> Values:
+    """The job's `Config` from composed values.
+
+    Args:
+        config: the model of the job's keys.
+        tree: composed values.
+        texts: values as typed, by dotted key: `out=2024` is a folder where a path is wanted.
+        job: for messages.
+
+    Raises:
+        ConfigError: lists every wrong value, one a line.
+    """
+    unknown = [key for key in tree if key not in config.model_fields]
+    if unknown:
+        hint = did_you_mean(unknown[0], config.model_fields)
+        raise ConfigError(f"{unknown[0]}: {job} has no such key.{hint} `lookalike {job} --help` lists all")
+    tree = {key: _top(config, key, value, texts) for key, value in tree.items()}
+    _validate(config, tree)
+    problems: list[str] = []
+    tree = _checked_inside(tree, "", texts, problems)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return _validate(config, tree)
+
+
+def _top(config: type[BaseModel], key: str, value: Any, texts: Texts) -> Any:
+    if key not in texts or not isinstance(value, int | float | None):
+        return value
+    try:
+        return _fitted(config.model_fields[key].annotation, value, texts.get(key))
+    except ValidationError:
+        return value
+
+
+def _validate(config: type[Values], tree: Tree) -> Values:
+    """Strict, in JSON's terms: text becomes a path, a list a tuple, but never text a number or true a 1."""
+    try:
+        return config.model_validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_plain(error, lambda key: tree.get(key)))) from error
+
+
+def _checked_inside(node: Any, key: str, texts: Texts, problems: list[str]) -> Any:
+    """The same tree with every node that has a `_target_` checked, from the inside out."""
+    if isinstance(node, list):
+        return [_checked_inside(item, f"{key}.{place}", texts, problems) for place, item in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    inside = {
+        name: _checked_inside(value, f"{key}.{name}".removeprefix("."), texts, problems)
+        for name, value in node.items()
+    }
+    return _checked_node(inside, key, texts, problems) if "_target_" in node else inside
+
+
+def _checked_node(node: Tree, key: str, texts: Texts, problems: list[str]) -> Tree:
+    """The arguments of one target, each as its type hint wants it."""
+    target = _located(node["_target_"], key)
+    hints = hints_of(target)
+    if hints is None:
+        return node
+    if key.startswith("loss.") and key.count(".") == 1:
+        hints.setdefault("weight", Annotated[float, Ge(0)])
+    for name, value in node.items():
+        where = f"{key}.{name}"
+        if name in HYDRA or _is_node(value):
+            continue
+        if name not in hints:
+            hint = did_you_mean(name, hints)
+            problems.append(f"{where}: no such argument.{hint} {key} takes {joined(hints)}")
+            continue
+        try:
+            node[name] = _fitted(hints[name], value, texts.get(where))
+        except ValidationError as error:
+            problems.extend(_plain(error, lambda _, value=value: value, where))
+    return node
+
+
+def _is_node(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return any(isinstance(item, dict) and "_target_" in item for item in items)
+
+
+def _located(path: Any, key: str) -> Any:
+    from hydra.utils import get_object
+
+    try:
+        return get_object(path)
+    except Exception as error:
+        cause = error.__cause__ or error
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise ConfigError(f"{key}._target_={path}: cannot be imported: {reason}") from error
+
+
+def _fitted(hint: Any, value: Any, text: str | None) -> Any:
+    """The value, or the text it was typed as where only that fits.
+
+    Raises:
+        ValidationError: neither fits.
+    """
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticUserError, PydanticUndefinedAnnotation):
+        return value
+    try:
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        if text is None or isinstance(value, str | list | dict) or not _takes(adapter, text):
+            raise
+        return text
+    return value
+
+
+def _takes(adapter: TypeAdapter[Any], text: str) -> bool:
+    try:
+        adapter.validate_json(json.dumps(text), strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _plain(error: ValidationError, value_of: typing.Callable[[str], Any], key: str = "") -> Iterator[str]:
+    """One line a wrong value, the alternatives of a union joined."""
+    by_key: dict[str, list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        top = key or str(next(iter(detail["loc"]), ""))
+        by_key.setdefault(top, []).append(detail)
+    for top, details in by_key.items():
+        yield _line(top, value_of(top), details)
+
+
+def _line(key: str, value: Any, details: list[Any]) -> str:
+    said = [
+        str(detail["ctx"]["error"])
+        for detail in details
+        if detail["type"] in ("value_error", "assertion_error")
+    ]
+    if said:
+        return f"{key}={shown(value)}: {said[0]}" if key else said[0]
+    if details[0]["type"] == "missing":
+        few = f"{key}={shown(value)}: has too few values"
+        return few if isinstance(value, list) else f"{key}: is needed"
+    wanted = joined(dict.fromkeys(map(_wanted, details)), "or")
+    each = (
+        "each "
+        if isinstance(value, list) and all(isinstance(detail["loc"][-1], int) for detail in details)
+        else ""
+    )
+    return f"{key}={shown(value)}: {each}must be {wanted}{_hint(value, details)}"
+
+
+def _wanted(detail: Any) -> str:
+    if detail["type"] == "literal_error":
+        return f"one of {', '.join(_allowed(detail))}"
+    words = WORDS.get(detail["type"])
+    if words is None:
+        return f"right ({detail['msg']})"
+    bounds = detail.get("ctx", {}).items()
+    return words.format(
+        **{name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in bounds}
+    )
+
+
+def _allowed(detail: Any) -> list[str]:
+    """`'a', 'b' or 'c'` as a list."""
+    expected = detail["ctx"]["expected"].replace(" or ", ", ")
+    return [word.strip("'") for word in expected.split(", ")]
+
+
+def _hint(value: Any, details: Iterable[Any]) -> str:
+    allowed = [word for detail in details if detail["type"] == "literal_error" for word in _allowed(detail)]
+    near = nearest(str(value), allowed, most=1)
+    return f". Did you mean {near[0]}?" if near else ""

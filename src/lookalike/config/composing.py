@@ -1,0 +1,225 @@
+"""From a job's name and `key=value` arguments to its checked values."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from lookalike.config import catalogue
+from lookalike.config.overrides import Change, from_values, read
+from lookalike.config.wording import did_you_mean, joined, shown
+from lookalike.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Values = TypeVar("Values", bound="BaseModel")
+MISSING = "???"
+Tree = dict[str, Any]
+
+
+def load(job: str, config: type[Values], arguments: Sequence[str] = (), /, **values: Any) -> Values:
+    """The job's `Config`, composed from `conf/`, changed as asked, and checked to the last value.
+
+    Args:
+        job: there is a `conf/<job>.yaml`.
+        config: the pydantic model of the job's keys.
+        arguments: changes as typed on the command line.
+        values: further changes, as Python values; a dotted key goes in as `**{"loss.triplet.margin": 0.2}`.
+
+    Raises:
+        ConfigError: a key, choice or value is wrong; the message names it and what is allowed.
+    """
+    from lookalike.config.checking import checked
+
+    changes = [*map(read, arguments), *from_values(values)]
+    tree = _composed(job, changes)
+    texts = {change.key: change.text for change in changes if change.text is not None}
+    return checked(config, tree, texts, job)
+
+
+def compose(job: str, arguments: Sequence[str] = (), /, **values: Any) -> Tree:
+    """The job's values as plain Python, keys and choices checked, types not yet."""
+    return _composed(job, [*map(read, arguments), *from_values(values)])
+
+
+def own_folders(changes: Sequence[Change]) -> list[Path]:
+    """The folder of the user's own choices, where `conf_dir=` names one."""
+    folders = [Path(str(change.value)).expanduser() for change in changes if change.key == "conf_dir"]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"conf_dir={folder}: no such folder")
+    return [folder.absolute() for folder in folders[-1:]]
+
+
+def check_choice(group: str, choice: Any, folders: catalogue.Folders = ()) -> None:
+    """Refuse a choice, or list of choices, that the group does not have.
+
+    Raises:
+        ConfigError: names the nearest choices and all there are.
+    """
+    known = catalogue.choices(group, folders)
+    for name in choice if isinstance(choice, list) else [choice]:
+        if not isinstance(name, str) or name not in known:
+            hint = did_you_mean(str(name), known)
+            raise ConfigError(
+                f"{group}={shown(name)}: no such {group}.{hint} Choices: {', '.join(sorted(known))}"
+            )
+
+
+def _composed(job: str, changes: Sequence[Change]) -> Tree:
+    folders = own_folders(changes)
+    groups = catalogue.groups(job)
+    chosen, rest = dict[str, Any](), list[Change]()
+    for change in changes:
+        if change.how != "delete" and _chooses(change, groups, folders):
+            _check_number(change, groups)
+            check_choice(change.key, change.value, folders)
+            chosen[change.key] = change.value
+        elif change.key != "conf_dir":
+            rest.append(change)
+    tree = {group: {} for group in groups} | _composed_by_hydra(job, groups, chosen, folders)
+    added: set[str] = set()
+    for change in rest:
+        _apply(tree, change, added, job)
+    _refuse_missing(job, tree)
+    return _resolved(tree)
+
+
+def _chooses(change: Change, groups: Mapping[str, Any], folders: catalogue.Folders) -> bool:
+    """Whether this is GROUP=CHOICE; `+experiment=…` adds a group that the job does not list."""
+    extra = change.how == "add" and not isinstance(change.value, dict)
+    return change.key in groups or (extra and catalogue.is_group(change.key, folders))
+
+
+def _check_number(change: Change, groups: Mapping[str, Any]) -> None:
+    if isinstance(change.value, list) and isinstance(groups.get(change.key), str):
+        raise ConfigError(f"{change.key}={shown(change.value)}: takes one choice, not a list")
+
+
+def _composed_by_hydra(
+    job: str, groups: Mapping[str, Any], chosen: Mapping[str, Any], folders: list[Path]
+) -> Tree:
+    import yaml
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    asked = [
+        f"{'' if group in groups else '+'}{group}={shown(choice, 10**6)}" for group, choice in chosen.items()
+    ]
+    if folders:
+        asked.append("hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in folders) + "]")
+    try:
+        with initialize_config_dir(str(catalogue.CONF), version_base=None):
+            composed = compose(job, asked)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"{job}: the choices do not go together: {' '.join(str(error).split())}") from error
+    return cast(Tree, OmegaConf.to_container(composed, resolve=False))
+
+
+def _apply(tree: Tree, change: Change, added: set[str], job: str) -> None:
+    """Make one change in place."""
+    *parents, last = change.key.split(".")
+    node: Any = tree
+    for depth, name in enumerate(parents):
+        if isinstance(node, dict) and name not in node and change.how == "add":
+            added.add(".".join(parents[: depth + 1]))
+            node[name] = {}
+        if not isinstance(node, dict) or name not in node:
+            raise ConfigError(_no_such_key(change.key, tree, job))
+        node = node[name]
+    free = change.how == "add" or ".".join(parents) in added
+    if not isinstance(node, dict) or (last not in node and not free):
+        raise ConfigError(_no_such_key(change.key, tree, job))
+    if change.how == "delete":
+        del node[last]
+    elif isinstance(node.get(last), dict) and node[last] and not _replaces(change, node[last]):
+        _apply_inside(tree, change, added, job, node[last])
+    else:
+        node[last] = change.value
+
+
+def _replaces(change: Change, node: Tree) -> bool:
+    """Something with a `_target_` can be left out, or give way to another."""
+    other = isinstance(change.value, dict) and "_target_" in change.value
+    return "_target_" in node and (other or change.value is None)
+
+
+def _apply_inside(tree: Tree, change: Change, added: set[str], job: str, node: Tree) -> None:
+    """`loss.triplet={margin: 0.1}` is one change for each key in the braces."""
+    if not isinstance(change.value, dict):
+        raise ConfigError(
+            f"{change.key}={shown(change.value)}: set one of its keys: {_listed(node, change.key)}"
+        )
+    for name, value in change.value.items():
+        _apply(tree, Change(f"{change.key}.{name}", value, change.how), added, job)
+
+
+def _no_such_key(key: str, tree: Tree, job: str) -> str:
+    """What is wrong with a key, and what it may have been meant to be."""
+    node, known = tree, ""
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            break
+        node, known = node[name], f"{known}.{name}".removeprefix(".")
+    wrong = key[len(known) :].removeprefix(".").split(".")[0]
+    if not isinstance(node, dict):
+        return f"{key}: {known} has no keys of its own; set it as {known}=…"
+    if wrong in catalogue.choices(known) and known in catalogue.groups(job):
+        return f"{key}: {known}={wrong} is not chosen; now it is {joined(node)}. Add {known}={wrong}"
+    leaves = [leaf for leaf in _leaves(tree) if leaf.rpartition(".")[2] == wrong]
+    near = did_you_mean(key, leaves) or did_you_mean(wrong, node)
+    if leaves and not did_you_mean(wrong, node):
+        return f"{key}: {job} has no such key. Did you mean {joined(leaves[:3], 'or')}?"
+    if known:
+        return f"{key}: no such key.{near} {known} has: {_listed(node)}"
+    elsewhere = [other for other in catalogue.jobs() if key.split(".")[0] in _own_keys(other)]
+    where = f" It is a key of {joined(elsewhere)}." if elsewhere and not near else ""
+    return f"{key}: {job} has no such key.{near or where} `lookalike {job} --help` lists all"
+
+
+def _own_keys(job: str) -> set[str]:
+    return {*catalogue.keys(job), *catalogue.groups(job)}
+
+
+def _listed(node: Tree, prefix: str = "") -> str:
+    names = [name for name in node if not name.startswith("_")]
+    return ", ".join(f"{prefix}.{name}".removeprefix(".") for name in names)
+
+
+def _leaves(tree: Tree, prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif not name.startswith("_"):
+            yield f"{prefix}{name}"
+
+
+def _refuse_missing(job: str, tree: Tree) -> None:
+    missing = [leaf for leaf in _leaves(tree) if _at(tree, leaf) == MISSING]
+    if missing:
+        named = joined(f"{key}=…" for key in missing)
+        raise ConfigError(
+            f"{job} needs {named}\n`lookalike {job} --help` says what they are and shows an example"
+        )
+
+
+def _at(tree: Tree, key: str) -> Any:
+    node: Any = tree
+    for name in key.split("."):
+        node = node[name]
+    return node
+
+
+def _resolved(tree: Tree) -> Tree:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return cast(Tree, OmegaConf.to_container(OmegaConf.create(tree), resolve=True))
+    except OmegaConfBaseException as error:
+        where = getattr(error, "full_key", None) or "a value"
+        raise ConfigError(
+            f"{where}: the reference cannot be followed: {str(error).splitlines()[0]}"
+        ) from error

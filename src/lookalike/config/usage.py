@@ -1,0 +1,163 @@
+"""The text of `--help`, laid out for the width of the terminal."""
+
+import shutil
+import textwrap
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lookalike.config import catalogue
+from lookalike.config.composing import MISSING, check_choice, own_folders
+from lookalike.config.overrides import read
+from lookalike.config.wording import shown
+
+Row = tuple[str, str]
+
+
+def front(jobs: Iterable[Row], example: str) -> str:
+    """What `lookalike --help` prints: every job with one line, in the order in which data flows."""
+    return "\n".join(
+        [
+            "Learn which images show the same thing, prove how well, and look things up.",
+            "",
+            "Usage: lookalike JOB key=value …",
+            "",
+            *_table(jobs),
+            "",
+            *_wrapped("lookalike JOB --help lists the keys and choices of a job. For example:"),
+            f"  {example}",
+            "",
+            *_table(
+                [
+                    ("-h, --help", "show this, or the help of a job or choice"),
+                    ("-v, --verbose", "say more, and show where an error came from"),
+                    ("--version", "print the version"),
+                ]
+            ),
+        ]
+    )
+
+
+def of_job(job: str, summary: str, example: str, config: Any, arguments: Sequence[str] = ()) -> str:
+    """What `lookalike JOB --help` prints; with `GROUP=CHOICE` among the arguments, that choice's values."""
+    changes = [read(argument) for argument in arguments]
+    folders, groups = own_folders(changes), catalogue.groups(job)
+    asked = {change.key: change.value for change in changes if change.key in groups}
+    fields = config.model_fields
+    if asked:
+        return "\n\n".join(_group_page(job, group, choice, folders) for group, choice in asked.items())
+    keys = [
+        (f"{key}={_default(value)}", _described(fields[key], value))
+        for key, value in catalogue.keys(job).items()
+        if key in fields
+    ]
+    lines = [
+        *_wrapped(f"{summary}."),
+        "",
+        f"Usage: lookalike {job} key=value …",
+        "For example:",
+        f"  {example}",
+    ]
+    lines += ["", "Keys, with their defaults:", *_table(keys)]
+    if groups:
+        lines += ["", "Choices, written GROUP=CHOICE; * is the default:"]
+    for group, default in groups.items():
+        lines += ["", *_choices(group, default, _sentence(fields[group].description), folders)]
+    if groups:
+        lines += ["", *_wrapped(_pointer(job, groups))]
+    return "\n".join(lines)
+
+
+def _pointer(job: str, groups: Mapping[str, Any]) -> str:
+    group = "loss" if "loss" in groups else list(groups)[-1]
+    default = groups[group]
+    name = default[0] if isinstance(default, list) else default
+    return f"`lookalike {job} {group}={name} --help` shows the values that a choice takes."
+
+
+def _choices(group: str, default: str | list[str], description: str, folders: catalogue.Folders) -> list[str]:
+    defaults = default if isinstance(default, list) else [default]
+    rows = [
+        (f"{'*' if name in defaults else ' '} {name}", _sentence(catalogue.summary(file)))
+        for name, file in sorted(catalogue.choices(group, folders).items())
+    ]
+    return [*_wrapped(f"{group}: {description}"), *_table(rows)]
+
+
+def _group_page(job: str, group: str, choice: Any, folders: list[Path]) -> str:
+    check_choice(group, choice, folders)
+    files = catalogue.choices(group, folders)
+    names = choice if isinstance(choice, list) else [choice]
+    return "\n\n".join(_choice_page(job, group, name, files[name]) for name in names)
+
+
+def _choice_page(job: str, group: str, name: str, file: Path) -> str:
+    found = catalogue.entries(file)
+    lines = [*_wrapped(f"{group}={name}: {_sentence(catalogue.summary(file))}"), ""]
+    if not found:
+        return "\n".join([*lines, "It takes no values."])
+    rows = [(f"{group}.{entry.key}={_default(entry.text)}", _explained(entry)) for entry in found]
+    shown_first = next((row for row in rows if row[0].endswith("…")), rows[0])[0]
+    example = f"  lookalike {job} {group}={name} {shown_first}"
+    return "\n".join(
+        [*lines, "Values, with their defaults:", *_table(rows, widest=36), "", "For example:", example]
+    )
+
+
+def _explained(entry: catalogue.Entry) -> str:
+    return f"{'Needed. ' if entry.text == MISSING else ''}{_sentence(entry.comment)}"
+
+
+def _default(value: Any) -> str:
+    """As one would type it."""
+    return "…" if value == MISSING else shown(value).replace(", ", ",")
+
+
+def _described(field: Any, value: Any) -> str:
+    """The description as a sentence, with what is allowed where that is a list of names."""
+    allowed = list(_literals(field.annotation))
+    one_of = f" One of {', '.join(map(str, allowed))}." if allowed else ""
+    return f"{'Needed. ' if value == MISSING else ''}{_sentence(field.description)}{one_of}"
+
+
+def _sentence(text: str | None) -> str:
+    text = (text or "").strip().rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _literals(hint: Any) -> Iterable[Any]:
+    if typing.get_origin(hint) is Literal:
+        yield from typing.get_args(hint)
+    else:
+        for inner in typing.get_args(hint):
+            yield from _literals(inner)
+
+
+def _width() -> int:
+    return max(40, min(shutil.get_terminal_size((80, 24)).columns, 100))
+
+
+def _wrapped(text: str, indent: str = "", hanging: str = "") -> list[str]:
+    return textwrap.wrap(
+        text,
+        _width(),
+        initial_indent=indent,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _table(rows: Iterable[Row], widest: int = 26) -> list[str]:
+    """Two columns; a left side that is too long gets a line of its own."""
+    rows = list(rows)
+    column = min(max((len(left) for left, _ in rows), default=0), widest) + 4
+    lines: list[str] = []
+    for left, right in rows:
+        start = f"  {left}".ljust(column)
+        if len(start.rstrip()) > column - 2 or not right:
+            lines.append(start.rstrip())
+            start = " " * column
+        lines += _wrapped(right, start, " " * column)
+    return lines

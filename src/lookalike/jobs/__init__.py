@@ -1,0 +1,54 @@
+"""The jobs of the command line: one module each, with `Config` (its keys) and `main`."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the help says about a job."""
+
+    summary: str
+    example: str
+
+
+JOBS = {
+    "prepare": Job(
+        "Turn folders or a table of images into a checked, split dataset",
+        "lookalike prepare source=folder source.root=photos/ out=data/mine",
+    ),
+    "train": Job(
+        "Train a model on a dataset and keep its best state",
+        "lookalike train dataset=data/mine out=runs/mine loss=triplet epochs=6",
+    ),
+    "embed": Job(
+        "Turn the images of a dataset into vectors",
+        "lookalike embed model=runs/mine/model dataset=data/mine out=emb/mine",
+    ),
+    "evaluate": Job(
+        "Measure retrieval and verification, with intervals",
+        "lookalike evaluate model=runs/mine/model dataset=data/mine out=eval/mine",
+    ),
+    "report": Job(
+        "Show a run on one page: numbers, curves, best and worst queries",
+        "lookalike report run=runs/mine",
+    ),
+    "index": Job(
+        "Build a folder that can be searched, from vectors or images",
+        "lookalike index model=runs/mine/model dataset=data/mine out=index/mine",
+    ),
+    "search": Job(
+        "Find the nearest indexed images of a photo",
+        "lookalike search index=index/mine image=photo.jpg k=5",
+    ),
+    "demo": Job(
+        "Run all of the above on the bundled emoji, in a few minutes",
+        "lookalike demo out=demo",
+    ),
+}
+
+
+def module(job: str) -> ModuleType:
+    """The module of a job; what the job itself needs is imported when its `main` runs."""
+    return import_module(f"lookalike.jobs.{job}")

@@ -1,0 +1,173 @@
+"""The job `train`: a dataset folder becomes a run folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from lookalike.losses.modifiers import Terms
+    from lookalike.model.embedder import EmbeddingModel
+    from lookalike.training.loop import Plan
+
+Node = dict[str, Any]
+
+
+class Config(BaseModel):
+    """The keys of `lookalike train`; their defaults are in conf/train.yaml."""
+
+    dataset: str | list[str] = Field(
+        description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
+    )
+    out: Path = Field(description="run folder to write; one that exists is refused")
+    epochs: int = Field(ge=0, description="how often every image is seen; 0 keeps the untrained model")
+    image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
+        description="side of the square the model sees, pixels"
+    )
+    resize: Literal["squash", "crop", "letterbox"] = Field(
+        description="how images become square: distorted, cut at the longer side, or with borders"
+    )
+    dim: Annotated[int, Field(ge=2, le=65536)] = Field(description="numbers in an embedding")
+    lr: float = Field(gt=0, description="learning rate of the head and pooling")
+    backbone_lr: float = Field(ge=0, description="learning rate of the backbone")
+    loss_lr: float = Field(gt=0, description="learning rate of what the loss learns, such as proxies")
+    clip: float | None = Field(
+        gt=0, description="longest gradient, longer ones are scaled down; null for no limit"
+    )
+    small_size: int = Field(
+        ge=0, description="train the first epochs on smaller images of this size; 0 for none"
+    )
+    small_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of the epochs that use small_size"
+    )
+    average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="decay of the moving average of weights that is judged and kept; 0 for none"
+    )
+    freeze: list[str] = Field(
+        description="weights that stay as they are, by name pattern: ['backbone.*'], ['backbone.blocks.0.*']"
+    )
+    unfreeze: list[str] = Field(description="exceptions from freeze, by name pattern")
+    amp: Literal["no", "bf16", "fp16"] = Field(
+        description="half precision in training: less memory, faster on GPUs"
+    )
+    best_metric: str = Field(
+        description="validation metric that chooses the state to keep, such as map@r, recall@1"
+    )
+    val_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="share of the classes set aside to choose the best state, if the dataset has no val"
+    )
+    seed: int = Field(ge=0, description="same seed, same run")
+    workers: int | None = Field(
+        ge=0, description="processes that read images; null takes what the machine has"
+    )
+    threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
+    device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
+    progress: bool = Field(description="show progress bars")
+    data_dir: Path = Field(description="folder in which datasets are found by name")
+    backbone: Node = Field(description="the network that turns an image into features")
+    pooling: Node = Field(description="how a feature map becomes one vector")
+    head: Node = Field(description="how that vector becomes an embedding")
+    loss: dict[str, Node] = Field(
+        min_length=1, description="what training minimises; several are added by weight: loss=[arcface,gor]"
+    )
+    sampler: Node = Field(description="which images form a batch")
+    augment: Node = Field(description="random changes of the training images")
+    optimizer: Node = Field(description="how weights follow their gradients")
+    scheduler: Node = Field(description="how learning rates change over the run")
+
+
+def main(config: Config) -> Path:
+    """Train, and return the run folder."""
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+
+    from lookalike.files import refuse_existing
+    from lookalike.jobs._datasets import read_datasets, with_validation
+    from lookalike.machine import choose_device, settle
+    from lookalike.training.loop import Parts
+    from lookalike.training.run import run
+
+    refuse_existing(config.out)
+    device = choose_device(config.device)
+    settle(config.threads)
+    set_seed(config.seed)
+    table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
+    train = table.split("train")
+    model = _model(config)
+    loss = _loss(config, len(set(train.labels.tolist())), model.dim)
+    validation = table.split("val") if (table.frame["split"] == "val").any() else None
+    accelerator = Accelerator(mixed_precision=config.amp, cpu=device.type == "cpu")
+    parts = Parts(model, loss, train, validation, _plan(config), accelerator)
+    run(parts, config.out, config.model_dump(mode="json"))
+    return config.out
+
+
+def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
+    """Train a model as `lookalike train` does.
+
+    Args:
+        dataset: dataset folder or table file.
+        out: run folder to write.
+        keys: any key of `lookalike train --help`, as `epochs=6` or `**{"loss.triplet.margin": 0.3}`.
+
+    Returns:
+        The run folder; `lookalike.load(folder)` is the best model.
+
+    Raises:
+        ConfigError: a key or value is wrong.
+        LookalikeError: the data cannot be used, or training failed.
+    """
+    from lookalike.config import load
+
+    return main(load("train", Config, **{"dataset": str(dataset), "out": str(out), **keys}))
+
+
+def _model(config: Config) -> "EmbeddingModel":
+    from lookalike.config import build
+    from lookalike.data.transforms import Resize
+    from lookalike.model import embedder
+    from lookalike.training.freeze import freeze
+
+    backbone = build(config.backbone, "backbone")
+    resize = Resize(config.image_size, config.resize, backbone.interpolation)
+    head, pool = build(config.head, "head"), build(config.pooling, "pooling")
+    model = embedder.build(backbone, pool, head, config.dim, resize)
+    freeze(model, config.freeze, config.unfreeze)
+    return model
+
+
+def _loss(config: Config, num_classes: int, dim: int) -> "Terms":
+    from lookalike.config import build
+    from lookalike.losses.modifiers import Terms
+
+    built = {}
+    for name, node in config.loss.items():
+        arguments = {key: value for key, value in node.items() if key != "weight"}
+        loss = build(arguments, f"loss.{name}", num_classes=num_classes, dim=dim)
+        built[name] = (node.get("weight", 1.0), loss)
+    return Terms(built)
+
+
+def _plan(config: Config) -> "Plan":
+    from lookalike.config import build
+    from lookalike.training.loop import Plan
+
+    return Plan(
+        epochs=config.epochs,
+        sampler=build(config.sampler, "sampler"),
+        augment=build(config.augment, "augment", size=config.image_size, how=config.resize),
+        optimizer=build(config.optimizer, "optimizer"),
+        schedule=build(config.scheduler, "scheduler"),
+        lr=config.lr,
+        backbone_lr=config.backbone_lr,
+        loss_lr=config.loss_lr,
+        clip=config.clip,
+        small_size=config.small_size,
+        small_share=config.small_share,
+        average=config.average,
+        amp=config.amp,
+        best_metric=config.best_metric,
+        seed=config.seed,
+        workers=config.workers,
+        progress=config.progress,
+    )

@@ -1,0 +1,139 @@
+"""What every file in conf/ promises. A new file, group or job is picked up by itself."""
+
+import inspect
+import typing
+
+import pytest
+import yaml
+from hydra.utils import get_object
+
+from lookalike import config
+from lookalike.config import catalogue
+from lookalike.jobs import JOBS, module
+
+SUPPLIED = {
+    "loss": {"num_classes", "dim", "sim", "positive", "negative"},
+    "head": {"features", "dim"},
+    "augment": {"size", "how", "interpolation"},
+    "sampler": {"labels", "seed"},
+    "optimizer": {"params", "lr"},
+    "scheduler": {"progress"},
+}
+ADDED = "experiment"
+CHOICES = [
+    (group.name, file.stem)
+    for group in sorted(catalogue.CONF.iterdir())
+    if group.is_dir()
+    for file in sorted(group.glob("*.yaml"))
+]
+OURS = [(group, choice) for group, choice in CHOICES if group != ADDED]
+
+
+def file(group, choice):
+    return catalogue.CONF / group / f"{choice}.yaml"
+
+
+def nodes(group, choice):
+    """Every `_target_` of a file with its values."""
+    found = []
+
+    def walk(node):
+        if isinstance(node, dict):
+            found.extend([node] if "_target_" in node else [])
+            for value in node.values():
+                walk(value)
+
+    walk(yaml.safe_load(file(group, choice).read_text(encoding="utf-8")))
+    return found
+
+
+def unset(group, choice):
+    """The mandatory keys of a choice."""
+    return [f"{group}.{entry.key}" for entry in catalogue.entries(file(group, choice)) if entry.text == "???"]
+
+
+def needed(job, group, choice):
+    """Arguments that give every mandatory key some value."""
+    keys = [key for key, value in catalogue.keys(job).items() if value == "???"]
+    for other, default in {**catalogue.groups(job), group: choice}.items():
+        for name in default if isinstance(default, list) else [default]:
+            keys += unset(other, name)
+    return [f"{key}=x" for key in keys]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_has_its_file_its_keys_and_its_main(job):
+    loaded = module(job)
+    assert callable(loaded.main)
+    assert inspect.signature(loaded.main).parameters
+    listed = {*catalogue.keys(job), *catalogue.groups(job)}
+    assert listed == set(loaded.Config.model_fields)
+    assert [key for key, field in loaded.Config.model_fields.items() if not field.description] == []
+    assert catalogue.summary(catalogue.CONF / f"{job}.yaml")
+
+
+def test_every_file_is_a_job():
+    assert set(catalogue.jobs()) == set(JOBS)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_example_of_a_job_is_right(job):
+    name, *arguments = JOBS[job].example.split()[1:]
+    assert name == job
+    assert len(JOBS[job].example) <= 78
+    config.load(job, module(job).Config, arguments)
+
+
+@pytest.mark.parametrize(("group", "choice"), OURS)
+def test_a_choice_composes_and_its_values_have_the_right_types(group, choice):
+    users = [job for job in catalogue.jobs() if group in catalogue.groups(job)]
+    assert users, f"no job chooses from {group}"
+    for job in users:
+        config.load(job, module(job).Config, [f"{group}={choice}", *needed(job, group, choice)])
+
+
+@pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == ADDED])
+def test_a_recipe_composes(choice):
+    config.load("train", module("train").Config, [f"+{ADDED}={choice}", "dataset=x", "out=x"])
+
+
+@pytest.mark.parametrize(("group", "choice"), OURS)
+def test_a_choice_explains_itself(group, choice):
+    assert catalogue.summary(file(group, choice))
+    silent = [entry.key for entry in catalogue.entries(file(group, choice)) if not entry.comment]
+    assert silent == []
+
+
+@pytest.mark.parametrize(("group", "choice"), OURS)
+def test_a_choice_lists_every_argument_with_its_python_default(group, choice):
+    targets = nodes(group, choice)
+    assert targets
+    for node in targets:
+        target = get_object(node["_target_"])
+        parameters = inspect.signature(target).parameters
+        given = {key: value for key, value in node.items() if not key.startswith("_")}
+        if group == "loss":
+            assert given.pop("weight", 1.0) > 0
+        assert set(given) <= set(parameters)
+        if not node["_target_"].startswith("lookalike."):
+            continue
+        assert set(parameters) - SUPPLIED.get(group, set()) <= set(given), "each argument is listed"
+        for name, value in given.items():
+            default = parameters[name].default
+            built = isinstance(value, dict) and "_target_" in value
+            if (
+                not built
+                and default is not inspect.Parameter.empty
+                and "${" not in str(value)
+                and value != "???"
+            ):
+                assert value == (list(default) if isinstance(default, tuple) else default), name
+
+
+@pytest.mark.parametrize(("group", "choice"), OURS)
+def test_the_arguments_of_a_choice_have_types_that_can_be_checked(group, choice):
+    for node in nodes(group, choice):
+        if node["_target_"].startswith("lookalike."):
+            target = get_object(node["_target_"])
+            hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+            assert {key for key in node if not key.startswith("_")} - {"weight"} <= set(hints)
