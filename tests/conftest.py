@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,6 +68,15 @@ def shapes() -> Callable[..., Path]:
 def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten classes of eight 48 px shapes, drawn once a session. Read only: copy what you mean to change."""
     return draw_shapes(tmp_path_factory.mktemp("shapes") / "photos", classes=10, per_class=8, size=48)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium for playwright's `executable_path`; without one the test is skipped."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
 
 
 @pytest.fixture(autouse=True)

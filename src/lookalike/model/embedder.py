@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lookalike import __version__
 from lookalike.data.images import open_image
 from lookalike.data.transforms import Resize
 from lookalike.errors import LookalikeError
@@ -123,7 +123,7 @@ class EmbeddingModel(nn.Module):
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        description = {"lookalike": __version__, "space": self.space, **self._description()}
+        description = {"lookalike": version("lookalike"), "space": self.space, **self._description()}
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         replace_file(folder / "model.safetensors", lambda path: save_file(state, path))
         write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")

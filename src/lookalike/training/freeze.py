@@ -1,0 +1,55 @@
+"""Freezing parts of a model by name pattern, and keeping them frozen: batch statistics too."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from lookalike.errors import ConfigError
+
+
+def freeze(model: nn.Module, frozen: Sequence[str], unfrozen: Sequence[str] = ()) -> None:
+    """Stop the gradients of every parameter whose name matches `frozen` and not `unfrozen`.
+
+    Args:
+        model: changed in place; parameters that match neither are left as they are.
+        frozen: globs on module or parameter names, such as "backbone.*" or "backbone.net.blocks.[01].*";
+            the name of a module stands for all that is in it.
+        unfrozen: globs that take parameters out of `frozen` again.
+
+    Raises:
+        ConfigError: a glob matches nothing; the nearest names are listed.
+    """
+    for pattern in frozen:
+        _require_grad(model, pattern, False)
+    for pattern in unfrozen:
+        _require_grad(model, pattern, True)
+
+
+def train_mode(model: nn.Module) -> None:
+    """Training mode, except modules whose parameters are all frozen: they stay in eval mode."""
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
+def batch_norm_eval(model: nn.Module) -> None:
+    """Use the stored statistics of every 2-d batch normalisation, and leave them as they are."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def _require_grad(model: nn.Module, pattern: str, wanted: bool) -> None:
+    names = dict(model.named_parameters())
+    chosen = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
+    chosen += [name for name in names if name.startswith(f"{pattern}.")]
+    if not chosen:
+        modules = [name for name, _ in model.named_modules() if name]
+        near = get_close_matches(pattern.rstrip(".*"), modules, n=5, cutoff=0.3)
+        raise ConfigError(f"freeze: {pattern!r} matches no part of the model; nearest: {', '.join(near)}")
+    for name in chosen:
+        names[name].requires_grad_(wanted)

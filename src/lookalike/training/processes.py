@@ -1,0 +1,41 @@
+"""Training on several processes: each sees its share of every batch, the loss sees all of it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from accelerate import Accelerator
+from torch import nn
+
+from lookalike.errors import ConfigError
+from lookalike.losses.modifiers import AcrossProcesses, Terms
+
+if TYPE_CHECKING:
+    from lookalike.training.loop import Batches
+
+
+class Share:
+    """Every `processes`-th row of each batch, from `process` on.
+
+    Args:
+        batches: the whole batches, the same in every process.
+        process: which share this is, from 0.
+        processes: how many shares there are; every batch must divide by it.
+    """
+
+    def __init__(self, batches: "Batches", process: int, processes: int):
+        self.batches, self.process, self.processes = batches, process, processes
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            if len(batch) % self.processes:
+                raise ConfigError(f"a batch of {len(batch)} does not divide by {self.processes} processes")
+            yield batch[self.process :: self.processes]
+
+
+def prepare_loss(loss: Terms, accelerator: Accelerator) -> nn.Module:
+    """The loss on its device; over several processes it sees the whole batch."""
+    loss.to(accelerator.device)
+    return AcrossProcesses(loss) if accelerator.num_processes > 1 else loss

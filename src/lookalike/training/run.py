@@ -1,0 +1,93 @@
+"""A run folder around the training loop: it says what ran, how it ended, and what was kept."""
+
+import json
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from lookalike.errors import LookalikeError, listing
+from lookalike.files import replace_file, write_text
+from lookalike.plots.curves import curves
+from lookalike.training.loop import Parts, Result, fit
+
+log = logging.getLogger(__name__)
+
+
+def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
+    """Train, and fill `folder`: config.yaml, history.csv, curves.png, skipped.csv, summary.json and model/.
+
+    After an error or Ctrl-C the folder keeps the best model so far and says that training did not finish;
+    without one finished epoch there is nothing to keep, and the folder is removed.
+
+    Raises:
+        LookalikeError: training stopped; the message says what was kept.
+    """
+    result, started = Result(), time.time()
+    main = parts.accelerator.is_main_process
+    try:
+        if main:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        fit(parts, folder, result)
+        if main:
+            _tell(parts, folder, result, "finished", started)
+    except KeyboardInterrupt as error:
+        kept = _stopped(parts, folder, result, started)
+        raise LookalikeError(f"stopped by Ctrl-C in epoch {result.epochs + 1}; {kept}") from error
+    except BaseException as error:
+        kept = _stopped(parts, folder, result, started)
+        log.error("training failed in epoch %d; %s", result.epochs + 1, kept)
+        raise error
+    return result
+
+
+def _stopped(parts: Parts, folder: Path, result: Result, started: float) -> str:
+    """Leave the folder consistent after an early end, and say what is in it."""
+    if not parts.accelerator.is_main_process:
+        return "see the main process"
+    if not (folder / "model" / "config.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        return "no epoch was finished, so nothing was kept"
+    try:
+        _tell(parts, folder, result, "stopped", started)
+    except OSError as error:
+        log.error("%s could not be completed: %s", folder, error)
+    return f"the model of epoch {result.best_epoch} is kept in {folder / 'model'}"
+
+
+def _tell(parts: Parts, folder: Path, result: Result, status: str, started: float) -> None:
+    """summary.json, curves.png and skipped.csv."""
+    train, validation = parts.train, parts.validation
+    summary = {
+        "status": status,
+        "epochs": result.epochs,
+        "planned_epochs": parts.plan.epochs,
+        "best_epoch": result.best_epoch,
+        "best_metric": parts.plan.best_metric if validation else None,
+        "best_score": result.best_score,
+        "minutes": round((time.time() - started) / 60, 2),
+        "train_images": len(train),
+        "train_classes": int(train.frame["label"].n_unique()),
+        "validation_images": len(validation) if validation else 0,
+        "validation_classes": int(validation.frame["label"].n_unique()) if validation else 0,
+        "skipped": len(result.skipped),
+        "model": parts.model.backbone.spec,
+        "dim": parts.model.dim,
+        "device": str(parts.accelerator.device),
+        "processes": parts.accelerator.num_processes,
+    }
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    if (folder / "history.csv").exists():
+        figure = curves(pl.read_csv(folder / "history.csv"), parts.plan.best_metric, result.best_epoch)
+        replace_file(folder / "curves.png", lambda path: figure.savefig(path, format="png", dpi=150))
+    if result.skipped:
+        problems = list(result.skipped.values())
+        rows = {"row": [p.row for p in problems], "path": [p.path for p in problems]}
+        frame = pl.DataFrame({**rows, "reason": [p.reason for p in problems]})
+        replace_file(folder / "skipped.csv", frame.write_csv)
+        log.warning("%d images could not be read and were left out:%s", len(problems), listing(problems))
