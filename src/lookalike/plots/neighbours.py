@@ -1,0 +1,93 @@
+"""A contact sheet: a query and what was found for it, right or wrong at a glance."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from lookalike.plots.drawing import contained, fitted, font
+from lookalike.plots.style import DIFFERENT, INK, MUTED, PAPER, RULE, SAME
+
+Hit = tuple[Image.Image, str, float, bool | None]
+Row = tuple[Image.Image, Sequence[Hit]]
+
+
+def gallery(rows: Sequence[Row], captions: Sequence[str] = (), side: int = 144) -> Image.Image:
+    """One row a query: its picture, then its hits, nearest first.
+
+    A right hit has a solid blue frame and a tick, a wrong one a dashed orange frame and a cross; a hit that
+    may be either has a thin frame and no sign.
+
+    Args:
+        rows: (query picture, [(picture, label, similarity, right or None), …]).
+        captions: the queries' labels; "query" where none is given.
+        side: pixels of a picture's side.
+
+    Raises:
+        ValueError: there are no rows, or captions for other than all rows.
+    """
+    if not rows or (captions and len(captions) != len(rows)):
+        raise ValueError(
+            f"gallery: {len(rows)} rows with {len(captions)} captions; it needs a row, and a caption each"
+        )
+    sheet = Sheet(side, columns=max(len(hits) for _, hits in rows), rows=len(rows))
+    for line, (query, hits) in enumerate(rows):
+        sheet.query(line, query, captions[line] if captions else "query")
+        for place, hit in enumerate(hits):
+            sheet.hit(line, place, hit)
+    return sheet.picture
+
+
+class Sheet:
+    """The paper that `gallery` draws on; everything is measured in shares of a picture's side."""
+
+    def __init__(self, side: int, columns: int, rows: int):
+        self.side, self.gap, self.frame = side, side // 7, max(2, side // 32)
+        self.letters, self.small = font(max(9, side // 10)), font(max(8, side // 11))
+        self.line = round(self.letters.size * 1.4)
+        self.step = side + self.gap
+        self.row = side + 2 * self.line + 2 * self.gap
+        width = self.step * (columns + 1) + 2 * self.gap
+        self.picture = Image.new("RGB", (width, self.row * rows + self.gap), PAPER)
+        self.draw = ImageDraw.Draw(self.picture)
+
+    def query(self, row: int, image: Image.Image, caption: str) -> None:
+        """The picture that was asked for, set apart by a rule."""
+        x, y = self.gap, self.gap + row * self.row
+        self._paste(image, x, y)
+        self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
+        self._write(x, y, caption, "query" if caption != "query" else "", INK)
+        across = x + self.step
+        self.draw.line((across, y, across, y + self.side), fill=RULE, width=2)
+
+    def hit(self, row: int, place: int, hit: Hit) -> None:
+        """One hit with frame, sign, label and score."""
+        image, label, score, right = hit
+        x, y = 2 * self.gap + (place + 1) * self.step, self.gap + row * self.row
+        self._paste(image, x, y)
+        colour = MUTED if right is None else SAME if right else DIFFERENT
+        if right is None:
+            self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
+        else:
+            self._frame(x, y, colour, dashed=not right)
+        sign = "" if right is None else "✓ " if right else "✗ "
+        self._write(x, y, f"{sign}{label}", f"{score:.3f}", colour if right is not None else INK)
+
+    def _paste(self, image: Image.Image, x: int, y: int) -> None:
+        fit = contained(image, self.side)
+        self.picture.paste(fit, (x + (self.side - fit.width) // 2, y + (self.side - fit.height) // 2))
+
+    def _frame(self, x: int, y: int, colour: str, dashed: bool) -> None:
+        low, high = -self.frame, self.side + self.frame - 1
+        self.draw.rectangle((x + low, y + low, x + high, y + high), outline=colour, width=self.frame)
+        if not dashed:
+            return
+        dash = max(4, self.side // 12)
+        for start in range(low + dash, high - dash, 2 * dash):
+            for near, far in ((low, low + self.frame - 1), (high - self.frame + 1, high)):
+                self.draw.rectangle((x + start, y + near, x + start + dash, y + far), fill=PAPER)
+                self.draw.rectangle((x + near, y + start, x + far, y + start + dash), fill=PAPER)
+
+    def _write(self, x: int, y: int, first: str, second: str, colour: str) -> None:
+        top = y + self.side + self.frame + self.line // 4
+        self.draw.text((x, top), fitted(first, self.side, self.letters), fill=colour, font=self.letters)
+        self.draw.text((x, top + self.line), second, fill=MUTED, font=self.small)

@@ -1,0 +1,174 @@
+"""A map of embeddings: what the model finds alike lies close together."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from lookalike.plots.drawing import contained, fitted, font
+from lookalike.plots.style import INK, PAPER, RULE, SERIES
+
+FEW = len(SERIES)
+
+
+def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Positions in the plane by t-SNE (van der Maaten & Hinton, 2008), the same for the same seed.
+
+    Args:
+        vectors: embeddings, [N, D], N at least 4.
+        seed: of the optimisation.
+
+    Returns:
+        [N, 2], centred.
+
+    Raises:
+        ValueError: there are fewer than 4 vectors.
+    """
+    if len(vectors) < 4:
+        raise ValueError(f"tsne: {len(vectors)} vectors; a map needs at least 4")
+    from openTSNE import TSNE
+
+    rng = np.random.default_rng(seed)
+    # Identical vectors have no neighbourhood of their own; a grain of noise gives them one.
+    vectors = vectors + rng.normal(scale=1e-6, size=vectors.shape)
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    method = TSNE(
+        perplexity=perplexity,
+        initialization="pca",
+        neighbors="exact",
+        random_state=seed,
+        n_jobs=1,
+        verbose=False,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        places = np.asarray(method.fit(vectors.astype(np.float64)))
+    return places - places.mean(axis=0)
+
+
+def tsne_thumbnails(
+    vectors: np.ndarray,
+    images: Sequence[Image.Image],
+    labels: Sequence[object],
+    places: np.ndarray | None = None,
+    side: int = 1800,
+    seed: int = 0,
+) -> Figure:
+    """The map with each image at its place, moved just so far that none hides another.
+
+    Up to six classes get a coloured frame and their name; with more, the pictures speak for themselves.
+
+    Args:
+        vectors: embeddings, [N, D].
+        images: N pictures of any size.
+        labels: N class names.
+        places: positions [N, 2], computed from `vectors` if not given.
+        side: pixels of the longer side at 144 dots an inch.
+        seed: see `tsne`.
+    """
+    places = tsne(vectors, seed) if places is None else places
+    picture = mosaic(places, images, labels, side)
+    figure = Figure(figsize=(picture.width / 144, picture.height / 144), dpi=144, facecolor=PAPER)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.imshow(np.asarray(picture), interpolation="none", aspect="auto")
+    return figure
+
+
+def mosaic(
+    places: np.ndarray, images: Sequence[Image.Image], labels: Sequence[object], side: int = 1800
+) -> Image.Image:
+    """The picture behind `tsne_thumbnails`."""
+    names = sorted({str(label) for label in labels})
+    few = len(names) <= FEW
+    colours = dict(zip(names, SERIES, strict=False)) if few else {}
+    width, height, tile, corners = layout(places, side)
+    frame = max(2, min(6, tile // 12)) if few else 1
+    top = name_classes(colours, width).height if few else 0
+    canvas = Image.new("RGB", (width, height + top), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for (x, y), image, label in zip(corners.tolist(), images, labels, strict=True):
+        small = contained(image, tile - 2 * frame)
+        left, upper = x + (tile - small.width) // 2, y + top + (tile - small.height) // 2
+        box = (left - frame, upper - frame, left + small.width + frame - 1, upper + small.height + frame - 1)
+        draw.rectangle(box, outline=colours.get(str(label), RULE), width=frame)
+        canvas.paste(small, (left, upper))
+    if few:
+        canvas.paste(name_classes(colours, width), (0, 0))
+    return canvas
+
+
+def layout(places: np.ndarray, side: int) -> tuple[int, int, int, np.ndarray]:
+    """Size of the picture, side of a tile, and each tile's upper left corner, no two overlapping."""
+    low, extent = places.min(axis=0), np.maximum(np.ptp(places, axis=0), 1e-9)
+    ratio = np.clip(extent / extent.max(), 0.4, 1)
+    tile = int(np.clip(np.sqrt(0.55 * ratio.prod() / len(places)) * side, 12, side / 8))
+    inner = ratio * side - tile
+    unit = (places - low) / extent
+    unit[:, 1] = 1 - unit[:, 1]
+    spread = apart(unit * inner, tile + 2)
+    spread = np.round(spread - spread.min(axis=0)).astype(int) + 8
+    width, height = (spread.max(axis=0) + tile + 8).tolist()
+    return width, height, tile, spread
+
+
+def apart(points: np.ndarray, distance: float, rounds: int = 400) -> np.ndarray:
+    """Push points away from each other, a little a round, until squares of side `distance` do not overlap."""
+    from scipy.spatial import cKDTree
+
+    points = points + np.random.default_rng(0).normal(scale=0.01, size=points.shape)
+    for _ in range(rounds):
+        pairs = cKDTree(points).query_pairs(distance, p=np.inf, output_type="ndarray")
+        if not len(pairs):
+            break
+        gap = points[pairs[:, 0]] - points[pairs[:, 1]]
+        axis = np.abs(gap).argmax(axis=1)  # the shorter way out is along the axis where they overlap least
+        along = gap[np.arange(len(gap)), axis]
+        move = (distance - np.abs(along) + 0.5) * np.where(along < 0, -1, 1) * 0.35
+        np.add.at(points, (pairs[:, 0], axis), move)
+        np.add.at(points, (pairs[:, 1], axis), -move)
+    return points
+
+
+def name_classes(colours: dict[str, str], width: int) -> Image.Image:
+    """A strip with each class's colour and name, in as many lines as it takes."""
+    size = max(20, width // 50)
+    letters, step = font(size), round(size * 1.7)
+    spots, x, y = [], size, size // 2
+    for name, colour in colours.items():
+        text = fitted(name, min(width - 4 * size, 16 * size), letters)
+        wide = round(2.6 * size + letters.getlength(text))
+        if x > size and x + wide > width - size:
+            x, y = size, y + step
+        spots.append((x, y, text, colour))
+        x += wide
+    strip = Image.new("RGB", (width, y + 2 * step), PAPER)
+    draw = ImageDraw.Draw(strip)
+    for x, y, text, colour in spots:
+        draw.rectangle((x, y + size // 8, x + size, y + size // 8 + size), fill=colour)
+        draw.text((x + 1.4 * size, y), text, fill=INK, font=letters)
+    return strip
+
+
+def choose_images(labels: np.ndarray, most: int = 1500, seed: int = 0) -> np.ndarray:
+    """Rows to show where not all fit: whole classes, chosen by chance, each with at most a fair share.
+
+    A few images of every class would show no groups; all images of some classes do.
+
+    Returns:
+        sorted row numbers, at most `most`; all of them if they fit.
+    """
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    rng = np.random.default_rng(seed)
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    share = max(most // len(counts), 12)
+    chosen: list[np.ndarray] = []
+    for number in rng.permutation(len(counts)):
+        rows = np.flatnonzero(inverse == number)
+        chosen.append(rng.permutation(rows)[:share])
+        if sum(map(len, chosen)) >= most:
+            break
+    return np.sort(np.concatenate(chosen)[:most])

@@ -1,0 +1,235 @@
+"""The metrics in words: what each number is, how sure it is, and what it means in one sentence."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+HEADLINES = (r"recall@1", r"map@r", r"tar@far=.*", r"auc")
+# Pattern of a key; the metric's name; "share" for what is printed in percent; what it means.
+MEANINGS: tuple[tuple[str, str, str, str], ...] = (
+    (
+        r"recall@1",
+        "Recall@1",
+        "share",
+        "The nearest image is of the right class for {of_100} of 100 queries.",
+    ),
+    (
+        r"recall@(\d+)",
+        "Recall@{0}",
+        "share",
+        "For {of_100} of 100 queries, at least one of the {0} nearest images is of the right class.",
+    ),
+    (r"precision@1", "Precision@1", "share", "The same as recall@1: one neighbour is right or it is not."),
+    (
+        r"precision@(\d+)",
+        "Precision@{0}",
+        "share",
+        "Of the {0} nearest images, {of_100} in 100 are of the right class; small classes cannot reach 100.",
+    ),
+    (
+        r"map@r",
+        "MAP@R",
+        "share",
+        "How well the right images are gathered at the top; 100 %: all come before any wrong one.",
+    ),
+    (
+        r"r_precision",
+        "R-precision",
+        "share",
+        "Of as many neighbours as there are right images to find, {of_100} in 100 are right.",
+    ),
+    (
+        r"map|average_precision",
+        "Mean average precision",
+        "share",
+        "Precision at each right image, over the whole ranking, averaged over the queries.",
+    ),
+    (
+        r"auc",
+        "AUC",
+        "share",
+        "A pair of the same class is more alike than a pair of different classes in {of_100} of 100 cases.",
+    ),
+    (
+        r"tar@far=(.+)",
+        "True accepts at {percent_0} false",
+        "share",
+        "When {percent_0} of different-class pairs may pass for the same, {of_100} in 100 of the same do.",
+    ),
+    (
+        r"threshold(?:@far=(.+))?",
+        "Threshold",
+        "plain",
+        "Two images at least this alike are called the same.",
+    ),
+    (
+        r"(?:achieved_)?far(?:@.*)?",
+        "False accepts",
+        "share",
+        "Different-class pairs that pass for the same at the threshold.",
+    ),
+    (
+        r"accuracy(?:@.*)?",
+        "Accuracy of pairs",
+        "share",
+        "Pairs decided rightly at the threshold; always high, as nearly all pairs are of different classes.",
+    ),
+    (
+        r"balanced_accuracy(?:@.*)?",
+        "Balanced accuracy",
+        "share",
+        "The same, with same-class and different-class pairs counted alike; guessing gives 50 %.",
+    ),
+    (
+        r"eer",
+        "Equal error rate",
+        "share",
+        "Where as many pairs are wrongly accepted as wrongly refused; lower is better.",
+    ),
+)
+PAIRS = re.compile(r"(positive|negative)_(cosine|euclidean)_(mean|std)")
+
+
+@dataclass(frozen=True)
+class Number:
+    """One metric, ready to be read."""
+
+    key: str
+    name: str
+    value: float
+    low: float
+    high: float
+    share: bool
+    meaning: str
+
+    @property
+    def text(self) -> str:
+        """The value: 61.3 % or 0.597; a dash where there is none."""
+        return written(self.value, self.share)
+
+    @property
+    def interval(self) -> str:
+        """60.2 – 62.4 %; empty where no interval was computed."""
+        if not self.sure:
+            return ""
+        return f"{written(self.low, self.share).removesuffix(' %')} – {written(self.high, self.share)}"
+
+    @property
+    def start(self) -> str:
+        """Where the mark on a bar from 0 to 1 begins: the interval's low end, or the value."""
+        return place(self.low if self.sure else self.value)
+
+    @property
+    def end(self) -> str:
+        """Where it ends."""
+        return place(self.high if self.sure else self.value)
+
+    @property
+    def sure(self) -> bool:
+        """Whether there is an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of one distance over one kind of pairs."""
+
+    kind: str
+    pairs: str
+    text: str
+
+
+def numbers(metrics: Mapping[str, Any]) -> list[Number]:
+    """Every metric that is a number with a value, in the order of the file; counts are not among them."""
+    return [
+        number(key, entry)
+        for key, entry in metrics.items()
+        if isinstance(entry, Mapping) and "value" in entry and not PAIRS.fullmatch(key)
+    ]
+
+
+def number(key: str, entry: Mapping[str, Any]) -> Number:
+    """One entry of metrics.json."""
+    value, low, high = (as_float(entry.get(name)) for name in ("value", "low", "high"))
+    name, share, meaning = key, False, ""
+    for pattern, title, kind, sentence in MEANINGS:
+        match = re.fullmatch(pattern, key)
+        if match:
+            groups = [group or "" for group in match.groups()]
+            words = {"of_100": hundredths(value), "percent_0": percent(groups[0]) if groups else ""}
+            name, share = title.format(*groups, **words), kind == "share"
+            meaning = (
+                sentence.format(*groups, **words) if math.isfinite(value) else "Nothing to measure it on."
+            )
+            break
+    return Number(key, name, value, low, high, share, meaning)
+
+
+def headlines(found: list[Number]) -> list[Number]:
+    """The at most four numbers to show large."""
+    chosen = (next((each for each in found if re.fullmatch(wanted, each.key)), None) for wanted in HEADLINES)
+    return [each for each in chosen if each] or found[:4]
+
+
+def spreads(metrics: Mapping[str, Any]) -> list[Spread]:
+    """Mean ± std of the distances of same-class and different-class pairs."""
+    found = []
+    for kind, what in (("cosine", "Cosine distance"), ("euclidean", "Euclidean distance")):
+        for pairs, words in (("positive", "same class"), ("negative", "different class")):
+            mean, std = (as_float(of(metrics, f"{pairs}_{kind}_{each}")) for each in ("mean", "std"))
+            if math.isfinite(mean):
+                width = f" ± {std:.3f}" if math.isfinite(std) else ""
+                found.append(Spread(what, words, f"{mean:z.3f}{width}"))
+    return found
+
+
+def false_accept_rate(metrics: Mapping[str, Any]) -> float | None:
+    """The rate that the threshold was set for, from its key."""
+    for key in metrics:
+        match = re.fullmatch(r"threshold@far=(.+)", key)
+        if match and math.isfinite(as_float(match[1])):
+            return float(match[1])
+    return None
+
+
+def of(metrics: Mapping[str, Any], key: str) -> Any:
+    """The value of a metric, whether it stands under `value` or alone; None without one."""
+    entry = metrics.get(key)
+    return entry.get("value") if isinstance(entry, Mapping) else entry
+
+
+def as_float(value: Any) -> float:
+    """A float; NaN for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def place(value: float) -> str:
+    """A position from 0 to 1, for the style sheet."""
+    return f"{min(max(value, 0.0), 1.0):.4f}" if math.isfinite(value) else "0"
+
+
+def written(value: float, share: bool) -> str:
+    """A value as it is printed."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.{2 if 0.9995 <= value < 1 else 1}f} %" if share else f"{value:z.3f}"
+
+
+def hundredths(share: float) -> str:
+    """How many of 100, without decimals where that says enough."""
+    if not math.isfinite(share):
+        return "–"
+    count = 100 * share
+    whole = round(count)
+    return f"{count:.1f}" if 0 < count < 1 or 99 < count < 100 else str(whole)
+
+
+def percent(text: str) -> str:
+    """`0.001` as 0.1 %; other text as it is."""
+    value = as_float(text)
+    return f"{100 * value:.3g} %" if math.isfinite(value) else text

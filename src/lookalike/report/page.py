@@ -1,0 +1,242 @@
+"""The page: everything that was read, chosen and drawn, put into one HTML file."""
+
+import base64
+import hashlib
+import logging
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from lookalike import __version__
+from lookalike.errors import LookalikeError, Problem
+from lookalike.files import write_text
+from lookalike.plots.curves import best_of, series, single_curves
+from lookalike.plots.distances import distance_histogram
+from lookalike.plots.tsne import choose_images, tsne_thumbnails
+from lookalike.report import facts, numbers
+from lookalike.report.pictures import Thumbnails, figure_uri, svg
+from lookalike.report.queries import Chosen, choose
+from lookalike.report.read import Evaluation, Run
+
+log = logging.getLogger(__name__)
+LARGEST = 15_000_000
+LISTED = 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much to show.
+
+    Attributes:
+        worst, best: queries shown of each kind.
+        neighbours: hits shown of each query.
+        map_images: images on the map at most; 0 for no map.
+        thumbnail: pixels of a picture's longer side.
+        seed: of the map, and of the choice of its images.
+    """
+
+    worst: int = 8
+    best: int = 4
+    neighbours: int = 5
+    map_images: int = 1500
+    thumbnail: int = 128
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Map:
+    """The map of embeddings."""
+
+    uri: str
+    width: int
+    height: int
+    images: int
+    classes: int
+    of: int
+    of_classes: int
+
+
+def write_report(
+    run: Run | None, evaluation: Evaluation | None, out: Path, options: Options | None = None
+) -> Path:
+    """Write the page as one file that needs no other.
+
+    Raises:
+        LookalikeError: there is neither a run nor an evaluation, or the page would be larger than 15 MB.
+    """
+    page = render(run, evaluation, options or Options())
+    size = len(page.encode())
+    if size > LARGEST:
+        raise LookalikeError(
+            f"the page would be {size / 1e6:.0f} MB; show fewer or smaller pictures (thumbnail=, map_images=)"
+        )
+    write_text(out, page)
+    log.info("%s: %.1f MB", out, size / 1e6)
+    return out
+
+
+def render(run: Run | None, evaluation: Evaluation | None, options: Options) -> str:
+    """The page as text."""
+    if run is None and evaluation is None:
+        raise LookalikeError("report: needs a run or an evaluation")
+    embeddings = evaluation.embeddings if evaluation else None
+    labels = embeddings.table.labels if embeddings else np.empty(0)
+    classes = len(set(labels.tolist()))
+    metrics = evaluation.metrics if evaluation else {}
+    found = numbers.numbers(metrics)
+    pictures = Thumbnails(embeddings.table, options.thumbnail) if embeddings else None
+    chosen = queries(evaluation, labels, pictures, options)
+    drawn_map = draw_map(embeddings.vectors, labels, pictures, options) if embeddings and pictures else None
+    values = {
+        "title": facts.title(run, evaluation),
+        "sentence": facts.sentence(run, evaluation, len(labels), classes),
+        "headlines": numbers.headlines(found),
+        "numbers": found,
+        "spreads": numbers.spreads(metrics),
+        "protocol": metrics.get("protocol"),
+        "chosen": chosen,
+        "measure": numbers.number(chosen.measure, {}).name if chosen else "",
+        "uri": pictures.uri if pictures else None,
+        "path": (lambda row: short_path(embeddings.table.file(row))) if embeddings else None,
+        "histogram": draw_histogram(evaluation),
+        "curves": draw_curves(run),
+        "map": drawn_map,
+        "facts": facts.fact_lists(run, evaluation, len(labels), classes),
+        "configs": configs(run, evaluation),
+        "worth_knowing": facts.worth_knowing(run, evaluation),
+        "skipped": skipped(run, evaluation, pictures),
+        "listed": LISTED,
+        "version": __version__,
+    }
+    return template(values)
+
+
+def short_path(file: Path) -> str:
+    """The end of a path: enough to find the file, and nothing about the machine."""
+    parts = [part for part in file.parts if part != ".."]
+    return "/".join(parts[-3:])
+
+
+def template(values: dict[str, Any]) -> str:
+    """Fill the page. Everything is escaped but the figures and our own style and script."""
+    here = resources.files("lookalike.report")
+    read = lambda name: here.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
+    script = read("page.js")
+    environment = Environment(
+        loader=FunctionLoader(read),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(written=numbers.written, hundredths=numbers.hundredths)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html.j2").render(
+        values, style=Markup(read("page.css")), script=Markup(script), script_hash=f"sha256-{digest}"
+    )
+
+
+def queries(
+    evaluation: Evaluation | None, labels: np.ndarray, pictures: Thumbnails | None, options: Options
+) -> Chosen | None:
+    """The queries to show, their pictures loaded."""
+    if not evaluation or evaluation.per_query is None or not pictures:
+        return None
+    chosen = choose(evaluation.per_query, labels, options.worst, options.best, options.neighbours)
+    if chosen:
+        shown = {
+            row
+            for query in chosen.worst + chosen.best
+            for row in (query.row, *(hit.row for hit in query.hits))
+        }
+        pictures.load(sorted(shown))
+    return chosen
+
+
+def draw_histogram(evaluation: Evaluation | None) -> Markup | None:
+    """How alike pairs are."""
+    if not evaluation or not evaluation.distances:
+        return None
+    distances = evaluation.distances
+    far = distances.get("far", numbers.false_accept_rate(evaluation.metrics))
+    totals = [sum(distances[name]) for name in ("positive", "negative")]
+    threshold = numbers.written(numbers.as_float(distances.get("threshold")), False)
+    alt = (
+        f"Histogram of the cosine similarity of {totals[0]:,.0f} pairs of the same class and "
+        f"{totals[1]:,.0f} of different classes; threshold {threshold}."
+    )
+    return svg(distance_histogram(distances, far), "pairs", alt)
+
+
+def draw_curves(run: Run | None) -> list[Markup]:
+    """Loss, validation metrics and learning rates, as far as the history has them."""
+    if not run or run.history is None:
+        return []
+    metric = run.summary.get("best_metric") or run.config.get("best_metric") or "map@r"
+    try:
+        figures = single_curves(run.history, metric, run.summary.get("best_epoch") or None)
+    except ValueError as error:
+        log.warning("%s", error)
+        return []
+    return [svg(figure, name, describe(run, name, metric)) for name, figure in figures.items()]
+
+
+def describe(run: Run, name: str, metric: str) -> str:
+    """A curve in words, for those who cannot see it."""
+    history = run.history
+    epochs = facts.counted(len(history), "epoch")
+    if name == "loss" and "loss" in history.columns:
+        first, last = (numbers.as_float(history["loss"][place]) for place in (0, -1))
+        return f"Training loss over {epochs}: from {first:.3g} to {last:.3g}."
+    if name == "validation":
+        scores = series(history, "val").get(metric)
+        best = run.summary.get("best_epoch") or best_of(history["epoch"].to_numpy(), scores)
+        top = (
+            numbers.written(float(np.nanmax(scores)), True)
+            if scores is not None and np.isfinite(scores).any()
+            else "–"
+        )
+        return f"Validation metrics over {epochs}: {metric} is highest at {top}; epoch {best} was kept."
+    return f"Learning rates over {epochs}."
+
+
+def draw_map(vectors: np.ndarray, labels: np.ndarray, pictures: Thumbnails, options: Options) -> Map | None:
+    """The embeddings in the plane, each as its image."""
+    if len(labels) < 4 or options.map_images < 4:
+        return None
+    rows = choose_images(labels, options.map_images, options.seed)
+    log.info("drawing a map of %d images", len(rows))
+    figure = tsne_thumbnails(
+        np.asarray(vectors[rows]), pictures.load(rows), labels[rows].tolist(), seed=options.seed
+    )
+    uri, width, height = figure_uri(figure)
+    shown, everything = len(set(labels[rows].tolist())), len(set(labels.tolist()))
+    return Map(uri, width, height, len(rows), shown, len(labels), everything)
+
+
+def configs(run: Run | None, evaluation: Evaluation | None) -> list[tuple[str, str]]:
+    """The configs as they were written, to be unfolded."""
+    found = [("Training", run.config if run else {}), ("Evaluation", evaluation.config if evaluation else {})]
+    return [
+        (name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        for name, config in found
+        if config
+    ]
+
+
+def skipped(
+    run: Run | None, evaluation: Evaluation | None, pictures: Thumbnails | None
+) -> list[tuple[str, list[Problem]]]:
+    """Images that were left out, by where that happened."""
+    found = [
+        ("in training", run.skipped if run else []),
+        ("in evaluation", evaluation.skipped if evaluation else []),
+        ("for this page", list(pictures.problems.values()) if pictures else []),
+    ]
+    return [(where, problems) for where, problems in found if problems]

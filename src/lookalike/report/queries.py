@@ -1,0 +1,139 @@
+"""Which queries to look at: the best and the worst, with what was found for them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from lookalike.errors import LookalikeError
+
+TWINS = 0.999
+MEASURES = ("map@r", "average_precision", "map", "r_precision", "recall@1")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A neighbour that was found."""
+
+    row: int
+    label: str
+    score: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query with its nearest neighbours, nearest first."""
+
+    row: int
+    label: str
+    value: float
+    hits: list[Hit]
+
+    @property
+    def right(self) -> int:
+        """How many of the hits are right."""
+        return sum(hit.right for hit in self.hits)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What to show, and what it was chosen by.
+
+    Attributes:
+        judged: how many queries there were to choose from.
+        wrong_first: how many of them have a nearest neighbour of another class.
+        twins: how many of those are more alike than `TWINS`.
+    """
+
+    measure: str
+    worst: list[Query]
+    best: list[Query]
+    judged: int
+    wrong_first: int
+    twins: int
+
+
+def choose(
+    per_query: pl.DataFrame, labels: np.ndarray, worst: int = 12, best: int = 6, neighbours: int = 5
+) -> Chosen | None:
+    """The worst and the best queries, different classes first.
+
+    Among equally bad ones, those whose wrong neighbour is most alike come first: the model is surest of them.
+    Among equally good ones, those with most images to find.
+
+    Args:
+        per_query: row, neighbours, scores and a column a metric.
+        labels: of the evaluated rows, [N].
+        worst: how many of the worst, where there are enough.
+        best: how many of the best.
+        neighbours: how many hits of each query.
+
+    Returns:
+        None where no query could be judged.
+
+    Raises:
+        LookalikeError: the rows of the two do not belong together.
+    """
+    measure = next((name for name in MEASURES if name in per_query.columns), None)
+    if measure is None or not {"row", "neighbours", "scores"} <= set(per_query.columns):
+        return None
+    judged = per_query.filter(pl.col(measure).is_finite() & (pl.col("neighbours").list.len() > 0))
+    if judged.is_empty():
+        return None
+    check_rows(judged, len(labels))
+    judged = judged.with_columns(
+        value=pl.col(measure).cast(pl.Float64),
+        first=pl.col("scores").list.first(),
+        mean=pl.col("scores").list.head(neighbours).list.mean(),
+        named=pl.Series(labels[judged["row"].to_numpy()].astype(str)),
+    ).with_columns(size=pl.len().over("named"))
+    half = max(1, len(judged) // 2)
+    low = judged.sort("value", "first", "row", descending=[False, True, False])
+    high = judged.sort("value", "size", "mean", "row", descending=[True, True, True, False])
+    bad = different_first(low, labels, min(worst, half))
+    good = different_first(high.filter(~pl.col("row").is_in(bad["row"].to_list())), labels, min(best, half))
+    queries = [[query(row, labels, neighbours) for row in each.iter_rows(named=True)] for each in (bad, good)]
+    wrong = judged.filter(wrong_first(judged, labels))
+    twins = wrong.filter(pl.col("first") > TWINS)
+    return Chosen(measure, *queries, judged=len(judged), wrong_first=len(wrong), twins=len(twins))
+
+
+def check_rows(per_query: pl.DataFrame, count: int) -> None:
+    """Refuse rows that the embeddings do not have."""
+    highest = max(per_query["row"].max(), per_query["neighbours"].explode().max())
+    if highest >= count:
+        raise LookalikeError(
+            f"per_query.parquet names row {highest}, the embeddings have {count}: they do not belong together"
+        )
+
+
+def different_first(queries: pl.DataFrame, labels: np.ndarray, most: int) -> pl.DataFrame:
+    """The first `most`, passing over classes already shown, as query or neighbour, while there are others."""
+    seen: set[object] = set()
+    taken, left = [], []
+    for place, (row, nearest) in enumerate(
+        zip(queries["row"], queries["neighbours"].list.first(), strict=True)
+    ):
+        if len(taken) == most:
+            break
+        both = {labels[row], labels[nearest]}
+        (left if both & seen else taken).append(place)
+        seen |= both
+    return queries[sorted((taken + left)[:most])]
+
+
+def query(row: dict[str, object], labels: np.ndarray, neighbours: int) -> Query:
+    """One query as the page wants it; -1 among the neighbours is nothing."""
+    own = labels[row["row"]]
+    found = list(zip(row["neighbours"], row["scores"], strict=True))[:neighbours]
+    hits = [
+        Hit(each, str(labels[each]), score, bool(labels[each] == own)) for each, score in found if each >= 0
+    ]
+    return Query(row["row"], str(own), row["value"], hits)
+
+
+def wrong_first(judged: pl.DataFrame, labels: np.ndarray) -> np.ndarray:
+    """Which queries have a nearest neighbour of another class."""
+    nearest = judged["neighbours"].list.first().to_numpy()
+    return np.asarray(labels[nearest] != labels[judged["row"].to_numpy()])

@@ -1,0 +1,170 @@
+"""What a report is made from: the run folder and the evaluation folder, each as far as it is there."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+import yaml
+
+from lookalike.embeddings import Embeddings
+from lookalike.errors import LookalikeError, Problem
+
+log = logging.getLogger(__name__)
+Tree = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run. Every part may be empty.
+
+    Attributes:
+        history: one row an epoch.
+        skipped: images that training could not read.
+        missing: what a whole run has and this one lacks, in words.
+    """
+
+    folder: Path
+    config: Tree = field(default_factory=dict)
+    summary: Tree = field(default_factory=dict)
+    history: pl.DataFrame | None = None
+    skipped: list[Problem] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation. Only the metrics must be there."""
+
+    folder: Path
+    metrics: Tree
+    config: Tree = field(default_factory=dict)
+    per_query: pl.DataFrame | None = None
+    distances: Tree | None = None
+    embeddings: Embeddings | None = None
+    skipped: list[Problem] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        LookalikeError: there is no such folder, or a file in it cannot be read.
+    """
+    folder = existing(folder, "run")
+    missing: list[str] = []
+    history = part(folder / "history.csv", read_history, missing, "no loss and metric curves")
+    return Run(
+        folder,
+        part(folder / "config.yaml", read_yaml, missing, "nothing about how it was trained") or {},
+        part(folder / "summary.json", read_json, missing, "no counts of images") or {},
+        None if history is None or history.is_empty() else history,
+        read_skipped(folder / "skipped.csv"),
+        missing,
+    )
+
+
+def read_evaluation(folder: str | Path) -> Evaluation:
+    """Read an evaluation folder.
+
+    Raises:
+        LookalikeError: there is no such folder, it has no metrics.json, or a file in it cannot be read.
+    """
+    folder = existing(folder, "evaluation")
+    if not (folder / "metrics.json").is_file():
+        raise LookalikeError(f"{folder} has no metrics.json: it is not an evaluation folder")
+    missing: list[str] = []
+    config = part(folder / "config.yaml", read_yaml, missing, "nothing about what was evaluated") or {}
+    embeddings = read_embeddings(folder, config, missing)
+    return Evaluation(
+        folder,
+        part(folder / "metrics.json", read_json, missing, "") or {},
+        config,
+        part(folder / "per_query.parquet", pl.read_parquet, missing, "no best and worst queries"),
+        part(folder / "distances.json", read_json, missing, "no histogram of similarities"),
+        embeddings,
+        embeddings.skipped if embeddings else [],
+        missing,
+    )
+
+
+def existing(folder: str | Path, what: str) -> Path:
+    """The folder, if it is one."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LookalikeError(f"{what}={folder}: no such folder")
+    return folder
+
+
+def part(file: Path, read: Callable[[Path], T], missing: list[str], without: str) -> T | None:
+    """One file; where it is absent, what the report then lacks goes to `missing`.
+
+    Raises:
+        LookalikeError: the file is there and cannot be read.
+    """
+    if not file.is_file():
+        missing.append(f"{file.name} is missing: {without}")
+        return None
+    try:
+        return read(file)
+    except (OSError, ValueError, yaml.YAMLError, pl.exceptions.PolarsError) as error:
+        raise LookalikeError(f"{file} cannot be read: {' '.join(str(error).split())[:300]}") from error
+
+
+def read_json(file: Path) -> Tree:
+    """A JSON object."""
+    return mapping(json.loads(file.read_text(encoding="utf-8")))
+
+
+def read_yaml(file: Path) -> Tree:
+    """A YAML mapping."""
+    return mapping(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+
+
+def mapping(value: object) -> Tree:
+    """The value, if it is a mapping."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"it holds a {type(value).__name__}, not keys with values")
+    return dict(value)
+
+
+def read_history(file: Path) -> pl.DataFrame:
+    """The history with every column as numbers; what is none becomes null."""
+    text = pl.read_csv(file, infer_schema=False) if file.stat().st_size else pl.DataFrame()
+    numbers = text.with_columns(pl.all().cast(pl.Float64, strict=False)) if text.width else text
+    return (
+        numbers.with_columns(pl.col("epoch").cast(pl.Int64, strict=False))
+        if "epoch" in text.columns
+        else numbers
+    )
+
+
+def read_skipped(file: Path) -> list[Problem]:
+    """The rows of a skipped.csv; none where there is no such file."""
+    if not file.is_file() or not file.stat().st_size:
+        return []
+    rows = part(file, lambda each: pl.read_csv(each, infer_schema=False), [], "")
+    return [
+        Problem(str(row.get("path") or "?"), str(row.get("reason") or ""))
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def read_embeddings(folder: Path, config: Tree, missing: list[str]) -> Embeddings | None:
+    """The evaluated embeddings: in the folder, or where its config says that they are."""
+    places = [folder / "embeddings", *([Path(config["embeddings"])] if config.get("embeddings") else [])]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        missing.append("the embeddings are missing: no pictures and no map")
+        return None
+    try:
+        return Embeddings.load(found)
+    except (LookalikeError, OSError, ValueError) as error:
+        log.warning("%s", error)
+        missing.append(f"the embeddings cannot be read, so there are no pictures and no map: {error}")
+        return None
