@@ -1,0 +1,71 @@
+# Needs make and Python 3.11 or newer. Everything else goes into .venv, in the versions of constraints.txt.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+WORKERS ?= 2
+LOOKALIKE_DATA ?= data
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+CODE := src tests benchmarks
+BENCHMARKS = $(filter-out benchmarks/_% benchmarks/get_% benchmarks/make_%,$(wildcard benchmarks/*.py))
+
+.PHONY: help demo test lint bench chromium clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.core  ## train on the bundled emoji, evaluate on unseen ones, report, search; result in demo/
+	$(BIN)/lookalike demo $(ARGS)
+
+test: $(VENV)/.test chromium  ## all tests, the slow ones too; ARGS="tests/data -x" for some
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: $(VENV)/.test  ## style, format, types, and who imports whom
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/pyrefly check
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench $(LOOKALIKE_DATA)/emoji/table.csv  ## the figures of benchmarks/README.md; takes long
+	@failed=0; for script in $(BENCHMARKS); do \
+		LOOKALIKE_DATA=$(LOOKALIKE_DATA) $(BIN)/python $$script || failed=1; done; exit $$failed
+
+clean:  ## remove .venv, caches, builds and demo/
+	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(LOOKALIKE_DATA)/emoji/table.csv: | $(VENV)/.bench
+	mkdir -p $(LOOKALIKE_DATA)
+	$(BIN)/python benchmarks/get_emoji.py $(@D)
+
+# Report pages are tested in a browser; without one those tests say so and are skipped.
+chromium:
+	@if for name in chromium chromium-browser google-chrome; do \
+		command -v $$name >/dev/null && break; done; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null \
+			|| echo "Chromium could not be installed: the tests that need it are skipped"; \
+	else echo "No Chromium found: the tests that need it are skipped"; fi
+
+$(VENV)/.uv: constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv --help >/dev/null && $(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "$(PYTHON) has no venv (Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	@echo "Installing into $(VENV): about a minute the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.uv pyproject.toml
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.uv pyproject.toml
+	@$(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.bench: $(VENV)/.uv pyproject.toml
+	@$(INSTALL) -e '.[bench,test]'
+	@touch $@ $(VENV)/.core
