@@ -205,5 +205,6 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
 
 
 def terms(loss: Terms) -> dict[str, Tensor]:
-    """What each term of the loss came to in the last batch, when there are several."""
-    return {f"loss_{name}": value for name, value in loss.last.items()} if len(loss.last) > 1 else {}
+    """What the loss told about the last batch: its terms when there are several, the share of active triplets."""
+    single = {f"loss_{name}": value for name, value in loss.last.items()} if len(loss.last) > 1 else {}
+    return {**single, **loss.details}
