@@ -43,6 +43,9 @@ class ImageError(DataError):
         self.path, self.reason = str(path), reason
         super().__init__(f"{path}: {reason}")
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
 
 def listing(problems: Sequence[Problem], most: int = 20) -> str:
     """The problems, one a line, cut after `most` with a count of the rest."""

@@ -294,6 +294,7 @@ def test_what_is_not_there_is_said(tmp_path):
     assert "these are not p" in refused(tmp_path / "notes.jpg", "not a readable picture").reason
     assert "no such file" in refused(tmp_path / "missing.jpg").reason
     assert "folder" in refused(tmp_path).reason
+    assert "File name too long" in refused(tmp_path / ("n" * 300 + ".jpg"), "cannot be opened").reason
     for file in ("empty.png", "notes.jpg", "missing.jpg"):
         assert str(tmp_path / file) in str(refused(tmp_path / file, read=image_size))
 

@@ -152,9 +152,9 @@ class Strong(Augment):
     aspect: float = 0.15
     rotate: float = 25.0
     shift: float = 0.15
-    brightness: float = 0.5
+    brightness: float = 0.4
     saturation: float = 0.6
-    contrast: float = 0.5
+    contrast: float = 0.4
     balance: float = 0.15
     grey: float = 0.2
     erase: float = 0.4

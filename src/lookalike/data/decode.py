@@ -114,6 +114,8 @@ def _reason(error: Exception) -> str:
             return "there is no such file"
         case PermissionError():
             return "no permission to read it"
+        case OSError() if error.strerror:
+            return f"it cannot be opened: {error.strerror}"
         case Image.DecompressionBombError():
             return f"too large: {_number(error)} pixels, at most {MAX_PIXELS:,} are read"
         case MemoryError():

@@ -46,9 +46,14 @@ def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
         raise LookalikeError(f"{folder}: has no {name}, so it is not {what}") from None
     except (OSError, ValueError) as error:
         raise LookalikeError(f"{folder / name}: cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise LookalikeError(f"{folder / name}: a JSON object is needed")
+    if not isinstance(found, dict) or "space" not in found:
+        raise LookalikeError(f"{folder / name}: does not say which model the vectors are of (space)")
     return found
+
+
+def located(folder: Path, path: str | None) -> Path | None:
+    """What `path_from` described, seen from anywhere."""
+    return (folder.resolve() / path).resolve() if path else None
 
 
 def path_from(folder: Path, target: Path | None) -> str | None:

@@ -76,8 +76,8 @@ class Config(BaseModel):
     scheduler: Node = Field(description="how learning rates change over the run")
 
 
-def main(config: Config) -> Path:
-    """Train, and return the run folder."""
+def main(config: Config) -> Path | None:
+    """Train, and return the run folder (in the main process, if there are several)."""
     from accelerate import Accelerator
     from accelerate.utils import set_seed
 
@@ -87,19 +87,21 @@ def main(config: Config) -> Path:
     from lookalike.training.loop import Parts
     from lookalike.training.run import run
 
-    refuse_existing(config.out)
     device = choose_device(config.device)
+    accelerator = Accelerator(mixed_precision=config.amp, cpu=device.type == "cpu")
+    if accelerator.is_main_process:
+        refuse_existing(config.out)
+    accelerator.wait_for_everyone()
     settle(config.threads)
     set_seed(config.seed)
     table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
     train = table.split("train")
     model = _model(config)
-    loss = _loss(config, len(set(train.labels.tolist())), model.dim)
+    loss = _loss(config, train.frame["label"].n_unique(), model.dim)
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
-    accelerator = Accelerator(mixed_precision=config.amp, cpu=device.type == "cpu")
     parts = Parts(model, loss, train, validation, _plan(config), accelerator)
     run(parts, config.out, config.model_dump(mode="json"))
-    return config.out
+    return config.out if accelerator.is_main_process else None
 
 
 def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
@@ -119,7 +121,8 @@ def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
     """
     from lookalike.config import load
 
-    return main(load("train", Config, **{"dataset": str(dataset), "out": str(out), **keys}))
+    main(load("train", Config, **{"dataset": str(dataset), "out": str(out), **keys}))
+    return Path(out)
 
 
 def _model(config: Config) -> "EmbeddingModel":
