@@ -1,6 +1,6 @@
 """Build the emoji set of the benchmarks from public packages: 1,906 emoji, each drawn by two to eight teams.
 
-    python benchmarks/get_emoji.py data/emoji          # 2 minutes, 45 MB from npm, needs lookalike[bench]
+    python benchmarks/get_emoji.py data/emoji          # a minute, 39 MB from npm; needs npm, lookalike[bench]
 
 Writes `images/<code points>/<style>.png` (96×96, on white) and `table.csv` with path, label, split, style,
 group_name, subgroup and name. Half of the emoji are for training, half for testing: which half an emoji is in

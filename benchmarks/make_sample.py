@@ -1,10 +1,10 @@
 """Draw the sample that comes with the package from the full emoji set.
 
     python benchmarks/get_emoji.py data/emoji
-    LOOKALIKE_DATA=data python benchmarks/make_sample.py src/lookalike/sample/emoji    # 10 seconds
+    LOOKALIKE_DATA=data python benchmarks/make_sample.py src/lookalike/sample/emoji    # 30 seconds
 
 Writes `<emoji name>/<style>.png`, 64×64, for 300 emoji in the styles whose licences ask for credit alone
-(README.md and LICENSES/ beside the folders give it). The same set gives the same files.
+(../credits gives it). The same set gives the same files.
 """
 
 import argparse
@@ -95,8 +95,8 @@ def main() -> None:
             "LOOKALIKE_DATA must name a folder that holds emoji/table.csv (get_emoji.py makes it)"
         )
     chosen = choose(read_classes(Path(data) / "emoji"))
-    for old in out.glob("*/*.png"):
-        shutil.rmtree(old.parent, ignore_errors=True)
+    for folder in {file.parent for file in out.glob("*/*.png")}:
+        shutil.rmtree(folder)
     total = 0
     for name, rows in chosen.items():
         (out / name).mkdir(parents=True)

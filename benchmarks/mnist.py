@@ -2,9 +2,9 @@
 
 LOOKALIKE_DATA=… python benchmarks/mnist.py [seeds]
 
-The FaceNet protocol on digits: threshold and scores come from the same 1,024 pairs; with 512 different pairs a
-false accept rate of 0.001 means that none of them is accepted. Published elsewhere for this network, trained on
-60,000 digits for 20 epochs: accuracy 0.9717, true accept rate (VAL) 0.9434.
+The FaceNet protocol on digits: threshold and scores come from the same 1,024 pairs; with 512 different
+pairs a false accept rate of 0.001 means that none of them is accepted. Published elsewhere for this
+network, trained on 60,000 digits for 20 epochs: accuracy 0.9717, true accept rate (VAL) 0.9434.
 """
 
 import gzip
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from _common import data, show
 from PIL import Image
 
 import lookalike
+from _common import data, show
 
 PAIRS = 512
 RECIPE = {
@@ -73,7 +73,9 @@ def verify(vectors: np.ndarray, labels: np.ndarray, seed: int) -> tuple[float, f
     """Accuracy and true accept rate on `PAIRS` random same and `PAIRS` random different pairs."""
     rng = np.random.default_rng(seed)
     anchors = rng.choice(len(labels), PAIRS, replace=False)
-    same = [rng.choice(np.flatnonzero((labels == labels[a]) & (np.arange(len(labels)) != a))) for a in anchors]
+    same = [
+        rng.choice(np.flatnonzero((labels == labels[a]) & (np.arange(len(labels)) != a))) for a in anchors
+    ]
     other = [rng.choice(np.flatnonzero(labels != labels[a])) for a in anchors]
     positive = (vectors[anchors] * vectors[same]).sum(1)
     negative = (vectors[anchors] * vectors[other]).sum(1)
@@ -95,10 +97,17 @@ def main(seeds: int = 5) -> None:
             embeddings = lookalike.embed(lookalike.load(run), test, batch_size=256, progress=False)
             draws = [verify(embeddings.vectors, test.labels, 1000 * seed + draw) for draw in range(20)]
             scores.append((*np.mean(draws, axis=0), minutes))
-            print(f"seed {seed}: accuracy {scores[-1][0]:.4f}, VAL {scores[-1][1]:.4f}, {minutes:.1f} min", flush=True)
+            print(
+                f"seed {seed}: accuracy {scores[-1][0]:.4f}, VAL {scores[-1][1]:.4f}, {minutes:.1f} min",
+                flush=True,
+            )
     mean, spread = np.mean(scores, axis=0), np.std(scores, axis=0, ddof=1)
     rows = [[f"{mean[0]:.4f} ± {spread[0]:.4f}", f"{mean[1]:.4f} ± {spread[1]:.4f}", f"{mean[2]:.1f}", seeds]]
-    show("MNIST pairs, small CNN, 8,000 training digits", ["accuracy", "VAL at FAR 0.001", "minutes", "seeds"], rows)
+    show(
+        "MNIST pairs, small CNN, 8,000 training digits",
+        ["accuracy", "VAL at FAR 0.001", "minutes", "seeds"],
+        rows,
+    )
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ def test_wheel_holds_every_file_of_the_package(unpacked: Path) -> None:
     [
         ("conf/**/*.yaml", 20),
         ("sample/emoji/*/*.png", 1500),
-        ("sample/emoji/LICENSES/*.txt", 3),
-        ("sample/emoji/README.md", 1),
+        ("sample/credits/LICENSES/*.txt", 3),
+        ("sample/credits/README.md", 1),
         ("report/**/*.html*", 1),
         ("py.typed", 1),
     ],
