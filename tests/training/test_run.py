@@ -50,7 +50,9 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_run_folder_tells_what_happened(run):
-    assert {"config.yaml", "history.csv", "curves.png", "summary.json", "model"} == {f.name for f in run.iterdir()}
+    assert {"config.yaml", "history.csv", "curves.png", "summary.json", "model"} == {
+        f.name for f in run.iterdir()
+    }
     history = pl.read_csv(run / "history.csv")
     assert history["epoch"].to_list() == [1, 2]
     assert {"loss", "lr_backbone", "lr_head", "val_recall@1", "val_map@r", "minutes"} <= set(history.columns)
@@ -178,7 +180,15 @@ def test_a_full_disk_keeps_the_best_model(dataset, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_best_model_so_far(dataset, tmp_path):
     keys = [f"{name}={value}" for name, value in {**SMALL, "epochs": 10000}.items()]
-    command = [sys.executable, "-m", "lookalike", "train", f"dataset={dataset}", f"out={tmp_path / 'run'}", *keys]
+    command = [
+        sys.executable,
+        "-m",
+        "lookalike",
+        "train",
+        f"dataset={dataset}",
+        f"out={tmp_path / 'run'}",
+        *keys,
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "run" / "model" / "config.json", process)
     time.sleep(0.5)
@@ -212,8 +222,19 @@ def test_several_datasets_must_not_share_labels(dataset, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(dataset, tmp_path):
-    keys = [f"{name}={value}" for name, value in {**SMALL, "out": tmp_path / "run", "dataset": dataset}.items()]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "lookalike", "train"]
+    keys = [
+        f"{name}={value}" for name, value in {**SMALL, "out": tmp_path / "run", "dataset": dataset}.items()
+    ]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "lookalike",
+        "train",
+    ]
     done = subprocess.run([*launch, *keys], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(str(tmp_path / "run")) == 1

@@ -99,7 +99,7 @@ def main(config: Config) -> Path | None:
     model = _model(config)
     loss = _loss(config, train.frame["label"].n_unique(), model.dim)
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
-    parts = Parts(model, loss, train, validation, _plan(config), accelerator)
+    parts = Parts(model, loss, train, validation, _plan(config, model), accelerator)
     run(parts, config.out, config.model_dump(mode="json"))
     return config.out if accelerator.is_main_process else None
 
@@ -151,10 +151,11 @@ def _loss(config: Config, num_classes: int, dim: int) -> "Terms":
     return Terms(built)
 
 
-def _plan(config: Config) -> "Plan":
+def _plan(config: Config, model: "EmbeddingModel") -> "Plan":
     from lookalike.config import build
     from lookalike.training.loop import Plan
 
+    keep = config.keep_statistics
     return Plan(
         epochs=config.epochs,
         sampler=build(config.sampler, "sampler"),
@@ -165,6 +166,7 @@ def _plan(config: Config) -> "Plan":
         backbone_lr=config.backbone_lr,
         loss_lr=config.loss_lr,
         clip=config.clip,
+        keep_statistics=model.backbone.pretrained if keep is None else keep,
         small_size=config.small_size,
         small_share=config.small_share,
         average=config.average,

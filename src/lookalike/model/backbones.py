@@ -25,6 +25,7 @@ class Backbone(nn.Module):
         pooled_dim: length of what `pooled` gives.
         mean, std: per channel, of images in 0…1, that the weights were trained with.
         interpolation: the resampling that the weights were trained with.
+        pretrained: whether it holds weights that were trained, by others or by us.
     """
 
     spec: Spec
@@ -33,6 +34,7 @@ class Backbone(nn.Module):
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interpolation: str = "bilinear"
+    pretrained: bool = False
 
     def maps(self, images: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] to a feature map [B, map_dim, h, w]."""
@@ -114,6 +116,7 @@ def efficientnet_lite0(pretrained: bool = True) -> Backbone:
     backbone = _timm_net("tf_efficientnet_lite0", {"kind": "efficientnet_lite0"})
     if pretrained:
         backbone.net.load_state_dict(_lite0_weights(backbone.net))
+    backbone.pretrained = pretrained
     return backbone
 
 
@@ -132,10 +135,11 @@ def timm(
         ConfigError: `name` is unknown.
         LookalikeError: the weights cannot be had, or do not fit the model; the keys at fault are named.
     """
-    if weights is not None:
-        state = read_weights(Path(weights))
-        return _timm_net(name, {"kind": "timm", "name": name, "image_size": image_size}, state=state)
-    return _timm_net(name, {"kind": "timm", "name": name, "image_size": image_size}, pretrained=pretrained)
+    spec = {"kind": "timm", "name": name, "image_size": image_size}
+    state = read_weights(Path(weights)) if weights is not None else None
+    backbone = _timm_net(name, spec, pretrained=pretrained and state is None, state=state)
+    backbone.pretrained = pretrained or state is not None
+    return backbone
 
 
 def rebuild(spec: Spec) -> Backbone:

@@ -107,7 +107,10 @@ class EmbeddingModel(nn.Module):
         self.eval()
         try:
             for start in range(0, len(images), batch_size):
-                tensors = [self.resize(_picture(image)) for image in images[start : start + batch_size]]
+                tensors = [
+                    self.resize(_picture(image, self.resize.at_least))
+                    for image in images[start : start + batch_size]
+                ]
                 with torch.inference_mode():
                     vectors.append(self(torch.stack(tensors).to(self.device)).cpu().numpy())
         finally:
@@ -184,9 +187,9 @@ def build(
     return EmbeddingModel(backbone, pool, head(features=features, dim=dim), resize)
 
 
-def _picture(image: ImageLike) -> Image.Image:
+def _picture(image: ImageLike, at_least: int) -> Image.Image:
     if isinstance(image, str | Path):
-        return open_image(image)
+        return open_image(image, at_least=at_least)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
             raise TypeError(f"an image array is uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}")

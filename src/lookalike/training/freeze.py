@@ -5,8 +5,10 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lookalike.errors import ConfigError
+from lookalike.model.embedder import EmbeddingModel
 
 
 def freeze(model: nn.Module, frozen: Sequence[str], unfrozen: Sequence[str] = ()) -> None:
@@ -27,20 +29,23 @@ def freeze(model: nn.Module, frozen: Sequence[str], unfrozen: Sequence[str] = ()
         _require_grad(model, pattern, True)
 
 
-def train_mode(model: nn.Module) -> None:
-    """Training mode, except modules whose parameters are all frozen: they stay in eval mode."""
+def train_mode(model: EmbeddingModel, keep_statistics: bool = False) -> None:
+    """Training mode, except modules whose parameters are all frozen: they stay in eval mode.
+
+    Args:
+        model: changed in place.
+        keep_statistics: leave all batch normalisations of the backbone in eval mode, so that they use their
+            stored statistics; their scales and offsets still learn.
+    """
     model.train()
     for module in model.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
-
-
-def batch_norm_eval(model: nn.Module) -> None:
-    """Use the stored statistics of every 2-d batch normalisation, and leave them as they are."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+    if keep_statistics:
+        for module in model.backbone.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
 
 
 def _require_grad(model: nn.Module, pattern: str, wanted: bool) -> None:

@@ -50,6 +50,7 @@ class Plan:
         schedule: share of training done -> factor on every learning rate.
         lr, backbone_lr, loss_lr: learning rates of head and pooling, of the backbone, of the loss's vectors.
         clip: largest norm of all gradients together.
+        keep_statistics: use the backbone's stored batch statistics instead of those of each batch.
         small_size, small_share: train the first share of the epochs on images of this size; 0 for none.
         average: decay of the moving average of weights that is evaluated and saved; 0 for none.
         amp: "no", "bf16" or "fp16".
@@ -65,6 +66,7 @@ class Plan:
     backbone_lr: float
     loss_lr: float
     clip: float | None = None
+    keep_statistics: bool = False
     small_size: int = 0
     small_share: float = 0.0
     average: float = 0.0
@@ -155,7 +157,7 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
         for epoch in range(1, plan.epochs + 1):
             batches.set_epoch(epoch)
             images.set_epoch(epoch)
-            train_mode(model)
+            train_mode(model, plan.keep_statistics)
             means, epoch_started = Means(), time.monotonic()
             small = plan.small_size if epoch <= round(plan.small_share * plan.epochs) else 0
 
