@@ -34,6 +34,9 @@ class Config(BaseModel):
     clip: float | None = Field(
         gt=0, description="longest gradient, longer ones are scaled down; null for no limit"
     )
+    keep_statistics: bool | None = Field(
+        description="keep the backbone's batch-norm statistics as they are; null does so if it is pretrained"
+    )
     small_size: int = Field(
         ge=0, description="train the first epochs on smaller images of this size; 0 for none"
     )

@@ -187,7 +187,8 @@ def _timm_net(
         raise ConfigError(f"backbone.name={name}: timm has no such model; nearest: {_nearest(library, name)}")
     overrides: dict[str, Any] = {}
     size = spec.get("image_size")
-    if size and library.get_pretrained_cfg(name).fixed_input_size:
+    published = library.get_pretrained_cfg(name)
+    if size and published is not None and published.fixed_input_size:
         overrides["img_size"] = size
     try:
         if state is None:
@@ -201,7 +202,8 @@ def _timm_net(
 
 def _with_state(library: Any, name: str, state: dict[str, Tensor], overrides: Spec) -> nn.Module:
     """A timm model with every key of `state` in place; the classifier, if any, is dropped afterwards."""
-    classifier = library.get_pretrained_cfg(name).classifier
+    published = library.get_pretrained_cfg(name)
+    classifier = published.classifier if published is not None else None
     first = classifier if isinstance(classifier, str) or classifier is None else classifier[0]
     weight = state.get(f"{first}.weight")
     if weight is None:

@@ -39,9 +39,10 @@ class BatchNorm(nn.Module):
         super().__init__()
         self.spec: dict[str, Any] = {"kind": "batch_norm", "dropout": dropout}
         self.dim = dim
-        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, dim), nn.BatchNorm1d(dim))
-        nn.init.xavier_normal_(self.layers[1].weight)
-        nn.init.zeros_(self.layers[1].bias)
+        linear = nn.Linear(features, dim)
+        nn.init.xavier_normal_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        self.layers = nn.Sequential(nn.Dropout(dropout), linear, nn.BatchNorm1d(dim))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """[B, features] to [B, dim]."""
