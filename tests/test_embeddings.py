@@ -79,7 +79,9 @@ def test_a_folder_comes_back_as_it_was(table, tmp_path):
     assert (again.vectors == found.vectors).all()
     assert isinstance(again.vectors, np.memmap)
     assert again.table.labels.tolist() == table.labels.tolist()
-    assert [again.table.file(row).resolve() for row in range(12)] == [table.file(row).resolve() for row in range(12)]
+    assert [again.table.file(row).resolve() for row in range(12)] == [
+        table.file(row).resolve() for row in range(12)
+    ]
     assert (again.space, again.skipped) == ("mean", found.skipped)
     assert again.model.resolve() == (tmp_path / "model").resolve()
     assert (tmp_path / "emb" / "mine" / "config.yaml").read_text() == "job: embed\n"
@@ -94,7 +96,9 @@ def test_an_existing_folder_is_refused(table, tmp_path):
 
 def test_a_failed_write_leaves_nothing(table, tmp_path, monkeypatch):
     found = embed(Mean(), table, progress=False)
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        pl.DataFrame, "write_parquet", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
     before = sorted(tmp_path.iterdir())
     with pytest.raises(OSError, match="No space"):
         found.save(tmp_path / "emb")

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from lookalike.data.images import Batch, ImageTable, collate
 from lookalike.data.table import Table, write_problems
-from lookalike.data.vectors import path_from, read_json, read_vectors, write_vectors
+from lookalike.data.vectors import located, path_from, read_json, read_vectors, write_vectors
 from lookalike.errors import DataError, Problem
 from lookalike.files import new_folder, write_text
 
@@ -90,8 +90,7 @@ class Embeddings:
             texts = {"path": pl.String, "reason": pl.String}
             rows = pl.read_csv(folder / "skipped.csv", schema_overrides=texts)
             skipped = [Problem(row["path"], row["reason"], row["row"]) for row in rows.iter_rows(named=True)]
-        model = folder / space["model"] if space.get("model") else None
-        return cls(vectors, table, str(space["space"]), skipped, model)
+        return cls(vectors, table, str(space["space"]), skipped, located(folder, space.get("model")))
 
 
 def embed(

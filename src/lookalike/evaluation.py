@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import Any, Literal
 
@@ -54,6 +54,11 @@ class Protocol:
     ties: Literal["lower_row"] = "lower_row"
     lone: Literal["left_out"] = "left_out"
     similarity: Literal["cosine"] = "cosine"
+
+    def __post_init__(self) -> None:
+        for rule in fields(self):
+            if getattr(self, rule.name) != rule.default:
+                raise ValueError(f"protocol: {rule.name} is {rule.default!r}, the only one there is so far")
 
     @property
     def hash(self) -> str:
@@ -182,7 +187,8 @@ def _verification(
     pairs: Pairs, far: float, coarse: bool
 ) -> tuple[dict[str, Value], dict[str, Any], list[str]]:
     """Metrics over all pairs, the histogram of their similarities, and what is absent and why."""
-    found, shown = distances(pairs), {**histogram(pairs), "threshold": None, "far": far}
+    shown: dict[str, Any] = {**histogram(pairs), "threshold": None, "far": far}
+    found: dict[str, float] = {}
     absent: list[str] = []
     try:
         found["auc"] = auc(pairs)
@@ -193,6 +199,7 @@ def _verification(
     except ValueError as error:
         what = "true accept rate, threshold and accuracy" if "auc" in found else "verification"
         absent = [f"no {what}: {error}"]
+    found.update(distances(pairs))
     return {name: {"value": value} for name, value in found.items()}, shown, absent
 
 

@@ -28,12 +28,12 @@ def test_the_input_is_left_as_it_was():
 def test_rows_that_are_not_finite_are_named(bad):
     vectors = np.ones((10_000, 2))
     vectors[7, 1] = vectors[9_999, 0] = bad
-    with pytest.raises(ValueError, match="not finite.* rows 7, 9999"):
+    with pytest.raises(ValueError, match=r"not finite.* rows 7, 9999"):
         unit_vectors(vectors)
 
 
 def test_zero_rows_are_named():
-    with pytest.raises(ValueError, match="zero.* row 1$"):
+    with pytest.raises(ValueError, match=r"zero.* row 1$"):
         unit_vectors([[1.0, 0.0], [0.0, 0.0]])
 
 

@@ -76,6 +76,12 @@ def test_a_query_with_nothing_to_find_has_no_value():
         assert np.isnan(value).tolist() == [False, True]
 
 
+def test_k_is_at_least_one():
+    for metric in (recall_at, precision_at):
+        with pytest.raises(ValueError, match="k=0"):
+            metric(Ranking.from_lists([np.array([1])]), 0)
+
+
 def test_relevant_rows_beyond_what_was_retrieved_count_as_missed():
     ranking = Ranking.from_relevant(np.array([[True, False]]), np.array([4]))
     assert average_precision(ranking) == map_at_r(ranking) == r_precision(ranking) == 0.25
@@ -89,7 +95,9 @@ def test_booleans_survive_the_way_through_positions(relevant):
     assert (ranking.relevant(3) == matrix[:, :3]).all()
 
 
-@given(st.lists(st.sampled_from([-np.inf, -1.0, -0.5, -0.0, 0.0, 0.25, 1.0]), min_size=1, max_size=90), st.data())
+@given(
+    st.lists(st.sampled_from([-np.inf, -1.0, -0.5, -0.0, 0.0, 0.25, 1.0]), min_size=1, max_size=90), st.data()
+)
 def test_positions_are_those_of_a_stable_sort(values, data):
     scores = np.array(values, np.float32)
     rows = np.array(data.draw(st.lists(st.integers(0, len(values) - 1), unique=True)), np.int64)

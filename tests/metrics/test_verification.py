@@ -138,3 +138,10 @@ def test_the_histogram_holds_every_pair(exact):
 def test_the_histogram_of_identical_images():
     shown = histogram(counted([1.0] * 3, [1.0] * 5, True))
     assert (sum(shown["positive"]), sum(shown["negative"])) == (3, 5)
+
+
+def test_counts_beyond_32_bits_are_kept(monkeypatch):
+    monkeypatch.setattr(verification, "MOST_COUNTS", 5)
+    pairs = counted([0.5] * 7, [0.5] * 6 + [-0.5] * 9, exact=False)
+    assert pairs.positive.tolist() == [0, 7]
+    assert pairs.negative.tolist() == [9, 6]

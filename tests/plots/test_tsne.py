@@ -64,8 +64,8 @@ def test_each_image_is_on_the_map_inside_its_edges():
     picture = mosaic(places, [Image.new("RGB", (40, 20), c) for c in colours], [*"abcdefgh"][:3], side=300)
     for colour in colours:
         rows, columns = np.nonzero((np.asarray(picture) == colour).all(axis=2))
-        assert 0 < rows.min() and rows.max() < picture.height - 1
-        assert 0 < columns.min() and columns.max() < picture.width - 1
+        assert rows.min() > 0 and rows.max() < picture.height - 1
+        assert columns.min() > 0 and columns.max() < picture.width - 1
 
 
 @pytest.mark.parametrize(("classes", "coloured"), [(2, True), (6, True), (7, False)])

@@ -62,7 +62,7 @@ def test_loose_and_empty_and_other_files_are_said(tree, caplog):
     assert len(found) == 2
     assert said(problems) == [
         "loose.jpg: lies above the class folders, so it has no label",
-        "empty: a class folder without images",
+        "empty/: a class folder without images",
     ]
     assert "3 files of other kinds (.db 1, no ending 1, .txt 1) and 4 hidden files or folders" in caplog.text
 

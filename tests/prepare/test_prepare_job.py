@@ -1,7 +1,10 @@
 import logging
+import os
+import signal
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -105,6 +108,7 @@ def test_headers_only(photos, prepare):
 def test_too_much_is_bad(photos, prepare, tmp_path):
     for file in sorted(photos.rglob("*.png"))[:20]:
         file.write_bytes(b"")
+    (photos / "empty").mkdir()
     with pytest.raises(DataError, match=r"20 of 32 images cannot be used, more than max_skipped=0\.5 allows"):
         prepare(f"source.root={photos}")
     assert not (tmp_path / "data").exists()
@@ -132,6 +136,36 @@ def test_a_class_with_one_image_is_trained_on_only(photos, prepare, caplog):
         by_split = classes_by_split(prepare(f"source.root={photos}", "test=0.6"))
     assert "red triangle" in by_split["train"]
     assert "1 class has a single image" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="POSIX only")
+def test_ctrl_c_leaves_nothing(tmp_path):
+    photos, large = tmp_path / "photos", tmp_path / "large.png"
+    Image.effect_noise((1500, 1500), 50).convert("RGB").save(large, compress_level=1)
+    for name in ("a", "b"):
+        (photos / name).mkdir(parents=True)
+        for number in range(300):
+            (photos / name / f"{number}.png").symlink_to(large)
+    (photos / "notes.txt").touch()
+    command = [
+        sys.executable,
+        "-m",
+        "lookalike",
+        "prepare",
+        f"source.root={photos}",
+        "out=data/mine",
+        "workers=2",
+    ]
+    job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert "left aside 1 file" in job.stderr.readline()
+    time.sleep(1)
+    assert job.poll() is None, "it ended before it could be stopped"
+    os.killpg(job.pid, signal.SIGINT)
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert "Ctrl-C" in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.rglob("data/*"))
 
 
 def test_images_divided(shapes, tmp_path, prepare):

@@ -60,6 +60,12 @@ def test_boxes_by_size(raw, text):
     assert found.box(0) == (100, 50, 200, 150)
 
 
+def test_boxes_that_begin_outside(raw):
+    found, problems = table(raw("path,label,x1,y1,x2,y2\na.jpg,1,-2,-1.5,9,9\nb.jpg,1,-9,0,-2,9\n"))
+    assert found.box(0) == (0, 0, 9, 9)
+    assert "with x1 < x2" in said(problems)[0]
+
+
 def test_boxes_as_lists(raw):
     file = raw("").with_suffix(".parquet")
     pl.DataFrame(

@@ -1,4 +1,4 @@
-"""Run and evaluation folders as the jobs write them, made from drawn shapes and vectors that are nearly right."""
+"""Run and evaluation folders as the jobs write them: plain pictures, and vectors that are nearly right."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,9 @@ def make_images(folder: Path, labels: list[str], size: int = 24) -> list[str]:
     names = {name: number for number, name in enumerate(dict.fromkeys(labels))}
     for row, label in enumerate(labels):
         hue = 37 * names[label] % 256
-        Image.new("HSV", (size, size + row % 3), (hue, 200, 120 + row % 100)).convert("RGB").save(folder / f"{row}.png")
+        Image.new("HSV", (size, size + row % 3), (hue, 200, 120 + row % 100)).convert("RGB").save(
+            folder / f"{row}.png"
+        )
     return [f"{row}.png" for row in range(len(labels))]
 
 
@@ -30,15 +32,19 @@ def make_vectors(labels: list[str], noise: float = 0.25, seed: int = 0) -> np.nd
     """Unit vectors around a random centre of each class."""
     rng = np.random.default_rng(seed)
     _, classes = np.unique(labels, return_inverse=True)
-    vectors = rng.normal(size=(classes.max() + 1, 16))[classes] / 4 + noise * rng.normal(size=(len(labels), 16))
+    vectors = rng.normal(size=(classes.max() + 1, 16))[classes] / 4 + noise * rng.normal(
+        size=(len(labels), 16)
+    )
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Callable[..., Path]:
-    """`evaluation(labels, far=0.01, noise=0.25)` evaluates drawn images and returns the folder."""
+    """`evaluation(labels, far=0.01, noise=0.25)` evaluates pictures and returns the folder."""
 
-    def make(labels: list[str], far: float = 0.01, noise: float = 0.25, name: str = "evaluation", **about: str) -> Path:
+    def make(
+        labels: list[str], far: float = 0.01, noise: float = 0.25, name: str = "evaluation", **about: str
+    ) -> Path:
         paths = make_images(tmp_path / f"{name}-images", labels)
         frame = pl.DataFrame({"path": paths, "label": labels, "split": ["test"] * len(labels)})
         table = Table(frame, tmp_path / f"{name}-images")
@@ -77,7 +83,7 @@ def run_folder(tmp_path: Path) -> Path:
         "seed": 7,
         "lr": 0.001,
     }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     summary = {
         "status": "finished",
         "epochs": 3,

@@ -2,7 +2,15 @@ import math
 
 import pytest
 
-from lookalike.report.numbers import false_accept_rate, headlines, hundredths, number, numbers, spreads, written
+from lookalike.report.numbers import (
+    false_accept_rate,
+    headlines,
+    hundredths,
+    number,
+    numbers,
+    spreads,
+    written,
+)
 
 METRICS = {
     "recall@1": {"value": 0.5449, "low": 0.532, "high": 0.558},
@@ -31,7 +39,9 @@ def test_numbers_are_read_as_they_are_written_in_the_file():
     assert found["threshold@far=0.001"].text == "0.597"
     assert found["surprise"].text == "2.500" and found["surprise"].name == "surprise"
     assert found["nothing"].text == "–"
-    assert set(found) == set(METRICS) - {"protocol", "queries", "notes"} - {key for key in METRICS if "cosine" in key}
+    assert set(found) == set(METRICS) - {"protocol", "queries", "notes"} - {
+        key for key in METRICS if "cosine" in key
+    }
 
 
 def test_each_sentence_says_what_the_number_is():
@@ -44,8 +54,20 @@ def test_each_sentence_says_what_the_number_is():
 
 @pytest.mark.parametrize(
     "key",
-    ["recall@1", "recall@10", "precision@1", "precision@5", "map@r", "r_precision", "map", "auc", "tar@far=0.001"]
-    + ["threshold@far=0.001", "accuracy", "balanced_accuracy"],
+    [
+        "recall@1",
+        "recall@10",
+        "precision@1",
+        "precision@5",
+        "map@r",
+        "r_precision",
+        "map",
+        "auc",
+        "tar@far=0.001",
+        "threshold@far=0.001",
+        "accuracy",
+        "balanced_accuracy",
+    ],
 )
 def test_every_metric_of_an_evaluation_has_words(key):
     words = number(key, {"value": 0.5})
@@ -72,7 +94,13 @@ def test_the_false_accept_rate_is_in_the_key():
 
 @pytest.mark.parametrize(
     ("share", "text", "count"),
-    [(0, "0.0 %", "0"), (1, "100.0 %", "100"), (0.99987, "99.99 %", "100.0"), (0.004, "0.4 %", "0.4"), (math.nan, "–", "–")],
+    [
+        (0, "0.0 %", "0"),
+        (1, "100.0 %", "100"),
+        (0.99987, "99.99 %", "100.0"),
+        (0.004, "0.4 %", "0.4"),
+        (math.nan, "–", "–"),
+    ],
 )
 def test_rounding_does_not_promise_too_much(share, text, count):
     assert written(share, share=True) == text

@@ -50,7 +50,9 @@ def test_a_photo_of_the_gallery_finds_itself_first(searcher, gallery):
 
 def test_paths_open_from_the_current_folder(searcher, gallery, monkeypatch, tmp_path):
     monkeypatch.chdir(gallery.folder.parent)
-    assert searcher.search([gallery.file(0)], k=1)[0][0].path == str(gallery.folder.name / gallery.file(0).relative_to(gallery.folder))
+    assert searcher.search([gallery.file(0)], k=1)[0][0].path == str(
+        gallery.folder.name / gallery.file(0).relative_to(gallery.folder)
+    )
     monkeypatch.chdir(tmp_path)
     Image.open(searcher.search([gallery.file(0)], k=1)[0][0].path).load()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
-from lookalike.errors import ConfigError, listing
+from lookalike.errors import ConfigError, LookalikeError, listing
 
 if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings
@@ -31,7 +31,7 @@ class Source(Machine):
     """Keys of the jobs that take vectors from a folder, or compute them."""
 
     embeddings: Path | None = Field(description="embeddings folder; or give model and dataset")
-    model: Path | None = Field(description="model folder, to embed a dataset")
+    model: Path | None = Field(description="model folder, to embed the dataset with")
     dataset: str | list[str] | None = Field(
         description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
     )
@@ -46,13 +46,15 @@ def vectors_of(config: Source, split: list[str] | None) -> "Embeddings":
 
     Raises:
         ConfigError: neither or both are given.
+        LookalikeError: `embeddings` and `model` are given, and the vectors are of another model.
         DataError: there are no rows in these splits; says which there are.
     """
     if config.embeddings is None and config.model is not None and config.dataset is not None:
         return computed(config, config.model, config.dataset, split)
     if config.embeddings is None or config.dataset is not None:
         raise ConfigError("give either embeddings=FOLDER, or model=FOLDER and dataset=FOLDER")
-    return _chosen(config.embeddings, split)
+    found = _chosen(config.embeddings, split)
+    return found if config.model is None else _of_model(found, config.embeddings, config.model)
 
 
 def computed(config: Machine, model: Path, dataset: str | list[str], split: list[str] | None) -> "Embeddings":
@@ -88,3 +90,17 @@ def _chosen(folder: Path, split: list[str] | None) -> "Embeddings":
     found.table.split(*split)  # says which splits there are
     rows = found.table.frame["split"].is_in(split).to_numpy()
     return Embeddings(found.vectors[rows], found.table.take(rows), found.space, found.skipped, found.model)
+
+
+def _of_model(found: "Embeddings", folder: Path, model: Path) -> "Embeddings":
+    from dataclasses import replace
+
+    from lookalike.model.embedder import load
+
+    space = load(model).space
+    if space != found.space:
+        raise LookalikeError(
+            f"{folder} holds vectors of the model {found.space}, but {model} is {space}; "
+            "leave out model=, or embed again with this model"
+        )
+    return replace(found, model=model)

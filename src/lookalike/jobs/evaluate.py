@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings
     from lookalike.evaluation import Evaluation
 
+WIDE = 110
 MEANINGS = {
     "recall@": "one of the nearest {} shows the same",
     "precision@": "share of the nearest {} that show the same",
@@ -107,11 +108,12 @@ def _show(found: "Evaluation", skipped: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("metric", "value", "95 % interval", "in words")
+    console = Console()
+    wide = console.width >= WIDE
+    table = Table("metric", "value", "95 % interval", *["in words"] * wide)
     for name, value in found.metrics.items():
         interval = f"{value['low']:.4f} to {value['high']:.4f}" if "low" in value else ""
-        table.add_row(name, f"{value['value']:.4f}", interval, _meaning(name))
-    console = Console()
+        table.add_row(name, f"{value['value']:.4f}", interval, *[_meaning(name)] * wide)
     console.print(table)
     unread = [f"{skipped} images cannot be read and are left out"] if skipped else []
     for note in [f"{found.queries} queries, protocol {found.protocol}", *found.notes, *unread]:

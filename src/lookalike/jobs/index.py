@@ -23,6 +23,6 @@ def main(config: Config) -> Path:
     refuse_existing(config.out)
     split = [config.split] if isinstance(config.split, str) else config.split
     found = vectors_of(config, split)
-    index = Index(found.vectors, found.table, found.space, config.model or found.model)
+    index = Index(found.vectors, found.table, found.space, found.model)
     index.save(config.out, {"job": "index", **config.model_dump(mode="json")})
     return config.out

@@ -37,10 +37,10 @@ def main(config: Config) -> Path:
     from lookalike.report.page import Options, write_report
     from lookalike.report.read import read_evaluation, read_run
 
-    if config.run is None and config.evaluation is None:
-        raise ConfigError("report needs run=… or evaluation=…, for example: lookalike report run=runs/mine")
     run = read_run(config.run) if config.run else None
-    folder = config.evaluation or evaluated(run, config)
+    folder = config.evaluation or (evaluated(run, config) if run else None)
+    if folder is None:
+        raise ConfigError("report needs run=… or evaluation=…, for example: lookalike report run=runs/mine")
     out = config.out or (config.run or folder) / "report.html"
     options = Options(**config.model_dump(include=set(Options.__dataclass_fields__)))
     return write_report(run, read_evaluation(folder), out, options)

@@ -47,7 +47,7 @@ class Config(BaseModel):
         description="decay of the moving average of weights that is judged and kept; 0 for none"
     )
     freeze: list[str] = Field(
-        description="weights that stay as they are, by name pattern: ['backbone.*'], ['backbone.blocks.0.*']"
+        description="weights that stay as they are, by name pattern: [backbone], ['backbone.net.blocks.[01]']"
     )
     unfreeze: list[str] = Field(description="exceptions from freeze, by name pattern")
     amp: Literal["no", "bf16", "fp16"] = Field(

@@ -55,7 +55,7 @@ class AcrossProcesses(nn.Module):
         self.loss = loss
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Loss of the gathered rows; `embeddings` [B, D] and `labels` [B] may be of another length in each process."""
+        """Loss of the gathered rows; B of `embeddings` [B, D] and `labels` [B] may differ by process."""
         processes = dist.get_world_size()
         scaled = embeddings * processes - (embeddings * (processes - 1)).detach()
         return self.loss(torch.cat(_gather(scaled)), torch.cat(_gather(labels)))

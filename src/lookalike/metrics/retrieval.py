@@ -53,12 +53,12 @@ class Ranking:
 
 def recall_at(ranking: Ranking, k: int) -> np.ndarray:
     """Whether any of the `k` nearest rows is relevant (recall@k of metric learning; Jégou et al. 2011)."""
-    return _known(ranking, _found(ranking, k).any(axis=1))
+    return _known(ranking, _nearest(ranking, k).sum(axis=1) > 0)
 
 
 def precision_at(ranking: Ranking, k: int) -> np.ndarray:
     """Share of relevant rows among the `k` nearest; divided by `k` even where fewer rows are relevant."""
-    return _known(ranking, _found(ranking, k).sum(axis=1) / k)
+    return _known(ranking, _nearest(ranking, k).sum(axis=1) / k)
 
 
 def r_precision(ranking: Ranking) -> np.ndarray:
@@ -102,6 +102,12 @@ def _positions_by_sorting(scores: np.ndarray, relevant: np.ndarray) -> np.ndarra
     ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << 32
     ordered += np.arange(len(scores), 0, -1)
     return len(scores) - np.searchsorted(np.sort(ordered), ordered[relevant])
+
+
+def _nearest(ranking: Ranking, k: int) -> np.ndarray:
+    if k < 1:
+        raise ValueError(f"k={k}: at least 1 is needed")
+    return _found(ranking, k)
 
 
 def _found(ranking: Ranking, k: int | np.ndarray) -> np.ndarray:

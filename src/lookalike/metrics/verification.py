@@ -12,9 +12,11 @@ import torch
 EXACT_PAIRS = 1 << 22
 """Up to so many pairs all similarities are kept; beyond, they are counted in cells of width `STEP`."""
 
-CELLS = 1 << 21
+CELLS = 1 << 20
 STEP = 1.0 / CELLS
-"""Width of a cell: 4.8e-7, a few roundings of a 32-bit product."""
+"""Width of a cell: 9.5e-7, some roundings of a 32-bit product; the usual range of counts fits in a cache."""
+
+MOST_COUNTS = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Pairs:
         if not np.isfinite(values).all():
             raise ValueError("pairs: a similarity is NaN or infinite")
         split = len(positive)
-        counts = [np.bincount(part, minlength=len(values)) for part in (codes[:split], codes[split:])]
-        return cls(values, *counts)
+        of_positive = np.bincount(codes[:split], minlength=len(values))
+        return cls(values, of_positive, np.bincount(codes[split:], minlength=len(values)))
 
     @property
     def positives(self) -> int:
@@ -109,7 +111,7 @@ def tar_at_far(pairs: Pairs, far: float, coarse: bool = False) -> OperatingPoint
     if allowed < 1 and not coarse:
         raise ValueError(
             f"far={far:g}: {pairs.negatives} negative pairs show no rate below {pairs.resolution:.3g}; "
-            "give more images, a higher far, or allow a coarse one"
+            "evaluate more images, ask for a higher far, or allow a coarse one (coarse_far)"
         )
     first = int(np.searchsorted(-_accepted(pairs.negative), -allowed))  # the first value that may be accepted
     refused = pairs.values[first - 1]
@@ -169,7 +171,7 @@ class PairCounter:
         self.exact = expected <= EXACT_PAIRS
         self._kept: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         if not self.exact:
-            self._all, self._positive = (torch.zeros(2 * CELLS + 1, dtype=torch.int64) for _ in range(2))
+            self._all, self._positive = _Cells(), _Cells()
 
     def add(self, similarities: np.ndarray, positive: np.ndarray) -> None:
         """Count pairs.
@@ -182,9 +184,8 @@ class PairCounter:
             self._kept[0].append(similarities[positive])
             self._kept[1].append(np.delete(similarities, positive))
             return
-        for counts, values in ((self._all, similarities), (self._positive, similarities[positive])):
-            cells = torch.from_numpy(_cells(values))
-            counts.scatter_add_(0, cells, torch.ones(1, dtype=torch.int64).expand(len(cells)))
+        self._all.add(similarities)
+        self._positive.add(similarities[positive])
 
     @staticmethod
     def total(counters: Iterable["PairCounter"]) -> Pairs:
@@ -193,17 +194,36 @@ class PairCounter:
         if counters[0].exact:
             kinds = zip(*(counter._kept for counter in counters), strict=True)
             return Pairs.of(*(np.concatenate([*chain(*kind)]) for kind in kinds))
-        every = sum(counter._all for counter in counters).numpy()
-        positive = sum(counter._positive for counter in counters).numpy()
+        every = np.sum([counter._all.total() for counter in counters], axis=0)
+        positive = np.sum([counter._positive.total() for counter in counters], axis=0)
         cells = np.flatnonzero(every)
         return Pairs(cells * STEP - 1, positive[cells], (every - positive)[cells], STEP)
 
 
-def _cells(similarities: np.ndarray) -> np.ndarray:
-    """The cell of each similarity, rounded down; every step of this is exact in float32."""
-    cells = similarities * np.float32(CELLS)
-    np.floor(cells, out=cells)
-    return cells.astype(np.int64) + CELLS
+class _Cells:
+    """How many similarities fell into each cell: in 32 bits, emptied into 64 before they could overflow."""
+
+    def __init__(self) -> None:
+        self._emptied = np.zeros(2 * CELLS + 1, np.int64)
+        self._counts = torch.zeros(2 * CELLS + 1, dtype=torch.int32)
+        self._one = torch.ones(1, dtype=torch.int32)
+        self._since = 0
+
+    def add(self, similarities: np.ndarray) -> None:
+        """Count them; the cell of each is rounded down, every step of it exact in float32."""
+        if self._since + len(similarities) > MOST_COUNTS:
+            self.total()
+        self._since += len(similarities)
+        scaled = similarities * np.float32(CELLS)
+        cells = torch.from_numpy(np.floor(scaled, out=scaled).astype(np.int64)).add_(CELLS)
+        self._counts.scatter_add_(0, cells, self._one.expand(len(cells)))
+
+    def total(self) -> np.ndarray:
+        """The counts so far."""
+        self._emptied += self._counts.numpy()
+        self._counts.zero_()
+        self._since = 0
+        return self._emptied
 
 
 def _accepted(counts: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -164,12 +165,10 @@ def mark_best(axes: Axes, epochs: np.ndarray, values: np.ndarray | None, best: i
         axes.plot([best], [values[at[0]]], "o", markersize=9, zorder=5, **ring)
 
 
-def line(
-    axes: Axes, epochs: np.ndarray, values: np.ndarray, name: str, dashes: object, **style: object
-) -> None:
+def line(axes: Axes, epochs: np.ndarray, values: np.ndarray, name: str, dashes: Any, **style: Any) -> None:
     """One curve; with few epochs each is a dot too, so that one epoch alone is seen."""
     finite = np.where(np.isfinite(values), values, np.nan)
-    marker = {"marker": "o", "markersize": 3.5} if len(epochs) <= 12 else {}
+    marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= 12 else {}
     axes.plot(epochs, finite, label=name.replace("$", r"\$"), linestyle=dashes, **marker, **style)
 
 

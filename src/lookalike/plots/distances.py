@@ -56,8 +56,8 @@ def trimmed(
     step = math.ceil((last - first) / BARS)
     cuts = np.arange(first, last, step)
     stop = min(cuts[-1] + step, len(positive))
-    sums = (np.add.reduceat(counts[:stop], cuts) for counts in (positive, negative))
-    return np.append(edges[cuts], edges[stop]), *sums
+    joined = [np.add.reduceat(counts[:stop], cuts) for counts in (positive, negative)]
+    return np.append(edges[cuts], edges[stop]), joined[0], joined[1]
 
 
 def draw_share(
@@ -67,7 +67,9 @@ def draw_share(
     total = counts.sum()
     shares = counts / total if total else counts
     name = f"{what} ({in_short(total)} pair{'' if total == 1 else 's'})"
-    look = {"facecolor": "none", "hatch": hatch} if hatch else {"facecolor": colour, "alpha": 0.45}
+    look: dict[str, Any] = (
+        {"facecolor": "none", "hatch": hatch} if hatch else {"facecolor": colour, "alpha": 0.45}
+    )
     axes.stairs(shares, edges, fill=True, edgecolor=colour, linewidth=0, label=name, **look)
     axes.stairs(shares, edges, color=colour, linewidth=1.6)
 

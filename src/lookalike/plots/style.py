@@ -1,5 +1,7 @@
 """What every plot has in common: colours, type sizes, bare axes."""
 
+from typing import Any
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -39,6 +41,6 @@ def name_axes(axes: Axes, across: str, up: str = "") -> None:
     axes.set_ylabel(up, fontsize=TEXT, color=MUTED)
 
 
-def explain_lines(axes: Axes, columns: int = 1, **where: object) -> None:
+def explain_lines(axes: Axes, columns: int = 1, **where: Any) -> None:
     """A legend without a frame, in ink."""
     axes.legend(frameon=False, fontsize=TEXT, labelcolor=INK, handlelength=2.2, ncols=columns, **where)

@@ -116,11 +116,11 @@ def layout(places: np.ndarray, side: int) -> tuple[int, int, int, np.ndarray]:
 
 def apart(points: np.ndarray, distance: float, rounds: int = 400) -> np.ndarray:
     """Push points away from each other, a little a round, until squares of side `distance` do not overlap."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     points = points + np.random.default_rng(0).normal(scale=0.01, size=points.shape)
     for _ in range(rounds):
-        pairs = cKDTree(points).query_pairs(distance, p=np.inf, output_type="ndarray")
+        pairs = KDTree(points).query_pairs(distance, p=np.inf, output_type="ndarray")
         if not len(pairs):
             break
         gap = points[pairs[:, 0]] - points[pairs[:, 1]]
@@ -134,7 +134,7 @@ def apart(points: np.ndarray, distance: float, rounds: int = 400) -> np.ndarray:
 
 def name_classes(colours: dict[str, str], width: int) -> Image.Image:
     """A strip with each class's colour and name, in as many lines as it takes."""
-    size = max(20, width // 50)
+    size = max(18, width // 60)
     letters, step = font(size), round(size * 1.7)
     spots, x, y = [], size, size // 2
     for name, colour in colours.items():

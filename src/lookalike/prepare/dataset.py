@@ -75,9 +75,10 @@ def refuse_unusable(table: Table, problems: list[Problem], most: float, where: s
     """Refuse a set of which too little is left.
 
     Raises:
-        DataError: more than the share `most` of the rows are lost, or all classes but one are.
+        DataError: more than the share `most` of the images are lost (empty folders, whose names end in a
+            slash, do not count), or all classes but one.
     """
-    lost = len(problems)
+    lost = len({(one.path, one.row) for one in problems if not one.path.endswith("/")})
     total = lost + len(table)
     if not len(table) or lost > most * total:
         raise DataError(

@@ -3,12 +3,13 @@
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import forkserver, get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -116,6 +117,8 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     ignore = (signal.SIGINT, signal.SIG_IGN)
     pool = ProcessPoolExecutor(workers, _context(), initializer=signal.signal, initargs=ignore)
     try:
+        with _interrupt(later=True):
+            pool.submit(os.getpid).result()
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
@@ -127,14 +130,34 @@ def _context() -> BaseContext:
         return get_context("spawn")
     context = get_context("forkserver")
     context.set_forkserver_preload(["lookalike.data.decode"])
+    with _interrupt(later=False):
+        forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _interrupt(later: bool) -> Iterator[None]:
+    """Ctrl-C ignored while processes start, also by them, or heard only after: half started, they complain."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    before = signal.signal(
+        signal.SIGINT, (lambda number, _: heard.append(number)) if later else signal.SIG_IGN
+    )
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _can_start() -> bool:
     """Whether workers live at all: not in a script that works outside of `if __name__ == "__main__"`."""
     try:
-        with _pool(1) as pool:
-            pool.submit(os.getpid).result()
+        with _pool(1):
+            pass
     except BrokenProcessPool:
         log.warning("no worker processes could be started; images are read one after another")
         return False

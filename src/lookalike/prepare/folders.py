@@ -167,7 +167,7 @@ def _childless(tree: Tree, depth: int) -> Iterator[Problem]:
     filled = {"/".join(path.split("/")[:depth]) for path in tree.images}
     for folder in tree.folders:
         if folder.count("/") == depth - 1 and folder not in filled and not readable(folder):
-            yield Problem(folder, "a class folder without images")
+            yield Problem(f"{folder}/", "a class folder without images")
 
 
 def _nothing(root: Path, tree: Tree, level: int) -> str:

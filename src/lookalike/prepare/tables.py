@@ -52,7 +52,7 @@ def table(
     frame = _whole_labels(frame, file)
     frame, wrong = _with_splits(frame, file)
     frame, bad_boxes = _with_boxes(frame, boxes)
-    frame = _with_slashes(_sized(frame), folder)
+    frame = _with_slashes(_sized(_begun_inside(frame)), folder)
     return _usable(frame, folder, file.name, wrong | bad_boxes)
 
 
@@ -133,6 +133,12 @@ def _with_boxes(frame: pl.DataFrame, kind: str) -> tuple[pl.DataFrame, Column]:
         rows.append(_corners(numbers, kind) if numbers else (None,) * 4)
     columns = pl.DataFrame(rows, schema=dict.fromkeys(BOX, pl.Float64), orient="row")
     return frame.drop("bbox").hstack(columns), wrong
+
+
+def _begun_inside(frame: pl.DataFrame) -> pl.DataFrame:
+    """Boxes that stick out to the left or above begin at the border."""
+    names = [name for name in BOX[:2] if name in frame.columns and frame.schema[name].is_numeric()]
+    return frame.with_columns(pl.col(names).clip(lower_bound=0))
 
 
 def _corners(numbers: list[float], kind: str) -> tuple[float, ...]:

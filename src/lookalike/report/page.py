@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import yaml
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -70,7 +71,8 @@ def write_report(
     Raises:
         LookalikeError: there is neither a run nor an evaluation, or the page would be larger than 15 MB.
     """
-    page = render(run, evaluation, options or Options())
+    # File names that are not UTF-8 come as lone surrogates, which no file can hold.
+    page = render(run, evaluation, options or Options()).encode("utf-8", "replace").decode()
     size = len(page.encode())
     if size > LARGEST:
         raise LookalikeError(
@@ -184,12 +186,11 @@ def draw_curves(run: Run | None) -> list[Markup]:
     except ValueError as error:
         log.warning("%s", error)
         return []
-    return [svg(figure, name, describe(run, name, metric)) for name, figure in figures.items()]
+    return [svg(figure, name, describe(run, run.history, name, metric)) for name, figure in figures.items()]
 
 
-def describe(run: Run, name: str, metric: str) -> str:
+def describe(run: Run, history: pl.DataFrame, name: str, metric: str) -> str:
     """A curve in words, for those who cannot see it."""
-    history = run.history
     epochs = facts.counted(len(history), "epoch")
     if name == "loss" and "loss" in history.columns:
         first, last = (numbers.as_float(history["loss"][place]) for place in (0, -1))

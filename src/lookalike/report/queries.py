@@ -1,6 +1,7 @@
 """Which queries to look at: the best and the worst, with what was found for them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -101,7 +102,8 @@ def choose(
 
 def check_rows(per_query: pl.DataFrame, count: int) -> None:
     """Refuse rows that the embeddings do not have."""
-    highest = max(per_query["row"].max(), per_query["neighbours"].explode().max())
+    rows = [per_query["row"], per_query["neighbours"].explode()]
+    highest = max(int(each.to_numpy().max()) for each in rows)
     if highest >= count:
         raise LookalikeError(
             f"per_query.parquet names row {highest}, the embeddings have {count}: they do not belong together"
@@ -109,21 +111,28 @@ def check_rows(per_query: pl.DataFrame, count: int) -> None:
 
 
 def different_first(queries: pl.DataFrame, labels: np.ndarray, most: int) -> pl.DataFrame:
-    """The first `most`, passing over classes already shown, as query or neighbour, while there are others."""
+    """The first `most`, but a class that was shown, as query or neighbour, waits until there is no other.
+
+    Only queries as extreme as the last of the first `most` may move up, so no better one is called hard.
+    """
+    if most == 0 or queries.is_empty():
+        return queries[:0]
+    values = queries["value"].to_list()
+    last = values[min(most, len(values)) - 1]
+    pool = queries[: values.index(last) + values.count(last)]
     seen: set[object] = set()
     taken, left = [], []
-    for place, (row, nearest) in enumerate(
-        zip(queries["row"], queries["neighbours"].list.first(), strict=True)
-    ):
-        if len(taken) == most:
-            break
+    for place, (row, nearest) in enumerate(zip(pool["row"], pool["neighbours"].list.first(), strict=True)):
         both = {labels[row], labels[nearest]}
-        (left if both & seen else taken).append(place)
-        seen |= both
-    return queries[sorted((taken + left)[:most])]
+        if both & seen:
+            left.append(place)
+        else:
+            taken.append(place)
+            seen |= both
+    return pool[sorted((taken + left)[:most])]
 
 
-def query(row: dict[str, object], labels: np.ndarray, neighbours: int) -> Query:
+def query(row: dict[str, Any], labels: np.ndarray, neighbours: int) -> Query:
     """One query as the page wants it; -1 among the neighbours is nothing."""
     own = labels[row["row"]]
     found = list(zip(row["neighbours"], row["scores"], strict=True))[:neighbours]

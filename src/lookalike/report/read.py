@@ -148,7 +148,8 @@ def read_skipped(file: Path) -> list[Problem]:
     """The rows of a skipped.csv; none where there is no such file."""
     if not file.is_file() or not file.stat().st_size:
         return []
-    rows = part(file, lambda each: pl.read_csv(each, infer_schema=False), [], "")
+    found = part(file, lambda each: pl.read_csv(each, infer_schema=False), [], "")
+    rows = pl.DataFrame() if found is None else found
     return [
         Problem(str(row.get("path") or "?"), str(row.get("reason") or ""))
         for row in rows.iter_rows(named=True)

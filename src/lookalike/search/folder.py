@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from lookalike.data.table import Table
-from lookalike.data.vectors import path_from, read_json, read_vectors, write_vectors
+from lookalike.data.vectors import located, path_from, read_json, read_vectors, write_vectors
 from lookalike.files import new_folder, write_text
 
 ENGINE = "exact"
@@ -59,5 +59,4 @@ class Index:
         folder = Path(folder)
         facts = read_json(folder, "index.json", "an index folder; `lookalike index` makes one")
         vectors, table = read_vectors(folder)
-        model = folder / facts["model"] if facts.get("model") else None
-        return cls(vectors, table, str(facts["space"]), model)
+        return cls(vectors, table, str(facts["space"]), located(folder, facts.get("model")))
