@@ -137,7 +137,7 @@ def _context() -> BaseContext:
 
 @contextmanager
 def _interrupt(later: bool) -> Iterator[None]:
-    """Ctrl-C ignored while processes start, also by them, or heard only after: half started, they complain."""
+    """Ctrl-C ignored while processes start, also by them, or heard later: half started, they complain."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -25,11 +25,9 @@ def sentence(run: Run | None, evaluation: Evaluation | None, images: int, classe
     told = [trained(run)] if run and run.config else []
     if evaluation:
         what = f" on {counted(images, 'image')} of {counted(classes, 'class', 'classes')}" if images else ""
-        where = f" of {listed(evaluation.config['dataset'])}" if evaluation.config.get("dataset") else ""
-        split = (
-            f", the split “{evaluation.config['split']}”{where}" if evaluation.config.get("split") else where
-        )
-        told.append(f"Evaluated{what}{split}.")
+        dataset, split = (listed(evaluation.config.get(key)) for key in ("dataset", "split"))
+        where = f" of {dataset}" if dataset else ""
+        told.append(f"Evaluated{what}{f', the split “{split}”' if split else ''}{where}.")
     return " ".join(told)
 
 
@@ -41,6 +39,8 @@ def trained(run: Run) -> str:
     if isinstance(losses, Mapping) and losses:
         parts.append(f"trained with {' + '.join(map(str, losses))}")
     epochs = summary.get("epochs", config.get("epochs"))
+    if epochs == 0:
+        return f"{parts[0]}, not trained."
     if epochs is not None:
         parts.append(f"for {counted(epochs, 'epoch')}")
     if summary.get("train_images"):
@@ -94,7 +94,7 @@ def training_facts(run: Run | None) -> list[tuple[str, Any]]:
         ("Epochs", f"{epochs}, number {kept} kept" if kept else epochs),
         ("Chosen by", f"{summary['best_metric']} on validation" if summary.get("best_metric") else None),
         ("Batches", with_arguments(config.get("sampler"))),
-        ("Augmentation", chosen(config.get("augment"))),
+        ("Augmentation", with_arguments(config.get("augment"))),
         ("Optimiser", with_arguments(config.get("optimizer"))),
         ("Learning rates", ", ".join(rates)),
         ("Seed", config.get("seed")),
@@ -126,7 +126,7 @@ def evaluation_facts(evaluation: Evaluation | None, images: int, classes: int) -
     metrics, config = evaluation.metrics, evaluation.config
     return [
         ("Dataset", listed(config.get("dataset"))),
-        ("Split", config.get("split")),
+        ("Split", listed(config.get("split"))),
         ("Images", f"{counted(images, 'image')}, {counted(classes, 'class', 'classes')}" if images else None),
         ("Queries", f"{metrics['queries']:,}" if isinstance(metrics.get("queries"), int) else None),
         ("Protocol", metrics.get("protocol")),

@@ -137,11 +137,9 @@ def read_history(file: Path) -> pl.DataFrame:
     """The history with every column as numbers; what is none becomes null."""
     text = pl.read_csv(file, infer_schema=False) if file.stat().st_size else pl.DataFrame()
     numbers = text.with_columns(pl.all().cast(pl.Float64, strict=False)) if text.width else text
-    return (
-        numbers.with_columns(pl.col("epoch").cast(pl.Int64, strict=False))
-        if "epoch" in text.columns
-        else numbers
-    )
+    if "epoch" not in text.columns:
+        return numbers
+    return numbers.with_columns(pl.col("epoch").cast(pl.Int64, strict=False)).drop_nulls("epoch")
 
 
 def read_skipped(file: Path) -> list[Problem]:

@@ -1,0 +1,189 @@
+"""embed, evaluate, index and search, as a user runs them."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+
+from lookalike.cli import main
+from lookalike.data.table import Table, write_table
+from lookalike.data.transforms import Resize
+from lookalike.embeddings import Embeddings
+from lookalike.evaluation import evaluate
+from lookalike.model import backbones, heads, pooling
+from lookalike.model.embedder import build
+
+
+def small_model(seed):
+    torch.manual_seed(seed)
+    return build(backbones.small_cnn([4, 4]), pooling.Native(), heads.Linear, 8, Resize(16)).eval()
+
+
+@pytest.fixture(scope="module")
+def prepared(shapes_folder, tmp_path_factory):
+    """A dataset of ten identities, six of them in `test`, with one file that is no picture; two models."""
+    root = tmp_path_factory.mktemp("jobs")
+    shutil.copytree(shapes_folder, root / "photos")
+    files = sorted((root / "photos").rglob("*.png"))
+    files[-1].write_text("no picture")
+    names = sorted({file.parent.name for file in files})
+    rows = {
+        "path": [str(file.relative_to(root / "photos")) for file in files],
+        "label": [file.parent.name for file in files],
+        "split": ["test" if names.index(file.parent.name) > 3 else "train" for file in files],
+    }
+    write_table(Table(pl.DataFrame(rows), root / "photos"), root / "data" / "mine", {})
+    small_model(0).save(root / "model")
+    small_model(1).save(root / "other")
+    return root
+
+
+@pytest.fixture
+def here(prepared, tmp_path, monkeypatch):
+    """A folder of one's own in which the prepared things lie."""
+    for name in ("data", "model", "other", "photos"):
+        (tmp_path / name).symlink_to(prepared / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words):
+    return main([*words, *([] if words[0] == "search" else ["progress=false"])])
+
+
+def test_embed_then_evaluate_index_and_search(here, capsys):
+    assert run("embed", "model=model", "dataset=mine", "split=test", "out=emb/mine") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "emb/mine"
+    embeddings = Embeddings.load("emb/mine")
+    assert len(embeddings) == 47
+    assert len(embeddings.skipped) == 1
+    assert yaml.safe_load((here / "emb/mine/config.yaml").read_text())["split"] == "test"
+
+    assert run("evaluate", "embeddings=emb/mine", "out=eval/mine", "coarse_far=true") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "eval/mine"
+    metrics = json.loads((here / "eval/mine/metrics.json").read_text())
+    direct = evaluate(embeddings.vectors, embeddings.table.labels, coarse_far=True)
+    assert metrics == json.loads(json.dumps(direct.summary(skipped=1)))
+
+    assert run("index", "embeddings=emb/mine", "out=index/mine") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "index/mine"
+    photo = embeddings.table.file(3)
+    assert run("search", "index=index/mine", f"image={photo}", "k=2", "format=json") == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert len(results) == 1
+    first, second = results[0]["hits"]
+    assert first["label"] == embeddings.table.labels[3]
+    assert first["score"] == pytest.approx(1)
+    assert (here / first["path"]).samefile(photo)
+    assert second["score"] <= first["score"]
+
+
+def test_an_evaluation_folder_is_whole(here):
+    assert run("evaluate", "model=model", "dataset=data/mine", "out=eval", "ks=[1,3]") == 0
+    embeddings = Embeddings.load("eval/embeddings")
+    per_query = pl.read_parquet("eval/per_query.parquet")
+    assert per_query["label"].to_list() == embeddings.table.labels.tolist()
+    assert per_query["row"].to_list() == list(range(47))
+    assert (here / "eval" / per_query["path"][0]).samefile(embeddings.table.file(0))
+    assert {"recall@1", "recall@3", "precision@3", "map@r", "neighbours", "scores"} <= set(per_query.columns)
+    first = per_query["neighbours"][0].to_list()
+    unit = np.asarray(embeddings.vectors, np.float64)
+    assert unit[0] @ unit[first[0]] == pytest.approx(per_query["scores"][0][0], abs=1e-6)
+    distances = json.loads((here / "eval/distances.json").read_text())
+    assert sum(distances["positive"]) + sum(distances["negative"]) == 47 * 46 // 2
+    assert len(distances["edges"]) == len(distances["positive"]) + 1
+    assert yaml.safe_load((here / "eval/config.yaml").read_text())["protocol"]["ties"] == "lower_row"
+
+
+def test_a_missing_split_lists_those_that_exist(here, capsys):
+    assert run("evaluate", "model=model", "dataset=mine", "split=val", "out=eval") == 1
+    assert "no images in split val; there are test (48 images), train (32 images)" in capsys.readouterr().err
+    assert not (here / "eval").exists()
+    assert run("embed", "model=model", "dataset=mine", "split=train", "out=emb") == 0
+    assert run("evaluate", "embeddings=emb", "split=test", "out=eval") == 1
+    assert "there are train (32 images)" in capsys.readouterr().err
+    assert run("evaluate", "embeddings=emb", "out=eval") == 0
+
+
+def test_results_are_never_overwritten(here, capsys):
+    (here / "done").mkdir()
+    (here / "done" / "mine.txt").touch()
+    for job in ("embed", "evaluate", "index"):
+        assert run(job, "model=model", "dataset=mine", "out=done") == 1
+        assert "never overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("job", ["evaluate", "index"])
+@pytest.mark.parametrize("given", [[], ["model=model"], ["dataset=mine"], ["embeddings=e", "dataset=mine"]])
+def test_what_to_work_on_has_to_be_clear(here, capsys, job, given):
+    assert run(job, "out=x", *given) == 2
+    assert "give either embeddings=FOLDER, or model=FOLDER and dataset=FOLDER" in capsys.readouterr().err
+
+
+def test_vectors_of_another_model_are_refused(here, capsys):
+    run("embed", "model=model", "dataset=mine", "out=emb")
+    assert run("index", "embeddings=emb", "model=other", "out=index") == 1
+    assert "holds vectors of the model" in capsys.readouterr().err
+    assert run("index", "embeddings=emb", "model=model", "out=index") == 0
+    assert run("search", "index=index", "image=photos", "model=other") == 1
+    assert "cannot be compared" in capsys.readouterr().err
+
+
+def test_a_far_finer_than_the_pairs_is_said(here, capsys):
+    assert run("evaluate", "model=model", "dataset=mine", "out=eval", "far=1e-9") == 0
+    assert "negative pairs show no rate below" in " ".join(capsys.readouterr().out.split())
+    metrics = json.loads((here / "eval/metrics.json").read_text())
+    assert not [name for name in metrics if name.startswith("tar@")]
+    assert "no rate below" in metrics["notes"][-1]
+
+
+@pytest.fixture
+def index(here):
+    run("index", "model=model", "dataset=mine", "split=test", "out=index")
+    return here / "index"
+
+
+def test_search_takes_folders_and_lists_and_skips_what_is_no_photo(index, here, capsys):
+    capsys.readouterr()
+    assert run("search", "index=index", "image=photos", "format=json", "k=1") == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert len(found["results"]) == 79
+    assert len(found["skipped"]) == 1
+    assert "1 of 80 images cannot be read" in said.err
+
+    photos = [result["image"] for result in found["results"][:2]]
+    (here / "lists").mkdir()
+    shutil.copy(photos[0], here / "lists" / "beside the list é.png")
+    (here / "lists" / "some.txt").write_text(f"{photos[1]}\n\nbeside the list é.png\nnowhere.png\n", "utf-8")
+    assert run("search", "index=index", "image=lists/some.txt", "format=json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [result["image"] for result in found["results"]] == [photos[1], "lists/beside the list é.png"]
+    assert [problem["path"] for problem in found["skipped"]] == ["lists/nowhere.png"]
+
+
+def test_search_as_a_table_shows_label_score_and_a_path_that_opens(index, here, capsys):
+    photo = next(iter(sorted(here.glob("photos/*/0.png"))))
+    capsys.readouterr()
+    assert run("search", "index=index", f"image={photo}", "k=3") == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert len(rows) == 3
+    cells = [cell.strip() for cell in rows[0].split("│")[1:-1]]
+    assert cells[0] == "1"
+    assert 0 < float(cells[1]) <= 1
+    assert (here / cells[3]).is_file()
+
+
+@pytest.mark.parametrize("image", ["nowhere.jpg", "empty", "bad.jpg"])
+def test_search_without_any_photo_fails_and_prints_no_result(index, here, capsys, image):
+    (here / "empty").mkdir()
+    (here / "bad.jpg").write_text("no photo")
+    capsys.readouterr()
+    assert run("search", "index=index", f"image={image}", "format=json") == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert image in said.err

@@ -1,0 +1,141 @@
+"""The page in a real Chromium: it opens, stays offline, enlarges what is clicked, and fits a phone."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lookalike.report.page import Options, write_report
+from lookalike.report.read import read_evaluation, read_run
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not Path(CHROMIUM).is_file() and os.environ.get("CI") != "true",
+        reason="chromium is not installed (Debian: apt-get install chromium)",
+    ),
+]
+
+
+@pytest.fixture
+def file(tmp_path, run_folder, evaluation):
+    labels = [f"class {number} <b>&\"'" for number in range(8) for _ in range(4)]
+    folder = evaluation([*labels, "W" * 300], noise=0.5)
+    out = tmp_path / "report.html"
+    return write_report(read_run(run_folder), read_evaluation(folder), out, Options(map_images=40))
+
+
+@pytest.fixture
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, file):
+    """Open the page; whatever goes wrong or out is in the list."""
+
+    def go(width=1280, **options):
+        page, trouble = browser.new_page(viewport={"width": width, "height": 800}, **options), []
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda request: trouble.append(request.url) if is_network(request.url) else None)
+        page.goto(file.as_uri())
+        return page, trouble
+
+    return go
+
+
+def is_network(url):
+    return not url.startswith(("file:", "data:"))
+
+
+def test_it_opens_without_errors_and_without_the_network(visit):
+    page, trouble = visit()
+    assert page.title() == "shapes · Lookalike report"
+    assert page.locator("main section").count() >= 7
+    broken = page.evaluate("[...document.querySelectorAll('main img')].filter(i => !i.naturalWidth).length")
+    assert (broken, trouble) == (0, [])
+
+
+def test_a_click_enlarges_a_neighbour_beside_its_query(visit):
+    page, trouble = visit()
+    small = page.locator(".hits .shot").first
+    width = small.bounding_box()["width"]
+    small.click()
+    dialog = page.locator("dialog")
+    assert dialog.is_visible()
+    assert dialog.locator("figure:visible").count() == 2
+    assert dialog.locator("img").nth(1).bounding_box()["width"] > 2 * width
+    assert dialog.locator("img").nth(1).get_attribute("src") == small.locator("img").get_attribute("src")
+    assert "similarity" in dialog.inner_text() and "class" in dialog.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert dialog.inner_text().count("2. class") == 1
+    dialog.get_by_text("Previous").click()
+    assert dialog.inner_text().count("1. class") == 1
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert trouble == []
+
+
+def test_the_map_opens_large_and_the_keyboard_is_enough(visit):
+    page, _ = visit()
+    page.locator(".shot.map").focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    assert dialog.is_visible() and dialog.locator("figure:visible").count() == 1
+    dialog.get_by_text("Close").click()
+    assert not dialog.is_visible()
+    assert page.evaluate("document.activeElement.classList.contains('map')")
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_it_fits_a_narrow_screen(visit, width):
+    page, trouble = visit(width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator(".hits .shot").first.click()
+    box = page.locator("dialog").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= width
+    assert trouble == []
+
+
+CONTRAST = """() => {
+  const light = c => { const v = c / 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const lum = c => 0.2126 * light(c[0]) + 0.7152 * light(c[1]) + 0.0722 * light(c[2]);
+  const behind = node => {
+    for (; node; node = node.parentElement) {
+      const c = rgb(getComputedStyle(node).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  for (const node of document.querySelectorAll("body *:not(dialog):not(dialog *):not(script)")) {
+    const own = [...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim());
+    if (!own || !node.getClientRects().length) continue;
+    const style = getComputedStyle(node);
+    const colour = node.closest("svg") ? style.fill : style.color;
+    const [a, b] = [lum(rgb(colour)), lum(behind(node))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) low.push([node.textContent.trim().slice(0, 30), ratio]);
+  }
+  return low;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(visit, scheme):
+    page, _ = visit(color_scheme=scheme)
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_it_can_be_read_without_script(visit):
+    page, trouble = visit(java_script_enabled=False)
+    assert page.locator("h1").inner_text() == "shapes"
+    assert not page.locator("dialog").is_visible() and trouble == []
