@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings as Embeddings
     from lookalike.embeddings import embed as embed
     from lookalike.evaluation import evaluate as evaluate
+    from lookalike.jobs.train import train as train
     from lookalike.model.embedder import EmbeddingModel as EmbeddingModel
     from lookalike.model.embedder import load as load
     from lookalike.search.searcher import Searcher as Searcher
-    from lookalike.jobs.train import train as train
 
 _HOMES = {
     "EmbeddingModel": "lookalike.model.embedder",

@@ -1,4 +1,4 @@
-"""Every backbone kind, pooling and head of conf/: forward, gradient, save and load, and preprocessing travels."""
+"""Every backbone, pooling and head of conf/: forward, gradient, save, load; preprocessing travels along."""
 
 from pathlib import Path
 

@@ -207,6 +207,6 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
 
 
 def terms(loss: Terms) -> dict[str, Tensor]:
-    """What the loss told about the last batch: its terms when there are several, the share of active triplets."""
+    """What the loss told about the last batch: its terms if there are several, and shares of its own."""
     single = {f"loss_{name}": value for name, value in loss.last.items()} if len(loss.last) > 1 else {}
     return {**single, **loss.details}
