@@ -230,8 +230,8 @@ def _nearest(library: Any, name: str) -> str:
 def _reason(error: Exception, from_hub: bool) -> str:
     if from_hub:
         return (
-            f"its published weights could not be had ({str(error).splitlines()[0]}). Without a network, give a "
-            "file with backbone.weights=FILE, or start from random weights with backbone.pretrained=false"
+            f"its published weights could not be had ({str(error).splitlines()[0]}). Without a network, "
+            "give a file with backbone.weights=FILE, or start from random weights: backbone.pretrained=false"
         )
     return str(error)
 
