@@ -44,16 +44,16 @@ class Augment:
     how: How = "squash"
     interpolation: Interpolation = "bicubic"
     flip: float = 0.5
-    scale: tuple[float, float] = (0.75, 1.15)
-    aspect: float = 0.1
-    rotate: float = 15.0
-    shift: float = 0.1
-    brightness: float = 0.3
-    saturation: float = 0.4
-    contrast: float = 0.3
-    balance: float = 0.1
-    grey: float = 0.1
-    erase: float = 0.25
+    scale: tuple[float, float] = (0.83, 1.12)
+    aspect: float = 0.07
+    rotate: float = 10.0
+    shift: float = 0.04
+    brightness: float = 0.2
+    saturation: float = 0.3
+    contrast: float = 0.2
+    balance: float = 0.07
+    grey: float = 0.07
+    erase: float = 0.0
     erase_side: tuple[float, float] = (0.15, 0.35)
 
     def __post_init__(self) -> None:
@@ -148,17 +148,17 @@ class Augment:
 class Strong(Augment):
     """`Augment` with larger changes, for long training or few pictures."""
 
-    scale: tuple[float, float] = (0.65, 1.3)
-    aspect: float = 0.15
-    rotate: float = 25.0
-    shift: float = 0.15
-    brightness: float = 0.4
-    saturation: float = 0.6
-    contrast: float = 0.4
-    balance: float = 0.15
-    grey: float = 0.2
-    erase: float = 0.4
-    erase_side: tuple[float, float] = (0.15, 0.4)
+    scale: tuple[float, float] = (0.75, 1.15)
+    aspect: float = 0.1
+    rotate: float = 15.0
+    shift: float = 0.05
+    brightness: float = 0.3
+    saturation: float = 0.4
+    contrast: float = 0.3
+    balance: float = 0.1
+    grey: float = 0.1
+    erase: float = 0.25
+    erase_side: tuple[float, float] = (0.15, 0.35)
 
 
 @dataclass(frozen=True)
