@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
 import lookalike
 from _common import data, peak_gib, show
 from lookalike.machine import settle
@@ -33,7 +35,8 @@ def words(metric: dict[str, float]) -> str:
 
 def main(arguments: list[str]) -> None:
     """Train the defaults on each set and print a row for each seed."""
-    keys = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    pairs = (argument.split("=", 1) for argument in arguments if "=" in argument)
+    keys = {key: yaml.safe_load(value) for key, value in pairs}
     sets = [argument for argument in arguments if "=" not in argument] or ["emoji"]
     seeds = int(keys.pop("seeds", 1))
     settle()

@@ -28,6 +28,9 @@ class Config(BaseModel):
         description="how images become square: distorted, cut at the longer side, or with borders"
     )
     dim: Annotated[int, Field(ge=2, le=65536)] = Field(description="numbers in an embedding")
+    head_start: Literal["whitened", "random"] = Field(
+        description="what a linear head starts as: fitted to the features of a pretrained backbone, or random"
+    )
     lr: float = Field(gt=0, description="learning rate of the head and pooling")
     backbone_lr: float = Field(ge=0, description="learning rate of the backbone")
     loss_lr: float = Field(gt=0, description="learning rate of what the loss learns, such as proxies")
@@ -86,9 +89,10 @@ def main(config: Config) -> Path | None:
 
     from lookalike.files import refuse_existing
     from lookalike.jobs._datasets import read_datasets, with_validation
-    from lookalike.machine import choose_device, settle
+    from lookalike.machine import choose_device, choose_workers, settle
     from lookalike.training.loop import Parts
     from lookalike.training.run import run
+    from lookalike.training.start import whiten_head
 
     device = choose_device(config.device)
     accelerator = Accelerator(mixed_precision=config.amp, cpu=device.type == "cpu")
@@ -101,6 +105,8 @@ def main(config: Config) -> Path | None:
     train = table.split("train")
     model = _model(config)
     loss = _loss(config, train.frame["label"].n_unique(), model.dim)
+    if config.head_start == "whitened" and model.backbone.pretrained and config.epochs:
+        whiten_head(model.to(device), train, config.seed, choose_workers(config.workers, device))
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
     parts = Parts(model, loss, train, validation, _plan(config, model), accelerator)
     run(parts, config.out, config.model_dump(mode="json"))

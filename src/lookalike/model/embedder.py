@@ -71,14 +71,15 @@ class EmbeddingModel(nn.Module):
         Returns:
             [B, dim], not normalised.
         """
+        return self.head(self.pooled(images))
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """What the head gets, [B, features]; `images` as for `features`."""
         scaled = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
         inputs = ((scaled - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        pooled = (
-            self.backbone.pooled(inputs)
-            if isinstance(self.pool, Native)
-            else self.pool(self.backbone.maps(inputs))
-        )
-        return self.head(pooled)
+        if isinstance(self.pool, Native):
+            return self.backbone.pooled(inputs)
+        return self.pool(self.backbone.maps(inputs))
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings of length 1, float32 [B, dim]; `images` as for `features`."""

@@ -1,0 +1,63 @@
+"""The head starts centred and better conditioned, and anything else is left alone."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import lookalike
+from lookalike.data.images import open_image
+from lookalike.data.table import Table
+from lookalike.data.transforms import Resize
+from lookalike.model.backbones import small_cnn
+from lookalike.model.embedder import build
+from lookalike.model.heads import BatchNorm, Linear
+from lookalike.model.pooling import Native
+from lookalike.training.start import POWER, whiten_head
+
+
+@pytest.fixture
+def table(shapes_folder: Path) -> Table:
+    files = sorted(shapes_folder.glob("*/*.png"))
+    frame = pl.DataFrame({"path": [f.name for f in files], "label": [f.parent.name for f in files]})
+    frame = frame.with_columns(path=pl.Series([str(f) for f in files]), split=pl.lit("train"))
+    return Table(frame, shapes_folder)
+
+
+def embeddings(model: lookalike.EmbeddingModel, table: Table) -> np.ndarray:
+    images = [model.transform()(open_image(table.file(row))) for row in range(len(table))]
+    with torch.inference_mode():
+        return model.features(torch.stack(images)).double().numpy()
+
+
+def test_the_start_is_a_half_whitened_pca(table):
+    model = build(small_cnn([4, 8]), Native(), Linear, 6, Resize(28)).eval()
+    before = model.head.layer.weight.pow(2).mean()
+    whiten_head(model, table, seed=0)
+    found = embeddings(model, table)
+    covariance = np.cov(found.T)
+    assert np.abs(found.mean(0)).max() < 1e-3 * np.abs(found).max()
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 1e-3 * covariance.max()
+    images = [model.transform()(open_image(table.file(r))) for r in range(len(table))]
+    with torch.inference_mode():
+        pooled = model.pooled(torch.stack(images)).double()
+    variance = torch.linalg.eigvalsh(torch.cov(pooled.T)).flip(0)[:6].numpy()
+    expected = variance ** (1 - 2 * POWER)
+    np.testing.assert_allclose(np.diag(covariance) / covariance[0, 0], expected / expected[0], rtol=1e-2)
+    torch.testing.assert_close(model.head.layer.weight.pow(2).mean(), before)
+
+
+def test_fewer_images_than_numbers_still_give_finite_weights(table):
+    model = build(small_cnn([4, 8]), Native(), Linear, 64, Resize(28)).train()
+    whiten_head(model, table.take([0, 1, 2]), seed=0)
+    assert torch.isfinite(model.head.layer.weight).all()
+    assert model.training
+
+
+def test_other_heads_are_left_alone(table):
+    model = build(small_cnn([4, 8]), Native(), BatchNorm, 6, Resize(28))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    whiten_head(model, table, seed=0)
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
