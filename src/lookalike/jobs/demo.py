@@ -45,7 +45,7 @@ def main(config: Config) -> Path:
     _step("5/6 index the images of the unseen classes")
     _do("index", embeddings=out / "evaluation" / "embeddings", out=out / "index", progress=config.progress)
     _step("6/6 search one of them")
-    photo = read_table(data).split("test").file(0)
+    photo = _from_here(read_table(data).split("test").file(0))
     _do("search", index=out / "index", image=photo, k=5)
     _tell(out, photo, config.seed)
     return out
@@ -65,6 +65,12 @@ def gain(trained: Path, untrained: Path, metric: str, seed: int) -> tuple[float,
     difference = (both[metric] - both[f"{metric}_before"]).to_numpy()
     low, high = bootstrap(difference, both["label"].to_numpy(), seed=seed)
     return float(difference.mean()), float(low), float(high)
+
+
+def _from_here(file: Path) -> Path:
+    """The shorter of the ways to a file."""
+    file, here = file.resolve(), Path.cwd()
+    return file.relative_to(here) if file.is_relative_to(here) else file
 
 
 def _do(job: str, **values: Any) -> None:
