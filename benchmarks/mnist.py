@@ -1,6 +1,6 @@
 """MNIST with the small CNN: 512 + 512 pairs of unseen digits, threshold at a false accept rate of 0.001.
 
-LOOKALIKE_DATA=… python benchmarks/mnist.py [seeds]
+LOOKALIKE_DATA=… python benchmarks/mnist.py [seeds] [key=value …]
 
 The FaceNet protocol on digits: threshold and scores come from the same 1,024 pairs; with 512 different
 pairs a false accept rate of 0.001 means that none of them is accepted. Published elsewhere for this
@@ -15,35 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import yaml
 from PIL import Image
 
 import lookalike
 from _common import data, show
 
 PAIRS = 512
-RECIPE = {
-    "backbone": "small_cnn",
-    "head": "linear",
-    "dim": 64,
-    "image_size": 28,
-    "epochs": 20,
-    "val_share": 0,
-    "loss": "triplet",
-    "loss.triplet.mining": "semi_hard",
-    "backbone_lr": 0.001,
-    "lr": 0.001,
-    "sampler.classes_per_batch": 10,
-    "sampler.samples_per_class": 16,
-    "augment.flip": 0.0,
-    "augment.erase": 0.0,
-    "augment.grey": 0.0,
-    "augment.saturation": 0.0,
-    "augment.balance": 0.0,
-    "augment.scale": [0.9, 1.1],
-    "augment.rotate": 10.0,
-    "augment.shift": 0.05,
-    "progress": False,
-}
+RECIPE = {"+experiment": "mnist_facenet", "progress": False}
 
 
 def read_idx(file: Path) -> np.ndarray:
@@ -83,7 +62,7 @@ def verify(vectors: np.ndarray, labels: np.ndarray, seed: int) -> tuple[float, f
     return (accepted.sum() + PAIRS) / (2 * PAIRS), accepted.mean()
 
 
-def main(seeds: int = 5) -> None:
+def main(seeds: int = 5, changes: dict[str, object] | None = None) -> None:
     """Train once a seed, and print accuracy and VAL with their spread."""
     source = data("mnist10k")
     scores = []
@@ -92,7 +71,7 @@ def main(seeds: int = 5) -> None:
         test = lookalike.read_table(digits).split("test")
         for seed in range(seeds):
             started = time.perf_counter()
-            run = lookalike.train(digits, Path(folder) / f"run{seed}", seed=seed, **RECIPE)
+            run = lookalike.train(digits, Path(folder) / f"run{seed}", seed=seed, **RECIPE, **(changes or {}))
             minutes = (time.perf_counter() - started) / 60
             embeddings = lookalike.embed(lookalike.load(run), test, batch_size=256, progress=False)
             draws = [verify(embeddings.vectors, test.labels, 1000 * seed + draw) for draw in range(20)]
@@ -111,4 +90,6 @@ def main(seeds: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
+    counts = [int(argument) for argument in sys.argv[1:] if "=" not in argument]
+    main(*counts, changes={key: yaml.safe_load(value) for key, value in given.items()})

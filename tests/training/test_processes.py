@@ -41,7 +41,8 @@ def work(rank: int, port: int, folder: str) -> None:
     for name, uneven in CASES:
         net, loss = parts(name)
         rows = torch.arange(7 * rank, 7 + 5 * rank) if uneven else torch.arange(rank, 12, PROCESSES)
-        value = AcrossProcesses(loss)(DistributedDataParallel(net)(images[rows]), labels[rows])
+        wrapped = DistributedDataParallel(net)  # its hooks live as long as it does
+        value = AcrossProcesses(loss)(wrapped(images[rows]), labels[rows])
         value.backward()
         torch.save([value.detach(), *gradients(net, loss)], Path(folder) / f"{name}{uneven}{rank}.pt")
     dist.destroy_process_group()

@@ -25,6 +25,8 @@ def build(node: Mapping[str, Any], key: str = "", /, **offered: Any) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
+    if "_target_" not in node:
+        raise ConfigError(f"{key or 'config'}: names no _target_, so nothing can be built from its values")
     where = key or str(node["_target_"]).rpartition(".")[2]
     try:
         make = instantiate({**node, "_partial_": True}, _convert_="all")

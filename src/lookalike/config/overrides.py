@@ -38,9 +38,14 @@ def read(argument: str) -> Change:
 
 
 def from_values(values: Mapping[str, Any]) -> list[Change]:
-    """The same for values given in Python, where nothing has to be parsed."""
+    """The same for values given in Python, where nothing is parsed; `+key` adds one that no file lists."""
     return [
-        Change(key, fspath(value) if isinstance(value, PathLike) else value) for key, value in values.items()
+        Change(
+            key.lstrip("+"),
+            fspath(value) if isinstance(value, PathLike) else value,
+            "add" if key.startswith("+") else "set",
+        )
+        for key, value in values.items()
     ]
 
 

@@ -1,5 +1,7 @@
 """Triplet loss with online mining."""
 
+from typing import Literal, get_args
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,8 +9,8 @@ from torch import Tensor
 from lookalike.losses import _triplets
 from lookalike.losses._base import Miner, PairLoss, check_choice, mean_over
 
-MININGS = ("batch_all", "batch_hard", "semi_hard")
-DISTANCES = ("euclidean", "squared", "cosine")
+Mining = Literal["batch_all", "batch_hard", "semi_hard"]
+Distance = Literal["euclidean", "squared", "cosine"]
 
 
 class Triplet(PairLoss):
@@ -43,15 +45,15 @@ class Triplet(PairLoss):
 
     def __init__(
         self,
-        mining: str = "batch_all",
-        distance: str = "euclidean",
+        mining: Mining = "batch_all",
+        distance: Distance = "euclidean",
         margin: float = 0.2,
         soft_margin: bool = False,
         miner: Miner | None = None,
     ) -> None:
         super().__init__(miner)
-        check_choice("Triplet", "mining", mining, MININGS)
-        check_choice("Triplet", "distance", distance, DISTANCES)
+        check_choice("Triplet", "mining", mining, get_args(Mining))
+        check_choice("Triplet", "distance", distance, get_args(Distance))
         self.mining, self.distance = mining, distance
         self.margin, self.soft_margin = 0.0 if soft_margin else margin, soft_margin
         self.active_share = torch.tensor(float("nan"))
