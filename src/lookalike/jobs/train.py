@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
+    from lookalike.data.table import Table
     from lookalike.losses.modifiers import Terms
     from lookalike.model.embedder import EmbeddingModel
     from lookalike.training.loop import Plan
@@ -104,7 +105,7 @@ def main(config: Config) -> Path | None:
     table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
     train = table.split("train")
     model = _model(config)
-    loss = _loss(config, train.frame["label"].n_unique(), model.dim)
+    loss = _loss(config, train, model.dim)
     if config.head_start == "whitened" and model.backbone.pretrained and config.epochs:
         whiten_head(model.to(device), train, config.seed, choose_workers(config.workers, device))
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
@@ -148,14 +149,20 @@ def _model(config: Config) -> "EmbeddingModel":
     return model
 
 
-def _loss(config: Config, num_classes: int, dim: int) -> "Terms":
+def _loss(config: Config, train: "Table", dim: int) -> "Terms":
+    """The sum of the losses; one that asks for them is told the classes and how many images each has."""
     from lookalike.config import build
+    from lookalike.data.table import class_ids
     from lookalike.losses.modifiers import Terms
 
-    built = {}
+    known, built = class_ids(train.labels), {}
+    counts = [0] * len(known)
+    for label in train.labels.tolist():
+        counts[known[label]] += 1
     for name, node in config.loss.items():
         arguments = {key: value for key, value in node.items() if key != "weight"}
-        loss = build(arguments, f"loss.{name}", num_classes=num_classes, dim=dim)
+        sizes = {"num_classes": len(known), "class_counts": counts, "dim": dim}
+        loss = build(arguments, f"loss.{name}", **sizes)
         built[name] = (node.get("weight", 1.0), loss)
     return Terms(built)
 

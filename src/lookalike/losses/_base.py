@@ -92,7 +92,12 @@ class PairLoss(nn.Module):
 
     Args:
         miner: narrows the positive and negative pairs before the loss sees them; it gets no gradient.
+
+    Attributes:
+        uses_length: whether the length of the raw embeddings changes the loss; most see directions only.
     """
+
+    uses_length = False
 
     def __init__(self, miner: Miner | None = None) -> None:
         super().__init__()
@@ -136,7 +141,12 @@ class ProxyLoss(nn.Module):
         num_classes: number of classes; labels are 0 to num_classes - 1.
         dim: length of the embeddings.
         centers: proxies for each class; those of class c are rows c * centers to (c + 1) * centers - 1.
+
+    Attributes:
+        uses_length: whether the length of the raw embeddings changes the loss; most see directions only.
     """
+
+    uses_length = False
 
     def __init__(self, num_classes: int, dim: int, centers: int = 1) -> None:
         super().__init__()

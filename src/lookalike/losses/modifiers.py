@@ -39,6 +39,18 @@ class Terms(nn.Module):
         return torch.stack(list(shares.values())).sum()
 
 
+def set_progress(loss: nn.Module, done: float) -> None:
+    """Tell every loss in `loss` that changes over training (its method `set_progress`) how far training is.
+
+    Args:
+        loss: a loss, or one that holds others.
+        done: share of training that is done, from 0 to 1.
+    """
+    for part in loss.modules():
+        if hasattr(part, "set_progress"):
+            part.set_progress(done)
+
+
 class AcrossProcesses(nn.Module):
     """The loss of the batches of all processes together, with the gradient that one process would have.
 

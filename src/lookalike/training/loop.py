@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from lookalike.data.images import ImageTable, collate
 from lookalike.data.table import Table, class_ids
 from lookalike.errors import LookalikeError, Problem, listing
-from lookalike.losses.modifiers import Terms
+from lookalike.losses.modifiers import Terms, set_progress
 from lookalike.machine import choose_workers
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.freeze import train_mode
@@ -164,6 +164,7 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
             for batch in loader:
                 # --- one step
                 set_rates(optimizer, rates, plan.schedule(done / total))
+                set_progress(loss, done / total)
                 done += 1
                 advance(f"epoch {epoch} of {plan.epochs}, loss {means.of('loss'):.3f}")
                 result.skipped.update({problem.row: problem for problem in batch.skipped})
