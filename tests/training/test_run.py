@@ -241,3 +241,15 @@ def test_two_processes_train_one_model(dataset, tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["status"], summary["processes"], summary["epochs"]) == ("finished", 2, 2)
     assert lookalike.load(tmp_path / "run").dim == 16
+
+
+def test_half_precision_after_full_precision_in_one_process_and_chunks_train(dataset, tmp_path, caplog):
+    keys = {**SMALL, "epochs": 1, "sampler.classes_per_batch": 6}
+    lookalike.train(dataset, tmp_path / "full", **keys)
+    lookalike.train(dataset, tmp_path / "half", amp="bf16", **keys)
+    lookalike.train(dataset, tmp_path / "chunks", chunk=7, **keys)
+    full, half, chunks = (
+        pl.read_csv(tmp_path / name / "history.csv")["loss"][0] for name in ("full", "half", "chunks")
+    )
+    assert half == pytest.approx(full, rel=0.05) and half != full
+    assert chunks == pytest.approx(full, rel=0.05)

@@ -35,6 +35,10 @@ class Config(BaseModel):
     lr: float = Field(gt=0, description="learning rate of the head and pooling")
     backbone_lr: float = Field(ge=0, description="learning rate of the backbone")
     loss_lr: float = Field(gt=0, description="learning rate of what the loss learns, such as proxies")
+    chunk: int | None = Field(
+        ge=1,
+        description="images in memory at once, for large batches in little memory; null takes the whole batch",
+    )
     clip: float | None = Field(
         gt=0, description="longest gradient, longer ones are scaled down; null for no limit"
     )
@@ -85,18 +89,18 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path | None:
     """Train, and return the run folder (in the main process, if there are several)."""
-    from accelerate import Accelerator
     from accelerate.utils import set_seed
 
     from lookalike.files import refuse_existing
     from lookalike.jobs._datasets import read_datasets, with_validation
     from lookalike.machine import choose_device, choose_workers, settle
     from lookalike.training.loop import Parts
+    from lookalike.training.processes import make_accelerator
     from lookalike.training.run import run
     from lookalike.training.start import whiten_head
 
     device = choose_device(config.device)
-    accelerator = Accelerator(mixed_precision=config.amp, cpu=device.type == "cpu")
+    accelerator = make_accelerator(config.amp, device)
     if accelerator.is_main_process:
         refuse_existing(config.out)
     accelerator.wait_for_everyone()
@@ -181,6 +185,7 @@ def _plan(config: Config, model: "EmbeddingModel") -> "Plan":
         lr=config.lr,
         backbone_lr=config.backbone_lr,
         loss_lr=config.loss_lr,
+        chunk=config.chunk,
         clip=config.clip,
         keep_statistics=model.backbone.pretrained if keep is None else keep,
         small_size=config.small_size,

@@ -19,6 +19,7 @@ from lookalike.errors import LookalikeError, Problem, listing
 from lookalike.losses.modifiers import Terms, set_progress
 from lookalike.machine import choose_workers
 from lookalike.model.embedder import EmbeddingModel
+from lookalike.training.accumulate import backward_in_chunks, depends_on_chunks
 from lookalike.training.freeze import train_mode
 from lookalike.training.history import History, Means
 from lookalike.training.judge import keep_best, validate
@@ -49,6 +50,7 @@ class Plan:
         optimizer: (parameter groups) -> optimizer.
         schedule: share of training done -> factor on every learning rate.
         lr, backbone_lr, loss_lr: learning rates of head and pooling, of the backbone, of the loss's vectors.
+        chunk: images in memory at once; a larger batch goes through the model twice, in chunks of this many.
         clip: largest norm of all gradients together.
         keep_statistics: use the backbone's stored batch statistics instead of those of each batch.
         small_size, small_share: train the first share of the epochs on images of this size; 0 for none.
@@ -65,6 +67,7 @@ class Plan:
     lr: float
     backbone_lr: float
     loss_lr: float
+    chunk: int | None = None
     clip: float | None = None
     keep_statistics: bool = False
     small_size: int = 0
@@ -158,6 +161,8 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
             batches.set_epoch(epoch)
             images.set_epoch(epoch)
             train_mode(model, plan.keep_statistics)
+            if plan.chunk and epoch == 1 and main:
+                tell_of_chunks(model, plan.chunk)
             means, epoch_started = Means(), time.monotonic()
             small = plan.small_size if epoch <= round(plan.small_share * plan.epochs) else 0
 
@@ -171,20 +176,21 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
                 if len(batch.rows) == 0:
                     continue
                 pixels = shrink(batch.images.to(accelerator.device, non_blocking=True), small)
-                value = criterion(features(pixels), batch.class_ids.to(accelerator.device))
+                labels = batch.class_ids.to(accelerator.device)
+                chunk = plan.chunk or len(pixels)
+                value = backward_in_chunks(features, criterion, pixels, labels, chunk, accelerator)
                 if not torch.isfinite(value):
                     raise LookalikeError(
                         f"the loss became {value.item()} in epoch {epoch}. Lower the learning rates (lr, "
                         "backbone_lr, loss_lr) or clip, or train with amp=no"
                     )
-                accelerator.backward(value)
                 if plan.clip:
                     accelerator.clip_grad_norm_(parameters, plan.clip)
                 optimizer.step()
                 optimizer.zero_grad()
                 if averaged:
                     averaged.update(model)
-                means.add({"loss": value.detach(), **terms(loss)}, len(batch.rows))
+                means.add({"loss": value, **terms(loss)}, len(batch.rows))
 
             # --- end of an epoch: history, validation, the best model
             if means.count == 0:
@@ -205,6 +211,17 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
                 keep_best(judged, scores.get(f"val_{plan.best_metric}"), folder / "model", result)
                 log.info(in_words(history.rows[-1], plan.epochs, result.best_epoch == epoch))
             accelerator.wait_for_everyone()
+
+
+def tell_of_chunks(model: EmbeddingModel, chunk: int) -> None:
+    """Say what a batch in chunks changes: nothing, but for batch statistics."""
+    changed = depends_on_chunks(model)
+    if changed:
+        log.warning(
+            "chunk=%d: %d batch normalisations (%s, …) see %d images instead of the whole batch, so training "
+            "differs a little from one pass; keep_statistics=true makes it equal",
+            *(chunk, len(changed), changed[0], chunk),
+        )
 
 
 def terms(loss: Terms) -> dict[str, Tensor]:

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from lookalike.errors import ConfigError
@@ -11,6 +13,12 @@ from lookalike.losses.modifiers import AcrossProcesses, Terms
 
 if TYPE_CHECKING:
     from lookalike.training.loop import Batches
+
+
+def make_accelerator(amp: str, device: torch.device) -> Accelerator:
+    """What places, scales and shares; Accelerate refuses other settings in one process unless it forgets."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision=amp, cpu=device.type == "cpu")
 
 
 class Share:
