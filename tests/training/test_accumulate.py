@@ -32,12 +32,14 @@ def batch():
     return torch.randn(20, 6), torch.arange(5).repeat_interleave(4)
 
 
-def gradients(net, loss, chunk, accelerator=None, seed=0):
+def plain():
+    return make_accelerator("no", torch.device("cpu"))
+
+
+def gradients(net, loss, chunk):
     net, loss = copy.deepcopy(net), copy.deepcopy(loss)
-    torch.manual_seed(seed)
-    value = backward_in_chunks(
-        net, loss, *batch(), chunk, accelerator or make_accelerator("no", torch.device("cpu"))
-    )
+    torch.manual_seed(0)
+    value = backward_in_chunks(net, loss, *batch(), chunk, plain())
     return value, [p.grad for part in (net, loss) for p in part.parameters()], net
 
 

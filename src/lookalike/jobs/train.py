@@ -37,7 +37,7 @@ class Config(BaseModel):
     loss_lr: float = Field(gt=0, description="learning rate of what the loss learns, such as proxies")
     chunk: int | None = Field(
         ge=1,
-        description="images in memory at once, for large batches in little memory; null takes the whole batch",
+        description="images in memory at once, for large batches in little memory; null takes the batch",
     )
     clip: float | None = Field(
         gt=0, description="longest gradient, longer ones are scaled down; null for no limit"
