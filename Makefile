@@ -7,10 +7,10 @@ LOOKALIKE_DATA ?= data
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
-CODE := src tests benchmarks
+CODE := src tests benchmarks docs
 BENCHMARKS = $(filter-out benchmarks/_% benchmarks/get_% benchmarks/make_%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test lint bench chromium clean
+.PHONY: help demo test lint bench docs chromium clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -31,6 +31,9 @@ lint: $(VENV)/.test  ## style, format, types, and who imports whom
 bench: $(VENV)/.bench $(LOOKALIKE_DATA)/emoji/table.csv  ## the figures of benchmarks/README.md; takes long
 	@failed=0; for script in $(BENCHMARKS); do \
 		LOOKALIKE_DATA=$(LOOKALIKE_DATA) $(BIN)/python $$script || failed=1; done; exit $$failed
+
+docs: $(VENV)/.core  ## write the list of losses in docs/losses.md anew
+	$(BIN)/python docs/make_losses.py
 
 clean:  ## remove .venv, caches, builds and demo/
 	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

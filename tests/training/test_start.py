@@ -11,11 +11,12 @@ import lookalike
 from lookalike.data.images import open_image
 from lookalike.data.table import Table
 from lookalike.data.transforms import Resize
+from lookalike.losses import ArcFace, Terms, Triplet
 from lookalike.model.backbones import small_cnn
 from lookalike.model.embedder import build
 from lookalike.model.heads import BatchNorm, Linear
 from lookalike.model.pooling import Native
-from lookalike.training.start import POWER, whiten_head
+from lookalike.training.start import POWER, start_proxies, whiten_head
 
 
 @pytest.fixture
@@ -61,3 +62,32 @@ def test_other_heads_are_left_alone(table):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     whiten_head(model, table, seed=0)
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_proxies_start_at_the_means_of_their_classes(table):
+    model = build(small_cnn([4, 8]), Native(), Linear, 6, Resize(28)).eval()
+    labels = table.labels
+    classes = {label: number for number, label in enumerate(sorted(set(labels.tolist())))}
+    loss = Terms({"a": (1.0, ArcFace(len(classes), 6)), "b": (1.0, Triplet())})
+    lengths = loss.losses["a"].proxies.norm(dim=1)
+    start_proxies(loss, model, table, seed=0)
+    found = loss.losses["a"].proxies.detach()
+    torch.testing.assert_close(found.norm(dim=1), lengths)
+    vectors = torch.nn.functional.normalize(torch.from_numpy(embeddings(model, table)))
+    for label, number in classes.items():
+        own = vectors[torch.from_numpy(labels == label)]
+        cosines = torch.nn.functional.cosine_similarity(found[number].double()[None], own.mean(0)[None])
+        assert cosines > 0.97  # of four images of the class
+
+
+def test_classes_without_a_readable_image_keep_their_random_proxy(table, tmp_path):
+    frame = table.frame.with_columns(
+        path=pl.when(pl.col("label") == table.labels[0]).then(pl.lit("nowhere.png")).otherwise("path")
+    )
+    model = build(small_cnn([4, 8]), Native(), Linear, 6, Resize(28)).eval()
+    loss = ArcFace(len(set(table.labels.tolist())), 6)
+    before = loss.proxies.detach().clone()
+    start_proxies(loss, model, Table(frame, table.folder), seed=0)
+    moved = (loss.proxies != before).any(dim=1)
+    number = sorted(set(table.labels.tolist())).index(table.labels[0])
+    assert not moved[number] and moved.sum() == len(moved) - 1

@@ -42,6 +42,10 @@ JOBS = {
         "Find the nearest indexed images of a photo",
         "lookalike search index=index/mine image=photo.jpg k=5",
     ),
+    "check-loss": Job(
+        "Check that a loss is right and safe, your own as well",
+        "lookalike check-loss loss=[triplet,arcface]",
+    ),
     "demo": Job(
         "Run all of the above on the bundled emoji, in a few minutes",
         "lookalike demo out=demo",
@@ -51,4 +55,4 @@ JOBS = {
 
 def module(job: str) -> ModuleType:
     """The module of a job; what the job itself needs is imported when its `main` runs."""
-    return import_module(f"lookalike.jobs.{job}")
+    return import_module(f"lookalike.jobs.{job.replace('-', '_')}")

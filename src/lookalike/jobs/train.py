@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
-    from lookalike.data.table import Table
-    from lookalike.losses.modifiers import Terms
     from lookalike.model.embedder import EmbeddingModel
     from lookalike.training.loop import Plan
 
@@ -32,6 +30,9 @@ class Config(BaseModel):
     head_start: Literal["whitened", "random"] = Field(
         description="what a linear head starts as: fitted to the features of a pretrained backbone, or random"
     )
+    proxy_start: Literal["class_means", "random"] = Field(
+        description="what proxies start as: the mean of their class, if the backbone is pretrained, or random"
+    )
     lr: float = Field(gt=0, description="learning rate of the head and pooling")
     backbone_lr: float = Field(ge=0, description="learning rate of the backbone")
     loss_lr: float = Field(gt=0, description="learning rate of what the loss learns, such as proxies")
@@ -53,6 +54,13 @@ class Config(BaseModel):
     )
     average: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="decay of the moving average of weights that is judged and kept; 0 for none"
+    )
+    memory: int = Field(
+        ge=0, description="embeddings of past batches that each batch is compared with, too; 0 for none"
+    )
+    memory_warm_up: int = Field(ge=0, description="batches before the memory is used")
+    matryoshka: list[Annotated[int, Field(ge=2)]] = Field(
+        description="lengths that an embedding may be cut to, [32,64,128]: the loss teaches each; [] for none"
     )
     freeze: list[str] = Field(
         description="weights that stay as they are, by name pattern: [backbone], ['backbone.net.blocks.[01]']"
@@ -93,11 +101,12 @@ def main(config: Config) -> Path | None:
 
     from lookalike.files import refuse_existing
     from lookalike.jobs._datasets import read_datasets, with_validation
+    from lookalike.jobs._losses import build_losses
     from lookalike.machine import choose_device, choose_workers, settle
     from lookalike.training.loop import Parts
     from lookalike.training.processes import make_accelerator
     from lookalike.training.run import run
-    from lookalike.training.start import whiten_head
+    from lookalike.training.start import start_proxies, whiten_head
 
     device = choose_device(config.device)
     accelerator = make_accelerator(config.amp, device)
@@ -109,9 +118,14 @@ def main(config: Config) -> Path | None:
     table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
     train = table.split("train")
     model = _model(config)
-    loss = _loss(config, train, model.dim)
-    if config.head_start == "whitened" and model.backbone.pretrained and config.epochs:
-        whiten_head(model.to(device), train, config.seed, choose_workers(config.workers, device))
+    loss = build_losses(config, train, model.dim)
+    if model.backbone.pretrained and config.epochs:
+        workers = choose_workers(config.workers, device)
+        model.to(device)
+        if config.head_start == "whitened":
+            whiten_head(model, train, config.seed, workers)
+        if config.proxy_start == "class_means":
+            start_proxies(loss, model, train, config.seed, workers)
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
     parts = Parts(model, loss, train, validation, _plan(config, model), accelerator)
     run(parts, config.out, config.model_dump(mode="json"))
@@ -151,24 +165,6 @@ def _model(config: Config) -> "EmbeddingModel":
     model = embedder.build(backbone, pool, head, config.dim, resize)
     freeze(model, config.freeze, config.unfreeze)
     return model
-
-
-def _loss(config: Config, train: "Table", dim: int) -> "Terms":
-    """The sum of the losses; one that asks for them is told the classes and how many images each has."""
-    from lookalike.config import build
-    from lookalike.data.table import class_ids
-    from lookalike.losses.modifiers import Terms
-
-    known, built = class_ids(train.labels), {}
-    counts = [0] * len(known)
-    for label in train.labels.tolist():
-        counts[known[label]] += 1
-    for name, node in config.loss.items():
-        arguments = {key: value for key, value in node.items() if key != "weight"}
-        sizes = {"num_classes": len(known), "class_counts": counts, "dim": dim}
-        loss = build(arguments, f"loss.{name}", **sizes)
-        built[name] = (node.get("weight", 1.0), loss)
-    return Terms(built)
 
 
 def _plan(config: Config, model: "EmbeddingModel") -> "Plan":

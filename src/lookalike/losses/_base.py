@@ -8,7 +8,6 @@ works.
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lookalike.losses._cosine import Cosine, SelfCosine
@@ -18,9 +17,6 @@ Miner = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 UNKNOWN = -1
 """The label of an image whose class is not known, and of an empty memory row."""
-
-NOTHING = -1e30
-"""Stands for minus infinity in log-sum-exp; a real infinity would make the gradient of an empty row NaN."""
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -39,11 +35,6 @@ def mean_over(values: Tensor, mask: Tensor) -> Tensor:
     return values.masked_fill(~mask, 0).sum() / mask.sum().clamp_min(1)
 
 
-def log1p_sum_exp(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
-    """`log(1 + Σ exp(values))` over the masked entries, without overflow; 0 where the mask is empty."""
-    return F.softplus(values.masked_fill(~mask, NOTHING).logsumexp(dim))
-
-
 def relations(
     embeddings: Tensor, labels: Tensor, extra: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,11 +48,13 @@ def relations(
         dtype = torch.promote_types(embeddings.dtype, extra[0].dtype)
         others = torch.cat([embeddings.to(dtype), extra[0].to(dtype)])
         names = torch.cat([labels, extra[1].to(labels.dtype)])
-    same = labels[:, None] == names[None, :]
-    known = (labels != UNKNOWN)[:, None] & (names != UNKNOWN)[None, :]
-    negative = ~same & known
-    positive = (same & known).fill_diagonal_(False)
-    return cosine(embeddings, others), positive, negative
+    positive = labels[:, None] == names[None, :]
+    negative = ~positive
+    if (names == UNKNOWN).any():
+        known = (labels != UNKNOWN)[:, None] & (names != UNKNOWN)[None, :]
+        positive &= known
+        negative &= known
+    return cosine(embeddings, others), positive.fill_diagonal_(False), negative
 
 
 def check_batch(owner: str, embeddings: Tensor, labels: Tensor) -> None:
@@ -95,9 +88,12 @@ class PairLoss(nn.Module):
 
     Attributes:
         uses_length: whether the length of the raw embeddings changes the loss; most see directions only.
+        holds_fixed: whether the paper holds a part, such as weights, fixed when it takes the gradient, which
+            so is not the derivative of the value.
     """
 
     uses_length = False
+    holds_fixed = False
 
     def __init__(self, miner: Miner | None = None) -> None:
         super().__init__()
@@ -144,9 +140,14 @@ class ProxyLoss(nn.Module):
 
     Attributes:
         uses_length: whether the length of the raw embeddings changes the loss; most see directions only.
+        holds_fixed: whether the paper holds a part, such as weights, fixed when it takes the gradient, which
+            so is not the derivative of the value.
+        starts_at_means: whether the mean direction of its class is a good start for a proxy.
     """
 
     uses_length = False
+    holds_fixed = False
+    starts_at_means = True
 
     def __init__(self, num_classes: int, dim: int, centers: int = 1) -> None:
         super().__init__()

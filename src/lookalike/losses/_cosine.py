@@ -1,4 +1,4 @@
-"""Cosine similarity with its gradient written out: fewer large temporaries than normalising first."""
+"""Cosines and products with their gradient written out: few temporaries, and no autocast on the way back."""
 
 from typing import Any
 
@@ -66,3 +66,24 @@ class SelfCosine(torch.autograd.Function):
         with torch.autocast(gradient.device.type, enabled=False):
             turn = (gradient + gradient.T) @ unit
             return turn.addcmul_(unit, (turn * unit).sum(dim=1, keepdim=True), value=-1).mul_(scale)
+
+
+class Product(torch.autograd.Function):
+    """Products [A, B] of the rows of `a` [A, D] and `b` [B, D], both ways in their own precision."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        """Products; both sides are kept for the gradient."""
+        ctx.save_for_backward(a, b)
+        return a @ b.T
+
+    @staticmethod
+    @once_differentiable  # it renames `ctx` in the eyes of a type checker
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None]:  # pyrefly: ignore[bad-override]
+        """Each side's gradient is a mix of the rows of the other."""
+        (gradient,) = grad_outputs
+        a, b = ctx.saved_tensors
+        with torch.autocast(gradient.device.type, enabled=False):
+            grad_a = gradient @ b if ctx.needs_input_grad[0] else None
+            grad_b = gradient.T @ a if ctx.needs_input_grad[1] else None
+        return grad_a, grad_b

@@ -1,4 +1,4 @@
-"""Exact counting over all triplets without ever listing them: memory O(B·R), where B anchors meet R rows.
+"""Exact sums over all triplets without ever listing them: memory O(B·R), where B anchors meet R rows.
 
 Everything is given per anchor: its distance to each row (infinity where the row is not a negative, [B, R])
 and to each of its positives (minus infinity where a place is empty, [B, P]). Up to `FEW` positives a class
@@ -6,20 +6,27 @@ are compared one by one in blocks that fit a CPU cache, which is fastest; beyond
 keeps the cost at O(B·R·log R).
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FEW = 48
+FEW = 160
 """Number of positives an anchor from which sorting beats comparing one by one."""
 
 INFINITY = float("inf")
 
 
+def any_in_row(mask: Tensor) -> Tensor:
+    """Whether each row of a mask [B, R] holds a true, [B, 1]; many times faster than `any` on a CPU."""
+    return mask.view(torch.uint8).amax(dim=1, keepdim=True) > 0
+
+
 def positive_columns(positive: Tensor) -> tuple[Tensor, Tensor]:
     """Columns of each anchor's positives, and which places are filled, both [B, P]."""
-    count = positive.sum(dim=1)
     rows, columns = positive.nonzero(as_tuple=True)
+    count = rows.bincount(minlength=len(positive))
     place = torch.arange(len(rows), device=rows.device) - (count.cumsum(0) - count)[rows]
     most = int(count.max())
     table = rows.new_zeros(len(positive), most)
@@ -40,13 +47,11 @@ def closer(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
     if limits.shape[1] > FEW:
         return _closer_sorted(far, limits)
     per_positive, per_negative = torch.empty_like(limits), torch.zeros_like(far)
-    for rows in _blocks(far):
-        near, total, limit = far[rows], per_negative[rows], limits[rows]
-        within = torch.empty_like(near)
-        for column in range(limits.shape[1]):
-            torch.lt(near, limit[:, column : column + 1], out=within)
-            per_positive[rows, column] = within.sum(dim=1)
-            total += within
+    within = torch.empty_like(far)
+    for place in range(limits.shape[1]):
+        torch.lt(far, limits[:, place : place + 1], out=within)
+        per_positive[:, place] = within.sum(dim=1)
+        per_negative += within
     return per_positive, per_negative
 
 
@@ -63,13 +68,12 @@ def softplus_sum(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sum of `log(1 + exp(limit - far))` over all triplets, its slopes by limit and by -far."""
     value = far.new_zeros((), dtype=torch.float64)
     per_positive, per_negative = torch.empty_like(limits), torch.zeros_like(far)
-    for rows in _blocks(far):
-        for column in range(limits.shape[1]):
-            excess = limits[rows, column : column + 1] - far[rows]
-            value += F.softplus(excess).sum()
-            slope = excess.sigmoid_()
-            per_positive[rows, column] = slope.sum(dim=1)
-            per_negative[rows] += slope
+    for place in range(limits.shape[1]):
+        excess = limits[:, place : place + 1] - far
+        value += F.softplus(excess).sum()
+        slope = excess.sigmoid_()
+        per_positive[:, place] = slope.sum(dim=1)
+        per_negative += slope
     return value, per_positive, per_negative
 
 
@@ -82,7 +86,7 @@ def closest_beyond(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
         return columns, (nearest > limits) & nearest.isfinite()
     columns = torch.empty(limits.shape, dtype=torch.int64, device=far.device)
     found = torch.empty(limits.shape, dtype=torch.bool, device=far.device)
-    for rows in _blocks(far):
+    for rows in blocks(far):
         for column in range(limits.shape[1]):
             beyond = far[rows].masked_fill(far[rows] <= limits[rows, column : column + 1], INFINITY)
             nearest, columns[rows, column] = beyond.min(dim=1)
@@ -90,8 +94,9 @@ def closest_beyond(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
     return columns, found
 
 
-def _blocks(table: Tensor) -> list[slice]:
-    """Slices of rows of about 2 MB each on a CPU; one slice on an accelerator of usual size."""
-    cells = 1 << (19 if table.device.type == "cpu" else 26)
+def blocks(table: Tensor) -> Iterator[slice]:
+    """Slices of rows of about 0.5 MB each on a CPU; one slice on an accelerator of usual size."""
+    cells = 1 << (17 if table.device.type == "cpu" else 26)
     step = max(1, cells // max(1, table.shape[1]))
-    return [slice(start, start + step) for start in range(0, len(table), step)]
+    for start in range(0, len(table), step):
+        yield slice(start, start + step)

@@ -1,15 +1,14 @@
 """ArcFace loss."""
 
-import math
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from lookalike.losses._base import ProxyLoss
+from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
 
 
-class ArcFace(ProxyLoss):
+class ArcFace(MarginHead):
     """Cross-entropy with an angular margin on the true class (Deng et al., 2019, arXiv:1801.07698).
 
     The logit of the true class is `scale * cos(θ + margin)`, of the others `scale * cos θ`, with θ the angle
@@ -22,23 +21,31 @@ class ArcFace(ProxyLoss):
         num_classes: number of classes.
         dim: length of the embeddings.
         margin: in radians, from 0 to below π; 0 is the normalised softmax.
-        scale: of the logits. The paper's 64 is for millions of face images.
+        scale: of the logits, or `auto`. The paper's 64 is for millions of face images.
+        easy_margin: add the margin only where θ is below π / 2, and leave the cosine as it is elsewhere.
+        options: variations.
+        class_counts: number of training images of each class, for `rare_margin`.
     """
 
-    def __init__(self, num_classes: int, dim: int, margin: float = 0.5, scale: float = 30.0) -> None:
-        super().__init__(num_classes, dim)
-        if not 0 <= margin < math.pi:
-            raise ValueError(f"ArcFace margin {margin}: an angle in radians, from 0 to below {math.pi:.4f}")
-        self.margin, self.scale = margin, scale
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        margin: float = 0.5,
+        scale: Scale = 30.0,
+        easy_margin: bool = False,
+        options: MarginOptions | None = None,
+        class_counts: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(num_classes, dim, margin, scale, options, class_counts)
+        check_angle("ArcFace", margin)
+        self.easy_margin = easy_margin
 
-    def classes(self, cos: Tensor, labels: Tensor) -> Tensor:
-        """Scalar loss of the similarities to the proxies."""
-        own = labels[:, None]
-        target = self.with_margin(cos.gather(1, own))
-        return F.cross_entropy((self.scale * cos).scatter(1, own, self.scale * target), labels)
+    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+        """`cos(θ + margin)`, [B]."""
+        shifted = plus_angle(own, self.margins(own, labels))
+        return torch.where(own > 0, shifted, own) if self.easy_margin else shifted
 
     def with_margin(self, cos: Tensor) -> Tensor:
-        """`cos(θ + margin)` for `cos θ`, with the tail beyond π - margin."""
-        sine = (1 - cos.square()).clamp_min(1e-12).sqrt()
-        shifted = cos * math.cos(self.margin) - sine * math.sin(self.margin)
-        return torch.where(cos > -math.cos(self.margin), shifted, cos - self.margin * math.sin(self.margin))
+        """`cos(θ + margin)` for `cos θ` of any shape, with the tail beyond π - margin."""
+        return plus_angle(cos, torch.full_like(cos, self.margin))

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from lookalike.losses._base import Miner, PairLoss, log1p_sum_exp
+from lookalike.losses._base import Miner, PairLoss
+from lookalike.losses._gradient import log1p_sum_exp
 
 
 class MultiSimilarity(PairLoss):

@@ -1,16 +1,18 @@
 """Normalised softmax loss."""
 
-import torch.nn.functional as F
+from functools import partial
+
 from torch import Tensor
 
 from lookalike.losses._base import ProxyLoss
+from lookalike.losses._slopes import SlopeLoss, cross_entropy, proxy_loss
 
 
 class NormalizedSoftmax(ProxyLoss):
     """Cross-entropy over the cosines to one proxy a class (Zhai and Wu, 2019, arXiv:1811.12649).
 
-    `-log(exp(scale * s_y) / Σ exp(scale * s_c))`. Equal to pytorch-metric-learning's NormalizedSoftmaxLoss
-    with `temperature = 1 / scale`.
+    `-log(exp(scale * s_y) / Σ exp(scale * s_c))`, mean over images. Equal to pytorch-metric-learning's
+    NormalizedSoftmaxLoss with `temperature = 1 / scale`.
 
     Args:
         num_classes: number of classes.
@@ -20,8 +22,14 @@ class NormalizedSoftmax(ProxyLoss):
 
     def __init__(self, num_classes: int, dim: int, scale: float = 20.0) -> None:
         super().__init__(num_classes, dim)
+        if scale <= 0:
+            raise ValueError(f"NormalizedSoftmax scale {scale}: scale is above 0")
         self.scale = scale
 
-    def classes(self, cos: Tensor, labels: Tensor) -> Tensor:
-        """Scalar loss of the similarities to the proxies."""
-        return F.cross_entropy(self.scale * cos, labels)
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of raw embeddings [B, D] and class ids [B]."""
+        return proxy_loss(self, embeddings, labels, partial(SlopeLoss.apply, self.rule))
+
+    def rule(self, cos: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of the cosines [C, B], which are overwritten, and its derivative."""
+        return cross_entropy(cos, labels, self.scale)

@@ -1,9 +1,14 @@
 """Proxy-Anchor loss."""
 
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lookalike.losses._base import NOTHING, ProxyLoss, log1p_sum_exp
+from lookalike.losses._base import ProxyLoss
+from lookalike.losses._gradient import NOTHING
+from lookalike.losses._slopes import SlopeLoss, proxy_loss
 
 
 class ProxyAnchor(ProxyLoss):
@@ -23,14 +28,31 @@ class ProxyAnchor(ProxyLoss):
 
     def __init__(self, num_classes: int, dim: int, alpha: float = 32.0, margin: float = 0.1) -> None:
         super().__init__(num_classes, dim)
+        if alpha <= 0:
+            raise ValueError(f"ProxyAnchor alpha {alpha}: alpha is above 0")
         self.alpha, self.margin = alpha, margin
 
-    def classes(self, cos: Tensor, labels: Tensor) -> Tensor:
-        """Scalar loss of the similarities to the proxies."""
-        own = labels[:, None]
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of raw embeddings [B, D] and class ids [B]."""
+        return proxy_loss(self, embeddings, labels, partial(SlopeLoss.apply, self.rule))
+
+    def rule(self, cos: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of the cosines [C, B], which are overwritten, and its derivative."""
+        own = (labels, torch.arange(len(labels), device=labels.device))
+        pulled, pull = self._pull(cos[own], labels)
+        cos[own] = NOTHING
+        push = cos.mul_(self.alpha)
+        share = push.softmax(dim=1)
+        total = push.amax(dim=1) - share.amax(dim=1).log() + self.alpha * self.margin
+        slope = share.mul_(total.sigmoid().mul_(self.alpha / len(cos))[:, None])
+        slope[own] = pull
+        return pulled + F.softplus(total).mean(), slope
+
+    def _pull(self, near: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of the images' cosines [B] to their own proxies, and its derivative."""
         present = labels.unique()
-        pull = self.alpha * (self.margin - cos.gather(1, own)).T.expand(len(present), -1)
-        push = (self.alpha * (cos + self.margin)).scatter(1, own, NOTHING)
-        pulled = log1p_sum_exp(pull, present[:, None] == labels[None, :])
-        pushed = torch.nn.functional.softplus(push.logsumexp(dim=0))
-        return pulled.mean() + pushed.mean()
+        excess = self.alpha * (self.margin - near).expand(len(present), -1)
+        excess = excess.masked_fill(present[:, None] != labels, NOTHING)
+        total = F.softplus(excess.logsumexp(dim=1))
+        share = (excess - total[:, None]).exp().sum(dim=0)
+        return total.mean(), share.mul_(-self.alpha / len(present))

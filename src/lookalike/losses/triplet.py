@@ -8,8 +8,11 @@ from torch import Tensor
 
 from lookalike.losses import _triplets
 from lookalike.losses._base import Miner, PairLoss, check_choice, mean_over
+from lookalike.losses._gradient import LEAST, with_slope
+from lookalike.losses._triplets import INFINITY
+from lookalike.losses._unit import unit
 
-Mining = Literal["batch_all", "batch_hard", "semi_hard"]
+Mining = Literal["batch_all", "batch_hard", "semi_hard", "semi_hard_window", "hard_negative"]
 Distance = Literal["euclidean", "squared", "cosine"]
 
 
@@ -20,27 +23,33 @@ class Triplet(PairLoss):
     al., 2017, arXiv:1703.07737). `mining` says which triplets of the batch and over what the mean is taken:
 
     - `batch_all`: every valid triplet, mean over the active ones, those with a loss above zero (with a soft
-      margin, over all). Exact; time O(B² log B) and memory O(B²), no list of triplets.
+      margin, over all). Exact, in memory O(B²): no list of triplets.
     - `batch_hard`: for each anchor its farthest positive and its nearest negative; mean over anchors that
       have both.
-    - `semi_hard`: for each pair of anchor and positive the nearest negative that is farther than the
-      positive, so it lies in the window `d(a, p) < d(a, n) < d(a, p) + margin` or costs nothing. Fallback:
-      where every negative is nearer than the positive, the farthest negative. Mean over all pairs.
-      Deterministic.
+    - `hard_negative`: for each pair of anchor and positive the anchor's nearest negative; mean over all
+      pairs.
+    - `semi_hard`: for each pair the nearest negative that is farther than the positive. Fallback: where every
+      negative is nearer than the positive, the farthest negative. Mean over all pairs.
+    - `semi_hard_window`: for each pair the nearest negative inside `d(a, p) < d(a, n) < d(a, p) + margin`, as
+      FaceNet defines semi-hard. Fallback: a pair without one is left out, as its negatives are either far
+      enough or harder than the positive. Mean over the other pairs. With a soft margin, `margin` is the width
+      of the window only.
 
-    Distances are on the unit sphere: `euclidean` from 0 to 2, `squared` from 0 to 4, `cosine` is 1 - cosine,
-    from 0 to 2. pytorch-metric-learning's TripletMarginLoss agrees with `batch_all`; its semi-hard miner
-    takes all negatives of the window, this one takes the nearest.
+    All are deterministic. Distances are on the unit sphere: `euclidean` from 0 to 2, `squared` from 0 to 4,
+    `cosine` is 1 - cosine, from 0 to 2. pytorch-metric-learning's TripletMarginLoss agrees with `batch_all`;
+    its semi-hard miner takes all negatives of the window, here it is the nearest.
 
     After each call `active_share` holds the share of the triplets looked at whose negative is nearer than the
     positive plus the margin (with a soft margin: nearer than the positive). NaN where there was no triplet.
 
     Args:
-        mining: batch_all, batch_hard or semi_hard.
+        mining: batch_all, batch_hard, hard_negative, semi_hard or semi_hard_window.
         distance: euclidean, squared or cosine.
         margin: in units of the distance.
         soft_margin: a smooth loss instead of the margin.
         miner: narrows the pairs first.
+        then: another mining, for the rest of training.
+        then_at: share of training after which `then` takes over, from 0 to 1.
     """
 
     def __init__(
@@ -50,73 +59,129 @@ class Triplet(PairLoss):
         margin: float = 0.2,
         soft_margin: bool = False,
         miner: Miner | None = None,
+        then: Mining | None = None,
+        then_at: float = 0.4,
     ) -> None:
         super().__init__(miner)
         check_choice("Triplet", "mining", mining, get_args(Mining))
         check_choice("Triplet", "distance", distance, get_args(Distance))
-        self.mining, self.distance = mining, distance
-        self.margin, self.soft_margin = 0.0 if soft_margin else margin, soft_margin
+        if then is not None:
+            check_choice("Triplet", "then", then, get_args(Mining))
+        if margin < 0:
+            raise ValueError(f"Triplet margin {margin}: margin is at least 0")
+        if not 0 <= then_at <= 1:
+            raise ValueError(f"Triplet then_at {then_at}: then_at is a share of training, from 0 to 1")
+        self.mining, self.first, self.then, self.then_at = mining, mining, then, then_at
+        self.distance, self.soft_margin = distance, soft_margin
+        self.margin, self.window = 0.0 if soft_margin else margin, margin
         self.active_share = torch.tensor(float("nan"))
+
+    def set_progress(self, done: float) -> None:
+        """Choose the mining for the share of training that is done, 0 to 1."""
+        self.mining = self.first if self.then is None or done < self.then_at else self.then
+
+    def triplets(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Mean loss of triplets from outside: rows of three matrices [N, D] of raw embeddings.
+
+        Raises:
+            ValueError: if the three shapes differ.
+        """
+        if not anchor.shape == positive.shape == negative.shape or anchor.ndim != 2:
+            shapes = ", ".join(str(list(part.shape)) for part in (anchor, positive, negative))
+            raise ValueError(f"Triplet triplets: three matrices of one shape [N, D], got {shapes}")
+        with torch.autocast(anchor.device.type, enabled=False):
+            center = unit(anchor)
+            near, far = ((center * unit(part)).sum(dim=1) for part in (positive, negative))
+            return self._mean(near, far, torch.ones_like(near, dtype=torch.bool))
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Scalar loss of the triplets that `mining` chooses."""
-        valid = (positive.sum(dim=1, keepdim=True) > 0) & (negative.sum(dim=1, keepdim=True) > 0)
+        valid = _triplets.any_in_row(positive) & _triplets.any_in_row(negative)
         if not valid.any():
             self.active_share = torch.tensor(float("nan"))
             return 0 * sim.sum()
         if self.mining == "batch_hard":
-            return self._batch_hard(sim, positive, negative, valid)
+            return self._chosen(sim, _hardest(sim, positive, -1), _hardest(sim, negative, 1), valid)
         columns, filled = _triplets.positive_columns(positive)
         filled &= valid
-        mine = self._batch_all if self.mining == "batch_all" else self._semi_hard
-        return mine(sim, negative, columns, filled)
+        if self.mining == "batch_all":
+            return self._batch_all(sim, negative, columns, filled)
+        if self.mining == "hard_negative":
+            return self._chosen(sim, columns, _hardest(sim, negative, 1).expand_as(columns), filled)
+        return self._semi_hard(sim, negative, columns, filled)
 
     def distances(self, sim: Tensor) -> Tensor:
         """Distances for cosine similarities; the gradient is zero, not infinite, between equal vectors."""
         if self.distance == "cosine":
             return 1 - sim
-        squared = (2 - 2 * sim).clamp_min(1e-12)
+        squared = (2 - 2 * sim).clamp_min(LEAST)
         return squared if self.distance == "squared" else squared.sqrt()
 
-    def _batch_hard(self, sim: Tensor, positive: Tensor, negative: Tensor, valid: Tensor) -> Tensor:
-        with torch.no_grad():
-            hardest_positive = sim.masked_fill(~positive, _triplets.INFINITY).argmin(dim=1, keepdim=True)
-            hardest_negative = sim.masked_fill(~negative, -_triplets.INFINITY).argmax(dim=1, keepdim=True)
-        return self._mean(sim.gather(1, hardest_positive), sim.gather(1, hardest_negative), valid)
+    def _slopes(self, distances: Tensor) -> Tensor:
+        """Derivative of the distances by the similarities."""
+        if self.distance == "cosine":
+            return torch.full_like(distances, -1)
+        if self.distance == "squared":
+            return -2 * (distances > LEAST).to(distances.dtype)
+        return distances.reciprocal().neg_().masked_fill_(distances <= 1.01 * LEAST**0.5, 0)
 
     def _semi_hard(self, sim: Tensor, negative: Tensor, columns: Tensor, filled: Tensor) -> Tensor:
         with torch.no_grad():
-            far = -sim.masked_fill(~negative, -_triplets.INFINITY)
+            far = -sim.masked_fill(~negative, -INFINITY)
             chosen, found = _triplets.closest_beyond(far, -sim.gather(1, columns))
-            easiest = sim.masked_fill(~negative, _triplets.INFINITY).argmin(dim=1, keepdim=True)
-            chosen = torch.where(found, chosen, easiest)
-        return self._mean(sim.gather(1, columns), sim.gather(1, chosen), filled)
+            if self.mining == "semi_hard":
+                chosen = torch.where(found, chosen, _hardest(sim, negative, -1))
+            else:
+                ends = self.distances(sim.gather(1, columns)) + self.window
+                filled = filled & found & (self.distances(sim.gather(1, chosen)) < ends)
+        return self._chosen(sim, columns, chosen, filled)
 
-    def _mean(self, sim_positive: Tensor, sim_negative: Tensor, valid: Tensor) -> Tensor:
-        """Mean loss of the listed triplets that are valid."""
-        excess = self.distances(sim_positive) - self.distances(sim_negative) + self.margin
+    def _chosen(self, sim: Tensor, positives: Tensor, negatives: Tensor, valid: Tensor) -> Tensor:
+        """Mean loss of triplets given by their columns, [B, P] both."""
+        near, far = sim.gather(1, torch.cat([positives, negatives], dim=1)).chunk(2, dim=1)
+        return self._mean(near, far, valid)
+
+    def _mean(self, near: Tensor, far: Tensor, valid: Tensor) -> Tensor:
+        """Mean loss of the triplets that are valid, by the similarities of positive and negative."""
+        excess = self.distances(near) - self.distances(far) + self.margin
         self.active_share = ((excess > 0) & valid).sum().detach() / valid.sum()
         return mean_over(F.softplus(excess) if self.soft_margin else excess.relu(), valid)
 
-    def _batch_all(self, sim: Tensor, negative: Tensor, columns: Tensor, filled: Tensor) -> Tensor:
-        """Loss of all triplets as a sum of distances, each weighed by how many active triplets hold it."""
-        near, far = self.distances(sim.gather(1, columns)), self.distances(sim)
-        with torch.no_grad():
-            limits = (near + self.margin).masked_fill(~filled, -_triplets.INFINITY)
-            beyond = far.masked_fill(~negative, _triplets.INFINITY)
-            near_weight, far_weight = _triplets.closer(beyond, limits)
-            active = near_weight.sum(dtype=torch.float64)
-            triplets = (filled.sum(dim=1) * negative.sum(dim=1)).sum()
-            self.active_share = (active / triplets).float()
-        if self.soft_margin:
-            return self._smooth(near, far, limits, beyond) / triplets
-        count = active.clamp_min(1).to(near.dtype)
-        total = (near * (near_weight / count)).sum() - (far * far_weight.div_(count)).sum()
-        return total + self.margin * (active > 0).to(near.dtype)
+    @torch.no_grad()
+    def _value_and_slope(
+        self, sim: Tensor, negative: Tensor, columns: Tensor, filled: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum of the loss of all triplets, number of active ones, and derivative of the sum by `sim`."""
+        value = active = sim.new_zeros((), dtype=torch.float64)
+        slope = torch.empty_like(sim)
+        for rows in _triplets.blocks(sim):
+            far = self.distances(sim[rows])
+            near = far.gather(1, columns[rows])
+            limits = (near + self.margin).masked_fill_(~filled[rows], -INFINITY)
+            beyond = far.masked_fill(~negative[rows], INFINITY)
+            by_near, by_far = _triplets.closer(beyond, limits)
+            active = active + by_near.sum(dtype=torch.float64)
+            if self.soft_margin:
+                part, by_near, by_far = _triplets.softplus_sum(beyond, limits)
+            else:
+                limits.masked_fill_(~filled[rows], 0)
+                part = (limits * by_near).sum(dtype=torch.float64) - (far * by_far).sum(dtype=torch.float64)
+            value = value + part
+            torch.mul(by_far.neg_(), slopes := self._slopes(far), out=slope[rows])
+            slope[rows].scatter_add_(1, columns[rows], by_near * slopes.gather(1, columns[rows]))
+        return value, active, slope
 
-    def _smooth(self, near: Tensor, far: Tensor, limits: Tensor, beyond: Tensor) -> Tensor:
-        """Sum of the smooth loss of all triplets: its value, and distances times slopes for the gradient."""
-        with torch.no_grad():
-            value, near_slope, far_slope = _triplets.softplus_sum(beyond, limits)
-        linear = (near * near_slope).sum() - (far * far_slope).sum()
-        return linear + (value - linear.detach()).to(linear.dtype)
+    def _batch_all(self, sim: Tensor, negative: Tensor, columns: Tensor, filled: Tensor) -> Tensor:
+        """Loss of all triplets: a sum of distances, each weighed by how many active triplets hold it."""
+        value, active, slope = self._value_and_slope(sim, negative, columns, filled)
+        triplets = (filled.sum(dim=1) * negative.sum(dim=1)).sum()
+        self.active_share = (active / triplets).float()
+        count = triplets if self.soft_margin else active.clamp_min(1)
+        return with_slope(value / count, sim, slope.div_(count.to(sim.dtype)))
+
+
+def _hardest(sim: Tensor, mask: Tensor, sign: int) -> Tensor:
+    """Column of the most (sign 1) or least (sign -1) similar row of the mask, [B, 1]."""
+    if sign > 0:
+        return sim.detach().masked_fill(~mask, -INFINITY).argmax(dim=1, keepdim=True)
+    return sim.detach().masked_fill(~mask, INFINITY).argmin(dim=1, keepdim=True)

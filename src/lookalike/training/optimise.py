@@ -1,7 +1,7 @@
 """What the optimiser is given, and what happens around a step."""
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,7 +67,7 @@ class RowSparse(torch.optim.Optimizer):
         """One step with the gradients that are there."""
         del closure
         held = [
-            (group, parameter, _tidy(parameter))
+            (group, parameter, _tidy(parameter, parameter.grad))
             for group in self.param_groups
             for parameter in group["params"]
             if parameter.grad is not None and parameter.grad.is_sparse
@@ -84,27 +84,33 @@ class RowSparse(torch.optim.Optimizer):
         """Let the chosen optimiser step on blocks of rows, as if each block were a parameter of its own."""
         state = self.inner.state[parameter]
         before = dict(state)
-        for rows, values in zip(
-            gradient.indices()[0].split(BLOCK), gradient.values().split(BLOCK), strict=True
-        ):
-            block = nn.Parameter(parameter[rows])
+        pieces = zip(gradient.indices()[0].split(BLOCK), gradient.values().split(BLOCK), strict=True)
+        for rows, values in pieces:
+            block = nn.Parameter(parameter.index_select(0, rows))
             block.grad = values
-            self.inner.state[block] = {
-                name: value[rows] if _by_row(value, parameter) else copy.deepcopy(value)
+            kept = {
+                name: value.index_select(0, rows) if _by_row(value, parameter) else copy.deepcopy(value)
                 for name, value in before.items()
             }
-            self.inner.param_groups = [{**group, "params": [block]}]
-            try:
-                self.inner.step()
-            finally:
-                self.inner.param_groups = self.param_groups
-                after = self.inner.state.pop(block)
+            after = self._step_block({**group, "params": [block]}, block, kept)
             parameter.index_copy_(0, rows, block)
             for name, value in after.items():
-                if _by_row(value, block):
-                    state.setdefault(name, torch.zeros_like(parameter)).index_copy_(0, rows, value)
-                else:
+                if not _by_row(value, block):
                     state[name] = value
+                    continue
+                if name not in state:
+                    state[name] = torch.zeros_like(parameter)
+                state[name].index_copy_(0, rows, value)
+
+    def _step_block(self, group: dict[str, Any], block: Tensor, state: dict[str, Any]) -> dict[str, Any]:
+        """One step of a group of its own, on from a state; the state after it."""
+        self.inner.state[block], self.inner.param_groups = state, [group]
+        try:
+            self.inner.step()
+        finally:
+            self.inner.param_groups = self.param_groups
+            after = self.inner.state.pop(block)
+        return after
 
     def state_dict(self) -> dict[str, Any]:
         """State and groups of the chosen optimiser."""
@@ -124,21 +130,18 @@ def _by_row(value: object, parameter: Tensor) -> bool:
     return isinstance(value, Tensor) and value.shape == parameter.shape
 
 
-def _tidy(parameter: Tensor) -> Tensor:
+def _tidy(parameter: Tensor, gradient: Tensor) -> Tensor:
     """The sparse gradient of a parameter with every row named once, also set as its gradient.
 
     Autograd forgets whether a gradient was so already; to look is much cheaper than to sort and sum again.
     """
-    gradient = parameter.grad
-    if gradient is None or not gradient.is_sparse:
-        raise ValueError("a parameter without a sparse gradient")
     rows = gradient._indices()[0]
     once = bool((rows[1:] > rows[:-1]).all())
-    parameter.grad = gradient._coalesced_(True) if once else gradient.coalesce()
-    return parameter.grad
+    parameter.grad = tidy = gradient._coalesced_(True) if once else gradient.coalesce()
+    return tidy
 
 
-def clip_gradients(parameters: Sequence[Tensor], longest: float, shards: Collection[Tensor] = ()) -> Tensor:
+def clip_gradients(parameters: Iterable[Tensor], longest: float, shards: Collection[Tensor] = ()) -> Tensor:
     """Scale all gradients down together where they are longer than `longest`; their length before.
 
     Args:
@@ -147,25 +150,25 @@ def clip_gradients(parameters: Sequence[Tensor], longest: float, shards: Collect
         shards: those of them that differ by process, as parts of something whole; the lengths of all parts
             count in every process, so that all scale alike.
     """
-    trained = [parameter for parameter in parameters if parameter.grad is not None]
     apart = {id(shard) for shard in shards}
-    square = _square([p for p in trained if id(p) not in apart])
-    if apart:
-        parts = _square([p for p in trained if id(p) in apart]).to(trained[0].device)
+    found = [(id(p) in apart, _numbers(p, p.grad)) for p in parameters if p.grad is not None]
+    square = torch.nn.utils.get_total_norm([numbers for part, numbers in found if not part]).square()
+    if shards:
+        square = square.to(next(iter(shards)).device)
+        parts = torch.nn.utils.get_total_norm([numbers for part, numbers in found if part]).to(square)
+        parts.square_()
         dist.all_reduce(parts)
-        square = square.to(parts.device) + parts
+        square = square + parts
     length = square.sqrt()
-    torch.nn.utils.clip_grads_with_norm_([p for p in trained if not p.grad.is_sparse], longest, length)
-    for p in trained:
-        if p.grad.is_sparse:
-            p.grad._values().mul_((longest / (length + 1e-6)).clamp(max=1))
+    factor = (longest / (length + 1e-6)).clamp(max=1)
+    for _, numbers in found:
+        numbers.mul_(factor.to(numbers.device))
     return length
 
 
-def _square(parameters: list[Tensor]) -> Tensor:
-    """Squared length of the gradients of all parameters together."""
-    values = [_tidy(p).values() if p.grad.is_sparse else p.grad for p in parameters]
-    return torch.nn.utils.get_total_norm(values).square()
+def _numbers(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """All numbers of a gradient that are not left out as zeros."""
+    return _tidy(parameter, gradient).values() if gradient.is_sparse else gradient
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: list[float], factor: float) -> None:

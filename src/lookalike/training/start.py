@@ -1,14 +1,17 @@
-"""Where a head starts: from what the pretrained features of the training images look like."""
+"""Where a head and proxies start: from what the pretrained features of the training images look like."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from lookalike.data.images import ImageTable, collate
-from lookalike.data.table import Table
+from lookalike.data.table import Table, class_ids
+from lookalike.losses._base import ProxyLoss
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.model.heads import Linear
 
@@ -16,6 +19,7 @@ log = logging.getLogger(__name__)
 IMAGES = 2048
 POWER = 0.25
 FLOOR = 1e-3
+PER_CLASS, MOST, APART = 4, 16_384, 0.3
 
 
 def whiten_head(model: EmbeddingModel, table: Table, seed: int, workers: int = 0) -> None:
@@ -35,7 +39,8 @@ def whiten_head(model: EmbeddingModel, table: Table, seed: int, workers: int = 0
     head = model.head
     if not isinstance(head, Linear) or head.dim > head.layer.in_features:
         return
-    features = _features(model, table, seed, workers)
+    rows = np.random.default_rng(seed).permutation(len(table))[:IMAGES]
+    _, features = _vectors(model, model.pooled, table, rows, workers)
     if len(features) < 2:
         return
     mean, directions, spread = _principal(features, head.dim)
@@ -46,19 +51,77 @@ def whiten_head(model: EmbeddingModel, table: Table, seed: int, workers: int = 0
         head.layer.bias.copy_(-weight @ mean)
 
 
-def _features(model: EmbeddingModel, table: Table, seed: int, workers: int) -> Tensor:
-    """Pooled features [N, features] of some training images, in float64."""
-    rows = np.random.default_rng(seed).permutation(len(table))[:IMAGES]
+def start_proxies(loss: nn.Module, model: EmbeddingModel, table: Table, seed: int, workers: int = 0) -> None:
+    """Start the proxies of every loss in `loss` at the mean direction of their classes.
+
+    Random proxies tell an embedding nothing for the first epochs: each image flees from all of them alike,
+    and with a thousand classes the embeddings may end up in one point. Up to 4 images of a class are looked
+    at, 16,384 in all; a class without any keeps its random proxy. Several centres of a class start around
+    its mean.
+
+    Args:
+        loss: changed in place.
+        model: embeds the images as it is.
+        table: the training images.
+        seed: which images are taken.
+        workers: processes that read them.
+    """
+    parts = [part for part in loss.modules() if isinstance(part, ProxyLoss) and part.starts_at_means]
+    if not parts:
+        return
+    known = class_ids(table.labels)
+    classes = np.array([known[label] for label in table.labels.tolist()])
+    rows = _some_of_each(classes, seed)
+    kept, vectors = _vectors(model, model.features, table, rows, workers)
+    if not len(kept):
+        return
+    for part in parts:
+        sums = torch.zeros(len(known), part.dim, dtype=vectors.dtype)
+        sums.index_add_(0, torch.from_numpy(classes[kept]), F.normalize(vectors[:, : part.dim]))
+        _move_to_means(part, sums)
+
+
+def _some_of_each(classes: np.ndarray, seed: int) -> np.ndarray:
+    """Rows of up to 4 random images of each class, 16,384 in all."""
+    order = np.random.default_rng(seed).permutation(len(classes))
+    order = order[np.argsort(classes[order], kind="stable")]
+    sorted_classes = classes[order]
+    place = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes)
+    return order[np.argsort(place, kind="stable")][: int((place < PER_CLASS).sum())][:MOST]
+
+
+@torch.no_grad()
+def _move_to_means(part: ProxyLoss, sums: Tensor) -> None:
+    """Proxies as long as they were, in the direction of the sums; those of one class a little apart."""
+    proxies = part.proxies.view(part.num_classes, part.centers, part.dim)
+    apart = APART * F.normalize(proxies, dim=2) if part.centers > 1 else 0.0
+    moved = F.normalize(F.normalize(sums)[:, None].to(proxies) + apart, dim=2) * proxies.norm(
+        dim=2, keepdim=True
+    )
+    seen = (sums != 0).any(dim=1).to(proxies.device)
+    proxies[seen] = moved[seen]
+
+
+def _vectors(
+    model: EmbeddingModel, through: Callable[[Tensor], Tensor], table: Table, rows: np.ndarray, workers: int
+) -> tuple[np.ndarray, Tensor]:
+    """The rows that could be read, and what the model makes of them, [N, D] in float64."""
     images = ImageTable(table, model.transform(), at_least=model.transform().at_least)
     loader = DataLoader(Subset(images, rows.tolist()), 64, num_workers=workers, collate_fn=collate)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
         found = [
-            model.pooled(batch.images.to(model.device)).double().cpu() for batch in loader if len(batch.rows)
+            (batch.rows, through(batch.images.to(model.device)).double().cpu())
+            for batch in loader
+            if len(batch.rows)
         ]
     model.train(was_training)
-    return torch.cat(found).clone() if found else torch.empty(0, 1)
+    if not found:
+        return np.empty(0, dtype=np.int64), torch.empty(0, 1)
+    return torch.cat([kept for kept, _ in found]).numpy(), torch.cat(
+        [vectors for _, vectors in found]
+    ).clone()
 
 
 def _principal(features: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:

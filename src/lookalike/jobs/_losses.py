@@ -1,0 +1,81 @@
+"""From the loss nodes of a config to the one loss that training holds."""
+
+import inspect
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lookalike.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lookalike.data.table import Table
+    from lookalike.jobs.train import Config
+    from lookalike.losses.modifiers import Terms
+
+Node = dict[str, Any]
+
+
+def build_losses(config: "Config", train: "Table", dim: int) -> "Terms":
+    """The weighted sum of the config's losses, each with what modifies it.
+
+    Raises:
+        ConfigError: a loss refuses its values, a length is longer than the embeddings, or a memory is asked
+            for and no loss compares images with images.
+    """
+    from lookalike.losses.modifiers import Terms
+
+    counts = class_counts(train)
+    built = {
+        name: (node.get("weight", 1.0), _with_lengths(config, name, node, counts, dim))
+        for name, node in config.loss.items()
+    }
+    losses = [loss for _, loss in built.values()]
+    if config.memory and not any(_has_memory(loss) for loss in losses):
+        raise ConfigError(
+            f"memory={config.memory}: none of {', '.join(built)} compares images with images; "
+            "take one that does, such as multi_similarity, or memory=0"
+        )
+    return Terms(built)
+
+
+def class_counts(train: "Table") -> list[int]:
+    """How many images each class has, by class id."""
+    import numpy as np
+
+    return np.unique(train.labels, return_counts=True)[1].tolist()
+
+
+def build_loss(name: str, node: Node, counts: list[int], dim: int) -> "nn.Module":
+    """The loss of a node; one that asks for them is told the classes, their images, and the length."""
+    from lookalike.config import build
+
+    arguments = {key: value for key, value in node.items() if key != "weight"}
+    sizes = {"num_classes": len(counts), "class_counts": counts, "dim": dim}
+    return build(arguments, f"loss.{name}", **sizes)
+
+
+def _with_lengths(config: "Config", name: str, node: Node, counts: list[int], dim: int) -> "nn.Module":
+    from lookalike.losses.matryoshka import Matryoshka
+
+    one = partial(_with_memory, config, name, node, counts)
+    if not config.matryoshka:
+        return one(dim)
+    if max(config.matryoshka) > dim:
+        raise ConfigError(f"matryoshka={config.matryoshka}: an embedding has dim={dim} numbers")
+    return Matryoshka({length: one(length) for length in sorted({*config.matryoshka, dim})})
+
+
+def _with_memory(config: "Config", name: str, node: Node, counts: list[int], dim: int) -> "nn.Module":
+    from lookalike.losses.cross_batch_memory import CrossBatchMemory
+
+    loss = build_loss(name, node, counts, dim)
+    if not config.memory or "extra" not in inspect.signature(loss.forward).parameters:
+        return loss
+    return CrossBatchMemory(loss, config.memory, dim, config.memory_warm_up)
+
+
+def _has_memory(loss: "nn.Module") -> bool:
+    from lookalike.losses.cross_batch_memory import CrossBatchMemory
+
+    return any(isinstance(part, CrossBatchMemory) for part in loss.modules())

@@ -1,0 +1,68 @@
+"""CurricularFace loss."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lookalike.losses._margin_head import MarginHead, MarginOptions, Running, Scale, check_angle, plus_angle
+from lookalike.losses._others import Change
+
+
+class CurricularFace(MarginHead):
+    """ArcFace that weighs hard negatives more as training goes on (Huang et al., 2020, arXiv:2004.00288).
+
+    The logit of the true class is ArcFace's. That of another class is `scale * cos θ` if `cos θ` is at most
+    the true class's `cos(θ + margin)`, else `scale * cos θ (t + cos θ)`; t follows the mean cosine to the own
+    class, from 0. As in the authors' code t includes the batch itself and is held constant for the gradient.
+    It moves once a step of the optimizer, does not move in evaluation and is saved. Beyond θ = π - margin
+    the target and the bound for hard ones have ArcFace's falling tail (the authors' bound rises again there).
+
+    Args:
+        num_classes: number of classes.
+        dim: length of the embeddings.
+        margin: in radians, from 0 to below π.
+        scale: of the logits, or `auto`.
+        momentum: share of the newest batch in t, in (0, 1].
+        options: variations.
+        class_counts: number of training images of each class, for `rare_margin`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        margin: float = 0.5,
+        scale: Scale = 64.0,
+        momentum: float = 0.01,
+        options: MarginOptions | None = None,
+        class_counts: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(num_classes, dim, margin, scale, options, class_counts)
+        check_angle("CurricularFace", margin)
+        if not 0 < momentum <= 1:
+            raise ValueError(f"CurricularFace momentum {momentum}: from above 0 to 1")
+        self.momentum = momentum
+        self.running = Running(0.0)
+
+    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+        """`cos(θ + margin)`, [B]."""
+        return plus_angle(own, self.margins(own, labels))
+
+    def change(self, labels: Tensor) -> Change:
+        """`cos (t + cos)` for those above the target; t and the target are found once a batch."""
+        found: list[Tensor] = []
+
+        def harder(cos: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+            if not found:
+                found.extend((self._progress(own), self.target(own, labels, own).detach()))
+            t, bound = found
+            hard = cos > bound
+            return torch.where(hard, cos * (t + cos), cos), torch.where(hard, t + 2 * cos, 1.0)
+
+        return harder
+
+    def _progress(self, own: Tensor) -> Tensor:
+        if self.training:
+            self.running.follow(self.proxies, own.mean()[None], self.momentum)
+        return self.running.now.to(own.dtype).clone()

@@ -1,0 +1,67 @@
+"""ElasticFace loss, with the margin on the angle."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
+
+
+class ElasticArcFace(MarginHead):
+    """ArcFace with a margin drawn anew for each image (Boutros et al., 2022, arXiv:2109.09416).
+
+    Margins are normal with mean `margin` and deviation `std`. Plus: the margins of a batch are handed out so
+    that the image farthest from its proxy gets the largest (the authors' code mixes up rows there). In
+    evaluation every image has the mean margin. The tail beyond π - margin is ArcFace's.
+
+    Args:
+        num_classes: number of classes.
+        dim: length of the embeddings.
+        margin: mean, in radians, from 0 to below π.
+        std: deviation of the margins; the paper has 0.0125, and 0.0175 with `plus`.
+        scale: of the logits, or `auto`.
+        plus: the largest margins for the farthest images.
+        options: variations.
+        class_counts: number of training images of each class, for `rare_margin`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        margin: float = 0.5,
+        std: float = 0.0125,
+        scale: Scale = 64.0,
+        plus: bool = False,
+        options: MarginOptions | None = None,
+        class_counts: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(num_classes, dim, margin, scale, options, class_counts)
+        check_angle("ElasticArcFace", margin)
+        check_std("ElasticArcFace", std)
+        self.std, self.plus = std, plus
+
+    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+        """`cos(θ + margin)` with a drawn margin, [B]."""
+        std = self.std * self.share if self.training else 0.0
+        return plus_angle(own, self.margins(own, labels) + deviations(own, std, self.plus))
+
+
+def deviations(own: Tensor, std: float, plus: bool) -> Tensor:
+    """Normal numbers [B]; with `plus`, larger for a smaller cosine [B]."""
+    drawn = std * torch.randn_like(own)
+    if not plus:
+        return drawn
+    nearest_first = own.detach().argsort(descending=True)
+    return torch.empty_like(drawn).scatter_(0, nearest_first, drawn.sort().values)
+
+
+def check_std(owner: str, std: float) -> None:
+    """Refuse a deviation below zero.
+
+    Raises:
+        ValueError: naming the value.
+    """
+    if std < 0:
+        raise ValueError(f"{owner} std {std}: the deviation of margins, at least 0")

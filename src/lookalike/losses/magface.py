@@ -1,0 +1,62 @@
+"""MagFace loss."""
+
+from torch import Tensor
+
+from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
+from lookalike.losses._others import Others
+
+
+class MagFace(MarginHead):
+    """ArcFace whose margin grows with the embedding's length (Meng et al., 2021, arXiv:2103.06627).
+
+    With a the length of the raw embedding, kept from `shortest` to `longest`, the margin is linear from
+    `margin` to `long_margin`, and `regularizer * (1 / a + a / longest²)` is added, which rewards length:
+    clear images end up longer than poor ones. The gradient reaches the length through both. Outside of the
+    two lengths there is none, so `shortest` is 1 here and not the authors' 10, which fits a network that ends
+    in batch normalisation over 512 numbers. The tail beyond π - margin is ArcFace's.
+
+    Args:
+        num_classes: number of classes.
+        dim: length of the embeddings.
+        margin: of an embedding of length `shortest`, in radians, from 0 to below π.
+        long_margin: of one of length `longest`, likewise.
+        shortest: length, above 0.
+        longest: length, above `shortest`.
+        regularizer: weight of the reward for length.
+        scale: of the logits, or `auto`.
+        options: variations.
+    """
+
+    uses_length = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        margin: float = 0.45,
+        long_margin: float = 0.8,
+        shortest: float = 1.0,
+        longest: float = 110.0,
+        regularizer: float = 35.0,
+        scale: Scale = 64.0,
+        options: MarginOptions | None = None,
+    ) -> None:
+        super().__init__(num_classes, dim, margin, scale, options)
+        self.options.refuse("MagFace", "rare_margin")
+        check_angle("MagFace", margin)
+        check_angle("MagFace", long_margin)
+        if not 0 < shortest < longest:
+            raise ValueError(f"MagFace shortest {shortest}: a length above 0 and below longest ({longest})")
+        self.long_margin, self.shortest, self.longest = long_margin, shortest, longest
+        self.regularizer = regularizer
+
+    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+        """`cos(θ + margin)` with the margin of the length, [B]."""
+        part = (length.clamp(self.shortest, self.longest) - self.shortest) / (self.longest - self.shortest)
+        return plus_angle(own, (self.margin + part * (self.long_margin - self.margin)) * self.share)
+
+    def of_cosines(self, found: Others, labels: Tensor, length: Tensor) -> Tensor:
+        """Cross-entropy and the reward for length."""
+        kept = length.clamp(self.shortest, self.longest)
+        reward = (kept.reciprocal() + kept / self.longest**2).mean()
+        return super().of_cosines(found, labels, length) + self.regularizer * reward

@@ -1,0 +1,61 @@
+"""Embeddings that may be cut short."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.losses._base import check_batch
+
+
+class Matryoshka(nn.Module):
+    """The first numbers of an embedding are an embedding of their own (Kusupati et al., 2022,
+    arXiv:2205.13147).
+
+    `Σ w_d · loss_d(first d numbers) / Σ w_d` over several lengths d; the paper adds without dividing. After
+    training an embedding can be cut to any of the lengths and searched faster.
+
+    Args:
+        losses: length to loss. A loss without parameters or a memory may be the same object for all lengths;
+            one with proxies needs its own for each, of that `dim`.
+        weights: length to weight; 1 where it is not given.
+
+    Attributes:
+        uses_length: whether the length of the raw embeddings changes any of the losses.
+    """
+
+    def __init__(self, losses: Mapping[int, nn.Module], weights: Mapping[int, float] | None = None) -> None:
+        super().__init__()
+        weights = weights or {}
+        if not losses or min(losses) < 1:
+            raise ValueError(f"Matryoshka losses {list(losses)}: give a loss for one or more lengths above 0")
+        if not weights.keys() <= losses.keys():
+            raise ValueError(f"Matryoshka weights {list(weights)}: the lengths are {list(losses)}")
+        self.weights = {dim: float(weights.get(dim, 1)) for dim in losses}
+        if min(self.weights.values()) < 0 or not sum(self.weights.values()):
+            raise ValueError(f"Matryoshka weights {self.weights}: weights are at least 0, one of them above")
+        self.losses = nn.ModuleDict({str(dim): loss for dim, loss in losses.items()})
+        self.uses_length = any(getattr(loss, "uses_length", False) for loss in losses.values())
+
+    @property
+    def active_share(self) -> Tensor | None:
+        """What the loss of the longest embedding tells about itself, if it does."""
+        return getattr(self.losses[str(max(self.weights))], "active_share", None)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of raw embeddings [B, D] with labels [B].
+
+        Raises:
+            ValueError: if shapes or label type are wrong, or D is less than the greatest length.
+        """
+        check_batch("Matryoshka", embeddings, labels)
+        if embeddings.shape[1] < max(self.weights):
+            raise ValueError(
+                f"Matryoshka: the greatest length is {max(self.weights)}, got embeddings of length "
+                f"{embeddings.shape[1]}"
+            )
+        parts = [
+            weight * self.losses[str(dim)](embeddings[:, :dim], labels)
+            for dim, weight in self.weights.items()
+        ]
+        return torch.stack(parts).sum() / sum(self.weights.values())

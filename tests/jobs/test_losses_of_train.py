@@ -1,0 +1,51 @@
+"""What the train job makes of loss nodes: memories, lengths, class counts."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from lookalike.config import load
+from lookalike.data.table import Table
+from lookalike.errors import ConfigError
+from lookalike.jobs._losses import build_losses, class_counts
+from lookalike.jobs.train import Config
+from lookalike.losses import CrossBatchMemory, Matryoshka
+
+
+@pytest.fixture
+def table() -> Table:
+    labels = ["b", "a", "b", "c", "b", "a"]
+    frame = pl.DataFrame({"path": [f"{n}.png" for n in range(6)], "label": labels, "split": ["train"] * 6})
+    return Table(frame, Path())
+
+
+def losses(table, loss, **keys):
+    config = load("train", Config, [f"loss={loss}"], dataset="d", out="o", **keys)
+    return build_losses(config, table, 8)
+
+
+def test_class_counts_follow_the_class_ids(table):
+    assert class_counts(table) == [2, 3, 1]
+
+
+def test_a_memory_goes_around_the_losses_that_can_use_one(table):
+    found = losses(table, "[multi_similarity,arcface]", memory=32, memory_warm_up=3).losses
+    assert isinstance(found["multi_similarity"], CrossBatchMemory)
+    assert (found["multi_similarity"].size, found["multi_similarity"].warm_up) == (32, 3)
+    assert not isinstance(found["arcface"], CrossBatchMemory)
+    with pytest.raises(ConfigError, match="memory=32: none of arcface compares images with images"):
+        losses(table, "arcface", memory=32)
+
+
+def test_each_length_has_its_own_proxies_and_memory(table):
+    found = losses(table, "[contrastive,proxy_anchor]", matryoshka=[2, 4], memory=16)
+    assert all(isinstance(loss, Matryoshka) for loss in found.losses.values())
+    assert {p.shape for p in found.parameters()} == {(3, 2), (3, 4), (3, 8)}
+    assert [m.vectors.shape[1] for m in found.modules() if isinstance(m, CrossBatchMemory)] == [2, 4, 8]
+    value = found(torch.randn(6, 8, requires_grad=True), torch.tensor([1, 0, 1, 2, 1, 0]))
+    value.backward()
+    assert value.isfinite()
+    with pytest.raises(ConfigError, match=r"matryoshka=\[2, 16\]: an embedding has dim=8 numbers"):
+        losses(table, "contrastive", matryoshka=[2, 16])
