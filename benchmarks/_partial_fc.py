@@ -67,7 +67,9 @@ def show_table() -> None:
         ]
         for rate, took, most in zip(rates, times, memory, strict=True)
     ]
-    title = f"Partial FC: ArcFace over {CLASSES:,} classes, D = {DIM}, B = {BATCH}, AdamW; goal: both shares ≤ 0.2"
+    title = (
+        f"Partial FC: ArcFace over {CLASSES:,} classes, D = {DIM}, B = {BATCH}, AdamW (goal: shares ≤ 0.2)"
+    )
     columns = ("rate", "a step", "memory beyond weights and state", "share of time", "share of memory")
     show(title, columns, rows)
 

@@ -65,7 +65,7 @@ def ran(environment, *command: str) -> str:
 @pytest.mark.slow
 def test_a_new_loss_is_one_file_and_one_yaml(environment, shapes_folder, tmp_path):
     assert "toy" in ran(environment, "lookalike", "train", "--help")
-    assert "how much negatives count" in ran(environment, "lookalike", "train", "loss=toy", "--help")
+    assert "How much negatives count" in ran(environment, "lookalike", "train", "loss=toy", "--help")
     ran(
         environment,
         "lookalike",

@@ -20,7 +20,7 @@ from lookalike.losses.curricularface import CurricularFace
 from lookalike.losses.magface import MagFace
 from lookalike.losses.modifiers import AcrossProcesses
 from lookalike.losses.sampled import SampledClasses
-from lookalike.losses.sharded import ShardedClasses, join_shards, sharded_parameters
+from lookalike.losses.sharded import ShardedClasses, divide_classes, join_shards, sharded_parameters
 from lookalike.losses.sub_center_arcface import SubCenterArcFace
 from lookalike.losses.uniface import UniFace
 from lookalike.training.optimise import RowSparse, clip_gradients
@@ -136,6 +136,15 @@ def test_what_cannot_be_divided_is_refused(found):
     assert "UniFace is no log-sum-exp" in words[0]
     assert "1 classes for 2 processes" in words[1]
     assert "smoothing and skip_above" in words[2]
+
+
+def test_every_margin_loss_that_is_held_is_sampled():
+    heads = {"arcface": (1.0, ArcFace(CLASSES, DIM)), "pairs": (1.0, MultiSimilarity())}
+    loss = Terms({**heads, "own": (1.0, SampledClasses(CosFace(CLASSES, DIM), 0.5))})
+    assert divide_classes(loss, 0.3) == 1
+    assert isinstance(loss.losses["arcface"], SampledClasses) and loss.losses["arcface"].sample.rate == 0.3
+    assert loss.losses["own"].sample.rate == 0.5
+    assert isinstance(loss.losses["pairs"], MultiSimilarity)
 
 
 def test_one_process_is_told_to_use_the_other():

@@ -17,14 +17,17 @@ def parameters() -> list[nn.Parameter]:
     return [nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(ROWS, DIM))]
 
 
-def give_gradients(pair: list[nn.Parameter], step: int, sparse: bool = True, size: int = 4) -> None:
+def sparse(rows: list[int], values: torch.Tensor) -> torch.Tensor:
+    return torch.sparse_coo_tensor(torch.tensor([rows]), values, (ROWS, DIM), check_invariants=True)
+
+
+def give_gradients(pair: list[nn.Parameter], step: int, in_rows: bool = True, size: int = 4) -> None:
     """A gradient for each, of the second only for some rows (a dense one has zeros elsewhere)."""
     torch.manual_seed(step)
     dense, table = pair
     dense.grad = torch.randn_like(dense)
-    rows, values = torch.randperm(ROWS)[:size], torch.randn(size, DIM)
-    gradient = torch.sparse_coo_tensor(rows[None], values, (ROWS, DIM), check_invariants=True)
-    table.grad = gradient if sparse else gradient.to_dense()
+    gradient = sparse(torch.randperm(ROWS)[:size].tolist(), torch.randn(size, DIM))
+    table.grad = gradient if in_rows else gradient.to_dense()
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.9)])
@@ -60,7 +63,7 @@ def test_a_sparse_gradient_that_names_every_row_steps_like_a_dense_one(make, mon
     first, second = RowSparse(make([{"params": mine, "lr": 0.1}])), make([{"params": theirs, "lr": 0.1}])
     for step in range(4):
         give_gradients(mine, step, size=ROWS)
-        give_gradients(theirs, step, sparse=False, size=ROWS)
+        give_gradients(theirs, step, in_rows=False, size=ROWS)
         first.step()
         second.step()
     torch.testing.assert_close(mine, theirs)
@@ -85,9 +88,9 @@ def test_rows_without_a_gradient_stay_and_so_does_their_state():
 def test_rows_named_twice_are_added_up():
     mine, theirs = parameters(), parameters()
     first, second = (RowSparse(torch.optim.SGD([{"params": each}], lr=1.0)) for each in (mine, theirs))
-    mine[1].grad = torch.sparse_coo_tensor(torch.tensor([[3, 1, 3]]), torch.ones(3, DIM), (ROWS, DIM))
+    mine[1].grad = sparse([3, 1, 3], torch.ones(3, DIM))
     once = torch.tensor([1.0, 2.0])[:, None].expand(2, DIM)
-    theirs[1].grad = torch.sparse_coo_tensor(torch.tensor([[1, 3]]), once, (ROWS, DIM))
+    theirs[1].grad = sparse([1, 3], once)
     first.step()
     second.step()
     assert torch.equal(mine[1], theirs[1])
@@ -117,7 +120,7 @@ def test_state_can_be_saved_and_training_continued():
 def test_clipping_counts_sparse_gradients(longest):
     mine, theirs = parameters(), parameters()
     give_gradients(mine, 0)
-    give_gradients(theirs, 0, sparse=False)
+    give_gradients(theirs, 0, in_rows=False)
     length = clip_gradients(mine, longest)
     torch.testing.assert_close(length, nn.utils.clip_grad_norm_(theirs, longest))
     torch.testing.assert_close(mine[0].grad, theirs[0].grad)

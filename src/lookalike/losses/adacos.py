@@ -25,6 +25,8 @@ class AdaCos(MarginHead):
         options: variations; those of the margin have no effect to offer here and are refused.
     """
 
+    holds_fixed = True
+
     def __init__(
         self, num_classes: int, dim: int, dynamic: bool = True, options: MarginOptions | None = None
     ) -> None:

@@ -32,6 +32,7 @@ class AdaFace(MarginHead):
     """
 
     uses_length = True
+    holds_fixed = True
 
     def __init__(
         self,

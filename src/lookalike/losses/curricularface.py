@@ -28,6 +28,8 @@ class CurricularFace(MarginHead):
         class_counts: number of training images of each class, for `rare_margin`.
     """
 
+    holds_fixed = True
+
     def __init__(
         self,
         num_classes: int,

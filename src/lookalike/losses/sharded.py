@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from lookalike.losses._cosine import inverse_norm
 from lookalike.losses._margin_head import MarginHead
 from lookalike.losses._others import Change, Others, own_and_others
-from lookalike.losses.sampled import ClassSample, check_head
+from lookalike.losses.sampled import ClassSample, SampledClasses, check_head
 
 PROXIES = "head.proxies"
 
@@ -62,6 +62,25 @@ class ShardedClasses(nn.Module):
     def mine(self, proxies: Tensor) -> Tensor:
         """Of the proxies of all classes those of this process."""
         return proxies[self.first * self.head.centers : self.stop * self.head.centers]
+
+
+def divide_classes(loss: nn.Module, rate: float = 1.0, shard: bool = False) -> int:
+    """Let every margin loss that `loss` holds see a share of its classes at a time; how many there are.
+
+    Args:
+        loss: a loss that holds others; changed in place.
+        rate: share of the classes that take part in a step.
+        shard: also divide the classes among the processes.
+    """
+    held = [
+        (holder, name, part)
+        for holder in loss.modules()
+        for name, part in holder.named_children()
+        if isinstance(part, MarginHead) and not isinstance(holder, SampledClasses | ShardedClasses)
+    ]
+    for holder, name, head in held:
+        setattr(holder, name, ShardedClasses(head, rate) if shard else SampledClasses(head, rate))
+    return len(held)
 
 
 def sharded_parameters(loss: nn.Module) -> list[Tensor]:

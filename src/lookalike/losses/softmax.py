@@ -25,6 +25,7 @@ class Softmax(ProxyLoss):
     """
 
     uses_length = True
+    starts_at_means = False
 
     def __init__(self, num_classes: int, dim: int, smoothing: float = 0.0, bias: bool = True) -> None:
         super().__init__(num_classes, dim)
