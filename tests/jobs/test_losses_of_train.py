@@ -9,9 +9,10 @@ import torch
 from lookalike.config import load
 from lookalike.data.table import Table
 from lookalike.errors import ConfigError
-from lookalike.jobs._losses import build_losses, class_counts
+from lookalike.jobs._losses import build_losses, class_counts, share_classes
 from lookalike.jobs.train import Config
 from lookalike.losses import CrossBatchMemory, Matryoshka
+from lookalike.losses.sampled import SampledClasses
 
 
 @pytest.fixture
@@ -49,3 +50,16 @@ def test_each_length_has_its_own_proxies_and_memory(table):
     assert value.isfinite()
     with pytest.raises(ConfigError, match=r"matryoshka=\[2, 16\]: an embedding has dim=8 numbers"):
         losses(table, "contrastive", matryoshka=[2, 16])
+
+
+def test_sampled_classes_go_around_margin_heads_only(table):
+    config = load("train", Config, ["loss=[contrastive,arcface]"], dataset="d", out="o", class_sample=0.5)
+    loss = build_losses(config, table, 8)
+    share_classes(loss, config, processes=1)
+    assert isinstance(loss.losses["arcface"], SampledClasses) and loss.losses["arcface"].sample.rate == 0.5
+    config = load("train", Config, ["loss=contrastive"], dataset="d", out="o", class_sample=0.5)
+    with pytest.raises(ConfigError, match=r"class_sample=0.5: none of contrastive is a margin head"):
+        share_classes(build_losses(config, table, 8), config, processes=1)
+    config = load("train", Config, ["loss=arcface"], dataset="d", out="o", shard_classes=True)
+    with pytest.raises(ConfigError, match="there is one process"):
+        share_classes(build_losses(config, table, 8), config, processes=1)

@@ -58,7 +58,7 @@ def test_steps_of_adam_are_those_of_sparse_adam(betas):
     ],
 )
 def test_a_sparse_gradient_that_names_every_row_steps_like_a_dense_one(make, monkeypatch):
-    monkeypatch.setattr("lookalike.training.optimise.BLOCK", 2)
+    monkeypatch.setattr("lookalike.training.optimise.BLOCK", 2 * DIM)
     mine, theirs = parameters(), parameters()
     first, second = RowSparse(make([{"params": mine, "lr": 0.1}])), make([{"params": theirs, "lr": 0.1}])
     for step in range(4):

@@ -253,3 +253,12 @@ def test_half_precision_after_full_precision_in_one_process_and_chunks_train(dat
     )
     assert half == pytest.approx(full, rel=0.05) and half != full
     assert chunks == pytest.approx(full, rel=0.05)
+
+
+def test_sampled_classes_and_a_memory_train(dataset, tmp_path):
+    keys = {**SMALL, "epochs": 3}
+    lookalike.train(
+        dataset, tmp_path / "run", loss=["arcface", "contrastive"], class_sample=0.7, memory=32, **keys
+    )
+    losses = pl.read_csv(tmp_path / "run" / "history.csv")["loss"]
+    assert losses[2] < losses[0]

@@ -39,6 +39,27 @@ def build_losses(config: "Config", train: "Table", dim: int) -> "Terms":
     return Terms(built)
 
 
+def share_classes(loss: "Terms", config: "Config", processes: int) -> None:
+    """Let margin heads look at some classes at a time, or hold some, as the config asks; changed in place.
+
+    Raises:
+        ConfigError: no loss is a margin head, or there is one process only.
+    """
+    from lookalike.losses.sharded import divide_classes
+
+    asked = "shard_classes=true" if config.shard_classes else f"class_sample={config.class_sample}"
+    if config.class_sample == 1 and not config.shard_classes:
+        return
+    if config.shard_classes and processes == 1:
+        raise ConfigError(f"{asked}: there is one process, so nothing to divide; start several with torchrun")
+    try:
+        found = divide_classes(loss, config.class_sample, config.shard_classes)
+    except ValueError as error:
+        raise ConfigError(f"{asked}: {error}") from error
+    if not found:
+        raise ConfigError(f"{asked}: none of {', '.join(loss.losses)} is a margin head, such as arcface")
+
+
 def class_counts(train: "Table") -> list[int]:
     """How many images each class has, by class id."""
     import numpy as np

@@ -55,6 +55,12 @@ class Config(BaseModel):
     average: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="decay of the moving average of weights that is judged and kept; 0 for none"
     )
+    class_sample: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of the classes that a loss with a margin head looks at in each step; 1 for all"
+    )
+    shard_classes: bool = Field(
+        description="divide the classes of margin heads among the processes, for more than one can hold"
+    )
     memory: int = Field(
         ge=0, description="embeddings of past batches that each batch is compared with, too; 0 for none"
     )
@@ -101,7 +107,7 @@ def main(config: Config) -> Path | None:
 
     from lookalike.files import refuse_existing
     from lookalike.jobs._datasets import read_datasets, with_validation
-    from lookalike.jobs._losses import build_losses
+    from lookalike.jobs._losses import build_losses, share_classes
     from lookalike.machine import choose_device, choose_workers, settle
     from lookalike.training.loop import Parts
     from lookalike.training.processes import make_accelerator
@@ -126,6 +132,7 @@ def main(config: Config) -> Path | None:
             whiten_head(model, train, config.seed, workers)
         if config.proxy_start == "class_means":
             start_proxies(loss, model, train, config.seed, workers)
+    share_classes(loss, config, accelerator.num_processes)
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
     parts = Parts(model, loss, train, validation, _plan(config, model), accelerator)
     run(parts, config.out, config.model_dump(mode="json"))

@@ -47,6 +47,11 @@ class SampledClasses(nn.Module):
             return self.head.of_rows(embeddings, proxies, rows, labels)
 
 
+def samples_classes(loss: nn.Module) -> bool:
+    """Whether some loss in `loss` gives sparse gradients, which want the optimiser `RowSparse`."""
+    return any(isinstance(part, ClassSample) and part.rate < 1 for part in loss.modules())
+
+
 class ClassSample(nn.Module):
     """Draws the classes of a step and takes their proxies, with a sparse gradient.
 

@@ -17,13 +17,23 @@ from lookalike.data.images import ImageTable, collate
 from lookalike.data.table import Table, class_ids
 from lookalike.errors import LookalikeError, Problem, listing
 from lookalike.losses.modifiers import Terms, set_progress
+from lookalike.losses.sampled import samples_classes
+from lookalike.losses.sharded import sharded_parameters
 from lookalike.machine import choose_workers
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.accumulate import backward_in_chunks, depends_on_chunks
 from lookalike.training.freeze import train_mode
 from lookalike.training.history import History, Means
 from lookalike.training.judge import keep_best, validate
-from lookalike.training.optimise import Average, named_rates, parameter_groups, set_rates, shrink
+from lookalike.training.optimise import (
+    Average,
+    RowSparse,
+    clip_gradients,
+    named_rates,
+    parameter_groups,
+    set_rates,
+    shrink,
+)
 from lookalike.training.processes import Share, prepare_loss
 from lookalike.training.progress import bars, in_words
 
@@ -143,6 +153,8 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
 
     # --- model, loss, optimiser
     optimizer = plan.optimizer(parameter_groups(model, loss, plan))
+    if samples_classes(loss):
+        optimizer = RowSparse(optimizer)
     rates = [group["lr"] for group in optimizer.param_groups]
     features, optimizer = accelerator.prepare(Features(model), optimizer)
     criterion = prepare_loss(loss, accelerator)
@@ -185,7 +197,8 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
                         "backbone_lr, loss_lr) or clip, or train with amp=no"
                     )
                 if plan.clip:
-                    accelerator.clip_grad_norm_(parameters, plan.clip)
+                    accelerator.unscale_gradients()
+                    clip_gradients(parameters, plan.clip, sharded_parameters(loss))
                 optimizer.step()
                 optimizer.zero_grad()
                 if averaged:

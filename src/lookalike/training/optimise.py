@@ -42,8 +42,8 @@ def parameter_groups(model: EmbeddingModel, loss: nn.Module, plan: "Plan") -> li
     return groups
 
 
-BLOCK = 8192
-"""Rows that are updated at a time: their weights, gradients and state fit in a processor's cache."""
+BLOCK = 2**21
+"""Numbers of a sparse gradient that are stepped at a time: little memory, and few calls."""
 
 
 class RowSparse(torch.optim.Optimizer):
@@ -84,8 +84,10 @@ class RowSparse(torch.optim.Optimizer):
         """Let the chosen optimiser step on blocks of rows, as if each block were a parameter of its own."""
         state = self.inner.state[parameter]
         before = dict(state)
-        pieces = zip(gradient.indices()[0].split(BLOCK), gradient.values().split(BLOCK), strict=True)
-        for rows, values in pieces:
+        size = max(1, BLOCK // parameter[0].numel())
+        for rows, values in zip(
+            gradient.indices()[0].split(size), gradient.values().split(size), strict=True
+        ):
             block = nn.Parameter(parameter.index_select(0, rows))
             block.grad = values
             kept = {
