@@ -52,6 +52,8 @@ def share_classes(loss: "Terms", config: "Config", processes: int) -> None:
         return
     if config.shard_classes and processes == 1:
         raise ConfigError(f"{asked}: there is one process, so nothing to divide; start several with torchrun")
+    if config.shard_classes and config.amp == "fp16":
+        raise ConfigError(f"{asked}: in fp16 processes may skip different steps; take amp=bf16")
     try:
         found = divide_classes(loss, config.class_sample, config.shard_classes)
     except ValueError as error:

@@ -47,8 +47,9 @@ def set_progress(loss: nn.Module, done: float) -> None:
         done: share of training that is done, from 0 to 1.
     """
     for part in loss.modules():
-        if hasattr(part, "set_progress"):
-            part.set_progress(done)
+        tell = getattr(part, "set_progress", None)
+        if callable(tell):
+            tell(done)
 
 
 class AcrossProcesses(nn.Module):
