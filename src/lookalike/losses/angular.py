@@ -1,14 +1,12 @@
 """Angular loss."""
 
 import math
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lookalike.losses._base import Miner, PairLoss, mean_over
+from lookalike.losses._cosine import Product
 
 LARGEST = 1.13
 """Largest angle in radians (about 65 degrees) for which products of two exponentials fit single precision."""
@@ -45,22 +43,3 @@ class Angular(PairLoss):
         against = Product.apply(near.masked_fill(~negative, 0), near)
         logits = against.masked_fill(~valid, 1).log() + 8 * square - 2 * (1 + square) * sim[:, :batch]
         return mean_over(F.softplus(logits), valid)
-
-
-class Product(torch.autograd.Function):
-    """`a @ b.T` of two [B, R], in their own precision also where the gradient is taken under autocast."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        """The product, [B, B]; both sides are kept for the gradient."""
-        ctx.save_for_backward(a, b)
-        return a @ b.T
-
-    @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, Tensor]:  # pyrefly: ignore[bad-override]
-        """The gradient of both sides."""
-        (gradient,) = grad_outputs
-        a, b = ctx.saved_tensors
-        with torch.autocast(gradient.device.type, enabled=False):
-            return gradient @ b, gradient.T @ a

@@ -12,8 +12,8 @@ class ElasticArcFace(MarginHead):
     """ArcFace with a margin drawn anew for each image (Boutros et al., 2022, arXiv:2109.09416).
 
     Margins are normal with mean `margin` and deviation `std`. Plus: the margins of a batch are handed out so
-    that the image farthest from its proxy gets the largest (the authors' code mixes up rows there). In
-    evaluation every image has the mean margin. The tail beyond π - margin is ArcFace's.
+    that the image farthest from its proxy gets the largest. In evaluation every image has the mean margin.
+    The tail beyond π - margin is ArcFace's.
 
     Args:
         num_classes: number of classes.

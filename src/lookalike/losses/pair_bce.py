@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lookalike.losses._base import Miner, PairLoss, check_batch, check_choice, mean_over, relations
+from lookalike.losses._cosine import Product
 from lookalike.losses._unit import unit
 
 Features = Literal["difference", "product", "both"]
@@ -84,7 +85,7 @@ class PairBCE(PairLoss):
         if self.features != "product":
             total = total + _Difference.apply(a, b, self.difference)
         if self.features != "difference":
-            total = total + _Product.apply(a * self.product, b)
+            total = total + Product.apply(a * self.product, b)
         return total
 
 
@@ -117,22 +118,3 @@ class _Difference(torch.autograd.Function):
             by_column.copy_(signed.sum(dim=0))
         slope = (a * rows.T).sum(dim=0) - (b * columns.T).sum(dim=0)
         return rows.T * weight, -columns.T * weight, slope
-
-
-class _Product(torch.autograd.Function):
-    """Inner products [A, B] of the rows of `a` and `b`; the gradient too stays out of autocast."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        """Inner products; both sides are kept for the gradient."""
-        ctx.save_for_backward(a, b)
-        return a @ b.T
-
-    @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, Tensor]:  # pyrefly: ignore[bad-override]
-        """What each row of the other side pulls at a row."""
-        (gradient,) = grad_outputs
-        a, b = ctx.saved_tensors
-        with torch.autocast(gradient.device.type, enabled=False):
-            return gradient @ b, gradient.T @ a

@@ -16,8 +16,8 @@ class ProxyNCApp(ProxyLoss):
     `NormalizedSoftmax` with `scale = 2 / temperature`.
 
     The loss is one part of the paper's recipe. Its fast moving proxies are a learning rate (`loss_lr`) far
-    above the model's: the authors' runs have 4 for proxies and 4e-3 for the network. Balanced batches, layer
-    norm and global max pooling are choices of the sampler and of the model.
+    above the model's; balanced batches, layer norm and global max pooling are choices of the sampler and of
+    the model.
 
     Args:
         num_classes: number of classes.
