@@ -12,7 +12,7 @@ from lookalike.config import catalogue
 from lookalike.jobs import JOBS, module
 
 SUPPLIED = {
-    "loss": {"num_classes", "dim", "sim", "positive", "negative"},
+    "loss": {"num_classes", "class_counts", "dim", "sim", "positive", "negative"},
     "head": {"features", "dim"},
     "augment": {"size", "how", "interpolation"},
     "sampler": {"labels", "seed"},

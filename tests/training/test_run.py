@@ -50,7 +50,7 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_run_folder_tells_what_happened(run):
-    assert {"config.yaml", "history.csv", "curves.png", "summary.json", "model"} == {
+    assert {"config.yaml", "history.csv", "curves.png", "summary.json", "model", "state"} == {
         f.name for f in run.iterdir()
     }
     history = pl.read_csv(run / "history.csv")
@@ -139,7 +139,7 @@ def test_unreadable_images_are_left_out_and_listed(dataset, tmp_path):
 
 
 def test_a_run_folder_is_never_overwritten(run, dataset):
-    with pytest.raises(LookalikeError, match="exists"):
+    with pytest.raises(ConfigError, match=r"(?s)holds a run with other values:.*val_share: 0.3 then, 0.1 now"):
         lookalike.train(dataset, run, **SMALL)
 
 

@@ -1,15 +1,27 @@
 """The job `train`: a dataset folder becomes a run folder."""
 
+import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
-    from lookalike.model.embedder import EmbeddingModel
-    from lookalike.training.loop import Plan
+    import torch
+    from accelerate import Accelerator
 
+    from lookalike.model.embedder import EmbeddingModel
+    from lookalike.training.loop import Parts, Plan
+
+log = logging.getLogger(__name__)
 Node = dict[str, Any]
+
+
+class Resume(BaseModel):
+    """What may differ when a stopped run goes on."""
+
+    allow: list[str] = Field(description="keys that may differ from those the run was started with: [epochs]")
 
 
 class Config(BaseModel):
@@ -18,7 +30,7 @@ class Config(BaseModel):
     dataset: str | list[str] = Field(
         description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
     )
-    out: Path = Field(description="run folder to write; one that exists is refused")
+    out: Path = Field(description="run folder to write; a stopped run with the same values goes on in it")
     epochs: int = Field(ge=0, description="how often every image is seen; 0 keeps the untrained model")
     image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
         description="side of the square the model sees, pixels"
@@ -89,6 +101,10 @@ class Config(BaseModel):
     device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
     progress: bool = Field(description="show progress bars")
     data_dir: Path = Field(description="folder in which datasets are found by name")
+    save_minutes: float = Field(
+        gt=0, description="how often to save within an epoch, to go on after a crash; its end is always saved"
+    )
+    resume: Resume = Field(description="how a stopped run goes on")
     backbone: Node = Field(description="the network that turns an image into features")
     pooling: Node = Field(description="how a feature map becomes one vector")
     head: Node = Field(description="how that vector becomes an embedding")
@@ -102,23 +118,35 @@ class Config(BaseModel):
 
 
 def main(config: Config) -> Path | None:
-    """Train, and return the run folder (in the main process, if there are several)."""
-    from accelerate.utils import set_seed
-
-    from lookalike.files import refuse_existing
-    from lookalike.jobs._datasets import read_datasets, with_validation
-    from lookalike.jobs._losses import build_losses, share_classes
-    from lookalike.machine import choose_device, choose_workers, settle
-    from lookalike.training.loop import Parts
+    """Train, or go on with what was stopped, and return the run folder (in the main process)."""
+    from lookalike.machine import choose_device
     from lookalike.training.processes import make_accelerator
+    from lookalike.training.resume import alone, may_start
     from lookalike.training.run import run
-    from lookalike.training.start import start_proxies, whiten_head
 
     device = choose_device(config.device)
     accelerator = make_accelerator(config.amp, device)
-    if accelerator.is_main_process:
-        refuse_existing(config.out)
-    accelerator.wait_for_everyone()
+    values = config.model_dump(mode="json")
+    if may_start(config.out, values, config.resume.allow):
+        accelerator.wait_for_everyone()
+        parts = _parts(config, device, accelerator)
+        with alone(config.out) if accelerator.is_main_process else nullcontext():
+            run(parts, config.out, values)
+    else:
+        log.info("%s is finished: nothing to do", config.out)
+    return config.out if accelerator.is_main_process else None
+
+
+def _parts(config: Config, device: "torch.device", accelerator: "Accelerator") -> "Parts":
+    """What a run is made of, as it starts."""
+    from accelerate.utils import set_seed
+
+    from lookalike.jobs._datasets import read_datasets, with_validation
+    from lookalike.jobs._losses import build_losses, share_classes
+    from lookalike.machine import choose_workers, settle
+    from lookalike.training.loop import Parts
+    from lookalike.training.start import start_proxies, whiten_head
+
     settle(config.threads)
     set_seed(config.seed)
     table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
@@ -134,9 +162,7 @@ def main(config: Config) -> Path | None:
             start_proxies(loss, model, train, config.seed, workers)
     share_classes(loss, config, accelerator.num_processes)
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
-    parts = Parts(model, loss, train, validation, _plan(config, model), accelerator)
-    run(parts, config.out, config.model_dump(mode="json"))
-    return config.out if accelerator.is_main_process else None
+    return Parts(model, loss, train, validation, _plan(config, model), accelerator)
 
 
 def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
@@ -199,4 +225,5 @@ def _plan(config: Config, model: "EmbeddingModel") -> "Plan":
         seed=config.seed,
         workers=config.workers,
         progress=config.progress,
+        save_minutes=config.save_minutes,
     )

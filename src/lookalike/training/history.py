@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -53,6 +54,18 @@ class Means:
     def of(self, name: str) -> float:
         """The mean so far; NaN before the first batch."""
         return self._sums[name] / self.count if name in self._sums else float("nan")
+
+    def clear(self) -> None:
+        """Begin a new epoch."""
+        self.count, self._sums = 0, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {"count": self.count, "sums": self._sums}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.count, self._sums = state["count"], state["sums"]
 
     def all(self) -> Row:
         """Every mean."""

@@ -12,7 +12,7 @@ from lookalike.model.embedder import EmbeddingModel
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lookalike.training.loop import Result
+    from lookalike.training.state import Result
 
 SHOWN = ("recall@1", "map@r")
 

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,27 +15,29 @@ from torch.utils.data import DataLoader
 
 from lookalike.data.images import ImageTable, collate
 from lookalike.data.table import Table, class_ids
-from lookalike.errors import LookalikeError, Problem, listing
+from lookalike.errors import LookalikeError
 from lookalike.losses.modifiers import Terms, set_progress
 from lookalike.losses.sampled import samples_classes
 from lookalike.losses.sharded import sharded_parameters
 from lookalike.machine import choose_workers
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.accumulate import backward_in_chunks, depends_on_chunks
+from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.freeze import train_mode
 from lookalike.training.history import History, Means
-from lookalike.training.judge import keep_best, validate
+from lookalike.training.judge import keep_best
 from lookalike.training.optimise import (
     Average,
     RowSparse,
     clip_gradients,
-    named_rates,
     parameter_groups,
     set_rates,
     shrink,
 )
 from lookalike.training.processes import Share, prepare_loss
 from lookalike.training.progress import bars, in_words
+from lookalike.training.state import Position, Result, Training
+from lookalike.training.stopping import Stopped, leave_signals_alone, listening
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,12 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
     def set_epoch(self, epoch: int) -> None:
         """Choose the batches of this epoch."""
+
+    def state_dict(self, done: int | None = None) -> dict[str, int]:
+        """Where the epoch stands after `done` batches."""
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Let the next iteration go on from there."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ class Plan:
         average: decay of the moving average of weights that is evaluated and saved; 0 for none.
         amp: "no", "bf16" or "fp16".
         best_metric: the validation metric that chooses the model that is kept.
+        save_minutes: a checkpoint is written at the end of each epoch, and this often in between.
     """
 
     epochs: int
@@ -88,6 +97,7 @@ class Plan:
     seed: int = 0
     workers: int | None = None
     progress: bool = True
+    save_minutes: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,17 +112,6 @@ class Parts:
     accelerator: Accelerator
 
 
-@dataclass
-class Result:
-    """What training came to: the best epoch, its score, the rows that could not be read."""
-
-    epochs: int = 0
-    best_epoch: int = 0
-    best_score: float | None = None
-    minutes: float = 0.0
-    skipped: dict[int, Problem] = field(default_factory=dict)
-
-
 class Features(nn.Module):
     """The model's raw embeddings as a forward pass, the only one that processes can share gradients of."""
 
@@ -125,30 +124,35 @@ class Features(nn.Module):
         return self.model.features(images)
 
 
-def fit(parts: Parts, folder: Path, result: Result) -> None:
+def fit(parts: Parts, folder: Path, result: Result) -> None:  # noqa: C901 - one function, in sections
     """Train, keep the model that is best on the validation identities, and write history as it goes.
+
+    Where `folder` holds a checkpoint, training goes on from it, and ends as if it had never stopped.
 
     Args:
         parts: model and loss are changed in place.
-        folder: the run folder; history.csv and model/ are written to it.
+        folder: the run folder; history.csv, model/ and state/ are written to it.
         result: filled epoch by epoch, so that it is right when training stops early.
 
     Raises:
         LookalikeError: the loss is no longer a number, or not one image of an epoch could be read.
+        Stopped: somebody asked training to end; it can go on from the checkpoint.
     """
     model, loss, plan, accelerator = parts.model, parts.loss, parts.plan, parts.accelerator
+    main, device = accelerator.is_main_process, accelerator.device
 
     # --- data: every process sees its share of each batch
     known, enough = class_ids(parts.train.labels), getattr(plan.augment, "at_least", None)
     images = ImageTable(parts.train, plan.augment, known, seed=plan.seed, at_least=enough)
     batches = plan.sampler(images.class_ids)
-    share = Share(batches, accelerator.process_index, accelerator.num_processes)
     loader = DataLoader(
         images,
-        batch_sampler=share,
+        batch_sampler=Share(batches, accelerator.process_index, accelerator.num_processes),
         collate_fn=collate,
-        num_workers=choose_workers(plan.workers, accelerator.device),
-        pin_memory=accelerator.device.type == "cuda",
+        num_workers=choose_workers(plan.workers, device),
+        worker_init_fn=leave_signals_alone,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # its own, or each epoch would take a number from the model's
     )
 
     # --- model, loss, optimiser
@@ -161,74 +165,91 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     averaged = Average(model, plan.average) if plan.average else None
 
-    if plan.epochs == 0 and accelerator.is_main_process:
+    # --- what is told, and where to go on
+    history, means, total = History(folder / "history.csv"), Means(), plan.epochs * len(batches)
+    training = Training(model, loss, optimizer, averaged, history, means, result, accelerator)
+    checkpoints = Checkpoints(folder / "state")
+    at = training.resume(checkpoints, parts.train) or Position(parts.train)
+    saved = started = time.monotonic()
+    earlier = result.minutes
+    if plan.epochs == 0 and main:
         keep_best(model, None, folder / "model", result)
 
-    # --- what is told
-    history, main = History(folder / "history.csv"), accelerator.is_main_process
-    total, done, started = plan.epochs * len(batches), 0, time.monotonic()
-
-    with bars(plan.progress and main, total) as advance:
-        for epoch in range(1, plan.epochs + 1):
+    with bars(plan.progress and main, total, at.step) as advance, listening() as stop:
+        for epoch in range(at.epoch, plan.epochs + 1):
             batches.set_epoch(epoch)
+            if at.batch:
+                batches.load_state_dict(batches.state_dict(at.batch))
             images.set_epoch(epoch)
             train_mode(model, plan.keep_statistics)
-            if plan.chunk and epoch == 1 and main:
+            if epoch == 1 and main:
                 tell_of_chunks(model, plan.chunk)
-            means, epoch_started = Means(), time.monotonic()
+            epoch_started, seen = time.monotonic(), means.count
             small = plan.small_size if epoch <= round(plan.small_share * plan.epochs) else 0
 
             for batch in loader:
                 # --- one step
-                set_rates(optimizer, rates, plan.schedule(done / total))
-                set_progress(loss, done / total)
-                done += 1
+                set_rates(optimizer, rates, plan.schedule(at.step / total))
+                set_progress(loss, at.step / total)
+                at.step, at.batch = at.step + 1, at.batch + 1
                 advance(f"epoch {epoch} of {plan.epochs}, loss {means.of('loss'):.3f}")
                 result.skipped.update({problem.row: problem for problem in batch.skipped})
-                if len(batch.rows) == 0:
-                    continue
-                pixels = shrink(batch.images.to(accelerator.device, non_blocking=True), small)
-                labels = batch.class_ids.to(accelerator.device)
-                chunk = plan.chunk or len(pixels)
-                value = backward_in_chunks(features, criterion, pixels, labels, chunk, accelerator)
-                if not torch.isfinite(value):
-                    raise LookalikeError(
-                        f"the loss became {value.item()} in epoch {epoch}. Lower the learning rates (lr, "
-                        "backbone_lr, loss_lr) or clip, or train with amp=no"
+                if len(batch.rows):
+                    pixels = shrink(batch.images.to(device, non_blocking=True), small)
+                    value = backward_in_chunks(
+                        *(features, criterion, pixels, batch.class_ids.to(device)),
+                        *(plan.chunk or len(pixels), accelerator),
                     )
-                if plan.clip:
-                    accelerator.unscale_gradients()
-                    clip_gradients(parameters, plan.clip, sharded_parameters(loss))
-                optimizer.step()
-                optimizer.zero_grad()
-                if averaged:
-                    averaged.update(model)
-                means.add({"loss": value, **terms(loss)}, len(batch.rows))
+                    refuse_nan(value, epoch)
+                    if plan.clip:
+                        accelerator.unscale_gradients()
+                        clip_gradients(parameters, plan.clip, sharded_parameters(loss))
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    if averaged:
+                        averaged.update(model)
+                    means.add({"loss": value, **terms(loss)}, len(batch.rows))
+
+                # --- save, if it is time or if we are asked to end
+                result.minutes = earlier + (time.monotonic() - started) / 60
+                if at.batch < len(batches) and time.monotonic() - saved > 60 * plan.save_minutes:
+                    training.save(checkpoints, at)
+                    saved = time.monotonic()
+                if stop.asked():
+                    break
+            if stop.asked():
+                training.save(checkpoints, at)
+                raise Stopped(stop.by, epoch, at.batch)
 
             # --- end of an epoch: history, validation, the best model
-            if means.count == 0:
-                raise LookalikeError(
-                    "not one training image could be read" + listing([*result.skipped.values()])
-                )
-            seconds = time.monotonic() - epoch_started
             result.epochs = epoch
             if main:
-                judged = averaged.model if averaged else model
-                scores = validate(judged, parts.validation, plan.best_metric, result.skipped)
-                result.minutes = (time.monotonic() - started) / 60
-                history.add(
-                    {"epoch": epoch, **means.all(), **named_rates(optimizer), **scores}
-                    | {"images_per_second": means.count * accelerator.num_processes / seconds}
-                    | {"minutes": result.minutes}
-                )
-                keep_best(judged, scores.get(f"val_{plan.best_metric}"), folder / "model", result)
+                speed = (means.count - seen) * accelerator.num_processes / (time.monotonic() - epoch_started)
+                training.end_epoch(parts, folder, speed)
                 log.info(in_words(history.rows[-1], plan.epochs, result.best_epoch == epoch))
-            accelerator.wait_for_everyone()
+            result.minutes = earlier + (time.monotonic() - started) / 60
+            means.clear()
+            at.epoch, at.batch = epoch + 1, 0
+            training.save(checkpoints, at)
+            saved = time.monotonic()
 
 
-def tell_of_chunks(model: EmbeddingModel, chunk: int) -> None:
+def refuse_nan(value: Tensor, epoch: int) -> None:
+    """Stop where the loss is no number.
+
+    Raises:
+        LookalikeError: it is not; the message says what to try.
+    """
+    if not torch.isfinite(value):
+        raise LookalikeError(
+            f"the loss became {value.item()} in epoch {epoch}. Lower the learning rates (lr, backbone_lr, "
+            "loss_lr) or clip, or train with amp=no"
+        )
+
+
+def tell_of_chunks(model: EmbeddingModel, chunk: int | None) -> None:
     """Say what a batch in chunks changes: nothing, but for batch statistics."""
-    changed = depends_on_chunks(model)
+    changed = depends_on_chunks(model) if chunk else []
     if changed:
         log.warning(
             "chunk=%d: %d batch normalisations (%s, …) see %d images instead of the whole batch, so training "

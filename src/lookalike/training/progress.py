@@ -10,7 +10,7 @@ from lookalike.training.history import Row
 
 
 @contextmanager
-def bars(shown: bool, total: int) -> Iterator[Callable[[str], None]]:
+def bars(shown: bool, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
     """A bar over all steps with the time remaining; yields a function that advances it, with a note."""
     columns = (
         TextColumn("training"),
@@ -21,7 +21,7 @@ def bars(shown: bool, total: int) -> Iterator[Callable[[str], None]]:
     )
     progress = Progress(*columns, console=get_console(), disable=not shown)
     with progress:
-        task = progress.add_task("training", total=total, note="")
+        task = progress.add_task("training", total=total, completed=done, note="")
         yield lambda note: progress.update(task, advance=1, note=note)
 
 

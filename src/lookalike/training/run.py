@@ -13,7 +13,11 @@ import yaml
 from lookalike.errors import LookalikeError, listing
 from lookalike.files import replace_file, write_text
 from lookalike.plots.curves import curves
-from lookalike.training.loop import Parts, Result, fit
+from lookalike.training.checkpoint import Checkpoints
+from lookalike.training.loop import Parts, fit
+from lookalike.training.resume import CONFIG
+from lookalike.training.state import Result
+from lookalike.training.stopping import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -21,24 +25,29 @@ log = logging.getLogger(__name__)
 def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
     """Train, and fill `folder`: config.yaml, history.csv, curves.png, skipped.csv, summary.json and model/.
 
-    After an error or Ctrl-C the folder keeps the best model so far and says that training did not finish;
-    without one finished epoch there is nothing to keep, and the folder is removed.
+    After an error, Ctrl-C or SIGTERM the folder keeps the best model so far and says that training did not
+    finish; the same run goes on from its last checkpoint, in state/.
 
     Raises:
-        LookalikeError: training stopped; the message says what was kept.
+        LookalikeError: training stopped; the message says what was kept. Not for SIGTERM, which only asks to
+            go on later.
     """
     result, started = Result(), time.time()
     main = parts.accelerator.is_main_process
     try:
         if main:
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+            write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         fit(parts, folder, result)
         if main:
             _tell(parts, folder, result, "finished", started)
-    except KeyboardInterrupt as error:
+    except (Stopped, KeyboardInterrupt) as error:
         kept = _stopped(parts, folder, result, started)
-        raise LookalikeError(f"stopped by Ctrl-C in epoch {result.epochs + 1}; {kept}") from error
+        if isinstance(error, Stopped) and error.by == "SIGTERM":
+            log.warning("%s; %s", error, kept)
+            return result
+        words = error if isinstance(error, Stopped) else f"stopped by Ctrl-C in epoch {result.epochs + 1}"
+        raise LookalikeError(f"{words}; {kept}") from error
     except BaseException as error:
         kept = _stopped(parts, folder, result, started)
         log.error("training failed in epoch %d; %s", result.epochs + 1, kept)
@@ -50,14 +59,18 @@ def _stopped(parts: Parts, folder: Path, result: Result, started: float) -> str:
     """Leave the folder consistent after an early end, and say what is in it."""
     if not parts.accelerator.is_main_process:
         return "see the main process"
+    goes_on = bool(Checkpoints(folder / "state").all())
+    on = "the same command goes on from there" if goes_on else "nothing to go on from"
     if not (folder / "model" / "config.json").exists():
+        if goes_on:
+            return f"no epoch was finished; {on}"
         shutil.rmtree(folder, ignore_errors=True)
         return "no epoch was finished, so nothing was kept"
     try:
         _tell(parts, folder, result, "stopped", started)
     except OSError as error:
         log.error("%s could not be completed: %s", folder, error)
-    return f"the model of epoch {result.best_epoch} is kept in {folder / 'model'}"
+    return f"the model of epoch {result.best_epoch} is kept in {folder / 'model'}; {on}"
 
 
 def _tell(parts: Parts, folder: Path, result: Result, status: str, started: float) -> None:
@@ -70,7 +83,7 @@ def _tell(parts: Parts, folder: Path, result: Result, status: str, started: floa
         "best_epoch": result.best_epoch,
         "best_metric": parts.plan.best_metric if validation else None,
         "best_score": result.best_score,
-        "minutes": round((time.time() - started) / 60, 2),
+        "minutes": round(result.minutes, 2),
         "train_images": len(train),
         "train_classes": int(train.frame["label"].n_unique()),
         "validation_images": len(validation) if validation else 0,

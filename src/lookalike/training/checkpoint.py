@@ -1,0 +1,149 @@
+"""Checkpoints: the whole state of a training, written so that a crash leaves the one before it.
+
+A checkpoint is a folder of JSON and safetensors, no pickle. It is filled under another name, flushed to the
+disk and renamed as a whole, so its weights, optimiser and position always belong together.
+"""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lookalike.errors import LookalikeError
+
+KEPT = 2
+TREE, TENSORS = "state.json", "tensors.safetensors"
+
+
+class Checkpoints:
+    """The checkpoints of a run, the last two of which are kept.
+
+    Args:
+        folder: where they lie, one folder each, named by the steps done.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def all(self) -> list[Path]:
+        """Finished checkpoints, oldest first."""
+        return sorted(path for path in self.folder.glob("[0-9]*") if path.is_dir())
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state after `step` steps, then remove all but the last two."""
+        place = self.folder / f"{step:012d}"
+        beside = self.folder / f".{place.name}.{os.getpid()}.partial"
+        beside.mkdir(parents=True)
+        try:
+            write_state(beside, state)
+            shutil.rmtree(place, ignore_errors=True)
+            beside.rename(place)
+            _flush(self.folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        for old in self.all()[:-KEPT]:
+            shutil.rmtree(old)
+
+    def latest(self) -> dict[str, Any] | None:
+        """The newest state; None before the first. What a crash left half-written is removed.
+
+        Raises:
+            LookalikeError: the newest checkpoint cannot be read.
+        """
+        for partial in self.folder.glob(".*.partial"):
+            shutil.rmtree(partial)
+        found = self.all()
+        return read_state(found[-1]) if found else None
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Nested dicts, lists and tuples of tensors and plain values, as two files that are on the disk."""
+    tensors: dict[str, Tensor] = {}
+    tree = _pack(state, tensors)
+    save_file(tensors, folder / TENSORS)
+    (folder / TREE).write_text(json.dumps(tree), encoding="utf-8")
+    for path in (folder / TENSORS, folder / TREE, folder):
+        _flush(path)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `write_state` wrote, its tensors on the CPU.
+
+    Raises:
+        LookalikeError: a file is missing or damaged.
+    """
+    try:
+        tensors = load_file(folder / TENSORS)
+        return _unpack(json.loads((folder / TREE).read_text(encoding="utf-8")), tensors)
+    except Exception as error:
+        raise LookalikeError(
+            f"{folder} cannot be read ({error}). Remove this folder to go on from the one before it"
+        ) from error
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """Every generator that training may draw from, in this process."""
+    name, keys, *numbers = np.random.get_state()  # noqa: NPY002 - what others draw from
+    state = {
+        "torch": torch.get_rng_state(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *numbers],
+        "python": random.getstate(),
+    }
+    return {**state, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+
+
+def set_random_states(state: dict[str, Any], device: torch.device) -> None:
+    """Go on drawing where `random_states` was taken."""
+    torch.set_rng_state(state["torch"])
+    name, keys, *numbers = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *numbers))  # noqa: NPY002
+    random.setstate(state["python"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """JSON of a value; tensors are put aside, and what JSON would change (keys, tuples) is marked."""
+    if isinstance(value, Tensor):
+        name = f"t{len(tensors)}"
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[_pack(key, tensors), _pack(each, tensors)] for key, each in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [_pack(each, tensors) for each in value]}
+    if isinstance(value, list):
+        return [_pack(each, tensors) for each in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint holds tensors and plain values, got {type(value).__name__}")
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(each, tensors) for each in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "tuple":
+        return tuple(_unpack(each, tensors) for each in content)
+    return {_unpack(key, tensors): _unpack(each, tensors) for key, each in content}
+
+
+def _flush(path: Path) -> None:
+    """Make sure that a file, or the names in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

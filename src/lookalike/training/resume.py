@@ -1,0 +1,95 @@
+"""A run folder that exists: is it the same run, to go on with, or another one, to leave alone."""
+
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lookalike.errors import ConfigError, LookalikeError
+from lookalike.files import refuse_existing
+
+CONFIG = "config.yaml"
+FREE = {"out", "progress", "workers", "data_dir", "save_minutes", "resume"}
+"""Keys that change nothing in what is trained."""
+
+
+def may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -> bool:
+    """Whether there is anything to do: False where this very run is finished.
+
+    Args:
+        folder: the run folder; it may hold a run with the same config that was stopped.
+        config: all values of the run.
+        allow: keys that may differ from those that the run was started with.
+
+    Raises:
+        LookalikeError: the folder holds something else than a run.
+        ConfigError: it holds a run with other values; they are listed.
+    """
+    file = folder / CONFIG
+    if not (folder / "state").is_dir() or not file.is_file():
+        if not folder.is_dir() or any(map(_is_result, folder.rglob("*"))):
+            refuse_existing(folder)
+        return True
+    changed = differences(yaml.safe_load(file.read_text(encoding="utf-8")), config)
+    unknown = [key for key in allow if key.split(".")[0] not in config]
+    if unknown:
+        raise ConfigError(f"resume.allow: {', '.join(unknown)}: train has no such key")
+    refused = {key: both for key, both in changed.items() if not _allowed(key, allow)}
+    if refused:
+        listed = "".join(f"\n  {key}: {old} then, {new} now" for key, (old, new) in refused.items())
+        raise ConfigError(
+            f"{folder} holds a run with other values:{listed}\nTake another out=, or go on with the new "
+            f"values by resume.allow=[{','.join(sorted({key.split('.')[0] for key in refused}))}]"
+        )
+    return bool(changed) or not finished(folder)
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run in `folder` came to its end."""
+    summary = folder / "summary.json"
+    return summary.is_file() and json.loads(summary.read_text(encoding="utf-8"))["status"] == "finished"
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ, with both; keys that change nothing in training are left out."""
+    old, new = (_flat({key: v for key, v in tree.items() if key not in FREE}) for tree in (before, now))
+    return {key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)}
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a second process from training into the same folder.
+
+    Raises:
+        LookalikeError: one is there already.
+    """
+    place = folder / "state"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LookalikeError(f"{folder}: another process is training into it") from error
+        yield
+
+
+def _is_result(path: Path) -> bool:
+    """Whether this is more than what a run leaves that is killed as it begins."""
+    return path.is_file() and path.name != ".lock" and path.suffix != ".partial"
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+        )
+    return flat
+
+
+def _allowed(key: str, allow: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in allow)

@@ -1,0 +1,72 @@
+"""Asked to stop: training ends its step, saves, and says so."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+
+
+class Stopped(Exception):
+    """Training ended because it was asked to, and was saved.
+
+    Args:
+        by: "SIGTERM" or "Ctrl-C".
+        epoch, batch: where it stands.
+    """
+
+    def __init__(self, by: str | None, epoch: int, batch: int) -> None:
+        super().__init__(f"stopped by {by} in epoch {epoch}, after {batch} batches of it")
+        self.by = by
+
+
+class Stop:
+    """Whether somebody has asked training to end, and how.
+
+    Attributes:
+        by: "SIGTERM" or "Ctrl-C"; None while training may go on.
+    """
+
+    def __init__(self) -> None:
+        self.by: str | None = None
+
+    def asked(self) -> bool:
+        """Whether to end now; all processes of a run get the same answer after the same step."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return self.by is not None
+        names = (None, "SIGTERM", "Ctrl-C")
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        told = torch.tensor(names.index(self.by), device=device)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        self.by = names[int(told)]
+        return self.by is not None
+
+
+@contextmanager
+def listening() -> Iterator[Stop]:
+    """Note SIGTERM and the first Ctrl-C instead of dying of them; a second Ctrl-C ends at once."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def note(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGINT and stop.by == "Ctrl-C":
+            raise KeyboardInterrupt
+        stop.by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_signals_alone(_: int) -> None:
+    """In a loader process: Ctrl-C is for the main process to handle, SIGTERM is from it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

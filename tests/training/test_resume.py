@@ -1,0 +1,263 @@
+"""A run that was killed goes on and ends as one that was never interrupted, to the last bit."""
+
+import json
+import multiprocessing as mp
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+import lookalike
+from lookalike.errors import ConfigError, LookalikeError
+from lookalike.training.checkpoint import Checkpoints, read_state, write_state
+from lookalike.training.resume import differences
+
+TIMES = {"minutes", "images_per_second"}
+KEYS = [
+    "backbone=small_cnn",
+    "backbone.channels=[8,16]",
+    "head=batch_norm",
+    "image_size=28",
+    "dim=16",
+    "epochs=4",
+    "loss=[contrastive,arcface]",
+    "memory=16",
+    "class_sample=0.7",
+    "sampler.classes_per_batch=4",
+    "sampler.samples_per_class=3",
+    "val_share=0.3",
+    "progress=false",
+    "workers=0",
+    "device=cpu",
+    "save_minutes=0.0001",
+]
+
+
+@pytest.fixture(scope="module")
+def dataset(shapes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    folder.mkdir()
+    files = sorted(shapes_folder.glob("*/*.png"))
+    labels = [file.parent.name for file in files]
+    frame = pl.DataFrame(
+        {"path": [str(file) for file in files], "label": labels, "split": ["train"] * len(files)}
+    )
+    frame.write_parquet(folder / "table.parquet")
+    return folder
+
+
+def command(dataset: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "lookalike", "train", f"dataset={dataset}", f"out={out}", *KEYS, *more]
+
+
+def ended(out: Path) -> dict[str, object]:
+    """What must not depend on interruptions: weights, history and the last state."""
+    state = read_state(Checkpoints(out / "state").all()[-1])
+    history = pl.read_csv(out / "history.csv").drop(TIMES, strict=False)
+    for row in state["history"]:
+        for name in TIMES:
+            row.pop(name)
+    state["result"].pop("minutes")
+    return {
+        "model": (out / "model" / "model.safetensors").read_bytes(),
+        "history": history.rows(),
+        "state": state,
+    }
+
+
+def assert_same(found: object, expected: object, where: str = "") -> None:
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_same(found[key], value, f"{where}/{key}")
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected), where
+        for number, value in enumerate(expected):
+            assert_same(found[number], value, f"{where}/{number}")
+    else:
+        assert found == expected, where
+
+
+def run_command(arguments: list[str]) -> None:
+    from lookalike.cli import main
+
+    sys.exit(main(arguments))
+
+
+def start(*words: str) -> mp.process.BaseProcess:
+    """The command in a process of its own, forked from one that has imported what is slow to import."""
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["lookalike.training.run", "lookalike.jobs.train", "lookalike.config"])
+    process = context.Process(target=run_command, args=(words,))
+    process.start()
+    return process
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory) -> tuple[Path, float]:
+    """The run that was never interrupted, and how many seconds it took."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    start("--version").join()
+    started, process = time.monotonic(), start(*command(dataset, out)[3:])
+    process.join()
+    assert process.exitcode == 0
+    return out, time.monotonic() - started
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_it_ends_the_same(dataset, whole, tmp_path):
+    out, seconds = whole
+    moments, run = random.Random(0), tmp_path / "run"
+    for kills in range(20):
+        process = start(*command(dataset, run)[3:])
+        process.join(seconds * moments.uniform(0.1, 1.0))
+        process.kill()
+        process.join()
+        if process.exitcode == 0:
+            assert_same(ended(run), ended(out))
+            run = tmp_path / f"run{kills}"
+    process = start(*command(dataset, run)[3:])
+    process.join()
+    assert process.exitcode == 0
+    assert_same(ended(run), ended(out))
+
+
+def wait_for_checkpoint(run: Path) -> None:
+    for _ in range(600):
+        if Checkpoints(run / "state").all():
+            return
+        time.sleep(0.1)
+    raise AssertionError("no checkpoint within a minute")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
+def test_asked_to_stop_it_saves_and_the_same_command_goes_on(dataset, whole, tmp_path, number, code):
+    run = tmp_path / "run"
+    process = subprocess.Popen(command(dataset, run), stderr=subprocess.PIPE, text=True)
+    wait_for_checkpoint(run)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code, told
+    assert "the same command goes on from there" in told
+    second = subprocess.run(command(dataset, run), check=False, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr
+    assert "going on from epoch" in second.stderr
+    assert_same(ended(run), ended(whole[0]))
+
+
+@pytest.mark.slow
+def test_another_process_in_the_same_folder_is_refused(dataset, tmp_path):
+    run = tmp_path / "run"
+    first = subprocess.Popen(command(dataset, run, "epochs=4000"), stderr=subprocess.DEVNULL)
+    wait_for_checkpoint(run)
+    asked = command(dataset, run, "epochs=4000")
+    second = subprocess.run(asked, check=False, capture_output=True, text=True)
+    first.kill()
+    first.wait()
+    assert second.returncode == 1
+    assert "another process is training into it" in second.stderr
+
+
+def train(dataset, out, *more):
+    from lookalike.config import load
+    from lookalike.jobs.train import Config, main
+
+    return main(load("train", Config, [f"dataset={dataset}", f"out={out}", *KEYS, "epochs=2", *more]))
+
+
+def test_a_finished_run_is_left_alone_and_may_be_continued_longer(dataset, tmp_path, caplog):
+    out = tmp_path / "run"
+    train(dataset, out)
+    before = (out / "model" / "model.safetensors").stat().st_mtime_ns
+    with caplog.at_level("INFO", logger="lookalike"):
+        train(dataset, out)
+    assert "is finished: nothing to do" in caplog.text
+    assert (out / "model" / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match=r"(?s)epochs: 2 then, 3 now.*resume.allow=\[epochs\]"):
+        train(dataset, out, "epochs=3")
+    train(dataset, out, "epochs=3", "resume.allow=[epochs]")
+    assert pl.read_csv(out / "history.csv")["epoch"].to_list() == [1, 2, 3]
+    assert json.loads((out / "summary.json").read_text())["epochs"] == 3
+
+
+def test_other_values_or_images_are_refused(dataset, tmp_path):
+    out = tmp_path / "run"
+    train(dataset, out)
+    with pytest.raises(ConfigError, match=r"lr: 0.002 then, 0.001 now"):
+        train(dataset, out, "lr=0.001")
+    with pytest.raises(ConfigError, match=r"resume.allow: nonsense: train has no such key"):
+        train(dataset, out, "lr=0.001", "resume.allow=[nonsense]")
+    table = lookalike.read_table(dataset)
+    other = tmp_path / "other"
+    other.mkdir()
+    table.frame.head(len(table) - 4).write_parquet(other / "table.parquet")
+    with pytest.raises(ConfigError, match="was started with other training images"):
+        train(other, out, "epochs=3", "resume.allow=[epochs,dataset]")
+
+
+def test_a_folder_that_is_no_run_is_refused(dataset, tmp_path):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "notes.txt").write_text("precious")
+    with pytest.raises(LookalikeError, match="never overwritten"):
+        train(dataset, out)
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"a": torch.ones(3)})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lookalike.training.checkpoint.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.save(2, {"a": torch.zeros(3)})
+    assert [path.name for path in tmp_path.iterdir()] == ["000000000001"]
+    assert torch.equal(checkpoints.latest()["a"], torch.ones(3))
+
+
+def test_the_last_two_are_kept_and_what_a_crash_left_is_removed(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 30):
+        checkpoints.save(step, {"step": step})
+    (tmp_path / ".000000000031.7.partial").mkdir()
+    assert checkpoints.latest() == {"step": 30}
+    assert [path.name for path in checkpoints.all()] == ["000000000002", "000000000030"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000002", "000000000030"]
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    shared = torch.arange(6.0).reshape(2, 3)
+    state = {
+        "floats": [0.1, float("inf"), -1e-300],
+        "keys": {0: "int", "0": "text", (1, "a"): None},
+        "tensors": {
+            "bf16": shared.bfloat16(),
+            "view": shared.T,
+            "same": shared,
+            "long": torch.tensor(2**63 - 1),
+        },
+        "nested": [{"empty": {}, "flag": True}, (1, [2, (3,)])],
+    }
+    write_state(tmp_path, state)
+    assert_same(read_state(tmp_path), state)
+    (tmp_path / "tensors.safetensors").write_bytes(b"short")
+    with pytest.raises(LookalikeError, match="Remove this folder to go on from the one before it"):
+        read_state(tmp_path)
+
+
+def test_differences_name_dotted_keys_and_leave_out_what_changes_nothing():
+    old = {"lr": 1.0, "loss": {"a": {"margin": 0.1}}, "workers": 0, "out": "a"}
+    new = {"lr": 1.0, "loss": {"b": {"margin": 0.1}}, "workers": 4, "out": "b"}
+    assert differences(old, new) == {"loss.a.margin": (0.1, None), "loss.b.margin": (None, 0.1)}
