@@ -139,7 +139,7 @@ def test_unreadable_images_are_left_out_and_listed(dataset, tmp_path):
 
 
 def test_a_run_folder_is_never_overwritten(run, dataset):
-    with pytest.raises(ConfigError, match=r"(?s)holds a run with other values:.*val_share: 0.3 then, 0.1 now"):
+    with pytest.raises(ConfigError, match=r"(?s)with other values:.*val_share: 0.3 then, 0.1 now"):
         lookalike.train(dataset, run, **SMALL)
 
 

@@ -1,9 +1,12 @@
 """Which images form a batch. A sampler is an iterable of lists of row numbers, others in each epoch."""
 
+import logging
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from torch.utils.data import Sampler
+
+log = logging.getLogger(__name__)
 
 
 class Batches(Sampler[list[int]]):
@@ -99,19 +102,19 @@ class PerClass(Batches):
 
     Args:
         labels: class id of each row, [N]; rows below 0 have no known class and are left out.
-        classes_per_batch: P.
+        classes_per_batch: P, or as many as there are.
         samples_per_class: K.
         lonely: also show classes of a single image, K times over; by itself it has no partner to learn from.
         seed: of the order.
 
     Raises:
-        ValueError: if there are fewer classes than P.
+        ValueError: if no class can be shown.
     """
 
     def __init__(
         self,
         labels: np.ndarray,
-        classes_per_batch: int = 16,
+        classes_per_batch: int = 24,
         samples_per_class: int = 4,
         lonely: bool = False,
         seed: int = 0,
@@ -137,12 +140,14 @@ class PerClass(Batches):
         self.left_out = len(self.labels) - len(kept)
         _, self.owner, self.sizes = np.unique(self.labels[kept], return_inverse=True, return_counts=True)
         self.rows = kept
-        if len(self.sizes) < self.classes_per_batch:
+        if not len(self.sizes):
             raise ValueError(
-                f"sampler: classes_per_batch={self.classes_per_batch}, but only {len(self.sizes)} classes "
-                f"can be shown ({self.left_out} images are left out: alone in their class, or of an unknown "
-                "one); choose a lower classes_per_batch"
+                f"sampler: no class can be shown: all {self.left_out} images are alone in their class, or of "
+                "an unknown one; a loss with proxies and sampler=shuffle can learn from such"
             )
+        if len(self.sizes) < self.classes_per_batch:
+            log.warning("classes_per_batch: %d, all that can be shown", len(self.sizes))
+            self.classes_per_batch = len(self.sizes)
 
     @property
     def waiting(self) -> int:
