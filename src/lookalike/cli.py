@@ -21,6 +21,7 @@ FLAGS = {"-h": "help", "--help": "help", "-v": "verbose", "--verbose": "verbose"
 NO_SPACE = re.compile(
     r"no space left on device|disk quota exceeded|\d+ requested and \d+ written", re.IGNORECASE
 )
+NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,6 +133,11 @@ def _message(error: BaseException) -> str | None:
     if full is not None:
         where = getattr(full, "filename", None)
         return f"the disk is full: could not write {where or 'the result'}. Make room, or choose another out="
+    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+        return (
+            "out of memory. Take smaller batches or images, or chunk=… in training"
+            f" ({str(error).splitlines()[0] if str(error) else 'the system gave none'})"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return None

@@ -63,3 +63,9 @@ def test_sampled_classes_go_around_margin_heads_only(table):
     config = load("train", Config, ["loss=arcface"], dataset="d", out="o", shard_classes=True)
     with pytest.raises(ConfigError, match="there is one process"):
         share_classes(build_losses(config, table, 8), config, processes=1)
+
+
+@pytest.mark.parametrize("word", ["lr=inf", "lr=nan", "loss.multi_similarity.base=nan"])
+def test_a_number_that_is_not_finite_is_refused(word):
+    with pytest.raises(ConfigError, match="finite number"):
+        load("train", Config, [word], dataset="d", out="o")

@@ -2,6 +2,7 @@ import logging
 
 import polars as pl
 import pytest
+from PIL import Image
 
 from lookalike.errors import DataError
 from lookalike.prepare.tables import table
@@ -167,3 +168,13 @@ def test_very_long_names_are_shortened_where_they_are_printed(raw):
     assert found.labels.tolist() == [name, "3"]
     assert "File name too long" in problems[0].reason
     assert len(str(problems[0])) < 400
+
+
+def test_columns_may_be_swapped_or_serve_twice(tmp_path):
+    pl.DataFrame({"path": ["x", "y"], "label": ["a.png", "b.png"]}).write_csv(tmp_path / "swapped.csv")
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    frame, _ = table(tmp_path / "swapped.csv", path="label", label="path")
+    assert frame["path"].to_list() == ["a.png", "b.png"] and frame["label"].to_list() == ["x", "y"]
+    frame, _ = table(tmp_path / "swapped.csv", path="label", label="label")
+    assert frame["path"].to_list() == frame["label"].to_list() == ["a.png", "b.png"]

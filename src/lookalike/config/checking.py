@@ -1,6 +1,7 @@
 """Every value against its type: a job's keys against its `Config`, the rest against what they build."""
 
 import json
+import math
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
@@ -91,6 +92,8 @@ def _checked_inside(node: Any, key: str, texts: Texts, problems: list[str]) -> A
     if isinstance(node, list):
         return [_checked_inside(item, f"{key}.{place}", texts, problems) for place, item in enumerate(node)]
     if not isinstance(node, dict):
+        if isinstance(node, float) and not math.isfinite(node):
+            problems.append(f"{key}={node}: must be a finite number")
         return node
     inside = {
         name: _checked_inside(value, f"{key}.{name}".removeprefix("."), texts, problems)

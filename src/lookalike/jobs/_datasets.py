@@ -21,6 +21,8 @@ def read_datasets(dataset: str | list[str], data_dir: Path) -> Table:
         DataError: a table is wrong, or a label stands in two of the tables.
     """
     names = [dataset] if isinstance(dataset, str) else dataset
+    if not names:
+        raise ConfigError("dataset=[]: name at least one data set")
     tables = [read_table(_find(name, data_dir)) for name in names]
     return tables[0] if len(tables) == 1 else _joined(names, tables)
 

@@ -93,7 +93,7 @@ class Config(BaseModel):
     val_share: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="share of the classes set aside to choose the best state, if the dataset has no val"
     )
-    seed: int = Field(ge=0, description="same seed, same run")
+    seed: int = Field(ge=0, lt=2**32, description="same seed, same run")
     workers: int | None = Field(
         ge=0, description="processes that read images; null takes what the machine has"
     )
@@ -120,12 +120,14 @@ class Config(BaseModel):
 def main(config: Config) -> Path | None:
     """Train, or go on with what was stopped, and return the run folder (in the main process)."""
     from lookalike.machine import choose_device
+    from lookalike.training.judge import check_metric
     from lookalike.training.processes import make_accelerator
     from lookalike.training.resume import alone, may_start
     from lookalike.training.run import run
 
     device = choose_device(config.device)
     accelerator = make_accelerator(config.amp, device)
+    check_metric(config.best_metric)
     values = config.model_dump(mode="json")
     if may_start(config.out, values, config.resume.allow):
         accelerator.wait_for_everyone()

@@ -51,6 +51,8 @@ class SmallCNN(Backbone):
     def __init__(self, channels: tuple[int, int] = (32, 64)):
         super().__init__()
         first, second = channels
+        if min(channels) < 1:
+            raise ValueError(f"small_cnn channels {list(channels)}: both are at least 1")
         self.spec = {"kind": "small_cnn", "channels": [first, second]}
         self.body = nn.Sequential(_block(3, first), _block(first, second))
         self.grid = nn.AdaptiveAvgPool2d(7)

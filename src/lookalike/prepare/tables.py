@@ -69,9 +69,8 @@ def _renamed(frame: pl.DataFrame, file: Path, path: str, label: str, split: str)
                 f"{file}: has no column {theirs!r}; it has {listed(frame.columns, 30)}. "
                 f"Name the column of {ours}s: source.{ours}=…"
             )
-    names = {theirs: ours for ours, theirs in missing.items() if ours != theirs}
-    aside = [ours for ours in names.values() if ours in frame.columns]
-    return frame.drop(aside).rename(names)
+    rest = [name for name in frame.columns if name not in {*missing.values(), *missing}]
+    return frame.select(*(pl.col(theirs).alias(ours) for ours, theirs in missing.items()), *rest)
 
 
 def _whole_labels(frame: pl.DataFrame, file: Path) -> pl.DataFrame:

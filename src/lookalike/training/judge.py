@@ -3,9 +3,11 @@
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lookalike.data.table import Table
 from lookalike.embeddings import embed
-from lookalike.errors import ConfigError, Problem
+from lookalike.errors import ConfigError, LookalikeError, Problem
 from lookalike.evaluation import evaluate
 from lookalike.model.embedder import EmbeddingModel
 
@@ -23,15 +25,30 @@ def validate(
     """Scores on the validation identities, as history columns; none without such identities.
 
     Raises:
-        ConfigError: `metric` is none of the metrics that evaluation gives; they are listed.
+        LookalikeError: the model's vectors are not finite.
     """
     if validation is None:
         return {}
     embeddings = embed(model, validation, progress=False)
+    if not np.isfinite(embeddings.vectors).all():
+        raise LookalikeError(
+            "the model no longer gives numbers: training has gone astray. Lower the learning rates (lr, "
+            "backbone_lr, loss_lr) or clip"
+        )
     metrics = evaluate(embeddings.vectors, embeddings.table.labels, intervals=False).metrics
-    if metric not in metrics:
-        raise ConfigError(f"best_metric={metric}: choose one of {', '.join(metrics)}")
     return {f"val_{name}": metrics[name]["value"] for name in dict.fromkeys((*SHOWN, metric))}
+
+
+def check_metric(metric: str) -> None:
+    """Refuse a metric that evaluation does not give, before anything is trained.
+
+    Raises:
+        ConfigError: listing those that it gives.
+    """
+    labels = np.arange(64) // 4
+    known = evaluate(np.random.default_rng(0).normal(size=(64, 2)), labels, intervals=False).metrics
+    if metric not in known:
+        raise ConfigError(f"best_metric={metric}: choose one of {', '.join(known)}")
 
 
 def keep_best(model: EmbeddingModel, score: float | None, folder: "Path", result: "Result") -> None:
