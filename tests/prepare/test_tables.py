@@ -174,7 +174,7 @@ def test_columns_may_be_swapped_or_serve_twice(tmp_path):
     pl.DataFrame({"path": ["x", "y"], "label": ["a.png", "b.png"]}).write_csv(tmp_path / "swapped.csv")
     for name in ("a.png", "b.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
-    frame, _ = table(tmp_path / "swapped.csv", path="label", label="path")
+    frame = table(tmp_path / "swapped.csv", path="label", label="path")[0].frame
     assert frame["path"].to_list() == ["a.png", "b.png"] and frame["label"].to_list() == ["x", "y"]
-    frame, _ = table(tmp_path / "swapped.csv", path="label", label="label")
+    frame = table(tmp_path / "swapped.csv", path="label", label="label")[0].frame
     assert frame["path"].to_list() == frame["label"].to_list() == ["a.png", "b.png"]
