@@ -243,7 +243,7 @@ def test_own_modules_are_found_in_the_current_folder(tmp_path):
         ("epoch=3", "Did you mean epochs?"),
         ("epochs=abc", "epochs=abc: must be a whole number"),
         ("epochs=-1", "at least 0"),
-        ("loss=tripplet", "Did you mean triplet? Choices: arcface,"),
+        ("loss=tripplet", "Did you mean triplet or soft_triple? Choices: adacos,"),
         ("loss=triplet loss.triplet.margn=1", "Did you mean margin or soft_margin?"),
         ("loss=triplet loss.triplet.margin=abc", "loss.triplet.margin=abc: must be a number"),
         ("loss=triplet loss.triplet.mining=batch_hrd", "Did you mean batch_hard?"),
