@@ -171,4 +171,6 @@ class _Lines(logging.Handler):
         from rich import get_console
 
         mark = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        get_console().print(f"{mark}{self.format(record)}", soft_wrap=True, markup=False, highlight=False)
+        get_console().print(
+            f"{mark}{self.format(record)}", soft_wrap=True, markup=False, highlight=False, emoji=False
+        )

@@ -67,5 +67,5 @@ def test_sampled_classes_go_around_margin_heads_only(table):
 
 @pytest.mark.parametrize("word", ["lr=inf", "lr=nan", "loss.multi_similarity.base=nan"])
 def test_a_number_that_is_not_finite_is_refused(word):
-    with pytest.raises(ConfigError, match="finite number|lr=nan: must be more than 0"):
+    with pytest.raises(ConfigError, match=r"finite number|lr=nan: must be more than 0"):
         load("train", Config, [word], dataset="d", out="o")

@@ -65,3 +65,11 @@ def test_a_dataset_without_unseen_images_says_what_to_give(small_run, tmp_path):
     frame.write_parquet(tmp_path / "data" / "table.parquet")
     with pytest.raises(LookalikeError, match="give evaluation="):
         report.main(load("report", report.Config, run=str(small_run)))
+
+
+def test_a_photo_is_never_replaced_by_a_page(small_run, tmp_path):
+    photo = tmp_path / "cat.png"
+    photo.write_bytes(b"precious")
+    for out in (photo, tmp_path):
+        assert main(["report", f"run={small_run}", f"out={out}"]) == 2
+    assert photo.read_bytes() == b"precious"

@@ -178,3 +178,13 @@ def test_columns_may_be_swapped_or_serve_twice(tmp_path):
     assert frame["path"].to_list() == ["a.png", "b.png"] and frame["label"].to_list() == ["x", "y"]
     frame = table(tmp_path / "swapped.csv", path="label", label="label")[0].frame
     assert frame["path"].to_list() == frame["label"].to_list() == ["a.png", "b.png"]
+
+
+def test_a_file_has_one_spelling(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    pl.DataFrame({"path": ["a.png", "./a.png", "././a.png"], "label": ["x", "x", "x"]}).write_csv(
+        tmp_path / "t.csv"
+    )
+    found, wrong = table(tmp_path / "t.csv")
+    assert found.frame["path"].to_list() == ["a.png"]
+    assert len(wrong) == 2

@@ -60,9 +60,7 @@ class Batches(Sampler[list[int]]):
         mine = {"batches": len(self), "seed": self.seed}
         other = {key: state[key] for key in mine}
         if other != mine:
-            raise ValueError(
-                f"sampler: the state to resume has {other}, this sampler {mine}; nothing may change"
-            )
+            raise ValueError(f"the state to resume has {other}, this sampler {mine}; nothing may change")
         self.epoch = state["epoch"]
         self._start = self._position = state["position"]
 
@@ -81,9 +79,7 @@ class Shuffle(Batches):
         self.rows = np.flatnonzero(np.asarray(labels) >= 0)
         self.left_out = len(labels) - len(self.rows)
         if batch_size < 1 or not len(self.rows):
-            raise ValueError(
-                f"sampler: batch_size={batch_size}, {len(self.rows)} images; both must be above 0"
-            )
+            raise ValueError(f"batch_size={batch_size}, {len(self.rows)} images; both must be above 0")
         self._count = -(-len(self.rows) // batch_size)
 
     def batches(self, epoch: int) -> list[np.ndarray]:
@@ -122,7 +118,7 @@ class PerClass(Batches):
         super().__init__(seed)
         if classes_per_batch < 1 or samples_per_class < 1:
             raise ValueError(
-                f"sampler: classes_per_batch={classes_per_batch}, samples_per_class={samples_per_class}; "
+                f"classes_per_batch={classes_per_batch}, samples_per_class={samples_per_class}; "
                 "both must be above 0"
             )
         self.classes_per_batch, self.samples_per_class = classes_per_batch, samples_per_class
@@ -142,7 +138,7 @@ class PerClass(Batches):
         self.rows = kept
         if not len(self.sizes):
             raise ValueError(
-                f"sampler: no class can be shown: all {self.left_out} images are alone in their class, or of "
+                f"no class can be shown: all {self.left_out} images are alone in their class, or of "
                 "an unknown one; a loss with proxies and sampler=shuffle can learn from such"
             )
         if len(self.sizes) < self.classes_per_batch:

@@ -36,7 +36,7 @@ def main(config: Config) -> str:
     from lookalike.training.check_loss import EQUALITY, Trial, findings
     from lookalike.training.degenerate import degenerate_checks
 
-    tell, wrong = Console(highlight=False, soft_wrap=True, markup=False).print, []
+    tell, wrong = Console(highlight=False, soft_wrap=True, markup=False, emoji=False).print, []
     for name, node in config.loss.items():
         trial = Trial(
             partial(build_loss, name, node, [config.per_class] * config.classes, config.dim),

@@ -11,6 +11,10 @@ SAMPLE = Path(__file__).parents[1] / "sample" / "emoji"
 SHOWN = ("recall@1", "map@r")
 
 
+CLASSES = 16
+"""In a batch: fewer than the default, for machines with little memory."""
+
+
 class Config(BaseModel):
     """The keys of `lookalike demo`; their defaults are in conf/demo.yaml."""
 
@@ -35,7 +39,8 @@ def main(config: Config) -> Path:
     _step("1/6 prepare: the bundled emoji, one class a meaning, drawn by several design teams")
     _do("prepare", source="folder", out=data, **{"source.root": str(SAMPLE)}, **common)
     _step("2/6 train on most classes")
-    _do("train", dataset=data, out=run, epochs=config.epochs, **size, **common)
+    small = {"sampler.classes_per_batch": CLASSES}
+    _do("train", dataset=data, out=run, epochs=config.epochs, **size, **small, **common)
     _step("3/6 evaluate on classes never seen, before and after training")
     _do("train", dataset=data, out=untrained, epochs=0, head="none", val_share=0, **size, **common)
     _do("evaluate", model=untrained / "model", dataset=data, out=out / "evaluation_untrained", **common)
@@ -96,7 +101,7 @@ def _step(words: str) -> None:
 def _tell(out: Path, photo: Path, seed: int) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.rule("[bold]What training gained, on classes never seen", align="left")
     for metric in SHOWN:
         rise, low, high = gain(out / "evaluation", out / "evaluation_untrained", metric, seed)

@@ -108,7 +108,7 @@ def _show(found: "Evaluation", skipped: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(emoji=False)
     wide = console.width >= WIDE
     table = Table("metric", "value", "95 % interval", *["in words"] * wide)
     for name, value in found.metrics.items():
@@ -117,7 +117,7 @@ def _show(found: "Evaluation", skipped: int) -> None:
     console.print(table)
     unread = [f"{skipped} images cannot be read and are left out"] if skipped else []
     for note in [f"{found.queries} queries, protocol {found.protocol}", *found.notes, *unread]:
-        console.print(note, markup=False, highlight=False)
+        console.print(note, markup=False, highlight=False, emoji=False)
 
 
 def _meaning(name: str) -> str:

@@ -37,6 +37,8 @@ def main(config: Config) -> Path:
     from lookalike.report.page import Options, write_report
     from lookalike.report.read import read_evaluation, read_run
 
+    if config.out and (config.out.suffix.lower() not in (".html", ".htm") or config.out.is_dir()):
+        raise ConfigError(f"out={config.out}: the page is an .html file")
     run = read_run(config.run) if config.run else None
     folder = config.evaluation or (evaluated(run, config) if run else None)
     if folder is None:

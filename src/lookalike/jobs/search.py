@@ -40,6 +40,8 @@ def main(config: Config) -> None:
     from lookalike.search.searcher import Searcher
 
     photos = photos_of(config.image)
+    if not any(photo.exists() for photo in photos):
+        raise LookalikeError(f"image={config.image}: no such photo, folder or list")
     settle(config.threads)
     searcher = Searcher(config.index, config.model, choose_device(config.device))
     skipped: list[Problem] = []
@@ -57,7 +59,7 @@ def main(config: Config) -> None:
 
 
 def photos_of(image: str | Sequence[str]) -> list[Path]:
-    """The photos that `image=` means, each checked to be there; those of a folder by name.
+    """The photos that `image=` means, those of a folder by name.
 
     Raises:
         LookalikeError: something is not there, or holds no photo.
@@ -73,8 +75,6 @@ def photos_of(image: str | Sequence[str]) -> list[Path]:
         photos = [path]
     if not photos:
         raise LookalikeError(f"image={image}: holds no photo")
-    if len(photos) == 1 and not photos[0].exists():
-        raise LookalikeError(f"image={image}: no such photo, folder or list")
     return photos
 
 
@@ -110,7 +110,7 @@ def _show(found: Sequence[tuple[Path, "list[Hit]"]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = Console(emoji=False)
     for photo, hits in found:
         table = Table("", "score", "label", "path", title=Text(str(photo)), title_justify="left")
         table.columns[3].overflow = "fold"

@@ -95,7 +95,7 @@ class Config(BaseModel):
     )
     seed: int = Field(ge=0, lt=2**32, description="same seed, same run")
     workers: int | None = Field(
-        ge=0, description="processes that read images; null takes what the machine has"
+        ge=0, le=1024, description="processes that read images; null takes what the machine has"
     )
     threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
     device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")

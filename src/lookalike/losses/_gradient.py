@@ -25,6 +25,8 @@ def log_sum_exp(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
     From a softmax: on a CPU `exp` is ten to eighty times slower where it underflows, which `logsumexp` asks
     of it for every entry outside the mask and softmax does not.
     """
+    if not values.shape[dim]:
+        return values.sum(dim) + NOTHING
     return _LogSumExp.apply(values, mask, dim)
 
 

@@ -50,9 +50,9 @@ class SmallCNN(Backbone):
 
     def __init__(self, channels: tuple[int, int] = (32, 64)):
         super().__init__()
+        if len(channels) != 2 or min(channels) < 1:
+            raise ValueError(f"small_cnn channels {list(channels)}: two numbers, both at least 1")
         first, second = channels
-        if min(channels) < 1:
-            raise ValueError(f"small_cnn channels {list(channels)}: both are at least 1")
         self.spec = {"kind": "small_cnn", "channels": [first, second]}
         self.body = nn.Sequential(_block(3, first), _block(first, second))
         self.grid = nn.AdaptiveAvgPool2d(7)

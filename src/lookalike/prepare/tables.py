@@ -52,7 +52,7 @@ def table(
     frame = _whole_labels(frame, file)
     frame, wrong = _with_splits(frame, file)
     frame, bad_boxes = _with_boxes(frame, boxes)
-    frame = _with_slashes(_sized(_begun_inside(frame)), folder)
+    frame = _plain_paths(_with_slashes(_sized(_begun_inside(frame)), folder))
     return _usable(frame, folder, file.name, wrong | bad_boxes)
 
 
@@ -176,6 +176,14 @@ def _with_slashes(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
         return frame
     log.info("backslashes in the table's paths are read as slashes")
     return frame.with_columns(pl.col("path").str.replace_all("\\", "/", literal=True))
+
+
+def _plain_paths(frame: pl.DataFrame) -> pl.DataFrame:
+    """One spelling a file: `./a.png` and `b/./c.png` without their dots."""
+    if frame["path"].dtype != pl.String:
+        return frame
+    plain = pl.col("path").str.replace_all(r"/(\./)+", "/").str.replace(r"^(\./)+(.)", "${2}")
+    return frame.with_columns(plain)
 
 
 def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple[Table, list[Problem]]:

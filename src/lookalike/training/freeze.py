@@ -55,6 +55,7 @@ def _require_grad(model: nn.Module, pattern: str, wanted: bool) -> None:
     if not chosen:
         modules = [name for name, _ in model.named_modules() if name]
         near = get_close_matches(pattern.rstrip(".*"), modules, n=5, cutoff=0.3)
+        near = near or [name for name, _ in model.named_children()]
         raise ConfigError(f"freeze: {pattern!r} matches no part of the model; nearest: {', '.join(near)}")
     for name in chosen:
         names[name].requires_grad_(wanted)

@@ -182,8 +182,6 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:  # noqa: C901 - one
                 batches.load_state_dict(batches.state_dict(at.batch))
             images.set_epoch(epoch)
             train_mode(model, plan.keep_statistics)
-            if epoch == 1 and main:
-                tell_of_chunks(model, plan.chunk)
             epoch_started, seen = time.monotonic(), means.count
             small = plan.small_size if epoch <= round(plan.small_share * plan.epochs) else 0
 
@@ -196,6 +194,8 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:  # noqa: C901 - one
                 result.skipped.update({problem.row: problem for problem in batch.skipped})
                 if len(batch.rows):
                     pixels = shrink(batch.images.to(device, non_blocking=True), small)
+                    if at.step == 1 and main:
+                        tell_of_chunks(model, plan.chunk, len(pixels))
                     value = backward_in_chunks(
                         *(features, criterion, pixels, batch.class_ids.to(device)),
                         *(plan.chunk or len(pixels), accelerator),
@@ -247,9 +247,9 @@ def refuse_nan(value: Tensor, epoch: int) -> None:
         )
 
 
-def tell_of_chunks(model: EmbeddingModel, chunk: int | None) -> None:
+def tell_of_chunks(model: EmbeddingModel, chunk: int | None, images: int) -> None:
     """Say what a batch in chunks changes: nothing, but for batch statistics."""
-    changed = depends_on_chunks(model) if chunk else []
+    changed = depends_on_chunks(model) if chunk and chunk < images else []
     if changed:
         log.warning(
             "chunk=%d: %d batch normalisations (%s, …) see %d images instead of the whole batch, so training "

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from lookalike.errors import LookalikeError, listing
+from lookalike.errors import ConfigError, LookalikeError, listing
 from lookalike.files import replace_file, write_text
 from lookalike.plots.curves import curves
 from lookalike.training.checkpoint import Checkpoints
@@ -48,9 +48,12 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
             return result
         words = error if isinstance(error, Stopped) else f"stopped by Ctrl-C in epoch {result.epochs + 1}"
         raise LookalikeError(f"{words}; {kept}") from error
+    except ConfigError:
+        _stopped(parts, folder, result, started)
+        raise
     except BaseException as error:
         kept = _stopped(parts, folder, result, started)
-        log.error("training failed in epoch %d; %s", result.epochs + 1, kept)
+        log.error("training failed in epoch %d; %s", min(result.epochs + 1, parts.plan.epochs), kept)
         raise error
     return result
 
