@@ -29,8 +29,8 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
     finish; the same run goes on from its last checkpoint, in state/.
 
     Raises:
-        LookalikeError: training stopped; the message says what was kept. Not for SIGTERM, which only asks to
-            go on later.
+        LookalikeError: training stopped; the message says what was kept.
+        SystemExit: after SIGTERM, with code 0: what asks a process to end means its script, too.
     """
     result, started = Result(), time.time()
     main = parts.accelerator.is_main_process
@@ -45,7 +45,7 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
         kept = _stopped(parts, folder, result, started)
         if isinstance(error, Stopped) and error.by == "SIGTERM":
             log.warning("%s; %s", error, kept)
-            return result
+            raise SystemExit(0) from error
         words = error if isinstance(error, Stopped) else f"stopped by Ctrl-C in epoch {result.epochs + 1}"
         raise LookalikeError(f"{words}; {kept}") from error
     except ConfigError:
