@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from lookalike import losses
 from lookalike.losses import MarginOptions
-from lookalike.losses._base import NOTHING
+from lookalike.losses._gradient import NOTHING
 from lookalike.losses._others import BLOCK, own_and_others
 
 CLASSES, DIM, SIZE = 7, 16, 24
