@@ -82,13 +82,6 @@ def own_and_others(
         return Others(*_OwnAndOthers.apply(embeddings, proxies, scale, rows, how))
 
 
-def log_sum_of_others(
-    embeddings: Tensor, proxies: Tensor, rows: Tensor, scale: Tensor | float, skip_above: float | None = None
-) -> Tensor:
-    """`log Σ exp(scale * cos)` over the classes that are not the own one, [B]; see `own_and_others`."""
-    return own_and_others(embeddings, proxies, rows, scale, skip_above).rest
-
-
 class _OwnAndOthers(torch.autograd.Function):
     """See `own_and_others`. The backward pass leaves what it reads as it was, so it can run again."""
 
