@@ -42,6 +42,44 @@ def compose(job: str, arguments: Sequence[str] = (), /, **values: Any) -> Tree:
     return _composed(job, [*map(read, arguments), *from_values(values)])
 
 
+def changed(job: str, values: Values, changes: Mapping[str, Any], where: str) -> Values:
+    """Checked values with some changes, as if these had been given, too.
+
+    Args:
+        job: there is a `conf/<job>.yaml`.
+        values: what `load` gave.
+        changes: keys and choices; `{"loss.triplet.margin": 0.2}` and `{"loss": {"triplet": {"margin": 0.2}}}`
+            are the same. A choice starts from its own file again.
+        where: for messages.
+
+    Raises:
+        ConfigError: a key, choice or value is wrong.
+    """
+    from lookalike.config.checking import checked
+
+    tree, groups = values.model_dump(mode="json"), catalogue.groups(job)
+    try:
+        for change in from_values(_dotted(changes)):
+            if _chooses(change, groups, ()):
+                _check_number(change, groups)
+                check_choice(change.key, change.value)
+                tree[change.key] = _composed_by_hydra(job, groups, {change.key: change.value}, [])[change.key]
+            else:
+                _apply(tree, change, set(), job)
+        return checked(type(values), tree, {}, job)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _dotted(changes: Mapping[str, Any], prefix: str = "") -> Tree:
+    """Nested keys as dotted ones, down to what is built or is no mapping."""
+    flat: Tree = {}
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and value and "_target_" not in value
+        flat |= _dotted(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
+
+
 def own_folders(changes: Sequence[Change]) -> list[Path]:
     """The folder of the user's own choices, where `conf_dir=` names one."""
     folders = [Path(str(change.value)).expanduser() for change in changes if change.key == "conf_dir"]

@@ -1,6 +1,6 @@
 """Freezing parts of a model by name pattern, and keeping them frozen: batch statistics too."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -27,6 +27,20 @@ def freeze(model: nn.Module, frozen: Sequence[str], unfrozen: Sequence[str] = ()
         _require_grad(model, pattern, False)
     for pattern in unfrozen:
         _require_grad(model, pattern, True)
+
+
+def refreeze(
+    model: nn.Module, trainable: Collection[str], frozen: Sequence[str], unfrozen: Sequence[str] = ()
+) -> None:
+    """As `freeze`, from a state in which only the parameters named in `trainable` learn."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trainable)
+    freeze(model, frozen, unfrozen)
+
+
+def trainable(model: nn.Module) -> frozenset[str]:
+    """The names of all parameters that learn."""
+    return frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
 def train_mode(model: EmbeddingModel, keep_statistics: bool = False) -> None:

@@ -13,7 +13,7 @@ from lookalike.errors import ConfigError
 from lookalike.model.embedder import EmbeddingModel
 
 if TYPE_CHECKING:
-    from lookalike.training.loop import Plan
+    from lookalike.training.plan import Plan
 
 
 def parameter_groups(model: EmbeddingModel, loss: nn.Module, plan: "Plan") -> list[dict[str, Any]]:
