@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from tests.training.test_resume import assert_same, command, ended, start, wait_for_checkpoint
 
 import lookalike
 from lookalike.errors import ConfigError
 from lookalike.training.checkpoint import Checkpoints, read_state
-from tests.training.test_resume import assert_same, command, ended, start, wait_for_checkpoint
 
 SMALL = {
     "backbone": "small_cnn",
@@ -148,8 +148,8 @@ def test_what_a_stage_may_not_say_is_refused_before_anything_is_trained(dataset,
 def test_killed_in_any_stage_it_ends_the_same(dataset, tmp_path):
     stages = (
         "stages=[{epochs: 2, freeze: [backbone]}, {epochs: 2, loss.arcface.margin: 0.2, accumulate: 2}, "
-        "{epochs: 2, loss: [supcon_none]}]"
-    ).replace("supcon_none", "sup_con")
+        "{epochs: 2, loss: [sup_con], class_sample: 1.0}]"
+    )
     words = command(dataset, tmp_path / "whole", stages)[3:]
     whole = start(*words)
     whole.join()
@@ -172,7 +172,7 @@ def test_patience_ends_a_stage_and_the_next_begins(dataset, tmp_path):
         "epochs": 30,
         "patience": 2,
         "lr": 1e-9,
-        "backbone_lr": 0,
+        "freeze": ["backbone"],
         "average": 0,
         "augment": "none",
     }
@@ -218,7 +218,7 @@ def test_accumulated_batches_step_once_with_the_mean_gradient(dataset, tmp_path,
 
 
 def test_the_validation_loss_is_the_same_batches_every_epoch(dataset, tmp_path):
-    keys = SMALL | {"epochs": 3, "lr": 1e-12, "backbone_lr": 0, "best_metric": "loss", "average": 0}
+    keys = SMALL | {"epochs": 3, "lr": 1e-12, "freeze": ["backbone"], "best_metric": "loss", "average": 0}
     lookalike.train(dataset, tmp_path / "run", **keys)
     losses = pl.read_csv(tmp_path / "run" / "history.csv")["val_loss"].to_list()
     assert np.isfinite(losses).all()
