@@ -1,8 +1,10 @@
 """Training in stages: what changes, what goes on, and what is refused before anything is trained."""
 
 import json
+import random
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,10 @@ import torch
 from tests.training.test_resume import assert_same, command, ended, start, wait_for_checkpoint
 
 import lookalike
+from lookalike.config import load
 from lookalike.errors import ConfigError
+from lookalike.jobs._training import stages
+from lookalike.jobs.train import Config, main
 from lookalike.training.checkpoint import Checkpoints, read_state
 
 SMALL = {
@@ -103,10 +108,6 @@ def test_a_loss_that_stays_keeps_its_proxies_and_another_starts_at_the_means(dat
 
 
 def test_stages_nested_or_dotted_start_from_the_values_of_the_run():
-    from lookalike.config import load
-    from lookalike.jobs._training import stages
-    from lookalike.jobs.train import Config
-
     given = ["dataset=a", "out=b", "loss=[triplet]", "loss.triplet.margin=0.7"]
     asked = "stages=[{epochs: 3, loss.triplet.mining: batch_hard}, {loss: {triplet: {margin: 0.1}}, lr: 0.5}]"
     first, second = stages(load("train", Config, [*given, asked]))
@@ -120,7 +121,7 @@ def test_stages_nested_or_dotted_start_from_the_values_of_the_run():
 
 
 @pytest.mark.parametrize(
-    ("stages", "message"),
+    ("asked", "message"),
     [
         (
             [{"epochs": 1}, {"dim": 32}],
@@ -138,9 +139,9 @@ def test_stages_nested_or_dotted_start_from_the_values_of_the_run():
         ([{}, {"class_sample": 0.5}], r"class_sample=0.5: none of multi_similarity is a margin head"),
     ],
 )
-def test_what_a_stage_may_not_say_is_refused_before_anything_is_trained(dataset, tmp_path, stages, message):
+def test_what_a_stage_may_not_say_is_refused_before_anything_is_trained(dataset, tmp_path, asked, message):
     with pytest.raises(ConfigError, match=message):
-        lookalike.train(dataset, tmp_path / "run", **SMALL, stages=stages)
+        lookalike.train(dataset, tmp_path / "run", **SMALL, stages=asked)
     assert not (tmp_path / "run").exists()
 
 
@@ -150,18 +151,17 @@ def test_killed_in_any_stage_it_ends_the_same(dataset, tmp_path):
         "stages=[{epochs: 2, freeze: [backbone]}, {epochs: 2, loss.arcface.margin: 0.2, accumulate: 2}, "
         "{epochs: 2, loss: [sup_con], class_sample: 1.0}]"
     )
-    words = command(dataset, tmp_path / "whole", stages)[3:]
-    whole = start(*words)
+    started, whole = time.monotonic(), start(*command(dataset, tmp_path / "whole", stages)[3:])
     whole.join()
     assert whole.exitcode == 0
-    run = tmp_path / "run"
-    for _ in range(40):
+    seconds, moments, run = time.monotonic() - started, random.Random(1), tmp_path / "run"
+    for _ in range(8):
         process = start(*command(dataset, run, stages)[3:])
-        process.join(4)
+        process.join(seconds * moments.uniform(0.3, 0.7))
         process.kill()
         process.join()
-        if process.exitcode == 0:
-            break
+    process = start(*command(dataset, run, stages)[3:])
+    process.join()
     assert process.exitcode == 0
     assert_same(ended(run), ended(tmp_path / "whole"))
     assert pl.read_csv(run / "history.csv")["stage"].to_list() == [1, 1, 2, 2, 3, 3]
@@ -273,3 +273,24 @@ def test_sigterm_waits_for_the_end_of_an_accumulated_step(dataset, tmp_path):
     assert process.wait(60) == 0
     lengths = {state["position"][3] % 2 for state in states(run)}
     assert lengths == {0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nekonet_1", "nekonet_4", "mnist_schedule"])
+def test_the_recipes_train(name, dataset, tmp_path):
+    keys = {"+experiment": name, "image_size": 32, "workers": 0, "progress": False, "device": "cpu"}
+    given = {"dataset": str(dataset), "out": str(tmp_path / "run"), **keys}
+    if name != "mnist_schedule":
+        given["backbone.pretrained"] = False
+    config = load("train", Config, **given)
+    short = [{**stage, "epochs": 1} for stage in config.stages]
+    main(config.model_copy(update={"stages": short, "epochs": 4}))
+    history = pl.read_csv(tmp_path / "run" / "history.csv")
+    assert len(history) == 4
+    assert history["loss"].is_finite().all()
+
+
+def test_every_recipe_has_stages_that_can_be_made():
+    for number, count in zip(range(1, 6), (4, 4, 3, 4, 1), strict=True):
+        config = load("train", Config, [f"+experiment=nekonet_{number}", "dataset=a", "out=b"])
+        assert len(stages(config)) == count
