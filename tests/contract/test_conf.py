@@ -17,7 +17,7 @@ SUPPLIED = {
     "augment": {"size", "how", "interpolation"},
     "sampler": {"labels", "seed"},
     "optimizer": {"params", "lr"},
-    "scheduler": {"progress"},
+    "scheduler": {"progress", "epochs"},
 }
 ADDED = "experiment"
 CHOICES = [

@@ -62,14 +62,29 @@ def train_mode(model: EmbeddingModel, keep_statistics: bool = False) -> None:
                 module.eval()
 
 
-def _require_grad(model: nn.Module, pattern: str, wanted: bool) -> None:
-    names = dict(model.named_parameters())
+def matching(model: nn.Module, pattern: str, owner: str) -> list[str]:
+    """Names of the parameters that a glob names, or the module that it names.
+
+    Args:
+        model: any module.
+        pattern: see `freeze`.
+        owner: the key of the config that holds it, for messages.
+
+    Raises:
+        ConfigError: it matches nothing; the nearest names are listed.
+    """
+    names = [name for name, _ in model.named_parameters()]
     chosen = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
-    chosen += [name for name in names if name.startswith(f"{pattern}.")]
+    chosen += [name for name in names if name.startswith(f"{pattern}.") and name not in chosen]
     if not chosen:
         modules = [name for name, _ in model.named_modules() if name]
         near = get_close_matches(pattern.rstrip(".*"), modules, n=5, cutoff=0.3)
         near = near or [name for name, _ in model.named_children()]
-        raise ConfigError(f"freeze: {pattern!r} matches no part of the model; nearest: {', '.join(near)}")
-    for name in chosen:
+        raise ConfigError(f"{owner}: {pattern!r} matches no part of the model; nearest: {', '.join(near)}")
+    return chosen
+
+
+def _require_grad(model: nn.Module, pattern: str, wanted: bool) -> None:
+    names = dict(model.named_parameters())
+    for name in matching(model, pattern, "freeze"):
         names[name].requires_grad_(wanted)
