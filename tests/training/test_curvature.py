@@ -159,7 +159,7 @@ def test_other_optimisers_never_ask():
 
 
 def test_a_loss_without_scores_is_refused_and_one_beside_is_named(caplog):
-    with pytest.raises(ConfigError, match="contrastive has none. Take one that has, such as softmax, "):
+    with pytest.raises(ConfigError, match=r"contrastive has none\. .* such as softmax, "):
         DrawnLabels(Terms({"contrastive": (1.0, Contrastive())}))
     with caplog.at_level(logging.WARNING):
         DrawnLabels(LOSSES["beside"]())

@@ -1,7 +1,6 @@
 """From the loss nodes of a config to the one loss that training holds."""
 
 import inspect
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,8 @@ class Losses:
     def __init__(self, train: "Table", model: "EmbeddingModel", workers: int, processes: int):
         self.train, self.model, self.workers, self.processes = train, model, workers, processes
 
-    def check(self, configs: "Sequence[Config]") -> None:
-        """Build the losses of stages to come, only to see whether they can be built.
+    def trial(self, config: "Config") -> "Terms":
+        """The losses of a stage, only to see whether they can be built.
 
         Raises:
             ConfigError: see `build_losses` and `share_classes`.
@@ -40,8 +39,9 @@ class Losses:
         import torch
 
         with torch.random.fork_rng([]):
-            for config in configs:
-                share_classes(build_losses(config, self.train, self.model.dim), config, self.processes)
+            loss = build_losses(config, self.train, self.model.dim)
+            share_classes(loss, config, self.processes)
+        return loss
 
     def make(
         self, config: "Config", earlier: "Config | None", before: "Terms | None", fresh: bool

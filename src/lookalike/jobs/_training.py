@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from lookalike.data.table import Table
     from lookalike.jobs.train import Config
     from lookalike.losses.modifiers import Terms
     from lookalike.model.embedder import EmbeddingModel
@@ -66,20 +67,45 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     train = table.split("train")
     model = _model(config)
     learns = trainable(model)
-    for stage in configs:
-        refreeze(model, learns, stage.freeze, stage.unfreeze)
     losses = Losses(train, model, choose_workers(config.workers, device), accelerator.num_processes)
-    losses.check(configs[1:])
-    model.to(device)
-    starts = config.head_start == "whitened" and model.backbone.pretrained and any(c.epochs for c in configs)
-    if starts and not Checkpoints(config.out / "state").all():
-        whiten_head(model, train, config.seed, losses.workers)
-    validation = table.split("val") if (table.frame["split"] == "val").any() else None
     plans = [
         _plan(stage, model, partial(losses.make, stage, configs[number - 1] if number else None))
         for number, stage in enumerate(configs)
     ]
+    validation = table.split("val") if (table.frame["split"] == "val").any() else None
+    for stage, plan in zip(configs, plans, strict=True):
+        refreeze(model, learns, stage.freeze, stage.unfreeze)
+        _check(stage, plan, model, losses.trial(stage), validation)
+    model.to(device)
+    starts = config.head_start == "whitened" and model.backbone.pretrained and any(c.epochs for c in configs)
+    if starts and not Checkpoints(config.out / "state").all():
+        whiten_head(model, train, config.seed, losses.workers)
     return Parts(model, learns, plans, _settings(config), train, validation, accelerator)
+
+
+def _check(
+    config: "Config", plan: "Plan", model: "EmbeddingModel", loss: "Terms", validation: "Table | None"
+) -> None:
+    """Find out, before anything is trained, what a stage's optimiser and schedule would stumble over.
+
+    Raises:
+        ConfigError: the optimiser does not fit the losses, a name pattern matches nothing, or the schedule
+            refuses its values or wants a score that there is not.
+    """
+    from lookalike.training.curvature import DrawnLabels
+    from lookalike.training.groups import check_optimizer, parameter_groups
+    from lookalike.training.plateau import Plateau
+    from lookalike.training.sophia import Sophia
+
+    parameter_groups(model, loss, plan)
+    if isinstance(check_optimizer(plan.optimizer, sparse=config.class_sample < 1), Sophia):
+        DrawnLabels(loss)
+    plan.schedule(0.0)
+    if isinstance(plan.schedule, Plateau) and validation is None:
+        raise ConfigError(
+            "scheduler=plateau: waits for the validation score, and there is no validation split; set "
+            "val_share=0.1, or take another scheduler"
+        )
 
 
 def _model(config: "Config") -> "EmbeddingModel":
@@ -118,10 +144,12 @@ def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]") -
         sampler=build(config.sampler, "sampler"),
         augment=build(config.augment, "augment", size=config.image_size, how=config.resize),
         optimizer=build(config.optimizer, "optimizer"),
-        schedule=build(config.scheduler, "scheduler"),
+        schedule=build(config.scheduler, "scheduler", epochs=config.epochs),
         lr=config.lr,
         backbone_lr=config.backbone_lr,
         loss_lr=config.loss_lr,
+        layer_decay=config.layer_decay,
+        rates=config.rates,
         freeze=tuple(config.freeze),
         unfreeze=tuple(config.unfreeze),
         chunk=config.chunk,

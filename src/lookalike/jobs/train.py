@@ -49,6 +49,12 @@ class Config(BaseModel):
     lr: float = Field(gt=0, description="learning rate of the head and pooling")
     backbone_lr: float = Field(ge=0, description="learning rate of the backbone")
     loss_lr: float = Field(gt=0, description="learning rate of what the loss learns, such as proxies")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="factor on backbone_lr from layer to layer, away from the head; 1 for one rate"
+    )
+    rates: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        description="learning rates of single parts, by name pattern: {backbone.net.blocks.6: 0.001}"
+    )
     chunk: int | None = Field(
         ge=1,
         description="images in memory at once, for large batches in little memory; null takes the batch",

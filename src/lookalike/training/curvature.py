@@ -51,9 +51,6 @@ class DrawnLabels(nn.Module):
                 f"{', '.join(loss.losses)} has none. Take one that has, such as {', '.join(WITH_SCORES)} "
                 "(with class_sample=1 and shard_classes=false), or another optimizer"
             )
-        silent = [name for name, part in loss.losses.items() if not any(scorers(part))]
-        if silent:
-            log.warning("sophia_g: the curvature leaves out %s, which has no class scores", ", ".join(silent))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D]; the labels are not looked at."""
@@ -90,6 +87,9 @@ class Curvature:
         self.sophia = optimizer if isinstance(optimizer, Sophia) else None
         self.drawn = DrawnLabels(loss) if self.sophia else None
         self.accelerator = accelerator
+        silent = [name for name, part in loss.losses.items() if not any(scorers(part))]
+        if self.sophia and silent:
+            log.warning("sophia_g: the curvature leaves out %s, which has no class scores", ", ".join(silent))
 
     @property
     def due(self) -> bool:

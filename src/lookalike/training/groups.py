@@ -14,9 +14,10 @@ from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.freeze import matching
 
 if TYPE_CHECKING:
-    from lookalike.training.loop import Plan
+    from lookalike.training.plan import Plan
 
 Groups = list[dict[str, Any]]
+Tried = tuple[torch.optim.Optimizer, Tensor]
 
 
 def parameter_groups(model: EmbeddingModel, loss: Terms, plan: "Plan") -> Groups:
@@ -58,8 +59,8 @@ def layer_factors(backbone: Backbone, decay: float) -> dict[str, float]:
     """`decay ** depth` by parameter name, with depth 0 for the layer next to the head; empty if decay is 1.
 
     What a layer is says timm for its models, where most have one for each block. In other backbones a layer
-    is the first numbered module of a name (`body.0` of `body.0.1.weight`), or else the outermost module, in
-    the order in which the backbone lists them.
+    is the first numbered module of a name (`body.0` of `body.0.1.weight`, `stage1` of `stage1.0.weight`), or
+    else the outermost module, in the order in which the backbone lists them.
     """
     if decay == 1:
         return {}
@@ -91,36 +92,38 @@ def named_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return {**highest, **lowest}
 
 
-def check_optimizer(make: Callable[[Groups], torch.optim.Optimizer], sparse: bool) -> None:
+def check_optimizer(make: Callable[[Groups], torch.optim.Optimizer], sparse: bool) -> torch.optim.Optimizer:
     """Try an optimiser out on a few numbers, so that what it refuses is known before anything is read.
 
     Args:
         make: (parameter groups) -> optimizer.
         sparse: whether some gradients will be sparse, so that it must treat each number alone.
 
+    Returns:
+        Such an optimiser.
+
     Raises:
         ConfigError: it cannot be built, or step without a function that computes the loss again; or it looks
             at more than one number at a time and gradients are sparse.
     """
-    whole, apart = _tried(make, rows=2), _tried(make, rows=1)
+    (optimizer, whole), (_, apart) = _tried(make, rows=2), _tried(make, rows=1)
     if sparse and not torch.allclose(whole, apart):
         raise ConfigError(
             "class_sample: steps some rows of the proxies at a time, which is wrong for an optimizer that "
             "looks at whole matrices; take adamw, adam, radam, sgd or lion, or class_sample=1"
         )
+    return optimizer
 
 
-def _tried(make: Callable[[Groups], torch.optim.Optimizer], rows: int) -> Tensor:
-    """Two rows of numbers after two steps, so many rows to a parameter."""
+def _tried(make: Callable[[Groups], torch.optim.Optimizer], rows: int) -> Tried:
+    """An optimiser of two rows of numbers, so many to a parameter, and the numbers after two steps."""
     held = [nn.Parameter(part) for part in torch.tensor([[1.0, -2.0], [30.0, 0.1]]).split(rows)]
     optimizer = make([{"name": "trial", "params": held, "lr": 0.1}])
-    for _ in range(2):
-        for parameter, gradient in zip(
-            held, torch.tensor([[4.0, 1.0], [-0.1, 20.0]]).split(rows), strict=True
-        ):
+    for gradients in torch.tensor([[[4.0, 1.0], [-0.1, 20.0]], [[-0.1, 1.0], [-3.0, 1.0]]]):
+        for parameter, gradient in zip(held, gradients.split(rows), strict=True):
             parameter.grad = gradient.clone()
         try:
             optimizer.step()
         except TypeError as error:
             raise ConfigError(f"optimizer: cannot step on gradients alone ({error}); take another") from error
-    return torch.cat([parameter.detach() for parameter in held])
+    return optimizer, torch.cat([parameter.detach() for parameter in held])

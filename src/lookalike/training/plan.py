@@ -1,7 +1,7 @@
 """What a run is made of: the parts to train, and a plan for each stage."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +42,8 @@ class Plan:
         optimizer: (parameter groups) -> optimizer.
         schedule: share of the stage done -> factor on every learning rate.
         lr, backbone_lr, loss_lr: learning rates of head and pooling, of the backbone, of the loss's vectors.
+        layer_decay: factor on the backbone's rate from layer to layer, away from the head; 1 for none.
+        rates: name patterns of weights with a learning rate of their own, and these rates.
         freeze, unfreeze: name patterns of the weights that stay as they are, and exceptions from these.
         chunk: images in memory at once; a larger batch goes through the model twice, in chunks of this many.
         accumulate: batches whose gradients are averaged for one step.
@@ -60,6 +62,8 @@ class Plan:
     lr: float
     backbone_lr: float
     loss_lr: float
+    layer_decay: float = 1.0
+    rates: Mapping[str, float] = field(default_factory=dict)
     freeze: tuple[str, ...] = ()
     unfreeze: tuple[str, ...] = ()
     chunk: int | None = None

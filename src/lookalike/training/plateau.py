@@ -45,6 +45,7 @@ class Plateau:
         self.factor, self.patience, self.threshold, self.floor = factor, patience, threshold, floor
         self.warmup, self.unit, self.epochs = warmup, unit, epochs
         self.now, self.best, self.waited = 1.0, -math.inf, 0
+        self(0.0)
 
     def __call__(self, progress: float) -> float:
         """The factor at this share of training."""

@@ -16,8 +16,10 @@ from lookalike.losses.sharded import sharded_parameters
 from lookalike.machine import choose_workers
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.accumulate import backward_in_chunks, depends_on_chunks
+from lookalike.training.curvature import Curvature
 from lookalike.training.freeze import refreeze, train_mode
-from lookalike.training.optimise import RowSparse, clip_gradients, parameter_groups, set_rates, shrink
+from lookalike.training.groups import parameter_groups, set_rates
+from lookalike.training.optimise import RowSparse, clip_gradients, shrink
 from lookalike.training.plan import Parts
 from lookalike.training.position import Position
 from lookalike.training.processes import Share, prepare_loss
@@ -60,6 +62,7 @@ class Stage:
         self.images = ImageTable(parts.train, plan.augment, known, seed=parts.settings.seed, at_least=enough)
         self.batches = plan.sampler(self.images.class_ids)
         optimizer = plan.optimizer(parameter_groups(model, self.loss, plan))
+        self.curvature = Curvature(optimizer, self.loss, accelerator)
         if samples_classes(self.loss):
             optimizer = RowSparse(optimizer)
         self.rates = [group["lr"] for group in optimizer.param_groups]
@@ -103,6 +106,8 @@ class Stage:
         pixels = shrink(batch.images.to(accelerator.device, non_blocking=True), small)
         if at.steps == 1 and accelerator.is_main_process:
             tell_of_chunks(self.parts.model, plan.chunk, len(pixels))
+        if self.curvature.due and (at.batch - 1) % plan.accumulate == 0:
+            self.curvature.measure(self.features, pixels, plan.chunk)
         with nullcontext() if self.steps(at) else accelerator.no_sync(self.features):
             return backward_in_chunks(
                 *(self.features, self.criterion, pixels, batch.class_ids.to(accelerator.device)),

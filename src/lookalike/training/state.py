@@ -14,10 +14,12 @@ from lookalike.data.table import Table
 from lookalike.errors import ConfigError, LookalikeError, Problem, listing
 from lookalike.losses.sharded import sharded_parameters
 from lookalike.training.checkpoint import Checkpoints, random_states, set_random_states
+from lookalike.training.groups import named_rates
 from lookalike.training.history import History, Means
-from lookalike.training.judge import keep_best, validate
-from lookalike.training.optimise import Average, named_rates
+from lookalike.training.judge import LOWER, keep_best, validate
+from lookalike.training.optimise import Average
 from lookalike.training.plan import Parts
+from lookalike.training.plateau import Plateau
 from lookalike.training.position import Position
 from lookalike.training.stage import Stage
 
@@ -85,13 +87,16 @@ class Training:
             raise LookalikeError(
                 "not one training image could be read" + listing([*self.result.skipped.values()])
             )
-        if self.parts.accelerator.is_main_process:
-            self._judge(at, speed)
-        best = broadcast_object_list([self.result.best_epoch, self.result.best_score])
-        self.result.best_epoch, self.result.best_score = best
+        score = self._judge(at, speed) if self.parts.accelerator.is_main_process else None
+        told = broadcast_object_list([self.result.best_epoch, self.result.best_score, score])
+        self.result.best_epoch, self.result.best_score, score = told
+        if isinstance(self.stage.plan.schedule, Plateau) and score is not None:
+            lower = self.parts.settings.best_metric in LOWER
+            self.stage.plan.schedule.observe(-score if lower else score)
         self.means.clear()
 
-    def _judge(self, at: Position, speed: float) -> None:
+    def _judge(self, at: Position, speed: float) -> float | None:
+        """The score of the best metric, if there is one."""
         parts, result = self.parts, self.result
         judged, metric = self.averaged.model if self.averaged else parts.model, parts.settings.best_metric
         scores = validate(
@@ -101,7 +106,9 @@ class Training:
         told = {"images_per_second": speed, "minutes": result.minutes}
         rates = named_rates(self.stage.optimizer)
         self.history.add({"epoch": at.epoch, **stage, **self.means.all(), **rates, **scores, **told})
-        keep_best(judged, scores.get(f"val_{metric}"), metric, self.folder / "model", result)
+        score = scores.get(f"val_{metric}")
+        keep_best(judged, score, metric, self.folder / "model", result)
+        return score
 
     def over(self, at: Position) -> bool:
         """Whether all stages are done."""
@@ -158,6 +165,8 @@ class Training:
         self.parts.model.load_state_dict(state["model"])
         self.stage.loss.load_state_dict(mine.get("loss", state["loss"]))
         self.stage.optimizer.load_state_dict(mine.get("optimizer", state["optimizer"]))
+        if isinstance(self.stage.plan.schedule, Plateau):
+            self.stage.plan.schedule.load_state_dict(state["schedule"])
         if self.averaged is not None:
             self.averaged.model.load_state_dict(state["averaged"]["model"])
             self.averaged.steps = state["averaged"]["steps"]
@@ -171,12 +180,14 @@ class Training:
 
     def _state(self, at: Position, everyone: list[Any]) -> dict[str, Any]:
         averaged, scaler = self.averaged, self.parts.accelerator.scaler
+        schedule = self.stage.plan.schedule
         return {
             "position": astuple(at),
             "table": fingerprint(self.parts.train),
             "model": dict(self.parts.model.state_dict()),
             "loss": dict(self.stage.loss.state_dict()),
             "optimizer": self.stage.optimizer.state_dict(),
+            "schedule": schedule.state_dict() if isinstance(schedule, Plateau) else None,
             "averaged": averaged and {"model": dict(averaged.model.state_dict()), "steps": averaged.steps},
             "scaler": scaler and scaler.state_dict(),
             "history": self.history.rows,
