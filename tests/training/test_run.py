@@ -50,9 +50,8 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_run_folder_tells_what_happened(run):
-    assert {"config.yaml", "history.csv", "curves.png", "summary.json", "model", "state"} == {
-        f.name for f in run.iterdir()
-    }
+    files = {"config.yaml", "first_batch.png", "history.csv", "history.xlsx", "curves.png", "summary.json"}
+    assert files | {"model", "state"} == {f.name for f in run.iterdir()}
     history = pl.read_csv(run / "history.csv")
     assert history["epoch"].to_list() == [1, 2]
     assert {"loss", "val_loss", "lr_backbone", "lr_head", "val_recall@1", "val_map@r", "minutes"} <= set(

@@ -40,6 +40,11 @@ class Terms(nn.Module):
                 self.details[f"{name}_active_share"] = share
         return torch.stack(list(shares.values())).sum()
 
+    def told(self) -> dict[str, Tensor]:
+        """What the last call told: the shares of the terms if there are several, and their details."""
+        single = {f"loss_{name}": share for name, share in self.last.items()} if len(self.last) > 1 else {}
+        return {**single, **self.details}
+
 
 def set_progress(loss: nn.Module, done: float) -> None:
     """Tell every loss in `loss` that changes over training (its method `set_progress`) how far training is.

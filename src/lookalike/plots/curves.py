@@ -1,4 +1,4 @@
-"""Curves of a training run: losses, validation metrics, learning rates; its stages, where there are several."""
+"""Curves of a training run: losses, validation metrics, learning rates; stages, if several."""
 
 import math
 from collections.abc import Callable
@@ -50,7 +50,7 @@ class Frame:
         bare(axes, title, pad=10 + LINE * (bool(self.stages) + self.marked))
 
     def end(self, axes: Axes, drawn: dict[str, np.ndarray]) -> None:
-        """Whole epochs below, stages, a legend for two lines or more, and a word where no value is a number."""
+        """Whole epochs below, stages, a legend for two lines, and a word where no value is a number."""
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if len(self.epochs) == 1:
             axes.set_xlim(self.epochs[0] - 1, self.epochs[0] + 1)

@@ -44,7 +44,7 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """Tells all trackers the same. One that fails while training runs is left out from there on, with a warning.
+    """Tells all trackers the same. One that fails while training runs is left out, with a warning.
 
     Args:
         trackers: by name; none is possible, and then nothing happens.
@@ -52,6 +52,7 @@ class Trackers:
 
     def __init__(self, trackers: Mapping[str, Tracker]):
         self.trackers = dict(trackers)
+        self._live: dict[str, Tracker] = {}
 
     def start(self, folder: Path, config: dict[str, Any], step: int = 0) -> None:
         """Begin, or go on with the runs that `folder` remembers.
@@ -73,11 +74,12 @@ class Trackers:
                 known[name] = tracker.start(folder, config, step, known.get(name))
             except Exception as error:
                 raise LookalikeError(f"tracker={name} cannot begin: {_words(error)}") from error
+            self._live[name] = tracker
         write_text(file, json.dumps(known, indent=2) + "\n")
 
     def step(self, loss: Callable[[], float], step: int) -> None:
         """The loss of a batch, fetched only if a tracker wants it now."""
-        due = [name for name, tracker in self.trackers.items() if step % tracker.every == 0]
+        due = [name for name, tracker in self._live.items() if step % tracker.every == 0]
         if due:
             value = loss()
             if math.isfinite(value):
@@ -90,25 +92,25 @@ class Trackers:
             for name, value in row.items()
             if isinstance(value, int | float) and math.isfinite(value)
         }
-        self._tell(list(self.trackers), "numbers", numbers, step)
+        self._tell(list(self._live), "numbers", numbers, step)
         if row.get("notes"):
-            self._tell(list(self.trackers), "text", "notes", str(row["notes"]), step)
+            self._tell(list(self._live), "text", "notes", str(row["notes"]), step)
 
     def image(self, name: str, file: Path, step: int = 0) -> None:
         """A PNG."""
-        self._tell(list(self.trackers), "image", name, file, step)
+        self._tell(list(self._live), "image", name, file, step)
 
     def finish(self, status: Status) -> None:
         """End all runs."""
-        self._tell(list(self.trackers), "finish", status)
-        self.trackers.clear()
+        self._tell(list(self._live), "finish", status)
+        self._live.clear()
 
     def _tell(self, names: list[str], what: str, *values: Any) -> None:
         for name in names:
             try:
-                getattr(self.trackers[name], what)(*values)
+                getattr(self._live[name], what)(*values)
             except Exception as error:
-                del self.trackers[name]
+                del self._live[name]
                 log.warning("tracker=%s failed and is left out from here on: %s", name, _words(error))
 
 

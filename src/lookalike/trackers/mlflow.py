@@ -36,12 +36,13 @@ class MLflow:
         from mlflow import MlflowClient
 
         self.client = MlflowClient(self.uri or (folder / "mlruns").absolute().as_uri())
-        self.run = self._existing(known) if known else None
-        if self.run is None:
+        existing = self._existing(known) if known else None
+        if existing:
+            self.run = existing
+            self.client.update_run(self.run, status="RUNNING")
+        else:
             self.run = self.client.create_run(self._experiment(folder), run_name=folder.name).info.run_id
             self._log_config(config)
-        else:
-            self.client.update_run(self.run, status="RUNNING")
         return self.run
 
     def _existing(self, known: str) -> str | None:

@@ -1,11 +1,11 @@
-"""Steps whose loss or gradients are no numbers: skipped, kept to look at, and the end of the run if they go on."""
+"""Steps whose loss or gradients are no numbers: skipped, kept to look at; several in a row end the run."""
 
 import csv
 import json
 import logging
 import math
 import shutil
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,16 @@ from lookalike.files import write_text
 log = logging.getLogger(__name__)
 
 IN_A_ROW, KEPT = 3, 10
-FOLDER = "bad_batches"
+BAD_BATCHES = "bad_batches"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch until its step: the loss, this process's images, the embeddings of all."""
+
+    loss: float
+    batch: Batch
+    embeddings: Tensor
 
 
 class BadSteps:
@@ -38,66 +47,79 @@ class BadSteps:
         folder: the run folder.
         table: the training images.
         accelerator: says how many processes there are, and whether gradients are scaled.
-        modules: whose buffers (batch statistics, memories) a skipped step leaves as they were before.
     """
 
-    def __init__(self, folder: Path, table: Table, accelerator: Accelerator, modules: Iterable[nn.Module]):
-        self.folder, self.table, self.accelerator = folder / FOLDER, table, accelerator
+    def __init__(self, folder: Path, table: Table, accelerator: Accelerator):
+        self.folder, self.table, self.accelerator = folder / BAD_BATCHES, table, accelerator
         self.in_a_row, self.skipped = 0, list[int]()
+        self._buffers, self._before = list[Tensor](), list[Tensor]()
+        self._last: Seen | None = None
+
+    def follow(self, *modules: nn.Module) -> None:
+        """Let skipped steps leave the buffers of these (batch statistics, memories) as they were."""
         self._buffers = [buffer for module in modules for buffer in module.buffers()]
         self._before = [buffer.clone() for buffer in self._buffers]
 
-    def is_bad(self, loss: Tensor, gradient: Tensor) -> bool:
-        """Whether to skip this step.
+    def finite(self, value: Tensor, batch: Batch, embeddings: Tensor) -> bool:
+        """Whether the loss of a batch is a number; the batch is held until its step.
 
         Args:
-            loss: of the batch.
-            gradient: length of all gradients, unscaled.
-        """
-        scaler = self.accelerator.scaler
-        finite = torch.isfinite(loss)
-        if scaler is None or not scaler.is_enabled() or scaler.get_scale() < 1:
-            finite = finite & torch.isfinite(gradient).to(finite.device)
-        if self.accelerator.num_processes > 1:
-            told = finite.to(self.accelerator.device, torch.int64)
-            dist.all_reduce(told, dist.ReduceOp.MIN)
-            finite = told
-        return not bool(finite)
-
-    def went_well(self) -> None:
-        """After a step that counts: remember the buffers as they are now."""
-        self.in_a_row = 0
-        if self._buffers:
-            torch._foreach_copy_(self._before, self._buffers)
-
-    def skip(self, batch: Batch, embeddings: Tensor, facts: dict[str, Any]) -> None:
-        """Undo what the step changed besides its gradients, which the caller drops, and keep the batch.
-
-        Args:
+            value: the loss.
             batch: this process's images.
             embeddings: of the whole batch, all processes in order, [B, D].
-            facts: `step`, `epoch`, `loss` and whatever else may help to understand, as plain values.
+        """
+        number = value.item()
+        if self._last is None or math.isfinite(self._last.loss):
+            self._last = Seen(number, batch, embeddings)
+        return math.isfinite(number)
+
+    def passes(self, gradient: Tensor, **facts: Any) -> bool:
+        """Whether to make the step; if not, all but the gradients is as before, and the batch is kept.
+
+        Args:
+            gradient: length of all gradients, unscaled.
+            facts: `step`, `epoch` and whatever else may help to understand, as plain values.
 
         Raises:
             LookalikeError: so many steps in a row were bad that training cannot go on.
         """
-        with torch.no_grad():
-            for buffer, before in zip(self._buffers, self._before, strict=True):
-                buffer.copy_(before)
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.update()
+        seen, self._last = self._last, None
+        if seen is None or self._good(seen.loss, gradient):
+            self.in_a_row = 0
+            if self._buffers:
+                torch._foreach_copy_(self._before, self._buffers)
+            return True
+        self._undo()
         self.in_a_row += 1
         self.skipped.append(int(facts["step"]))
-        batches = self._gathered(batch)
+        batches = self._gathered(seen.batch)
         if self.accelerator.is_main_process:
-            self._keep(batches, embeddings, facts)
+            self._keep(batches, seen, {**facts, "loss": seen.loss, "gradient_length": gradient.item()})
         if self.in_a_row >= IN_A_ROW:
             raise LookalikeError(
                 f"the loss or its gradients were no numbers in {IN_A_ROW} steps in a row, in epoch "
-                f"{facts['epoch']} (the loss is {facts['loss']}). The batches are in {self.folder}; rows.csv "
+                f"{facts['epoch']} (the loss is {seen.loss}). The batches are in {self.folder}; rows.csv "
                 "there names the images. Lower the learning rates (lr, backbone_lr, loss_lr) or clip, or train "
                 "with amp=no"
             )
+        return False
+
+    def _good(self, loss: float, gradient: Tensor) -> bool:
+        scaler = self.accelerator.scaler
+        left_to_scaler = scaler is not None and scaler.is_enabled() and scaler.get_scale() >= 1
+        good = math.isfinite(loss) and (left_to_scaler or bool(torch.isfinite(gradient)))
+        if self.accelerator.num_processes > 1:
+            told = torch.tensor(int(good), device=self.accelerator.device)
+            dist.all_reduce(told, dist.ReduceOp.MIN)
+            good = bool(told)
+        return good
+
+    @torch.no_grad()
+    def _undo(self) -> None:
+        for buffer, before in zip(self._buffers, self._before, strict=True):
+            buffer.copy_(before)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.update()
 
     def note(self) -> str:
         """What the epoch's row of the history says about skipped steps; begins a new epoch."""
@@ -106,16 +128,15 @@ class BadSteps:
             return ""
         words = "1 step was" if len(steps) == 1 else f"{len(steps)} steps were"
         named = ", ".join(map(str, steps[:5])) + (", …" if len(steps) > 5 else "")
-        return f"{words} skipped, as loss or gradients were no numbers: {named}; see {FOLDER}/"
+        return f"{words} skipped, as loss or gradients were no numbers: {named}; see {BAD_BATCHES}/"
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""
         return {"in_a_row": self.in_a_row, "skipped": self.skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there, with the buffers as they are now."""
+        """Go on from there."""
         self.in_a_row, self.skipped = state["in_a_row"], state["skipped"]
-        torch._foreach_copy_(self._before, self._buffers) if self._buffers else None
 
     def _gathered(self, batch: Batch) -> list[Batch]:
         if self.accelerator.num_processes == 1:
@@ -124,23 +145,23 @@ class BadSteps:
         dist.all_gather_object(found, tuple(batch))
         return [Batch(*parts) for parts in found]
 
-    def _keep(self, batches: list[Batch], embeddings: Tensor, facts: dict[str, Any]) -> None:
-        step, words = facts["step"], f"the loss is {facts['loss']}"
-        if math.isfinite(facts["loss"]):
+    def _keep(self, batches: list[Batch], seen: Seen, facts: dict[str, Any]) -> None:
+        step, words = facts["step"], f"the loss is {seen.loss}"
+        if math.isfinite(seen.loss):
             words += ", but its gradients are no numbers"
         place = self.folder / f"step_{step}"
         if len(list(self.folder.glob("step_*"))) >= KEPT and not place.exists():
             log.warning("step %d is skipped: %s", step, words)
             return
         try:
-            self._write(place, batches, embeddings.float().cpu(), facts)
+            self._write(place, batches, seen.embeddings.float().cpu(), facts)
         except OSError as error:
             log.warning("step %d is skipped: %s; its batch could not be kept: %s", step, words, error)
             return
         log.warning("step %d is skipped: %s; its batch is in %s", step, words, place)
 
     def _write(self, place: Path, batches: list[Batch], embeddings: Tensor, facts: dict[str, Any]) -> None:
-        """rows.csv, batch.json, embeddings.safetensors and the images, under another name until all are there."""
+        """rows.csv, batch.json, embeddings and images, under another name until all are there."""
         beside = place.with_name(f".{place.name}.partial")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lookalike.data.table import Table, class_ids
 from lookalike.losses.modifiers import Terms
 from lookalike.losses.triplet import Triplet
 from lookalike.training.history import Row
@@ -63,18 +64,20 @@ class Watch:
     """Looks at each epoch and warns: once for a cause, and again only after it was gone.
 
     Args:
-        names: the class names, by class id.
-        counts: how many training images each class has.
+        table: the training images.
         metric: the validation metric that chooses the model.
         epochs: of the whole run.
     """
 
-    def __init__(self, names: Sequence[object], counts: Sequence[int], metric: str, epochs: int):
-        self.names, self.counts, self.metric, self.epochs = names, torch.as_tensor(counts), metric, epochs
-        self.seen = torch.zeros(len(names) + 1, dtype=torch.bool)
+    def __init__(self, table: Table, metric: str, epochs: int):
+        ids = class_ids(table.labels)
+        classes = torch.tensor([ids[label] for label in table.labels.tolist()])
+        self.names, self.counts = list(ids), torch.bincount(classes, minlength=len(ids))
+        self.metric, self.epochs = metric, epochs
+        self.seen = torch.zeros(len(ids) + 1, dtype=torch.bool)
         self.given: set[str] = set()
 
-    def step(self, loss: Terms) -> None:
+    def saw(self, loss: Terms) -> None:
         """Note the classes of the batch that `loss` has just seen."""
         labels = loss.batch[1]
         self.seen = self.seen.to(labels.device)
@@ -112,7 +115,7 @@ class Watch:
             f"{'all' if single == count else single} of them have a single image: sampler.lonely=true or "
             "sampler=shuffle shows these"
             if single
-            else "their images may be unreadable (skipped.csv); more epochs or larger batches reach more classes"
+            else "their images may be unreadable (skipped.csv), or more epochs would reach them"
         )
         return {
             "unseen": f"{count} of {len(self.names)} classes were never sampled in {epoch} epochs, such as "
@@ -140,16 +143,16 @@ def _collapse(row: Row, loss: Terms) -> dict[str, str]:
         name, margin = stuck[0]
         return {
             "margin": f"the loss {name} sits at its margin ({margin:.3g}), as all embeddings are alike (mean "
-            f"similarity of different classes {found.similarity:.3f}): it cannot fall from there. Lower lr and "
-            f"backbone_lr, mine less hard at first (loss.{name}.mining=semi_hard), or begin with another loss, "
-            "such as multi_similarity"
+            f"similarity of different classes {found.similarity:.3f}); it cannot fall from there. Lower lr "
+            f"and backbone_lr, mine less hard at first (loss.{name}.mining=semi_hard), or begin with another "
+            "loss, such as multi_similarity"
         }
     if not found.collapsed():
         return {}
     return {
-        "collapse": f"embeddings have collapsed: mean similarity of different classes {found.similarity:.3f}, "
-        f"effective rank {found.rank:.1f} of {loss.batch[0].shape[1]}. Lower the learning rates (lr, "
-        "backbone_lr, loss_lr), train on harder or more classes in a batch, or add a loss that spreads "
+        "collapse": "embeddings have collapsed: mean similarity of different classes "
+        f"{found.similarity:.3f}, effective rank {found.rank:.1f} of {loss.batch[0].shape[1]}. Lower the "
+        "learning rates (lr, backbone_lr, loss_lr), put more classes in a batch, or add a loss that spreads "
         "embeddings, such as uniformity or koleo"
     }
 
@@ -162,10 +165,10 @@ def _idle(row: Row, loss: Terms) -> dict[str, str]:
         if isinstance(share := row.get(f"{name}_active_share"), float) and share < IDLE
     ]
     return {
-        f"idle {name}": f"hardly any triplet or pair of {name} is active ({row[f'{name}_active_share']:.2%}): "
-        "nothing is left to learn from these batches. If validation is not good yet, raise "
-        f"loss.{name}.margin, mine harder (loss.{name}.mining=batch_hard), or put more classes in a batch "
-        "(sampler.classes_per_batch)"
+        f"idle {name}": f"hardly any triplet or pair of {name} is active "
+        f"({row[f'{name}_active_share']:.2%}): nothing is left to learn from these batches. If validation is "
+        f"not good yet, raise loss.{name}.margin, mine harder (loss.{name}.mining=batch_hard), or put more "
+        "classes in a batch (sampler.classes_per_batch)"
         for name in idle
     }
 
@@ -185,11 +188,12 @@ def _worse(row: Row, earlier: Sequence[Row], metric: str) -> dict[str, str]:
     worse = best < recent[0] and level < scores[best] - WORSE * abs(scores[best])
     if not worse or not losses[-1] < losses[best]:
         return {}
+    then, best_loss = _number(rows[best][column]), losses[best]
     return {
-        "worse": f"{column} has not been as good again since epoch {rows[best]['epoch']} "
-        f"({_number(rows[best][column]):.4f}, now {_number(row[column]):.4f}), while the training loss fell from "
-        f"{losses[best]:.4f} to {losses[-1]:.4f}: the model learns its images by heart. Stop here, as the best "
-        "epoch is kept; or use augment=strong, a lower backbone_lr, freeze, or more classes"
+        "worse": f"{column} has not been as good again since epoch {rows[best]['epoch']} ({then:.4f}, now "
+        f"{_number(row[column]):.4f}), while the training loss fell from {best_loss:.4f} to {losses[-1]:.4f}: "
+        "the model learns its images by heart. Stop here, as the best epoch is kept; or use augment=strong, "
+        "a lower backbone_lr, freeze, or more classes"
     }
 
 

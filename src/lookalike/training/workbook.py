@@ -28,6 +28,7 @@ STYLES = {
 }
 WHOLE = {"epoch", "stage", "rows", "validation_rows"}
 SHORT = {"minutes", "images_per_second"}
+GRID = {"visible": True, "line": {"color": RULE, "width": 0.5}}
 WIDEST = 90
 
 
@@ -109,33 +110,30 @@ def _add_charts(book: "Workbook", columns: list[str], count: int) -> None:
     sheet.hide_gridlines(2)
     for number, (title, names) in enumerate(drawn):
         chart = book.add_chart({"type": "scatter", "subtype": "straight_with_markers"})
+        assert chart is not None  # for the type checker: this type exists
         for place, name in enumerate(names):
             chart.add_series(_series(columns, name, count, COLOURS[place % len(COLOURS)]))
-        words = {"name": title, "name_font": {"size": 13, "color": COLOURS[0]}, "overlay": False}
-        chart.set_title(words)
-        chart.set_x_axis(
-            {
-                "name": "epoch",
-                "name_font": {"bold": False, "color": MUTED},
-                "num_font": {"color": MUTED},
-                "num_format": "0",
-                "min": 0 if count == 1 else 1,
-                "max": max(2, count),
-                "major_unit": max(1, math.ceil(count / 12)),
-                "line": {"color": RULE},
-                "major_gridlines": {"visible": False},
-            }
-        )
-        chart.set_y_axis(
-            {
-                "num_font": {"color": MUTED},
-                "line": {"none": True},
-                "major_gridlines": {"visible": True, "line": {"color": RULE, "width": 0.5}},
-            }
-        )
+        chart.set_title({"name": title, "name_font": {"size": 13, "color": COLOURS[0]}})
+        chart.set_x_axis(_across(count))
+        chart.set_y_axis({"num_font": {"color": MUTED}, "line": {"none": True}, "major_gridlines": GRID})
         chart.set_legend({"position": "bottom"})
         chart.set_size({"width": 860, "height": 380})
         sheet.insert_chart(1 + 20 * number, 1, chart)
+
+
+def _across(count: int) -> dict[str, Any]:
+    """An axis of whole epochs."""
+    return {
+        "name": "epoch",
+        "name_font": {"bold": False, "color": MUTED},
+        "num_font": {"color": MUTED},
+        "num_format": "0",
+        "min": 0 if count == 1 else 1,
+        "max": max(2, count),
+        "major_unit": max(1, math.ceil(count / 12)),
+        "line": {"color": RULE},
+        "major_gridlines": {"visible": False},
+    }
 
 
 def _series(columns: list[str], name: str, count: int, colour: str) -> dict[str, Any]:
