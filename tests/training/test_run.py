@@ -150,13 +150,14 @@ def test_a_metric_that_does_not_exist_leaves_nothing_behind(dataset, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_explodes_says_what_to_do_and_leaves_nothing(dataset, tmp_path, monkeypatch):
+def test_a_loss_that_explodes_says_what_to_do_and_leaves_only_the_batches(dataset, tmp_path, monkeypatch):
     from lookalike.losses.modifiers import Terms
 
     monkeypatch.setattr(Terms, "forward", lambda self, embeddings, labels: embeddings.sum() * float("nan"))
     with pytest.raises(LookalikeError, match="Lower the learning rates"):
         lookalike.train(dataset, tmp_path / "run", val_share=0, **SMALL)
-    assert not (tmp_path / "run").exists()
+    assert len(list((tmp_path / "run" / "bad_batches").iterdir())) == 3
+    assert not (tmp_path / "run" / "model").exists()
 
 
 def test_a_full_disk_keeps_the_best_model(dataset, tmp_path, monkeypatch):

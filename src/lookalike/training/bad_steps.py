@@ -99,8 +99,8 @@ class BadSteps:
             raise LookalikeError(
                 f"the loss or its gradients were no numbers in {IN_A_ROW} steps in a row, in epoch "
                 f"{facts['epoch']} (the loss is {seen.loss}). The batches are in {self.folder}; rows.csv "
-                "there names the images. Lower the learning rates (lr, backbone_lr, loss_lr) or clip, or train "
-                "with amp=no"
+                "there names the images. Lower the learning rates (lr, backbone_lr, loss_lr) or clip, or "
+                "train with amp=no"
             )
         return False
 

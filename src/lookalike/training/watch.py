@@ -54,7 +54,8 @@ def spread(embeddings: Tensor, labels: Tensor) -> Spread:
     sim = unit @ unit.T
     apart = labels[:, None] != labels[None, :]
     similarity = float(sim[apart].mean()) if apart.any() else float("nan")
-    shares = torch.linalg.eigvalsh(sim).clamp_min(0) if sim.isfinite().all() else torch.full((1,), torch.nan)
+    whole = len(sim) and sim.isfinite().all()
+    shares = torch.linalg.eigvalsh(sim).clamp_min(0) if whole else torch.full((1,), torch.nan)
     shares = shares / shares.sum()
     rank = float(torch.special.entr(shares).sum().exp())
     return Spread(similarity, rank, int(labels.unique().numel()))
@@ -76,10 +77,11 @@ class Watch:
         self.metric, self.epochs = metric, epochs
         self.seen = torch.zeros(len(ids) + 1, dtype=torch.bool)
         self.given: set[str] = set()
+        self.batch = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
 
     def saw(self, loss: Terms) -> None:
         """Note the classes of the batch that `loss` has just seen."""
-        labels = loss.batch[1]
+        self.batch, labels = loss.batch, loss.batch[1]
         self.seen = self.seen.to(labels.device)
         self.seen[labels.remainder(len(self.seen))] = True  # -1, unknown, goes to the end
 
@@ -92,7 +94,7 @@ class Watch:
             loss: the loss, after the last batch of the epoch.
         """
         found = {
-            **_collapse(row, loss),
+            **_collapse(row, loss, spread(*self.batch), self.batch[0].shape[1]),
             **_idle(row, loss),
             **_worse(row, earlier, self.metric),
             **self._unseen(int(row["epoch"])),
@@ -124,16 +126,15 @@ class Watch:
 
     def state_dict(self) -> dict[str, Any]:
         """What was seen and said."""
-        return {"seen": self.seen.cpu(), "given": sorted(self.given)}
+        return {"seen": self.seen.cpu(), "given": sorted(self.given), "batch": self.batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.seen, self.given = state["seen"].bool(), set(state["given"])
+        self.seen, self.given, self.batch = state["seen"], set(state["given"]), state["batch"]
 
 
-def _collapse(row: Row, loss: Terms) -> dict[str, str]:
+def _collapse(row: Row, loss: Terms, found: Spread, dim: int) -> dict[str, str]:
     """All embeddings alike: where a triplet loss shows it by its value, it says that."""
-    found = spread(*loss.batch)
     stuck = [
         (name, margin)
         for name, margin in margins(loss).items()
@@ -151,7 +152,7 @@ def _collapse(row: Row, loss: Terms) -> dict[str, str]:
         return {}
     return {
         "collapse": "embeddings have collapsed: mean similarity of different classes "
-        f"{found.similarity:.3f}, effective rank {found.rank:.1f} of {loss.batch[0].shape[1]}. Lower the "
+        f"{found.similarity:.3f}, effective rank {found.rank:.1f} of {dim}. Lower the "
         "learning rates (lr, backbone_lr, loss_lr), put more classes in a batch, or add a loss that spreads "
         "embeddings, such as uniformity or koleo"
     }
@@ -191,9 +192,9 @@ def _worse(row: Row, earlier: Sequence[Row], metric: str) -> dict[str, str]:
     then, best_loss = _number(rows[best][column]), losses[best]
     return {
         "worse": f"{column} has not been as good again since epoch {rows[best]['epoch']} ({then:.4f}, now "
-        f"{_number(row[column]):.4f}), while the training loss fell from {best_loss:.4f} to {losses[-1]:.4f}: "
-        "the model learns its images by heart. Stop here, as the best epoch is kept; or use augment=strong, "
-        "a lower backbone_lr, freeze, or more classes"
+        f"{_number(row[column]):.4f}), while the training loss fell from {best_loss:.4f} to "
+        f"{losses[-1]:.4f}: the model learns its images by heart. Stop here, as the best epoch is kept; or "
+        "use augment=strong, a lower backbone_lr, freeze, or more classes"
     }
 
 
