@@ -1,5 +1,6 @@
 """The first training batch as a picture: what the model really sees, and under which name."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from lookalike.plots.style import INK, MUTED, PAPER, RULE
 
 MOST = 128
 SMALLEST, LARGEST = 72, 128
-SHAPE = 4 / 3
+SHAPE, WIDEST = 4 / 3, 1400
 
 
 def first_batch(images: np.ndarray, labels: Sequence[object], title: str = "") -> Image.Image:
@@ -61,7 +62,8 @@ class Sheet:
         self.side, self.gap = _shown_side(side), 16
         self.letters, self.large = font(13), font(17, bold=True)
         self.line, self.top = 22, 60
-        self.across = min(max(sizes), max(1, 1400 // self.side))
+        most = max(sizes)
+        self.across = most if most * self.side <= WIDEST else math.ceil(math.sqrt(SHAPE * most))
         deep = -(-max(sizes) // self.across)
         self.cell = (self.across * (self.side + 2) - 2, deep * (self.side + 2) - 2 + self.line)
         step = (self.cell[0] + self.gap, self.cell[1] + self.gap)
