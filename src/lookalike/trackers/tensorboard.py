@@ -25,16 +25,17 @@ class TensorBoard:
         self.folder, self.every = folder, every
 
     def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> None:
-        """Begin a file; what an earlier one holds from this step on is replaced by it."""
+        """Begin a file; what an earlier one holds after this step is replaced by it."""
         from torch.utils.tensorboard import SummaryWriter
 
         place = self.folder or folder / "tensorboard"
-        self.writer = SummaryWriter(str(place), purge_step=step or None)
+        self.writer, self.last = SummaryWriter(str(place), purge_step=step + 1 if step else None), step
         words = json.dumps(config, indent=2, ensure_ascii=False)
         self.text("config", "".join(f"    {line}\n" for line in words.splitlines()), step)
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         """See `Tracker.numbers`."""
+        self.last = step
         for name, value in values.items():
             self.writer.add_scalar(plain(name), value, step)
 
@@ -49,5 +50,5 @@ class TensorBoard:
 
     def finish(self, status: Status) -> None:
         """See `Tracker.finish`."""
-        self.writer.add_text("status", status)
+        self.text("status", status, self.last)
         self.writer.close()
