@@ -13,7 +13,17 @@ FIXED = frozenset(
     (
         *("dataset", "out", "data_dir", "val_share", "seed", "best_metric", "average", "stages", "resume"),
         *("image_size", "resize", "dim", "backbone", "pooling", "head", "head_start", "proxy_start"),
-        *("amp", "compile", "shard_classes", "workers", "threads", "device", "progress", "save_minutes"),
+        *(
+            "amp",
+            "compile",
+            "shard_classes",
+            "workers",
+            "threads",
+            "device",
+            "progress",
+            "save_minutes",
+            "tracker",
+        ),
     )
 )
 """Keys that hold for the whole run, whatever its stages."""
@@ -134,6 +144,9 @@ class Config(BaseModel):
     augment: Node = Field(description="random changes of the training images")
     optimizer: Node = Field(description="how weights follow their gradients")
     scheduler: Node = Field(description="how learning rates change over the run, or over each stage")
+    tracker: dict[str, Node] = Field(
+        description="where else to follow the run: tracker=[tensorboard], tracker=[mlflow,wandb]; [] for none"
+    )
 
     @classmethod
     def of_a_stage(cls) -> list[str]:

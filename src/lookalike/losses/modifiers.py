@@ -12,7 +12,7 @@ class Terms(nn.Module):
 
     After each call `last` maps each name to its share of the sum (weight × loss), so the shares add up to the
     total, and `details` holds what the losses tell about themselves, such as `triplet_active_share`. All are
-    detached scalars.
+    detached scalars. `batch` holds the detached embeddings [B, D] and the labels [B] of the call.
 
     Args:
         terms: name to weight and loss.
@@ -26,9 +26,11 @@ class Terms(nn.Module):
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
         self.last: dict[str, Tensor] = {}
         self.details: dict[str, Tensor] = {}
+        self.batch: tuple[Tensor, Tensor] = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Sum of weight × loss for raw embeddings [B, D] and labels [B]."""
+        self.batch = embeddings.detach(), labels
         shares = {name: self.weights[name] * loss(embeddings, labels) for name, loss in self.losses.items()}
         self.last = {name: share.detach() for name, share in shares.items()}
         self.details = {}
@@ -37,6 +39,11 @@ class Terms(nn.Module):
             if isinstance(share, Tensor):
                 self.details[f"{name}_active_share"] = share
         return torch.stack(list(shares.values())).sum()
+
+    def told(self) -> dict[str, Tensor]:
+        """What the last call told: the shares of the terms if there are several, and their details."""
+        single = {f"loss_{name}": share for name, share in self.last.items()} if len(self.last) > 1 else {}
+        return {**single, **self.details}
 
 
 def set_progress(loss: nn.Module, done: float) -> None:

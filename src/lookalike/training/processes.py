@@ -50,6 +50,15 @@ def prepare_loss(loss: Terms, accelerator: Accelerator) -> nn.Module:
     return AcrossProcesses(loss) if accelerator.num_processes > 1 else loss
 
 
+def summed(count: int, accelerator: Accelerator) -> int:
+    """The counts of all processes together."""
+    if accelerator.num_processes == 1:
+        return count
+    counts = torch.tensor(count, device=accelerator.device)
+    dist.all_reduce(counts)
+    return int(counts)
+
+
 def all_have(rows: int, accelerator: Accelerator) -> bool:
     """Whether every process has images of this batch; where one has none, all leave it out together."""
     if accelerator.num_processes == 1:

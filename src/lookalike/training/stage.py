@@ -1,6 +1,7 @@
 """What a stage trains with: its losses, optimiser, rates and batches, made new when it begins."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 
@@ -120,13 +121,19 @@ class Stage:
         set_rates(self.optimizer, self.rates, self.plan.schedule(done))
         set_progress(self.loss, done)
 
+    def clip(self) -> Tensor:
+        """Limit the gradients that are there; their length before."""
+        self.parts.accelerator.unscale_gradients()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        return clip_gradients(parameters, self.plan.clip or math.inf, sharded_parameters(self.loss))
+
     def update(self) -> None:
         """One step of the optimiser with the gradients that are there."""
-        if self.plan.clip:
-            self.parts.accelerator.unscale_gradients()
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            clip_gradients(parameters, self.plan.clip, sharded_parameters(self.loss))
         self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def drop(self) -> None:
+        """Forget the gradients that are there."""
         self.optimizer.zero_grad()
 
     def _window(self, at: Position) -> int:
