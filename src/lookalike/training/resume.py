@@ -13,7 +13,7 @@ from lookalike.errors import ConfigError, LookalikeError
 from lookalike.files import refuse_existing
 
 CONFIG = "config.yaml"
-FREE = {"out", "progress", "workers", "data_dir", "save_minutes", "resume", "tracker"}
+FREE = {"out", "progress", "workers", "data_dir", "save_minutes", "resume", "tracker", "processes"}
 """Keys that change nothing in what is trained."""
 
 

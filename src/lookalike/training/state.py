@@ -12,8 +12,10 @@ from accelerate.utils import broadcast_object_list
 
 from lookalike.data.images import Batch
 from lookalike.data.table import Table
+from lookalike.embeddings import Embeddings
 from lookalike.errors import ConfigError, LookalikeError, Problem, listing
 from lookalike.losses.sharded import sharded_parameters
+from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.bad_steps import BadSteps
 from lookalike.training.checkpoint import Checkpoints, random_states, set_random_states
 from lookalike.training.groups import named_rates
@@ -23,7 +25,7 @@ from lookalike.training.optimise import Average
 from lookalike.training.plan import Parts
 from lookalike.training.plateau import Plateau
 from lookalike.training.position import Position
-from lookalike.training.processes import summed
+from lookalike.training.processes import embed_together, equalise, everyones, summed
 from lookalike.training.show import show_first_batch
 from lookalike.training.stage import Stage
 from lookalike.training.watch import Watch
@@ -39,11 +41,11 @@ class Result:
     best_epoch: int = 0
     best_score: float | None = None
     minutes: float = 0.0
-    skipped: dict[int, Problem] = field(default_factory=dict)
+    skipped: dict[str, Problem] = field(default_factory=dict)
 
     def skip(self, problems: Iterable[Problem]) -> None:
         """Note rows that could not be read, each once."""
-        self.skipped.update({problem.row: problem for problem in problems if problem.row is not None})
+        self.skipped.update({str(problem): problem for problem in problems})
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -52,7 +54,8 @@ class Result:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         problems = [Problem(*values) for values in state["skipped"]]
-        self.__dict__.update({**state, "skipped": {problem.row: problem for problem in problems}})
+        self.__dict__.update({**state, "skipped": {}})
+        self.skip(problems)
 
 
 class Training:
@@ -111,12 +114,17 @@ class Training:
         Raises:
             LookalikeError: not one image of the epoch could be read.
         """
+        accelerator, model = self.parts.accelerator, self.parts.model
+        self.result.skip(everyones(self.result.skipped.values(), accelerator))
         if self.means.count == 0:
             raise LookalikeError(
                 "not one training image could be read" + listing([*self.result.skipped.values()])
             )
-        rows, note = summed(self.means.count, self.parts.accelerator), self.bad.note()
-        score = self._judge(at, speed, rows, note) if self.parts.accelerator.is_main_process else None
+        judged = self.averaged.model if self.averaged else model
+        equalise([model, judged], self.stage.loss)
+        vectors = embed_together(judged, self.parts.validation, accelerator)
+        rows, note = summed(self.means.count, accelerator), self.bad.note()
+        score = self._judge(at, judged, vectors, speed, rows, note) if accelerator.is_main_process else None
         told = broadcast_object_list([self.result.best_epoch, self.result.best_score, score])
         self.result.best_epoch, self.result.best_score, score = told
         if isinstance(self.stage.plan.schedule, Plateau) and score is not None:
@@ -124,13 +132,19 @@ class Training:
             self.stage.plan.schedule.observe(-score if lower else score)
         self.means.clear()
 
-    def _judge(self, at: Position, speed: float, rows: int, note: str) -> float | None:
+    def _judge(
+        self,
+        at: Position,
+        judged: EmbeddingModel,
+        vectors: Embeddings | None,
+        speed: float,
+        rows: int,
+        note: str,
+    ) -> float | None:
         """The score of the best metric, if there is one."""
-        parts, result = self.parts, self.result
-        judged, metric = self.averaged.model if self.averaged else parts.model, parts.settings.best_metric
-        scores = validate(
-            judged, parts.validation, self.stage.loss, metric, parts.settings.seed, result.skipped
-        )
+        parts, result, metric = self.parts, self.result, self.parts.settings.best_metric
+        result.skip(vectors.skipped if vectors else [])
+        scores = validate(vectors, self.stage.loss, metric, parts.settings.seed)
         stage = {"stage": at.stage + 1} if len(parts.plans) > 1 else {}
         row: Row = {"epoch": at.epoch, **stage, **self.means.all(), "rows": rows, **scores}
         row |= {"validation_rows": len(parts.validation)} if parts.validation else {}
