@@ -12,7 +12,6 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
 from safetensors.torch import load_file
-from tests.training.test_processes import free_port
 from tests.training.test_run import SMALL, dataset  # noqa: F401 - a fixture
 from torch import nn
 
@@ -192,10 +191,10 @@ def test_a_run_that_ends_so_may_be_started_with_other_values(dataset, tmp_path, 
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
 
 
-def two(rank, port, folder):
+def two(rank, folder):
     """The second process's gradients are bad in its second step."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     accelerator = SimpleNamespace(
         num_processes=2,
         process_index=rank,
@@ -216,7 +215,7 @@ def two(rank, port, folder):
 
 @pytest.mark.slow
 def test_all_processes_skip_together_and_the_main_one_keeps_the_whole_batch(tmp_path):
-    mp.spawn(two, (free_port(), str(tmp_path)), nprocs=2)
+    mp.spawn(two, (str(tmp_path),), nprocs=2)
     assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [
         [True, False, True]
     ] * 2
