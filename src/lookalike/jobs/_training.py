@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from lookalike.data.table import Table
+    from lookalike.jobs._sampler import Make
     from lookalike.jobs.train import Config
     from lookalike.losses.modifiers import Terms
     from lookalike.model.embedder import EmbeddingModel
@@ -53,8 +54,9 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     from accelerate.utils import set_seed
 
     from lookalike.config import build
-    from lookalike.jobs._datasets import read_datasets, with_validation
+    from lookalike.jobs._datasets import joined, read_tables, with_validation, without_small
     from lookalike.jobs._losses import Losses
+    from lookalike.jobs._sampler import build_sampler
     from lookalike.machine import choose_workers, settle
     from lookalike.trackers.group import Trackers
     from lookalike.training.checkpoint import Checkpoints
@@ -66,14 +68,17 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     trackers = Trackers({name: build(node, f"tracker.{name}") for name, node in config.tracker.items()})
     settle(config.threads)
     set_seed(config.seed)
-    table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
+    tables = read_tables(config.dataset, config.data_dir)
+    table = without_small(joined(tables), config.min_per_class)
+    table = with_validation(table, config.val_share, config.seed)
     train = table.split("train")
+    samplers = [build_sampler(stage, train, tables) for stage in configs]
     model = _model(config)
     learns = trainable(model)
     losses = Losses(train, model, choose_workers(config.workers, device), accelerator.num_processes)
     plans = [
-        _plan(stage, model, partial(losses.make, stage, configs[number - 1] if number else None))
-        for number, stage in enumerate(configs)
+        _plan(stage, model, partial(losses.make, stage, configs[number - 1] if number else None), sampler)
+        for number, (stage, sampler) in enumerate(zip(configs, samplers, strict=True))
     ]
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
     for stage, plan in zip(configs, plans, strict=True):
@@ -136,7 +141,7 @@ def _settings(config: "Config") -> "Settings":
     )
 
 
-def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]") -> "Plan":
+def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]", sampler: "Make") -> "Plan":
     from lookalike.config import build
     from lookalike.training.plan import Plan
 
@@ -144,7 +149,7 @@ def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]") -
     return Plan(
         epochs=config.epochs,
         losses=losses,
-        sampler=build(config.sampler, "sampler"),
+        sampler=sampler,
         augment=build(config.augment, "augment", size=config.image_size, how=config.resize),
         optimizer=build(config.optimizer, "optimizer"),
         schedule=build(config.scheduler, "scheduler", epochs=config.epochs),

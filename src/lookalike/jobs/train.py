@@ -13,17 +13,8 @@ FIXED = frozenset(
     (
         *("dataset", "out", "data_dir", "val_share", "seed", "best_metric", "average", "stages", "resume"),
         *("image_size", "resize", "dim", "backbone", "pooling", "head", "head_start", "proxy_start"),
-        *(
-            "amp",
-            "compile",
-            "shard_classes",
-            "workers",
-            "threads",
-            "device",
-            "progress",
-            "save_minutes",
-            "tracker",
-        ),
+        *("amp", "compile", "shard_classes", "workers", "threads", "device", "progress", "save_minutes"),
+        *("tracker", "min_per_class"),
     )
 )
 """Keys that hold for the whole run, whatever its stages."""
@@ -43,6 +34,18 @@ class Config(BaseModel):
     )
     out: Path = Field(description="run folder to write; a stopped run with the same values goes on in it")
     epochs: int = Field(ge=0, description="how often every image is seen; 0 keeps the untrained model")
+    dataset_weights: list[Annotated[float, Field(gt=0)]] = Field(
+        description="share of every batch that each dataset fills, [2,1]; [] shows each image equally often"
+    )
+    min_per_class: Annotated[int, Field(ge=1)] = Field(
+        description="leave out of training classes with fewer training images"
+    )
+    undersample: int | None = Field(
+        ge=1, description="images that a class shows in an epoch at most, others in each epoch; null for all"
+    )
+    oversample: int | None = Field(
+        ge=1, description="images that a class shows in an epoch at least, repeated if it has fewer"
+    )
     image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
         description="side of the square the model sees, pixels"
     )
@@ -199,11 +202,11 @@ def train_here(config: Config) -> Path | None:
     return config.out if accelerator.is_main_process else None
 
 
-def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
+def train(dataset: str | Path | list[str] | list[Path], out: str | Path, **keys: Any) -> Path:
     """Train a model as `lookalike train` does.
 
     Args:
-        dataset: dataset folder or table file.
+        dataset: dataset folder or table file, or a list of these.
         out: run folder to write.
         keys: any key of `lookalike train --help`, as `epochs=6` or `**{"loss.triplet.margin": 0.3}`.
 
@@ -216,5 +219,6 @@ def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
     """
     from lookalike.config import load
 
-    main(load("train", Config, **{"dataset": str(dataset), "out": str(out), **keys}))
+    named = [str(each) for each in dataset] if isinstance(dataset, list) else str(dataset)
+    main(load("train", Config, **{"dataset": named, "out": str(out), **keys}))
     return Path(out)
