@@ -20,6 +20,7 @@ from lookalike.training.accumulate import backward_in_chunks, depends_on_chunks
 from lookalike.training.curvature import Curvature
 from lookalike.training.freeze import refreeze, train_mode
 from lookalike.training.groups import parameter_groups, set_rates
+from lookalike.training.mining import HardNegatives
 from lookalike.training.optimise import RowSparse, clip_gradients, shrink
 from lookalike.training.plan import Parts
 from lookalike.training.position import Position
@@ -62,6 +63,8 @@ class Stage:
         known, enough = class_ids(parts.train.labels), getattr(plan.augment, "at_least", None)
         self.images = ImageTable(parts.train, plan.augment, known, seed=parts.settings.seed, at_least=enough)
         self.batches = plan.sampler(self.images.class_ids)
+        if isinstance(self.batches, HardNegatives):
+            self.batches.device = accelerator.device
         optimizer = plan.optimizer(parameter_groups(model, self.loss, plan))
         self.curvature = Curvature(optimizer, self.loss, accelerator)
         if samples_classes(self.loss):
