@@ -112,7 +112,7 @@ class Stage:
         self.apart = not self.steps(at)
         with accelerator.no_sync(self.features) if self.apart else nullcontext():
             return backward_in_chunks(
-                *(self.features, self.criterion, pixels, batch.class_ids.to(accelerator.device)),
+                *(self.features, self.criterion, pixels, [batch.class_ids.to(accelerator.device)]),
                 *(plan.chunk or len(pixels), accelerator, 1 / self._window(at)),
             )
 
