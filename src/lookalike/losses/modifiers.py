@@ -34,7 +34,6 @@ class Terms(nn.Module):
         self.last: dict[str, Tensor] = {}
         self.details: dict[str, Tensor] = {}
         self.batch: tuple[Tensor, Tensor] = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
-
         self.mixed_share = 1.0
 
     def forward(self, embeddings: Tensor, labels: Tensor, teacher: Tensor | None = None) -> Tensor:
