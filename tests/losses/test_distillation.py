@@ -86,6 +86,13 @@ def test_another_length_goes_through_a_map_that_learns(kind):
     torch.testing.assert_close(found, torch.autograd.grad(wanted, [student, weight]))
 
 
+@pytest.mark.parametrize(("dim", "teacher_dim"), [(4, 9), (9, 4)])
+def test_the_map_starts_without_changing_the_shape_of_the_space(dim, teacher_dim):
+    weight = Distillation(dim, teacher_dim).projection.weight.detach()
+    square = weight @ weight.T if dim > teacher_dim else weight.T @ weight
+    torch.testing.assert_close(square, 0.81 * torch.eye(4), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["relational", "similarity"])
 def test_relations_need_no_map(kind):
     loss = Distillation(3, 5, kind)

@@ -16,6 +16,10 @@ NEAR = 1e-4
 BLOCK = 2**23
 """Numbers held at a time where each three vectors make an angle."""
 
+START = 0.3
+"""Size of the numbers of a map as it starts: a third of those of proxies, so that at their learning rate it
+turns in some tens of steps, while the student hardly follows."""
+
 DIRECT, RELATIONAL = ("cosine", "l1", "l2"), ("relational", "similarity")
 
 
@@ -46,8 +50,8 @@ class Distillation(nn.Module):
         temperature: of `similarity`; smaller looks at the nearest only.
 
     Attributes:
-        projection: the linear map, or None. It starts as standard normal numbers, as proxies do, so that the
-            same learning rate suits it.
+        projection: the linear map, or None. It starts at right angles, so that it leaves the student's space
+            its shape.
         takes_mixed: true; classes do not matter.
     """
 
@@ -63,7 +67,7 @@ class Distillation(nn.Module):
         self.projection: nn.Linear | None = None
         if kind in DIRECT and dim != teacher_dim:
             self.projection = nn.Linear(dim, teacher_dim, bias=False)
-            nn.init.normal_(self.projection.weight)
+            nn.init.orthogonal_(self.projection.weight, gain=START * max(dim, teacher_dim) ** 0.5)
 
     def forward(self, embeddings: Tensor, teacher: Tensor) -> Tensor:
         """Loss of the student's raw embeddings [B, dim] and the teacher's [B, teacher_dim].

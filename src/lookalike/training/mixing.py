@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lookalike.losses.modifiers import Terms
-
 
 class Mixed(NamedTuple):
     """Images [B, 3, H, W] made of two each, the class ids of both [B, 2], and the share of the first.
@@ -112,11 +110,6 @@ def _span(at: float, side: float, length: int) -> tuple[int, int]:
     """First pixel and end of a box along one axis, cut at the border."""
     size, middle = int(length * side), int(length * at)
     return max(0, middle - size // 2), min(length, middle - size // 2 + size)
-
-
-def unmixable(loss: Terms) -> list[str]:
-    """Names of the terms that cannot be told mixed labels, such as losses that compare images with images."""
-    return [name for name, term in loss.losses.items() if not takes_mixed(term)]
 
 
 def takes_mixed(loss: nn.Module) -> bool:
