@@ -14,7 +14,7 @@ FIXED = frozenset(
         *("dataset", "out", "data_dir", "val_share", "seed", "best_metric", "average", "stages", "resume"),
         *("image_size", "resize", "dim", "backbone", "pooling", "head", "head_start", "proxy_start"),
         *("amp", "compile", "shard_classes", "workers", "threads", "device", "progress", "save_minutes"),
-        *("tracker", "min_per_class"),
+        *("tracker", "min_per_class", "teacher"),
     )
 )
 """Keys that hold for the whole run, whatever its stages."""
@@ -103,6 +103,25 @@ class Config(BaseModel):
     matryoshka: list[Annotated[int, Field(ge=2)]] = Field(
         description="lengths that an embedding may be cut to, [32,64,128]: the loss teaches each; [] for none"
     )
+    mixup: Annotated[float, Field(ge=0, le=1000)] = Field(
+        description="blend images in pairs, for losses with proxies: alpha, such as 0.2; 0 for none"
+    )
+    cutmix: Annotated[float, Field(ge=0, le=1000)] = Field(
+        description="put a box of one image into another, for losses with proxies: alpha, as 1; 0 for none"
+    )
+    mix_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of the batches that mixup and cutmix change"
+    )
+    teacher: Path | None = Field(
+        description="model or run folder whose embeddings the model learns to give; null for none"
+    )
+    distill: Literal["cosine", "l1", "l2", "relational", "similarity"] = Field(
+        description="what is learned: the teacher's vectors (cosine, l1, l2) or how images lie to each other"
+    )
+    distill_weight: Annotated[float, Field(ge=0)] = Field(
+        description="what the teacher counts beside the losses; 0 leaves it out"
+    )
+    distill_only: bool = Field(description="learn from the teacher alone, without the losses and labels")
     freeze: list[str] = Field(
         description="weights that stay as they are, by name pattern: [backbone], ['backbone.net.blocks.[01]']"
     )

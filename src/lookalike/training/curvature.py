@@ -110,7 +110,7 @@ class Curvature:
         criterion = AcrossProcesses(self.drawn) if several else self.drawn
         labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
         with kept_buffers(features):
-            backward_in_chunks(features, criterion, images, labels, chunk or len(images), self.accelerator)
+            backward_in_chunks(features, criterion, images, [labels], chunk or len(images), self.accelerator)
         scaler = self.accelerator.scaler
         scale = scaler.get_scale() if scaler is not None else 1.0
         self.sophia.update_curvature(self.drawn.count, scale / self.accelerator.gradient_accumulation_steps)

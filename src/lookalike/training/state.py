@@ -215,10 +215,12 @@ class Training:
         """Take over a checkpoint.
 
         Raises:
-            ConfigError: the dataset is not the one that the run started with.
+            ConfigError: the dataset or the teacher is not the one that the run started with.
         """
         if state["table"] != fingerprint(self.parts.train):
             raise ConfigError(f"{self.folder} was started with other training images; take another out=")
+        if state["teacher"] != self._taught_by():
+            raise ConfigError(f"{self.folder} was started with another teacher; take another out=")
         accelerator = self.parts.accelerator
         everyone, rank = state["everyone"], accelerator.process_index
         if len(everyone) != accelerator.num_processes:
@@ -253,12 +255,16 @@ class Training:
         set_random_states(mine["random"], accelerator.device)
         log.info("going on from epoch %d, after %d batches of it", at.epoch, at.batch)
 
+    def _taught_by(self) -> str | None:
+        return None if self.parts.teacher is None else self.parts.teacher.space
+
     def _state(self, at: Position, everyone: list[Any], uses: Tensor) -> dict[str, Any]:
         averaged, scaler = self.averaged, self.parts.accelerator.scaler
         schedule = self.stage.plan.schedule
         return {
             "position": astuple(at),
             "table": fingerprint(self.parts.train),
+            "teacher": self._taught_by(),
             "model": dict(self.parts.model.state_dict()),
             "loss": dict(self.stage.loss.state_dict()),
             "optimizer": self.stage.optimizer.state_dict(),
