@@ -60,7 +60,9 @@ def _work(job: str, arguments: list[str], verbose: bool) -> int:
     _set_up_logging(verbose)
     _find_own_modules()
     work = module(job)
-    result = work.main(load(job, work.Config, arguments))
+    named = [argument for argument in arguments if _is_named(argument)]
+    words = [argument for argument in arguments if not _is_named(argument)]
+    result = work.main(load(job, work.Config, named, **({JOBS[job].words: words} if words else {})))
     if result is not None:
         _say(str(result))
     return 0
@@ -102,8 +104,13 @@ def _check_arguments(job: str, arguments: list[str]) -> None:
             name, _, value = word.lstrip("-").partition("=")
             value = value or next(iter(arguments[position + 1 :]), "…")
             raise ConfigError(f"{word}: no such option. Keys are written without dashes: {name}={value}")
-        if "=" not in word and not word.startswith("~"):
+        if not _is_named(word) and not JOBS[job].words:
             raise ConfigError(f"{word}: every argument is written key=value, as in `{JOBS[job].example}`")
+
+
+def _is_named(word: str) -> bool:
+    """Whether an argument says which key it is for: `key=value`, or `~key`."""
+    return "=" in word or word.startswith("~")
 
 
 def _find_own_modules() -> None:

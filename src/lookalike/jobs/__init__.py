@@ -7,10 +7,17 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Job:
-    """What the help says about a job."""
+    """What the help says about a job.
+
+    Attributes:
+        summary: one line.
+        example: a command that is right.
+        words: the key that takes the arguments written without one, as a list; empty where there is none.
+    """
 
     summary: str
     example: str
+    words: str = ""
 
 
 JOBS = {
@@ -29,6 +36,11 @@ JOBS = {
     "evaluate": Job(
         "Measure retrieval and verification, with intervals",
         "lookalike evaluate model=runs/mine/model dataset=data/mine out=eval/mine",
+    ),
+    "compare": Job(
+        "Say which of several evaluations is really better, and which cannot be told apart",
+        "lookalike compare eval/a eval/b out=compared",
+        words="runs",
     ),
     "report": Job(
         "Show a run on one page: numbers, curves, best and worst queries",

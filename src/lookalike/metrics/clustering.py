@@ -1,4 +1,4 @@
-"""Clustering: do seeded k-means clusters of the vectors agree with the identities?"""
+"""Clustering: how far seeded k-means clusters of the vectors agree with the identities."""
 
 from dataclasses import dataclass
 
@@ -36,9 +36,9 @@ def clustering(
 def agreement(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
     """How well two partitions agree, 1 if they are the same, about 0 (AMI, ARI) if by chance.
 
-    `nmi`: mutual information over the mean of the two entropies (Strehl and Ghosh 2002). `ami`: the same, less
-    what chance gives (Vinh et al. 2010). `ari`: pairs of images put together or apart alike, less chance (Hubert
-    and Arabie 1985).
+    `nmi`: mutual information over the mean of the two entropies (Strehl and Ghosh 2002). `ami`: the same,
+    less what chance gives (Vinh et al. 2010). `ari`: pairs of images put together or apart alike, less
+    chance (Hubert and Arabie 1985).
     """
     counts, rows, columns = _contingency(labels, clusters)
     size = rows.sum()

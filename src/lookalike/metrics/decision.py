@@ -83,7 +83,7 @@ def eer(pairs: Pairs) -> float:
 
 
 def fnmr_at(pairs: Pairs, far: float) -> float:
-    """False non-match rate at the threshold whose false match rate is at most `far`: 1 − the true accept rate."""
+    """False non-match rate at the threshold whose false match rate is at most `far`: 1 − true accept rate."""
     return 1 - tar_at_far(pairs, far).tar
 
 
@@ -144,10 +144,11 @@ def decisions(pairs: Pairs, threshold: float) -> Decisions:
 
 
 def k_fold_accuracy(similarities: Any, same: Any, folds: Any) -> dict[str, float]:
-    """Accuracy as LFW reports it: of each fold at the threshold that is best on all others; mean and its error.
+    """Accuracy as LFW reports it: of each fold at the threshold that is best on all others; mean and its
+    error.
 
-    Of equally good thresholds the middle of the lowest stretch is taken, halfway between two similarities that
-    occur, so that the held-out fold meets no edge. Source: Huang et al. 2007 (LFW, view 2).
+    Of equally good thresholds the middle of the lowest stretch is taken, halfway between two similarities
+    that occur, so that the held-out fold meets no edge. Source: Huang et al. 2007 (LFW, view 2).
 
     Args:
         similarities: of each pair, [P].

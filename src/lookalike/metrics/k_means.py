@@ -23,19 +23,18 @@ class Clusters:
         codes: cluster of each vector, int64 [N].
         centres: float32 [k, D].
         cost: sum of squared distances to the centres.
-        rounds: how often the centres were moved.
     """
 
     codes: np.ndarray
     centres: np.ndarray
     cost: float
-    rounds: int
 
 
 def k_means(vectors: np.ndarray, k: int, seed: int = 0, rounds: int = 50) -> Clusters:
     """Lloyd's k-means from a k-means++ start, in blocks.
 
-    An empty cluster takes the vector that is farthest from its centre; of equally near centres the first one is taken. Source: Lloyd 1982; Arthur and Vassilvitskii 2007.
+    An empty cluster takes the vector that is farthest from its centre; of equally near centres the first one
+    is taken. Source: Lloyd 1982; Arthur and Vassilvitskii 2007.
 
     Raises:
         ValueError: `k` is not from 1 to N, or `seed` or `rounds` are negative.
@@ -45,14 +44,13 @@ def k_means(vectors: np.ndarray, k: int, seed: int = 0, rounds: int = 50) -> Clu
     rows = torch.from_numpy(np.array(vectors, np.float32))
     centres = _start(rows, k, np.random.default_rng(seed))
     codes, distances = _nearest(rows, centres)
-    done = 0
-    for done in range(1, rounds + 1):
+    for _ in range(rounds):
         centres = _moved(rows, codes, distances, k)
         before = codes
         codes, distances = _nearest(rows, centres)
         if torch.equal(codes, before):
             break
-    return Clusters(codes.numpy(), centres.numpy(), float(distances.double().sum()), done)
+    return Clusters(codes.numpy(), centres.numpy(), float(distances.double().sum()))
 
 
 def estimate_clusters(unit: np.ndarray, seed: int = 0, rounds: int = 50) -> int:

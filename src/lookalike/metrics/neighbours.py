@@ -33,11 +33,12 @@ class Neighbours:
 def knn_at(neighbours: Neighbours, k: int, top: int = 1, temperature: float = 0.07) -> np.ndarray:
     """Whether the identity is among the `top` that win the vote of the `k` nearest rows, [Q].
 
-    A row's vote weighs exp(similarity / temperature); of equal sums the identity that comes first wins. NaN for
-    queries of unknown identity. Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4.
+    A row's vote weighs exp(similarity / temperature); of equal sums the identity that comes first wins. NaN
+    for queries of unknown identity. Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4.
 
     Raises:
-        ValueError: fewer than `k` neighbours are there although the gallery holds more; or an argument below 1.
+        ValueError: fewer than `k` neighbours are there although the gallery holds more; or an argument below
+        1.
     """
     if k < 1 or top < 1 or temperature <= 0:
         raise ValueError(f"knn: k={k}, top={top}, temperature={temperature:g}: all must be more than 0")
@@ -77,9 +78,9 @@ def _voted(
 def global_average_precision(neighbours: Neighbours) -> float:
     """Average precision of all queries' first hits, sorted together by similarity (GAP, µAP).
 
-    Each query predicts the identity of its nearest row with that row's similarity as confidence. GAP is the sum of
-    the precision at each right prediction, divided by the number of queries whose identity is in the gallery: a
-    confident answer to an unknown query costs. Queries of equal confidence share one precision.
+    Each query predicts the identity of its nearest row with that row's similarity as confidence. GAP is the
+    sum of the precision at each right prediction, divided by the number of queries whose identity is in the
+    gallery: a confident answer to an unknown query costs. Queries of equal confidence share one precision.
     Source: Perronnin et al. 2009; Weyand et al. 2020 (arXiv 2004.01804), equation 1.
 
     Raises:
@@ -97,10 +98,11 @@ def global_average_precision(neighbours: Neighbours) -> float:
 
 
 def dir_at(neighbours: Neighbours, far: float) -> float:
-    """Detection and identification rate in open-set search: known queries found first, and above the threshold.
+    """Detection and identification rate in open-set search: known queries found first, and above the
+    threshold.
 
-    The threshold is the smallest one at which no more than `far` of the queries of unknown identity have a nearest
-    row that is as similar. Source: Phillips, Grother and Micheals 2011 (TPIR at FPIR, rank 1).
+    The threshold is the smallest one at which no more than `far` of the queries of unknown identity have a
+    nearest row that is as similar. Source: Phillips, Grother and Micheals 2011 (TPIR at FPIR, rank 1).
 
     Raises:
         ValueError: no unknown or no known queries, or fewer unknown ones than can show `far`.
@@ -108,7 +110,7 @@ def dir_at(neighbours: Neighbours, far: float) -> float:
     unknown = neighbours.total == 0
     if not unknown.any() or unknown.all():
         raise ValueError(
-            f"dir: {int(unknown.sum())} of {len(unknown)} queries are of an identity that is not in the gallery; "
+            f"dir: {int(unknown.sum())} of {len(unknown)} queries are of an identity that the gallery lacks; "
             "open-set identification needs both kinds"
         )
     if not 0 <= far < 1:
@@ -124,10 +126,10 @@ def dir_at(neighbours: Neighbours, far: float) -> float:
 
 
 def hubness(neighbours: Neighbours, k: int = 10) -> dict[str, float]:
-    """How unevenly the gallery is found: skewness of how often each row is among the `k` nearest, and anti-hubs.
+    """How unevenly rows are found: how skewed their counts among the `k` nearest are, and anti-hubs.
 
-    `hubness_skewness` is 0 where all are found alike, and above about 1 where few rows, the hubs, are found by
-    many; `anti_hubs` is the share that nothing finds. Source: Radovanović et al. 2010 (JMLR 11).
+    `hubness_skewness` is 0 where all are found alike, and above about 1 where few rows, the hubs, are found
+    by many; `anti_hubs` is the share that nothing finds. Source: Radovanović et al. 2010 (JMLR 11).
     """
     rows = neighbours.rows[:, :k]
     counts = np.bincount(rows[rows >= 0], minlength=neighbours.gallery).astype(np.float64)

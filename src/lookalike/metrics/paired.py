@@ -56,10 +56,10 @@ def paired_differences(
 ) -> list[Difference]:
     """Every two models compared on the queries that have a value in all of them.
 
-    The interval is a bootstrap over identities of the mean difference. The p value is of a sign-flip test: were
-    the two models alike, swapping them for any identity would change nothing (Fisher 1935; exact with up to 16
-    identities). Of several comparisons, p values are raised after Holm (1979), so that the chance of naming any
-    winner wrongly stays below 1 − `level`.
+    The interval is a bootstrap over identities of the mean difference. The p value is of a sign-flip test:
+    were the two models alike, swapping them for any identity would change nothing (Fisher 1935; exact with
+    up to 16 identities). Of several comparisons, p values are raised after Holm (1979), so that the chance
+    of naming any winner wrongly stays below 1 − `level`.
 
     Args:
         values: one column a model, [Q, M].
@@ -114,7 +114,7 @@ def flip_test(sums: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def holm(chances: np.ndarray) -> np.ndarray:
-    """p values raised for their number, so that each may be held against the same bound (Holm 1979)."""
+    """The p values raised for their number, so that each may be held against the same bound (Holm 1979)."""
     order = np.argsort(chances, kind="stable")
     raised = np.maximum.accumulate(chances[order] * np.arange(len(chances), 0, -1))
     found = np.empty(len(chances))

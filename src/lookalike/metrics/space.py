@@ -11,8 +11,8 @@ BLOCK = 8192
 def effective_rank(unit: np.ndarray) -> float:
     """How many dimensions the vectors really fill: exp of the entropy of their normalised singular values.
 
-    From 1, all on a line, to D, spread alike in all directions. The mean is taken away first, as a shift shared by
-    all vectors tells none apart. Source: Roy and Vetterli 2007.
+    From 1, all on a line, to D, spread alike in all directions. The mean is taken away first, as a shift
+    shared by all vectors tells none apart. Source: Roy and Vetterli 2007.
     """
     values = np.sqrt(np.clip(np.linalg.eigvalsh(_scatter(unit)), 0, None))
     share = values[values > values.max(initial=0.0) * 1e-6]
