@@ -152,7 +152,7 @@ def test_names_of_identities_do_not_matter(renamed):
 def test_blocks_and_threads_do_not_matter(monkeypatch):
     vectors, labels = drawn(images=500)
     whole = evaluate(vectors, labels, **FEW)
-    monkeypatch.setattr("lookalike.search.exact.BLOCK_BYTES", 16 * 500 * 4)
+    monkeypatch.setattr("lookalike.search.deep.BLOCK_BYTES", 16 * 500 * 8)
     monkeypatch.setattr("torch.get_num_threads", lambda: 3)
     parts = evaluate(vectors, labels, **FEW)
     assert values(parts) == values(whole)
@@ -278,7 +278,7 @@ def test_memory_grows_with_the_number_of_images_and_not_with_its_square(monkeypa
 
     monkeypatch.setattr(verification, "EXACT_PAIRS", 0)
     monkeypatch.setattr(verification, "CELLS", 1 << 10)
-    monkeypatch.setattr("lookalike.search.exact.BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr("lookalike.search.deep.BLOCK_BYTES", 1 << 18)
     peaks = []
     for images in (600, 2400):
         vectors = np.random.default_rng(0).standard_normal((images, 8)).astype(np.float32)

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import Any, Literal
@@ -11,28 +10,21 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from lookalike.metrics.inputs import factorise, unit_vectors
 from lookalike.metrics.interval import bootstrap
 from lookalike.metrics.retrieval import (
-    Ranking,
     average_precision,
     map_at_r,
-    positions,
     precision_at,
     r_precision,
     recall_at,
 )
-from lookalike.metrics.verification import PairCounter, Pairs, auc, distances, histogram, tar_at_far
-from lookalike.search.exact import Exact, best
+from lookalike.metrics.verification import Pairs, auc, distances, histogram, tar_at_far
+from lookalike.search.compare import Comparison, Metric, compare
+from lookalike.search.sides import Sides
 
-MOST_THREADS = 8
-PART = 64
-EMPTY = np.empty(0, np.int64)
 Value = dict[str, float]
-Metric = Callable[[Ranking], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -140,15 +132,21 @@ def evaluate(
     lone = np.bincount(codes)[codes] < 2
     if lone.all():
         raise ValueError(f"labels: {len(names)} identities, none with two images: there is nothing to find")
-    comparison = _Comparison(unit, codes, _retrieval_metrics(ks), neighbours, device)
-    comparison.run(progress)
-    metrics, notes = _means(comparison.columns, codes if intervals else None, seed)
-    verified, histogram, absent = _verification(PairCounter.total(comparison.counters), far, coarse_far)
+    found = compare(
+        Sides(unit, codes),
+        _retrieval_metrics(ks),
+        neighbours=neighbours,
+        fars=[far],
+        device=device,
+        progress=progress,
+    )
+    metrics, notes = _means(found.columns, codes if intervals else None, seed)
+    verified, histogram, absent = _verification(found.pairs, far, coarse_far)
     if lone.any():
         notes.append(f"images with no other image of their identity, so not scored: {lone.sum()}")
     return Evaluation(
         metrics={**metrics, **verified},
-        per_query=comparison.table(names[codes]),
+        per_query=_table(found, names[codes]),
         protocol=(protocol or Protocol()).hash,
         queries=int((~lone).sum()),
         lone_queries=int(lone.sum()),
@@ -203,79 +201,14 @@ def _verification(
     return {name: {"value": value} for name, value in found.items()}, shown, absent
 
 
-class _Comparison:
-    """One pass over all scores; of each row it keeps its metrics, its neighbours, and counts of pairs."""
-
-    def __init__(
-        self,
-        unit: np.ndarray,
-        codes: np.ndarray,
-        metrics: dict[str, Metric],
-        neighbours: int,
-        device: str | torch.device | None,
-    ):
-        size = len(unit)
-        self.unit, self.exact, self.metrics = unit, Exact(unit, device), metrics
-        self.codes, self.order = codes, np.argsort(codes, kind="stable")
-        self.starts = np.concatenate([[0], np.cumsum(np.bincount(codes))])
-        self.columns = {name: np.empty(size) for name in metrics}
-        self.nearest = np.empty((size, min(neighbours, size - 1)), np.int64)
-        self.scores = np.empty(self.nearest.shape, np.float32)
-        threads = min(torch.get_num_threads(), MOST_THREADS)
-        self.counters = [PairCounter(size * (size - 1) // 2) for _ in range(threads)]
-
-    def run(self, progress: bool) -> None:
-        """Compare every row with every other."""
-        size, threads = len(self.unit), len(self.counters)
-        blocks = -(-size // self.exact.block)
-        bar = Console(stderr=True)
-        with ThreadPoolExecutor(threads) as pool:
-            for start, block in track(
-                self.exact.scores(self.unit), "comparing", blocks, console=bar, disable=not progress
-            ):
-                found: list[np.ndarray] = [EMPTY] * len(block)
-                work = partial(self._share, start, block, found)
-                list(pool.map(work, range(threads)))
-                self._keep(start, found)
-
-    def _share(self, start: int, block: np.ndarray, found: list[np.ndarray], thread: int) -> None:
-        """A thread's rows of a block: one in so many, since later rows have fewer pairs to count."""
-        for place in range(thread, len(block), len(self.counters)):
-            found[place] = self._row(start + place, block[place], self.counters[thread])
-
-    def _row(self, row: int, scores: np.ndarray, counter: PairCounter) -> np.ndarray:
-        """Count the pairs with later rows, keep the neighbours, and return where the relevant rows stand."""
-        np.clip(scores, -1, 1, out=scores)  # a product of unit vectors may round to 1.0000001
-        relevant = self._relevant(row)
-        counter.add(scores[row + 1 :], relevant[relevant > row] - row - 1)
-        scores[row] = -np.inf
-        self.nearest[row] = best(scores, self.nearest.shape[1])
-        self.scores[row] = scores[self.nearest[row]]
-        return positions(scores, relevant)
-
-    def _relevant(self, row: int) -> np.ndarray:
-        """The other rows of the same identity, ascending."""
-        code = self.codes[row]
-        same = self.order[self.starts[code] : self.starts[code + 1]]
-        return same[same != row]
-
-    def _keep(self, start: int, found: list[np.ndarray]) -> None:
-        """The metrics of a block; of a part at a time, since one identity may be as large as the gallery."""
-        for place in range(0, len(found), PART):
-            part = slice(start + place, start + min(place + PART, len(found)))
-            ranking = Ranking.from_lists(found[place : place + PART])
-            for name, metric in self.metrics.items():
-                self.columns[name][part] = metric(ranking)
-
-    def table(self, labels: np.ndarray) -> pl.DataFrame:
-        """One line a query."""
-        values = {name: pl.Series(column).fill_nan(None) for name, column in self.columns.items()}
-        return pl.DataFrame(
-            {
-                "row": np.arange(len(labels)),
-                "label": labels.astype(str).tolist() if labels.dtype == object else labels,
-                **values,
-                "neighbours": pl.Series(self.nearest).arr.to_list(),
-                "scores": pl.Series(self.scores).arr.to_list(),
-            }
-        )
+def _table(found: Comparison, labels: np.ndarray) -> pl.DataFrame:
+    """One line a query."""
+    return pl.DataFrame(
+        {
+            "row": np.arange(len(labels)),
+            "label": labels.astype(str).tolist() if labels.dtype == object else labels,
+            **{name: pl.Series(column).fill_nan(None) for name, column in found.columns.items()},
+            "neighbours": pl.Series(found.nearest).arr.to_list(),
+            "scores": pl.Series(found.scores).arr.to_list(),
+        }
+    )

@@ -1,0 +1,107 @@
+"""One comparison of queries with a gallery: per-query metrics, nearest rows, and counts of pairs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from lookalike.metrics.retrieval import Ranking
+from lookalike.metrics.verification import PairCounter, Pairs
+from lookalike.search.deep import Deep, Found
+from lookalike.search.sides import Sides
+
+PART = 64
+Metric = Callable[[Ranking], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        columns: each metric's value of each query, float64 [Q]; NaN where there is nothing to find.
+        totals: how many relevant rows each query can find, int64 [Q].
+        nearest: the nearest rows of each query, nearest first, int64 [Q, neighbours]; -1 where none is left.
+        scores: their scores, float32 [Q, neighbours]; -inf where none is left.
+        pairs: counts of pairs by their score; empty if they were not asked for.
+    """
+
+    columns: dict[str, np.ndarray]
+    totals: np.ndarray
+    nearest: np.ndarray
+    scores: np.ndarray
+    pairs: Pairs
+
+
+def compare(
+    sides: Sides,
+    metrics: Mapping[str, Metric],
+    *,
+    neighbours: int = 10,
+    depth: int | None = None,
+    fars: Sequence[float] | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Compare every query with the whole gallery, exactly.
+
+    The score of two vectors is their exact dot product (see `lookalike.metrics.inputs.GRID`); of equal scores
+    the lower row comes first. Time grows with queries × gallery, memory with queries + gallery.
+
+    Args:
+        sides: who looks for whom.
+        metrics: functions of a ranking that give one value a query; called for some queries at a time.
+        neighbours: how many nearest rows to keep, of at most as many as the gallery holds.
+        depth: how deep the metrics look into a ranking: positions beyond this and beyond the number of
+            relevant rows may be given as 0. None gives all of them, which takes longer.
+        fars: false accept rates at which `tar_at_far` shall be exact; None counts no pairs.
+        device: where to multiply; the CPU if not given.
+        progress: show a bar on stderr.
+    """
+    sides, kept = sides.without_junk()
+    result = _Collected(sides, metrics, neighbours)
+    count = None if fars is None else len(sides.queries) * len(sides.rows) // (2 if sides.itself else 1)
+    deep = Deep(sides, neighbours, torch.device(device or "cpu"), count)
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("comparing", total=len(sides.queries))
+        for found in deep.run(np.arange(len(sides.queries))):
+            result.keep(found)
+            bar.advance(task, len(found.queries))
+    pairs = PairCounter.total(deep.counters) if deep.counters else Pairs.of([], [])
+    return result.comparison(pairs, kept)
+
+
+class _Collected:
+    """The results of the queries, as they come."""
+
+    def __init__(self, sides: Sides, metrics: Mapping[str, Metric], neighbours: int):
+        size, width = len(sides.queries), min(neighbours, len(sides.rows) - sides.itself)
+        self.metrics = metrics
+        self.columns = {name: np.full(size, np.nan) for name in metrics}
+        self.totals = np.zeros(size, np.int64)
+        self.nearest = np.full((size, width), -1)
+        self.scores = np.full((size, width), -np.inf, np.float32)
+
+    def keep(self, found: Found) -> None:
+        """Metrics of a part at a time, since one identity may be as large as the gallery."""
+        width = self.nearest.shape[1]
+        self.nearest[found.queries], self.scores[found.queries] = (
+            found.nearest[:, :width],
+            found.scores[:, :width],
+        )
+        for start in range(0, len(found.queries), PART):
+            queries = found.queries[start : start + PART]
+            ranking = Ranking.from_lists(found.positions[start : start + PART])
+            self.totals[queries] = ranking.total
+            for name, metric in self.metrics.items():
+                self.columns[name][queries] = metric(ranking)
+
+    def comparison(self, pairs: Pairs, kept: np.ndarray | None) -> Comparison:
+        """All of it; rows are counted as before the junk was taken out (`kept`)."""
+        nearest = self.nearest
+        if kept is not None:
+            nearest = np.where(nearest < 0, -1, kept[nearest])
+        return Comparison(self.columns, self.totals, nearest, self.scores, pairs)
