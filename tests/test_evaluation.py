@@ -7,8 +7,9 @@ import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from lookalike.evaluation import Protocol, evaluate
+from lookalike.evaluation import evaluate
 from lookalike.metrics import verification
+from lookalike.protocols.retrieval import SelfRetrieval
 
 FEW = {"intervals": False}
 
@@ -264,12 +265,12 @@ def test_the_summary_is_flat_plain_json():
     assert set(summary["recall@1"]) == {"value", "low", "high"}
     assert summary["skipped"] == 2
     assert summary["queries"] + summary["lone_queries"] == 240
-    assert summary["protocol"] == Protocol().hash
+    assert summary["protocol"] == SelfRetrieval().hash
 
 
 def test_a_rule_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="protocol: ties is 'lower_row'"):
-        Protocol(ties="random")
+    with pytest.raises(ValueError, match="protocol: ties='random': it is 'lower_row'"):
+        SelfRetrieval(ties="random")
 
 
 def test_memory_grows_with_the_number_of_images_and_not_with_its_square(monkeypatch):

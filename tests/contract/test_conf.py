@@ -18,6 +18,7 @@ SUPPLIED = {
     "sampler": {"labels", "seed"},
     "optimizer": {"params", "lr"},
     "scheduler": {"progress"},
+    "metric": {"ranking", "neighbours", "pairs", "unit", "codes", "k", "far"},
 }
 ADDED = "experiment"
 CHOICES = [

@@ -193,9 +193,20 @@ def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
     return float((below + above) / 2)
 
 
-def folds_of(count: int, folds: int) -> Sequence[int]:
-    """Consecutive folds of near-equal size for a list of pairs that names none."""
-    return (np.arange(count) * folds // max(count, 1)).tolist()
+def joined(parts: Sequence[Pairs]) -> Pairs:
+    """The pairs of several comparisons together; in cells, if any of them was counted in cells."""
+    if len(parts) == 1:
+        return parts[0]
+    step = max(part.step for part in parts)
+    values = np.concatenate([part.values.astype(np.float64) for part in parts])
+    values = np.floor(values / step) * step if step else values
+    kept, places = np.unique(values, return_inverse=True)
+
+    def counted(kind: str) -> np.ndarray:
+        counts = np.concatenate([getattr(part, kind) for part in parts])
+        return np.bincount(places, counts, len(kept)).astype(np.int64)
+
+    return Pairs(kept, counted("positive"), counted("negative"), step)
 
 
 def _need_both(pairs: Pairs) -> None:

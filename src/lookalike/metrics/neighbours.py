@@ -54,6 +54,11 @@ def knn_at(neighbours: Neighbours, k: int, top: int = 1, temperature: float = 0.
     return np.where(neighbours.total > 0, right, np.nan)
 
 
+def knn_top5_at(neighbours: Neighbours, k: int, temperature: float = 0.07) -> np.ndarray:
+    """Whether the identity is among the first five of the vote of the `k` nearest rows; see `knn_at`."""
+    return knn_at(neighbours, k, 5, temperature)
+
+
 def _voted(
     labels: np.ndarray, scores: np.ndarray, label: np.ndarray, top: int, temperature: float
 ) -> np.ndarray:
