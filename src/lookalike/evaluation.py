@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from lookalike.metrics.chosen import DEFAULT, Function, depth, expanded, measure
 from lookalike.metrics.decision import k_fold_accuracy
 from lookalike.metrics.inputs import factorise, unit_vectors
 from lookalike.metrics.interval import bootstrap
-from lookalike.metrics.verification import Pairs, auc, distances, histogram, tar_at_far
+from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
+from lookalike.metrics.verification import Pairs
 from lookalike.protocols.base import Part, Rules, Samples
 from lookalike.protocols.found import compare_parts, data_hash
+from lookalike.protocols.pair_blocks import identity_counts
 from lookalike.protocols.pairs import PairList
 from lookalike.protocols.retrieval import SelfRetrieval
+from lookalike.protocols.verified import Value, add_intervals, verified_over
 
-Value = dict[str, float]
 LONE = {"left_out": "not scored", "zero": "scored as 0"}
 
 
@@ -118,7 +121,7 @@ def evaluate(
     chosen = DEFAULT if metrics is None else metrics
     functions = expanded(chosen, ks, fars)
     if isinstance(rules, PairList):
-        return _judged(rules, samples, functions, fars, coarse_far)
+        return _judged(rules, samples, functions, fars, coarse_far, intervals, seed)
     parts = rules.parts(samples)
     if not any(_may_find(part) for part in parts):
         raise ValueError(_nothing(samples, parts))
@@ -143,12 +146,15 @@ def evaluate(
     if rules.lone == "zero":
         columns = {name: np.where(found.totals > 0, column, 0.0) for name, column in columns.items()}
     means, notes = _means(columns, found.codes if intervals else None, seed)
-    verified, shown, absent = _verification(found.pairs, fars, coarse_far)
+    verified, shown, absent = verified_over(found.pairs, fars, coarse_far)
+    verified = {**{name: {"value": value} for name, value in numbers.items()}, **verified}
+    if intervals:
+        absent += add_intervals(verified, found.pairs, partial(identity_counts, parts, seed=seed), fars, seed)
     lone = found.totals == 0
     if lone.any():
         notes.append(f"images with no other image of their identity, so {LONE[rules.lone]}: {lone.sum()}")
     return Evaluation(
-        metrics={**means, **{name: {"value": value} for name, value in numbers.items()}, **verified},
+        metrics={**means, **verified},
         per_query=found.table(names, columns, neighbours),
         protocol=rules.hash,
         queries=len(lone) if rules.lone == "zero" else int((~lone).sum()),
@@ -166,7 +172,13 @@ def evaluate(
 
 
 def _judged(
-    rules: PairList, samples: Samples, functions: Mapping[str, Function], fars: Sequence[float], coarse: bool
+    rules: PairList,
+    samples: Samples,
+    functions: Mapping[str, Function],
+    fars: Sequence[float],
+    coarse: bool,
+    intervals: bool,
+    seed: int,
 ) -> Evaluation:
     """Verification over the pairs of a list."""
     listed = rules.pairs(samples)
@@ -174,7 +186,12 @@ def _judged(
     pairs = Pairs.of(scores[same], scores[~same])
     wanted = {name: function for name, function in functions.items() if takes(function) == {"pairs"}}
     numbers, missing = measured(wanted, {"pairs": pairs})[1:]
-    verified, shown, absent = _verification(pairs, fars, coarse)
+    verified, shown, absent = verified_over(pairs, fars, coarse)
+    if intervals:
+        codes = samples.codes[listed.select("first", "second").to_numpy()]
+        block = PairBlock(codes[:, 0], np.where(same, codes[:, 0], codes[:, 1]), scores)
+        count = partial(IdentityCounts.of, [block], len(samples.names))
+        absent += add_intervals(verified, pairs, count, fars, seed)
     try:
         numbers.update(k_fold_accuracy(scores, same, listed["fold"].to_numpy()))
     except ValueError as error:
@@ -236,28 +253,3 @@ def _means(
     for value, low, high in zip(metrics.values(), *ends, strict=True):
         value.update(low=float(low), high=float(high))
     return metrics, []
-
-
-def _verification(
-    pairs: Pairs, fars: Sequence[float], coarse: bool
-) -> tuple[dict[str, Value], dict[str, Any], list[str]]:
-    """Metrics over all pairs, the histogram of their similarities, and what is absent and why."""
-    shown: dict[str, Any] = {**histogram(pairs), "threshold": None, "far": fars[0] if fars else None}
-    found: dict[str, float] = {}
-    absent: list[str] = []
-    try:
-        found["auc"] = auc(pairs)
-    except ValueError as error:
-        absent = [f"no verification: {error}"]
-    for far in fars if found else ():
-        try:
-            point = tar_at_far(pairs, far, coarse)
-        except ValueError as error:
-            absent.append(f"no true accept rate, threshold and accuracy: {error}")
-            continue
-        found[f"tar@far={far:g}"], found[f"threshold@far={far:g}"] = point.tar, point.threshold
-        if shown["threshold"] is None:
-            found["accuracy"], found["balanced_accuracy"] = point.accuracy, point.balanced_accuracy
-            shown["threshold"], shown["far"] = point.threshold, far
-    found.update(distances(pairs))
-    return {name: {"value": value} for name, value in found.items()}, shown, absent
