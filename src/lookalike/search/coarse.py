@@ -9,6 +9,9 @@ import torch
 NOTHING = np.int16(32767)
 """A threshold that no score reaches: NaN as a code."""
 
+UNIT = 1 + 1e-5
+"""No unit vector is longer."""
+
 BLOCK = 8192
 
 
@@ -41,15 +44,20 @@ def error_bound(left: Lowered, right: Lowered) -> float:
     """By how much a product in low precision can differ from the exact score, before it becomes a code.
 
     Let a = a' + r and b = b' + s, with a' and b' the rounded vectors. Then a·b − a'·b' = r·b + a'·s, at most
-    |r| |b| + |a'| |s| (Cauchy and Schwarz); the lengths of r and s are measured, those of a, b and a' are at most
-    1 + 1e-5 and 1 + 1e-5 + |r|. Adding D products in float32, in any order, errs by at most D u / (1 − D u) times
-    the sum of their sizes, which is at most |a'| |b'| (Higham 2002, section 3.1); u = 2⁻²³ also covers sums that
-    are cut instead of rounded.
+    |r| |b| + |a'| |s| (Cauchy and Schwarz). The lengths of r and s are measured; those of a and b are at most
+    `UNIT`, that of a' at most `UNIT` + |r|. Adding D products in float32, in any order, errs by at most
+    D u / (1 − D u) times the sum of their sizes, which is at most |a'| |b'| (Higham 2002, section 3.1);
+    u = 2⁻²³ also covers sums that are cut instead of rounded.
     """
-    unit = 1 + 1e-5
-    dim = left.low.shape[1]
-    adding = dim * 2.0**-23 / (1 - dim * 2.0**-23) * (unit + left.residual) * (unit + right.residual)
-    return left.residual * unit + (unit + left.residual) * right.residual + adding
+    lost, other = left.residual, right.residual
+    adding = adding_error(left.low.shape[1]) * (1 + lost) * (1 + other)
+    return lost * UNIT + (UNIT + lost) * other + adding
+
+
+def adding_error(dim: int) -> float:
+    """By how much a product of two vectors of length 1 in float32 can differ from the exact one."""
+    share = dim * 2.0**-23
+    return share / (1 - share) * UNIT * UNIT
 
 
 class Tiles:

@@ -7,14 +7,16 @@ from functools import partial
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from lookalike.metrics.retrieval import Ranking
 from lookalike.metrics.verification import PairCounter, Pairs
+from lookalike.search.bands import again, guess, merged
 from lookalike.search.deep import Deep
 from lookalike.search.found import Depth, Found
 from lookalike.search.shortlist import Shortlist
 from lookalike.search.sides import Sides
+from lookalike.search.tally import Tally
 
 DIRECT = 1 << 22
 """Up to so many scores everything is ranked whole."""
@@ -73,22 +75,37 @@ def compare(
     where, threads = torch.device(device or "cpu"), min(torch.get_num_threads(), MOST_THREADS)
     width = min(neighbours, len(sides.rows) - sides.itself)
     result = _Collected(sides, metrics, width)
-    everything = len(sides.queries) * len(sides.rows)
+    small = len(sides.queries) * len(sides.rows) <= DIRECT
+    pairs, left_over = Pairs.of([], []), np.arange(len(sides.queries))
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        advance = partial(bar.advance, bar.add_task("comparing", total=len(sides.queries)))
-        left_over = np.arange(len(sides.queries))
-        if everything > DIRECT:
+        advance = partial(bar.advance, bar.add_task("comparing", total=len(left_over)))
+        if not small:
             shortlist = Shortlist(sides, Depth(depth, first, width), where, threads)
-            for found in shortlist.run(advance):
+            tally = None if fars is None else shortlist.tally(guess(sides, fars, where))
+            for found in shortlist.run(advance, tally, ranks=bool(metrics or width)):
                 result.keep(found)
+            if tally is not None and fars is not None:
+                pairs = _decided(shortlist, tally, fars)
             left_over = np.concatenate(shortlist.left_over)
-            bar.update(0, total=len(sides.queries) + len(left_over))
-        deep = Deep(sides, width, where, threads, None if fars is None else everything)
+            bar.update(TaskID(0), total=len(sides.queries) + len(left_over))
+        deep = Deep(sides, width, where, threads, small and fars is not None)
         for found in deep.run(left_over):
             result.keep(found)
             advance(len(found.queries))
-    pairs = PairCounter.total(deep.counters) if deep.counters else Pairs.of([], [])
+    if deep.counters:
+        pairs = PairCounter.total(deep.counters)
     return result.comparison(pairs, kept)
+
+
+def _decided(shortlist: Shortlist, tally: Tally, fars: Sequence[float]) -> Pairs:
+    """The pairs, counted once more if a guess of a threshold was wrong."""
+    pairs = tally.pairs()
+    missed = again(pairs, fars, shortlist.error) if pairs.negatives else []
+    if not missed:
+        return pairs
+    tally = shortlist.tally(merged([*tally.bands, *missed]))
+    list(shortlist.run(lambda _: None, tally, ranks=False))
+    return tally.pairs()
 
 
 class _Collected:

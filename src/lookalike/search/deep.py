@@ -33,7 +33,7 @@ class Deep:
         neighbours: how many nearest rows to keep.
         device: where to multiply.
         threads: how many rows to rank at a time.
-        pairs: how many pairs to count, at most; None counts none.
+        pairs: whether to keep all pairs.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Deep:
         neighbours: int,
         device: torch.device,
         threads: int,
-        pairs: int | None = None,
+        pairs: bool = False,
     ):
         self.sides, self.neighbours, self.device, self.threads = sides, neighbours, device, threads
         self.block = max(1, min(MOST_ROWS, BLOCK_BYTES // (8 * max(1, len(sides.rows)))))
-        self.counters = [] if pairs is None else [PairCounter(pairs) for _ in range(threads)]
+        self.counters = [PairCounter() for _ in range(threads)] if pairs else []
 
     def run(self, queries: np.ndarray) -> Iterator[Found]:
         """Rank these queries."""
@@ -95,4 +95,4 @@ class Deep:
         kept[hidden[hidden >= first] - first] = False
         positive = np.zeros(len(kept), bool)
         positive[relevant[relevant >= first] - first] = True
-        counter.add(np.clip(scores[first:][kept], -1, 1), np.flatnonzero(positive[kept]))
+        counter.add(scores[first:][kept], np.flatnonzero(positive[kept]))

@@ -30,11 +30,11 @@ def all_scores(queries: np.ndarray, gallery: np.ndarray, device: torch.device) -
 def chosen_scores(
     left: torch.Tensor, right: torch.Tensor, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
-    """The scores of some pairs, float64 [P]; exact for vectors from `unit_vectors`.
+    """The scores of some pairs [P], in the type of the vectors; in float64 exact for those of `unit_vectors`.
 
     Args:
-        left: float64 [R, D].
-        right: float64 [C, D].
+        left: [R, D].
+        right: [C, D].
         rows: the pairs' places in `left`, ascending, [P].
         columns: their places in `right`, [P].
     """
@@ -45,7 +45,7 @@ def chosen_scores(
     wanted = torch.sparse_csr_tensor(
         torch.from_numpy(ends),
         torch.from_numpy(columns.astype(np.int64, copy=False)),
-        torch.zeros(len(columns), dtype=torch.float64),
+        torch.zeros(len(columns), dtype=left.dtype),
         (len(left), len(right)),
         check_invariants=False,
     )
@@ -62,7 +62,7 @@ def quiet_sparse() -> None:
 def _gathered_scores(
     left: torch.Tensor, right: torch.Tensor, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
-    scores = np.empty(len(rows))
+    scores = np.empty(len(rows), np.float64 if left.dtype is torch.float64 else np.float32)
     for start in range(0, len(rows), PAIRS):
         part = slice(start, start + PAIRS)
         one = left[torch.from_numpy(rows[part]).to(left.device)]

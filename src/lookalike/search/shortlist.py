@@ -7,6 +7,7 @@ ranking. Queries whose beginning turns out too short, or that would have too man
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from typing import NamedTuple
 
@@ -14,10 +15,12 @@ import numpy as np
 import torch
 
 from lookalike.metrics.retrieval import Ranking
+from lookalike.search.bands import Band
 from lookalike.search.coarse import NOTHING, Lowered, Tiles, codes_at, error_bound, reached, value_of
 from lookalike.search.dots import chosen_scores, exact_rows, quiet_sparse
 from lookalike.search.found import Depth, Found
 from lookalike.search.sides import Sides
+from lookalike.search.tally import Tally
 from lookalike.search.thresholds import Thresholds
 
 TILE = 1024
@@ -61,32 +64,46 @@ class Shortlist:
         self.most = 4 * np.minimum(self.thresholds.needed, len(self.columns)) + SPARE
         self.candidates: list[list[_Candidates]] = [[] for _ in range(0, len(self.rows), TILE)]
         self.lock = Lock()
-        self.left_over: list[np.ndarray] = []
+        self.left_over = [np.empty(0, np.int64)]
 
-    def run(self, advance: Callable[[int], None]) -> Iterator[Found]:
+    def tally(self, bands: list[Band]) -> Tally:
+        """A count of the pairs, for `run`."""
+        return Tally(self.sides, self.rows, self.columns, self.error, bands, self.device)
+
+    def run(
+        self, advance: Callable[[int], None], tally: Tally | None = None, ranks: bool = True
+    ) -> Iterator[Found]:
         """Find, then rank; `left_over` holds the queries that are not among what this gives.
 
         Args:
             advance: told how many queries have been compared.
+            tally: counts the pairs.
+            ranks: whether to rank at all.
         """
         starts = range(0, len(self.rows), TILE)
+        self.limits[:] = NOTHING
         with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(self._set_limits, starts))
-            for compared in pool.map(self._compare, starts):
+            if ranks:
+                list(pool.map(self._set_limits, starts))
+            for compared in pool.map(partial(self._compare, tally), starts):
                 advance(compared)
-            yield from pool.map(self._rank, starts)
+            if ranks:
+                yield from pool.map(self._rank, starts)
 
     def _set_limits(self, start: int) -> None:
         self.limits[start : start + TILE] = self.thresholds.of(slice(start, start + TILE))
 
-    def _compare(self, start: int) -> int:
+    def _compare(self, tally: Tally | None, start: int) -> int:
         """A block of queries with all columns; in self-retrieval with those from its own place on."""
         rows = slice(start, min(start + TILE, len(self.rows)))
         tiles = Tiles(self.left.low, self.right.low)
         exact = exact_rows(self.sides.queries, self.rows[rows], self.device)
         for first in range(start if self.sides.itself else 0, len(self.columns), TILE):
             columns = slice(first, min(first + TILE, len(self.columns)))
-            self._tile(tiles.codes(rows, columns), rows, columns, exact)
+            codes = tiles.codes(rows, columns)
+            if tally is not None:
+                tally.add(codes, rows, columns)
+            self._tile(codes, rows, columns, exact)
         return len(exact)
 
     def _tile(self, codes: torch.Tensor, rows: slice, columns: slice, exact: torch.Tensor) -> None:
@@ -132,7 +149,9 @@ class Shortlist:
         codes = self.sides.query_codes[queries]
         right = (self.sides.codes[found.row] == codes[found.query]) & (codes[found.query] >= 0)
         ranking = _ranking(found.query[right], position[right], self.thresholds.totals[start : start + TILE])
-        known = self.thresholds.suffice(slice(start, start + TILE), count, (ranking.positions > 0).sum(axis=1))
+        known = self.thresholds.suffice(
+            slice(start, start + TILE), count, (ranking.positions > 0).sum(axis=1)
+        )
         self.left_over.append(queries[~known])
         nearest = np.full((len(queries), self.depth.neighbours), -1)
         scores = np.full(nearest.shape, -np.inf, np.float32)

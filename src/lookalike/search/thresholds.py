@@ -116,7 +116,9 @@ class Thresholds:
         least, best = np.full(len(queries), np.inf), np.full(len(queries), -np.inf)
         if count.any():
             left = np.repeat(np.arange(len(queries)), count)
-            right = np.arange(len(left)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+            right = (
+                np.arange(len(left)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+            )
             begin, end = right.min(), right.max() + 1
             exact = exact_rows(self.sides.queries, queries, self.device)
             other = exact_rows(self.sides.rows, self.columns[begin:end], self.device)
