@@ -4,6 +4,7 @@ import pytest
 
 from lookalike.evaluation import evaluate
 from lookalike.metrics.inputs import factorise, unit_vectors
+from lookalike.metrics.verification import tar_at_far
 from lookalike.protocols import pair_blocks
 from lookalike.protocols.base import Samples
 from lookalike.protocols.found import compare_parts
@@ -47,6 +48,17 @@ def test_the_pairs_are_those_that_the_comparison_counts(rules, monkeypatch):
         above = pairs.values >= threshold
         assert counts.positive[:, place].sum() == pairs.positive[above].sum()
         assert counts.negative[:, place].sum() == 2 * pairs.negative[above].sum()
+
+
+def test_pairs_of_several_parts_are_pooled_however_they_were_counted(monkeypatch):
+    parts = KFold().parts(samples(images=200))
+    exact = compare_parts(parts, {}, fars=[0.1]).pairs
+    cells = pair_blocks.counted(parts)
+    assert exact.exact
+    assert (exact.positives, exact.negatives) == (cells.positives, cells.negatives)
+    one, other = tar_at_far(exact, 0.1), tar_at_far(cells, 0.1)
+    assert one.tar == other.tar
+    assert one.threshold == pytest.approx(other.threshold, abs=2e-7)
 
 
 def test_many_images_are_sampled(monkeypatch):

@@ -9,12 +9,11 @@ from lookalike.metrics.decision import (
     best_threshold,
     decided_at,
     decisions,
-    eer,
     fnmr_at,
     k_fold_accuracy,
     roc,
 )
-from lookalike.metrics.verification import Pairs, tar_at_far
+from lookalike.metrics.verification import Pairs, eer, tar_at_far
 
 
 def drawn(seed=0, positive=60, negative=500, grid=None):

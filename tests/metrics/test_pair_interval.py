@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from lookalike.metrics.decision import decisions, eer
+from lookalike.metrics.decision import decisions
 from lookalike.metrics.pair_counts import IdentityCounts, PairBlock, thresholds_for
 from lookalike.metrics.pair_interval import bootstrap_pairs
-from lookalike.metrics.verification import Pairs, auc, tar_at_far
+from lookalike.metrics.verification import Pairs, auc, eer, tar_at_far
 
 FARS = [0.1, 0.01]
 THRESHOLD = 0.8

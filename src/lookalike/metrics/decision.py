@@ -1,6 +1,5 @@
 """Deciding "same" or "different" on pairs: error rates, what a threshold gives, and 10-fold accuracy."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,20 +67,6 @@ def roc(pairs: Pairs) -> Roc:
     return Roc(threshold, accepted[0] / pairs.negatives, accepted[1] / pairs.positives)
 
 
-def eer(pairs: Pairs) -> float:
-    """Equal error rate: where as large a share of negatives is accepted as of positives refused.
-
-    Between two thresholds the ROC curve is a straight line, as for `auc`, so ties count half.
-    """
-    curve = roc(pairs)
-    gap = curve.far - (1 - curve.tar)  # from −1 to 1, never falling
-    after = int(np.searchsorted(gap, 0.0))
-    if gap[after] == 0 or after == 0:
-        return float(curve.far[after])
-    share = -gap[after - 1] / (gap[after] - gap[after - 1])
-    return float(curve.far[after - 1] + share * (curve.far[after] - curve.far[after - 1]))
-
-
 def fnmr_at(pairs: Pairs, far: float) -> float:
     """False non-match rate at the threshold whose false match rate is at most `far`: 1 − true accept rate."""
     return 1 - tar_at_far(pairs, far).tar
@@ -123,7 +108,8 @@ def best_decisions(pairs: Pairs) -> dict[str, float]:
 def decisions(pairs: Pairs, threshold: float) -> Decisions:
     """What a given threshold does on these pairs.
 
-    Where pairs were counted in cells, a threshold inside a cell refuses the whole cell.
+    Where pairs were counted in cells, a threshold inside a cell refuses the whole cell; cells are narrow
+    around the rates that were asked for.
 
     Raises:
         ValueError: pairs of one kind only.
@@ -191,22 +177,6 @@ def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
     below = values[place - 1] if place else values[0] - 1
     above = values[place] if place < len(values) else values[-1] + 1
     return float((below + above) / 2)
-
-
-def joined(parts: Sequence[Pairs]) -> Pairs:
-    """The pairs of several comparisons together; in cells, if any of them was counted in cells."""
-    if len(parts) == 1:
-        return parts[0]
-    step = max(part.step for part in parts)
-    values = np.concatenate([part.values.astype(np.float64) for part in parts])
-    values = np.floor(values / step) * step if step else values
-    kept, places = np.unique(values, return_inverse=True)
-
-    def counted(kind: str) -> np.ndarray:
-        counts = np.concatenate([getattr(part, kind) for part in parts])
-        return np.bincount(places, counts, len(kept)).astype(np.int64)
-
-    return Pairs(kept, counted("positive"), counted("negative"), step)
 
 
 def _need_both(pairs: Pairs) -> None:

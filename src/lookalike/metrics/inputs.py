@@ -11,9 +11,9 @@ GRID = float(1 << 26)
 """Unit vectors are made of multiples of 1 / GRID.
 
 Products of their numbers are then multiples of 2⁻⁵², and no sum of some of the products of a pair exceeds 1
-(Cauchy and Schwarz) by more than a rounding. Every such sum is a float64 as it is, so a dot product in
-float64 is *exact*, in any order, in any blocks, on any device: equal is equal, and ties are true ties. A
-number below 1/4 moves by at most 2⁻²⁷ (7.5e-9); larger ones lie on the grid as float32 anyway.
+(Cauchy and Schwarz) by more than a rounding. Every such sum is a float64, so a dot product in float64 is
+*exact*, in any order, in any blocks, on any device: equal is equal, and ties are true ties. A number below
+1/4 moves by at most 2⁻²⁷ (7.5e-9); larger ones lie on the grid as float32 anyway.
 """
 
 

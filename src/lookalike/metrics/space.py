@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lookalike.metrics.verification import Pairs
+from lookalike.metrics.verification import Pairs, distances
 
 BLOCK = 8192
 
@@ -30,7 +30,7 @@ def alignment(pairs: Pairs) -> float:
     """
     if not pairs.positives:
         raise ValueError("alignment: there is no positive pair")
-    return float(np.average(2 - 2 * pairs.centres, weights=pairs.positive))
+    return 2 * distances(pairs)["positive_cosine_mean"]
 
 
 def uniformity(pairs: Pairs, t: float = 2.0) -> float:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lookalike.metrics.decision import joined
 from lookalike.metrics.neighbours import Neighbours
 from lookalike.metrics.verification import Pairs
 from lookalike.protocols.base import Part, Samples
+from lookalike.protocols.pair_blocks import counted
 from lookalike.search.compare import Metric, compare
 
 
@@ -82,8 +82,20 @@ def compare_parts(parts: Sequence[Part], metrics: Mapping[str, Metric], **how: A
         codes=codes,
         nearest=_looked_up(near, [part.gallery for part in parts]),
         neighbours=neighbours,
-        pairs=joined([each.pairs for each in found]),
+        pairs=_pooled(parts, [each.pairs for each in found]),
     )
+
+
+def _pooled(parts: Sequence[Part], pairs: Sequence[Pairs]) -> Pairs:
+    """The pairs of all parts; where some were counted in cells, which are narrow elsewhere in each, anew."""
+    if len(pairs) == 1:
+        return pairs[0]
+    if not all(each.exact for each in pairs):
+        return counted(parts)
+    kinds = (
+        [np.repeat(each.values, getattr(each, kind)) for each in pairs] for kind in ("positive", "negative")
+    )
+    return Pairs.of(*map(np.concatenate, kinds))
 
 
 def data_hash(parts: Sequence[Part], samples: Samples) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
+from lookalike.metrics.verification import FINE, Pairs
 from lookalike.protocols.base import Part
 from lookalike.search.sides import Sides
 
@@ -18,6 +19,8 @@ FEWEST_OF_ONE = 8
 
 BLOCK = 1 << 21
 """Pairs at once."""
+
+CELLS = round(1 / FINE)
 
 
 def identity_counts(parts: Sequence[Part], thresholds: np.ndarray, seed: int = 0) -> IdentityCounts:
@@ -43,6 +46,21 @@ def identity_counts(parts: Sequence[Part], thresholds: np.ndarray, seed: int = 0
     return IdentityCounts.of(blocks, len(every), thresholds, share)
 
 
+def counted(parts: Sequence[Part]) -> Pairs:
+    """All pairs of all parts, in cells of `FINE`: memory does not grow with their number."""
+    cells = np.zeros((2, 2 * CELLS + 1), np.uint32)
+    for rows in _whole(parts):
+        for block in _blocks(_Numbered(rows, rows.query_codes, rows.gallery_codes)):
+            places = np.floor(block.scores * CELLS).astype(np.int64) + CELLS
+            same = block.first == block.second
+            for kind, mask in enumerate((same, ~same)):
+                found, counts = np.unique(places[mask], return_counts=True)
+                cells[kind, found] += counts.astype(np.uint32)
+    there = np.flatnonzero(cells.any(axis=0))
+    positive, negative = (each[there].astype(np.int64) for each in cells)
+    return Pairs(there / CELLS - 1, positive, negative, np.full(len(there), FINE))
+
+
 @dataclass(frozen=True, eq=False)
 class _Rows:
     """Queries and gallery with an identity for each row, a distractor's being its own."""
@@ -63,8 +81,20 @@ class _Numbered:
 
 def _sampled(parts: Sequence[Part], rng: np.random.Generator) -> tuple[list[_Rows], float]:
     """The rows to count, by their places in each part, and the share of identities among them."""
+    whole = _whole(parts)
+    codes = np.concatenate([each.query_codes if each.sides.itself else _both(each) for each in whole])
+    names, counts = np.unique(codes, return_counts=True)
+    if counts.sum() <= MOST_ROWS:
+        return whole, 1.0
+    most = max(FEWEST_OF_ONE, MOST_ROWS // len(names))
+    order = rng.permutation(len(names))
+    kept = names[order[np.cumsum(np.minimum(counts, most)[order]) <= MOST_ROWS]]
+    return [_thinned(each, kept, most, rng) for each in whole], len(kept) / len(names)
+
+
+def _whole(parts: Sequence[Part]) -> list[_Rows]:
     lowest = -1 - np.cumsum([0, *(len(part.queries) + len(part.gallery) for part in parts)])
-    whole = [
+    return [
         _Rows(
             part.sides,
             np.arange(len(part.queries)),
@@ -74,14 +104,6 @@ def _sampled(parts: Sequence[Part], rng: np.random.Generator) -> tuple[list[_Row
         )
         for part, start in zip(parts, lowest, strict=False)
     ]
-    codes = np.concatenate([each.query_codes if each.sides.itself else _both(each) for each in whole])
-    names, counts = np.unique(codes, return_counts=True)
-    if counts.sum() <= MOST_ROWS:
-        return whole, 1.0
-    most = max(FEWEST_OF_ONE, MOST_ROWS // len(names))
-    order = rng.permutation(len(names))
-    kept = names[order[np.cumsum(np.minimum(counts, most)[order]) <= MOST_ROWS]]
-    return [_thinned(each, kept, most, rng) for each in whole], len(kept) / len(names)
 
 
 def _thinned(rows: _Rows, kept: np.ndarray, most: int, rng: np.random.Generator) -> _Rows:

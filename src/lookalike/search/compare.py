@@ -2,18 +2,26 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from lookalike.metrics.retrieval import Ranking
 from lookalike.metrics.verification import PairCounter, Pairs
-from lookalike.search.deep import Deep, Found
+from lookalike.search.bands import again, guess, merged
+from lookalike.search.deep import Deep
+from lookalike.search.found import Depth, Found
+from lookalike.search.shortlist import Shortlist
 from lookalike.search.sides import Sides
+from lookalike.search.tally import Tally
 
-PART = 64
+DIRECT = 1 << 22
+"""Up to so many scores everything is ranked whole."""
+
+MOST_THREADS = 8
 Metric = Callable[[Ranking], np.ndarray]
 
 
@@ -42,6 +50,7 @@ def compare(
     *,
     neighbours: int = 10,
     depth: int | None = None,
+    first: int = 0,
     fars: Sequence[float] | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
@@ -57,28 +66,53 @@ def compare(
         neighbours: how many nearest rows to keep, of at most as many as the gallery holds.
         depth: how deep the metrics look into a ranking: positions beyond this and beyond the number of
             relevant rows may be given as 0. None gives all of them, which takes longer.
+        first: with `depth`, how deep they look for the best relevant row alone, as recall@k does.
         fars: false accept rates at which `tar_at_far` shall be exact; None counts no pairs.
         device: where to multiply; the CPU if not given.
         progress: show a bar on stderr.
     """
     sides, kept = sides.without_junk()
-    result = _Collected(sides, metrics, neighbours)
-    count = None if fars is None else len(sides.queries) * len(sides.rows) // (2 if sides.itself else 1)
-    deep = Deep(sides, neighbours, torch.device(device or "cpu"), count)
+    where, threads = torch.device(device or "cpu"), min(torch.get_num_threads(), MOST_THREADS)
+    width = min(neighbours, len(sides.rows) - sides.itself)
+    result = _Collected(sides, metrics, width)
+    small = len(sides.queries) * len(sides.rows) <= DIRECT
+    pairs, left_over = Pairs.of([], []), np.arange(len(sides.queries))
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("comparing", total=len(sides.queries))
-        for found in deep.run(np.arange(len(sides.queries))):
+        advance = partial(bar.advance, bar.add_task("comparing", total=len(left_over)))
+        if not small:
+            shortlist = Shortlist(sides, Depth(depth, first, width), where, threads)
+            tally = None if fars is None else shortlist.tally(guess(sides, fars, where))
+            for found in shortlist.run(advance, tally, ranks=bool(metrics or width)):
+                result.keep(found)
+            if tally is not None and fars is not None:
+                pairs = _decided(shortlist, tally, fars)
+            left_over = np.concatenate(shortlist.left_over)
+            bar.update(TaskID(0), total=len(sides.queries) + len(left_over))
+        deep = Deep(sides, width, where, threads, small and fars is not None)
+        for found in deep.run(left_over):
             result.keep(found)
-            bar.advance(task, len(found.queries))
-    pairs = PairCounter.total(deep.counters) if deep.counters else Pairs.of([], [])
+            advance(len(found.queries))
+    if deep.counters:
+        pairs = PairCounter.total(deep.counters)
     return result.comparison(pairs, kept)
+
+
+def _decided(shortlist: Shortlist, tally: Tally, fars: Sequence[float]) -> Pairs:
+    """The pairs, counted once more if a guess of a threshold was wrong."""
+    pairs = tally.pairs()
+    missed = again(pairs, fars, shortlist.error) if pairs.negatives else []
+    if not missed:
+        return pairs
+    tally = shortlist.tally(merged([*tally.bands, *missed]))
+    list(shortlist.run(lambda _: None, tally, ranks=False))
+    return tally.pairs()
 
 
 class _Collected:
     """The results of the queries, as they come."""
 
-    def __init__(self, sides: Sides, metrics: Mapping[str, Metric], neighbours: int):
-        size, width = len(sides.queries), min(neighbours, len(sides.rows) - sides.itself)
+    def __init__(self, sides: Sides, metrics: Mapping[str, Metric], width: int):
+        size = len(sides.queries)
         self.metrics = metrics
         self.columns = {name: np.full(size, np.nan) for name in metrics}
         self.totals = np.zeros(size, np.int64)
@@ -86,18 +120,12 @@ class _Collected:
         self.scores = np.full((size, width), -np.inf, np.float32)
 
     def keep(self, found: Found) -> None:
-        """Metrics of a part at a time, since one identity may be as large as the gallery."""
-        width = self.nearest.shape[1]
-        self.nearest[found.queries], self.scores[found.queries] = (
-            found.nearest[:, :width],
-            found.scores[:, :width],
-        )
-        for start in range(0, len(found.queries), PART):
-            queries = found.queries[start : start + PART]
-            ranking = Ranking.from_lists(found.positions[start : start + PART])
-            self.totals[queries] = ranking.total
-            for name, metric in self.metrics.items():
-                self.columns[name][queries] = metric(ranking)
+        """Metrics of some queries, and their neighbours."""
+        queries = found.queries
+        self.nearest[queries], self.scores[queries] = found.nearest, found.scores
+        self.totals[queries] = found.ranking.total
+        for name, metric in self.metrics.items():
+            self.columns[name][queries] = metric(found.ranking)
 
     def comparison(self, pairs: Pairs, kept: np.ndarray | None) -> Comparison:
         """All of it; rows are counted as before the junk was taken out (`kept`)."""

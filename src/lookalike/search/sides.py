@@ -86,6 +86,19 @@ class Sides:
         last = np.searchsorted(ordered, self.query_codes, side="right")
         return first, np.where(self.query_codes < 0, first, last)
 
+    @cached_property
+    def totals(self) -> np.ndarray:
+        """How many relevant rows each query can find, int64 [Q]."""
+        if self.ignore != "nothing":
+            return np.array([len(self.relevant(query)) for query in range(len(self.queries))], np.int64)
+        first, last = self.bounds
+        if self.itself:
+            return np.maximum(last - first - 1, 0)
+        if self.own is None:
+            return last - first
+        found = (self.own >= 0) & (self.codes[self.own] == self.query_codes) & (self.query_codes >= 0)
+        return last - first - found
+
     def same(self, query: int) -> np.ndarray:
         """All gallery rows of the query's identity, ascending, whether it finds them or not."""
         first, last = self.bounds
