@@ -241,7 +241,7 @@ def test_a_list_of_pairs_is_judged(here, capsys):
     metrics = json.loads((here / "eval/metrics.json").read_text())
     assert 0 < metrics["fold_accuracy"]["value"] <= 1
     assert len(pl.read_parquet("eval/per_pair.parquet")) == len(lines)
-    assert run("report", "evaluation=eval") == 0
+    assert run("report", "evaluation=eval", "map_images=0") == 0
     (here / "pairs.csv").write_text("x.jpg,y.jpg,1")
     capsys.readouterr()
     assert run("evaluate", "embeddings=emb", "out=again", *asked) == 1
