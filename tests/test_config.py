@@ -21,6 +21,7 @@ class Spring:
         miner: "Spring | None" = None,
         size: tuple[int, int] = (1, 1),
         num_classes: int = 0,
+        few: Annotated[tuple[int, ...], Field(min_length=1)] = (1,),
     ):
         if margin > 2:
             raise ValueError(f"margin={margin}: at most 2 on the sphere")
@@ -39,6 +40,7 @@ class Brick(BaseModel):
     workers: int | Literal["auto"] = Field(description="processes")
     amp: bool = Field(description="half precision")
     fold: int | None = Field(description="which fold")
+    rates: dict[str, float] = Field(description="names of one's own")
     loss: dict[str, dict[str, Any]] = Field(min_length=1, description="what is minimised")
     head: dict[str, Any] = Field(description="the last layer")
 
@@ -61,7 +63,9 @@ ks: [1, 5]
 workers: auto
 amp: false
 fold: null
+rates: {}
 """,
+    "extra/named.yaml": "# @package _global_\n# names\nrates: {a.b.1: 0.5}\n",
     "other.yaml": "# Another\nbatch: 3\n",
     "head/flat.yaml": f"""# a flat head
 _target_: {__name__}.Spring
@@ -242,6 +246,35 @@ def test_values_in_braces_and_deletions():
     assert load("loss.spring={margin: 1, mining: hard}").loss["spring"]["margin"] == 1
     assert "no such key" in complaint("loss.spring={marge: 1}")
     assert set(load("loss=[spring,tension]", "~loss.spring").loss) == {"tension"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rates"),
+    [
+        ([], {}),
+        (["rates={a.b.6: 0.5, head: 1.0}"], {"a.b.6": 0.5, "head": 1.0}),
+        (["rates.a.b.6=0.5", "rates.head=1.0"], {"a.b.6": 0.5, "head": 1.0}),
+        (["rates={a.*: 0.5}", "rates={head: 1.0}"], {"head": 1.0}),
+        (["+extra=named", "rates.head=1.0"], {"a.b.1": 0.5, "head": 1.0}),
+        (["rates=null", "rates.head=1.0"], {"head": 1.0}),
+    ],
+)
+def test_a_mapping_that_is_empty_takes_names_with_dots(arguments, rates):
+    assert load(*arguments).rates == rates
+
+
+def test_such_a_mapping_is_changed_as_a_whole():
+    values = load("rates.a.b=0.5")
+    for changes in ({"rates": {"c.d": 2.0}}, {"rates.a.b": 2.0, "epochs": 1}):
+        found = config.changed("brick", values, changes, "here").rates
+        assert found == ({"c.d": 2.0} if "rates" in changes else {"a.b": 2.0})
+    assert complaint("rates={a.b: fast}") == "rates={a.b:fast}: must be a number"
+    assert "must be keys with values" in complaint("rates=0.5")
+    assert "rates.a.b" in complaint("rates={a.b: ???}")
+
+
+def test_an_empty_list_that_is_too_short_is_named():
+    assert complaint("+loss.spring.few=[]") == "loss.spring.few=[]: must be at least 1 long"
 
 
 def test_own_code_on_the_command_line():

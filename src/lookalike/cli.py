@@ -1,6 +1,7 @@
 """`lookalike JOB key=value …`: finds the job, checks the config, runs, and turns errors into plain lines.
 
-Exit codes: 0 done, 1 the job failed, 2 the command line or config is wrong.
+Exit codes: 0 done, 1 the job failed, 2 the command line or config is wrong; `verify` has two more for its
+answer.
 """
 
 import errno
@@ -63,6 +64,8 @@ def _work(job: str, arguments: list[str], verbose: bool) -> int:
     named = [argument for argument in arguments if _is_named(argument)]
     words = [argument for argument in arguments if not _is_named(argument)]
     result = work.main(load(job, work.Config, named, **({JOBS[job].words: words} if words else {})))
+    if isinstance(result, int):
+        return result
     if result is not None:
         _say(str(result))
     return 0

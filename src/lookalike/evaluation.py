@@ -71,6 +71,7 @@ def evaluate(
     ks: Sequence[int] = (1, 5, 10),
     far: float | Sequence[float] = 1e-3,
     coarse_far: bool = False,
+    threshold: float | None = None,
     intervals: bool = True,
     seed: int = 0,
     neighbours: int = 10,
@@ -94,6 +95,7 @@ def evaluate(
         ks: the k of recall@k and the like.
         far: false accept rates to judge at; the threshold and accuracy are those of the first.
         coarse_far: allow a `far` finer than the pairs can show; else its metrics are absent, with a note.
+        threshold: of a model, to see how it does here: operating_far and operating_tar.
         intervals: whether to give 95 % intervals, by bootstrap over identities.
         seed: of the bootstrap.
         neighbours: how many neighbours of each query to keep.
@@ -121,7 +123,7 @@ def evaluate(
     chosen = DEFAULT if metrics is None else metrics
     functions = expanded(chosen, ks, fars)
     if isinstance(rules, PairList):
-        return _judged(rules, samples, functions, fars, coarse_far, intervals, seed)
+        return _judged(rules, samples, functions, fars, coarse_far, threshold, seed if intervals else None)
     parts = rules.parts(samples)
     if not any(_may_find(part) for part in parts):
         raise ValueError(_nothing(samples, parts))
@@ -148,8 +150,14 @@ def evaluate(
     means, notes = _means(columns, found.codes if intervals else None, seed)
     verified, shown, absent = verified_over(found.pairs, fars, coarse_far)
     verified = {**{name: {"value": value} for name, value in numbers.items()}, **verified}
-    if intervals:
-        absent += add_intervals(verified, found.pairs, partial(identity_counts, parts, seed=seed), fars, seed)
+    absent += add_intervals(
+        verified,
+        found.pairs,
+        partial(identity_counts, parts, seed=seed),
+        fars,
+        threshold,
+        seed if intervals else None,
+    )
     lone = found.totals == 0
     if lone.any():
         notes.append(f"images with no other image of their identity, so {LONE[rules.lone]}: {lone.sum()}")
@@ -177,8 +185,8 @@ def _judged(
     functions: Mapping[str, Function],
     fars: Sequence[float],
     coarse: bool,
-    intervals: bool,
-    seed: int,
+    threshold: float | None,
+    seed: int | None,
 ) -> Evaluation:
     """Verification over the pairs of a list."""
     listed = rules.pairs(samples)
@@ -187,11 +195,10 @@ def _judged(
     wanted = {name: function for name, function in functions.items() if takes(function) == {"pairs"}}
     numbers, missing = measured(wanted, {"pairs": pairs})[1:]
     verified, shown, absent = verified_over(pairs, fars, coarse)
-    if intervals:
-        codes = samples.codes[listed.select("first", "second").to_numpy()]
-        block = PairBlock(codes[:, 0], np.where(same, codes[:, 0], codes[:, 1]), scores)
-        count = partial(IdentityCounts.of, [block], len(samples.names))
-        absent += add_intervals(verified, pairs, count, fars, seed)
+    codes = samples.codes[listed.select("first", "second").to_numpy()]
+    block = PairBlock(codes[:, 0], np.where(same, codes[:, 0], codes[:, 1]), scores)
+    count = partial(IdentityCounts.of, [block], len(samples.names))
+    absent += add_intervals(verified, pairs, count, fars, threshold, seed)
     try:
         numbers.update(k_fold_accuracy(scores, same, listed["fold"].to_numpy()))
     except ValueError as error:

@@ -17,7 +17,7 @@ SUPPLIED = {
     "augment": {"size", "how", "interpolation"},
     "sampler": {"labels", "seed"},
     "optimizer": {"params", "lr"},
-    "scheduler": {"progress"},
+    "scheduler": {"progress", "epochs"},
     "metric": {"ranking", "neighbours", "pairs", "unit", "codes", "k", "far"},
 }
 ADDED = "experiment"

@@ -3,11 +3,13 @@
 import copy
 
 import pytest
+import timm.optim
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from lookalike.training.optimise import RowSparse, clip_gradients
+from lookalike.training.sophia import Sophia
 
 ROWS, DIM = 9, 4
 
@@ -52,6 +54,11 @@ def test_steps_of_adam_are_those_of_sparse_adam(betas):
         lambda groups: torch.optim.AdamW(groups, weight_decay=0.1, amsgrad=True),
         lambda groups: torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=0.1),
         lambda groups: torch.optim.SGD(groups),
+        torch.optim.Adam,
+        torch.optim.RAdam,
+        lambda groups: torch.optim.RAdam(groups, weight_decay=0.1, decoupled_weight_decay=True),
+        lambda groups: timm.optim.Lion(groups, weight_decay=0.1),
+        lambda groups: Sophia(groups, weight_decay=0.1),
         torch.optim.Adagrad,
         torch.optim.RMSprop,
         torch.optim.NAdam,

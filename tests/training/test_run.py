@@ -55,7 +55,9 @@ def test_the_run_folder_tells_what_happened(run):
     }
     history = pl.read_csv(run / "history.csv")
     assert history["epoch"].to_list() == [1, 2]
-    assert {"loss", "lr_backbone", "lr_head", "val_recall@1", "val_map@r", "minutes"} <= set(history.columns)
+    assert {"loss", "val_loss", "lr_backbone", "lr_head", "val_recall@1", "val_map@r", "minutes"} <= set(
+        history.columns
+    )
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["status"], summary["epochs"], summary["validation_classes"]) == ("finished", 2, 2)
 

@@ -192,7 +192,7 @@ def _line(key: str, value: Any, details: list[Any]) -> str:
     wanted = joined(dict.fromkeys(map(_wanted, details)), "or")
     each = (
         "each "
-        if isinstance(value, list) and all(isinstance(detail["loc"][-1], int) for detail in details)
+        if isinstance(value, list) and all(isinstance(["", *detail["loc"]][-1], int) for detail in details)
         else ""
     )
     return f"{key}={shown(value)}: {each}must be {wanted}{_hint(value, details)}"

@@ -42,6 +42,50 @@ def compose(job: str, arguments: Sequence[str] = (), /, **values: Any) -> Tree:
     return _composed(job, [*map(read, arguments), *from_values(values)])
 
 
+def changed(job: str, values: Values, changes: Mapping[str, Any], where: str) -> Values:
+    """Checked values with some changes, as if these had been given, too.
+
+    Args:
+        job: there is a `conf/<job>.yaml`.
+        values: what `load` gave.
+        changes: keys and choices; `{"loss.triplet.margin": 0.2}` and `{"loss": {"triplet": {"margin": 0.2}}}`
+            are the same. A choice starts from its own file again.
+        where: for messages.
+
+    Raises:
+        ConfigError: a key, choice or value is wrong.
+    """
+    from lookalike.config.checking import checked
+
+    tree, groups = values.model_dump(mode="json"), catalogue.groups(job)
+    try:
+        for change in from_values(_dotted(changes, _open_keys(job))):
+            if _chooses(change, groups, ()):
+                _check_number(change, groups)
+                check_choice(change.key, change.value)
+                tree[change.key] = _composed_by_hydra(job, groups, {change.key: change.value}, [])[change.key]
+            else:
+                _apply(tree, change, set(), job)
+        return checked(type(values), tree, {}, job)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _dotted(changes: Mapping[str, Any], whole: set[str], prefix: str = "") -> Tree:
+    """Nested keys as dotted ones, down to what is built, is set as a whole or is no mapping."""
+    flat: Tree = {}
+    for name, value in changes.items():
+        key = f"{prefix}{name}"
+        nested = isinstance(value, Mapping) and value and "_target_" not in value and key not in whole
+        flat |= _dotted(value, whole, f"{key}.") if nested else {key: value}
+    return flat
+
+
+def _open_keys(job: str) -> set[str]:
+    """The keys that are mappings of names of the user's own: those whose default is `{}`."""
+    return {key for key, value in catalogue.keys(job).items() if value == {}}
+
+
 def own_folders(changes: Sequence[Change]) -> list[Path]:
     """The folder of the user's own choices, where `conf_dir=` names one."""
     folders = [Path(str(change.value)).expanduser() for change in changes if change.key == "conf_dir"]
@@ -120,6 +164,11 @@ def _composed_by_hydra(
 
 def _apply(tree: Tree, change: Change, added: set[str], job: str) -> None:
     """Make one change in place."""
+    first, _, inside = change.key.partition(".")
+    if first in _open_keys(job) and change.how != "delete":
+        held = tree[first] if isinstance(tree[first], dict) else {}
+        tree[first] = {**held, inside: change.value} if inside else change.value
+        return
     *parents, last = change.key.split(".")
     node: Any = tree
     for depth, name in enumerate(parents):
@@ -168,7 +217,7 @@ def _no_such_key(key: str, tree: Tree, job: str) -> str:
         return f"{key}: {known} has no keys of its own; set it as {known}=…"
     if wrong in catalogue.choices(known) and known in catalogue.groups(job):
         return f"{key}: {known}={wrong} is not chosen; now it is {joined(node)}. Add {known}={wrong}"
-    leaves = [leaf for leaf in _leaves(tree) if leaf.rpartition(".")[2] == wrong]
+    leaves = [leaf for leaf, _ in _leaves(tree) if leaf.rpartition(".")[2] == wrong]
     near = did_you_mean(key, leaves) or did_you_mean(wrong, node)
     if leaves and not did_you_mean(wrong, node):
         return f"{key}: {job} has no such key. Did you mean {joined(leaves[:3], 'or')}?"
@@ -188,28 +237,21 @@ def _listed(node: Tree, prefix: str = "") -> str:
     return ", ".join(f"{prefix}.{name}".removeprefix(".") for name in names)
 
 
-def _leaves(tree: Tree, prefix: str = "") -> Iterator[str]:
+def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{name}.")
         elif not name.startswith("_"):
-            yield f"{prefix}{name}"
+            yield f"{prefix}{name}", value
 
 
 def _refuse_missing(job: str, tree: Tree) -> None:
-    missing = [leaf for leaf in _leaves(tree) if _at(tree, leaf) == MISSING]
+    missing = [leaf for leaf, value in _leaves(tree) if value == MISSING]
     if missing:
         named = joined(f"{key}=…" for key in missing)
         raise ConfigError(
             f"{job} needs {named}\n`lookalike {job} --help` says what they are and shows an example"
         )
-
-
-def _at(tree: Tree, key: str) -> Any:
-    node: Any = tree
-    for name in key.split("."):
-        node = node[name]
-    return node
 
 
 def _resolved(tree: Tree) -> Tree:

@@ -54,6 +54,11 @@ JOBS = {
         "Find the nearest indexed images of a photo",
         "lookalike search index=index/mine image=photo.jpg k=5",
     ),
+    "verify": Job(
+        "Say whether two photos show the same",
+        "lookalike verify a.jpg b.jpg model=runs/mine/model",
+        words="images",
+    ),
     "check-loss": Job(
         "Check that a loss is right and safe, your own as well",
         "lookalike check-loss loss=[triplet,arcface]",

@@ -12,8 +12,66 @@ if TYPE_CHECKING:
     from lookalike.data.table import Table
     from lookalike.jobs.train import Config
     from lookalike.losses.modifiers import Terms
+    from lookalike.model.embedder import EmbeddingModel
 
 Node = dict[str, Any]
+
+
+class Losses:
+    """Makes the losses of each stage; those of the stage before go on where nothing about them changed.
+
+    Args:
+        train: the training images.
+        model: embeds them, so that proxies can start at the means of their classes.
+        workers: processes that read images.
+        processes: how many train together.
+    """
+
+    def __init__(self, train: "Table", model: "EmbeddingModel", workers: int, processes: int):
+        self.train, self.model, self.workers, self.processes = train, model, workers, processes
+
+    def trial(self, config: "Config") -> "Terms":
+        """The losses of a stage, only to see whether they can be built.
+
+        Raises:
+            ConfigError: see `build_losses` and `share_classes`.
+        """
+        import torch
+
+        with torch.random.fork_rng([]):
+            loss = build_losses(config, self.train, self.model.dim)
+            share_classes(loss, config, self.processes)
+        return loss
+
+    def make(
+        self, config: "Config", earlier: "Config | None", before: "Terms | None", fresh: bool
+    ) -> "Terms":
+        """The losses of a stage.
+
+        Args:
+            config: the stage's values.
+            earlier: those of the stage before; None for the first.
+            before: the losses of the stage before; None for the first, or where a checkpoint follows.
+            fresh: start new proxies from the data.
+        """
+        from lookalike.training.start import start_proxies
+
+        loss = build_losses(config, self.train, self.model.dim)
+        started = earlier is not None or self.model.backbone.pretrained
+        if fresh and started and config.epochs and config.proxy_start == "class_means":
+            start_proxies(loss, self.model, self.train, config.seed, self.workers)
+        share_classes(loss, config, self.processes)
+        if before is not None and earlier is not None:
+            for name in loss.losses:
+                if name in before.losses and _described(config, name) == _described(earlier, name):
+                    loss.losses[name] = before.losses[name]
+        return loss
+
+
+def _described(config: "Config", name: str) -> tuple[Any, ...]:
+    """All that a loss is built from, but for its weight."""
+    node = {key: value for key, value in config.loss[name].items() if key != "weight"}
+    return node, config.memory, config.memory_warm_up, config.matryoshka, config.class_sample
 
 
 def build_losses(config: "Config", train: "Table", dim: int) -> "Terms":

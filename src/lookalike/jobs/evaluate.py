@@ -28,6 +28,9 @@ MEANINGS = {
     "negative_cosine_mean": "1 - similarity of different pairs, mean",
     "positive_euclidean_mean": "Euclidean distance of same pairs, mean",
     "negative_euclidean_mean": "Euclidean distance of different pairs, mean",
+    "operating_threshold": "the model's own threshold, chosen on validation identities",
+    "operating_far": "different pairs that it accepts here",
+    "operating_tar": "same pairs that it accepts here",
     "map@": "precision at the right ones among the nearest {}, over as many as could be",
     "ndcg@": "discounted gain of the nearest {}, of the best possible",
     "hits@": "how many of the nearest {} show the same",
@@ -86,6 +89,7 @@ def main(config: Config) -> Path:
     from lookalike.evaluation import evaluate
     from lookalike.files import refuse_existing
     from lookalike.jobs._embedding import vectors_of
+    from lookalike.operating import read_point
 
     refuse_existing(config.out)
     protocol = build(config.protocol, "protocol")
@@ -93,6 +97,7 @@ def main(config: Config) -> Path:
     default = ["test"] if config.embeddings is None else None
     split = [config.split] if isinstance(config.split, str) else config.split or default
     embeddings = vectors_of(config, split)
+    point = None if embeddings.model is None else read_point(embeddings.model, embeddings.space)
     try:
         found = evaluate(
             embeddings.vectors,
@@ -102,6 +107,7 @@ def main(config: Config) -> Path:
             ks=config.ks,
             far=config.far,
             coarse_far=config.coarse_far,
+            threshold=None if point is None else point.threshold,
             intervals=config.intervals,
             seed=config.seed,
             protocol=protocol,

@@ -3,19 +3,21 @@
 import logging
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-if TYPE_CHECKING:
-    import torch
-    from accelerate import Accelerator
-
-    from lookalike.model.embedder import EmbeddingModel
-    from lookalike.training.loop import Parts, Plan
-
 log = logging.getLogger(__name__)
 Node = dict[str, Any]
+FIXED = frozenset(
+    (
+        *("dataset", "out", "data_dir", "val_share", "seed", "best_metric", "average", "stages", "resume"),
+        "far",
+        *("image_size", "resize", "dim", "backbone", "pooling", "head", "head_start", "proxy_start"),
+        *("amp", "compile", "shard_classes", "workers", "threads", "device", "progress", "save_minutes"),
+    )
+)
+"""Keys that hold for the whole run, whatever its stages."""
 
 
 class Resume(BaseModel):
@@ -48,9 +50,18 @@ class Config(BaseModel):
     lr: float = Field(gt=0, description="learning rate of the head and pooling")
     backbone_lr: float = Field(ge=0, description="learning rate of the backbone")
     loss_lr: float = Field(gt=0, description="learning rate of what the loss learns, such as proxies")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="factor on backbone_lr from layer to layer, away from the head; 1 for one rate"
+    )
+    rates: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        description="learning rates of single parts, by name pattern: {backbone.net.blocks.6: 0.001}"
+    )
     chunk: int | None = Field(
         ge=1,
         description="images in memory at once, for large batches in little memory; null takes the batch",
+    )
+    accumulate: Annotated[int, Field(ge=1)] = Field(
+        description="batches to a step: their gradients are averaged, but each batch has its own loss"
     )
     clip: float | None = Field(
         gt=0, description="longest gradient, longer ones are scaled down; null for no limit"
@@ -84,11 +95,20 @@ class Config(BaseModel):
         description="weights that stay as they are, by name pattern: [backbone], ['backbone.net.blocks.[01]']"
     )
     unfreeze: list[str] = Field(description="exceptions from freeze, by name pattern")
+    compile: bool = Field(description="translate the model with torch.compile: slow to start, faster after")
     amp: Literal["no", "bf16", "fp16"] = Field(
         description="half precision in training: less memory, faster on GPUs"
     )
     best_metric: str = Field(
-        description="validation metric that chooses the state to keep, such as map@r, recall@1"
+        description="validation metric that chooses the state to keep, such as map@r, recall@1, loss"
+    )
+    far: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="share of different pairs that the model's threshold may accept; chosen on validation "
+        "identities when training ends"
+    )
+    patience: int | None = Field(
+        ge=1,
+        description="end training, or a stage, after so many epochs without a better state; null for never",
     )
     val_share: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="share of the classes set aside to choose the best state, if the dataset has no val"
@@ -105,6 +125,10 @@ class Config(BaseModel):
         gt=0, description="how often to save within an epoch, to go on after a crash; its end is always saved"
     )
     resume: Resume = Field(description="how a stopped run goes on")
+    stages: list[dict[str, Any]] = Field(
+        description="what each stage of training changes, one after the other: "
+        "[{epochs: 4, freeze: [backbone]}, {epochs: 8, loss.triplet.margin: 0.1}]; [] for one stage"
+    )
     backbone: Node = Field(description="the network that turns an image into features")
     pooling: Node = Field(description="how a feature map becomes one vector")
     head: Node = Field(description="how that vector becomes an embedding")
@@ -114,57 +138,36 @@ class Config(BaseModel):
     sampler: Node = Field(description="which images form a batch")
     augment: Node = Field(description="random changes of the training images")
     optimizer: Node = Field(description="how weights follow their gradients")
-    scheduler: Node = Field(description="how learning rates change over the run")
+    scheduler: Node = Field(description="how learning rates change over the run, or over each stage")
+
+    @classmethod
+    def of_a_stage(cls) -> list[str]:
+        """The keys that may change from stage to stage."""
+        return [key for key in cls.model_fields if key not in FIXED]
 
 
 def main(config: Config) -> Path | None:
     """Train, or go on with what was stopped, and return the run folder (in the main process)."""
+    from lookalike.jobs._training import make_parts, stages
     from lookalike.machine import choose_device
     from lookalike.training.judge import check_metric
     from lookalike.training.processes import make_accelerator
     from lookalike.training.resume import alone, may_start
     from lookalike.training.run import run
 
+    stages(config)
     device = choose_device(config.device)
     accelerator = make_accelerator(config.amp, device)
     check_metric(config.best_metric)
     values = config.model_dump(mode="json")
     if may_start(config.out, values, config.resume.allow):
         accelerator.wait_for_everyone()
-        parts = _parts(config, device, accelerator)
+        parts = make_parts(config, device, accelerator)
         with alone(config.out) if accelerator.is_main_process else nullcontext():
             run(parts, config.out, values)
     else:
         log.info("%s is finished: nothing to do", config.out)
     return config.out if accelerator.is_main_process else None
-
-
-def _parts(config: Config, device: "torch.device", accelerator: "Accelerator") -> "Parts":
-    """What a run is made of, as it starts."""
-    from accelerate.utils import set_seed
-
-    from lookalike.jobs._datasets import read_datasets, with_validation
-    from lookalike.jobs._losses import build_losses, share_classes
-    from lookalike.machine import choose_workers, settle
-    from lookalike.training.loop import Parts
-    from lookalike.training.start import start_proxies, whiten_head
-
-    settle(config.threads)
-    set_seed(config.seed)
-    table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
-    train = table.split("train")
-    model = _model(config)
-    loss = build_losses(config, train, model.dim)
-    if model.backbone.pretrained and config.epochs:
-        workers = choose_workers(config.workers, device)
-        model.to(device)
-        if config.head_start == "whitened":
-            whiten_head(model, train, config.seed, workers)
-        if config.proxy_start == "class_means":
-            start_proxies(loss, model, train, config.seed, workers)
-    share_classes(loss, config, accelerator.num_processes)
-    validation = table.split("val") if (table.frame["split"] == "val").any() else None
-    return Parts(model, loss, train, validation, _plan(config, model), accelerator)
 
 
 def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
@@ -186,46 +189,3 @@ def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
 
     main(load("train", Config, **{"dataset": str(dataset), "out": str(out), **keys}))
     return Path(out)
-
-
-def _model(config: Config) -> "EmbeddingModel":
-    from lookalike.config import build
-    from lookalike.data.transforms import Resize
-    from lookalike.model import embedder
-    from lookalike.training.freeze import freeze
-
-    backbone = build(config.backbone, "backbone")
-    resize = Resize(config.image_size, config.resize, backbone.interpolation)
-    head, pool = build(config.head, "head"), build(config.pooling, "pooling")
-    model = embedder.build(backbone, pool, head, config.dim, resize)
-    freeze(model, config.freeze, config.unfreeze)
-    return model
-
-
-def _plan(config: Config, model: "EmbeddingModel") -> "Plan":
-    from lookalike.config import build
-    from lookalike.training.loop import Plan
-
-    keep = config.keep_statistics
-    return Plan(
-        epochs=config.epochs,
-        sampler=build(config.sampler, "sampler"),
-        augment=build(config.augment, "augment", size=config.image_size, how=config.resize),
-        optimizer=build(config.optimizer, "optimizer"),
-        schedule=build(config.scheduler, "scheduler"),
-        lr=config.lr,
-        backbone_lr=config.backbone_lr,
-        loss_lr=config.loss_lr,
-        chunk=config.chunk,
-        clip=config.clip,
-        keep_statistics=model.backbone.pretrained if keep is None else keep,
-        small_size=config.small_size,
-        small_share=config.small_share,
-        average=config.average,
-        amp=config.amp,
-        best_metric=config.best_metric,
-        seed=config.seed,
-        workers=config.workers,
-        progress=config.progress,
-        save_minutes=config.save_minutes,
-    )

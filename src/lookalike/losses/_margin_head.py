@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lookalike.losses._base import ProxyLoss
+from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._others import Change, Others, own_and_others
 
 Scale = float | Literal["auto"]
@@ -218,6 +218,14 @@ class MarginHead(ProxyLoss):
     def logit_scale(self, length: Tensor) -> Tensor | float:
         """What cosines are multiplied with, a number or [B]."""
         return self.scale
+
+    def class_scores(self, embeddings: Tensor) -> Tensor:
+        """Logits [B, num_classes] of raw embeddings [B, D], without the margin: what the head is sure of."""
+        cos = cosine(embeddings, self.proxies)
+        if self.centers > 1:
+            cos = cos.unflatten(1, (self.num_classes, self.centers)).amax(dim=2)
+        length = torch.linalg.vector_norm(embeddings.to(cos.dtype), dim=1)
+        return torch.as_tensor(self.logit_scale(length), device=cos.device).reshape(-1, 1) * cos
 
     def change(self, labels: Tensor) -> Change | None:
         """What is done to the cosines of the other classes."""

@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor
 
-from lookalike.losses._base import ProxyLoss
+from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._slopes import SlopeLoss, cross_entropy, proxy_loss
 
 
@@ -52,6 +52,10 @@ class ProxyNCA(ProxyLoss):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D] and class ids [B]."""
         return proxy_loss(self, embeddings, labels, partial(SlopeLoss.apply, self.rule))
+
+    def class_scores(self, embeddings: Tensor) -> Tensor:
+        """Logits [B, num_classes] of raw embeddings [B, D]."""
+        return self.scale * cosine(embeddings, self.proxies)
 
     def rule(self, cos: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of the cosines [C, B], which are overwritten, and its derivative."""

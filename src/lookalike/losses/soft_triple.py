@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lookalike.losses._base import ProxyLoss
+from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._cosine import inverse_norm
 from lookalike.losses._slopes import Gradients, across, blocks, cross_entropy, proxy_loss
 
@@ -64,6 +64,11 @@ class SoftTriple(ProxyLoss):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D] and class ids [B]."""
         return proxy_loss(self, embeddings, labels, partial(_OfCenters.apply, self))
+
+    def class_scores(self, embeddings: Tensor) -> Tensor:
+        """Logits [B, num_classes] of raw embeddings [B, D], without the margin."""
+        cos = cosine(embeddings, self.proxies).unflatten(1, (self.num_classes, self.centers))
+        return self.la * ((cos / self.gamma).softmax(dim=2) * cos).sum(dim=2)
 
     def rule(self, cos: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of the classes' cosines [C, B], which are overwritten, and its derivative."""

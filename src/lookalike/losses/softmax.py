@@ -38,11 +38,15 @@ class Softmax(ProxyLoss):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D] and class ids [B]."""
         self._check(embeddings, labels)
-        dtype = torch.promote_types(embeddings.dtype, self.proxies.dtype)
         with torch.autocast(embeddings.device.type, enabled=False):
-            logits = Product.apply(embeddings.to(dtype), self.proxies.to(dtype))
-            if self.bias is not None:
-                logits = logits + self.bias
+            logits = self.class_scores(embeddings)
             if not len(labels):
                 return logits.sum()
             return F.cross_entropy(logits, labels.long(), label_smoothing=self.smoothing)
+
+    def class_scores(self, embeddings: Tensor) -> Tensor:
+        """Logits [B, num_classes] of raw embeddings [B, D]."""
+        dtype = torch.promote_types(embeddings.dtype, self.proxies.dtype)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            logits = Product.apply(embeddings.to(dtype), self.proxies.to(dtype))
+            return logits if self.bias is None else logits + self.bias

@@ -42,17 +42,38 @@ def add_intervals(
     pairs: Pairs,
     count: Callable[[np.ndarray], IdentityCounts],
     fars: Sequence[float],
-    seed: int,
+    threshold: float | None,
+    seed: int | None,
 ) -> list[str]:
-    """Give the metrics of pairs their intervals; returns why there are none."""
+    """Give the metrics of pairs their intervals, and the rates at a threshold; returns what is absent and
+    why.
+
+    Args:
+        values: by name; those that get an interval are changed.
+        pairs: all of them.
+        count: counts pairs by identity above thresholds.
+        fars: the rates in `values`.
+        threshold: whose `operating_far` and `operating_tar` are added; None for none.
+        seed: of the bootstrap; None for no intervals.
+    """
     wanted = [far for far in fars if f"tar@far={far:g}" in values]
-    if "auc" not in values:
+    if "auc" not in values or (seed is None and threshold is None):
+        return []
+    extra = [] if threshold is None else [threshold]
+    counts = count(thresholds_for(pairs, wanted, extra))
+    if threshold is not None:
+        place = int(np.argmin(np.abs(counts.thresholds - threshold)))
+        values["operating_threshold"] = {"value": threshold}
+        for name, each in (("operating_far", counts.negative), ("operating_tar", counts.positive)):
+            values[name] = {"value": float(each[:, place].sum() / each[:, -1].sum())}
+    if seed is None:
         return []
     try:
-        found = bootstrap_pairs(count(thresholds_for(pairs, wanted)), wanted, seed=seed)
+        found = bootstrap_pairs(counts, wanted, extra, seed=seed)
     except ValueError as error:
         return [f"no intervals of {error}"]
     for name, (low, high) in found.items():
+        name = name if "threshold=" not in name else f"operating_{name[:3]}"
         if name in values:
             value, least = values[name]["value"], -1.0 if name.startswith("threshold") else 0.0
             values[name].update(low=max(least, value + low), high=min(1.0, value + high))

@@ -21,8 +21,9 @@ def backward_in_chunks(
     labels: Tensor,
     chunk: int,
     accelerator: "Accelerator",
+    share: float = 1.0,
 ) -> Tensor:
-    """Loss of a batch, with its gradient added to all parameters, in the memory of `chunk` images.
+    """Loss of a batch, with `share` of its gradient added to all parameters, in the memory of `chunk` images.
 
     The images go through `features` chunk by chunk without a gradient, the loss of all embeddings together
     gives the gradient of each, and a second pass carries those back, chunk by chunk, with the random numbers
@@ -37,13 +38,14 @@ def backward_in_chunks(
         labels: class ids, [B].
         chunk: images in memory at once; from B on, one pass.
         accelerator: does the backward pass, and says how processes share gradients.
+        share: factor on the gradient, for several batches to a step.
 
     Returns:
         The loss, detached.
     """
     if chunk >= len(images):
         value = criterion(features(images), labels)
-        accelerator.backward(value)
+        accelerator.backward(value * share)
         return value.detach()
     pieces, states, parts = images.split(chunk), [], []
     with torch.no_grad(), kept_buffers(features):
@@ -52,7 +54,7 @@ def backward_in_chunks(
             parts.append(features(piece))
     embeddings = torch.cat(parts).requires_grad_()
     value = criterion(embeddings, labels)
-    accelerator.backward(value)
+    accelerator.backward(value * share)
     gradients = torch.zeros_like(embeddings) if embeddings.grad is None else embeddings.grad
     for number, (piece, state, gradient) in enumerate(
         zip(pieces, states, gradients.split(chunk), strict=True), 1

@@ -1,6 +1,6 @@
 """Freezing parts of a model by name pattern, and keeping them frozen: batch statistics too."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -29,6 +29,20 @@ def freeze(model: nn.Module, frozen: Sequence[str], unfrozen: Sequence[str] = ()
         _require_grad(model, pattern, True)
 
 
+def refreeze(
+    model: nn.Module, trainable: Collection[str], frozen: Sequence[str], unfrozen: Sequence[str] = ()
+) -> None:
+    """As `freeze`, from a state in which only the parameters named in `trainable` learn."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trainable)
+    freeze(model, frozen, unfrozen)
+
+
+def trainable(model: nn.Module) -> frozenset[str]:
+    """The names of all parameters that learn."""
+    return frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
 def train_mode(model: EmbeddingModel, keep_statistics: bool = False) -> None:
     """Training mode, except modules whose parameters are all frozen: they stay in eval mode.
 
@@ -48,14 +62,29 @@ def train_mode(model: EmbeddingModel, keep_statistics: bool = False) -> None:
                 module.eval()
 
 
-def _require_grad(model: nn.Module, pattern: str, wanted: bool) -> None:
-    names = dict(model.named_parameters())
+def matching(model: nn.Module, pattern: str, owner: str) -> list[str]:
+    """Names of the parameters that a glob names, or the module that it names.
+
+    Args:
+        model: any module.
+        pattern: see `freeze`.
+        owner: the key of the config that holds it, for messages.
+
+    Raises:
+        ConfigError: it matches nothing; the nearest names are listed.
+    """
+    names = [name for name, _ in model.named_parameters()]
     chosen = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
-    chosen += [name for name in names if name.startswith(f"{pattern}.")]
+    chosen += [name for name in names if name.startswith(f"{pattern}.") and name not in chosen]
     if not chosen:
         modules = [name for name, _ in model.named_modules() if name]
         near = get_close_matches(pattern.rstrip(".*"), modules, n=5, cutoff=0.3)
         near = near or [name for name, _ in model.named_children()]
-        raise ConfigError(f"freeze: {pattern!r} matches no part of the model; nearest: {', '.join(near)}")
-    for name in chosen:
+        raise ConfigError(f"{owner}: {pattern!r} matches no part of the model; nearest: {', '.join(near)}")
+    return chosen
+
+
+def _require_grad(model: nn.Module, pattern: str, wanted: bool) -> None:
+    names = dict(model.named_parameters())
+    for name in matching(model, pattern, "freeze"):
         names[name].requires_grad_(wanted)

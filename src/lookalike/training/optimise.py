@@ -1,46 +1,15 @@
-"""What the optimiser is given, and what happens around a step."""
+"""What happens around a step of the optimiser."""
 
 import copy
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lookalike.errors import ConfigError
 from lookalike.model.embedder import EmbeddingModel
-
-if TYPE_CHECKING:
-    from lookalike.training.loop import Plan
-
-
-def parameter_groups(model: EmbeddingModel, loss: nn.Module, plan: "Plan") -> list[dict[str, Any]]:
-    """Backbone, head and loss, each with its own rate; no weight decay on vectors, scales and proxies.
-
-    Raises:
-        ConfigError: every parameter is frozen.
-    """
-    head = [*model.head.parameters(), *model.pool.parameters()]
-    parts = {
-        "backbone": (list(model.backbone.parameters()), plan.backbone_lr),
-        "head": (head, plan.lr),
-        "loss": (list(loss.parameters()), plan.loss_lr),
-    }
-    groups = []
-    for name, (parameters, rate) in parts.items():
-        trained = [parameter for parameter in parameters if parameter.requires_grad]
-        matrices = [p for p in trained if p.ndim > 1 and name != "loss"]
-        rest = [p for p in trained if p.ndim <= 1 or name == "loss"]
-        if matrices:
-            groups.append({"name": name, "params": matrices, "lr": rate})
-        if rest:
-            groups.append({"name": name, "params": rest, "lr": rate, "weight_decay": 0.0})
-    if not groups:
-        raise ConfigError("freeze: nothing is left to train; unfreeze a part, such as unfreeze=[head]")
-    return groups
-
 
 BLOCK = 2**21
 """Numbers of a sparse gradient that are stepped at a time: little memory, and few calls."""
@@ -171,17 +140,6 @@ def clip_gradients(parameters: Iterable[Tensor], longest: float, shards: Collect
 def _numbers(parameter: Tensor, gradient: Tensor) -> Tensor:
     """All numbers of a gradient that are not left out as zeros."""
     return _tidy(parameter, gradient).values() if gradient.is_sparse else gradient
-
-
-def set_rates(optimizer: torch.optim.Optimizer, rates: list[float], factor: float) -> None:
-    """Each group's full rate times `factor`."""
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate * factor
-
-
-def named_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """The rates now, as history columns."""
-    return {f"lr_{group['name']}": group["lr"] for group in optimizer.param_groups}
 
 
 def shrink(images: Tensor, size: int) -> Tensor:

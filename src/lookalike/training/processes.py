@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
@@ -12,7 +13,7 @@ from lookalike.errors import ConfigError
 from lookalike.losses.modifiers import AcrossProcesses, Terms
 
 if TYPE_CHECKING:
-    from lookalike.training.loop import Batches
+    from lookalike.training.plan import Batches
 
 
 def make_accelerator(amp: str, device: torch.device) -> Accelerator:
@@ -47,3 +48,12 @@ def prepare_loss(loss: Terms, accelerator: Accelerator) -> nn.Module:
     """The loss on its device; over several processes it sees the whole batch."""
     loss.to(accelerator.device)
     return AcrossProcesses(loss) if accelerator.num_processes > 1 else loss
+
+
+def all_have(rows: int, accelerator: Accelerator) -> bool:
+    """Whether every process has images of this batch; where one has none, all leave it out together."""
+    if accelerator.num_processes == 1:
+        return rows > 0
+    fewest = torch.tensor(rows, device=accelerator.device)
+    dist.all_reduce(fewest, dist.ReduceOp.MIN)
+    return int(fewest) > 0

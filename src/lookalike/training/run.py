@@ -14,7 +14,9 @@ from lookalike.errors import ConfigError, LookalikeError, listing
 from lookalike.files import replace_file, write_text
 from lookalike.plots.curves import curves
 from lookalike.training.checkpoint import Checkpoints
-from lookalike.training.loop import Parts, fit
+from lookalike.training.loop import fit
+from lookalike.training.operating import choose_threshold
+from lookalike.training.plan import Parts
 from lookalike.training.resume import CONFIG
 from lookalike.training.state import Result
 from lookalike.training.stopping import Stopped
@@ -40,6 +42,7 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
             write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         fit(parts, folder, result)
         if main:
+            choose_threshold(parts, folder / "model")
             _tell(parts, folder, result, "finished", started)
     except (Stopped, KeyboardInterrupt) as error:
         kept = _stopped(parts, folder, result, started)
@@ -53,7 +56,7 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
         raise
     except BaseException as error:
         kept = _stopped(parts, folder, result, started)
-        log.error("training failed in epoch %d; %s", min(result.epochs + 1, parts.plan.epochs), kept)
+        log.error("training failed in epoch %d; %s", min(result.epochs + 1, parts.epochs), kept)
         raise error
     return result
 
@@ -82,9 +85,9 @@ def _tell(parts: Parts, folder: Path, result: Result, status: str, started: floa
     summary = {
         "status": status,
         "epochs": result.epochs,
-        "planned_epochs": parts.plan.epochs,
+        "planned_epochs": parts.epochs,
         "best_epoch": result.best_epoch,
-        "best_metric": parts.plan.best_metric if validation else None,
+        "best_metric": parts.settings.best_metric if validation else None,
         "best_score": result.best_score,
         "minutes": round(result.minutes, 2),
         "train_images": len(train),
@@ -99,7 +102,7 @@ def _tell(parts: Parts, folder: Path, result: Result, status: str, started: floa
     }
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     if (folder / "history.csv").exists():
-        figure = curves(pl.read_csv(folder / "history.csv"), parts.plan.best_metric, result.best_epoch)
+        figure = curves(pl.read_csv(folder / "history.csv"), parts.settings.best_metric, result.best_epoch)
         replace_file(folder / "curves.png", lambda path: figure.savefig(path, format="png", dpi=150))
     if result.skipped:
         problems = list(result.skipped.values())

@@ -2,26 +2,26 @@
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch.distributed as dist
-from accelerate import Accelerator
-from torch import nn
-from torch.optim import Optimizer
+from accelerate.utils import broadcast_object_list
 
 from lookalike.data.table import Table
 from lookalike.errors import ConfigError, LookalikeError, Problem, listing
 from lookalike.losses.sharded import sharded_parameters
-from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.checkpoint import Checkpoints, random_states, set_random_states
+from lookalike.training.groups import named_rates
 from lookalike.training.history import History, Means
-from lookalike.training.judge import keep_best, validate
-from lookalike.training.optimise import Average, named_rates
-
-if TYPE_CHECKING:
-    from lookalike.training.loop import Parts
+from lookalike.training.judge import LOWER, keep_best, validate
+from lookalike.training.optimise import Average
+from lookalike.training.plan import Parts
+from lookalike.training.plateau import Plateau
+from lookalike.training.position import Position
+from lookalike.training.stage import Stage
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,10 @@ class Result:
     minutes: float = 0.0
     skipped: dict[int, Problem] = field(default_factory=dict)
 
+    def skip(self, problems: Iterable[Problem]) -> None:
+        """Note rows that could not be read, each once."""
+        self.skipped.update({problem.row: problem for problem in problems if problem.row is not None})
+
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {**asdict(self), "skipped": [astuple(problem) for problem in self.skipped.values()]}
@@ -46,30 +50,34 @@ class Result:
         self.__dict__.update({**state, "skipped": {problem.row: problem for problem in problems}})
 
 
-@dataclass
-class Position:
-    """Where training stands: `batch` of `epoch` comes next, `step` batches are done in all."""
-
-    table: Table
-    epoch: int = 1
-    batch: int = 0
-    step: int = 0
-
-
-@dataclass(frozen=True)
 class Training:
-    """Everything that a step or an epoch changes."""
+    """Everything that a step or an epoch changes.
 
-    model: EmbeddingModel
-    loss: nn.Module
-    optimizer: Optimizer
-    averaged: Average | None
-    history: History
-    means: Means
-    result: Result
-    accelerator: Accelerator
+    Args:
+        parts: what the run is made of.
+        stage: the stage that training is in.
+        folder: the run folder.
+        result: what training has come to.
+    """
 
-    def end_epoch(self, parts: "Parts", folder: Path, speed: float) -> None:
+    def __init__(self, parts: Parts, stage: Stage, folder: Path, result: Result):
+        self.parts, self.stage, self.folder, self.result = parts, stage, folder, result
+        decay = parts.settings.average
+        self.averaged = Average(parts.model, decay) if decay else None
+        self.history, self.means = History(folder / "history.csv"), Means()
+
+    @property
+    def steps(self) -> int:
+        """Batches of all stages."""
+        classes = self.stage.images.class_ids
+        return sum(plan.epochs * len(plan.sampler(classes)) for plan in self.parts.plans if plan.epochs)
+
+    def average(self) -> None:
+        """Let the moving average follow a step."""
+        if self.averaged:
+            self.averaged.update(self.parts.model)
+
+    def end_epoch(self, at: Position, speed: float) -> None:
         """Judge the model, keep it if it is the best so far, and write the epoch's row of the history.
 
         Raises:
@@ -79,41 +87,71 @@ class Training:
             raise LookalikeError(
                 "not one training image could be read" + listing([*self.result.skipped.values()])
             )
-        judged, metric = self.averaged.model if self.averaged else self.model, parts.plan.best_metric
-        scores = validate(judged, parts.validation, metric, self.result.skipped)
-        rates = named_rates(self.optimizer)
-        told = {"images_per_second": speed, "minutes": self.result.minutes}
-        self.history.add({"epoch": self.result.epochs, **self.means.all(), **rates, **scores, **told})
-        keep_best(judged, scores.get(f"val_{metric}"), folder / "model", self.result)
+        score = self._judge(at, speed) if self.parts.accelerator.is_main_process else None
+        told = broadcast_object_list([self.result.best_epoch, self.result.best_score, score])
+        self.result.best_epoch, self.result.best_score, score = told
+        if isinstance(self.stage.plan.schedule, Plateau) and score is not None:
+            lower = self.parts.settings.best_metric in LOWER
+            self.stage.plan.schedule.observe(-score if lower else score)
+        self.means.clear()
+
+    def _judge(self, at: Position, speed: float) -> float | None:
+        """The score of the best metric, if there is one."""
+        parts, result = self.parts, self.result
+        judged, metric = self.averaged.model if self.averaged else parts.model, parts.settings.best_metric
+        scores = validate(
+            judged, parts.validation, self.stage.loss, metric, parts.settings.seed, result.skipped
+        )
+        stage = {"stage": at.stage + 1} if len(parts.plans) > 1 else {}
+        told = {"images_per_second": speed, "minutes": result.minutes}
+        rates = named_rates(self.stage.optimizer)
+        self.history.add({"epoch": at.epoch, **stage, **self.means.all(), **rates, **scores, **told})
+        score = scores.get(f"val_{metric}")
+        keep_best(judged, score, metric, self.folder / "model", result)
+        return score
+
+    def over(self, at: Position) -> bool:
+        """Whether all stages are done."""
+        return at.stage == len(self.parts.plans) - 1 and self._stage_over(at)
+
+    def next_stage(self, at: Position) -> bool:
+        """Begin the next stage if this one is over and there is one; whether one began."""
+        began = False
+        while self._stage_over(at) and at.stage + 1 < len(self.parts.plans):
+            at.next_stage()
+            self.stage, began = Stage(self.parts, at.stage, self.stage.loss, fresh=True), True
+        return began
+
+    def _stage_over(self, at: Position) -> bool:
+        plan = self.stage.plan
+        waited = at.epoch - 1 - max(self.result.best_epoch, at.epoch - at.within)
+        return at.within > plan.epochs or (plan.patience is not None and waited >= plan.patience)
 
     def save(self, checkpoints: Checkpoints, at: Position) -> None:
         """Write a checkpoint from the main process; the others send what only they know."""
-        own = {"random": random_states(self.accelerator.device)}
-        if sharded_parameters(self.loss):
-            own |= {"loss": dict(self.loss.state_dict()), "optimizer": self.optimizer.state_dict()}
+        accelerator, loss, optimizer = self.parts.accelerator, self.stage.loss, self.stage.optimizer
+        own = {"random": random_states(accelerator.device)}
+        if sharded_parameters(loss):
+            own |= {"loss": dict(loss.state_dict()), "optimizer": optimizer.state_dict()}
         everyone: list[Any] = [own]
-        if self.accelerator.num_processes > 1:
-            everyone = [None] * self.accelerator.num_processes
+        if accelerator.num_processes > 1:
+            everyone = [None] * accelerator.num_processes
             dist.all_gather_object(everyone, own)
-        if self.accelerator.is_main_process:
-            checkpoints.save(at.step, self._state(at, everyone))
-        self.accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            checkpoints.save(at.steps, self._state(at, everyone))
+        accelerator.wait_for_everyone()
 
-    def resume(self, checkpoints: Checkpoints, table: Table) -> Position | None:
-        """Take over the newest checkpoint, and say where it stands; None where there is none.
+    def resume(self, state: dict[str, Any], at: Position) -> None:
+        """Take over a checkpoint.
 
         Raises:
             ConfigError: the dataset is not the one that the run started with.
         """
-        state = checkpoints.latest()
-        if state is None:
-            return None
-        if state["table"] != fingerprint(table):
-            raise ConfigError(
-                f"{checkpoints.folder.parent} was started with other training images; take another out="
-            )
-        everyone, rank = state["everyone"], self.accelerator.process_index
-        if len(everyone) != self.accelerator.num_processes:
+        if state["table"] != fingerprint(self.parts.train):
+            raise ConfigError(f"{self.folder} was started with other training images; take another out=")
+        accelerator = self.parts.accelerator
+        everyone, rank = state["everyone"], accelerator.process_index
+        if len(everyone) != accelerator.num_processes:
             if "loss" in everyone[0]:
                 raise ConfigError(
                     f"the run was started with {len(everyone)} processes that divide the classes: "
@@ -121,33 +159,35 @@ class Training:
                 )
             log.warning(
                 "the run was started with %d processes and goes on with %d: random numbers differ from here",
-                *(len(everyone), self.accelerator.num_processes),
+                *(len(everyone), accelerator.num_processes),
             )
         mine = everyone[min(rank, len(everyone) - 1)]
-        self.model.load_state_dict(state["model"])
-        self.loss.load_state_dict(mine.get("loss", state["loss"]))
-        self.optimizer.load_state_dict(mine.get("optimizer", state["optimizer"]))
+        self.parts.model.load_state_dict(state["model"])
+        self.stage.loss.load_state_dict(mine.get("loss", state["loss"]))
+        self.stage.optimizer.load_state_dict(mine.get("optimizer", state["optimizer"]))
+        if isinstance(self.stage.plan.schedule, Plateau):
+            self.stage.plan.schedule.load_state_dict(state["schedule"])
         if self.averaged is not None:
             self.averaged.model.load_state_dict(state["averaged"]["model"])
             self.averaged.steps = state["averaged"]["steps"]
-        if self.accelerator.scaler is not None and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if accelerator.scaler is not None and state["scaler"]:
+            accelerator.scaler.load_state_dict(state["scaler"])
         self.history.rows = state["history"]
         self.means.load_state_dict(state["means"])
         self.result.load_state_dict(state["result"])
-        set_random_states(mine["random"], self.accelerator.device)
-        position = Position(table, *state["position"])
-        log.info("going on from epoch %d, after %d batches of it", position.epoch, position.batch)
-        return position
+        set_random_states(mine["random"], accelerator.device)
+        log.info("going on from epoch %d, after %d batches of it", at.epoch, at.batch)
 
     def _state(self, at: Position, everyone: list[Any]) -> dict[str, Any]:
-        averaged, scaler = self.averaged, self.accelerator.scaler
+        averaged, scaler = self.averaged, self.parts.accelerator.scaler
+        schedule = self.stage.plan.schedule
         return {
-            "position": (at.epoch, at.batch, at.step),
-            "table": fingerprint(at.table),
-            "model": dict(self.model.state_dict()),
-            "loss": dict(self.loss.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
+            "position": astuple(at),
+            "table": fingerprint(self.parts.train),
+            "model": dict(self.parts.model.state_dict()),
+            "loss": dict(self.stage.loss.state_dict()),
+            "optimizer": self.stage.optimizer.state_dict(),
+            "schedule": schedule.state_dict() if isinstance(schedule, Plateau) else None,
             "averaged": averaged and {"model": dict(averaged.model.state_dict()), "steps": averaged.steps},
             "scaler": scaler and scaler.state_dict(),
             "history": self.history.rows,

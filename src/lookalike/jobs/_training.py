@@ -1,0 +1,163 @@
+"""From the values of `lookalike train` to what the training loop is made of."""
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lookalike.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from lookalike.data.table import Table
+    from lookalike.jobs.train import Config
+    from lookalike.losses.modifiers import Terms
+    from lookalike.model.embedder import EmbeddingModel
+    from lookalike.training.plan import Parts, Plan, Settings
+
+log = logging.getLogger(__name__)
+
+
+def stages(config: "Config") -> "list[Config]":
+    """The values of each stage; one without `stages`.
+
+    Raises:
+        ConfigError: a stage changes what must stay for the whole run, or a value of it is wrong.
+    """
+    from lookalike.config import changed
+
+    found = []
+    whole = config.model_copy(update={"stages": []})
+    for number, changes in enumerate(config.stages, 1):
+        where = f"stages: the {number}. stage"
+        for key in changes:
+            if key.split(".")[0] not in config.of_a_stage():
+                raise ConfigError(
+                    f"{where}: {key} holds for the whole run; a stage may change "
+                    + ", ".join(config.of_a_stage())
+                )
+        stage = changed("train", whole, changes, where)
+        if stage.epochs < 1:
+            raise ConfigError(f"{where}: epochs={stage.epochs}: a stage has at least one epoch")
+        found.append(stage)
+    return found or [config]
+
+
+def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerator") -> "Parts":
+    """What a run is made of, as it starts.
+
+    Raises:
+        ConfigError: values do not go together, or not with the data.
+    """
+    from accelerate.utils import set_seed
+
+    from lookalike.jobs._datasets import read_datasets, with_validation
+    from lookalike.jobs._losses import Losses
+    from lookalike.machine import choose_workers, settle
+    from lookalike.training.checkpoint import Checkpoints
+    from lookalike.training.freeze import refreeze, trainable
+    from lookalike.training.plan import Parts
+    from lookalike.training.start import whiten_head
+
+    configs = stages(config)
+    settle(config.threads)
+    set_seed(config.seed)
+    table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
+    train = table.split("train")
+    model = _model(config)
+    learns = trainable(model)
+    losses = Losses(train, model, choose_workers(config.workers, device), accelerator.num_processes)
+    plans = [
+        _plan(stage, model, partial(losses.make, stage, configs[number - 1] if number else None))
+        for number, stage in enumerate(configs)
+    ]
+    validation = table.split("val") if (table.frame["split"] == "val").any() else None
+    for stage, plan in zip(configs, plans, strict=True):
+        refreeze(model, learns, stage.freeze, stage.unfreeze)
+        _check(stage, plan, model, losses.trial(stage), validation)
+    model.to(device)
+    starts = config.head_start == "whitened" and model.backbone.pretrained and any(c.epochs for c in configs)
+    if starts and not Checkpoints(config.out / "state").all():
+        whiten_head(model, train, config.seed, losses.workers)
+    return Parts(model, learns, plans, _settings(config), train, validation, accelerator)
+
+
+def _check(
+    config: "Config", plan: "Plan", model: "EmbeddingModel", loss: "Terms", validation: "Table | None"
+) -> None:
+    """Find out, before anything is trained, what a stage's optimiser and schedule would stumble over.
+
+    Raises:
+        ConfigError: the optimiser does not fit the losses, a name pattern matches nothing, or the schedule
+            refuses its values or wants a score that there is not.
+    """
+    from lookalike.training.curvature import DrawnLabels
+    from lookalike.training.groups import check_optimizer, parameter_groups
+    from lookalike.training.plateau import Plateau
+    from lookalike.training.sophia import Sophia
+
+    parameter_groups(model, loss, plan)
+    if isinstance(check_optimizer(plan.optimizer, sparse=config.class_sample < 1), Sophia):
+        DrawnLabels(loss)
+    plan.schedule(0.0)
+    if isinstance(plan.schedule, Plateau) and validation is None:
+        raise ConfigError(
+            "scheduler=plateau: waits for the validation score, and there is no validation split; set "
+            "val_share=0.1, or take another scheduler"
+        )
+
+
+def _model(config: "Config") -> "EmbeddingModel":
+    from lookalike.config import build
+    from lookalike.data.transforms import Resize
+    from lookalike.model import embedder
+
+    backbone = build(config.backbone, "backbone")
+    resize = Resize(config.image_size, config.resize, backbone.interpolation)
+    head, pool = build(config.head, "head"), build(config.pooling, "pooling")
+    return embedder.build(backbone, pool, head, config.dim, resize)
+
+
+def _settings(config: "Config") -> "Settings":
+    from lookalike.training.plan import Settings
+
+    return Settings(
+        average=config.average,
+        compiled=config.compile,
+        best_metric=config.best_metric,
+        far=config.far,
+        seed=config.seed,
+        workers=config.workers,
+        progress=config.progress,
+        save_minutes=config.save_minutes,
+    )
+
+
+def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]") -> "Plan":
+    from lookalike.config import build
+    from lookalike.training.plan import Plan
+
+    keep = config.keep_statistics
+    return Plan(
+        epochs=config.epochs,
+        losses=losses,
+        sampler=build(config.sampler, "sampler"),
+        augment=build(config.augment, "augment", size=config.image_size, how=config.resize),
+        optimizer=build(config.optimizer, "optimizer"),
+        schedule=build(config.scheduler, "scheduler", epochs=config.epochs),
+        lr=config.lr,
+        backbone_lr=config.backbone_lr,
+        loss_lr=config.loss_lr,
+        layer_decay=config.layer_decay,
+        rates=config.rates,
+        freeze=tuple(config.freeze),
+        unfreeze=tuple(config.unfreeze),
+        chunk=config.chunk,
+        accumulate=config.accumulate,
+        clip=config.clip,
+        keep_statistics=model.backbone.pretrained if keep is None else keep,
+        small_size=config.small_size,
+        small_share=config.small_share,
+        patience=config.patience,
+    )

@@ -1,0 +1,45 @@
+"""Losses that know how sure they are of each class, found inside losses that hold losses."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from lookalike.losses.matryoshka import Matryoshka
+from lookalike.losses.modifiers import Terms
+from lookalike.losses.sampled import SampledClasses
+from lookalike.losses.uniface import UniFace
+
+
+class Scorer(NamedTuple):
+    """A loss with class scores inside another.
+
+    Attributes:
+        weight: what its value is multiplied with in the whole.
+        dim: how many numbers of an embedding it sees; None for all.
+        scores: raw embeddings [B, dim] to logits [B, C], whose softmax is the probability of each class.
+    """
+
+    weight: float
+    dim: int | None
+    scores: Callable[[Tensor], Tensor]
+
+
+def scorers(loss: nn.Module, weight: float = 1.0, dim: int | None = None) -> Iterator[Scorer]:
+    """The losses in `loss` that have class scores (a method `class_scores`), with a weight above 0.
+
+    Not among them are those that see or hold some of the classes at a time, and UniFace, whose scores say
+    yes or no to each class by itself.
+    """
+    scores = getattr(loss, "class_scores", None)
+    if isinstance(loss, Terms):
+        for name, part in loss.losses.items():
+            yield from scorers(part, weight * loss.weights[name], dim)
+    elif isinstance(loss, Matryoshka):
+        total = sum(loss.weights.values())
+        for length, share in loss.weights.items():
+            yield from scorers(loss.losses[str(length)], weight * share / total, length)
+    elif isinstance(loss, SampledClasses) and loss.sample.rate == 1:
+        yield from scorers(loss.head, weight, dim)
+    elif weight and callable(scores) and not isinstance(loss, UniFace):
+        yield Scorer(weight, dim, scores)

@@ -1,0 +1,123 @@
+"""Sophia-G: momentum divided by a running curvature, and cut off (Liu et al., 2023, arXiv:2305.14342)."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor
+
+Beta = Annotated[float, Ge(0), Lt(1)]
+
+
+class Sophia(torch.optim.Optimizer):
+    """Algorithm 3 of the paper: `θ ← θ (1 - lr · decay)`, then `θ ← θ - lr · clip(m / max(rho · h, eps), 1)`.
+
+    m is the running mean of the gradient. h is the running mean of estimates of the curvature (the diagonal
+    of the Gauss-Newton matrix), which somebody else has to supply with `update_curvature` when one is `due`:
+    in training `Curvature` does. Where h is not known yet, every number moves by the full rate.
+
+    h is the curvature of the mean loss itself, `B · ĝ ⊙ ĝ` as in algorithm 2; the authors' code leaves out B
+    there and multiplies by it here, so that its rho is this one.
+
+    Args:
+        params: parameters or groups of them.
+        lr: learning rate: the longest step of a number.
+        betas: memory of m and of h.
+        rho: a number whose gradient is above rho times its curvature moves by the full rate.
+        weight_decay: decoupled from the gradient.
+        eps: least `rho · h`.
+        every: steps between two estimates of the curvature.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Annotated[float, Ge(0)] = 1e-4,
+        betas: tuple[Beta, Beta] = (0.965, 0.99),
+        rho: Annotated[float, Gt(0)] = 0.04,
+        weight_decay: Annotated[float, Ge(0)] = 1e-4,
+        eps: Annotated[float, Gt(0)] = 1e-12,
+        every: Annotated[int, Ge(1)] = 10,
+    ) -> None:
+        _require("lr", lr, lr >= 0, "at least 0")
+        _require("betas", betas, len(betas) == 2 and all(0 <= b < 1 for b in betas), "two, from 0 to below 1")
+        _require("rho", rho, rho > 0, "above 0")
+        _require("weight_decay", weight_decay, weight_decay >= 0, "at least 0")
+        _require("eps", eps, eps > 0, "above 0")
+        _require("every", every, every >= 1, "at least 1")
+        kept = {"betas": tuple(betas), "rho": rho, "weight_decay": weight_decay, "eps": eps}
+        super().__init__(params, {"lr": lr, **kept, "every": every, "age": every})
+
+    @property
+    def due(self) -> bool:
+        """Whether the curvature is to be estimated before the next step: the first, then every so many."""
+        return any(group["age"] >= group["every"] for group in self.param_groups)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyrefly: ignore[bad-override]
+        """One step with the gradients that are there."""
+        value = None
+        if closure is not None:
+            with torch.enable_grad():
+                value = closure()
+        for group in self.param_groups:
+            group["age"] += 1
+            held = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if held:
+                self._step(group, held)
+        return value
+
+    def _step(self, group: dict[str, Any], held: list[Tensor]) -> None:
+        means = [self._of(parameter)["exp_avg"] for parameter in held]
+        torch._foreach_lerp_(means, [p.grad for p in held if p.grad is not None], 1 - group["betas"][0])
+        size = torch._foreach_mul([self._of(parameter)["curvature"] for parameter in held], group["rho"])
+        torch._foreach_clamp_min_(size, group["eps"])
+        move = torch._foreach_div(means, size)
+        torch._foreach_clamp_min_(move, -1.0)
+        torch._foreach_clamp_max_(move, 1.0)
+        torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(held, move, alpha=-group["lr"])
+
+    @torch.no_grad()
+    def update_curvature(self, count: int, scale: float = 1.0) -> bool:
+        """Take in an estimate: the gradients that are there, of labels drawn from the model's own scores.
+
+        Args:
+            count: images that the loss was the mean of, B.
+            scale: what the gradients were multiplied with, as fp16 does.
+
+        Returns:
+            Whether it was taken in; not if a gradient is infinite or no number.
+        """
+        found = [
+            (parameter, group["betas"][1])
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        length = torch.nn.utils.get_total_norm([parameter.grad for parameter, _ in found])
+        if not torch.isfinite(length):
+            return False
+        for parameter, beta in found:
+            gradient = parameter.grad / scale
+            self._of(parameter)["curvature"].mul_(beta).addcmul_(gradient, gradient, value=(1 - beta) * count)
+        for group in self.param_groups:
+            group["age"] = 0
+        return True
+
+    def _of(self, parameter: Tensor) -> dict[str, Tensor]:
+        """The state of a parameter, which starts at zero."""
+        state = self.state[parameter]
+        for name in ("exp_avg", "curvature"):
+            if name not in state:
+                state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        return state
+
+
+def _require(name: str, value: object, right: bool, allowed: str) -> None:
+    if not right:
+        raise ValueError(f"Sophia {name} {value}: {allowed}")

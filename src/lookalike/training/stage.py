@@ -1,0 +1,146 @@
+"""What a stage trains with: its losses, optimiser, rates and batches, made new when it begins."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lookalike.data.images import Batch, ImageTable, collate
+from lookalike.data.table import class_ids
+from lookalike.losses.modifiers import Terms, set_progress
+from lookalike.losses.sampled import samples_classes
+from lookalike.losses.sharded import sharded_parameters
+from lookalike.machine import choose_workers
+from lookalike.model.embedder import EmbeddingModel
+from lookalike.training.accumulate import backward_in_chunks, depends_on_chunks
+from lookalike.training.curvature import Curvature
+from lookalike.training.freeze import refreeze, train_mode
+from lookalike.training.groups import parameter_groups, set_rates
+from lookalike.training.optimise import RowSparse, clip_gradients, shrink
+from lookalike.training.plan import Parts
+from lookalike.training.position import Position
+from lookalike.training.processes import Share, prepare_loss
+from lookalike.training.stopping import leave_signals_alone
+
+log = logging.getLogger(__name__)
+
+
+class Features(nn.Module):
+    """The model's raw embeddings as a forward pass, the only one that processes can share gradients of."""
+
+    def __init__(self, model: EmbeddingModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See `EmbeddingModel.features`."""
+        return self.model.features(images)
+
+
+class Stage:
+    """One stage of a run while it is trained.
+
+    Args:
+        parts: the model is changed in place.
+        number: which plan, from 0.
+        before: the losses of the stage before, some of which may go on.
+        fresh: start new proxies from the data; not wanted where a checkpoint follows.
+
+    Raises:
+        ConfigError: the plan's values do not fit model or images.
+    """
+
+    def __init__(self, parts: Parts, number: int, before: Terms | None, fresh: bool):
+        self.parts, self.plan = parts, parts.plans[number]
+        plan, model, accelerator = self.plan, parts.model, parts.accelerator
+        refreeze(model, parts.trainable, plan.freeze, plan.unfreeze)
+        self.loss = plan.losses(before, fresh)
+        known, enough = class_ids(parts.train.labels), getattr(plan.augment, "at_least", None)
+        self.images = ImageTable(parts.train, plan.augment, known, seed=parts.settings.seed, at_least=enough)
+        self.batches = plan.sampler(self.images.class_ids)
+        optimizer = plan.optimizer(parameter_groups(model, self.loss, plan))
+        self.curvature = Curvature(optimizer, self.loss, accelerator)
+        if samples_classes(self.loss):
+            optimizer = RowSparse(optimizer)
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        accelerator.free_memory()
+        features = Features(model)
+        if parts.settings.compiled:
+            features.compile()
+        self.features, self.optimizer = accelerator.prepare(features, optimizer)
+        self.criterion = prepare_loss(self.loss, accelerator)
+        self.total = plan.epochs * len(self.batches)
+
+    def epoch(self, at: Position) -> Iterator[Batch]:
+        """The rest of an epoch's batches; every process sees its share of each."""
+        self.batches.set_epoch(at.epoch)
+        if at.batch:
+            self.batches.load_state_dict(self.batches.state_dict(at.batch))
+        self.images.set_epoch(at.epoch)
+        train_mode(self.parts.model, self.plan.keep_statistics)
+        accelerator = self.parts.accelerator
+        return iter(
+            DataLoader(
+                self.images,
+                batch_sampler=Share(self.batches, accelerator.process_index, accelerator.num_processes),
+                collate_fn=collate,
+                num_workers=choose_workers(self.parts.settings.workers, accelerator.device),
+                worker_init_fn=leave_signals_alone,
+                pin_memory=accelerator.device.type == "cuda",
+                generator=torch.Generator(),  # its own, or each epoch would take a number from the model's
+            )
+        )
+
+    def steps(self, at: Position) -> bool:
+        """Whether the optimiser steps after this batch, the `at.batch`-th of its epoch."""
+        return at.batch % self.plan.accumulate == 0 or at.batch == len(self.batches)
+
+    def backward(self, batch: Batch, at: Position) -> Tensor:
+        """Add the gradient of a batch, and return its loss; `at` counts this batch already."""
+        plan, accelerator = self.plan, self.parts.accelerator
+        self.set_progress(at)
+        small = plan.small_size if at.within <= round(plan.small_share * plan.epochs) else 0
+        pixels = shrink(batch.images.to(accelerator.device, non_blocking=True), small)
+        if at.steps == 1 and accelerator.is_main_process:
+            tell_of_chunks(self.parts.model, plan.chunk, len(pixels))
+        if self.curvature.due and (at.batch - 1) % plan.accumulate == 0:
+            self.curvature.measure(self.features, pixels, plan.chunk)
+        with nullcontext() if self.steps(at) else accelerator.no_sync(self.features):
+            return backward_in_chunks(
+                *(self.features, self.criterion, pixels, batch.class_ids.to(accelerator.device)),
+                *(plan.chunk or len(pixels), accelerator, 1 / self._window(at)),
+            )
+
+    def set_progress(self, at: Position) -> None:
+        """Rates, and losses that change over training, as they are at this batch."""
+        done = (at.step - 1) / self.total
+        set_rates(self.optimizer, self.rates, self.plan.schedule(done))
+        set_progress(self.loss, done)
+
+    def update(self) -> None:
+        """One step of the optimiser with the gradients that are there."""
+        if self.plan.clip:
+            self.parts.accelerator.unscale_gradients()
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            clip_gradients(parameters, self.plan.clip, sharded_parameters(self.loss))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _window(self, at: Position) -> int:
+        """How many batches share this batch's step: fewer at the end of an epoch."""
+        first = (at.batch - 1) // self.plan.accumulate * self.plan.accumulate
+        return min(self.plan.accumulate, len(self.batches) - first)
+
+
+def tell_of_chunks(model: EmbeddingModel, chunk: int | None, images: int) -> None:
+    """Say what a batch in chunks changes: nothing, but for batch statistics."""
+    changed = depends_on_chunks(model) if chunk and chunk < images else []
+    if changed:
+        log.warning(
+            "chunk=%d: %d batch normalisations (%s, …) see %d images instead of the whole batch, so training "
+            "differs a little from one pass; keep_statistics=true makes it equal",
+            *(chunk, len(changed), changed[0], chunk),
+        )
