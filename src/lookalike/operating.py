@@ -1,4 +1,4 @@
-"""The operating point of a model: from which similarity on two images are called the same, and how sure that is."""
+"""The operating point of a model: from which similarity on two images are the same, and how sure that is."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -52,10 +52,11 @@ class Point:
         return "same" if similarity >= self.threshold_high else "different"
 
     def __str__(self) -> str:
-        finer = f" (asked was {self.asked:g}, finer than these images show)" if self.asked < self.far else ""
+        asked = f" (asked was {self.asked:g}, finer than these images show)"
+        finer = asked if self.asked < self.far else ""
         return (
-            f"threshold {self.threshold:.3f} [{self.threshold_low:.3f}, {self.threshold_high:.3f}] for a false accept "
-            f"rate of {self.far:.3g}{finer}: accepts {100 * self.tar:.1f} % of same pairs "
+            f"threshold {self.threshold:.3f} [{self.threshold_low:.3f}, {self.threshold_high:.3f}] for a false "
+            f"accept rate of {self.far:.3g}{finer}: accepts {100 * self.tar:.1f} % of same pairs "
             f"[{100 * self.tar_low:.1f}, {100 * self.tar_high:.1f}], on {self.images} images of "
             f"{self.identities} validation identities"
         )

@@ -1,12 +1,15 @@
 """The job `evaluate`: vectors, or a model and a dataset, become metrics with intervals."""
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from lookalike.jobs._embedding import Source
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings
@@ -97,7 +100,12 @@ def main(config: Config) -> Path:
     default = ["test"] if config.embeddings is None else None
     split = [config.split] if isinstance(config.split, str) else config.split or default
     embeddings = vectors_of(config, split)
-    point = None if embeddings.model is None else read_point(embeddings.model, embeddings.space)
+    point = None if embeddings.model is None else read_point(embeddings.model)
+    if point is not None and point.space != embeddings.space:
+        log.warning(
+            "%s has another model by now; its threshold is not tried on these vectors", embeddings.model
+        )
+        point = None
     try:
         found = evaluate(
             embeddings.vectors,

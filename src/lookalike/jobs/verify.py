@@ -60,7 +60,7 @@ def main(config: Config) -> int:
 
 
 def _text(said: dict[str, Any]) -> str:
-    """`same: similarity 0.812; threshold 0.640, cannot tell from 0.610 to 0.671 (1 false accept in 1,000)`."""
+    """`same: similarity 0.812; threshold 0.640, cannot tell from 0.610 to 0.671, false accept rate 0.001`."""
     near, far = said["cannot_tell_between"], said["far"]
     text = f"{said['answer']}: similarity {said['similarity']:.3f}; threshold {said['threshold']:.3f}"
     if near is None:
