@@ -1,8 +1,8 @@
 """How good embeddings are: retrieval and verification on unseen identities, with intervals."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,12 @@ from lookalike.metrics.interval import bootstrap
 from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
 from lookalike.metrics.verification import Pairs
 from lookalike.protocols.base import Part, Rules, Samples
-from lookalike.protocols.found import compare_parts, data_hash
+from lookalike.protocols.found import Rerank, compare_parts, data_hash
 from lookalike.protocols.pair_blocks import identity_counts
 from lookalike.protocols.pairs import PairList
 from lookalike.protocols.retrieval import SelfRetrieval
 from lookalike.protocols.verified import Value, add_intervals, verified_over
+from lookalike.search.sides import Sides
 
 LONE = {"left_out": "not scored", "zero": "scored as 0"}
 
@@ -77,6 +78,8 @@ def evaluate(
     neighbours: int = 10,
     protocol: Rules | None = None,
     by: Sequence[str] = (),
+    refine: Sequence[Callable[[Sides], Sides]] = (),
+    rerank: Rerank | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -101,6 +104,9 @@ def evaluate(
         neighbours: how many neighbours of each query to keep.
         protocol: the rules; every image among all others if not given.
         by: columns of `frame`, or `label`, by whose values the retrieval metrics are given, too.
+        refine: what is done to queries and gallery before they are compared, as in `lookalike.refine.expand`.
+        rerank: what orders the gallery in place of the similarity, as in `lookalike.refine.rerank`; there is
+            no verification then.
         device: where to multiply; the CPU if not given.
         progress: show a bar on stderr.
 
@@ -125,12 +131,15 @@ def evaluate(
     if isinstance(rules, PairList):
         return _judged(rules, samples, functions, fars, coarse_far, threshold, seed if intervals else None)
     parts = rules.parts(samples)
+    for change in refine:
+        parts = [replace(part, sides=change(part.sides)) for part in parts]
     if not any(_may_find(part) for part in parts):
         raise ValueError(_nothing(samples, parts))
     deep = any("neighbours" in takes(function) for function in functions.values())
     found = compare_parts(
         parts,
         {name: function for name, function in functions.items() if "ranking" in takes(function)},
+        rerank,
         neighbours=max(neighbours, *ks) if deep else neighbours,
         depth=depth(chosen, ks),
         fars=fars,
@@ -148,7 +157,10 @@ def evaluate(
     if rules.lone == "zero":
         columns = {name: np.where(found.totals > 0, column, 0.0) for name, column in columns.items()}
     means, notes = _means(columns, found.codes if intervals else None, seed)
-    verified, shown, absent = verified_over(found.pairs, fars, coarse_far)
+    reordered = ["no verification: re-ranking orders images, it gives pairs no similarity"]
+    verified, shown, absent = (
+        verified_over(found.pairs, fars, coarse_far) if rerank is None else ({}, {}, reordered)
+    )
     verified = {**{name: {"value": value} for name, value in numbers.items()}, **verified}
     absent += add_intervals(
         verified,

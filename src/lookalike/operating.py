@@ -55,8 +55,8 @@ class Point:
         asked = f" (asked was {self.asked:g}, finer than these images show)"
         finer = asked if self.asked < self.far else ""
         return (
-            f"threshold {self.threshold:.3f} [{self.threshold_low:.3f}, {self.threshold_high:.3f}] for a false "
-            f"accept rate of {self.far:.3g}{finer}: accepts {100 * self.tar:.1f} % of same pairs "
+            f"threshold {self.threshold:.3f} [{self.threshold_low:.3f}, {self.threshold_high:.3f}] for a "
+            f"false accept rate of {self.far:.3g}{finer}: accepts {100 * self.tar:.1f} % of same pairs "
             f"[{100 * self.tar_low:.1f}, {100 * self.tar_high:.1f}], on {self.images} images of "
             f"{self.identities} validation identities"
         )

@@ -1,7 +1,7 @@
 """The comparisons of a protocol, made and put together."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,10 @@ from lookalike.metrics.neighbours import Neighbours
 from lookalike.metrics.verification import Pairs
 from lookalike.protocols.base import Part, Samples
 from lookalike.protocols.pair_blocks import counted
-from lookalike.search.compare import Metric, compare
+from lookalike.search.compare import Comparison, Metric, compare
+from lookalike.search.sides import Sides
+
+Rerank = Callable[[Sides, Mapping[str, Metric], int], Comparison]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +62,14 @@ class Found:
         return frame
 
 
-def compare_parts(parts: Sequence[Part], metrics: Mapping[str, Metric], **how: Any) -> Found:
+def compare_parts(
+    parts: Sequence[Part], metrics: Mapping[str, Metric], rerank: Rerank | None = None, **how: Any
+) -> Found:
     """Compare each part, with the arguments of `lookalike.search.compare.compare`; all results together."""
-    found = [compare(part.sides, metrics, **how) for part in parts]
+    if rerank is None:
+        found = [compare(part.sides, metrics, **how) for part in parts]
+    else:
+        found = [rerank(part.sides, metrics, how["neighbours"]) for part in parts]
     width = max(each.nearest.shape[1] for each in found)
     starts = np.cumsum([0, *(len(part.gallery) for part in parts)])
     near = [_widened(each.nearest, width, -1) for each in found]
