@@ -60,17 +60,22 @@ def adding_error(dim: int) -> float:
     return share / (1 - share) * UNIT * UNIT
 
 
-class Tiles:
-    """Scores of blocks of rows and columns as codes: the 16 bits of a bfloat16, compared as integers.
+class Products:
+    """Rough scores of blocks of rows and columns as codes: the 16 bits of a bfloat16, taken as an integer.
 
-    Rounding to a code keeps the order, and the codes of positive scores order as integers do. So every pair whose
-    exact score is at least `value_of(code) + error_bound` reaches a code greater than 0.
+    Rounding to a code keeps the order, and codes of positive scores order as integers do. So every pair whose
+    exact score is at least `value_of(code) + error_bound` has this code or a greater one, if the code is above 0.
+
+    Args:
+        left: from `Lowered`, [Q, D].
+        right: [N, D].
     """
 
     def __init__(self, left: torch.Tensor, right: torch.Tensor):
         self.left, self.right = left, right
         self._held: torch.Tensor | None = None
-        self._codes: torch.Tensor | None = None
+        self._limits = np.empty((0, 0), np.int16)
+        self._reached = np.empty((0, 0), bool)
 
     def codes(self, rows: slice, columns: slice) -> torch.Tensor:
         """Codes, int16 [rows, columns]; overwritten by the next call."""
@@ -78,13 +83,24 @@ class Tiles:
         shape = (len(left), len(right))
         if self._held is None or self._held.shape != shape:
             self._held = left.new_empty(shape)
-            exact = self._held.dtype is torch.bfloat16
-            self._codes = self._held if exact else left.new_empty(shape, dtype=torch.bfloat16)
+            self._limits, self._reached = np.empty(shape, np.int16), np.empty(shape, bool)
         torch.mm(left, right.T, out=self._held)
-        assert self._codes is not None
-        if self._codes is not self._held:
-            self._codes.copy_(self._held)
-        return self._codes.view(torch.int16)
+        return self._held.bfloat16().view(torch.int16)
+
+    def reached(self, codes: torch.Tensor, rows: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
+        """Places in the flattened tile whose code reaches the limit of its row or of its column; ascending.
+
+        Args:
+            codes: the last ones that `codes` gave.
+            rows: limits of the rows, int16.
+            columns: limits of the columns; None for no such limits.
+        """
+        if codes.device.type != "cpu":
+            return _reached_on_device(codes, rows, columns)
+        limits = rows[:, None]
+        if columns is not None:
+            limits = np.minimum(limits, columns, out=self._limits)
+        return np.flatnonzero(np.greater_equal(codes.numpy(), limits, out=self._reached))
 
 
 def value_of(codes: np.ndarray) -> np.ndarray:
@@ -93,7 +109,7 @@ def value_of(codes: np.ndarray) -> np.ndarray:
 
 
 def code_below(scores: np.ndarray) -> np.ndarray:
-    """The code of the nearest bfloat16 that is not above; at most 0 where the score is not positive."""
+    """The code of the nearest bfloat16 that is not above; 0 where the score is not positive."""
     below = np.nextafter(scores.astype(np.float32), np.float32(-2))
     return np.where(below > 0, below.view(np.int32) >> 16, 0).astype(np.int16)
 
@@ -103,16 +119,11 @@ def codes_at(codes: torch.Tensor, places: np.ndarray) -> np.ndarray:
     return codes.view(-1)[torch.from_numpy(places).to(codes.device)].cpu().numpy()
 
 
-def reached(codes: torch.Tensor, rows: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
-    """Places in the flattened tile whose code reaches the threshold of its row, or of its column; ascending."""
-    if codes.device.type != "cpu":
-        limits = torch.from_numpy(rows).to(codes.device)[:, None]
-        if columns is not None:
-            limits = torch.minimum(limits, torch.from_numpy(columns).to(codes.device))
-        return (codes >= limits).view(-1).nonzero().view(-1).cpu().numpy()
-    scores = codes.numpy()
-    limit = rows[:, None] if columns is None else np.minimum(rows[:, None], columns)
-    return np.flatnonzero(scores >= limit)
+def _reached_on_device(codes: torch.Tensor, rows: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
+    limits = torch.from_numpy(rows).to(codes.device)[:, None]
+    if columns is not None:
+        limits = torch.minimum(limits, torch.from_numpy(columns).to(codes.device))
+    return (codes >= limits).view(-1).nonzero().view(-1).cpu().numpy()
 
 
 @cache

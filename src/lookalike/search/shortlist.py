@@ -16,12 +16,13 @@ import torch
 
 from lookalike.metrics.retrieval import Ranking
 from lookalike.search.bands import Band
-from lookalike.search.coarse import NOTHING, Lowered, Tiles, codes_at, error_bound, reached, value_of
-from lookalike.search.dots import chosen_scores, exact_rows, quiet_sparse
+from lookalike.search.coarse import NOTHING, Lowered, Products, codes_at, error_bound, value_of
+from lookalike.search.dots import quiet_sparse
 from lookalike.search.found import Depth, Found
 from lookalike.search.sides import Sides
 from lookalike.search.tally import Tally
 from lookalike.search.thresholds import Thresholds
+from lookalike.search.tile import Tile
 
 TILE = 1024
 """Queries and gallery rows in a tile; at most 1024, since keys have 10 bits for a query."""
@@ -52,23 +53,24 @@ class Shortlist:
 
     def __init__(self, sides: Sides, depth: Depth, device: torch.device, threads: int):
         quiet_sparse()
-        self.sides, self.depth, self.device, self.threads = sides, depth, device, threads
-        self.columns = sides.order
-        self.rows = self.columns if sides.itself else np.argsort(sides.query_codes, kind="stable")
-        self.right = Lowered(sides.rows, self.columns, device)
-        self.left = self.right if sides.itself else Lowered(sides.queries, self.rows, device)
+        self.sides, self.depth, self.threads = sides, depth, threads
+        size = len(sides.queries)
+        queries = sides.order if sides.itself else np.argsort(sides.query_codes, kind="stable")
+        self.order = queries, sides.order
+        self.right = Lowered(sides.rows, sides.order, device)
+        self.left = self.right if sides.itself else Lowered(sides.queries, queries, device)
         self.error = error_bound(self.left, self.right)
-        self.thresholds = Thresholds(sides, depth, self.rows, self.columns, self.left, self.right, self.error)
-        self.limits = np.full(len(self.rows), NOTHING)
-        self.taken = np.zeros(len(self.rows), np.int64)
-        self.most = 4 * np.minimum(self.thresholds.needed, len(self.columns)) + SPARE
-        self.candidates: list[list[_Candidates]] = [[] for _ in range(0, len(self.rows), TILE)]
+        self.thresholds = Thresholds(sides, depth, self.order, self.left, self.right, self.error)
+        self.limits = np.full(size, NOTHING)
+        self.taken = np.zeros(size, np.int64)
+        self.most = 4 * np.minimum(self.thresholds.needed, len(sides.rows)) + SPARE
+        self.candidates: list[list[_Candidates]] = [[] for _ in range(0, size, TILE)]
         self.lock = Lock()
         self.left_over = [np.empty(0, np.int64)]
 
     def tally(self, bands: list[Band]) -> Tally:
         """A count of the pairs, for `run`."""
-        return Tally(self.sides, self.rows, self.columns, self.error, bands, self.device)
+        return Tally(self.sides, self.order, self.error, bands)
 
     def run(
         self, advance: Callable[[int], None], tally: Tally | None = None, ranks: bool = True
@@ -80,7 +82,7 @@ class Shortlist:
             tally: counts the pairs.
             ranks: whether to rank at all.
         """
-        starts = range(0, len(self.rows), TILE)
+        starts = range(0, len(self.limits), TILE)
         self.limits[:] = NOTHING
         with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             if ranks:
@@ -95,35 +97,32 @@ class Shortlist:
 
     def _compare(self, tally: Tally | None, start: int) -> int:
         """A block of queries with all columns; in self-retrieval with those from its own place on."""
-        rows = slice(start, min(start + TILE, len(self.rows)))
-        tiles = Tiles(self.left.low, self.right.low)
-        exact = exact_rows(self.sides.queries, self.rows[rows], self.device)
-        for first in range(start if self.sides.itself else 0, len(self.columns), TILE):
-            columns = slice(first, min(first + TILE, len(self.columns)))
-            codes = tiles.codes(rows, columns)
+        rows = slice(start, min(start + TILE, len(self.order[0])))
+        tile = Tile(self.sides, self.order, Products(self.left.low, self.right.low), rows)
+        for first in range(start if self.sides.itself else 0, len(self.order[1]), TILE):
+            tile.move(slice(first, min(first + TILE, len(self.order[1]))))
             if tally is not None:
-                tally.add(codes, rows, columns)
-            self._tile(codes, rows, columns, exact)
-        return len(exact)
+                tally.add(tile)
+            self._collect(tile)
+        return rows.stop - start
 
-    def _tile(self, codes: torch.Tensor, rows: slice, columns: slice, exact: torch.Tensor) -> None:
-        both = self.sides.itself and rows != columns
-        places = reached(codes, self.limits[rows], self.limits[columns] if both else None)
+    def _collect(self, tile: Tile) -> None:
+        """Take the candidates of a tile: columns for its rows and, in self-retrieval, rows for its columns."""
+        both = self.sides.itself and not tile.diagonal
+        rows, columns = tile.rows, tile.columns
+        places = tile.products.reached(tile.codes, self.limits[rows], self.limits[columns] if both else None)
         if not len(places):
             return
-        found = codes_at(codes, places)
-        left, right = np.divmod(places, columns.stop - columns.start)
-        ahead = self._take(rows, left, found)
-        back = self._take(columns, right, found) if both else np.zeros(len(places), bool)
-        wanted = ahead | back
+        codes = codes_at(tile.codes, places)
+        left, right = np.divmod(places, tile.shape[1])
+        ahead = self._take(rows, left, codes)
+        back = self._take(columns, right, codes) if both else np.zeros(len(places), bool)
+        wanted = np.flatnonzero(ahead | back)
         left, right, ahead, back = left[wanted], right[wanted], ahead[wanted], back[wanted]
-        if not len(left):
-            return
-        other = exact_rows(self.sides.rows, self.columns[columns], self.device)
-        scores = chosen_scores(exact, other, left, right)
-        self._add(rows, left[ahead], self.columns[columns][right[ahead]], scores[ahead])
+        scores = tile.scores(places[wanted])
+        self._add(rows, left[ahead], tile.gallery[right[ahead]], scores[ahead])
         if both:
-            self._add(columns, right[back], self.rows[rows][left[back]], scores[back])
+            self._add(columns, right[back], tile.queries[left[back]], scores[back])
 
     def _take(self, queries: slice, places: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Which of these candidates their queries take; a query that would have too many takes none any more."""
@@ -140,7 +139,7 @@ class Shortlist:
 
     def _rank(self, start: int) -> Found:
         """Rank the candidates of a block of queries."""
-        queries = self.rows[start : start + TILE]
+        queries = self.order[0][start : start + TILE]
         limits = self.limits[start : start + TILE]
         found = self._sorted(start, queries, value_of(limits) + self.error)
         count = np.bincount(found.query, minlength=len(queries))

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from lookalike.metrics.verification import FINE, Pairs
-from lookalike.search.bands import Band, lower_edges, ordinals
+from lookalike.search.bands import Band, lower_edges, merged, ordinals
 from lookalike.search.coarse import adding_error
-from lookalike.search.dots import chosen_scores
 from lookalike.search.sides import Sides
+from lookalike.search.tile import Tile
 
 CODES = 1 << 16
 HALF = CODES // 2
@@ -17,11 +17,9 @@ HALF = CODES // 2
 MOST_KEPT = 1 << 22
 """Up to so many positive pairs all of their scores are kept."""
 
-DENSE = 8
-"""From one in so many pairs of a tile on, all are scored."""
-
 MOST_WAITING = 1 << 20
 NONE = np.empty(0, np.int64)
+NO_SCORES = np.empty(0)
 
 
 class Tally:
@@ -33,146 +31,121 @@ class Tally:
 
     Args:
         sides: queries and gallery.
-        rows: the queries, in the order in which they are compared: by identity.
-        columns: the gallery rows, in that order.
+        order: in which queries and gallery rows are compared: by identity.
         error: bound of the error of low precision.
         bands: where to count exactly; they do not touch.
-        device: where to multiply.
     """
 
     def __init__(
         self,
         sides: Sides,
-        rows: np.ndarray,
-        columns: np.ndarray,
+        order: tuple[np.ndarray, np.ndarray],
         error: float,
         bands: list[Band],
-        device: torch.device,
     ):
-        self.sides, self.rows, self.columns, self.bands, self.device = sides, rows, columns, bands, device
-        ends = np.array([(one.low - error, one.high + error) for one in bands]).reshape(-1, 2)
-        self.near = [(int(first), int(last)) for first, last in ordinals(ends)]
-        self.doubt = adding_error(sides.queries.shape[1])
+        self.sides, self.bands = sides, bands
+        self.near = _near(bands, error)
+        self.places = np.array([(one.first, one.last + 1) for one in bands]).ravel()
+        self.edges = lower_edges(self.places)
+        doubt = adding_error(sides.queries.shape[1])
+        self.doubtful = self.edges + np.tile([-doubt, doubt], len(bands))
         self.coarse = np.zeros((2, CODES), np.int64)
         self.fine = (_Sparse(), _Sparse())
         self.keeps = sides.totals.sum() // (2 if sides.itself else 1) <= MOST_KEPT
         self.kept: list[np.ndarray] = []
-        self.row_codes, self.column_codes = sides.query_codes[rows], sides.codes[columns]
+        self.row_codes, self.column_codes = sides.query_codes[order[0]], sides.codes[order[1]]
         self.lock = Lock()
 
-    def add(self, codes: torch.Tensor, rows: slice, columns: slice) -> None:
+    def add(self, tile: Tile) -> None:
         """Count the pairs of a tile."""
-        codes = codes.cpu()
-        seen, same = self._seen(rows, columns), self._same(rows, columns)
+        codes = tile.codes.cpu()
+        seen, same = self._seen(tile), self._same(tile)
         counts = np.zeros((2, CODES), np.int64)
         counts[0] = _counted(codes, seen)
-        kept: np.ndarray | None = None
+        kept = NO_SCORES
         if same is not None:
             positive = same if seen is None else same & seen
             counts[1] = _counted(codes, positive)
             counts[0] -= counts[1]
             if self.keeps:
                 counts[1] = 0
-                kept = self._scores(np.flatnonzero(positive), rows, columns, torch.float64)
+                kept = tile.scores(np.flatnonzero(positive))
                 seen = ~same if seen is None else seen & ~same
-        fine = self._refine(codes.numpy(), seen, same, rows, columns, counts)
+        fine = self._refine(tile, codes.numpy(), seen, same, counts)
         with self.lock:
             self.coarse += counts
+            self.kept.append(kept)
             for label, cells in enumerate(fine):
                 self.fine[label].add(cells)
-            if kept is not None:
-                self.kept.append(kept)
 
     def pairs(self) -> Pairs:
         """All counts together."""
         coarse, fine = self.coarse.copy(), [cells.total() for cells in self.fine]
-        kept = np.sort(np.concatenate(self.kept)) if self.kept else None
-        if kept is not None:
-            inside, place = self._place(kept)
-            fine[1] = np.unique(_cells(kept[inside]), return_counts=True)
-            coarse[1] += np.bincount(_codes(place[~inside]), minlength=CODES)
+        if not self.keeps:
+            return _together(coarse, fine, None)
+        kept = np.sort(np.concatenate(self.kept))
+        part = np.searchsorted(self.edges, kept, side="right")
+        inside = part % 2 == 1
+        fine[1] = np.unique(_cells(kept[inside]), return_counts=True)
+        coarse[1] += _at(self._beside(ordinals(kept[~inside]), part[~inside]))
         return _together(coarse, fine, kept)
 
-    def _seen(self, rows: slice, columns: slice) -> np.ndarray | None:
+    def _seen(self, tile: Tile) -> np.ndarray | None:
         """Which pairs of a tile count, bool; None if all do."""
-        sides, itself = self.sides, self.sides.itself
-        diagonal = itself and rows == columns
-        if sides.ignore == "nothing" and (itself or sides.own is None):
-            return np.triu(np.ones((rows.stop - rows.start,) * 2, bool), 1) if diagonal else None
-        seen = sides.visible(self.rows[rows][:, None], self.columns[columns])
-        return np.triu(seen, 1) if diagonal else seen
+        sides = self.sides
+        if sides.ignore == "nothing" and (sides.itself or sides.own is None):
+            return np.triu(np.ones(tile.shape, bool), 1) if tile.diagonal else None
+        seen = sides.visible(tile.queries[:, None], tile.gallery)
+        return np.triu(seen, 1) if tile.diagonal else seen
 
-    def _same(self, rows: slice, columns: slice) -> np.ndarray | None:
+    def _same(self, tile: Tile) -> np.ndarray | None:
         """Which pairs of a tile are of one identity, bool; None if none is."""
-        left, right = self.row_codes[rows], self.column_codes[columns]
+        left, right = self.row_codes[tile.rows], self.column_codes[tile.columns]
         if left[0] > right[-1] or right[0] > left[-1]:
             return None
         return (left[:, None] == right) & (left >= 0)[:, None]
 
     def _refine(
         self,
+        tile: Tile,
         codes: np.ndarray,
         seen: np.ndarray | None,
         same: np.ndarray | None,
-        rows: slice,
-        columns: slice,
         counts: np.ndarray,
     ) -> list[np.ndarray]:
-        """Score the pairs near a band again; corrects `counts`, gives the fine cells of both kinds of pairs."""
+        """Score the pairs near a band again; corrects `counts` and gives the fine cells of both kinds of pairs."""
         near = np.zeros(codes.shape, bool)
-        for first, last in self.near:
-            near |= _within(codes, first, last)
+        for one in self.near:
+            near |= _within(codes, one.first, one.last)
         if seen is not None:
             near &= seen
         places = np.flatnonzero(near)
         if not len(places):
             return [NONE, NONE]
-        if len(places) * DENSE > codes.size:
-            scores = self._dense(places, rows, columns)
-        else:
-            scores = self._scores(places, rows, columns, torch.float32).astype(np.float64)
-            unsure = np.flatnonzero(self._doubtful(scores))
-            scores[unsure] = self._scores(places[unsure], rows, columns, torch.float64)
-        inside, place = self._place(scores)
+        scores = self._scores(tile, places)
+        part, before = np.searchsorted(self.edges, scores, side="right"), _ordinals_of(codes.ravel()[places])
+        wrong = np.flatnonzero((part % 2 == 1) | (part != np.searchsorted(self.places, before, side="right")))
+        places, scores, part, before = places[wrong], scores[wrong], part[wrong], before[wrong]
         labels = np.zeros(len(places), bool) if same is None else same.ravel()[places]
-        before = codes.ravel()[places].astype(np.int64) + HALF
+        inside = part % 2 == 1
+        after = self._beside(before, part)
         fine = []
         for label, of_kind in enumerate((~labels, labels)):
-            counts[label] -= np.bincount(before[of_kind], minlength=CODES)
-            counts[label] += np.bincount(_codes(place[of_kind & ~inside]), minlength=CODES)
+            counts[label] += _at(after[of_kind & ~inside]) - _at(before[of_kind])
             fine.append(_cells(scores[of_kind & inside]))
         return fine
 
-    def _scores(self, places: np.ndarray, rows: slice, columns: slice, kind: torch.dtype) -> np.ndarray:
-        left, right = np.divmod(places, columns.stop - columns.start)
-        one, other = self._vectors(rows, columns, kind)
-        return chosen_scores(one, other, left, right)
+    def _scores(self, tile: Tile, places: np.ndarray) -> np.ndarray:
+        """In 32 bits, but exact where these leave open on which side of an edge a score lies, or in which cell."""
+        scores = tile.scores(places, torch.float32).astype(np.float64)
+        unsure = np.flatnonzero(np.searchsorted(self.doubtful, scores, side="right") % 2)
+        scores[unsure] = tile.scores(places[unsure])
+        return scores
 
-    def _dense(self, places: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        one, other = self._vectors(rows, columns, torch.float64)
-        return torch.mm(one, other.T).cpu().numpy().ravel()[places]
-
-    def _vectors(self, rows: slice, columns: slice, kind: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        one = torch.from_numpy(self.sides.queries[self.rows[rows]])
-        other = torch.from_numpy(self.sides.rows[self.columns[columns]])
-        return one.to(self.device, kind), other.to(self.device, kind)
-
-    def _doubtful(self, scores: np.ndarray) -> np.ndarray:
-        """Whether 32 bits leave open on which side of an edge, or in which fine cell, a score lies."""
-        unsure = np.zeros(len(scores), bool)
-        for one in self.bands:
-            unsure |= (scores >= one.low - self.doubt) & (scores < one.high + self.doubt)
-        return unsure
-
-    def _place(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Whether scores are in a band, and else the ordinals of their codes, on the right side of every band."""
-        place, inside = ordinals(scores), np.zeros(len(scores), bool)
-        for one in self.bands:
-            below, above = scores < one.low, scores >= one.high
-            inside |= ~(below | above)
-            place = np.where(below, np.minimum(place, one.first - 1), place)
-            place = np.where(above, np.maximum(place, one.last + 1), place)
-        return inside, place
+    def _beside(self, place: np.ndarray, part: np.ndarray) -> np.ndarray:
+        """Ordinals moved to the side of the bands on which scores lie: after so many edges."""
+        ends = np.concatenate([[-HALF], self.places, [HALF]])
+        return np.clip(place, ends[part], ends[part + 1] - 1)
 
 
 class _Sparse:
@@ -218,9 +191,21 @@ def _within(codes: np.ndarray, first: int, last: int) -> np.ndarray:
     return (codes <= least - first) | ((codes >= 0) & (codes <= last))
 
 
-def _codes(places: np.ndarray) -> np.ndarray:
-    """Codes of ordinals, moved to count from 0."""
-    return np.where(places < 0, -places, places + HALF)
+def _ordinals_of(codes: np.ndarray) -> np.ndarray:
+    """Ordinals of codes."""
+    wide = codes.astype(np.int64)
+    return np.where(wide < 0, -(wide + HALF), wide)
+
+
+def _at(places: np.ndarray) -> np.ndarray:
+    """How many of these ordinals stand for each code, moved to count from 0, [CODES]."""
+    return np.bincount(np.where(places < 0, -places, places + HALF), minlength=CODES)
+
+
+def _near(bands: list[Band], error: float) -> list[Band]:
+    """Which codes may belong to scores of the bands."""
+    ends = np.array([(one.low - error, one.high + error) for one in bands]).reshape(-1, 2)
+    return merged([Band(int(first), int(last)) for first, last in ordinals(ends)])
 
 
 def _cells(scores: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lookalike.search.coarse import NOTHING, Lowered, Tiles, code_below
+from lookalike.search.coarse import NOTHING, Lowered, Products, code_below
 from lookalike.search.dots import chosen_scores, exact_rows
 from lookalike.search.found import Depth
 from lookalike.search.sides import Sides
@@ -24,14 +24,13 @@ class Thresholds:
     Args:
         sides: queries and gallery.
         depth: how far rankings have to be known.
-        rows: the queries, in the order in which they are compared.
-        columns: the gallery rows, in that order: by identity.
+        order: in which queries and gallery rows are compared: by identity.
         left: the queries in low precision.
         right: the gallery in low precision.
         error: bound of the error of low precision.
 
     Attributes:
-        totals: how many relevant rows each query (of `rows`) can find.
+        totals: how many relevant rows each query can find, in that order.
         needed: how many of its nearest rows it has to know.
     """
 
@@ -39,13 +38,13 @@ class Thresholds:
         self,
         sides: Sides,
         depth: Depth,
-        rows: np.ndarray,
-        columns: np.ndarray,
+        order: tuple[np.ndarray, np.ndarray],
         left: Lowered,
         right: Lowered,
         error: float,
     ):
-        self.sides, self.depth, self.rows, self.columns, self.error = sides, depth, rows, columns, error
+        self.sides, self.depth, self.error = sides, depth, error
+        self.rows, self.columns = rows, columns = order
         size = max(1, min(SAMPLE, len(columns) // 8))
         self.groups = min(size, GROUPS)
         self.sample = np.random.default_rng(0).permutation(len(columns))[: size // self.groups * self.groups]
@@ -87,7 +86,7 @@ class Thresholds:
 
     def _ladder(self, block: slice) -> np.ndarray:
         """Codes of the greatest scores of each query in the sample, greatest first, int16 [B, groups]."""
-        codes = Tiles(self.left, self.right).codes(block, slice(None)).cpu().numpy()
+        codes = Products(self.left, self.right).codes(block, slice(None)).cpu().numpy()
         if self.sides.ignore == "group":
             hidden = ~self.sides.visible(self.rows[block][:, None], self.columns[self.sample])
             codes = np.where(hidden, np.int16(-1), codes)
