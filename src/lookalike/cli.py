@@ -12,8 +12,8 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from lookalike.console import show_messages
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.jobs import JOBS, module
 
@@ -58,7 +58,9 @@ def _run(words: list[str], flags: set[str]) -> int:
 def _work(job: str, arguments: list[str], verbose: bool) -> int:
     from lookalike.config import load
 
-    _set_up_logging(verbose)
+    main_process = os.environ.get("RANK", "0") == "0"  # torchrun starts several, which need not all tell
+    level = logging.DEBUG if verbose else logging.INFO
+    show_messages(level if main_process else logging.CRITICAL)
     _find_own_modules()
     work = module(job)
     named = [argument for argument in arguments if _is_named(argument)]
@@ -162,25 +164,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _set_up_logging(verbose: bool) -> None:
-    """Our own messages to stderr, through the console that progress bars draw on, too."""
-    import rich
-
-    rich.reconfigure(stderr=True)
-    log.handlers = [handler for handler in log.handlers if not isinstance(handler, _Lines)]
-    log.addHandler(_Lines())
-    log.setLevel(logging.DEBUG if verbose else logging.INFO)
-
-
-class _Lines(logging.Handler):
-    """Whole lines, never wrapped, so that a path can be copied; above bars that are being drawn."""
-
-    def emit(self, record: logging.LogRecord) -> Any:
-        from rich import get_console
-
-        mark = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        get_console().print(
-            f"{mark}{self.format(record)}", soft_wrap=True, markup=False, highlight=False, emoji=False
-        )

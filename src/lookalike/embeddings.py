@@ -1,7 +1,7 @@
 """Embeddings: the vectors of a table of images, and the folder that holds both."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -121,23 +121,66 @@ def embed(
     """
     if device is not None and isinstance(model, nn.Module):
         model.to(device)
+    part = embed_rows(model, table, range(len(table)), batch_size, workers, progress)
+    return together(model, table, [part], folder)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Vectors [n, D] of some `rows` [n] of a table, and what could not be read of the rows asked for."""
+
+    rows: np.ndarray
+    vectors: np.ndarray
+    skipped: list[Problem]
+
+
+def embed_rows(
+    model: "EmbeddingModel",
+    table: Table,
+    rows: Sequence[int],
+    batch_size: int = 64,
+    workers: int = 0,
+    progress: bool = True,
+) -> Part:
+    """Vectors of some rows of a table, in their order; the other arguments are those of `embed`."""
     images = ImageTable(table, model.transform(), at_least=getattr(model.transform(), "at_least", None))
-    loader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=collate)
-    vectors = np.empty((len(table), model.dim), np.float32)
-    done = np.zeros(len(table), bool)
+    loader = DataLoader(images, batch_size, sampler=rows, num_workers=workers, collate_fn=collate)
+    vectors = np.empty((len(rows), model.dim), np.float32)
+    numbers = np.empty(len(rows), np.int64)
     skipped: list[Problem] = []
+    done = 0
     was_training = _set_training(model, False)
     try:
         for batch in track(loader, "embedding", console=Console(stderr=True), disable=not progress):
             skipped += batch.skipped
-            rows = batch.rows.numpy()
-            vectors[rows], done[rows] = _forward(model, batch), True
+            here = slice(done, done + len(batch.rows))
+            numbers[here], vectors[here] = batch.rows.numpy(), _forward(model, batch)
+            done = here.stop
     finally:
         _set_training(model, was_training)
-    if not done.any():
+    return Part(numbers[:done], vectors[:done], skipped)
+
+
+def together(
+    model: "EmbeddingModel", table: Table, parts: Sequence[Part], folder: str | Path | None = None
+) -> Embeddings:
+    """The parts of a table as one, in the table's order.
+
+    Raises:
+        DataError: no image could be read.
+    """
+    skipped = sorted((problem for part in parts for problem in part.skipped), key=lambda p: p.row or 0)
+    if not any(len(part.rows) for part in parts):
         raise DataError(f"{table.folder}: none of the {len(table)} images can be read", skipped)
-    kept = (vectors, table) if done.all() else (vectors[done], table.take(done))
-    return Embeddings(*kept, model.space, skipped, Path(folder) if folder else None)
+    rows, vectors = parts[0].rows, parts[0].vectors
+    if len(parts) > 1:
+        order = np.argsort(np.concatenate([part.rows for part in parts]))
+        rows = np.concatenate([part.rows for part in parts])[order]
+        vectors = np.concatenate([part.vectors for part in parts])[order]
+    done = np.zeros(len(table), bool)
+    done[rows] = True
+    kept = table if done.all() else table.take(done)
+    return Embeddings(vectors, kept, model.space, skipped, Path(folder) if folder else None)
 
 
 def _forward(model: "EmbeddingModel", batch: Batch) -> np.ndarray:

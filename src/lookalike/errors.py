@@ -15,6 +15,10 @@ class ConfigError(LookalikeError):
     """A key or value of the command line or config is wrong. The command line prints it and exits 2."""
 
 
+class PeerError(LookalikeError):
+    """Another process of the same run failed, which says why itself."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with the user's data: where it is, and why it is wrong."""

@@ -3,33 +3,62 @@
 import ctypes
 import os
 import platform
-
-import torch
+from typing import TYPE_CHECKING
 
 from lookalike.errors import ConfigError
 
+if TYPE_CHECKING:  # what starts other processes needs no torch itself
+    import torch
 
-def choose_device(name: str | None = None) -> torch.device:
-    """The device asked for, or the best there is.
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_device(name: str | None = None) -> "torch.device":
+    """The device asked for, or the best there is; of several processes on a machine each gets a GPU.
 
     Raises:
-        ConfigError: the name is unknown, or this machine has no such device.
+        ConfigError: the name is unknown, or this machine has no such device, or too few.
     """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    import torch
+
     try:
-        device = torch.device(name)
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type == "cuda" and _processes_here() > 1:
+            return _own_gpu(device, torch.cuda.device_count())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device={name}: {str(error).splitlines()[0]}") from error
     return device
 
 
-def choose_workers(workers: int | None, device: torch.device) -> int:
+def _own_gpu(device: "torch.device", count: int) -> "torch.device":
+    """The GPU of this process, by its number on this machine."""
+    if device.index is not None:
+        raise ConfigError(
+            f"device={device}: several processes take a GPU each. Write device=cuda; "
+            "the environment variable CUDA_VISIBLE_DEVICES says which there are"
+        )
+    if _processes_here() > count:
+        raise ConfigError(
+            f"{_processes_here()} processes, but {count} GPUs: start as many processes as GPUs, "
+            "or take device=cpu"
+        )
+    return type(device)("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def _processes_here() -> int:
+    """How many processes of this run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def choose_workers(workers: int | None, device: "torch.device") -> int:
     """Loader processes: as asked; else none beside a CPU that computes, and one a core beside a GPU."""
     if workers is not None:
         return workers
-    return 0 if device.type == "cpu" else min(16, os.cpu_count() or 1)
+    return 0 if device.type == "cpu" else max(1, min(16, cores() // _processes_here()))
 
 
 def settle(threads: int | None = None) -> None:
@@ -38,6 +67,8 @@ def settle(threads: int | None = None) -> None:
     A step on a CPU allocates and frees hundreds of megabytes; giving them back to the system each time
     costs more than a third of the step in page faults (glibc only; elsewhere nothing is changed).
     """
+    import torch
+
     if threads:
         torch.set_num_threads(threads)
     if platform.libc_ver()[0] == "glibc":

@@ -74,6 +74,44 @@ def test_gaps_and_values_that_are_no_numbers(bad):
     assert all("no value is a number" in marked(axes) for axes in figure.axes)
 
 
+STAGED = HISTORY.with_columns(stage=pl.Series([1, 1, 2, 3]), val_loss=pl.Series([2.0, 1.5, 1.4, 1.3]))
+
+
+def test_the_validation_loss_stands_beside_the_training_loss():
+    loss, validation, _ = curves(STAGED).axes
+    assert loss.get_title(loc="left") == "Loss"
+    np.testing.assert_array_equal(drawn(loss)["validation"], STAGED["val_loss"])
+    np.testing.assert_array_equal(drawn(loss)["training"], STAGED["loss"])
+    assert set(drawn(validation)) == {"recall@1", "map@r"}
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Float64, pl.String])
+def test_stages_are_named_and_parted_in_every_panel(kind):
+    for axes in curves(STAGED.cast({"stage": kind})).axes:
+        texts = [text for text in marked(axes) if not text.startswith("kept")]
+        assert texts == ["stage 1", "2", "3"]
+        parted = [each.get_xdata()[0] for each in axes.lines if list(each.get_ydata()) == [0, 1]]
+        assert {2.5, 3.5} <= set(parted)
+
+
+def test_one_stage_is_not_named():
+    for axes in curves(STAGED.with_columns(stage=pl.lit(1))).axes:
+        assert [text for text in marked(axes) if not text.startswith("kept")] == []
+
+
+@pytest.mark.parametrize("history", [STAGED, HISTORY])
+@pytest.mark.parametrize("best", [1, 4])
+def test_no_text_touches_another(history, best):
+    for figure in (curves(history, best_epoch=best), *single_curves(history, best_epoch=best).values()):
+        pixels(figure)
+        for axes in figure.axes:
+            texts = [text for text in (*axes.texts, axes._left_title) if text.get_text()]
+            boxes = [text.get_window_extent() for text in texts]
+            for place, box in enumerate(boxes):
+                for other in boxes[place + 1 :]:
+                    assert not box.overlaps(other), [text.get_text() for text in texts]
+
+
 def test_text_columns_count_as_gaps():
     figure = curves(pl.DataFrame({"epoch": [1, 2], "loss": ["", "3.5"]}))
     assert drawn(figure.axes[0])["sum"][1] == 3.5

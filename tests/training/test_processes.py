@@ -1,8 +1,8 @@
-"""Two gloo processes give the gradient of one."""
+"""Two gloo processes give the gradient of one, step after step (in float64, where rounding hides nothing)."""
 
-import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -10,66 +10,94 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lookalike.data.samplers import PerClass
 from lookalike.errors import ConfigError
 from lookalike.losses import MultiSimilarity, ProxyAnchor
+from lookalike.losses.cross_batch_memory import CrossBatchMemory
+from lookalike.losses.elastic_arcface import ElasticArcFace
 from lookalike.losses.modifiers import AcrossProcesses
-from lookalike.training.processes import Share
+from lookalike.training.processes import Share, equalise
 
 PROCESSES = 2
-CASES = [("pair", False), ("pair", True), ("proxy", False), ("proxy", True)]
+CASES = [(name, uneven) for name in ("pair", "proxy", "memory", "drawn") for uneven in (False, True)]
+STEPS = 4
 
 
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    torch.manual_seed(3)
-    return torch.randn(12, 5), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
+def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(step)
+    return torch.randn(12, 5).double(), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
 
 
 def parts(name: str) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(4)
     net = nn.Linear(5, 6)
-    return net, MultiSimilarity() if name == "pair" else ProxyAnchor(num_classes=4, dim=6)
+    losses = {
+        "pair": lambda: MultiSimilarity(),
+        "proxy": lambda: ProxyAnchor(num_classes=4, dim=6),
+        "memory": lambda: CrossBatchMemory(MultiSimilarity(), size=29, dim=6, warm_up=1),
+        "drawn": lambda: ElasticArcFace(num_classes=4, dim=6),
+    }
+    return net.double(), losses[name]().double()
 
 
-def gradients(net: nn.Module, loss: nn.Module) -> list[torch.Tensor]:
-    return [p.grad for module in (net, loss) for p in module.parameters()]
+def train(net: nn.Module, loss: nn.Module, rows: torch.Tensor) -> list[torch.Tensor]:
+    """Values and gradients of some steps."""
+    parameters = [*net.parameters(), *loss.parameters()]
+    optimizer, found = torch.optim.SGD(parameters, lr=0.1), []
+    for step in range(STEPS):
+        images, labels = batch(step)
+        value = loss(net(images[rows]), labels[rows])
+        value.backward()
+        found += [value.detach(), *(parameter.grad.clone() for parameter in parameters)]
+        optimizer.step()
+        optimizer.zero_grad()
+    return found
 
 
-def work(rank: int, port: int, folder: str) -> None:
+def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=PROCESSES)
-    images, labels = batch()
+    meeting = f"file://{folder}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=PROCESSES)
     for name, uneven in CASES:
         net, loss = parts(name)
-        rows = torch.arange(7 * rank, 7 + 5 * rank) if uneven else torch.arange(rank, 12, PROCESSES)
-        wrapped = DistributedDataParallel(net)  # its hooks live as long as it does
-        value = AcrossProcesses(loss)(wrapped(images[rows]), labels[rows])
-        value.backward()
-        torch.save([value.detach(), *gradients(net, loss)], Path(folder) / f"{name}{uneven}{rank}.pt")
+        rows = torch.arange(12) if not uneven else torch.arange(11)
+        torch.manual_seed(rank)  # as after dropout on shares of different sizes
+        found = train(DistributedDataParallel(net), AcrossProcesses(loss), rows[rank::PROCESSES])
+        torch.save([found, dict(loss.state_dict())], Path(folder) / f"{name}{uneven}{rank}.pt")
+    loss = ProxyAnchor(num_classes=4, dim=6)
+    net = nn.BatchNorm1d(3)
+    net.running_mean.fill_(rank + 1)
+    loss.proxies.data.fill_(rank + 1)
+    equalise([net], loss)
+    assert (net.running_mean == 1).all() and (loss.proxies == 1).all()
     dist.destroy_process_group()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, (free_port(), str(folder)), nprocs=PROCESSES)
+    mp.spawn(work, (str(folder),), nprocs=PROCESSES)
     return folder
 
 
-@pytest.mark.parametrize(("name", "uneven"), CASES)
+def load(found: Path, name: str, uneven: bool) -> list[list]:
+    return [torch.load(found / f"{name}{uneven}{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
+
+
+@pytest.mark.parametrize(("name", "uneven"), [case for case in CASES if case[0] != "drawn"])
 def test_two_processes_equal_one(name, uneven, found):
     net, loss = parts(name)
-    images, labels = batch()
-    value = loss(net(images), labels)
-    value.backward()
-    for rank in range(PROCESSES):
-        theirs = torch.load(found / f"{name}{uneven}{rank}.pt", weights_only=True)
-        torch.testing.assert_close(theirs, [value.detach(), *gradients(net, loss)], rtol=1e-5, atol=1e-6)
+    expected = train(net, loss, torch.arange(11 if uneven else 12))
+    for values, state in load(found, name, uneven):
+        torch.testing.assert_close(values, expected, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(state, dict(loss.state_dict()), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_what_a_loss_draws_is_the_same_in_all_processes(uneven, found):
+    (first, _), (second, _) = load(found, "drawn", uneven)
+    for mine, theirs in zip(first, second, strict=True):
+        assert torch.equal(mine, theirs)
 
 
 class Fixed:
@@ -90,6 +118,19 @@ def test_shares_are_disjoint_and_together_the_batch():
     assert all(not set(a) & set(b) for a, b in zip(first, second, strict=True))
 
 
-def test_a_batch_that_does_not_divide_is_refused():
-    with pytest.raises(ConfigError, match="3 does not divide by 2"):
-        list(Share(Fixed([[1, 2, 3]]), 0, 2))
+def test_shares_differ_by_one_row_at_most_and_none_is_empty():
+    assert [list(Share(Fixed([[1, 2, 3]]), process, 2)) for process in range(2)] == [[[1, 3]], [[2]]]
+    with pytest.raises(ConfigError, match="a batch of 2 images for 3 processes: take larger batches"):
+        list(Share(Fixed([[1, 2]]), 0, 3))
+
+
+def test_batches_of_classes_are_disjoint_by_process_and_others_in_each_epoch():
+    batches, epochs = PerClass(np.repeat(np.arange(9), 7), 4, 3), []
+    for epoch in (1, 2):
+        batches.set_epoch(epoch)
+        shares = [list(Share(batches, process, 3)) for process in range(3)]
+        for whole, *parts in zip(batches, *shares, strict=True):
+            assert sorted([*parts[0], *parts[1], *parts[2]]) == sorted(whole)
+            assert [len(set(part)) for part in parts] == [4, 4, 4]
+        epochs.append(shares)
+    assert epochs[0] != epochs[1]

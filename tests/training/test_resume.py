@@ -18,7 +18,7 @@ from lookalike.errors import ConfigError, LookalikeError
 from lookalike.training.checkpoint import Checkpoints, read_state, write_state
 from lookalike.training.resume import differences
 
-TIMES = {"minutes", "images_per_second"}
+TIMES = {"minutes", "images_per_second", "date"}
 KEYS = [
     "backbone=small_cnn",
     "backbone.channels=[8,16]",

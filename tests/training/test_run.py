@@ -50,9 +50,8 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_run_folder_tells_what_happened(run):
-    assert {"config.yaml", "history.csv", "curves.png", "summary.json", "model", "state"} == {
-        f.name for f in run.iterdir()
-    }
+    files = {"config.yaml", "first_batch.png", "history.csv", "history.xlsx", "curves.png", "summary.json"}
+    assert files | {"model", "state"} == {f.name for f in run.iterdir()}
     history = pl.read_csv(run / "history.csv")
     assert history["epoch"].to_list() == [1, 2]
     assert {"loss", "val_loss", "lr_backbone", "lr_head", "val_recall@1", "val_map@r", "minutes"} <= set(
@@ -151,13 +150,14 @@ def test_a_metric_that_does_not_exist_leaves_nothing_behind(dataset, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_explodes_says_what_to_do_and_leaves_nothing(dataset, tmp_path, monkeypatch):
+def test_a_loss_that_explodes_says_what_to_do_and_leaves_only_the_batches(dataset, tmp_path, monkeypatch):
     from lookalike.losses.modifiers import Terms
 
     monkeypatch.setattr(Terms, "forward", lambda self, embeddings, labels: embeddings.sum() * float("nan"))
     with pytest.raises(LookalikeError, match="Lower the learning rates"):
         lookalike.train(dataset, tmp_path / "run", val_share=0, **SMALL)
-    assert not (tmp_path / "run").exists()
+    assert len(list((tmp_path / "run" / "bad_batches").iterdir())) == 3
+    assert not (tmp_path / "run" / "model").exists()
 
 
 def test_a_full_disk_keeps_the_best_model(dataset, tmp_path, monkeypatch):

@@ -52,15 +52,18 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     """
     from accelerate.utils import set_seed
 
+    from lookalike.config import build
     from lookalike.jobs._datasets import read_datasets, with_validation
     from lookalike.jobs._losses import Losses
     from lookalike.machine import choose_workers, settle
+    from lookalike.trackers.group import Trackers
     from lookalike.training.checkpoint import Checkpoints
     from lookalike.training.freeze import refreeze, trainable
     from lookalike.training.plan import Parts
     from lookalike.training.start import whiten_head
 
     configs = stages(config)
+    trackers = Trackers({name: build(node, f"tracker.{name}") for name, node in config.tracker.items()})
     settle(config.threads)
     set_seed(config.seed)
     table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
@@ -80,7 +83,7 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     starts = config.head_start == "whitened" and model.backbone.pretrained and any(c.epochs for c in configs)
     if starts and not Checkpoints(config.out / "state").all():
         whiten_head(model, train, config.seed, losses.workers)
-    return Parts(model, learns, plans, _settings(config), train, validation, accelerator)
+    return Parts(model, learns, plans, _settings(config), train, validation, accelerator, trackers)
 
 
 def _check(

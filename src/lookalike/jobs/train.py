@@ -1,7 +1,7 @@
 """The job `train`: a dataset folder becomes a run folder."""
 
 import logging
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,17 @@ FIXED = frozenset(
         *("dataset", "out", "data_dir", "val_share", "seed", "best_metric", "average", "stages", "resume"),
         "far",
         *("image_size", "resize", "dim", "backbone", "pooling", "head", "head_start", "proxy_start"),
-        *("amp", "compile", "shard_classes", "workers", "threads", "device", "progress", "save_minutes"),
+        *(
+            "amp",
+            "compile",
+            "shard_classes",
+            "workers",
+            "threads",
+            "device",
+            "progress",
+            "save_minutes",
+            "tracker",
+        ),
     )
 )
 """Keys that hold for the whole run, whatever its stages."""
@@ -118,6 +128,11 @@ class Config(BaseModel):
         ge=0, le=1024, description="processes that read images; null takes what the machine has"
     )
     threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
+    processes: int | None = Field(
+        ge=1,
+        le=1024,
+        description="processes on this machine that share each batch; null for one, or those of torchrun",
+    )
     device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
     progress: bool = Field(description="show progress bars")
     data_dir: Path = Field(description="folder in which datasets are found by name")
@@ -139,6 +154,9 @@ class Config(BaseModel):
     augment: Node = Field(description="random changes of the training images")
     optimizer: Node = Field(description="how weights follow their gradients")
     scheduler: Node = Field(description="how learning rates change over the run, or over each stage")
+    tracker: dict[str, Node] = Field(
+        description="where else to follow the run: tracker=[tensorboard], tracker=[mlflow,wandb]; [] for none"
+    )
 
     @classmethod
     def of_a_stage(cls) -> list[str]:
@@ -147,26 +165,42 @@ class Config(BaseModel):
 
 
 def main(config: Config) -> Path | None:
-    """Train, or go on with what was stopped, and return the run folder (in the main process)."""
+    """Train, or go on with what was stopped, and return the run folder (in the main process).
+
+    With `processes` above 1 this process starts so many others, and watches them.
+    """
+    from lookalike.training.launch import launch, must_launch
+    from lookalike.training.rank import LEVEL
+
+    if must_launch(config.processes):
+        level = logging.getLogger("lookalike").getEffectiveLevel()
+        given = {"config": config.model_dump(mode="json"), LEVEL: level}
+        launch("lookalike.jobs._rank", given, config.processes or 1)
+        return config.out
+    return train_here(config)
+
+
+def train_here(config: Config) -> Path | None:
+    """`main` in this process, which may be one of several."""
     from lookalike.jobs._training import make_parts, stages
     from lookalike.machine import choose_device
     from lookalike.training.judge import check_metric
-    from lookalike.training.processes import make_accelerator
+    from lookalike.training.processes import agreed, make_accelerator, peers
     from lookalike.training.resume import alone, may_start
     from lookalike.training.run import run
 
     stages(config)
     device = choose_device(config.device)
-    accelerator = make_accelerator(config.amp, device)
+    accelerator = make_accelerator(config.amp, device, config.processes)
     check_metric(config.best_metric)
     values = config.model_dump(mode="json")
-    if may_start(config.out, values, config.resume.allow):
-        accelerator.wait_for_everyone()
-        parts = make_parts(config, device, accelerator)
-        with alone(config.out) if accelerator.is_main_process else nullcontext():
+    with peers(), ExitStack() as held:
+        if agreed(accelerator, lambda: may_start(config.out, values, config.resume.allow)):
+            parts = make_parts(config, device, accelerator)
+            agreed(accelerator, lambda: held.enter_context(alone(config.out)))
             run(parts, config.out, values)
-    else:
-        log.info("%s is finished: nothing to do", config.out)
+        else:
+            log.info("%s is finished: nothing to do", config.out)
     return config.out if accelerator.is_main_process else None
 
 

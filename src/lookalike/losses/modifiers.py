@@ -1,6 +1,6 @@
 """Losses that hold losses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -12,7 +12,7 @@ class Terms(nn.Module):
 
     After each call `last` maps each name to its share of the sum (weight × loss), so the shares add up to the
     total, and `details` holds what the losses tell about themselves, such as `triplet_active_share`. All are
-    detached scalars.
+    detached scalars. `batch` holds the detached embeddings [B, D] and the labels [B] of the call.
 
     Args:
         terms: name to weight and loss.
@@ -26,9 +26,11 @@ class Terms(nn.Module):
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
         self.last: dict[str, Tensor] = {}
         self.details: dict[str, Tensor] = {}
+        self.batch: tuple[Tensor, Tensor] = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Sum of weight × loss for raw embeddings [B, D] and labels [B]."""
+        self.batch = embeddings.detach(), labels
         shares = {name: self.weights[name] * loss(embeddings, labels) for name, loss in self.losses.items()}
         self.last = {name: share.detach() for name, share in shares.items()}
         self.details = {}
@@ -37,6 +39,11 @@ class Terms(nn.Module):
             if isinstance(share, Tensor):
                 self.details[f"{name}_active_share"] = share
         return torch.stack(list(shares.values())).sum()
+
+    def told(self) -> dict[str, Tensor]:
+        """What the last call told: the shares of the terms if there are several, and their details."""
+        single = {f"loss_{name}": share for name, share in self.last.items()} if len(self.last) > 1 else {}
+        return {**single, **self.details}
 
 
 def set_progress(loss: nn.Module, done: float) -> None:
@@ -57,7 +64,9 @@ class AcrossProcesses(nn.Module):
 
     Every process computes the loss of the whole batch and sends back the gradient of its own rows, times the
     number of processes: data-parallel training divides by it when it averages. Parameters of the loss itself
-    get the same gradient everywhere and need no averaging.
+    get the same gradient everywhere and need no averaging. What the loss draws at random is the same
+    everywhere, too, and the rows come in turn from each process, as they were dealt out, so that a memory
+    holds what it would in one.
 
     Args:
         loss: a loss on embeddings and labels.
@@ -70,19 +79,25 @@ class AcrossProcesses(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of the gathered rows; B of `embeddings` [B, D] and `labels` [B] may differ by process."""
         processes = dist.get_world_size()
-        scaled = embeddings * processes - (embeddings * (processes - 1)).detach()
-        return self.loss(torch.cat(_gather(scaled)), torch.cat(_gather(labels)))
+        mine = torch.stack([torch.tensor(len(labels)), torch.randint(2**62, ())]).to(embeddings.device)
+        told = [torch.empty_like(mine) for _ in range(processes)]
+        dist.all_gather(told, mine)
+        counts = [int(count) for count, _ in told]
+        scaled = embeddings + (processes - 1) * (embeddings - embeddings.detach())
+        turns = [torch.arange(count) * processes + process for process, count in enumerate(counts)]
+        order = torch.cat(turns).argsort().to(embeddings.device)
+        rows, classes = torch.cat(_gather(scaled, counts)), torch.cat(_gather(labels, counts))
+        with torch.random.fork_rng([embeddings.device] if embeddings.is_cuda else []):
+            torch.manual_seed(int(told[0][1]))
+            return self.loss(rows[order], classes[order])
 
 
-def _gather(rows: Tensor) -> list[Tensor]:
+def _gather(rows: Tensor, counts: Sequence[int]) -> list[Tensor]:
     """The rows of every process, in order; this process's own keep their gradient."""
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size())]
-    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    most = max(int(count) for count in counts)
-    padded = rows.new_zeros((most, *rows.shape[1:]))
+    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
     padded[: len(rows)] = rows.detach()
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
-    parts = [part[: int(count)] for part, count in zip(parts, counts, strict=True)]
+    parts = [part[:count] for part, count in zip(parts, counts, strict=True)]
     parts[dist.get_rank()] = rows
     return parts

@@ -1,7 +1,8 @@
-"""Curves of a training run: loss, learning rates, validation metrics."""
+"""Curves of a training run: losses, validation metrics, learning rates; stages, if several."""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from lookalike.plots.style import (
     DIFFERENT,
     INK,
     MUTED,
+    RULE,
     SERIES,
     TEXT,
     bare,
@@ -24,14 +26,68 @@ from lookalike.plots.style import (
 )
 
 Panel = Callable[[Axes], None]
+VALIDATION = "validation"
+LINE = 12
+"""Points from one line of small text to the next."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all panels share.
+
+    Attributes:
+        epochs: across.
+        stages: name, begin and end of each stage in epochs; empty where there is one only.
+        marked: whether one of them says which epoch was kept.
+    """
+
+    epochs: np.ndarray
+    stages: list[tuple[str, float, float]]
+    marked: bool
+
+    def begin(self, axes: Axes, title: str) -> None:
+        """Bare axes, with room for a line of small text above them for each of stages and mark."""
+        bare(axes, title, pad=10 + LINE * (bool(self.stages) + self.marked))
+
+    def end(self, axes: Axes, drawn: dict[str, np.ndarray]) -> None:
+        """Whole epochs below, stages, a legend for two lines, and a word where no value is a number."""
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        if len(self.epochs) == 1:
+            axes.set_xlim(self.epochs[0] - 1, self.epochs[0] + 1)
+        name_axes(axes, "epoch")
+        self._name_stages(axes)
+        if not any(np.isfinite(values).any() for values in drawn.values()):
+            axes.text(0.5, 0.5, "no value is a number", transform=axes.transAxes, ha="center", color=MUTED)
+        elif len(drawn) > 1 or "loss" not in drawn:
+            explain_lines(axes, columns=1 if len(drawn) <= 4 else 2, loc="best")
+
+    def _name_stages(self, axes: Axes) -> None:
+        """A hairline where a stage ends, the names in the line above the axes."""
+        low, high = axes.get_xlim()
+        for place, (name, begin, end) in enumerate(self.stages):
+            begin, end = max(begin, low), min(end, high)
+            roomy = place == 0 and (end - begin) / (high - low) > 0.15
+            axes.annotate(
+                f"stage {name}" if roomy else name,
+                ((begin + end) / 2, 1),
+                xycoords=axes.get_xaxis_transform(),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=TEXT - 1,
+                color=MUTED,
+            )
+            if place:
+                axes.axvline(begin, color=RULE, linewidth=1.2, zorder=0)
 
 
 def curves(history: pl.DataFrame, best_metric: str = "map@r", best_epoch: int | None = None) -> Figure:
     """Every curve that the history has data for, side by side.
 
     Args:
-        history: one row an epoch, with columns as in history.csv: epoch, loss, loss_<term>, lr_<group>,
-            val_<metric>.
+        history: one row an epoch, with columns as in history.csv: epoch, stage, loss, loss_<term>, val_loss,
+            val_<metric>, lr_<group>.
         best_metric: the validation metric that chose the model.
         best_epoch: the epoch that was kept; found from `best_metric` if not given.
 
@@ -62,18 +118,35 @@ def panels(history: pl.DataFrame, best_metric: str, best_epoch: int | None) -> d
         raise ValueError("history: there is no epoch to draw")
     epochs = history["epoch"].to_numpy()
     losses, rates, scores = (series(history, prefix) for prefix in ("loss", "lr", "val"))
+    if "loss" in scores:
+        losses[VALIDATION] = scores.pop("loss")
     if best_epoch is None:
         best_epoch = best_of(epochs, scores.get(best_metric))
+    frame = Frame(epochs, stages(history), marked=bool(scores) and best_epoch is not None)
     drawn: dict[str, Panel] = {}
     if losses:
-        drawn["loss"] = lambda axes: draw_losses(axes, epochs, losses)
+        drawn["loss"] = lambda axes: draw_losses(axes, frame, losses)
     if scores:
-        drawn["validation"] = lambda axes: draw_scores(axes, epochs, scores, best_metric, best_epoch)
+        drawn["validation"] = lambda axes: draw_scores(axes, frame, scores, best_metric, best_epoch)
     if rates:
-        drawn["rates"] = lambda axes: draw_rates(axes, epochs, rates)
+        drawn["rates"] = lambda axes: draw_rates(axes, frame, rates)
     if not drawn:
         raise ValueError(f"history: no loss, lr_ or val_ column in {', '.join(history.columns)}")
     return drawn
+
+
+def stages(history: pl.DataFrame) -> list[tuple[str, float, float]]:
+    """Name, begin and end of each stage, in epochs; none where there is one stage or no such column."""
+    if "stage" not in history.columns:
+        return []
+    parts: list[tuple[str, float, float]] = []
+    for epoch, stage in history.select("epoch", "stage").drop_nulls().rows():
+        name = f"{stage:g}" if isinstance(stage, int | float) else str(stage)
+        if parts and parts[-1][0] == name:
+            parts[-1] = (name, parts[-1][1], epoch + 0.5)
+        else:
+            parts.append((name, epoch - 0.5, epoch + 0.5))
+    return parts if len(parts) > 1 else []
 
 
 def series(history: pl.DataFrame, prefix: str) -> dict[str, np.ndarray]:
@@ -95,30 +168,31 @@ def best_of(epochs: np.ndarray, values: np.ndarray | None) -> int | None:
     return int(epochs[np.nanargmax(np.where(np.isfinite(values), values, np.nan))])
 
 
-def draw_losses(axes: Axes, epochs: np.ndarray, losses: dict[str, np.ndarray]) -> None:
-    """The loss, and the terms it is the sum of."""
-    bare(axes, "Training loss")
+def draw_losses(axes: Axes, frame: Frame, losses: dict[str, np.ndarray]) -> None:
+    """The loss, the terms it is the sum of, and the loss on the validation identities."""
+    both = VALIDATION in losses
+    frame.begin(axes, "Loss" if both else "Training loss")
+    names = {"loss": "training" if both else "sum"}
     for place, (name, values) in enumerate(losses.items()):
-        whole = name == "loss"
-        style = (
-            {"color": INK, "linewidth": 2} if whole else {"color": SERIES[(place - 1) % 6], "linewidth": 1.4}
-        )
-        line(axes, epochs, values, "sum" if whole else name, DASHES[place % 6], **style)
-    finish(axes, epochs, losses)
+        colour = INK if name == "loss" else SERIES[(place - 1) % 6]
+        width = 2 if name in ("loss", VALIDATION) else 1.4
+        dashes = DASHES[place % 6]
+        line(axes, frame.epochs, values, names.get(name, name), dashes, color=colour, linewidth=width)
+    frame.end(axes, losses)
 
 
-def draw_rates(axes: Axes, epochs: np.ndarray, rates: dict[str, np.ndarray]) -> None:
+def draw_rates(axes: Axes, frame: Frame, rates: dict[str, np.ndarray]) -> None:
     """Learning rates, on a log axis where all are above zero."""
-    bare(axes, "Learning rate")
+    frame.begin(axes, "Learning rate")
     for place, (name, values) in enumerate(rates.items()):
-        line(axes, epochs, values, name, DASHES[place % 6], color=SERIES[place % 6], linewidth=1.8)
+        line(axes, frame.epochs, values, name, DASHES[place % 6], color=SERIES[place % 6], linewidth=1.8)
     known = [value for values in rates.values() for value in values if math.isfinite(value)]
     if known and min(known) > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(known) / min(known) < 50 else (1,)))
         axes.minorticks_off()
     axes.yaxis.set_major_formatter(FuncFormatter(short_rate))
-    finish(axes, epochs, rates)
+    frame.end(axes, rates)
 
 
 def short_rate(value: float, _: int = 0) -> str:
@@ -131,28 +205,29 @@ def short_rate(value: float, _: int = 0) -> str:
 
 
 def draw_scores(
-    axes: Axes, epochs: np.ndarray, scores: dict[str, np.ndarray], metric: str, best: int | None
+    axes: Axes, frame: Frame, scores: dict[str, np.ndarray], metric: str, best: int | None
 ) -> None:
     """Validation metrics, with the chosen epoch marked."""
-    bare(axes, "On validation identities")
+    frame.begin(axes, "On validation identities")
     for place, (name, values) in enumerate(scores.items()):
-        line(axes, epochs, values, name, DASHES[place % 6], color=SERIES[place % 6], linewidth=1.8)
+        line(axes, frame.epochs, values, name, DASHES[place % 6], color=SERIES[place % 6], linewidth=1.8)
     if all(np.nanmax(np.abs(values), initial=0) <= 1 for values in scores.values()):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     if best is not None:
-        mark_best(axes, epochs, scores.get(metric), best)
-    finish(axes, epochs, scores)
+        mark_best(axes, frame, scores.get(metric), best)
+    frame.end(axes, scores)
 
 
-def mark_best(axes: Axes, epochs: np.ndarray, values: np.ndarray | None, best: int) -> None:
+def mark_best(axes: Axes, frame: Frame, values: np.ndarray | None, best: int) -> None:
     """A hairline at the epoch that was kept, and a ring on its score."""
+    epochs = frame.epochs
     axes.axvline(best, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     late = best > (epochs[0] + epochs[-1]) / 2
     axes.annotate(
         f"kept: epoch {best}",
         (best, 1),
         xycoords=axes.get_xaxis_transform(),
-        xytext=(4 if late else -4, 2),
+        xytext=(4 if late else -4, 2 + LINE * bool(frame.stages)),
         textcoords="offset points",
         ha="right" if late else "left",
         va="bottom",
@@ -170,15 +245,3 @@ def line(axes: Axes, epochs: np.ndarray, values: np.ndarray, name: str, dashes: 
     finite = np.where(np.isfinite(values), values, np.nan)
     marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= 12 else {}
     axes.plot(epochs, finite, label=name.replace("$", r"\$"), linestyle=dashes, **marker, **style)
-
-
-def finish(axes: Axes, epochs: np.ndarray, drawn: dict[str, np.ndarray]) -> None:
-    """Whole epochs below, a legend for two lines or more, and a word where no value is a number."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    if len(epochs) == 1:
-        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
-    name_axes(axes, "epoch")
-    if not any(np.isfinite(values).any() for values in drawn.values()):
-        axes.text(0.5, 0.5, "no value is a number", transform=axes.transAxes, ha="center", color=MUTED)
-    elif len(drawn) > 1 or "loss" not in drawn:
-        explain_lines(axes, columns=1 if len(drawn) <= 4 else 2, loc="best")

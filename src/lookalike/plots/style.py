@@ -22,8 +22,8 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=144, layout="constrained", facecolor=PAPER)
 
 
-def bare(axes: Axes, title: str = "") -> Axes:
-    """Axes with two thin spines, a faint grid behind, and the title at the left."""
+def bare(axes: Axes, title: str = "", pad: float = 17) -> Axes:
+    """Axes with two thin spines, a faint grid behind, and the title at the left, `pad` points above."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(RULE)
     axes.tick_params(colors=MUTED, labelsize=TEXT, length=3, color=RULE, which="both")
@@ -31,7 +31,7 @@ def bare(axes: Axes, title: str = "") -> Axes:
     axes.set_axisbelow(True)
     axes.set_facecolor("none")
     if title:
-        axes.set_title(title, loc="left", fontsize=TEXT + 1.5, color=INK, pad=17, fontweight="bold")
+        axes.set_title(title, loc="left", fontsize=TEXT + 1.5, color=INK, pad=pad, fontweight="bold")
     return axes
 
 
@@ -42,5 +42,14 @@ def name_axes(axes: Axes, across: str, up: str = "") -> None:
 
 
 def explain_lines(axes: Axes, columns: int = 1, **where: Any) -> None:
-    """A legend without a frame, in ink."""
-    axes.legend(frameon=False, fontsize=TEXT, labelcolor=INK, handlelength=2.2, ncols=columns, **where)
+    """A legend in ink; what lies under it is faint."""
+    axes.legend(
+        facecolor=PAPER,
+        edgecolor="none",
+        framealpha=0.8,
+        fontsize=TEXT,
+        labelcolor=INK,
+        handlelength=2.2,
+        ncols=columns,
+        **where,
+    )

@@ -36,6 +36,10 @@ class Checkpoints:
         """Finished checkpoints, oldest first."""
         return sorted(path for path in self.folder.glob("[0-9]*") if path.is_dir())
 
+    def steps(self) -> int:
+        """The steps after which the newest was written; 0 before the first."""
+        return max((int(path.name) for path in self.all()), default=0)
+
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after `step` steps, then remove all but the last two."""
         place = self.folder / f"{step:012d}"

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,38 +36,47 @@ class History:
         write_text(self.file, text.getvalue())
 
 
+def now() -> str:
+    """The local time with its distance from UTC: 2026-03-28T14:05:09+01:00."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
 def _rounded(value: float | str) -> float | int | str:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 class Means:
-    """Means over an epoch, each batch counted by its images."""
+    """Means over an epoch, each batch counted by its images; a value that is none (NaN) is left out."""
 
     def __init__(self) -> None:
         self.count = 0
         self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
 
     def add(self, values: dict[str, Tensor], images: int) -> None:
         """Take in one batch's values."""
         self.count += images
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value) * images
+            number = float(value)
+            told = not math.isnan(number)
+            self._sums[name] = self._sums.get(name, 0.0) + (number * images if told else 0.0)
+            self._counts[name] = self._counts.get(name, 0) + (images if told else 0)
 
     def of(self, name: str) -> float:
         """The mean so far; NaN before the first batch."""
-        return self._sums[name] / self.count if name in self._sums else float("nan")
+        return self._sums[name] / self._counts[name] if self._counts.get(name) else float("nan")
 
     def clear(self) -> None:
         """Begin a new epoch."""
-        self.count, self._sums = 0, {}
+        self.count, self._sums, self._counts = 0, {}, {}
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""
-        return {"count": self.count, "sums": self._sums}
+        return {"count": self.count, "sums": self._sums, "counts": self._counts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.count, self._sums = state["count"], state["sums"]
+        self.count, self._sums, self._counts = state["count"], state["sums"], state["counts"]
 
     def all(self) -> Row:
         """Every mean."""

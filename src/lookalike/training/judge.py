@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lookalike.data.table import Table
-from lookalike.embeddings import embed
-from lookalike.errors import ConfigError, LookalikeError, Problem
+from lookalike.embeddings import Embeddings
+from lookalike.errors import ConfigError, LookalikeError
 from lookalike.evaluation import evaluate
 from lookalike.losses.modifiers import Terms
 from lookalike.metrics.inputs import factorise
@@ -25,22 +24,14 @@ LOWER = (LOSS,)
 """What is better the lower it is."""
 
 
-def validate(
-    model: EmbeddingModel,
-    validation: Table | None,
-    loss: Terms,
-    metric: str,
-    seed: int,
-    skipped: dict[int, Problem],
-) -> dict[str, float]:
+def validate(embeddings: Embeddings | None, loss: Terms, metric: str, seed: int) -> dict[str, float]:
     """Loss and scores on the validation identities, as history columns; none without such identities.
 
     Raises:
         LookalikeError: the model's vectors are not finite.
     """
-    if validation is None:
+    if embeddings is None:
         return {}
-    embeddings = embed(model, validation, progress=False)
     if not np.isfinite(embeddings.vectors).all():
         raise LookalikeError(
             "the model no longer gives numbers: training has gone astray. Lower the learning rates (lr, "

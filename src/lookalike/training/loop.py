@@ -4,11 +4,6 @@ import logging
 import time
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from lookalike.errors import LookalikeError
-from lookalike.losses.modifiers import Terms
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.judge import keep_best
 from lookalike.training.plan import Parts
@@ -33,7 +28,8 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
         result: filled epoch by epoch, so that it is right when training stops early.
 
     Raises:
-        LookalikeError: the loss is no longer a number, or not one image of an epoch could be read.
+        LookalikeError: the loss is no longer a number in step after step, or not one image of an epoch could
+            be read.
         Stopped: somebody asked training to end; it can go on from the checkpoint.
     """
     settings, accelerator = parts.settings, parts.accelerator
@@ -58,18 +54,16 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
                 advance(f"epoch {at.epoch} of {parts.epochs}, loss {training.means.of('loss'):.3f}")
                 result.skip(batch.skipped)
                 if all_have(len(batch.rows), accelerator):
-                    value = stage.backward(batch, at)
-                    refuse_nan(value, at.epoch)
-                    training.means.add({"loss": value, **terms(stage.loss)}, len(batch.rows))
+                    training.learn(batch, at)
                 if stage.steps(at):
-                    stage.update()
-                    training.average()
+                    training.step(at)
 
                 # --- save, if it is time or if we are asked to end
                 result.minutes = earlier + (time.monotonic() - started) / 60
                 if not stage.steps(at):
                     continue
-                if at.batch < len(stage.batches) and time.monotonic() - saved > 60 * settings.save_minutes:
+                due = time.monotonic() - saved > 60 * settings.save_minutes and not training.bad.in_a_row
+                if due and at.batch < len(stage.batches):
                     training.save(checkpoints, at)
                     saved = time.monotonic()
                 if stop.asked():
@@ -88,22 +82,3 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
                 log.info("stage %d of %d begins", at.stage + 1, len(parts.plans))
             training.save(checkpoints, at)
             saved = time.monotonic()
-
-
-def refuse_nan(value: Tensor, epoch: int) -> None:
-    """Stop where the loss is no number.
-
-    Raises:
-        LookalikeError: it is not; the message says what to try.
-    """
-    if not torch.isfinite(value):
-        raise LookalikeError(
-            f"the loss became {value.item()} in epoch {epoch}. Lower the learning rates (lr, backbone_lr, "
-            "loss_lr) or clip, or train with amp=no"
-        )
-
-
-def terms(loss: Terms) -> dict[str, Tensor]:
-    """What the loss told about the last batch: its terms if there are several, and shares of its own."""
-    single = {f"loss_{name}": value for name, value in loss.last.items()} if len(loss.last) > 1 else {}
-    return {**single, **loss.details}

@@ -12,6 +12,7 @@ from torch import Tensor
 from lookalike.data.table import Table
 from lookalike.losses.modifiers import Terms
 from lookalike.model.embedder import EmbeddingModel
+from lookalike.trackers.group import Trackers
 
 
 class Batches(Protocol):
@@ -105,6 +106,7 @@ class Parts:
         trainable: names of the weights that learn where nothing is frozen.
         train: images to learn from.
         validation: images of other identities, to choose the best model by; None for none.
+        trackers: where the run can be followed besides its folder; the main process alone starts them.
     """
 
     model: EmbeddingModel
@@ -114,6 +116,7 @@ class Parts:
     train: Table
     validation: Table | None
     accelerator: Accelerator
+    trackers: Trackers = field(default_factory=lambda: Trackers({}))
 
     @property
     def epochs(self) -> int:

@@ -1,7 +1,11 @@
 """Training on several processes: each sees its share of every batch, the loss sees all of it."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -9,26 +13,134 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from lookalike.errors import ConfigError
+from lookalike.data.table import Table
+from lookalike.embeddings import Embeddings, embed_rows, together
+from lookalike.errors import ConfigError, PeerError
 from lookalike.losses.modifiers import AcrossProcesses, Terms
+from lookalike.losses.sharded import sharded_parameters
+from lookalike.model.embedder import EmbeddingModel
+from lookalike.training.rank import MEETING
 
 if TYPE_CHECKING:
     from lookalike.training.plan import Batches
 
+Value = TypeVar("Value")
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for one another, as while the main one evaluates. A dead one is noticed at once."""
+LOST = re.compile(r"gloo|nccl|by peer|broken pipe|socket|store", re.IGNORECASE)
 
-def make_accelerator(amp: str, device: torch.device) -> Accelerator:
-    """What places, scales and shares; Accelerate refuses other settings in one process unless it forgets."""
+
+def make_accelerator(amp: str, device: torch.device, processes: int | None = None) -> Accelerator:
+    """What places, scales and shares; of several processes, this is where they meet.
+
+    Accelerate refuses other settings than the last in one process, unless it forgets.
+
+    Args:
+        amp: "no", "bf16" or "fp16".
+        device: of this process.
+        processes: how many there must be; None for any number.
+
+    Raises:
+        ConfigError: there are others, or the device is not one for several.
+        PeerError: another process has ended.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if device.type not in ("cpu", "cuda"):
+            raise ConfigError(f"device={device}: several processes work on cpu or cuda")
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        with peers():
+            dist.init_process_group(backend, timeout=PATIENCE, **_meeting())
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=amp, cpu=device.type == "cpu")
+    accelerator = Accelerator(mixed_precision=amp, cpu=device.type == "cpu")
+    if processes not in (None, accelerator.num_processes):
+        raise ConfigError(f"processes={processes}, but {accelerator.num_processes} train together")
+    return accelerator
+
+
+def _meeting() -> dict[str, Any]:
+    """Where processes find each other: a file, if we have started them; else what torchrun has set."""
+    folder = os.environ.get(MEETING)
+    if folder is None:
+        return {}
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return {"store": dist.FileStore(f"{folder}/store", count), "rank": rank, "world_size": count}
+
+
+@contextmanager
+def peers() -> Iterator[None]:
+    """Tell apart what went wrong here from what follows when another process has ended.
+
+    Raises:
+        PeerError: another process has ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        told = isinstance(error, dist.DistError) or LOST.search(str(error)) is not None
+        if dist.is_initialized() and dist.get_world_size() > 1 and told:
+            raise PeerError("another process of this run has ended; its own message says why") from error
+        raise
+
+
+def agreed(accelerator: Accelerator, work: Callable[[], Value]) -> Value:
+    """What `work` gives in the main process, in all of them; the others do not call it.
+
+    Raises:
+        Exception: what `work` raises, in the main process.
+        PeerError: in the others, then.
+    """
+    if accelerator.num_processes == 1:
+        return work()
+    outcome: list[Any] = [None, True]
+    if not accelerator.is_main_process:
+        dist.broadcast_object_list(outcome)
+        if outcome[1]:
+            raise PeerError("the main process has failed; its own message says why")
+        return outcome[0]
+    try:
+        outcome = [work(), False]
+    finally:
+        dist.broadcast_object_list(outcome)
+    return outcome[0]
+
+
+def average_gradients(model: nn.Module) -> None:
+    """What data-parallel training does in a backward pass, for gradients that were left apart."""
+    if dist.is_available() and dist.is_initialized():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                flat = parameter.grad.contiguous()
+                dist.all_reduce(flat)
+                parameter.grad.copy_(flat / dist.get_world_size())
+
+
+@torch.no_grad()
+def equalise(models: Iterable[nn.Module], loss: nn.Module) -> None:
+    """Give all processes the batch statistics of the main one, and what the loss has learned there.
+
+    Weights of models are equal already, since their gradients are. Statistics are not: each process has those
+    of its own images, and what is judged and kept must be one model. What a loss has learned is equal but for
+    the order in which a GPU may add. Parts of something whole stay as they are.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    apart = {id(parameter) for parameter in sharded_parameters(loss)}
+    learned = [numbers for numbers in [*loss.parameters(), *loss.buffers()] if id(numbers) not in apart]
+    for numbers in [*(buffer for model in models for buffer in model.buffers()), *learned]:
+        dist.broadcast(numbers.detach(), src=0)
 
 
 class Share:
     """Every `processes`-th row of each batch, from `process` on.
 
+    Shares may differ by one row; the loss of the whole batch weighs every row alike.
+
     Args:
         batches: the whole batches, the same in every process.
         process: which share this is, from 0.
-        processes: how many shares there are; every batch must divide by it.
+        processes: how many shares there are; every batch must have as many rows.
     """
 
     def __init__(self, batches: "Batches", process: int, processes: int):
@@ -39,8 +151,10 @@ class Share:
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.batches:
-            if len(batch) % self.processes:
-                raise ConfigError(f"a batch of {len(batch)} does not divide by {self.processes} processes")
+            if len(batch) < self.processes:
+                raise ConfigError(
+                    f"a batch of {len(batch)} images for {self.processes} processes: take larger batches"
+                )
             yield batch[self.process :: self.processes]
 
 
@@ -50,6 +164,15 @@ def prepare_loss(loss: Terms, accelerator: Accelerator) -> nn.Module:
     return AcrossProcesses(loss) if accelerator.num_processes > 1 else loss
 
 
+def summed(count: int, accelerator: Accelerator) -> int:
+    """The counts of all processes together."""
+    if accelerator.num_processes == 1:
+        return count
+    counts = torch.tensor(count, device=accelerator.device)
+    dist.all_reduce(counts)
+    return int(counts)
+
+
 def all_have(rows: int, accelerator: Accelerator) -> bool:
     """Whether every process has images of this batch; where one has none, all leave it out together."""
     if accelerator.num_processes == 1:
@@ -57,3 +180,32 @@ def all_have(rows: int, accelerator: Accelerator) -> bool:
     fewest = torch.tensor(rows, device=accelerator.device)
     dist.all_reduce(fewest, dist.ReduceOp.MIN)
     return int(fewest) > 0
+
+
+def embed_together(model: EmbeddingModel, table: Table | None, accelerator: Accelerator) -> Embeddings | None:
+    """Vectors of a table, of whose rows each process embeds its share.
+
+    Returns:
+        None without a table, and in all processes but the main one.
+
+    Raises:
+        DataError: no image could be read.
+    """
+    if table is None:
+        return None
+    count, process = accelerator.num_processes, accelerator.process_index
+    part = embed_rows(model, table, range(process, len(table), count), progress=False)
+    parts: list[Any] | None = [part]
+    if count > 1:
+        parts = [None] * count if process == 0 else None
+        dist.gather_object(part, parts)
+    return together(model, table, parts) if parts else None
+
+
+def everyones(values: Iterable[Value], accelerator: Accelerator) -> list[Value]:
+    """The values of all processes, in all of them."""
+    parts: list[Any] = [list(values)]
+    if accelerator.num_processes > 1:
+        parts = [None] * accelerator.num_processes
+        dist.all_gather_object(parts, list(values))
+    return [value for part in parts for value in part]

@@ -13,7 +13,7 @@ from lookalike.errors import ConfigError, LookalikeError
 from lookalike.files import refuse_existing
 
 CONFIG = "config.yaml"
-FREE = {"out", "progress", "workers", "data_dir", "save_minutes", "resume"}
+FREE = {"out", "progress", "workers", "data_dir", "save_minutes", "resume", "tracker", "processes"}
 """Keys that change nothing in what is trained."""
 
 
@@ -33,6 +33,8 @@ def may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -
     if not (folder / "state").is_dir() or not file.is_file():
         if not folder.is_dir() or any(map(_is_result, folder.rglob("*"))):
             refuse_existing(folder)
+        return True
+    if not any((folder / "state").glob("[0-9]*")) and not (folder / "model").exists():
         return True
     changed = differences(yaml.safe_load(file.read_text(encoding="utf-8")), config)
     unknown = [key for key in allow if key.split(".")[0] not in config]

@@ -13,6 +13,7 @@ import yaml
 from lookalike.errors import ConfigError, LookalikeError, listing
 from lookalike.files import replace_file, write_text
 from lookalike.plots.curves import curves
+from lookalike.training.bad_steps import BAD_BATCHES
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.loop import fit
 from lookalike.training.operating import choose_threshold
@@ -20,12 +21,13 @@ from lookalike.training.plan import Parts
 from lookalike.training.resume import CONFIG
 from lookalike.training.state import Result
 from lookalike.training.stopping import Stopped
+from lookalike.training.workbook import write_workbook
 
 log = logging.getLogger(__name__)
 
 
 def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
-    """Train, and fill `folder`: config.yaml, history.csv, curves.png, skipped.csv, summary.json and model/.
+    """Train, and fill `folder`: config.yaml, the history and its curves, summary.json, model/ and more.
 
     After an error, Ctrl-C or SIGTERM the folder keeps the best model so far and says that training did not
     finish; the same run goes on from its last checkpoint, in state/.
@@ -40,12 +42,15 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
         if main:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+            parts.trackers.start(folder, config, Checkpoints(folder / "state").steps())
         fit(parts, folder, result)
         if main:
             choose_threshold(parts, folder / "model")
             _tell(parts, folder, result, "finished", started)
+        parts.trackers.finish("finished")
     except (Stopped, KeyboardInterrupt) as error:
         kept = _stopped(parts, folder, result, started)
+        parts.trackers.finish("stopped")
         if isinstance(error, Stopped) and error.by == "SIGTERM":
             log.warning("%s; %s", error, kept)
             raise SystemExit(0) from error
@@ -53,9 +58,11 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
         raise LookalikeError(f"{words}; {kept}") from error
     except ConfigError:
         _stopped(parts, folder, result, started)
+        parts.trackers.finish("failed")
         raise
     except BaseException as error:
         kept = _stopped(parts, folder, result, started)
+        parts.trackers.finish("failed")
         log.error("training failed in epoch %d; %s", min(result.epochs + 1, parts.epochs), kept)
         raise error
     return result
@@ -70,6 +77,8 @@ def _stopped(parts: Parts, folder: Path, result: Result, started: float) -> str:
     if not (folder / "model" / "config.json").exists():
         if goes_on:
             return f"no epoch was finished; {on}"
+        if (folder / BAD_BATCHES).exists():
+            return "no epoch was finished; only the batches are kept"
         shutil.rmtree(folder, ignore_errors=True)
         return "no epoch was finished, so nothing was kept"
     try:
@@ -80,7 +89,7 @@ def _stopped(parts: Parts, folder: Path, result: Result, started: float) -> str:
 
 
 def _tell(parts: Parts, folder: Path, result: Result, status: str, started: float) -> None:
-    """summary.json, curves.png and skipped.csv."""
+    """summary.json, curves.png, history.xlsx and skipped.csv."""
     train, validation = parts.train, parts.validation
     summary = {
         "status": status,
@@ -102,7 +111,9 @@ def _tell(parts: Parts, folder: Path, result: Result, status: str, started: floa
     }
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     if (folder / "history.csv").exists():
-        figure = curves(pl.read_csv(folder / "history.csv"), parts.settings.best_metric, result.best_epoch)
+        history = pl.read_csv(folder / "history.csv", infer_schema_length=None)
+        write_workbook(history.to_dicts(), folder / "history.xlsx")
+        figure = curves(history, parts.settings.best_metric, result.best_epoch)
         replace_file(folder / "curves.png", lambda path: figure.savefig(path, format="png", dpi=150))
     if result.skipped:
         problems = list(result.skipped.values())

@@ -1,6 +1,7 @@
 """What a stage trains with: its losses, optimiser, rates and batches, made new when it begins."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 
@@ -22,7 +23,7 @@ from lookalike.training.groups import parameter_groups, set_rates
 from lookalike.training.optimise import RowSparse, clip_gradients, shrink
 from lookalike.training.plan import Parts
 from lookalike.training.position import Position
-from lookalike.training.processes import Share, prepare_loss
+from lookalike.training.processes import Share, average_gradients, prepare_loss
 from lookalike.training.stopping import leave_signals_alone
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Stage:
             features.compile()
         self.features, self.optimizer = accelerator.prepare(features, optimizer)
         self.criterion = prepare_loss(self.loss, accelerator)
-        self.total = plan.epochs * len(self.batches)
+        self.total, self.apart = plan.epochs * len(self.batches), False
 
     def epoch(self, at: Position) -> Iterator[Batch]:
         """The rest of an epoch's batches; every process sees its share of each."""
@@ -108,7 +109,8 @@ class Stage:
             tell_of_chunks(self.parts.model, plan.chunk, len(pixels))
         if self.curvature.due and (at.batch - 1) % plan.accumulate == 0:
             self.curvature.measure(self.features, pixels, plan.chunk)
-        with nullcontext() if self.steps(at) else accelerator.no_sync(self.features):
+        self.apart = not self.steps(at)
+        with accelerator.no_sync(self.features) if self.apart else nullcontext():
             return backward_in_chunks(
                 *(self.features, self.criterion, pixels, batch.class_ids.to(accelerator.device)),
                 *(plan.chunk or len(pixels), accelerator, 1 / self._window(at)),
@@ -120,13 +122,22 @@ class Stage:
         set_rates(self.optimizer, self.rates, self.plan.schedule(done))
         set_progress(self.loss, done)
 
+    def clip(self) -> Tensor:
+        """Limit the gradients that are there; their length before."""
+        if self.apart:  # the batch that should have brought processes together was left out
+            average_gradients(self.parts.model)
+        self.apart = False
+        self.parts.accelerator.unscale_gradients()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        return clip_gradients(parameters, self.plan.clip or math.inf, sharded_parameters(self.loss))
+
     def update(self) -> None:
         """One step of the optimiser with the gradients that are there."""
-        if self.plan.clip:
-            self.parts.accelerator.unscale_gradients()
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            clip_gradients(parameters, self.plan.clip, sharded_parameters(self.loss))
         self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def drop(self) -> None:
+        """Forget the gradients that are there."""
         self.optimizer.zero_grad()
 
     def _window(self, at: Position) -> int:

@@ -10,18 +10,25 @@ from typing import Any
 import torch.distributed as dist
 from accelerate.utils import broadcast_object_list
 
+from lookalike.data.images import Batch
 from lookalike.data.table import Table
+from lookalike.embeddings import Embeddings
 from lookalike.errors import ConfigError, LookalikeError, Problem, listing
 from lookalike.losses.sharded import sharded_parameters
+from lookalike.model.embedder import EmbeddingModel
+from lookalike.training.bad_steps import BadSteps
 from lookalike.training.checkpoint import Checkpoints, random_states, set_random_states
 from lookalike.training.groups import named_rates
-from lookalike.training.history import History, Means
+from lookalike.training.history import History, Means, Row, now
 from lookalike.training.judge import LOWER, keep_best, validate
 from lookalike.training.optimise import Average
 from lookalike.training.plan import Parts
 from lookalike.training.plateau import Plateau
 from lookalike.training.position import Position
+from lookalike.training.processes import embed_together, equalise, everyones, summed
+from lookalike.training.show import show_first_batch
 from lookalike.training.stage import Stage
+from lookalike.training.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +41,11 @@ class Result:
     best_epoch: int = 0
     best_score: float | None = None
     minutes: float = 0.0
-    skipped: dict[int, Problem] = field(default_factory=dict)
+    skipped: dict[str, Problem] = field(default_factory=dict)
 
     def skip(self, problems: Iterable[Problem]) -> None:
         """Note rows that could not be read, each once."""
-        self.skipped.update({problem.row: problem for problem in problems if problem.row is not None})
+        self.skipped.update({str(problem): problem for problem in problems})
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -47,7 +54,8 @@ class Result:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         problems = [Problem(*values) for values in state["skipped"]]
-        self.__dict__.update({**state, "skipped": {problem.row: problem for problem in problems}})
+        self.__dict__.update({**state, "skipped": {}})
+        self.skip(problems)
 
 
 class Training:
@@ -65,6 +73,9 @@ class Training:
         decay = parts.settings.average
         self.averaged = Average(parts.model, decay) if decay else None
         self.history, self.means = History(folder / "history.csv"), Means()
+        self.bad = BadSteps(folder, parts.train, parts.accelerator)
+        self.bad.follow(parts.model, stage.loss)
+        self.watch = Watch(parts.train, parts.settings.best_metric, parts.epochs)
 
     @property
     def steps(self) -> int:
@@ -72,8 +83,28 @@ class Training:
         classes = self.stage.images.class_ids
         return sum(plan.epochs * len(plan.sampler(classes)) for plan in self.parts.plans if plan.epochs)
 
-    def average(self) -> None:
-        """Let the moving average follow a step."""
+    def learn(self, batch: Batch, at: Position) -> None:
+        """Add the gradient of a batch, and note what it tells if its loss is a number."""
+        parts, loss = self.parts, self.stage.loss
+        if at.steps == 1 and parts.accelerator.is_main_process:
+            parts.trackers.image("first_batch", show_first_batch(batch, parts.train, self.folder))
+        value = self.stage.backward(batch, at)
+        if self.bad.finite(value, batch, loss.batch[0]):
+            self.means.add({"loss": value, **loss.told()}, len(batch.rows))
+            self.watch.saw(loss)
+            parts.trackers.step(value.item, at.steps)
+
+    def step(self, at: Position) -> None:
+        """One step of the optimiser; none if the gradients are no numbers.
+
+        Raises:
+            LookalikeError: they were none in one step after the other.
+        """
+        where = {"step": at.steps, "epoch": at.epoch, "stage": at.stage + 1}
+        if not self.bad.passes(self.stage.clip(), **where, **named_rates(self.stage.optimizer)):
+            self.stage.drop()
+            return
+        self.stage.update()
         if self.averaged:
             self.averaged.update(self.parts.model)
 
@@ -83,11 +114,17 @@ class Training:
         Raises:
             LookalikeError: not one image of the epoch could be read.
         """
+        accelerator, model = self.parts.accelerator, self.parts.model
+        self.result.skip(everyones(self.result.skipped.values(), accelerator))
         if self.means.count == 0:
             raise LookalikeError(
                 "not one training image could be read" + listing([*self.result.skipped.values()])
             )
-        score = self._judge(at, speed) if self.parts.accelerator.is_main_process else None
+        judged = self.averaged.model if self.averaged else model
+        equalise([model, judged], self.stage.loss)
+        vectors = embed_together(judged, self.parts.validation, accelerator)
+        rows, note = summed(self.means.count, accelerator), self.bad.note()
+        score = self._judge(at, judged, vectors, speed, rows, note) if accelerator.is_main_process else None
         told = broadcast_object_list([self.result.best_epoch, self.result.best_score, score])
         self.result.best_epoch, self.result.best_score, score = told
         if isinstance(self.stage.plan.schedule, Plateau) and score is not None:
@@ -95,17 +132,27 @@ class Training:
             self.stage.plan.schedule.observe(-score if lower else score)
         self.means.clear()
 
-    def _judge(self, at: Position, speed: float) -> float | None:
+    def _judge(
+        self,
+        at: Position,
+        judged: EmbeddingModel,
+        vectors: Embeddings | None,
+        speed: float,
+        rows: int,
+        note: str,
+    ) -> float | None:
         """The score of the best metric, if there is one."""
-        parts, result = self.parts, self.result
-        judged, metric = self.averaged.model if self.averaged else parts.model, parts.settings.best_metric
-        scores = validate(
-            judged, parts.validation, self.stage.loss, metric, parts.settings.seed, result.skipped
-        )
+        parts, result, metric = self.parts, self.result, self.parts.settings.best_metric
+        result.skip(vectors.skipped if vectors else [])
+        scores = validate(vectors, self.stage.loss, metric, parts.settings.seed)
         stage = {"stage": at.stage + 1} if len(parts.plans) > 1 else {}
-        told = {"images_per_second": speed, "minutes": result.minutes}
-        rates = named_rates(self.stage.optimizer)
-        self.history.add({"epoch": at.epoch, **stage, **self.means.all(), **rates, **scores, **told})
+        row: Row = {"epoch": at.epoch, **stage, **self.means.all(), "rows": rows, **scores}
+        row |= {"validation_rows": len(parts.validation)} if parts.validation else {}
+        row |= named_rates(self.stage.optimizer)
+        row |= {"images_per_second": speed, "minutes": result.minutes, "date": now()}
+        warnings = self.watch.end_epoch(row, self.history.rows, self.stage.loss)
+        self.history.add({**row, "notes": "; ".join([*filter(None, [note]), *warnings])})
+        parts.trackers.epoch(self.history.rows[-1], at.steps)
         score = scores.get(f"val_{metric}")
         keep_best(judged, score, metric, self.folder / "model", result)
         return score
@@ -120,6 +167,7 @@ class Training:
         while self._stage_over(at) and at.stage + 1 < len(self.parts.plans):
             at.next_stage()
             self.stage, began = Stage(self.parts, at.stage, self.stage.loss, fresh=True), True
+            self.bad.follow(self.parts.model, self.stage.loss)
         return began
 
     def _stage_over(self, at: Position) -> bool:
@@ -175,6 +223,9 @@ class Training:
         self.history.rows = state["history"]
         self.means.load_state_dict(state["means"])
         self.result.load_state_dict(state["result"])
+        self.bad.load_state_dict(state["bad"])
+        self.bad.follow(self.parts.model, self.stage.loss)
+        self.watch.load_state_dict(state["watch"])
         set_random_states(mine["random"], accelerator.device)
         log.info("going on from epoch %d, after %d batches of it", at.epoch, at.batch)
 
@@ -193,6 +244,8 @@ class Training:
             "history": self.history.rows,
             "means": self.means.state_dict(),
             "result": self.result.state_dict(),
+            "bad": self.bad.state_dict(),
+            "watch": self.watch.state_dict(),
             "everyone": everyone,
         }
 

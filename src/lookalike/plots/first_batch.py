@@ -1,0 +1,115 @@
+"""The first training batch as a picture: what the model really sees, and under which name."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from lookalike.plots.drawing import fitted, font
+from lookalike.plots.style import INK, MUTED, PAPER, RULE
+
+MOST = 128
+SMALLEST, LARGEST = 72, 128
+SHAPE, WIDEST = 4 / 3, 1400
+
+
+def first_batch(images: np.ndarray, labels: Sequence[object], title: str = "") -> Image.Image:
+    """Images of a class next to each other with the class's name below, as wide as a screen.
+
+    Args:
+        images: uint8, [B, H, W, 3]; small ones are enlarged in whole pixels, large ones made smaller. Of more
+            than 128 the classes are shown that fit.
+        labels: the name of each image's class, [B].
+        title: the first line; how many images and classes are shown is said by itself.
+
+    Raises:
+        ValueError: there are no images, or other than one label for each.
+    """
+    if not len(images) or len(labels) != len(images):
+        raise ValueError(
+            f"first_batch: {len(images)} images with {len(labels)} labels; it needs one for each"
+        )
+    groups = shown(labels)
+    sheet = Sheet(images.shape[1], [len(rows) for _, rows in groups])
+    count = sum(len(rows) for _, rows in groups)
+    among = f"{count} of {len(images)}" if count < len(images) else str(count)
+    classes = "1 class" if len(groups) == 1 else f"{len(groups)} classes"
+    sheet.head(title, f"{among} images, {classes}, {images.shape[2]} × {images.shape[1]} px")
+    for number, (name, rows) in enumerate(groups):
+        sheet.group(number, [images[row] for row in rows], name)
+    return sheet.picture
+
+
+def shown(labels: Sequence[object]) -> list[tuple[str, list[int]]]:
+    """Names with the rows of their images, in the order in which they come; 128 images at most."""
+    rows: dict[object, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows.setdefault(label, []).append(row)
+    groups, left = [], MOST
+    for label, members in rows.items():
+        if not left:
+            break
+        groups.append((str(label), members[:left]))
+        left -= len(groups[-1][1])
+    return groups
+
+
+class Sheet:
+    """The paper: cells as wide as the largest class, in as many columns as give the shape of a screen."""
+
+    def __init__(self, side: int, sizes: Sequence[int]):
+        self.side, self.gap = _shown_side(side), 16
+        self.letters, self.large = font(13), font(17, bold=True)
+        self.line, self.top = 22, 60
+        most = max(sizes)
+        self.across = most if most * self.side <= WIDEST else math.ceil(math.sqrt(SHAPE * most))
+        deep = -(-max(sizes) // self.across)
+        self.cell = (self.across * (self.side + 2) - 2, deep * (self.side + 2) - 2 + self.line)
+        step = (self.cell[0] + self.gap, self.cell[1] + self.gap)
+        self.columns = min(
+            range(1, len(sizes) + 1),
+            key=lambda columns: abs(
+                np.log(columns * step[0] / (-(-len(sizes) // columns) * step[1]) / SHAPE)
+            ),
+        )
+        self.columns = max(self.columns, min(len(sizes), -(-420 // step[0])))
+        lines = -(-len(sizes) // self.columns)
+        size = (self.columns * step[0] + self.gap, self.top + lines * step[1] + self.gap // 2)
+        self.picture = Image.new("RGB", size, PAPER)
+        self.draw = ImageDraw.Draw(self.picture)
+
+    def head(self, title: str, facts: str) -> None:
+        """Title and facts, above everything."""
+        width = self.picture.width - 2 * self.gap
+        self.draw.text((self.gap, 10), fitted(title, width, self.large), fill=INK, font=self.large)
+        self.draw.text((self.gap, 33), fitted(facts, width, self.letters), fill=MUTED, font=self.letters)
+
+    def group(self, number: int, images: Sequence[np.ndarray], name: str) -> None:
+        """The images of a class, its name below."""
+        line, column = divmod(number, self.columns)
+        left = self.gap + column * (self.cell[0] + self.gap)
+        top = self.top + line * (self.cell[1] + self.gap)
+        for place, image in enumerate(images):
+            down, across = divmod(place, self.across)
+            x, y = left + across * (self.side + 2), top + down * (self.side + 2)
+            picture = _scaled(image, self.side)
+            inset = (self.side - picture.width) // 2, (self.side - picture.height) // 2
+            self.picture.paste(picture, (x + inset[0], y + inset[1]))
+            self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
+        below = top + -(-len(images) // self.across) * (self.side + 2) + 2
+        width = max(self.side, min(len(images), self.across) * (self.side + 2))
+        self.draw.text((left, below), fitted(name, width, self.letters), fill=INK, font=self.letters)
+
+
+def _shown_side(side: int) -> int:
+    return min(LARGEST, side * max(1, -(-SMALLEST // side)))
+
+
+def _scaled(image: np.ndarray, side: int) -> Image.Image:
+    """The longer side made `side` pixels: enlarged in whole pixels, so that each is seen as it is."""
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    factor = side / max(picture.size)
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
+    return picture.resize(size, how)

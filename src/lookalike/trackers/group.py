@@ -1,0 +1,152 @@
+"""The trackers of a run, together: what they are told, and what happens when one fails."""
+
+import json
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lookalike.errors import ConfigError, LookalikeError
+from lookalike.files import write_text
+
+log = logging.getLogger(__name__)
+
+KNOWN = "trackers.json"
+Status = Literal["finished", "stopped", "failed"]
+
+
+class Tracker(Protocol):
+    """What training tells a tracker, in this order. Steps are the batches done so far.
+
+    Attributes:
+        every: how often the training loss is told, in steps.
+    """
+
+    every: int
+
+    def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> str | None:
+        """Begin a run, or go on with the one that an earlier `start` returned the name of."""
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """Finite numbers by name, such as `step/loss` and `epoch/val_map@r`."""
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """A remark."""
+
+    def image(self, name: str, file: Path, step: int) -> None:
+        """A PNG."""
+
+    def finish(self, status: Status) -> None:
+        """End the run; what was told is written or sent when this returns."""
+
+
+class Trackers:
+    """Tells all trackers the same. One that fails while training runs is left out, with a warning.
+
+    Args:
+        trackers: by name; none is possible, and then nothing happens.
+    """
+
+    def __init__(self, trackers: Mapping[str, Tracker]):
+        self.trackers = dict(trackers)
+        self._live: dict[str, Tracker] = {}
+
+    def start(self, folder: Path, config: dict[str, Any], step: int = 0) -> None:
+        """Begin, or go on with the runs that `folder` remembers.
+
+        Args:
+            folder: the run folder; what is needed to go on is kept in its trackers.json.
+            config: all values of the run.
+            step: batches done so far.
+
+        Raises:
+            LookalikeError: a tracker cannot begin.
+        """
+        if not self.trackers:
+            return
+        file = folder / KNOWN
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        for name, tracker in self.trackers.items():
+            try:
+                known[name] = tracker.start(folder, config, step, known.get(name))
+            except Exception as error:
+                raise LookalikeError(f"tracker={name} cannot begin: {_words(error)}") from error
+            self._live[name] = tracker
+        write_text(file, json.dumps(known, indent=2) + "\n")
+
+    def step(self, loss: Callable[[], float], step: int) -> None:
+        """The loss of a batch, fetched only if a tracker wants it now."""
+        due = [name for name, tracker in self._live.items() if step % tracker.every == 0]
+        if due:
+            value = loss()
+            if math.isfinite(value):
+                self._tell(due, "numbers", {"step/loss": value}, step)
+
+    def epoch(self, row: Mapping[str, float | int | str], step: int) -> None:
+        """A row of the history: every number in it, and its notes."""
+        numbers = {
+            f"epoch/{name}": float(value)
+            for name, value in row.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        }
+        self._tell(list(self._live), "numbers", numbers, step)
+        if row.get("notes"):
+            self._tell(list(self._live), "text", "notes", str(row["notes"]), step)
+
+    def image(self, name: str, file: Path, step: int = 0) -> None:
+        """A PNG."""
+        self._tell(list(self._live), "image", name, file, step)
+
+    def finish(self, status: Status) -> None:
+        """End all runs."""
+        self._tell(list(self._live), "finish", status)
+        self._live.clear()
+
+    def _tell(self, names: list[str], what: str, *values: Any) -> None:
+        for name in names:
+            try:
+                getattr(self._live[name], what)(*values)
+            except Exception as error:
+                del self._live[name]
+                log.warning("tracker=%s failed and is left out from here on: %s", name, _words(error))
+
+
+def need(module: str, tracker: str) -> None:
+    """Refuse a tracker whose package is missing, without loading it.
+
+    Raises:
+        ConfigError: it is; the message says what to install.
+    """
+    if find_spec(module) is None:
+        raise ConfigError(f"tracker={tracker} needs more packages: pip install 'lookalike[track]'")
+
+
+def check_every(tracker: str, every: int) -> None:
+    """Refuse less than every step.
+
+    Raises:
+        ValueError: `every` is below 1.
+    """
+    if every < 1:
+        raise ValueError(f"tracker {tracker} every={every}: it is at least 1")
+
+
+def plain(name: str) -> str:
+    """A name for trackers that take only letters, digits and `-_./ `: recall@1 becomes recall_at_1."""
+    return re.sub(r"[^-\w./ ]", "_", name.replace("@", "_at_"), flags=re.ASCII)
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        inside = isinstance(value, Mapping) and value
+        found |= flat(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
+    return found
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

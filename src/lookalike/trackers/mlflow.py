@@ -1,0 +1,90 @@
+"""MLflow: into a folder, a database, or to a server."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lookalike.trackers.group import Status, check_every, flat, need, plain
+
+ENDED = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+LONGEST, AT_ONCE = 500, 100
+
+
+class MLflow:
+    """Logs parameters, numbers and pictures; by default into `mlruns/` in the run folder, sending nothing.
+
+    MLflow's reports of its own use are turned off, and its environment variables for addresses are not read.
+
+    Args:
+        uri: a folder, `sqlite:///file.db` (needs the whole of mlflow) or `http://server`; none for `mlruns/`
+            in the run folder.
+        experiment: what the run belongs to.
+        every: how often the training loss is told, in steps.
+    """
+
+    def __init__(self, uri: str | None = None, experiment: str = "lookalike", every: int = 20):
+        check_every("mlflow", every)
+        need("mlflow", "mlflow")
+        self.uri, self.experiment, self.every = uri, experiment, every
+
+    def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> str:
+        """Begin a run or go on with `known`; returns its id."""
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        from mlflow import MlflowClient
+
+        self.client = MlflowClient(self.uri or (folder / "mlruns").absolute().as_uri())
+        existing = self._existing(known) if known else None
+        if existing:
+            self.run = existing
+            self.client.update_run(self.run, status="RUNNING")
+        else:
+            self.run = self.client.create_run(self._experiment(folder), run_name=folder.name).info.run_id
+            self._log_config(config)
+        return self.run
+
+    def _existing(self, known: str) -> str | None:
+        """The run that was begun before, if the place still has it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(known).info.run_id
+        except MlflowException:
+            return None
+
+    def _experiment(self, folder: Path) -> str:
+        found = self.client.get_experiment_by_name(self.experiment)
+        if found is not None:
+            return found.experiment_id
+        database = (self.uri or "").startswith("sqlite:")
+        pictures = (folder / "mlartifacts").absolute().as_uri() if database else None
+        return self.client.create_experiment(self.experiment, pictures)
+
+    def _log_config(self, config: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(plain(key), str(value)[:LONGEST]) for key, value in flat(config).items()]
+        for first in range(0, len(params), AT_ONCE):
+            self.client.log_batch(self.run, params=params[first : first + AT_ONCE])
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """See `Tracker.numbers`."""
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        metrics = [Metric(plain(name), value, now, step) for name, value in values.items()]
+        self.client.log_batch(self.run, metrics=metrics)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """See `Tracker.text`."""
+        self.client.log_text(self.run, text, f"{plain(name)}/step_{step}.txt")
+
+    def image(self, name: str, file: Path, step: int) -> None:
+        """See `Tracker.image`."""
+        self.client.log_artifact(self.run, str(file))
+
+    def finish(self, status: Status) -> None:
+        """See `Tracker.finish`."""
+        self.client.set_terminated(self.run, ENDED[status])

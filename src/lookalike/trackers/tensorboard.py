@@ -1,0 +1,54 @@
+"""TensorBoard: event files in the run folder."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lookalike.trackers.group import Status, check_every, need, plain
+
+
+class TensorBoard:
+    """Writes event files; `tensorboard --logdir runs` shows all runs below a folder.
+
+    Args:
+        folder: where to write; none for `tensorboard/` in the run folder.
+        every: how often the training loss is written, in steps.
+    """
+
+    def __init__(self, folder: Path | None = None, every: int = 20):
+        check_every("tensorboard", every)
+        need("tensorboard", "tensorboard")
+        self.folder, self.every = folder, every
+
+    def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> None:
+        """Begin a file; what an earlier one holds after this step is replaced by it."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        place = self.folder or folder / "tensorboard"
+        self.writer, self.last = SummaryWriter(str(place), purge_step=step + 1 if step else None), step
+        words = json.dumps(config, indent=2, ensure_ascii=False)
+        self.text("config", "".join(f"    {line}\n" for line in words.splitlines()), step)
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """See `Tracker.numbers`."""
+        self.last = step
+        for name, value in values.items():
+            self.writer.add_scalar(plain(name), value, step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """See `Tracker.text`."""
+        self.writer.add_text(plain(name), text, step)
+
+    def image(self, name: str, file: Path, step: int) -> None:
+        """See `Tracker.image`."""
+        with Image.open(file) as picture:
+            self.writer.add_image(plain(name), np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+
+    def finish(self, status: Status) -> None:
+        """See `Tracker.finish`."""
+        self.text("status", status, self.last)
+        self.writer.close()

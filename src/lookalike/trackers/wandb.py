@@ -1,0 +1,76 @@
+"""Weights & Biases: into a folder, or to its service."""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lookalike.trackers.group import Status, check_every, need
+
+log = logging.getLogger(__name__)
+
+
+class WandB:
+    """Writes `wandb/` in the run folder; only `mode=online` sends anything.
+
+    Neither code, git state nor console output are recorded, and no error reports are sent.
+
+    Args:
+        project: what the run belongs to.
+        entity: user or team; none for the default of the account.
+        mode: offline (files, for `wandb sync` later) or online.
+        every: how often the training loss is told, in steps.
+    """
+
+    def __init__(
+        self,
+        project: str = "lookalike",
+        entity: str | None = None,
+        mode: Literal["offline", "online"] = "offline",
+        every: int = 20,
+    ):
+        check_every("wandb", every)
+        if mode not in ("offline", "online"):
+            raise ValueError(f"tracker wandb mode {mode!r}: mode is offline or online")
+        need("wandb", "wandb")
+        self.project, self.entity, self.mode, self.every = project, entity, mode, every
+
+    def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> str:
+        """Begin a run or go on with `known`; returns its id."""
+        os.environ["WANDB_ERROR_REPORTING"] = "false"
+        import wandb
+
+        self.run = wandb.init(
+            project=self.project,
+            entity=self.entity,
+            name=folder.name,
+            id=known,
+            resume="allow" if self.mode == "online" else None,
+            dir=str(folder),
+            config=config,
+            mode=self.mode,
+            settings=wandb.Settings(silent=True, console="off", save_code=False, disable_git=True),
+        )
+        if self.mode == "offline":
+            log.info("wandb: offline; send the run with: wandb sync %s/wandb/offline-run-*", folder)
+        return self.run.id
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """See `Tracker.numbers`."""
+        self.run.log(dict(values), step=step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """See `Tracker.text`."""
+        self.run.log({name: text}, step=step)
+
+    def image(self, name: str, file: Path, step: int) -> None:
+        """See `Tracker.image`."""
+        import wandb
+
+        self.run.log({name: wandb.Image(str(file))}, step=step)
+
+    def finish(self, status: Status) -> None:
+        """See `Tracker.finish`."""
+        self.run.summary["status"] = status
+        self.run.finish(exit_code=int(status == "failed"))

@@ -1,0 +1,109 @@
+"""One of several processes that `lookalike.training.launch` has started."""
+
+import json
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lookalike.console import show_messages
+
+MEETING = "LOOKALIKE_MEETING"
+"""Environment variable: the folder in which the processes of a run meet, and leave word of their errors."""
+GIVEN, LEVEL = "given.json", "level"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a process raised, and when."""
+
+    error: BaseException
+    time: float
+
+
+class ProcessTraceback(Exception):
+    """The traceback of an error in another process, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def in_rank(work: Callable[[dict[str, Any]], object]) -> None:
+    """Do this process's part of the work; what it raises is left for the process that started it to raise."""
+    _end_with_parent()
+    meeting, rank = Path(os.environ[MEETING]), int(os.environ["RANK"])
+    try:
+        given = json.loads((meeting / GIVEN).read_text(encoding="utf-8"))
+        show_messages(given[LEVEL] if rank == 0 else logging.CRITICAL)
+        if rank:
+            warnings.simplefilter("ignore")
+        work(given)
+    except BaseException as error:
+        _leave_word(meeting, rank, error)
+        sys.exit(error.code if isinstance(error, SystemExit) else 1)
+
+
+def read_failure(meeting: Path, rank: int) -> Failure | None:
+    """What a process raised; None if it left no word."""
+    file = meeting / f"{rank}.failed"
+    if not file.exists():
+        return None
+    when, told, *chain = pickle.loads(file.read_bytes())
+    errors = [_unpacked(each) for each in chain]
+    for error, cause in zip(errors, [*errors[1:], ProcessTraceback(told)], strict=True):
+        error.__cause__ = cause
+    return Failure(errors[0], when)
+
+
+def _end_with_parent() -> None:
+    """Kill this process and its loaders when the one that started it is gone: its end of our stdin closes."""
+
+    def watch() -> None:
+        os.read(0, 1)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _leave_word(meeting: Path, rank: int, error: BaseException) -> None:
+    told = f"In process {rank}:\n{''.join(traceback.format_exception(error))}"
+    content = pickle.dumps([time.monotonic(), told, *(_packed(each) for each in _causes(error))])
+    beside = meeting / f"{rank}.partial"
+    beside.write_bytes(content)
+    beside.rename(meeting / f"{rank}.failed")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+
+
+def _packed(error: BaseException) -> tuple[bytes | None, str]:
+    """The error if it survives the way, and its words in case it does not."""
+    words = f"{type(error).__name__}: {error}"
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)
+    except Exception:
+        return None, words
+    return content, words
+
+
+def _unpacked(packed: tuple[bytes | None, str]) -> BaseException:
+    content, words = packed
+    try:
+        return pickle.loads(content) if content else RuntimeError(words)
+    except Exception:
+        return RuntimeError(words)

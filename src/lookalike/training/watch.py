@@ -1,0 +1,217 @@
+"""Signs that training goes wrong, and what to do about them."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lookalike.data.table import Table, class_ids
+from lookalike.losses.modifiers import Terms
+from lookalike.losses.triplet import Triplet
+from lookalike.training.history import Row
+
+log = logging.getLogger(__name__)
+
+ALIKE, NEARLY_ALIKE = 0.98, 0.9
+"""Mean similarity of images of different classes from which embeddings have collapsed, or may be about to."""
+RANK = 1.2
+AT_MARGIN = 0.03
+IDLE = 0.001
+PATIENCE, WORSE = 3, 0.02
+LOOKED_AT = 256
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How different the embeddings of a batch are.
+
+    Attributes:
+        similarity: mean cosine of images of different classes; NaN if there is one class.
+        rank: effective rank, exp of the entropy of the eigenvalues of their similarity matrix (Roy and
+            Vetterli, 2007); 1 if all lie on one line.
+        classes: in the batch.
+    """
+
+    similarity: float
+    rank: float
+    classes: int
+
+    def collapsed(self) -> bool:
+        """Whether they are one point or one line, which two or three classes may be on rightly."""
+        return self.similarity > ALIKE or (self.classes > 3 and self.rank < RANK)
+
+
+@torch.no_grad()
+def spread(embeddings: Tensor, labels: Tensor) -> Spread:
+    """How different embeddings [B, D] with labels [B] are; the first 256 are looked at."""
+    unit = F.normalize(embeddings[:LOOKED_AT].double().cpu())
+    labels = labels[:LOOKED_AT].cpu()
+    sim = unit @ unit.T
+    apart = labels[:, None] != labels[None, :]
+    similarity = float(sim[apart].mean()) if apart.any() else float("nan")
+    whole = len(sim) and sim.isfinite().all()
+    shares = torch.linalg.eigvalsh(sim).clamp_min(0) if whole else torch.full((1,), torch.nan)
+    shares = shares / shares.sum()
+    rank = float(torch.special.entr(shares).sum().exp())
+    return Spread(similarity, rank, int(labels.unique().numel()))
+
+
+class Watch:
+    """Looks at each epoch and warns: once for a cause, and again only after it was gone.
+
+    Args:
+        table: the training images.
+        metric: the validation metric that chooses the model.
+        epochs: of the whole run.
+    """
+
+    def __init__(self, table: Table, metric: str, epochs: int):
+        ids = class_ids(table.labels)
+        classes = torch.tensor([ids[label] for label in table.labels.tolist()])
+        self.names, self.counts = list(ids), torch.bincount(classes, minlength=len(ids))
+        self.metric, self.epochs = metric, epochs
+        self.seen = torch.zeros(len(ids) + 1, dtype=torch.bool)
+        self.given: set[str] = set()
+        self.batch = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
+
+    def saw(self, loss: Terms) -> None:
+        """Note the classes of the batch that `loss` has just seen."""
+        self.batch, labels = loss.batch, loss.batch[1]
+        self.seen = self.seen.to(labels.device)
+        self.seen[labels.remainder(len(self.seen))] = True  # -1, unknown, goes to the end
+
+    def end_epoch(self, row: Row, earlier: Sequence[Row], loss: Terms) -> list[str]:
+        """The warnings that are new in this epoch, which are logged, too.
+
+        Args:
+            row: the epoch's row of the history.
+            earlier: the rows before it.
+            loss: the loss, after the last batch of the epoch.
+        """
+        found = {
+            **_collapse(row, loss, spread(*self.batch), self.batch[0].shape[1]),
+            **_idle(row, loss),
+            **_worse(row, earlier, self.metric),
+            **self._unseen(int(row["epoch"])),
+        }
+        new = [text for cause, text in found.items() if cause not in self.given]
+        self.given = set(found)
+        for text in new:
+            log.warning("epoch %s: %s", row["epoch"], text)
+        return new
+
+    def _unseen(self, epoch: int) -> dict[str, str]:
+        """Classes without a batch after three epochs, or at the end."""
+        missing = ~self.seen[:-1].cpu()
+        count = int(missing.sum())
+        if not count or epoch < min(3, self.epochs):
+            return {}
+        examples = [repr(str(self.names[place])) for place in missing.nonzero().flatten()[:5].tolist()]
+        single = int((missing & (self.counts == 1)).sum())
+        why = (
+            f"{'all' if single == count else single} of them have a single image: sampler.lonely=true or "
+            "sampler=shuffle shows these"
+            if single
+            else "their images may be unreadable (skipped.csv), or more epochs would reach them"
+        )
+        return {
+            "unseen": f"{count} of {len(self.names)} classes were never sampled in {epoch} epochs, such as "
+            f"{', '.join(examples)}; {why}"
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen and said."""
+        return {"seen": self.seen.cpu(), "given": sorted(self.given), "batch": self.batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.seen, self.given, self.batch = state["seen"], set(state["given"]), state["batch"]
+
+
+def _collapse(row: Row, loss: Terms, found: Spread, dim: int) -> dict[str, str]:
+    """All embeddings alike: where a triplet loss shows it by its value, it says that."""
+    stuck = [
+        (name, margin)
+        for name, margin in margins(loss).items()
+        if abs(_share(row, loss, name) / (loss.weights[name] * margin) - 1) < AT_MARGIN
+    ]
+    if stuck and found.similarity > NEARLY_ALIKE:
+        name, margin = stuck[0]
+        return {
+            "margin": f"the loss {name} sits at its margin ({margin:.3g}), as all embeddings are alike (mean "
+            f"similarity of different classes {found.similarity:.3f}); it cannot fall from there. Lower lr "
+            f"and backbone_lr, mine less hard at first (loss.{name}.mining=semi_hard), or begin with another "
+            "loss, such as multi_similarity"
+        }
+    if not found.collapsed():
+        return {}
+    return {
+        "collapse": "embeddings have collapsed: mean similarity of different classes "
+        f"{found.similarity:.3f}, effective rank {found.rank:.1f} of {dim}. Lower the "
+        "learning rates (lr, backbone_lr, loss_lr), put more classes in a batch, or add a loss that spreads "
+        "embeddings, such as uniformity or koleo"
+    }
+
+
+def _idle(row: Row, loss: Terms) -> dict[str, str]:
+    """Losses whose triplets or pairs are all far enough apart."""
+    idle = [
+        name
+        for name in loss.losses
+        if isinstance(share := row.get(f"{name}_active_share"), float) and share < IDLE
+    ]
+    return {
+        f"idle {name}": f"hardly any triplet or pair of {name} is active "
+        f"({row[f'{name}_active_share']:.2%}): nothing is left to learn from these batches. If validation is "
+        f"not good yet, raise loss.{name}.margin, mine harder (loss.{name}.mining=batch_hard), or put more "
+        "classes in a batch (sampler.classes_per_batch)"
+        for name in idle
+    }
+
+
+def _worse(row: Row, earlier: Sequence[Row], metric: str) -> dict[str, str]:
+    """Validation has been worse than its best for several epochs, while the training loss fell."""
+    rows = [each for each in (*earlier, row) if each.get("stage") == row.get("stage")]
+    column, sign = (f"val_{metric}", 1) if f"val_{metric}" in row else ("val_loss", -1)
+    scores = [sign * _number(each.get(column)) for each in rows]
+    losses = [_number(each.get("loss")) for each in rows]
+    known = [place for place, score in enumerate(scores) if math.isfinite(score)]
+    if len(known) <= PATIENCE:
+        return {}
+    best = max(known, key=lambda place: scores[place])
+    recent = known[-PATIENCE:]
+    level = sum(scores[place] for place in recent) / PATIENCE
+    worse = best < recent[0] and level < scores[best] - WORSE * abs(scores[best])
+    if not worse or not losses[-1] < losses[best]:
+        return {}
+    then, best_loss = _number(rows[best][column]), losses[best]
+    return {
+        "worse": f"{column} has not been as good again since epoch {rows[best]['epoch']} ({then:.4f}, now "
+        f"{_number(row[column]):.4f}), while the training loss fell from {best_loss:.4f} to "
+        f"{losses[-1]:.4f}: the model learns its images by heart. Stop here, as the best epoch is kept; or "
+        "use augment=strong, a lower backbone_lr, freeze, or more classes"
+    }
+
+
+def margins(loss: Terms) -> dict[str, float]:
+    """What each triplet loss comes to when all embeddings are equal, by name of the term."""
+    found = {}
+    for name, term in loss.losses.items():
+        triplets = [part for part in term.modules() if isinstance(part, Triplet)]
+        if len(triplets) == 1:
+            value = math.log(2) if triplets[0].soft_margin else triplets[0].margin
+            found |= {name: value} if value > 0 else {}
+    return found
+
+
+def _share(row: Row, loss: Terms, name: str) -> float:
+    return _number(row.get(f"loss_{name}" if len(loss.losses) > 1 else "loss"))
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
