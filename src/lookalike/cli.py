@@ -1,6 +1,7 @@
 """`lookalike JOB key=value …`: finds the job, checks the config, runs, and turns errors into plain lines.
 
-Exit codes: 0 done, 1 the job failed, 2 the command line or config is wrong.
+Exit codes: 0 done, 1 the job failed, 2 the command line or config is wrong; `verify` has two more for its
+answer.
 """
 
 import errno
@@ -62,7 +63,11 @@ def _work(job: str, arguments: list[str], verbose: bool) -> int:
     show_messages(level if main_process else logging.CRITICAL)
     _find_own_modules()
     work = module(job)
-    result = work.main(load(job, work.Config, arguments))
+    named = [argument for argument in arguments if _is_named(argument)]
+    words = [argument for argument in arguments if not _is_named(argument)]
+    result = work.main(load(job, work.Config, named, **({JOBS[job].words: words} if words else {})))
+    if isinstance(result, int):
+        return result
     if result is not None:
         _say(str(result))
     return 0
@@ -104,8 +109,13 @@ def _check_arguments(job: str, arguments: list[str]) -> None:
             name, _, value = word.lstrip("-").partition("=")
             value = value or next(iter(arguments[position + 1 :]), "…")
             raise ConfigError(f"{word}: no such option. Keys are written without dashes: {name}={value}")
-        if "=" not in word and not word.startswith("~"):
+        if not _is_named(word) and not JOBS[job].words:
             raise ConfigError(f"{word}: every argument is written key=value, as in `{JOBS[job].example}`")
+
+
+def _is_named(word: str) -> bool:
+    """Whether an argument says which key it is for: `key=value`, or `~key`."""
+    return "=" in word or word.startswith("~")
 
 
 def _find_own_modules() -> None:

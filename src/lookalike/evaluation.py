@@ -1,69 +1,31 @@
 """How good embeddings are: retrieval and verification on unseen identities, with intervals."""
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-from rich.console import Console
-from rich.progress import track
 
+from lookalike.metrics.by_column import by_column
+from lookalike.metrics.chosen import DEFAULT, Function, depth, expanded, measured, takes
+from lookalike.metrics.decision import k_fold_accuracy
 from lookalike.metrics.inputs import factorise, unit_vectors
 from lookalike.metrics.interval import bootstrap
-from lookalike.metrics.retrieval import (
-    Ranking,
-    average_precision,
-    map_at_r,
-    positions,
-    precision_at,
-    r_precision,
-    recall_at,
-)
-from lookalike.metrics.verification import PairCounter, Pairs, auc, distances, histogram, tar_at_far
-from lookalike.search.exact import Exact, best
+from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
+from lookalike.metrics.verification import Pairs
+from lookalike.protocols.base import Part, Rules, Samples
+from lookalike.protocols.found import Rerank, compare_parts, data_hash
+from lookalike.protocols.pair_blocks import identity_counts
+from lookalike.protocols.pairs import PairList
+from lookalike.protocols.retrieval import SelfRetrieval
+from lookalike.protocols.verified import Value, add_intervals, verified_over
+from lookalike.search.sides import Sides
 
-MOST_THREADS = 8
-PART = 64
-EMPTY = np.empty(0, np.int64)
-Value = dict[str, float]
-Metric = Callable[[Ranking], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Who looks for whom. Numbers of two protocols must not be compared, so its hash goes with them.
-
-    Attributes:
-        query: which images look.
-        gallery: among which they look.
-        ignore: what a query does not find: its own row, whatever its score.
-        ties: which of equally similar images comes first.
-        lone: queries without another image of their identity are counted, but have no score.
-        similarity: what "near" means.
-    """
-
-    query: Literal["all"] = "all"
-    gallery: Literal["all"] = "all"
-    ignore: Literal["itself"] = "itself"
-    ties: Literal["lower_row"] = "lower_row"
-    lone: Literal["left_out"] = "left_out"
-    similarity: Literal["cosine"] = "cosine"
-
-    def __post_init__(self) -> None:
-        for rule in fields(self):
-            if getattr(self, rule.name) != rule.default:
-                raise ValueError(f"protocol: {rule.name} is {rule.default!r}, the only one there is so far")
-
-    @property
-    def hash(self) -> str:
-        """The first 12 digits of a SHA-256 of the rules."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+LONE = {"left_out": "not scored", "zero": "scored as 0"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +40,9 @@ class Evaluation:
         lone_queries: how many have no other image of their identity, so none.
         distances: histogram of similarities: edges, positive, negative, threshold.
         notes: what is absent, and why.
+        data: hash of which images were queries and which gallery.
+        by: column to its table: one line a value, with the mean of every retrieval metric.
+        per_pair: one line a pair of a given list; None without a list.
     """
 
     metrics: dict[str, Value]
@@ -87,28 +52,38 @@ class Evaluation:
     lone_queries: int
     distances: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    data: str = ""
+    by: dict[str, pl.DataFrame] = field(default_factory=dict)
+    per_pair: pl.DataFrame | None = None
 
     def summary(self, skipped: int = 0) -> dict[str, Any]:
         """Flat, as metrics.json has it."""
         counts = {"queries": self.queries, "lone_queries": self.lone_queries, "skipped": skipped}
-        return {**self.metrics, "protocol": self.protocol, **counts, "notes": self.notes}
+        hashes = {"protocol": self.protocol, "data": self.data}
+        return {**self.metrics, **hashes, **counts, "notes": self.notes}
 
 
 def evaluate(
     vectors: Any,
     labels: Any,
     *,
+    frame: pl.DataFrame | None = None,
+    metrics: Mapping[str, Function] | None = None,
     ks: Sequence[int] = (1, 5, 10),
-    far: float = 1e-3,
+    far: float | Sequence[float] = 1e-3,
     coarse_far: bool = False,
+    threshold: float | None = None,
     intervals: bool = True,
     seed: int = 0,
     neighbours: int = 10,
-    protocol: Protocol | None = None,
+    protocol: Rules | None = None,
+    by: Sequence[str] = (),
+    refine: Sequence[Callable[[Sides], Sides]] = (),
+    rerank: Rerank | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Retrieval of every image among all others, and verification over all pairs of images.
+    """Retrieval of every query in its gallery, and verification over all pairs of the two.
 
     Exact, in blocks: time grows with the square of the number of images, memory with the number. Definitions
     are in docs/evaluate.md.
@@ -116,55 +91,171 @@ def evaluate(
     Args:
         vectors: embeddings [N, D]; they are normalised, since the similarity is the cosine.
         labels: identities, integers (64 bits) or strings, [N].
-        ks: the k of recall@k and precision@k.
-        far: false accept rate at which the threshold is chosen.
+        frame: further columns of the images, N rows: role, group, fold or path for the protocols that need
+            them, and any that are named in `by`.
+        metrics: functions by name, as in conf/metric; those of `lookalike.metrics.chosen.DEFAULT` if not
+        given.
+        ks: the k of recall@k and the like.
+        far: false accept rates to judge at; the threshold and accuracy are those of the first.
         coarse_far: allow a `far` finer than the pairs can show; else its metrics are absent, with a note.
-        intervals: whether to give 95 % intervals of the retrieval metrics, by bootstrap over identities.
+        threshold: of a model, to see how it does here: operating_far and operating_tar.
+        intervals: whether to give 95 % intervals, by bootstrap over identities.
         seed: of the bootstrap.
         neighbours: how many neighbours of each query to keep.
-        protocol: the rules; self-retrieval if not given.
+        protocol: the rules; every image among all others if not given.
+        by: columns of `frame`, or `label`, by whose values the retrieval metrics are given, too.
+        refine: what is done to queries and gallery before they are compared, as in `lookalike.refine.expand`.
+        rerank: what orders the gallery in place of the similarity, as in `lookalike.refine.rerank`; there is
+            no verification then.
         device: where to multiply; the CPU if not given.
         progress: show a bar on stderr.
 
     Raises:
-        ValueError: vectors that are not finite or zero, labels that do not fit them, no identity with two
-            images, or an argument out of range.
+        ValueError: vectors that are not finite or zero, labels that do not fit them, nothing that any query
+            could find, a column that is not there, or an argument out of range.
     """
-    if not 0 <= far < 1 or not ks or min(ks) < 1 or neighbours < 1:
+    fars = [far] if isinstance(far, int | float) else list(far)
+    if not all(0 <= rate < 1 for rate in fars) or not ks or min(ks) < 1 or neighbours < 1:
+        said = fars[0] if len(fars) == 1 else fars
         raise ValueError(
-            f"far={far}, ks={list(ks)}, neighbours={neighbours}: far is at least 0 and less than 1, "
+            f"far={said}, ks={list(ks)}, neighbours={neighbours}: far is at least 0 and less than 1, "
             "every k and neighbours at least 1"
         )
     unit = unit_vectors(vectors)
     names, codes = factorise(labels, len(unit))
-    lone = np.bincount(codes)[codes] < 2
-    if lone.all():
-        raise ValueError(f"labels: {len(names)} identities, none with two images: there is nothing to find")
-    comparison = _Comparison(unit, codes, _retrieval_metrics(ks), neighbours, device)
-    comparison.run(progress)
-    metrics, notes = _means(comparison.columns, codes if intervals else None, seed)
-    verified, histogram, absent = _verification(PairCounter.total(comparison.counters), far, coarse_far)
+    samples = Samples(unit, codes, names, pl.DataFrame() if frame is None else frame)
+    _check_columns(samples, by)
+    rules = protocol or SelfRetrieval()
+    chosen = DEFAULT if metrics is None else metrics
+    functions = expanded(chosen, ks, fars)
+    if isinstance(rules, PairList):
+        return _judged(rules, samples, functions, fars, coarse_far, threshold, seed if intervals else None)
+    parts = rules.parts(samples)
+    for change in refine:
+        parts = [replace(part, sides=change(part.sides)) for part in parts]
+    if not any(_may_find(part) for part in parts):
+        raise ValueError(_nothing(samples, parts))
+    deep = any("neighbours" in takes(function) for function in functions.values())
+    found = compare_parts(
+        parts,
+        {name: function for name, function in functions.items() if "ranking" in takes(function)},
+        rerank,
+        neighbours=max(neighbours, *ks) if deep else neighbours,
+        depth=depth(chosen, ks),
+        fars=fars,
+        device=device,
+        progress=progress,
+    )
+    if not found.totals.any():
+        raise ValueError(_nothing(samples, parts))
+    offered = {"neighbours": found.neighbours, "pairs": found.pairs, "unit": unit, "codes": codes}
+    others = {name: function for name, function in functions.items() if name not in found.columns}
+    more, numbers, missing = measured(others, offered)
+    columns = {
+        name: {**found.columns, **more}[name] for name in functions if name in {**found.columns, **more}
+    }
+    if rules.lone == "zero":
+        columns = {name: np.where(found.totals > 0, column, 0.0) for name, column in columns.items()}
+    means, notes = _means(columns, found.codes if intervals else None, seed)
+    reordered = ["no verification: re-ranking orders images, it gives pairs no similarity"]
+    verified, shown, absent = (
+        verified_over(found.pairs, fars, coarse_far) if rerank is None else ({}, {}, reordered)
+    )
+    verified = {**{name: {"value": value} for name, value in numbers.items()}, **verified}
+    absent += add_intervals(
+        verified,
+        found.pairs,
+        partial(identity_counts, parts, seed=seed),
+        fars,
+        threshold,
+        seed if intervals else None,
+    )
+    lone = found.totals == 0
     if lone.any():
-        notes.append(f"images with no other image of their identity, so not scored: {lone.sum()}")
+        notes.append(f"images with no other image of their identity, so {LONE[rules.lone]}: {lone.sum()}")
     return Evaluation(
-        metrics={**metrics, **verified},
-        per_query=comparison.table(names[codes]),
-        protocol=(protocol or Protocol()).hash,
-        queries=int((~lone).sum()),
+        metrics={**means, **verified},
+        per_query=found.table(names, columns, neighbours),
+        protocol=rules.hash,
+        queries=len(lone) if rules.lone == "zero" else int((~lone).sum()),
         lone_queries=int(lone.sum()),
-        distances=histogram,
-        notes=notes + absent,
+        distances=shown,
+        notes=notes + missing + absent,
+        data=data_hash(parts, samples),
+        by={
+            name: by_column(
+                columns, _column(samples, name)[found.rows], found.codes, seed if intervals else None
+            )
+            for name in by
+        },
     )
 
 
-def _retrieval_metrics(ks: Sequence[int]) -> dict[str, Metric]:
-    return {
-        **{f"recall@{k}": partial(recall_at, k=k) for k in ks},
-        **{f"precision@{k}": partial(precision_at, k=k) for k in ks},
-        "map@r": map_at_r,
-        "r_precision": r_precision,
-        "map": average_precision,
-    }
+def _judged(
+    rules: PairList,
+    samples: Samples,
+    functions: Mapping[str, Function],
+    fars: Sequence[float],
+    coarse: bool,
+    threshold: float | None,
+    seed: int | None,
+) -> Evaluation:
+    """Verification over the pairs of a list."""
+    listed = rules.pairs(samples)
+    scores, same = listed["similarity"].to_numpy(), listed["same"].to_numpy()
+    pairs = Pairs.of(scores[same], scores[~same])
+    wanted = {name: function for name, function in functions.items() if takes(function) == {"pairs"}}
+    numbers, missing = measured(wanted, {"pairs": pairs})[1:]
+    verified, shown, absent = verified_over(pairs, fars, coarse)
+    codes = samples.codes[listed.select("first", "second").to_numpy()]
+    block = PairBlock(codes[:, 0], np.where(same, codes[:, 0], codes[:, 1]), scores)
+    count = partial(IdentityCounts.of, [block], len(samples.names))
+    absent += add_intervals(verified, pairs, count, fars, threshold, seed)
+    try:
+        numbers.update(k_fold_accuracy(scores, same, listed["fold"].to_numpy()))
+    except ValueError as error:
+        absent.append(f"no {error}")
+    said = "\n".join(map(str, listed.select("first", "second", "same").iter_rows()))
+    return Evaluation(
+        metrics={**{name: {"value": value} for name, value in numbers.items()}, **verified},
+        per_query=pl.DataFrame(),
+        protocol=rules.hash,
+        queries=0,
+        lone_queries=0,
+        distances=shown,
+        notes=[f"pairs of the list: {same.sum()} same, {(~same).sum()} different", *missing, *absent],
+        data=hashlib.sha256(said.encode()).hexdigest()[:12],
+        per_pair=listed,
+    )
+
+
+def _check_columns(samples: Samples, by: Sequence[str]) -> None:
+    columns = samples.frame.columns
+    if columns and samples.frame.height != len(samples):
+        raise ValueError(f"frame: {samples.frame.height} rows for {len(samples)} vectors; each needs one")
+    missing = [name for name in by if name != "label" and name not in columns]
+    if missing:
+        there = ", ".join(["label", *(name for name in columns if name != "label")])
+        raise ValueError(f"by=[{','.join(missing)}]: there is no such column; there are {there}")
+
+
+def _column(samples: Samples, name: str) -> pl.Series:
+    if name == "label":
+        return pl.Series("label", samples.names[samples.codes].tolist())
+    return samples.frame[name]
+
+
+def _may_find(part: Part) -> bool:
+    """Whether any query could find something, as far as identities tell."""
+    first, last = part.sides.bounds
+    return bool((last - first > part.sides.itself).any())
+
+
+def _nothing(samples: Samples, parts: Sequence[Part]) -> str:
+    if all(part.sides.itself for part in parts):
+        return f"labels: {len(samples.names)} identities, none with two images: there is nothing to find"
+    queries = sum(len(part.queries) for part in parts)
+    return f"labels: none of {queries} queries has an image of its identity that it could find in the gallery"
 
 
 def _means(
@@ -172,7 +263,7 @@ def _means(
 ) -> tuple[dict[str, Value], list[str]]:
     """The mean of each metric over the queries that have one; with its interval, if `codes` are given."""
     metrics = {name: {"value": float(np.nanmean(column))} for name, column in columns.items()}
-    if codes is None:
+    if codes is None or not columns:
         return metrics, []
     try:
         ends = bootstrap(np.stack(list(columns.values()), axis=1), codes, seed=seed)
@@ -181,101 +272,3 @@ def _means(
     for value, low, high in zip(metrics.values(), *ends, strict=True):
         value.update(low=float(low), high=float(high))
     return metrics, []
-
-
-def _verification(
-    pairs: Pairs, far: float, coarse: bool
-) -> tuple[dict[str, Value], dict[str, Any], list[str]]:
-    """Metrics over all pairs, the histogram of their similarities, and what is absent and why."""
-    shown: dict[str, Any] = {**histogram(pairs), "threshold": None, "far": far}
-    found: dict[str, float] = {}
-    absent: list[str] = []
-    try:
-        found["auc"] = auc(pairs)
-        point = tar_at_far(pairs, far, coarse)
-        found[f"tar@far={far:g}"], found[f"threshold@far={far:g}"] = point.tar, point.threshold
-        found["accuracy"], found["balanced_accuracy"] = point.accuracy, point.balanced_accuracy
-        shown["threshold"] = point.threshold
-    except ValueError as error:
-        what = "true accept rate, threshold and accuracy" if "auc" in found else "verification"
-        absent = [f"no {what}: {error}"]
-    found.update(distances(pairs))
-    return {name: {"value": value} for name, value in found.items()}, shown, absent
-
-
-class _Comparison:
-    """One pass over all scores; of each row it keeps its metrics, its neighbours, and counts of pairs."""
-
-    def __init__(
-        self,
-        unit: np.ndarray,
-        codes: np.ndarray,
-        metrics: dict[str, Metric],
-        neighbours: int,
-        device: str | torch.device | None,
-    ):
-        size = len(unit)
-        self.unit, self.exact, self.metrics = unit, Exact(unit, device), metrics
-        self.codes, self.order = codes, np.argsort(codes, kind="stable")
-        self.starts = np.concatenate([[0], np.cumsum(np.bincount(codes))])
-        self.columns = {name: np.empty(size) for name in metrics}
-        self.nearest = np.empty((size, min(neighbours, size - 1)), np.int64)
-        self.scores = np.empty(self.nearest.shape, np.float32)
-        threads = min(torch.get_num_threads(), MOST_THREADS)
-        self.counters = [PairCounter(size * (size - 1) // 2) for _ in range(threads)]
-
-    def run(self, progress: bool) -> None:
-        """Compare every row with every other."""
-        size, threads = len(self.unit), len(self.counters)
-        blocks = -(-size // self.exact.block)
-        bar = Console(stderr=True)
-        with ThreadPoolExecutor(threads) as pool:
-            for start, block in track(
-                self.exact.scores(self.unit), "comparing", blocks, console=bar, disable=not progress
-            ):
-                found: list[np.ndarray] = [EMPTY] * len(block)
-                work = partial(self._share, start, block, found)
-                list(pool.map(work, range(threads)))
-                self._keep(start, found)
-
-    def _share(self, start: int, block: np.ndarray, found: list[np.ndarray], thread: int) -> None:
-        """A thread's rows of a block: one in so many, since later rows have fewer pairs to count."""
-        for place in range(thread, len(block), len(self.counters)):
-            found[place] = self._row(start + place, block[place], self.counters[thread])
-
-    def _row(self, row: int, scores: np.ndarray, counter: PairCounter) -> np.ndarray:
-        """Count the pairs with later rows, keep the neighbours, and return where the relevant rows stand."""
-        np.clip(scores, -1, 1, out=scores)  # a product of unit vectors may round to 1.0000001
-        relevant = self._relevant(row)
-        counter.add(scores[row + 1 :], relevant[relevant > row] - row - 1)
-        scores[row] = -np.inf
-        self.nearest[row] = best(scores, self.nearest.shape[1])
-        self.scores[row] = scores[self.nearest[row]]
-        return positions(scores, relevant)
-
-    def _relevant(self, row: int) -> np.ndarray:
-        """The other rows of the same identity, ascending."""
-        code = self.codes[row]
-        same = self.order[self.starts[code] : self.starts[code + 1]]
-        return same[same != row]
-
-    def _keep(self, start: int, found: list[np.ndarray]) -> None:
-        """The metrics of a block; of a part at a time, since one identity may be as large as the gallery."""
-        for place in range(0, len(found), PART):
-            part = slice(start + place, start + min(place + PART, len(found)))
-            ranking = Ranking.from_lists(found[place : place + PART])
-            for name, metric in self.metrics.items():
-                self.columns[name][part] = metric(ranking)
-
-    def table(self, labels: np.ndarray) -> pl.DataFrame:
-        """One line a query."""
-        values = {name: pl.Series(column).fill_nan(None) for name, column in self.columns.items()}
-        return pl.DataFrame(
-            {
-                "row": np.arange(len(labels)),
-                "label": labels.astype(str).tolist() if labels.dtype == object else labels,
-                **values,
-                "neighbours": pl.Series(self.nearest).arr.to_list(),
-                "scores": pl.Series(self.scores).arr.to_list(),
-            }
-        )

@@ -18,6 +18,7 @@ SUPPLIED = {
     "sampler": {"labels", "seed", "undersample", "oversample"},
     "optimizer": {"params", "lr"},
     "scheduler": {"progress", "epochs"},
+    "metric": {"ranking", "neighbours", "pairs", "unit", "codes", "k", "far"},
 }
 ADDED = "experiment"
 CHOICES = [
@@ -81,7 +82,9 @@ def test_the_example_of_a_job_is_right(job):
     name, *arguments = JOBS[job].example.split()[1:]
     assert name == job
     assert len(JOBS[job].example) <= 78
-    config.load(job, module(job).Config, arguments)
+    named = [argument for argument in arguments if "=" in argument]
+    words = [argument for argument in arguments if "=" not in argument]
+    config.load(job, module(job).Config, named, **({JOBS[job].words: words} if words else {}))
 
 
 @pytest.mark.parametrize(("group", "choice"), OURS)

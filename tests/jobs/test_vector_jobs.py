@@ -66,7 +66,9 @@ def test_embed_then_evaluate_index_and_search(here, capsys):
     assert run("evaluate", "embeddings=emb/mine", "out=eval/mine", "coarse_far=true") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "eval/mine"
     metrics = json.loads((here / "eval/mine/metrics.json").read_text())
-    direct = evaluate(embeddings.vectors, embeddings.table.labels, coarse_far=True)
+    direct = evaluate(
+        embeddings.vectors, embeddings.table.labels, frame=embeddings.table.frame, coarse_far=True
+    )
     assert metrics == json.loads(json.dumps(direct.summary(skipped=1)))
 
     assert run("index", "embeddings=emb/mine", "out=index/mine") == 0
@@ -187,3 +189,62 @@ def test_search_without_any_photo_fails_and_prints_no_result(index, here, capsys
     said = capsys.readouterr()
     assert said.out == ""
     assert image in said.err
+
+
+def test_protocols_metrics_and_columns_are_chosen_on_the_command_line(here, capsys):
+    assert run("embed", "model=model", "dataset=mine", "split=test", "out=emb") == 0
+    asked = ["metric=[recall_at_k,mrr,knn_at_k,clustering,eer,hubness]", "by=[label]", "far=[0.5,0.1]"]
+    assert run("evaluate", "embeddings=emb", "out=eval", "protocol=references", *asked, "ks=[3]") == 0
+    metrics = json.loads((here / "eval/metrics.json").read_text())
+    assert {
+        "recall@3",
+        "mrr",
+        "knn@3",
+        "nmi",
+        "ari",
+        "eer",
+        "anti_hubs",
+        "tar@far=0.5",
+        "tar@far=0.1",
+    } <= set(metrics)
+    assert "map@r" not in metrics
+    assert metrics["queries"] == 41
+    assert pl.read_csv(here / "eval/metrics_by_label.csv")["queries"].to_list() == [7, 7, 7, 7, 7, 6]
+    per_query = pl.read_parquet("eval/per_query.parquet")
+    paths = Embeddings.load("emb").table
+    for row, path in per_query.select("row", "path").iter_rows():
+        assert (here / "eval" / path).samefile(paths.file(row))
+
+
+def test_a_metric_of_ones_own(here, monkeypatch):
+    (here / "my_metrics.py").write_text(
+        "def sure(pairs, least: float = 0.5):\n    return pairs.positives * least\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    run("embed", "model=model", "dataset=mine", "split=test", "out=emb")
+    own = ["metric=[map]", "+metric.sure._target_=my_metrics.sure", "+metric.sure.least=2.0"]
+    assert run("evaluate", "embeddings=emb", "out=eval", *own) == 0
+    metrics = json.loads((here / "eval/metrics.json").read_text())
+    assert metrics["sure"]["value"] == 2 * (5 * 28 + 21)
+
+
+def test_a_list_of_pairs_is_judged(here, capsys):
+    run("embed", "model=model", "dataset=mine", "split=test", "out=emb")
+    table = Embeddings.load("emb").table.frame
+    paths, labels = table["path"].to_list(), table["label"].to_list()
+    lines = [
+        f"{paths[a]},{paths[b]},{int(labels[a] == labels[b])}" for a in range(10) for b in range(a + 1, 30)
+    ]
+    (here / "pairs.csv").write_text("\n".join(lines))
+    asked = ["protocol=pairs", "protocol.file=pairs.csv", "far=0.1"]
+    assert run("evaluate", "embeddings=emb", "out=eval", *asked) == 0
+    metrics = json.loads((here / "eval/metrics.json").read_text())
+    assert 0 < metrics["fold_accuracy"]["value"] <= 1
+    assert len(pl.read_parquet("eval/per_pair.parquet")) == len(lines)
+    assert run("report", "evaluation=eval", "map_images=0") == 0
+    (here / "pairs.csv").write_text("x.jpg,y.jpg,1")
+    capsys.readouterr()
+    assert run("evaluate", "embeddings=emb", "out=again", *asked) == 1
+    assert "x.jpg: there is no such image" in capsys.readouterr().err
+    assert run("evaluate", "embeddings=emb", "out=again", "protocol=pairs") == 2
+    assert "protocol.file" in capsys.readouterr().err

@@ -7,10 +7,17 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Job:
-    """What the help says about a job."""
+    """What the help says about a job.
+
+    Attributes:
+        summary: one line.
+        example: a command that is right.
+        words: the key that takes the arguments written without one, as a list; empty where there is none.
+    """
 
     summary: str
     example: str
+    words: str = ""
 
 
 JOBS = {
@@ -30,6 +37,11 @@ JOBS = {
         "Measure retrieval and verification, with intervals",
         "lookalike evaluate model=runs/mine/model dataset=data/mine out=eval/mine",
     ),
+    "compare": Job(
+        "Say which of several evaluations is really better, and which cannot be told apart",
+        "lookalike compare eval/a eval/b out=compared",
+        words="runs",
+    ),
     "report": Job(
         "Show a run on one page: numbers, curves, best and worst queries",
         "lookalike report run=runs/mine",
@@ -41,6 +53,11 @@ JOBS = {
     "search": Job(
         "Find the nearest indexed images of a photo",
         "lookalike search index=index/mine image=photo.jpg k=5",
+    ),
+    "verify": Job(
+        "Say whether two photos show the same",
+        "lookalike verify a.jpg b.jpg model=runs/mine/model",
+        words="images",
     ),
     "check-loss": Job(
         "Check that a loss is right and safe, your own as well",

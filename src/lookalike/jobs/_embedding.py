@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
-from lookalike.errors import ConfigError, LookalikeError, listing
+from lookalike.errors import ConfigError, DataError, LookalikeError, listing
 
 if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings
@@ -37,12 +37,13 @@ class Source(Machine):
     )
 
 
-def vectors_of(config: Source, split: list[str] | None) -> "Embeddings":
+def vectors_of(config: Source, split: list[str] | None, labels: Path | None = None) -> "Embeddings":
     """The vectors that the keys name.
 
     Args:
         config: with `embeddings`, or with `model` and `dataset`.
         split: take only the rows of these splits.
+        labels: of a file of vectors that holds none.
 
     Raises:
         ConfigError: neither or both are given.
@@ -53,7 +54,7 @@ def vectors_of(config: Source, split: list[str] | None) -> "Embeddings":
         return computed(config, config.model, config.dataset, split)
     if config.embeddings is None or config.dataset is not None:
         raise ConfigError("give either embeddings=FOLDER, or model=FOLDER and dataset=FOLDER")
-    found = _chosen(config.embeddings, split)
+    found = stored(config.embeddings, split, labels)
     return found if config.model is None else _of_model(found, config.embeddings, config.model)
 
 
@@ -81,15 +82,48 @@ def computed(config: Machine, model: Path, dataset: str | list[str], split: list
     return found
 
 
-def _chosen(folder: Path, split: list[str] | None) -> "Embeddings":
+def stored(
+    place: Path, split: list[str] | None, labels: Path | None = None, labelled: bool = True
+) -> "Embeddings":
+    """The vectors of an embeddings folder, or of a file that another tool wrote.
+
+    Args:
+        place: the folder or file.
+        split: take only the rows of these splits.
+        labels: of a file that holds none.
+        labelled: whether labels are needed.
+
+    Raises:
+        ConfigError: labels are given for a folder, which has its own.
+        DataError: there are no rows in these splits; says which there are.
+    """
     from lookalike.embeddings import Embeddings
 
-    found = Embeddings.load(folder)
+    if labels is not None and place.is_dir():
+        raise ConfigError(f"labels={labels}: {place} is an embeddings folder, which has labels of its own")
+    found = _of_file(place, labels, labelled) if place.is_file() else Embeddings.load(place)
     if not split:
         return found
     found.table.split(*split)  # says which splits there are
     rows = found.table.frame["split"].is_in(split).to_numpy()
     return Embeddings(found.vectors[rows], found.table.take(rows), found.space, found.skipped, found.model)
+
+
+def _of_file(file: Path, labels: Path | None, labelled: bool) -> "Embeddings":
+    import hashlib
+
+    from lookalike.data.foreign import read_foreign
+    from lookalike.data.table import Table
+    from lookalike.embeddings import Embeddings
+    from lookalike.metrics.inputs import unit_vectors
+
+    vectors, frame = read_foreign(file, labels, labelled)
+    try:
+        unit = unit_vectors(vectors)
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from error
+    space = hashlib.sha256(file.read_bytes()).hexdigest()[:11]
+    return Embeddings(unit, Table(frame, file.parent), f"file:{space}")
 
 
 def _of_model(found: "Embeddings", folder: Path, model: Path) -> "Embeddings":

@@ -159,6 +159,7 @@ def _settings(config: "Config") -> "Settings":
         average=config.average,
         compiled=config.compile,
         best_metric=config.best_metric,
+        far=config.far,
         seed=config.seed,
         workers=config.workers,
         progress=config.progress,

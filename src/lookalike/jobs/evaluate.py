@@ -1,34 +1,26 @@
 """The job `evaluate`: vectors, or a model and a dataset, become metrics with intervals."""
 
 import json
+import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from lookalike.errors import ConfigError, DataError
 from lookalike.jobs._embedding import Source
+from lookalike.jobs._refining import ExpandKeys, PcaKeys, RerankKeys
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings
     from lookalike.evaluation import Evaluation
+    from lookalike.refine.pca import Pca
 
-WIDE = 110
-MEANINGS = {
-    "recall@": "one of the nearest {} shows the same",
-    "precision@": "share of the nearest {} that show the same",
-    "map@r": "how well all images of the same come first, cut at their number",
-    "r_precision": "share that show the same, of as many as there are",
-    "map": "average precision over all images of the same",
-    "auc": "a same pair is more similar than a different one",
-    "tar@far=": "same pairs accepted when {} of different pairs are",
-    "threshold@far=": "accept when the cosine similarity is at least this",
-    "accuracy": "pairs decided rightly at this threshold",
-    "balanced_accuracy": "the same, with as many same as different pairs",
-    "positive_cosine_mean": "1 - similarity of same pairs, mean",
-    "negative_cosine_mean": "1 - similarity of different pairs, mean",
-    "positive_euclidean_mean": "Euclidean distance of same pairs, mean",
-    "negative_euclidean_mean": "Euclidean distance of different pairs, mean",
-}
+log = logging.getLogger(__name__)
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Config(Source):
@@ -41,49 +33,126 @@ class Config(Source):
     ks: list[Annotated[int, Field(ge=1)]] = Field(
         min_length=1, description="the k of recall@k and precision@k"
     )
-    far: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="share of different pairs that the threshold may accept"
+    far: Rate | list[Rate] = Field(
+        description="share of different pairs that the threshold may accept; [a,b] for several"
     )
     coarse_far: bool = Field(description="allow a far below 1 / number of different pairs")
     intervals: bool = Field(description="give 95 % intervals, by bootstrap over identities")
     seed: int = Field(ge=0, description="same seed, same intervals")
+    by: list[str] = Field(
+        description="columns of the table by whose values the metrics are given, too: [label,camera]"
+    )
     protocol: dict[str, Any] = Field(description="who looks for whom")
+    metric: dict[str, dict[str, Any]] = Field(
+        description="what is measured beside verification: metric=[recall_at_k,mrr,clustering]"
+    )
+    embeddings: Path | list[Path] | None = Field(  # pyrefly: ignore
+        description="embeddings folder, or file of vectors (.npy, .parquet, .csv); or give model and dataset"
+    )
+    labels: Path | None = Field(
+        description="labels of a file of vectors that holds none: .npy, or a table with a column label"
+    )
+    each: bool = Field(
+        description="evaluate each of dataset=[a,b] or embeddings=[a,b] alone, and make a table"
+    )
+    pca: PcaKeys = Field(description="PCA and whitening, learned on other vectors: {learn_on, dim, whiten}")
+    expand: ExpandKeys = Field(
+        description="alpha query expansion and database augmentation: {queries, gallery, alpha}"
+    )
+    rerank: RerankKeys = Field(description="k-reciprocal re-ranking: {k1, k2, weight}")
 
 
 def main(config: Config) -> Path:
     """Evaluate, show the metrics, and return the evaluation folder."""
-    from lookalike.config import build
-    from lookalike.errors import DataError
-    from lookalike.evaluation import evaluate
     from lookalike.files import refuse_existing
-    from lookalike.jobs._embedding import vectors_of
+    from lookalike.jobs._evaluation_table import show
+    from lookalike.jobs._several import evaluate_each
 
     refuse_existing(config.out)
-    protocol = build(config.protocol, "protocol")
-    default = ["test"] if config.embeddings is None else None
-    split = [config.split] if isinstance(config.split, str) else config.split or default
-    embeddings = vectors_of(config, split)
-    try:
-        found = evaluate(
-            embeddings.vectors,
-            embeddings.table.labels,
-            ks=config.ks,
-            far=config.far,
-            coarse_far=config.coarse_far,
-            intervals=config.intervals,
-            seed=config.seed,
-            protocol=protocol,
-            progress=config.progress,
-        )
-    except ValueError as error:
-        raise DataError(str(error)) from error
-    write(config.out, found, embeddings, {"job": "evaluate", **config.model_dump(mode="json")})
-    _show(found, len(embeddings.skipped))
+    if config.each:
+        return evaluate_each(config)
+    found, embeddings, learned = evaluated(config)
+    write(config.out, found, embeddings, {"job": "evaluate", **config.model_dump(mode="json")}, learned)
+    show(found, len(embeddings.skipped))
     return config.out
 
 
-def write(folder: Path, found: "Evaluation", embeddings: "Embeddings", about: dict[str, Any]) -> None:
+def evaluated(config: Config) -> "tuple[Evaluation, Embeddings, Pca | None]":
+    """What the keys ask for, the vectors it is of, and the PCA that was learned for it."""
+    from lookalike.config import build
+    from lookalike.evaluation import evaluate
+    from lookalike.jobs._embedding import vectors_of
+    from lookalike.jobs._refining import functions_of, refined, with_before
+
+    protocol, metrics = build(config.protocol, "protocol"), functions_of(config.metric)
+    default = ["test"] if config.embeddings is None else None
+    split = [config.split] if isinstance(config.split, str) else config.split or default
+    if isinstance(config.embeddings, list):
+        raise ConfigError("embeddings=[…]: several are evaluated one by one, with each=true")
+    learn_on = _to_learn_on(config)
+    embeddings = vectors_of(config, split, config.labels)
+    asked = refined(embeddings, learn_on, config.pca, config.expand, config.rerank)
+    judge = partial(
+        evaluate,
+        labels=embeddings.table.labels,
+        frame=embeddings.table.frame,
+        metrics=metrics,
+        ks=config.ks,
+        far=config.far,
+        coarse_far=config.coarse_far,
+        intervals=config.intervals,
+        seed=config.seed,
+        protocol=protocol,
+        by=config.by,
+        progress=config.progress,
+    )
+    try:
+        found = judge(embeddings.vectors, threshold=_threshold(embeddings))
+        if asked.steps:
+            found = with_before(
+                judge(asked.embeddings.vectors, **asked.arguments), found, asked.steps, config.seed
+            )
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return found, asked.embeddings, asked.pca
+
+
+def _to_learn_on(config: Config) -> "Embeddings | None":
+    """The vectors that a PCA is to be learned on, if there is to be one."""
+    from lookalike.jobs._embedding import computed, stored
+
+    if not config.pca.wanted:
+        return None
+    if config.pca.learn_on is not None:
+        return stored(config.pca.learn_on, None, labelled=False)
+    if config.model is None or config.dataset is None:
+        raise ConfigError(
+            "pca: say which vectors to learn it on, not those to be tested: pca.learn_on=emb/train"
+        )
+    return computed(config, config.model, config.dataset, ["train"])
+
+
+def _threshold(embeddings: "Embeddings") -> float | None:
+    """The one that the model has of its own, if these are its vectors."""
+    from lookalike.operating import read_point
+
+    point = None if embeddings.model is None else read_point(embeddings.model)
+    if point is not None and point.space != embeddings.space:
+        log.warning("%s has other weights by now; its threshold is not tried here", embeddings.model)
+        return None
+    return None if point is None else point.threshold
+
+
+def write(
+    folder: Path,
+    found: "Evaluation",
+    embeddings: "Embeddings",
+    about: dict[str, Any],
+    learned: "Pca | None" = None,
+) -> None:
     """An evaluation folder: metrics.json, per_query.parquet, distances.json, config.yaml and embeddings/.
+
+    Also metrics_by_<column>.csv for each column asked for, per_pair.parquet for a list of pairs, and pca/.
 
     Raises:
         LookalikeError: `folder` exists.
@@ -93,37 +162,22 @@ def write(folder: Path, found: "Evaluation", embeddings: "Embeddings", about: di
     from lookalike.files import new_folder, write_text
 
     paths = embeddings.table.relative_to(folder).frame["path"]
+    per_query = found.per_query
     with new_folder(folder) as beside:
         metrics = json.dumps(found.summary(len(embeddings.skipped)), indent=2)
         write_text(beside / "metrics.json", metrics + "\n")
         write_text(beside / "distances.json", json.dumps(found.distances) + "\n")
         write_text(beside / "config.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
-        found.per_query.insert_column(1, paths).write_parquet(beside / "per_query.parquet")
+        if per_query.height:
+            per_query = per_query.clone().insert_column(1, paths.gather(per_query["row"]))
+            per_query.write_parquet(beside / "per_query.parquet")
+        for column, table in found.by.items():
+            table.write_csv(beside / f"metrics_by_{column}.csv")
+        if found.per_pair is not None:
+            sides = {f"{side}_path": paths.gather(found.per_pair[side]) for side in ("first", "second")}
+            found.per_pair.with_columns(**sides).write_parquet(beside / "per_pair.parquet")
+        if learned is not None:
+            (beside / "pca").mkdir()
+            learned.save(beside / "pca")
         (beside / "embeddings").mkdir()
         embeddings.fill(beside / "embeddings", folder / "embeddings", about)
-
-
-def _show(found: "Evaluation", skipped: int) -> None:
-    """The metrics as a table, and below it what is left out."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(emoji=False)
-    wide = console.width >= WIDE
-    table = Table("metric", "value", "95 % interval", *["in words"] * wide)
-    for name, value in found.metrics.items():
-        interval = f"{value['low']:.4f} to {value['high']:.4f}" if "low" in value else ""
-        table.add_row(name, f"{value['value']:.4f}", interval, *[_meaning(name)] * wide)
-    console.print(table)
-    unread = [f"{skipped} images cannot be read and are left out"] if skipped else []
-    for note in [f"{found.queries} queries, protocol {found.protocol}", *found.notes, *unread]:
-        console.print(note, markup=False, highlight=False, emoji=False)
-
-
-def _meaning(name: str) -> str:
-    if name in MEANINGS:
-        return MEANINGS[name]
-    for start, words in MEANINGS.items():
-        if start[-1] in "@=" and name.startswith(start):
-            return words.format(name.removeprefix(start))
-    return ""

@@ -12,6 +12,7 @@ Node = dict[str, Any]
 FIXED = frozenset(
     (
         *("dataset", "out", "data_dir", "val_share", "seed", "best_metric", "average", "stages", "resume"),
+        "far",
         *("image_size", "resize", "dim", "backbone", "pooling", "head", "head_start", "proxy_start"),
         *("amp", "compile", "shard_classes", "workers", "threads", "device", "progress", "save_minutes"),
         *("tracker", "min_per_class", "teacher"),
@@ -132,6 +133,10 @@ class Config(BaseModel):
     )
     best_metric: str = Field(
         description="validation metric that chooses the state to keep, such as map@r, recall@1, loss"
+    )
+    far: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="share of different pairs that the model's threshold may accept; chosen on validation "
+        "identities when training ends"
     )
     patience: int | None = Field(
         ge=1,

@@ -80,7 +80,7 @@ def positions(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """Where some rows stand in the full ranking by score: the best is at 1, equal scores stand in row order.
 
     Args:
-        scores: float32 [N], without NaN.
+        scores: floats [N], without NaN.
         relevant: the rows asked for, [M].
 
     Returns:
@@ -97,11 +97,15 @@ def positions(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
 
 
 def _positions_by_sorting(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """One sort of integers that order as (score, lower row first) do, and no two of them equal."""
-    bits = (scores + np.float32(0)).view(np.int32)  # + 0 makes -0.0 the equal of 0.0
-    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << 32
-    ordered += np.arange(len(scores), 0, -1)
-    return len(scores) - np.searchsorted(np.sort(ordered), ordered[relevant])
+    """One sort; equal scores are then told apart by row."""
+    ordered, asked = np.sort(scores), scores[relevant]
+    first = np.searchsorted(ordered, asked, side="right")
+    found = len(scores) - first + 1
+    tied = np.flatnonzero(first - np.searchsorted(ordered, asked) > 1)
+    for score in np.unique(asked[tied]):
+        equals = tied[asked[tied] == score]
+        found[equals] += np.searchsorted(np.flatnonzero(scores == score), relevant[equals])
+    return found
 
 
 def _nearest(ranking: Ranking, k: int) -> np.ndarray:

@@ -1,22 +1,16 @@
 """Verification: are two images of the same identity? Measured over pairs, counted by similarity."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from typing import Any, Self
 
 import numpy as np
-import torch
+from scipy.interpolate import PchipInterpolator
 
-EXACT_PAIRS = 1 << 22
-"""Up to so many pairs all similarities are kept; beyond, they are counted in cells of width `STEP`."""
-
-CELLS = 1 << 20
-STEP = 1.0 / CELLS
-"""Width of a cell: 9.5e-7, some roundings of a 32-bit product; the usual range of counts fits in a cache."""
-
-MOST_COUNTS = (1 << 31) - 1
+FINE = 2.0**-24
+"""Width of a cell in which pairs are counted exactly: 6e-8, the step of a 32-bit number just below 1."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +21,16 @@ class Pairs:
         values: similarities, ascending, [V]; with `step`, the lower edge of each cell.
         positive: int64 [V].
         negative: int64 [V].
-        step: width of a cell; 0 where `values` are the similarities themselves.
+        step: width of each cell, [V]; 0 where `values` are the similarities themselves. Counts of cells wider
+            than `FINE` may include pairs of their neighbours; all sums from a finer cell on are exact.
+        kept: similarities of all positive pairs, ascending, where cells are wide and they are known.
     """
 
     values: np.ndarray
     positive: np.ndarray
     negative: np.ndarray
-    step: float = 0.0
+    step: np.ndarray
+    kept: np.ndarray | None = None
 
     @classmethod
     def of(cls, positive: Any, negative: Any) -> Self:
@@ -48,7 +45,8 @@ class Pairs:
             raise ValueError("pairs: a similarity is NaN or infinite")
         split = len(positive)
         of_positive = np.bincount(codes[:split], minlength=len(values))
-        return cls(values, of_positive, np.bincount(codes[split:], minlength=len(values)))
+        of_negative = np.bincount(codes[split:], minlength=len(values))
+        return cls(values, of_positive, of_negative, np.zeros(len(values)))
 
     @property
     def positives(self) -> int:
@@ -64,6 +62,11 @@ class Pairs:
     def resolution(self) -> float:
         """The finest false accept rate that the negative pairs can show: 1 / their number."""
         return 1 / self.negatives if self.negatives else float("inf")
+
+    @property
+    def exact(self) -> bool:
+        """Whether all similarities are known as they are."""
+        return not self.step.any()
 
     @property
     def centres(self) -> np.ndarray:
@@ -107,15 +110,16 @@ def tar_at_far(pairs: Pairs, far: float, coarse: bool = False) -> OperatingPoint
     _need_both(pairs)
     if not 0 <= far < 1:
         raise ValueError(f"far={far}: a false accept rate is at least 0 and less than 1")
-    allowed = int(Fraction(repr(float(far))) * pairs.negatives)
-    if allowed < 1 and not coarse:
+    if int(_rate(far) * pairs.negatives) < 1 and not coarse:
         raise ValueError(
             f"far={far:g}: {pairs.negatives} negative pairs show no rate below {pairs.resolution:.3g}; "
             "evaluate more images, ask for a higher far, or allow a coarse one (coarse_far)"
         )
-    first = int(np.searchsorted(-_accepted(pairs.negative), -allowed))  # the first value that may be accepted
-    refused = pairs.values[first - 1]
-    threshold = refused + pairs.step if pairs.step else np.nextafter(refused, refused.dtype.type(2))
+    refused = deciding(pairs, far)
+    first, value, step = refused + 1, pairs.values[refused], pairs.step[refused]
+    if step > FINE:
+        raise ValueError(f"far={far:g}: pairs were not counted for this rate; name it when they are compared")
+    threshold = value + step if step else np.nextafter(value, value.dtype.type(2))
     accepted_negatives = int(pairs.negative[first:].sum())
     accepted_positives = int(pairs.positive[first:].sum())
     right = accepted_positives + pairs.negatives - accepted_negatives
@@ -124,15 +128,49 @@ def tar_at_far(pairs: Pairs, far: float, coarse: bool = False) -> OperatingPoint
     return OperatingPoint(float(threshold), found_far, tar, accuracy, (tar + 1 - found_far) / 2)
 
 
+def deciding(pairs: Pairs, far: float) -> int:
+    """Where in `values` the greatest similarity stands that must be refused to keep a false accept rate."""
+    allowed = int(_rate(far) * pairs.negatives)
+    return int(np.searchsorted(-_accepted(pairs.negative), -allowed)) - 1
+
+
 def auc(pairs: Pairs) -> float:
     """Area under the ROC curve: how often a positive pair beats a negative one; ties count half.
 
-    Source: Hanley and McNeil 1982.
+    In wide cells, the similarities of negative pairs are taken to be spread smoothly beside those of positive
+    pairs, or evenly where these are in cells, too. Source: Hanley and McNeil 1982.
     """
     _need_both(pairs)
+    if pairs.kept is not None:
+        return float(np.mean(1 - _false_accepts(pairs)(pairs.kept)))
     below = np.cumsum(pairs.negative) - pairs.negative
     wins = pairs.positive.astype(np.float64) @ (below + pairs.negative / 2)
     return float(wins / pairs.positives / pairs.negatives)
+
+
+def eer(pairs: Pairs) -> float:
+    """Equal error rate: where the false accept rate equals the false reject rate.
+
+    Between two thresholds both rates are taken to change evenly together, as on a ROC curve drawn with lines.
+    """
+    _need_both(pairs)
+    if pairs.kept is None:
+        accepts, rejects = (
+            _accepted(pairs.negative) / pairs.negatives,
+            1 - _accepted(pairs.positive) / pairs.positives,
+        )
+    else:
+        thresholds, counts = np.unique(pairs.kept, return_counts=True)
+        accepts = np.repeat(_false_accepts(pairs)(thresholds), 2)
+        ends = np.cumsum(counts)
+        rejects = np.stack([ends - counts, ends], axis=1).ravel() / len(pairs.kept)
+        accepts, rejects = np.append(1, np.append(accepts, 0)), np.append(0, np.append(rejects, 1))
+    last = int(np.argmax(rejects >= accepts))
+    if last == 0:
+        return float(rejects[0])
+    gap, before = rejects[last] - accepts[last], accepts[last - 1] - rejects[last - 1]
+    share = before / (before + gap)
+    return float(accepts[last - 1] + share * (accepts[last] - accepts[last - 1]))
 
 
 def distances(pairs: Pairs) -> dict[str, float]:
@@ -151,79 +189,71 @@ def distances(pairs: Pairs) -> dict[str, float]:
 
 def histogram(pairs: Pairs, bins: int = 100) -> dict[str, list[float] | list[int]]:
     """Counts of positive and negative pairs in `bins` bins from the least to the greatest similarity."""
-    centres = pairs.centres
-    edges = np.histogram_bin_edges(centres, bins=bins)
-    positive, negative = (
-        np.histogram(centres, edges, weights=counts)[0].astype(np.int64)
-        for counts in (pairs.positive, pairs.negative)
-    )
+    edges = np.histogram_bin_edges(pairs.centres, bins=bins)
+    positive, negative = (_spread(pairs, counts, edges) for counts in (pairs.positive, pairs.negative))
     return {"edges": edges.tolist(), "positive": positive.tolist(), "negative": negative.tolist()}
 
 
+def _spread(pairs: Pairs, counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Counts in bins; those of a cell that an edge cuts are shared by its two bins."""
+    if pairs.exact or not len(pairs.values):
+        return np.histogram(pairs.centres, edges, weights=counts)[0].astype(np.int64)
+    ends, before = _cumulated(pairs, counts)
+    reached = np.round(np.interp(edges[1:-1], ends, before)).astype(np.int64)
+    return np.diff(reached, prepend=0, append=counts.sum())
+
+
+def _false_accepts(pairs: Pairs) -> Callable[[np.ndarray], np.ndarray]:
+    """The share of negative pairs that a threshold accepts: smooth in wide cells, and half of a fine one."""
+    ends, before = _cumulated(pairs, pairs.negative)
+    smooth = PchipInterpolator(ends, before)
+    halves = np.cumsum(pairs.negative) - pairs.negative / 2
+
+    def share(scores: np.ndarray) -> np.ndarray:
+        cell = np.maximum(np.searchsorted(pairs.values, scores, side="right") - 1, 0)
+        fine = (
+            (pairs.step[cell] <= FINE) & (scores < pairs.values[cell] + FINE) & (scores >= pairs.values[cell])
+        )
+        below = np.where(fine, halves[cell], smooth(np.clip(scores, ends[0], ends[-1])))
+        return 1 - below / pairs.negatives
+
+    return share
+
+
+def _cumulated(pairs: Pairs, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of cells, ascending, and how many pairs lie below each."""
+    upto = np.cumsum(counts)
+    ends = np.stack([pairs.values, pairs.values + pairs.step], axis=1).ravel()
+    ends, first = np.unique(ends, return_index=True)
+    return ends, np.stack([upto - counts, upto], axis=1).ravel()[first]
+
+
 class PairCounter:
-    """Counts pairs as they come, in memory that does not grow with their number.
+    """Keeps pairs as they come."""
 
-    Args:
-        expected: how many pairs will come; beyond `EXACT_PAIRS` similarities are counted in cells.
-    """
-
-    def __init__(self, expected: int):
-        self.exact = expected <= EXACT_PAIRS
+    def __init__(self) -> None:
         self._kept: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-        if not self.exact:
-            self._all, self._positive = _Cells(), _Cells()
 
     def add(self, similarities: np.ndarray, positive: np.ndarray) -> None:
-        """Count pairs.
+        """Keep pairs.
 
         Args:
-            similarities: float32 [P], in −1…1.
+            similarities: [P].
             positive: which of them are positive pairs, as places in `similarities`.
         """
-        if self.exact:
-            self._kept[0].append(similarities[positive])
-            self._kept[1].append(np.delete(similarities, positive))
-            return
-        self._all.add(similarities)
-        self._positive.add(similarities[positive])
+        self._kept[0].append(similarities[positive])
+        self._kept[1].append(np.delete(similarities, positive))
 
     @staticmethod
     def total(counters: Iterable["PairCounter"]) -> Pairs:
-        """The counts of several counters together; they were made for the same `expected`."""
-        counters = list(counters)
-        if counters[0].exact:
-            kinds = zip(*(counter._kept for counter in counters), strict=True)
-            return Pairs.of(*(np.concatenate([*chain(*kind)]) for kind in kinds))
-        every = np.sum([counter._all.total() for counter in counters], axis=0)
-        positive = np.sum([counter._positive.total() for counter in counters], axis=0)
-        cells = np.flatnonzero(every)
-        return Pairs(cells * STEP - 1, positive[cells], (every - positive)[cells], STEP)
+        """The pairs of several counters together."""
+        kinds = zip(*(counter._kept for counter in counters), strict=True)
+        return Pairs.of(*(np.concatenate([*chain(*kind), np.empty(0)]) for kind in kinds))
 
 
-class _Cells:
-    """How many similarities fell into each cell: in 32 bits, emptied into 64 before they could overflow."""
-
-    def __init__(self) -> None:
-        self._emptied = np.zeros(2 * CELLS + 1, np.int64)
-        self._counts = torch.zeros(2 * CELLS + 1, dtype=torch.int32)
-        self._one = torch.ones(1, dtype=torch.int32)
-        self._since = 0
-
-    def add(self, similarities: np.ndarray) -> None:
-        """Count them; the cell of each is rounded down, every step of it exact in float32."""
-        if self._since + len(similarities) > MOST_COUNTS:
-            self.total()
-        self._since += len(similarities)
-        scaled = similarities * np.float32(CELLS)
-        cells = torch.from_numpy(np.floor(scaled, out=scaled).astype(np.int64)).add_(CELLS)
-        self._counts.scatter_add_(0, cells, self._one.expand(len(cells)))
-
-    def total(self) -> np.ndarray:
-        """The counts so far."""
-        self._emptied += self._counts.numpy()
-        self._counts.zero_()
-        self._since = 0
-        return self._emptied
+def _rate(far: float) -> Fraction:
+    """The decimal number that was meant."""
+    return Fraction(repr(float(far)))
 
 
 def _accepted(counts: np.ndarray) -> np.ndarray:

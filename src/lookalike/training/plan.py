@@ -88,12 +88,14 @@ class Settings:
         average: decay of the moving average of weights that is evaluated and saved; 0 for none.
         compiled: translate the model with torch.compile.
         best_metric: the validation metric that chooses the model that is kept.
+        far: false accept rate that the model's threshold is chosen for.
         save_minutes: a checkpoint is written at the end of each epoch, and this often in between.
     """
 
     average: float = 0.0
     compiled: bool = False
     best_metric: str = "map@r"
+    far: float = 1e-3
     seed: int = 0
     workers: int | None = None
     progress: bool = True

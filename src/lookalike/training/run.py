@@ -17,6 +17,7 @@ from lookalike.plots.uses import uses_histogram
 from lookalike.training.bad_steps import BAD_BATCHES
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.loop import fit
+from lookalike.training.operating import choose_threshold
 from lookalike.training.plan import Parts
 from lookalike.training.resume import CONFIG
 from lookalike.training.state import Result
@@ -46,6 +47,7 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
             parts.trackers.start(folder, config, Checkpoints(folder / "state").steps())
         fit(parts, folder, result)
         if main:
+            choose_threshold(parts, folder / "model")
             _tell(parts, folder, result, "finished", started)
         parts.trackers.finish("finished")
     except (Stopped, KeyboardInterrupt) as error:

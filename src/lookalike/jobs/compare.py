@@ -1,0 +1,93 @@
+"""The job `compare`: evaluations become one table, a chart, and a verdict that chance cannot explain."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from lookalike.report.comparing import Compared
+
+
+class Config(BaseModel):
+    """The keys of `lookalike compare`; their defaults are in conf/compare.yaml."""
+
+    runs: list[Path] = Field(
+        description="evaluation folders, or run folders that were evaluated; may be written without runs="
+    )
+    metric: list[str] = Field(
+        min_length=1, description="retrieval metrics to compare by; the first one orders the table"
+    )
+    out: Path | None = Field(description="folder to write the table and chart to; null only prints")
+    force: bool = Field(description="compare evaluations of different protocols or queries all the same")
+    level: Annotated[float, Field(gt=0.5, lt=1)] = Field(description="how sure a verdict has to be")
+    resamples: Annotated[int, Field(ge=100)] = Field(description="resamples of the bootstrap over identities")
+    seed: int = Field(ge=0, description="same seed, same numbers")
+
+
+def main(config: Config) -> Path | None:
+    """Print the table and the verdict; write them, if asked to."""
+    from lookalike.files import refuse_existing
+    from lookalike.report.comparing import compare
+
+    if config.out is not None:
+        refuse_existing(config.out)
+    found = compare(
+        config.runs,
+        config.metric,
+        force=config.force,
+        resamples=config.resamples,
+        level=config.level,
+        seed=config.seed,
+    )
+    _show(found)
+    if config.out is not None:
+        write(config.out, found, {"job": "compare", **config.model_dump(mode="json")})
+    return config.out
+
+
+def write(folder: Path, found: "Compared", about: dict[str, object]) -> None:
+    """A folder with compare.csv, pairs.csv, compare.md, a chart for each metric, and config.yaml.
+
+    Raises:
+        LookalikeError: `folder` exists.
+    """
+    import yaml
+
+    from lookalike.files import new_folder, write_text
+    from lookalike.plots.intervals import interval_bars
+    from lookalike.report.compare_table import as_frame, as_markdown, pairs_frame
+
+    with new_folder(folder) as beside:
+        as_frame(found).write_csv(beside / "compare.csv")
+        pairs_frame(found).write_csv(beside / "pairs.csv")
+        write_text(beside / "config.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
+        remark = f"blue: no other one is better ({100 * found.level:g} %, {found.identities} identities)"
+        pictures = []
+        for metric in found.metrics:
+            name = f"{metric.replace('@', '_at_')}.png"
+            chart = interval_bars(found.names, found.values[metric], metric, found.leaders(metric), remark)
+            chart.savefig(beside / name)
+            pictures.append(f"![{metric} with intervals]({name})")
+        write_text(beside / "compare.md", as_markdown(found) + "\n" + "\n\n".join(pictures) + "\n")
+
+
+def _show(found: "Compared") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from lookalike.report.compare_table import basis, conclusion, signed, value_text, verdict
+
+    console = Console(emoji=False)
+    first = found.metrics[0]
+    table = Table("run", *(f"{metric} [95 %]" for metric in found.metrics), f"against the first ({first})")
+    for place, name in enumerate(found.names):
+        test = found.against(first, place)
+        said = "" if test is None else f"{verdict(found, first, place)}: {signed(test)}"
+        table.add_row(
+            Text(name), *(value_text(found.values[metric][place]) for metric in found.metrics), said
+        )
+    console.print(table, markup=False)
+    for line in [conclusion(found), *basis(found)]:
+        console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)

@@ -1,0 +1,68 @@
+"""The job `verify`: do two photos show the same? Same, different, or cannot tell."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+CODES = {"same": 0, "different": 3, "cannot tell": 4}
+
+
+class Config(BaseModel):
+    """The keys of `lookalike verify`; their defaults are in conf/verify.yaml."""
+
+    images: Annotated[list[Path], Field(min_length=2, max_length=2)] = Field(
+        description="the two photos; may be written without images="
+    )
+    model: Path = Field(description="model folder; its operating_point.json holds the threshold")
+    threshold: float | None = Field(
+        ge=-1,
+        le=1,
+        description="cosine similarity from which on they are the same; null takes the model's own",
+    )
+    format: Literal["text", "json"] = Field(description="how the answer is printed")
+    threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
+    device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
+
+
+def main(config: Config) -> int:
+    """Print the answer, and return it as an exit code: 0 same, 3 different, 4 cannot tell."""
+    from lookalike.errors import LookalikeError
+    from lookalike.machine import choose_device, settle
+    from lookalike.model.embedder import load
+    from lookalike.operating import read_point
+
+    settle(config.threads)
+    model = load(config.model, choose_device(config.device))
+    point = read_point(config.model, model.space) if config.threshold is None else None
+    if point is None and config.threshold is None:
+        raise LookalikeError(
+            f"{config.model}: has no operating_point.json, which training writes where there are validation "
+            "identities; say from which similarity on two photos are the same: threshold=0.6"
+        )
+    one, other = model.embed([str(image) for image in config.images])
+    similarity = min(1.0, float(one.astype("float64") @ other))
+    if point is not None:
+        answer, near = point.answer(similarity), [point.threshold_low, point.threshold_high]
+    else:
+        answer, near = ("same" if similarity >= config.threshold else "different"), None  # pyrefly: ignore
+    said: dict[str, Any] = {
+        "answer": answer,
+        "similarity": round(similarity, 6),
+        "threshold": point.threshold if point else config.threshold,
+        "cannot_tell_between": near,
+        "far": point.far if point else None,
+        "images": [str(image) for image in config.images],
+    }
+    print(json.dumps(said, indent=2) if config.format == "json" else _text(said))
+    return CODES[answer]
+
+
+def _text(said: dict[str, Any]) -> str:
+    """`same: similarity 0.812; threshold 0.640, cannot tell from 0.610 to 0.671, false accept rate 0.001`."""
+    near, far = said["cannot_tell_between"], said["far"]
+    text = f"{said['answer']}: similarity {said['similarity']:.3f}; threshold {said['threshold']:.3f}"
+    if near is None:
+        return text
+    return f"{text}, cannot tell from {near[0]:.3f} to {near[1]:.3f}, false accept rate {far:.3g}"

@@ -1,0 +1,151 @@
+"""Metrics of the nearest rows with their labels and scores: votes, confidence, hubs."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+PART = 1 << 24
+"""Comparisons of labels held at once."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest rows of each query, nearest first.
+
+    Attributes:
+        rows: int64 [Q, K], rows of the gallery; -1 where nothing is left to find.
+        labels: int64 [Q, K], their identities; -1 where there is no row.
+        scores: float [Q, K], similarities; -inf where there is no row.
+        label: int64 [Q], identity of the query.
+        total: int64 [Q], how many rows of this identity the query could find; 0 makes it an unknown one.
+        gallery: how many rows there were to find.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    label: np.ndarray
+    total: np.ndarray
+    gallery: int
+
+
+def knn_at(neighbours: Neighbours, k: int, top: int = 1, temperature: float = 0.07) -> np.ndarray:
+    """Whether the identity is among the `top` that win the vote of the `k` nearest rows, [Q].
+
+    A row's vote weighs exp(similarity / temperature); of equal sums the identity that comes first wins. NaN
+    for queries of unknown identity. Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4.
+
+    Raises:
+        ValueError: fewer than `k` neighbours are there although the gallery holds more; or an argument below
+        1.
+    """
+    if k < 1 or top < 1 or temperature <= 0:
+        raise ValueError(f"knn: k={k}, top={top}, temperature={temperature:g}: all must be more than 0")
+    width = neighbours.rows.shape[1]
+    if width < min(k, neighbours.gallery - 1):
+        raise ValueError(f"knn@{k}: only {width} neighbours of each query were kept")
+    right = np.full(len(neighbours.label), np.nan)
+    step = max(1, PART // max(1, min(k, width)) ** 2)
+    for start in range(0, len(right), step):
+        part = slice(start, start + step)
+        labels, scores = neighbours.labels[part, :k], neighbours.scores[part, :k]
+        right[part] = _voted(labels, scores, neighbours.label[part], top, temperature)
+    return np.where(neighbours.total > 0, right, np.nan)
+
+
+def knn_top5_at(neighbours: Neighbours, k: int, temperature: float = 0.07) -> np.ndarray:
+    """Whether the identity is among the first five of the vote of the `k` nearest rows; see `knn_at`."""
+    return knn_at(neighbours, k, 5, temperature)
+
+
+def _voted(
+    labels: np.ndarray, scores: np.ndarray, label: np.ndarray, top: int, temperature: float
+) -> np.ndarray:
+    best = scores.max(axis=1, keepdims=True, initial=-np.inf)
+    there = labels >= 0
+    weights = np.where(
+        there, np.exp(np.where(there, scores - best, 0.0).astype(np.float64) / temperature), 0.0
+    )
+    same = labels[:, :, None] == labels[:, None, :]
+    votes = np.einsum("qij,qj->qi", same, weights)
+    first = there & (
+        same.argmax(axis=2) == np.arange(labels.shape[1])
+    )  # each identity once, where it comes first
+    mine = first & (labels == label[:, None])
+    own = np.where(mine, votes, -1.0).max(axis=1, initial=-1.0)
+    place = np.where(mine.any(axis=1), mine.argmax(axis=1) if mine.shape[1] else 0, -1)
+    earlier = np.arange(labels.shape[1]) < place[:, None]
+    ahead = first & ((votes > own[:, None]) | ((votes == own[:, None]) & earlier))
+    return (own >= 0) & (ahead.sum(axis=1) < top)
+
+
+def global_average_precision(neighbours: Neighbours) -> float:
+    """Average precision of all queries' first hits, sorted together by similarity (GAP, µAP).
+
+    Each query predicts the identity of its nearest row with that row's similarity as confidence. GAP is the
+    sum of the precision at each right prediction, divided by the number of queries whose identity is in the
+    gallery: a confident answer to an unknown query costs. Queries of equal confidence share one precision.
+    Source: Perronnin et al. 2009; Weyand et al. 2020 (arXiv 2004.01804), equation 1.
+
+    Raises:
+        ValueError: no query has an identity that the gallery holds.
+    """
+    known = int((neighbours.total > 0).sum())
+    if not known:
+        raise ValueError("gap: no query has an identity that is in the gallery")
+    right, scores = _first(neighbours)
+    order = np.argsort(-scores, kind="stable")
+    right, scores = right[order], scores[order]
+    last = np.searchsorted(-scores, -scores, side="right")  # how many are at least as confident
+    precision = np.cumsum(right)[last - 1] / last
+    return float((precision * right).sum() / known)
+
+
+def dir_at(neighbours: Neighbours, far: float) -> float:
+    """Detection and identification rate in open-set search: known queries found first, and above the
+    threshold.
+
+    The threshold is the smallest one at which no more than `far` of the queries of unknown identity have a
+    nearest row that is as similar. Source: Phillips, Grother and Micheals 2011 (TPIR at FPIR, rank 1).
+
+    Raises:
+        ValueError: no unknown or no known queries, or fewer unknown ones than can show `far`.
+    """
+    unknown = neighbours.total == 0
+    if not unknown.any() or unknown.all():
+        raise ValueError(
+            f"dir: {int(unknown.sum())} of {len(unknown)} queries are of an identity that the gallery lacks; "
+            "open-set identification needs both kinds"
+        )
+    if not 0 <= far < 1:
+        raise ValueError(f"far={far}: a false accept rate is at least 0 and less than 1")
+    allowed = int(Fraction(repr(float(far))) * int(unknown.sum()))
+    if allowed < 1:
+        raise ValueError(
+            f"dir@far={far:g}: {int(unknown.sum())} unknown queries show no rate below 1 / their number"
+        )
+    right, scores = _first(neighbours)
+    refused = np.sort(scores[unknown])[::-1][allowed] if allowed < unknown.sum() else -np.inf
+    return float((right & (scores > refused))[~unknown].mean())
+
+
+def hubness(neighbours: Neighbours, k: int = 10) -> dict[str, float]:
+    """How unevenly rows are found: how skewed their counts among the `k` nearest are, and anti-hubs.
+
+    `hubness_skewness` is 0 where all are found alike, and above about 1 where few rows, the hubs, are found
+    by many; `anti_hubs` is the share that nothing finds. Source: Radovanović et al. 2010 (JMLR 11).
+    """
+    rows = neighbours.rows[:, :k]
+    counts = np.bincount(rows[rows >= 0], minlength=neighbours.gallery).astype(np.float64)
+    spread = counts.std()
+    skew = float((((counts - counts.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
+    return {"hubness_skewness": skew, "anti_hubs": float((counts == 0).mean())}
+
+
+def _first(neighbours: Neighbours) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the nearest row of each query is of its identity, and how similar it is."""
+    if neighbours.rows.shape[1] == 0:
+        return np.zeros(len(neighbours.label), bool), np.full(len(neighbours.label), -np.inf)
+    right = (neighbours.labels[:, 0] == neighbours.label) & (neighbours.total > 0)
+    return right, neighbours.scores[:, 0].astype(np.float64)

@@ -1,0 +1,109 @@
+"""How many pairs each identity has above each of some thresholds: what the bootstrap of pairs needs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from lookalike.metrics.verification import Pairs, tar_at_far
+
+AROUND = 16.0
+"""Thresholds are dense between `far` / AROUND and `far` × AROUND."""
+
+QUANTILES = 129
+NEAR_A_RATE = 33
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityCounts:
+    """Pairs accepted at each threshold, by identity.
+
+    Attributes:
+        thresholds: descending, [T]; the last one accepts every pair.
+        negative: pairs of an identity with any other that are at least as similar, int64 [C, T]; each pair
+        counts
+            for both.
+        positive: pairs within an identity, int64 [C, T].
+        share: of the identities, those that were counted; the others were left out to save time.
+    """
+
+    thresholds: np.ndarray
+    negative: np.ndarray
+    positive: np.ndarray
+    share: float = 1.0
+
+    @classmethod
+    def of(
+        cls,
+        blocks: "Iterator[PairBlock] | Sequence[PairBlock]",
+        identities: int,
+        thresholds: np.ndarray,
+        share: float = 1.0,
+    ) -> Self:
+        """Count pairs as they come.
+
+        Args:
+            blocks: the pairs; the codes are below `identities`.
+            identities: how many there are.
+            thresholds: descending.
+            share: of the identities that the blocks hold.
+        """
+        cells = len(thresholds)
+        negative, positive = np.zeros(identities * cells, np.int64), np.zeros(identities * cells, np.int64)
+        ascending = thresholds[::-1]
+        for block in blocks:
+            place = cells - np.searchsorted(
+                ascending, block.scores, side="right"
+            )  # first threshold it reaches
+            there = place < cells
+            same = block.first == block.second
+            for mask, codes, counts in (
+                (there & ~same, block.first, negative),
+                (there & ~same, block.second, negative),
+                (there & same, block.first, positive),
+            ):
+                counts += np.bincount(codes[mask] * cells + place[mask], minlength=len(counts))
+        shape = (identities, cells)
+        return cls(
+            thresholds,
+            np.cumsum(negative.reshape(shape), axis=1),
+            np.cumsum(positive.reshape(shape), axis=1),
+            share,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PairBlock:
+    """Some pairs: the identities of both images, and their similarity; all [P]."""
+
+    first: np.ndarray
+    second: np.ndarray
+    scores: np.ndarray
+
+
+def thresholds_for(pairs: Pairs, fars: Sequence[float], others: Sequence[float] = ()) -> np.ndarray:
+    """Thresholds, descending, that show the whole ROC curve, and finely what lies around some rates.
+
+    Args:
+        pairs: all pairs.
+        fars: false accept rates of interest.
+        others: thresholds of interest.
+    """
+    wanted = [np.linspace(0, 1, QUANTILES)]
+    wanted += [np.geomspace(far / AROUND, min(far * AROUND, 1), NEAR_A_RATE) for far in fars if far > 0]
+    rates = np.concatenate(wanted)
+    values = pairs.values.astype(np.float64)
+    of_negatives = _at_shares(values, pairs.negative, rates)
+    of_positives = _at_shares(values, pairs.positive, np.linspace(0, 1, QUANTILES))
+    exact = [tar_at_far(pairs, far, coarse=True).threshold for far in fars]
+    everything = np.minimum(values[:1] - 1, -2.0)
+    found = np.unique(np.concatenate([of_negatives, of_positives, exact, others, everything]))
+    return found[::-1].copy()
+
+
+def _at_shares(values: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The thresholds that accept about these shares of the counted pairs."""
+    accepted = np.cumsum(counts[::-1])
+    places = np.searchsorted(accepted, shares * accepted[-1])
+    return values[::-1][np.minimum(places, len(values) - 1)]

@@ -1,0 +1,65 @@
+"""Bars with intervals: one metric of several evaluations."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare, new_figure
+
+LONGEST = 44
+
+
+def interval_bars(
+    names: Sequence[str],
+    values: Sequence[dict[str, float]],
+    metric: str,
+    leaders: Sequence[int] = (),
+    remark: str = "",
+) -> Figure:
+    """A bar for each evaluation, from the top down, with its interval as a line.
+
+    Args:
+        names: of the evaluations.
+        values: `value`, and `low` and `high` where there is an interval.
+        metric: what they measure, for the title.
+        leaders: places of those that nothing beats: drawn in another colour.
+        remark: a line below the chart.
+    """
+    figure = new_figure(7.2, 1.15 + 0.42 * len(names) + (0.2 if remark else 0))
+    axes = bare(figure.subplots(), metric)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=RULE, linewidth=0.6)
+    places = range(len(names))
+    heights = [value["value"] for value in values]
+    colours = [SAME if place in leaders else "#a9b4bd" for place in places]
+    axes.barh(places, heights, color=colours, height=0.62, linewidth=0)
+    ends = [max(value["value"], value.get("high", value["value"])) for value in values]
+    room = 0.012 * max([*ends, 1e-9])
+    for place, (value, end) in enumerate(zip(values, ends, strict=True)):
+        if "low" in value:
+            axes.plot(
+                [value["low"], value["high"]], [place, place], color=INK, linewidth=1.6, solid_capstyle="butt"
+            )
+            for edge in (value["low"], value["high"]):
+                axes.plot([edge, edge], [place - 0.14, place + 0.14], color=INK, linewidth=1.6)
+        axes.text(end + room, place, f"{100 * value['value']:.1f} %", va="center", fontsize=TEXT, color=INK)
+    axes.set_yticks(places, [shortened(name) for name in names])
+    for place, label in enumerate(axes.get_yticklabels()):
+        label.set_color(INK if place in leaders else MUTED)
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    lowest = min(0.0, *(value.get("low", value["value"]) for value in values))
+    axes.set_xlim(lowest, max(max(ends) * 1.13, 1e-3))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+    if remark:
+        figure.supxlabel(
+            remark.replace("$", r"\$"), fontsize=TEXT - 1, color=DIFFERENT if not leaders else MUTED
+        )
+    return figure
+
+
+def shortened(name: str) -> str:
+    """A long path without its beginning."""
+    text = name if len(name) <= LONGEST else "…" + name[-(LONGEST - 1) :]
+    return text.replace("$", r"\$")

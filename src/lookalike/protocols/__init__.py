@@ -1,0 +1,1 @@
+"""Protocols: who looks for whom, and what is ignored. Numbers under two of them must not be compared."""

@@ -1,0 +1,69 @@
+"""The protocol of a given list of pairs, such as LFW's."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lookalike.data.pairs import match_paths, read_pairs
+from lookalike.errors import DataError, Problem
+from lookalike.protocols.base import Part, Rules, Samples
+
+
+@dataclass(frozen=True)
+class PairList(Rules):
+    """The pairs of a list are judged, no others; there is no retrieval (LFW: Huang et al. 2007).
+
+    Attributes:
+        file: LFW's pairs.txt, or a CSV of path, path, same and perhaps fold.
+        folds: into how many folds a list is cut that names none, for `fold_accuracy`.
+    """
+
+    file: Path = Path()
+    folds: int = 10
+
+    def said(self) -> dict[str, Any]:
+        """The rules, with what the list says instead of where it lies."""
+        text = self.file.read_bytes() if self.file.is_file() else b""
+        return {**super().said(), "file": hashlib.sha256(text).hexdigest()}
+
+    def parts(self, samples: Samples) -> list[Part]:
+        """None: nobody looks for anybody."""
+        return []
+
+    def pairs(self, samples: Samples) -> pl.DataFrame:
+        """One line a pair: first and second (rows), same, fold, similarity.
+
+        Raises:
+            DataError: a pair names an image that is not there.
+        """
+        listed = read_pairs(self.file, self.folds)
+        paths = samples.column("path", "pairs").to_list()
+        first, second = (
+            match_paths([getattr(pair, side) for pair in listed], paths) for side in ("first", "second")
+        )
+        problems = [
+            Problem(self.file.name, _why(name, row), pair.line)
+            for pair, *rows in zip(listed, first, second, strict=True)
+            for name, row in zip((pair.first, pair.second), rows, strict=True)
+            if row < 0
+        ]
+        if problems:
+            raise DataError(f"{self.file}: {len(problems)} images are not among the vectors:", problems)
+        scores = np.einsum("pd,pd->p", samples.unit[first].astype(np.float64), samples.unit[second])
+        return pl.DataFrame(
+            {
+                "first": first,
+                "second": second,
+                "same": [pair.same for pair in listed],
+                "fold": [pair.fold for pair in listed],
+                "similarity": scores.clip(-1, 1),
+            }
+        )
+
+
+def _why(name: str, row: int) -> str:
+    return f"{name}: {'there is no such image' if row == -1 else 'several images are called so'}"

@@ -1,0 +1,232 @@
+"""Counts of pairs by their score: all of them in low precision, exactly where a threshold decides."""
+
+from threading import Lock
+
+import numpy as np
+import torch
+
+from lookalike.metrics.verification import FINE, Pairs
+from lookalike.search.bands import Band, lower_edges, merged, ordinals
+from lookalike.search.coarse import adding_error
+from lookalike.search.sides import Sides
+from lookalike.search.tile import Tile
+
+CODES = 1 << 16
+HALF = CODES // 2
+
+MOST_KEPT = 1 << 22
+"""Up to so many positive pairs all of their scores are kept."""
+
+MOST_WAITING = 1 << 20
+NONE = np.empty(0, np.int64)
+NO_SCORES = np.empty(0)
+
+
+class Tally:
+    """Counts the pairs of a comparison, tile by tile.
+
+    A pair is counted under the code of its score in low precision, which is wrong by at most `error`. Pairs that
+    may belong to a band are scored exactly, so that the numbers of pairs above, below and in every fine cell of
+    a band are exact; so are all positive pairs, unless they are very many.
+
+    Args:
+        sides: queries and gallery.
+        order: in which queries and gallery rows are compared: by identity.
+        error: bound of the error of low precision.
+        bands: where to count exactly; they do not touch.
+    """
+
+    def __init__(
+        self,
+        sides: Sides,
+        order: tuple[np.ndarray, np.ndarray],
+        error: float,
+        bands: list[Band],
+    ):
+        self.sides, self.bands = sides, bands
+        self.near = _near(bands, error)
+        self.places = np.array([(one.first, one.last + 1) for one in bands]).ravel()
+        self.edges = lower_edges(self.places)
+        doubt = adding_error(sides.queries.shape[1])
+        self.doubtful = self.edges + np.tile([-doubt, doubt], len(bands))
+        self.coarse = np.zeros((2, CODES), np.int64)
+        self.fine = (_Sparse(), _Sparse())
+        self.keeps = sides.totals.sum() // (2 if sides.itself else 1) <= MOST_KEPT
+        self.kept: list[np.ndarray] = []
+        self.row_codes, self.column_codes = sides.query_codes[order[0]], sides.codes[order[1]]
+        self.lock = Lock()
+
+    def add(self, tile: Tile) -> None:
+        """Count the pairs of a tile."""
+        codes = tile.codes.cpu()
+        seen, same = self._seen(tile), self._same(tile)
+        counts = np.zeros((2, CODES), np.int64)
+        counts[0] = _counted(codes, seen)
+        kept = NO_SCORES
+        if same is not None:
+            positive = same if seen is None else same & seen
+            counts[1] = _counted(codes, positive)
+            counts[0] -= counts[1]
+            if self.keeps:
+                counts[1] = 0
+                kept = tile.scores(np.flatnonzero(positive))
+                seen = ~same if seen is None else seen & ~same
+        fine = self._refine(tile, codes.numpy(), seen, same, counts)
+        with self.lock:
+            self.coarse += counts
+            self.kept.append(kept)
+            for label, cells in enumerate(fine):
+                self.fine[label].add(cells)
+
+    def pairs(self) -> Pairs:
+        """All counts together."""
+        coarse, fine = self.coarse.copy(), [cells.total() for cells in self.fine]
+        if not self.keeps:
+            return _together(coarse, fine, None)
+        kept = np.sort(np.concatenate(self.kept))
+        part = np.searchsorted(self.edges, kept, side="right")
+        inside = part % 2 == 1
+        fine[1] = np.unique(_cells(kept[inside]), return_counts=True)
+        coarse[1] += _at(self._beside(ordinals(kept[~inside]), part[~inside]))
+        return _together(coarse, fine, kept)
+
+    def _seen(self, tile: Tile) -> np.ndarray | None:
+        """Which pairs of a tile count, bool; None if all do."""
+        sides = self.sides
+        if sides.ignore == "nothing" and (sides.itself or sides.own is None):
+            return np.triu(np.ones(tile.shape, bool), 1) if tile.diagonal else None
+        seen = sides.visible(tile.queries[:, None], tile.gallery)
+        return np.triu(seen, 1) if tile.diagonal else seen
+
+    def _same(self, tile: Tile) -> np.ndarray | None:
+        """Which pairs of a tile are of one identity, bool; None if none is."""
+        left, right = self.row_codes[tile.rows], self.column_codes[tile.columns]
+        if left[0] > right[-1] or right[0] > left[-1]:
+            return None
+        return (left[:, None] == right) & (left >= 0)[:, None]
+
+    def _refine(
+        self,
+        tile: Tile,
+        codes: np.ndarray,
+        seen: np.ndarray | None,
+        same: np.ndarray | None,
+        counts: np.ndarray,
+    ) -> list[np.ndarray]:
+        """Score the pairs near a band again; corrects `counts` and gives the fine cells of both kinds of pairs."""
+        near = np.zeros(codes.shape, bool)
+        for one in self.near:
+            near |= _within(codes, one.first, one.last)
+        if seen is not None:
+            near &= seen
+        places = np.flatnonzero(near)
+        if not len(places):
+            return [NONE, NONE]
+        scores = self._scores(tile, places)
+        part, before = np.searchsorted(self.edges, scores, side="right"), _ordinals_of(codes.ravel()[places])
+        wrong = np.flatnonzero((part % 2 == 1) | (part != np.searchsorted(self.places, before, side="right")))
+        places, scores, part, before = places[wrong], scores[wrong], part[wrong], before[wrong]
+        labels = np.zeros(len(places), bool) if same is None else same.ravel()[places]
+        inside = part % 2 == 1
+        after = self._beside(before, part)
+        fine = []
+        for label, of_kind in enumerate((~labels, labels)):
+            counts[label] += _at(after[of_kind & ~inside]) - _at(before[of_kind])
+            fine.append(_cells(scores[of_kind & inside]))
+        return fine
+
+    def _scores(self, tile: Tile, places: np.ndarray) -> np.ndarray:
+        """In 32 bits, but exact where these leave open on which side of an edge a score lies, or in which cell."""
+        scores = tile.scores(places, torch.float32).astype(np.float64)
+        unsure = np.flatnonzero(np.searchsorted(self.doubtful, scores, side="right") % 2)
+        scores[unsure] = tile.scores(places[unsure])
+        return scores
+
+    def _beside(self, place: np.ndarray, part: np.ndarray) -> np.ndarray:
+        """Ordinals moved to the side of the bands on which scores lie: after so many edges."""
+        ends = np.concatenate([[-HALF], self.places, [HALF]])
+        return np.clip(place, ends[part], ends[part + 1] - 1)
+
+
+class _Sparse:
+    """How many scores fell into each fine cell: only cells that were met."""
+
+    def __init__(self) -> None:
+        self._cells = self._counts = NONE
+        self._waiting: list[np.ndarray] = []
+        self._held = 0
+
+    def add(self, cells: np.ndarray) -> None:
+        """Count them."""
+        self._waiting.append(cells)
+        self._held += len(cells)
+        if self._held > MOST_WAITING:
+            self.total()
+
+    def total(self) -> tuple[np.ndarray, np.ndarray]:
+        """The cells, ascending, and their counts."""
+        cells, counts = np.unique(np.concatenate([NONE, *self._waiting]), return_counts=True)
+        every, place = np.unique(np.concatenate([self._cells, cells]), return_inverse=True)
+        total = np.zeros(len(every), np.int64)
+        np.add.at(total, place, np.concatenate([self._counts, counts]))
+        self._cells, self._counts, self._waiting, self._held = every, total, [], 0
+        return every, total
+
+
+def _counted(codes: torch.Tensor, chosen: np.ndarray | None) -> np.ndarray:
+    """How many of the chosen scores have each code, [CODES]."""
+    flat = codes.view(-1)
+    if chosen is not None:
+        flat = flat[torch.from_numpy(np.flatnonzero(chosen))]
+    return torch.bincount(flat.int().add_(HALF), minlength=CODES).numpy()
+
+
+def _within(codes: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Whether the ordinals of codes lie between two, inclusive; ordinals of negative scores fall as codes rise."""
+    least = -HALF
+    if first > 0:
+        return (codes >= first) & (codes <= last)
+    if last < 0:
+        return (codes >= least - last) & (codes <= least - first)
+    return (codes <= least - first) | ((codes >= 0) & (codes <= last))
+
+
+def _ordinals_of(codes: np.ndarray) -> np.ndarray:
+    """Ordinals of codes."""
+    wide = codes.astype(np.int64)
+    return np.where(wide < 0, -(wide + HALF), wide)
+
+
+def _at(places: np.ndarray) -> np.ndarray:
+    """How many of these ordinals stand for each code, moved to count from 0, [CODES]."""
+    return np.bincount(np.where(places < 0, -places, places + HALF), minlength=CODES)
+
+
+def _near(bands: list[Band], error: float) -> list[Band]:
+    """Which codes may belong to scores of the bands."""
+    ends = np.array([(one.low - error, one.high + error) for one in bands]).reshape(-1, 2)
+    return merged([Band(int(first), int(last)) for first, last in ordinals(ends)])
+
+
+def _cells(scores: np.ndarray) -> np.ndarray:
+    """Numbers of fine cells; every step is exact."""
+    return np.floor(scores / FINE).astype(np.int64)
+
+
+def _together(
+    coarse: np.ndarray, fine: list[tuple[np.ndarray, np.ndarray]], kept: np.ndarray | None
+) -> Pairs:
+    """One list of cells, ascending."""
+    zero = coarse[:, :1] + coarse[:, HALF : HALF + 1]
+    counts = np.concatenate([coarse[:, HALF - 1 : 0 : -1], zero, coarse[:, HALF + 1 :]], axis=1)
+    filled = np.flatnonzero(counts.any(axis=0))
+    low, high = lower_edges(filled - (HALF - 1)), lower_edges(filled - (HALF - 2))
+    cells = np.unique(np.concatenate([fine[0][0], fine[1][0]]))
+    of_cells = np.zeros((2, len(cells)), np.int64)
+    for row, (found, count) in zip(of_cells, fine, strict=True):
+        row[np.searchsorted(cells, found)] = count
+    values = np.concatenate([low, cells * FINE])
+    order = np.argsort(values)
+    negative, positive = np.concatenate([counts[:, filled], of_cells], axis=1)[:, order]
+    step = np.concatenate([high - low, np.full(len(cells), FINE)])[order]
+    return Pairs(values[order], positive, negative, step, kept)

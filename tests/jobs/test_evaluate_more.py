@@ -1,0 +1,126 @@
+"""evaluate on vectors of other tools, with PCA, expansion and re-ranking, and on several sets at once."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lookalike.cli import main
+from lookalike.data.table import Table
+from lookalike.embeddings import Embeddings
+from lookalike.evaluation import evaluate
+from lookalike.refine.pca import Pca
+
+
+def embeddings(folder, seed, images=150, identities=25, space="5pace"):
+    rng = np.random.default_rng(seed)
+    labels = np.sort(rng.integers(0, identities, images))
+    vectors = rng.normal(size=(identities, 12))[labels] + rng.normal(size=(images, 12))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    role = np.where(np.arange(images) % 3 == 0, "query", "gallery")
+    columns = {"path": [f"{row}.png" for row in range(images)], "label": labels, "split": ["test"] * images}
+    frame = pl.DataFrame({**columns, "role": role})
+    Embeddings(vectors.astype(np.float32), Table(frame, folder.parent / "photos"), space).save(folder)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    embeddings(tmp_path / "emb", 0)
+    embeddings(tmp_path / "train", 1, images=300)
+    return tmp_path
+
+
+def run(*words):
+    return main(["evaluate", *words, "progress=false", "far=0.1"])
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_a_file_of_another_tool_gives_the_same_numbers(here):
+    assert run("embeddings=emb", "out=one") == 0
+    given = Embeddings.load("emb")
+    np.save("v.npy", given.vectors * 3)
+    given.table.frame.select("label").write_csv("labels.csv")
+    assert run("embeddings=v.npy", "labels=labels.csv", "out=two") == 0
+    one, other = metrics(here / "one"), metrics(here / "two")
+    for name, value in one.items():
+        if isinstance(value, dict):
+            assert other[name]["value"] == pytest.approx(value["value"], abs=1e-6), name
+    assert one["queries"] == other["queries"]
+    assert Embeddings.load("two/embeddings").space.startswith("file:")
+
+
+def test_labels_are_for_files_only(here, capsys):
+    given = Embeddings.load("emb")
+    given.table.frame.select("label").write_csv("labels.csv")
+    assert run("embeddings=emb", "labels=labels.csv", "out=x") == 2
+    assert "labels of its own" in capsys.readouterr().err
+    np.save("zero.npy", np.zeros((150, 3)))
+    assert run("embeddings=zero.npy", "labels=labels.csv", "out=x") == 1
+    assert "zero.npy: vectors: zero" in capsys.readouterr().err
+
+
+def test_pca_is_learned_elsewhere_kept_and_reported_before_and_after(here, capsys):
+    assert run("embeddings=emb", "out=plain") == 0
+    assert run("embeddings=emb", "out=pca", "pca.learn_on=train", "pca.dim=6", "pca.whiten=0.5") == 0
+    said = capsys.readouterr().out
+    plain, found = metrics(here / "plain"), metrics(here / "pca")
+    assert found["before_map@r"] == plain["map@r"]
+    learned = Pca.load(here / "pca" / "pca")
+    vectors = Embeddings.load("emb").vectors
+    direct = evaluate(learned(np.asarray(vectors)), Embeddings.load("emb").table.labels, far=0.1)
+    assert found["map@r"]["value"] == pytest.approx(direct.metrics["map@r"]["value"], abs=1e-6)
+    assert any(note.startswith("map@r after: ") for note in found["notes"])
+    assert "pca to 6 dimensions, whiten=0.5, learned on 300" in said
+    assert Embeddings.load("pca/embeddings").vectors.shape == (150, 6)
+    assert Embeddings.load("pca/embeddings").space != "5pace"
+
+
+def test_pca_needs_other_vectors_of_the_same_model(here, capsys):
+    assert run("embeddings=emb", "out=x", "pca.dim=4") == 2
+    assert "pca.learn_on=" in capsys.readouterr().err
+    embeddings(here / "other", 2, space="0ther")
+    assert run("embeddings=emb", "out=x", "pca.dim=4", "pca.learn_on=other") == 1
+    assert "vectors of one model" in capsys.readouterr().err
+    assert run("embeddings=emb", "out=x", "pca.dim=40", "pca.learn_on=train") == 1
+    assert "fill 12 dimensions" in capsys.readouterr().err
+    assert not (here / "x").exists()
+
+
+def test_expansion_and_re_ranking_report_before_and_after(here):
+    asked = ["expand.queries=3", "expand.gallery=2", "rerank.k1=10", "rerank.k2=3"]
+    assert run("embeddings=emb", "out=x", "protocol=query_gallery", *asked) == 0
+    found = metrics(here / "x")
+    assert found["map"]["value"] != found["before_map"]["value"]
+    assert "before_auc" in found
+    assert "auc" not in found
+    assert sum(note.startswith("after: ") for note in found["notes"]) == 3
+
+
+def test_expansion_that_would_cheat_is_refused(here, capsys):
+    assert run("embeddings=emb", "out=x", "expand.gallery=2") == 1
+    assert "queries are in the gallery" in capsys.readouterr().err
+    assert run("embeddings=emb", "out=x", "rerank.k1=1") == 2
+    assert "k1 is at least 2" in capsys.readouterr().err
+
+
+def test_several_in_one_call_make_one_table(here, capsys):
+    embeddings(here / "two" / "emb2", 5, images=80)
+    assert run("embeddings=[emb,two/emb2]", "each=true", "out=all") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "all"
+    table = pl.read_csv("all/table.csv")
+    assert table["name"].to_list() == ["emb", "emb2"]
+    for name, value in table.select("name", "map@r").iter_rows():
+        assert metrics(here / "all" / name)["map@r"]["value"] == value
+    assert (here / "all/table.md").read_text().count("\n") == 4
+    path = pl.read_parquet("all/emb/per_query.parquet")["path"][0]
+    assert (here / "all/emb" / path).resolve() == (here / "photos" / "0.png").resolve()
+    assert run("embeddings=[emb,emb]", "each=true", "out=x") == 2
+    assert run("embeddings=[emb,train]", "out=x") == 2
+    assert run("embeddings=emb", "each=true", "out=x") == 2
+    assert not (here / "x").exists()

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from lookalike.metrics.decision import decisions
+from lookalike.metrics.pair_counts import IdentityCounts, PairBlock, thresholds_for
+from lookalike.metrics.pair_interval import bootstrap_pairs
+from lookalike.metrics.verification import Pairs, auc, eer, tar_at_far
+
+FARS = [0.1, 0.01]
+THRESHOLD = 0.8
+
+
+def drawn(identities, seed, each=4, dim=8):
+    """All pairs of images around centres of identities that are more or less alike and more or less clear."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(identities, dim))
+    centres[:, 0] += 0.5 * rng.exponential(size=identities)
+    codes = np.repeat(np.arange(identities), each)
+    spread = 0.6 * rng.uniform(0.5, 1.5, identities)[codes]
+    vectors = centres[codes] + spread[:, None] * rng.normal(size=(len(codes), dim))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    one, other = np.triu_indices(len(codes), 1)
+    return PairBlock(codes[one], codes[other], (vectors @ vectors.T)[one, other])
+
+
+def pairs_of(block):
+    same = block.first == block.second
+    return Pairs.of(block.scores[same], block.scores[~same])
+
+
+def values(block):
+    pairs = pairs_of(block)
+    found = {"auc": auc(pairs), "eer": eer(pairs)}
+    for far in FARS:
+        point = tar_at_far(pairs, far)
+        found.update({f"tar@far={far:g}": point.tar, f"threshold@far={far:g}": point.threshold})
+    at = decisions(pairs, THRESHOLD)
+    return {**found, f"far@threshold={THRESHOLD:g}": at.far, f"tar@threshold={THRESHOLD:g}": at.tar}
+
+
+def deviations(block, identities, n=300, seed=0):
+    thresholds = thresholds_for(pairs_of(block), FARS, [THRESHOLD])
+    return bootstrap_pairs(IdentityCounts.of([block], identities, thresholds), FARS, [THRESHOLD], n, seed)
+
+
+def test_intervals_cover_the_truth_in_about_95_of_100_draws():
+    """The truth is that of very many identities."""
+    truth = values(drawn(600, seed=10**6))
+    inside, draws = dict.fromkeys(truth, 0), 80
+    for seed in range(draws):
+        block = drawn(40, seed)
+        found, seen = deviations(block, 40, n=200, seed=seed), values(block)
+        for name, value in truth.items():
+            inside[name] += seen[name] + found[name][0] <= value <= seen[name] + found[name][1]
+    for name, count in inside.items():
+        assert count / draws >= 0.86, name
+    assert 0.92 <= np.mean(list(inside.values())) / draws <= 0.985
+
+
+def test_counts_are_those_of_a_loop():
+    block = drawn(5, seed=0)
+    thresholds = np.array([0.9, 0.5, 0.0, -2.0])
+    counts = IdentityCounts.of([block], 5, thresholds)
+    for identity in range(5):
+        for place, threshold in enumerate(thresholds):
+            high = block.scores >= threshold
+            mine = (block.first == identity) ^ (block.second == identity)
+            own = (block.first == identity) & (block.second == identity)
+            assert counts.negative[identity, place] == (high & mine).sum()
+            assert counts.positive[identity, place] == (high & own).sum()
+
+
+def test_without_resampling_the_curves_give_the_metrics_themselves():
+    """Weights of one: what the grid of thresholds costs in precision."""
+    from lookalike.metrics.pair_interval import _curves, _metrics
+
+    block = drawn(60, seed=1)
+    thresholds = thresholds_for(pairs_of(block), FARS, [THRESHOLD])
+    counts = IdentityCounts.of([block], 60, thresholds)
+    found = _metrics(_curves(counts, np.ones((1, 60))), FARS, [THRESHOLD])
+    for name, value in values(block).items():
+        assert found[name][0] == pytest.approx(value, abs=3e-3), name
+
+
+def test_the_seed_decides_and_identities_matter():
+    block = drawn(30, seed=2)
+    assert deviations(block, 30, seed=1) == deviations(block, 30, seed=1)
+    assert deviations(block, 30, seed=1) != deviations(block, 30, seed=2)
+    small, large = (deviations(drawn(size, seed=3), size, n=600)["auc"] for size in (20, 320))
+    assert small[1] - small[0] > 2 * (large[1] - large[0])
+
+
+def test_a_sample_of_the_identities_gives_about_the_interval_of_all():
+    block = drawn(200, seed=4)
+    half = (block.first < 100) & (block.second < 100)
+    part = PairBlock(block.first[half], block.second[half], block.scores[half])
+    thresholds = thresholds_for(pairs_of(block), FARS)
+    whole = bootstrap_pairs(IdentityCounts.of([block], 200, thresholds), FARS)
+    some = bootstrap_pairs(IdentityCounts.of([part], 100, thresholds, share=0.5), FARS)
+    for name in ("auc", "eer", "tar@far=0.1"):
+        assert some[name][1] - some[name][0] == pytest.approx(whole[name][1] - whole[name][0], rel=0.35)
+
+
+def test_too_few_identities_are_refused():
+    with pytest.raises(ValueError, match="intervals need 3"):
+        deviations(drawn(2, seed=0), 2)

@@ -1,0 +1,82 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from lookalike.evaluation import evaluate
+from lookalike.metrics.inputs import factorise, unit_vectors
+from lookalike.metrics.verification import tar_at_far
+from lookalike.protocols import pair_blocks
+from lookalike.protocols.base import Samples
+from lookalike.protocols.found import compare_parts
+from lookalike.protocols.pair_blocks import identity_counts
+from lookalike.protocols.retrieval import KFold, MultiView, QueryGallery, Reidentification, SelfRetrieval
+
+
+def samples(images=120, identities=15, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, identities, images)
+    vectors = rng.standard_normal((identities, 6))[labels] + rng.standard_normal((images, 6))
+    frame = pl.DataFrame(
+        {
+            "role": rng.choice(["query", "gallery", "both", "distractor"], images),
+            "group": rng.choice(["a", "b", "c"], images),
+            "fold": rng.integers(0, 2, images),
+        }
+    )
+    names, codes = factorise(labels)
+    return Samples(unit_vectors(vectors), codes, names, frame)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        SelfRetrieval(),
+        SelfRetrieval(ignore="group"),
+        QueryGallery(),
+        Reidentification(),
+        KFold(),
+        MultiView(gallery="groups"),
+    ],
+)
+def test_the_pairs_are_those_that_the_comparison_counts(rules, monkeypatch):
+    monkeypatch.setattr(pair_blocks, "BLOCK", 700)
+    parts = rules.parts(samples())
+    pairs = compare_parts(parts, {}, fars=[0.1]).pairs
+    thresholds = np.array([0.8, 0.3, 0.0, -2.0])
+    counts = identity_counts(parts, thresholds)
+    for place, threshold in enumerate(thresholds):
+        above = pairs.values >= threshold
+        assert counts.positive[:, place].sum() == pairs.positive[above].sum()
+        assert counts.negative[:, place].sum() == 2 * pairs.negative[above].sum()
+
+
+def test_pairs_of_several_parts_are_pooled_however_they_were_counted(monkeypatch):
+    parts = KFold().parts(samples(images=200))
+    exact = compare_parts(parts, {}, fars=[0.1]).pairs
+    cells = pair_blocks.counted(parts)
+    assert exact.exact
+    assert (exact.positives, exact.negatives) == (cells.positives, cells.negatives)
+    one, other = tar_at_far(exact, 0.1), tar_at_far(cells, 0.1)
+    assert one.tar == other.tar
+    assert one.threshold == pytest.approx(other.threshold, abs=2e-7)
+
+
+def test_many_images_are_sampled(monkeypatch):
+    monkeypatch.setattr(pair_blocks, "MOST_ROWS", 100)
+    thresholds = np.array([0.5, -2.0])
+    few = identity_counts(SelfRetrieval().parts(samples(images=4000, identities=10)), thresholds)
+    assert few.share == 1  # ten large identities: fewer images of each
+    assert few.positive[:, -1].tolist() == [10 * 9 // 2] * 10
+    many = identity_counts(SelfRetrieval().parts(samples(images=400, identities=100)), thresholds)
+    assert many.share < 0.5  # a hundred small ones: fewer identities
+    assert len(many.positive) == round(many.share * 100)
+
+
+@pytest.mark.parametrize("far", [0.1, [0.5, 0.1, 1e-6]])
+def test_verification_has_intervals(far):
+    given = samples(300, 40)
+    found = evaluate(given.unit, given.codes, far=far).metrics
+    for name in ("auc", "tar@far=0.1", "threshold@far=0.1", "accuracy", "balanced_accuracy"):
+        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+    assert evaluate(given.unit, given.codes, far=far).metrics == found
+    assert "low" not in evaluate(given.unit, given.codes, far=far, intervals=False).metrics["auc"]
