@@ -64,8 +64,8 @@ class DrawnLabels(nn.Module):
 
 
 def _draw(scores: Tensor) -> Tensor:
-    """A class for each row of logits [B, C], the same in all processes."""
-    drawn = scores.softmax(dim=1).multinomial(1)[:, 0]
+    """A class for each row of logits [B, C], the same in all processes; any, where scores are no numbers."""
+    drawn = scores.softmax(dim=1).nan_to_num(nan=1.0).multinomial(1)[:, 0]
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.broadcast(drawn, 0)
     return drawn
