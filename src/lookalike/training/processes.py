@@ -164,9 +164,12 @@ class Share:
 
 
 def prepare_loss(loss: Terms, accelerator: Accelerator) -> nn.Module:
-    """The loss on its device; over several processes it sees the whole batch."""
+    """The loss on its device; over several processes it starts alike and sees the whole batch."""
     loss.to(accelerator.device)
-    return AcrossProcesses(loss) if accelerator.num_processes > 1 else loss
+    if accelerator.num_processes == 1:
+        return loss
+    equalise([], loss)
+    return AcrossProcesses(loss)
 
 
 def summed(count: int, accelerator: Accelerator) -> int:
