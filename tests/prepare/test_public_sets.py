@@ -598,3 +598,8 @@ def test_a_set_that_is_not_as_large_as_published_is_said(tmp_path, caplog, monke
     with caplog.at_level(logging.INFO):
         sop.table(raw)
     assert caplog.text == ""
+
+
+def test_counts_are_compared_also_where_the_split_is_dropped(tmp_path, caplog):
+    mnist.table(Raw(written(tmp_path, layouts.mnist())), official_split=False)
+    assert "MNIST, train: 12 images of 10 classes listed" in caplog.text

@@ -29,7 +29,7 @@ SET = PublicSet(
     name="aliproducts",
     title="AliProducts",
     licence="research, by the terms of its challenge",
-    size="about 300 GB in ten archives",
+    size="over 100 GB in ten archives, not published",
     page="https://retailvisionworkshop.github.io/recognition_challenge_2020/",
     pieces=tuple(Piece(f"train_val.part{part}{UNPACKED}", (one,)) for part, one in enumerate(PARTS)),
 )
@@ -57,7 +57,7 @@ def table(raw: Raw, official_split: bool = True) -> Found:
         frames.append(frame)
         wrong += bad
     frame = pl.concat(frames)
-    return finished(frame if official_split else frame.drop("split"), root, SET, wrong)
+    return finished(frame, root, SET, wrong, keep_split=official_split)
 
 
 def _by_hand(root: Path) -> bool:

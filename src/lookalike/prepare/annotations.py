@@ -6,6 +6,7 @@ Rows are counted from 0, the first row below the header, as everywhere in `prepa
 import csv
 import io
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.naming import ENDINGS, listed, printable, readable
 from lookalike.prepare.public import PublicSet, warn_of_counts
+from lookalike.prepare.tables import warn_of_alike
 
+log = logging.getLogger(__name__)
 Found = tuple[Table, list[Problem]]
 FROM, ROW = "annotation file", "annotation row"
 
@@ -205,7 +208,14 @@ def corners_from_size(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame
     return frame.drop(names).hstack(boxes)
 
 
-def finished(frame: pl.DataFrame, folder: Path, about: PublicSet, problems: Iterable[Problem] = ()) -> Found:
+def finished(
+    frame: pl.DataFrame,
+    folder: Path,
+    about: PublicSet,
+    problems: Iterable[Problem] = (),
+    *,
+    keep_split: bool = True,
+) -> Found:
     """The table of a set, without the rows that something is wrong with, and all that is wrong.
 
     Args:
@@ -214,11 +224,13 @@ def finished(frame: pl.DataFrame, folder: Path, about: PublicSet, problems: Iter
         folder: where paths start.
         about: for messages, and the published counts.
         problems: what was found so far.
+        keep_split: false drops the split, after its counts were compared.
 
     Raises:
         DataError: no row can be used.
     """
     warn_of_counts(frame if "split" in frame.columns else frame.with_columns(split=pl.lit("all")), about)
+    frame = frame if keep_split else frame.drop("split")
     frame = frame.with_columns(path=pl.col("path").str.replace(r"^(\.?/)+", ""))
     known = frame.drop(FROM, ROW, strict=False)
     rules = known if "split" in known.columns else known.with_columns(split=pl.lit("train"))
@@ -234,6 +246,9 @@ def finished(frame: pl.DataFrame, folder: Path, about: PublicSet, problems: Iter
         raise DataError(
             f"{about.title}: none of its {len(known):,} rows can be used; paths start in {folder}:", wrong
         )
+    warn_of_alike(known["label"], about.title)
+    if "x1" in known.columns:
+        log.info("images are cropped to their boxes; source.boxes=false keeps them whole")
     good = pl.Series([row not in bad for row in range(len(known))], dtype=pl.Boolean)
     kept = known.filter(good)
     order = ["path", "label", *(name for name in ("split", "role", *BOX) if name in kept.columns)]

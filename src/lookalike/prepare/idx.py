@@ -74,7 +74,7 @@ def images_of(raw: Raw, about: PublicSet, names: Sequence[str], official_split: 
     if not (root / "png").exists():
         _write(pictures, root / "png")
     frame = pl.concat(frames)
-    return finished(frame if official_split else frame.drop("split"), root, about, wrong)
+    return finished(frame, root, about, wrong, keep_split=official_split)
 
 
 def read_idx(file: Path, kind: str) -> np.ndarray:

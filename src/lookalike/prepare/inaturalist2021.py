@@ -61,7 +61,7 @@ def table(
         frames.append(frame.with_columns(path=path, split=pl.lit(split)))
         wrong += bad
     frame = pl.concat(frames)
-    return finished(frame if official_split else frame.drop("split"), root, what, wrong)
+    return finished(frame, root, what, wrong, keep_split=official_split)
 
 
 def coco(file: Path) -> tuple[pl.DataFrame, list[Problem]]:

@@ -35,7 +35,7 @@ def about(images: str, boxes: bool) -> PublicSet:
         name="inshop",
         title="DeepFashion In-shop",
         licence="non-commercial research, by agreement",
-        size="2 GB (img), 10 GB (img_highres)",
+        size="not published",
         page="https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
         pieces=(PARTITION, Piece(images, (Archive(f"{images}.zip"),)), *((BOXES,) if boxes else ())),
         login="Its authors give it from a shared folder, img_highres.zip with a password on request; take "

@@ -9,7 +9,7 @@ SET = PublicSet(
     name="largefinefoodai",
     title="LargeFineFoodAI",
     licence="research, by the terms of its challenge",
-    size="about 60 GB",
+    size="not published",
     page="https://foodai-workshop.meituan.com/foodai2021.html",
     pieces=tuple(Piece(name, (Archive(f"{name}.tar", f"{BUCKET}/{name}.tar"),)) for name in SPLITS),
 )
@@ -27,4 +27,4 @@ def table(raw: Raw, official_split: bool = True) -> Found:
     """
     places, root = raw.open(SET), raw.root(SET)
     frame, wrong = class_folders({split: places[name] for name, split in SPLITS.items()}, root)
-    return finished(frame if official_split else frame.drop("split"), root, SET, wrong)
+    return finished(frame, root, SET, wrong, keep_split=official_split)

@@ -10,7 +10,7 @@ SET = PublicSet(
     name="products10k",
     title="Products-10K",
     licence="non-commercial research",
-    size="about 18 GB",
+    size="about 20 GB",
     page="https://products-10k.github.io/",
     pieces=(
         *(Piece(file, (Archive(file),)) for file in LISTS.values()),
@@ -42,4 +42,4 @@ def table(raw: Raw, official_split: bool = True) -> Found:
         frames.append(frame.select(FROM, ROW, path=path, label="class", split=pl.lit(split)))
         wrong += bad + unlike
     frame = pl.concat(frames)
-    return finished(frame if official_split else frame.drop("split"), root, SET, wrong)
+    return finished(frame, root, SET, wrong, keep_split=official_split)

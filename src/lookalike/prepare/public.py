@@ -271,9 +271,12 @@ def _instructions(about: PublicSet, root: Path, lacking: list[Piece]) -> str:
     """What is missing, and how it gets here."""
     there = "" if root.is_dir() else " (no such folder yet)"
     lines = [f"{about.title}: not all of it is in {root}{there}. Missing, each an archive or unpacked:"]
+    held: dict[str, list[str]] = {}
     for piece in lacking:
-        hint = "" if piece.archives[0].file == piece.holds else f", which holds {piece.holds}"
-        lines.append(f"  {_names(piece)}{hint}")
+        held.setdefault(_names(piece), []).append(piece.holds)
+    for files, holds in held.items():
+        hint = "" if files == holds[0] or holds[0].endswith(UNPACKED) else f", which holds {', '.join(holds)}"
+        lines.append(f"  {files}{hint}")
     lines += [f"Size: {about.size}. Licence: {about.licence}.", f"It is described at {about.page}"]
     free = all(archive.url for piece in lacking for archive in piece.archives)
     if about.login and not free:

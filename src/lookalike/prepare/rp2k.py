@@ -31,4 +31,4 @@ def table(raw: Raw, official_split: bool = True) -> Found:
     """
     places, root = raw.open(SET), raw.root(SET)
     frame, wrong = class_folders({split: places[f"all/{split}"] for split in ("train", "test")}, root)
-    return finished(frame if official_split else frame.drop("split"), root, SET, wrong)
+    return finished(frame, root, SET, wrong, keep_split=official_split)

@@ -34,7 +34,7 @@ def about(images: str) -> PublicSet:
         name="tsinghua_dogs",
         title="Tsinghua Dogs",
         licence="non-commercial research",
-        size="19 GB in nine parts (high-resolution), 2.5 GB (low-resolution)",
+        size="about 19 GB in nine parts (high-resolution), 2.5 GB (low-resolution)",
         page=f"{HOME}/",
         pieces=(Piece(images, archives), *(Piece(f"TrainAndValList/{name}", (SPLIT,)) for name in LISTS)),
         login="Take the small images from its page.",
@@ -77,4 +77,4 @@ def table(
         wrong += bad
     frame = pl.concat(frames)
     folder = places[images].parent
-    return finished(frame if official_split else frame.drop("split"), folder, what, wrong)
+    return finished(frame, folder, what, wrong, keep_split=official_split)
