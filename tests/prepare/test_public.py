@@ -21,7 +21,8 @@ from lookalike.errors import ConfigError, DataError
 from lookalike.jobs.prepare import Config, main
 from lookalike.prepare import mnist as module
 from lookalike.prepare import public
-from lookalike.prepare.public import Archive, Piece, PublicSet, Raw, located
+from lookalike.prepare.locating import located
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 FILES = {"set/list.txt": b"x", "set/images/1.jpg": picture()}
 

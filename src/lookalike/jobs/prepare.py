@@ -60,7 +60,9 @@ def main(config: Config) -> Path:
     found, unusable, *pairs = build(config.source, "source", raw=raw)
     table, unreadable = _looked_at(found, config)
     problems = [*unusable, *unreadable]
-    where = str(config.source.get("root") or config.source.get("file") or found.folder)
+    where = next(
+        (str(config.source[key]) for key in ("root", "file", "list") if config.source.get(key)), found.folder
+    )
     if problems:
         log.warning("%d left out:%s", len(problems), listing(problems))
     refuse_unusable(table, problems, config.max_skipped, where)

@@ -6,7 +6,8 @@ import polars as pl
 
 from lookalike.errors import DataError
 from lookalike.prepare.annotations import Found, class_folders, finished
-from lookalike.prepare.public import UNPACKED, Archive, Piece, PublicSet, Raw
+from lookalike.prepare.locating import UNPACKED
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 BUCKET = "https://tianchi-public-us-east-download.oss-us-east-1.aliyuncs.com/231780/AliProducts"
 PLACES = (

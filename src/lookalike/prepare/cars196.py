@@ -9,7 +9,8 @@ import polars as pl
 from lookalike.data.checking import BOX
 from lookalike.errors import DataError
 from lookalike.prepare.annotations import FROM, ROW, Found, corners_from_one, finished
-from lookalike.prepare.public import Archive, Piece, PublicSet, Raw, located, located_archive
+from lookalike.prepare.locating import located, located_archive
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 ZIP = Archive("CARS196.zip", "http://ftp.cs.stanford.edu/cs/cvgl/CARS196.zip")
 ABOUT: dict[str, Any] = {
@@ -66,10 +67,10 @@ def table(raw: Raw, official_split: bool = False, boxes: bool = True) -> Found:
 
 
 def _has_devkit(root: Path) -> bool:
-    if located(root, "cars_annos.mat") or located_archive(root, ZIP):
+    if located(root, "cars_annos.mat") or located_archive(root, ZIP.file):
         return False
     first = DEVKIT.pieces[0]
-    return located(root, first.holds) is not None or located_archive(root, first.archives[0]) is not None
+    return located(root, first.holds) is not None or located_archive(root, first.archives[0].file) is not None
 
 
 def _whole(raw: Raw) -> tuple[Path, pl.DataFrame]:

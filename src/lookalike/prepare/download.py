@@ -14,10 +14,9 @@ from pathlib import Path
 
 from lookalike.errors import DataError
 from lookalike.files import write_text
-from lookalike.prepare.http import AgainError, RefusedError, ask, described
+from lookalike.prepare.http import AgainError, RefusedError, ask, chunks
 
 log = logging.getLogger(__name__)
-CHUNK = 1 << 16
 SPARE = 64 << 20
 Told = Callable[[int, int | None], None]
 
@@ -227,28 +226,16 @@ def _copy(
     told: Told,
     patience: Patience,
 ) -> None:
-    done, mark, since = start, start, time.monotonic()
+    done = start
     told(done, total)
     with part.path.open("ab") as stream:
-        while True:
-            try:
-                data = response.read1(CHUNK)
-            except (OSError, http.client.HTTPException) as error:
-                raise AgainError(f"the connection broke after {done:,} bytes: {described(error)}") from error
-            if not data:
-                return
+        for data in chunks(response, patience.timeout, patience.slowest):
             stream.write(data)
             done += len(data)
             told(done, total)
             if total is not None and done > total:
-                raise RefusedError(
-                    response.url, f"the server sends more than the {total:,} bytes there should be"
-                )
-            now = time.monotonic()
-            if now - since >= patience.timeout:
-                if done - mark < patience.slowest * (now - since):
-                    raise AgainError(f"hardly anything came in {now - since:.0f} s")
-                mark, since = done, now
+                reason = f"the server sends more than the {total:,} bytes there should be"
+                raise RefusedError(response.url, reason)
 
 
 def mismatch(file: Path, expected: Expected) -> str | None:

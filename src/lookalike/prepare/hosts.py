@@ -15,7 +15,8 @@ class _Host:
     waiting: deque[str] = field(default_factory=deque)
     active: int = 0
     ready_at: float = 0.0
-    broken: int = 0
+    failures: int = 0
+    reason: str = ""
 
 
 class Hosts:
@@ -47,9 +48,13 @@ class Hosts:
             return None
 
     def done(self, url: str) -> None:
-        """The URL is through, for better or worse; its host has answered."""
-        self._freed(url).broken = 0
+        """The URL is through, for better or worse."""
+        self._freed(url)
         self._tell()
+
+    def answered(self, url: str) -> None:
+        """The host is alive."""
+        self.hosts[host_of(url)].failures = 0
 
     def again(self, url: str, pause: float, *, whole_host: bool) -> None:
         """The URL goes to the end of its host's queue; the whole host rests if it asked to."""
@@ -60,12 +65,18 @@ class Hosts:
                 host.ready_at = max(host.ready_at, time.monotonic() + pause)
         self._tell()
 
-    def broke(self, url: str) -> bool:
-        """Count that a host did not answer; whether it never does."""
+    def failed(self, url: str, reason: str) -> None:
+        """The host did not answer, or not in full."""
         host = self.hosts[host_of(url)]
         with self.changed:
-            host.broken += 1
-            return host.broken >= DEAD
+            host.failures, host.reason = host.failures + 1, reason
+
+    def dead(self, url: str) -> str | None:
+        """Why a host is given up: it failed too many times in a row; None if it is not."""
+        host = self.hosts[host_of(url)]
+        if host.failures < DEAD:
+            return None
+        return f"its host failed {DEAD} times in a row, the last time: {host.reason}"
 
     def stop(self) -> None:
         """Hand out no more."""

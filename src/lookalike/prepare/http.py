@@ -8,13 +8,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO
 
 from lookalike.errors import DataError
 
 SCHEMES = ("http", "https")
 MOST_REDIRECTS = 5
+CHUNK = 1 << 16
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 AGENT = "lookalike (a dataset preparation tool)"
 WHY = {401: "it wants a login", 403: "it may want a login", 404: "there is no such file", 410: "it is gone"}
@@ -128,6 +129,33 @@ def ask(url: str, headers: Mapping[str, str] | None = None, timeout: float = 30)
         raise RefusedError(url, f"not a URL: {error}") from error
     except (OSError, http.client.HTTPException) as error:
         raise AgainError(f"the connection broke: {described(error)}") from error
+
+
+def chunks(response: http.client.HTTPResponse, timeout: float, slowest: float) -> Iterator[bytes]:
+    """What a response brings, as it comes.
+
+    Args:
+        response: an open one.
+        timeout: seconds over which the speed is measured.
+        slowest: bytes a second; less is a stall.
+
+    Raises:
+        AgainError: the connection broke, or hardly anything came.
+    """
+    count, since = 0, time.monotonic()
+    while True:
+        try:
+            data = response.read1(CHUNK)
+        except (OSError, http.client.HTTPException) as error:
+            raise AgainError(f"the connection broke: {described(error)}") from error
+        if not data:
+            return
+        yield data
+        count, now = count + len(data), time.monotonic()
+        if now - since >= timeout:
+            if count < slowest * (now - since):
+                raise AgainError(f"hardly anything came in {now - since:.0f} s")
+            count, since = 0, now
 
 
 def _judged(url: str, error: urllib.error.HTTPError) -> Exception:

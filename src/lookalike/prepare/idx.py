@@ -13,7 +13,8 @@ from PIL import Image
 from lookalike.errors import DataError, Problem
 from lookalike.files import new_folder
 from lookalike.prepare.annotations import FROM, ROW, Found, finished
-from lookalike.prepare.public import Archive, Piece, PublicSet, Raw, located
+from lookalike.prepare.locating import located
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 NAMES = {
     ("train", "images"): "train-images-idx3-ubyte",

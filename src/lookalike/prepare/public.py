@@ -1,8 +1,6 @@
 """Public sets: what each is made of, where that lies, and how it gets there: found, unpacked, or fetched."""
 
 import logging
-import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,13 +11,10 @@ import polars as pl
 from lookalike.errors import DataError
 from lookalike.prepare.archives import unpack
 from lookalike.prepare.download import Expected, Told, fetch, mismatch
+from lookalike.prepare.locating import UNPACKED, located, located_archive, unpack_folder, volumes
 from lookalike.prepare.naming import counted
 
 log = logging.getLogger(__name__)
-ENDINGS = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
-UNPACKED = ".unpacked"
-DEPTH = 3
-MOST_FOLDERS = 64
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ class Raw:
         place = located(root, piece.holds)
         if place is not None:
             return place
-        archives = [located_archive(root, archive) for archive in piece.archives]
+        archives = [located_archive(root, archive.file) for archive in piece.archives]
         there = [archive for archive in archives if archive is not None]
         if not there:
             return None
@@ -164,7 +159,7 @@ class Raw:
         return folder
 
     def _fetch(self, archive: Archive, root: Path) -> None:
-        if located_archive(root, archive) is not None or (root / archive.file).exists():
+        if located_archive(root, archive.file) is not None or (root / archive.file).exists():
             return
         log.info("fetching %s", archive.url)
         with bar(archive.file, self.progress) as told:
@@ -193,67 +188,6 @@ def bar(text: str, shown: bool) -> Iterator[Told]:
     with Progress(*columns, disable=not shown) as progress:
         task = progress.add_task(text, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def located(root: Path, holds: str) -> Path | None:
-    """The file or folder of this name in `root` or a folder below it, the one least deep.
-
-    Raises:
-        DataError: there are several, equally deep.
-    """
-    level = [root] if root.is_dir() else []
-    for _ in range(DEPTH + 1):
-        places = [folder / holds for folder in level if (folder / holds).exists()]
-        if len(places) > 1:
-            said = " and ".join(str(place) for place in places[:4])
-            raise DataError(f"{root}: holds {said}; which one is meant? Name its folder: raw=…")
-        if places:
-            return places[0]
-        level = [below for folder in level for below in _folders(folder)]
-    return None
-
-
-def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder; none where there are too many for anything but classes of images."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    return [folder / name for name in names] if len(names) <= MOST_FOLDERS else []
-
-
-def located_archive(root: Path, archive: Archive) -> Path | None:
-    """The archive in `root` or a folder in it; `.tgz` and `.tar.gz` and the like are taken for the same."""
-    if not archive.file.endswith(ENDINGS) and not re.search(r"\.(z\d\d|\d{3})$", archive.file):
-        return None
-    names = [archive.file]
-    names += [_stem(archive.file) + ending for ending in ENDINGS if archive.file.endswith(ENDINGS)]
-    for folder in [root, *_folders(root)] if root.is_dir() else []:
-        for name in names:
-            for file in (folder / name, folder / f"{name}.001"):
-                if file.is_file():
-                    return file
-    return None
-
-
-def volumes(archive: Path) -> list[Path]:
-    """All files of an archive that was cut up (`.zip.001 …`) or written across disks (`.z01 … .zip`)."""
-    stem, ending = archive.stem, archive.suffix.lower()
-    pattern = {".001": r"\.\d{3}", ".zip": r"\.[zZ]\d{2}"}.get(ending)
-    if pattern is None:
-        return [archive]
-    beside = archive.parent.iterdir()
-    others = [one for one in beside if one.stem == stem and re.fullmatch(pattern, one.suffix)]
-    return sorted({*others, *([archive] if ending == ".001" else [])}) + (
-        [archive] if ending == ".zip" else []
-    )
-
-
-def unpack_folder(archive: Path) -> Path:
-    """Where an archive is unpacked: beside it."""
-    return archive.with_name(_stem(re.sub(r"\.\d{3}$", "", archive.name)) + UNPACKED)
-
-
-def _stem(name: str) -> str:
-    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)
 
 
 def _names(piece: Piece) -> str:

@@ -23,7 +23,7 @@ from lookalike.files import replace_file
 from lookalike.prepare import tables
 from lookalike.prepare.download import Patience
 from lookalike.prepare.hosts import Hosts
-from lookalike.prepare.http import AgainError, RefusedError, ask, checked_url, described
+from lookalike.prepare.http import AgainError, RefusedError, ask, checked_url, chunks
 from lookalike.prepare.naming import counted, listed
 from lookalike.prepare.public import Raw
 
@@ -204,17 +204,21 @@ def _tried(
     url: str, folder: Path, manners: Manners, attempts: dict[str, int], hosts: Hosts
 ) -> tuple[str | None, str] | None:
     """The path of a fetched image or why there is none; None if it is to be asked for again."""
+    if given_up := hosts.dead(url):
+        return None, given_up
     try:
-        return _fetched(url, folder, manners), ""
-    except RefusedError as error:
-        return None, error.reason
-    except ImageError as error:
+        path = _fetched(url, folder, manners)
+        hosts.answered(url)
+        return path, ""
+    except (RefusedError, ImageError) as error:
+        hosts.answered(url)
         return None, error.reason
     except AgainError as error:
         attempts[url] = attempts.get(url, 0) + 1
         pause = manners.patience.pause(attempts[url] - 1, error.after)
-        dead = error.after is None and hosts.broke(url)
-        if attempts[url] >= manners.patience.attempts or pause > manners.patience.longest or dead:
+        if error.after is None:
+            hosts.failed(url, error.reason)
+        if attempts[url] >= manners.patience.attempts or pause > manners.patience.longest:
             asks = f"; it asks to wait {pause:,.0f} s" if pause > manners.patience.longest else ""
             return None, f"{error.reason}, {counted(attempts[url], 'attempt')}{asks}"
         hosts.again(url, pause, whole_host=error.after is not None)
@@ -229,8 +233,8 @@ def _fetched(url: str, folder: Path, manners: Manners) -> str:
         ImageError: what comes is no image.
         AgainError: it may come later.
     """
-    with ask(url, {"Accept": "image/*"}, manners.patience.timeout) as response:
-        data = _body(url, response, manners.most)
+    with ask(url, {"Accept": "image/*,*/*;q=0.5"}, manners.patience.timeout) as response:
+        data = _body(url, response, manners)
         whole = response.headers.get("Content-Length") is not None
     image_size(io.BytesIO(data)) if whole else open_image(io.BytesIO(data))
     ending = next((ending for magic, ending in ENDINGS.items() if data.startswith(magic)), ".tif")
@@ -241,19 +245,19 @@ def _fetched(url: str, folder: Path, manners: Manners) -> str:
     return f"{name[:2]}/{file.name}"
 
 
-def _body(url: str, response: http.client.HTTPResponse, most: int) -> bytes:
+def _body(url: str, response: http.client.HTTPResponse, manners: Manners) -> bytes:
     declared = response.headers.get("Content-Length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise RefusedError(url, f"{int(declared):,} bytes: more than max_megabytes={most / 1e6:g} allows")
-    try:
-        data = response.read(most + 1)
-    except (OSError, http.client.HTTPException) as error:
-        raise AgainError(f"the connection broke: {described(error)}") from error
-    if len(data) > most:
-        raise RefusedError(url, f"more bytes than max_megabytes={most / 1e6:g} allows")
-    if declared.isdigit() and len(data) < int(declared):
-        raise AgainError(f"the connection ended after {len(data):,} of {int(declared):,} bytes")
-    return data
+    total = int(declared) if declared.isdigit() else 0
+    data = bytearray()
+    for chunk in chunks(response, manners.patience.timeout, manners.patience.slowest):
+        data += chunk
+        if max(total, len(data)) > manners.most:
+            break
+    if max(total, len(data)) > manners.most:
+        raise RefusedError(url, f"more bytes than max_megabytes={manners.most / 1e6:g} allows")
+    if len(data) < total:
+        raise AgainError(f"the connection ended after {len(data):,} of {total:,} bytes")
+    return bytes(data)
 
 
 def _name(url: str) -> str:
