@@ -1,8 +1,10 @@
 """Archives from an enemy are refused, and leave nothing, inside the folder or out of it."""
 
+import contextlib
 import gzip
 import io
 import os
+import random
 import shutil
 import stat
 import struct
@@ -177,6 +179,24 @@ def test_damage_is_found(place):
     for data in map(bytearray, [zipped(noise), *packed]):
         data[len(data) // 2] ^= 1
         refused(place, bytes(data), "damaged, or cut off")
+
+
+@pytest.mark.parametrize("kind", ["zip", "w", "w:gz"])
+def test_random_damage_never_leaves_the_folder(place, kind):
+    whole = zipped(FILES) if kind == "zip" else tarred(FILES, kind)
+    rng = random.Random(kind)
+    for number in range(60):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.choice([0, 46, 47, 50, 255, rng.randrange(256)])
+        (place / "x").write_bytes(data)
+        with contextlib.suppress(DataError):
+            unpack(place / "x", place / "out" / str(number), limits=Limits(free=1 << 20))
+        assert names(place.parent) == ["in"]
+        assert set(names(place)) <= {"out", "x"}
+        if (place / "out").exists():
+            assert set(names(place / "out")) <= {str(number)}, "nothing half is left"
+            shutil.rmtree(place / "out")
 
 
 def test_other_things(place):

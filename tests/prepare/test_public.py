@@ -57,6 +57,12 @@ def test_nothing_there_says_what_to_do(tmp_path, monkeypatch):
     assert names(tmp_path) == [], "and asks nobody"
 
 
+def test_a_file_instead_of_a_folder(tmp_path):
+    written(tmp_path, {"set.zip": zipped(FILES)})
+    with pytest.raises(DataError, match="this is a file; name the folder that it is in"):
+        Raw(tmp_path / "set.zip").open(about())
+
+
 @pytest.mark.parametrize("name", ["set.zip", "set.tar.gz", "set.tgz", "deeper/set.zip"])
 def test_an_archive_is_unpacked_beside_itself_once(tmp_path, name):
     written(tmp_path, {name: zipped(FILES) if name.endswith("zip") else tarred(FILES)})
@@ -241,7 +247,7 @@ def test_keys_that_a_source_has_no_use_for(tmp_path, prepare):
     with pytest.raises(ConfigError, match="this source has none"):
         prepare("source=folder", f"source.root={tmp_path}")
     given = [f"out={tmp_path / 'out'}", "download=true", "source=folder", f"source.root={tmp_path}"]
-    with pytest.raises(ConfigError, match=r"download=True"):
+    with pytest.raises(ConfigError, match="download=true: only public sets"):
         main(load("prepare", Config, given))
 
 

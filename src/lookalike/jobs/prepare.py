@@ -60,9 +60,8 @@ def main(config: Config) -> Path:
     found, unusable, *pairs = build(config.source, "source", raw=raw)
     table, unreadable = _looked_at(found, config)
     problems = [*unusable, *unreadable]
-    where = next(
-        (str(config.source[key]) for key in ("root", "file", "list") if config.source.get(key)), found.folder
-    )
+    given = [config.source[key] for key in ("root", "file", "list") if config.source.get(key)]
+    where = str(given[0] if given else found.folder)
     if problems:
         log.warning("%d left out:%s", len(problems), listing(problems))
     refuse_unusable(table, problems, config.max_skipped, where)
@@ -85,11 +84,9 @@ def _refuse_idle(config: Config) -> None:
     known = hints(get_object(config.source["_target_"]))
     if known is None or "raw" in known:
         return
-    for key, value in (("raw", config.raw), ("download", config.download)):
-        if value:
-            raise ConfigError(
-                f"{key}={value}: only public sets and urls have raw files; this source has none"
-            )
+    given = "download=true" if config.download else f"raw={config.raw}" if config.raw else ""
+    if given:
+        raise ConfigError(f"{given}: only public sets and urls have raw files; this source has none")
 
 
 def _looked_at(table: "Table", config: Config) -> "tuple[Table, list[Problem]]":

@@ -10,14 +10,13 @@ import stat
 import tarfile
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lookalike.errors import DataError
+from lookalike.errors import DataError, LookalikeError
 from lookalike.files import new_folder
 from lookalike.prepare.joined import Joined, joined_zip
 
@@ -31,15 +30,6 @@ PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\xfd7zXZ\0": lzma.LZMAFile,
 }
 Told = Callable[[int, int | None], None]
-BROKEN = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -94,7 +84,9 @@ def unpack(
             _unpacked(stream, parts, target, told or (lambda done, total: None), packed)
     except _RefusedError as error:
         raise DataError(f"{_named(parts)}: {error}; nothing was unpacked") from error
-    except (*BROKEN, OSError) as error:
+    except (LookalikeError, MemoryError):
+        raise
+    except Exception as error:  # on damaged files the libraries raise nearly anything
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = f"damaged, or cut off: {error or type(error).__name__}"

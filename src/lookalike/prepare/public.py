@@ -107,6 +107,8 @@ class Raw:
             DataError: one is missing, or its archive is damaged; says which, and what to do.
         """
         root = self.root(about)
+        if root.is_file():
+            raise DataError(f"raw={root}: this is a file; name the folder that it is in")
         found = {piece.holds: self._found(piece, root) for piece in about.pieces}
         lacking = [piece for piece in about.pieces if found[piece.holds] is None]
         if lacking and not self.download:
