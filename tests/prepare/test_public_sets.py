@@ -2,6 +2,8 @@
 
 import gzip
 import logging
+import os
+import signal
 from dataclasses import replace
 
 import layouts
@@ -22,6 +24,7 @@ from lookalike.prepare import (
     inshop,
     largefinefoodai,
     lfw,
+    matlab,
     met,
     mnist,
     omniglot,
@@ -39,6 +42,12 @@ from lookalike.prepare.public import Raw
 def small_archives(monkeypatch):
     """The small archives here are not those whose checksums are published."""
     monkeypatch.setattr(public, "mismatch", lambda file, expected: None)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """MATLAB files are read in this process, which is faster."""
+    monkeypatch.setattr(matlab, "apart", lambda work, *arguments: work(*arguments))
 
 
 def said(problems):
@@ -123,7 +132,7 @@ def test_cars_by_class_and_by_image(tmp_path):
     assert "x1" not in official.frame.columns
 
 
-def test_cars_in_the_older_archives(tmp_path):
+def test_cars_in_the_older_archives(tmp_path, here):
     for name, files in layouts.cars_devkit().items():
         written(tmp_path, {name: files[""] if "" in files else tarred(files)})
     table, problems = cars196.table(Raw(tmp_path))
@@ -136,7 +145,18 @@ def test_cars_in_the_older_archives(tmp_path):
     assert all_there(table)
 
 
-def test_cars_that_are_no_cars(tmp_path):
+def killed(files):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_matlab_file_that_crashes_its_reader(tmp_path, monkeypatch):
+    raw = Raw(written(tmp_path, layouts.cars()))
+    monkeypatch.setattr(matlab, "loaded", killed)
+    with pytest.raises(DataError, match=r"cars_annos.mat: damaged: reading it crashed"):
+        cars196.table(raw)
+
+
+def test_cars_that_are_no_cars(tmp_path, here):
     files = layouts.cars()
     name = "CARS196/cars_annos.mat"
     for content, wrong in [
@@ -563,7 +583,8 @@ def test_idx_files_that_are_damaged(tmp_path):
         (gzip.compress(plain[:-1]), "announces 9,408 bytes, there are only 9,407"),
         (gzip.compress(plain + b"x"), "announces 9,408 bytes, there are more"),
         (files["train-labels-idx1-ubyte.gz"], "not an idx file of images; it begins with 00 00 08 01"),
-        (gzip.compress(b"\0\0"), "not an idx file|damaged"),
+        (gzip.compress(b"\0\0"), "damaged, or cut off"),
+        (gzip.compress(plain[:4]), "damaged, or cut off"),
         (b"<html>", "damaged, or cut off"),
         (gzip.compress(plain[:4] + b"\xff" * 12), "not an idx file of images"),
     ]:

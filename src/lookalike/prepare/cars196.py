@@ -8,6 +8,7 @@ import polars as pl
 
 from lookalike.data.checking import BOX
 from lookalike.errors import DataError
+from lookalike.prepare import matlab
 from lookalike.prepare.annotations import FROM, ROW, Found, corners_from_one, finished
 from lookalike.prepare.locating import located, located_archive
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
@@ -38,6 +39,7 @@ DEVKIT = PublicSet(
     counts=SET.counts,
 )
 OFFICIAL = {"train": (8_144, 196), "test": (8_041, 196)}
+LISTS = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
 TRAINED = 98
 CORNERS = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
 
@@ -76,7 +78,7 @@ def _has_devkit(root: Path) -> bool:
 def _whole(raw: Raw) -> tuple[Path, pl.DataFrame]:
     places = raw.open(SET)
     file = places["cars_annos.mat"]
-    content = _content(file)
+    (content,) = matlab.read(file)
     frame = _annotations(file, content, ("relative_im_path", "test"))
     split = pl.when(pl.col("test") == 1).then(pl.lit("test")).otherwise(pl.lit("train"))
     frame = frame.with_columns(split=split, path="relative_im_path")
@@ -85,25 +87,15 @@ def _whole(raw: Raw) -> tuple[Path, pl.DataFrame]:
 
 def _devkit(raw: Raw) -> tuple[Path, pl.DataFrame]:
     places, root = raw.open(DEVKIT), raw.root(SET)
+    files = [places[name] for name in (*LISTS.values(), "cars_meta.mat")]
+    *contents, names = matlab.read(*files)
     frames = []
-    for split, name in (("train", "cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
+    for split, file, content in zip(LISTS, files, contents, strict=False):
         images = places[f"cars_{split}"]
         images = images / images.name if (images / images.name).is_dir() else images
-        frame = _annotations(places[name], _content(places[name]), ("fname",))
         path = pl.concat_str(pl.lit(f"{images.relative_to(root).as_posix()}/"), pl.col("fname"))
-        frames.append(frame.with_columns(split=pl.lit(split), path=path))
-    meta = places["cars_meta.mat"]
-    return root, _named(pl.concat(frames), meta, _content(meta))
-
-
-def _content(file: Path) -> dict[str, Any]:
-    """What a MATLAB file holds."""
-    import scipy.io
-
-    try:
-        return scipy.io.loadmat(file, simplify_cells=True)
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise DataError(f"{file}: not a readable MATLAB file: {error}. Fetch it again") from error
+        frames.append(_annotations(file, content, ("fname",)).with_columns(split=pl.lit(split), path=path))
+    return root, _named(pl.concat(frames), files[-1], names)
 
 
 def _annotations(file: Path, content: dict[str, Any], more: tuple[str, ...]) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """The idx files of MNIST and its relatives: a big-endian header, then bytes."""
 
 import gzip
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -86,9 +87,10 @@ def read_idx(file: Path, kind: str) -> np.ndarray:
     """
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            head = stream.read(4 * (4 if kind == "images" else 2))
-            magic, *shape = struct.unpack(f">{len(head) // 4}I", head)
-            length = int(np.prod(shape, dtype=object)) if shape else 0
+            words = 4 if kind == "images" else 2
+            head = stream.read(4 * words)
+            magic, *shape = struct.unpack(f">{words}I", head)
+            length = math.prod(shape)
             if magic != MAGIC[kind] or length > MOST:
                 raise DataError(f"{file}: not an idx file of {kind}; it begins with {head[:4].hex(' ')}")
             data = stream.read(length + 1)
