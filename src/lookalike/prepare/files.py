@@ -89,8 +89,13 @@ def apart(work: Callable[..., Result], *arguments: object) -> Result:
     Raises:
         BrokenProcessPool: the process died.
     """
-    with _pool(1) as pool:
-        return pool.submit(work, *arguments).result()
+    try:
+        with _pool(1) as pool:
+            return pool.submit(work, *arguments).result()
+    except BrokenProcessPool:
+        if _can_start():
+            raise
+        return work(*arguments)
 
 
 def _tried(pool: ProcessPoolExecutor, files: Sequence[Path], look: Look) -> tuple[list[Seen], bool]:
