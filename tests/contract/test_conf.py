@@ -15,7 +15,7 @@ SUPPLIED = {
     "loss": {"num_classes", "class_counts", "dim", "sim", "positive", "negative"},
     "head": {"features", "dim"},
     "augment": {"size", "how", "interpolation"},
-    "sampler": {"labels", "seed"},
+    "sampler": {"labels", "seed", "undersample", "oversample"},
     "optimizer": {"params", "lr"},
     "scheduler": {"progress", "epochs"},
     "metric": {"ranking", "neighbours", "pairs", "unit", "codes", "k", "far"},

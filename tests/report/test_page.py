@@ -185,6 +185,15 @@ def test_a_history_with_nothing_in_it(page, run_folder, text):
     page(run_folder)
 
 
+def test_uses_of_images_are_drawn_where_they_are_known(page, run_folder):
+    uses = pl.DataFrame({"row": [0, 1, 2], "path": ["a", "b,c", "d"], "uses": [4, 0, 8]})
+    uses.write_csv(run_folder / "image_uses.csv")
+    told = "how often each of 3 training images was used: mean 4, standard deviation 3.27, 1 never"
+    assert told in page(run_folder)[1]
+    (run_folder / "image_uses.csv").unlink()
+    assert "how often each" not in page(run_folder)[1]
+
+
 def test_training_without_validation(page, run_folder):
     history = pl.read_csv(run_folder / "history.csv").drop("val_recall@1", "val_map@r")
     history.write_csv(run_folder / "history.csv")

@@ -175,9 +175,10 @@ def test_training_goes_on_after_a_bad_batch(dataset, tmp_path, monkeypatch):  # 
     assert (tmp_path / "run" / "bad_batches" / "step_3" / "rows.csv").is_file()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="fp16 needs a GPU")
 def test_with_fp16_it_goes_on_too(dataset, tmp_path, monkeypatch):  # noqa: F811
     nan_at(monkeypatch, 3)
-    lookalike.train(dataset, tmp_path / "run", val_share=0.3, **{**SMALL, "amp": "fp16"})
+    lookalike.train(dataset, tmp_path / "run", val_share=0.3, **{**SMALL, "amp": "fp16", "device": "cuda"})
     assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
 
 

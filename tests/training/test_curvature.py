@@ -142,6 +142,15 @@ def test_the_estimate_is_the_same_in_chunks_and_under_a_scale():
     )
 
 
+def test_a_batch_without_numbers_gives_no_estimate():
+    net, loss, images = Net(), LOSSES["softmax"](), torch.full((4, INPUTS), float("nan"))
+    sophia = Sophia([*net.parameters(), *loss.parameters()])
+    estimate = Curvature(sophia, loss, plain())
+    estimate.measure(net, images, None)
+    assert estimate.due
+    assert not sophia.state
+
+
 @pytest.mark.parametrize("chunk", [None, 4])
 def test_no_gradient_and_no_statistics_stay(chunk):
     torch.manual_seed(3)

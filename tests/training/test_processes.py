@@ -12,41 +12,52 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lookalike.data.samplers import PerClass
 from lookalike.errors import ConfigError
-from lookalike.losses import MultiSimilarity, ProxyAnchor
+from lookalike.losses import ArcFace, Distillation, MultiSimilarity, ProxyAnchor, Terms
 from lookalike.losses.cross_batch_memory import CrossBatchMemory
 from lookalike.losses.elastic_arcface import ElasticArcFace
 from lookalike.losses.modifiers import AcrossProcesses
 from lookalike.training.processes import Share, equalise
 
 PROCESSES = 2
-CASES = [(name, uneven) for name in ("pair", "proxy", "memory", "drawn") for uneven in (False, True)]
+LOSSES = {
+    "pair": MultiSimilarity,
+    "proxy": lambda: ProxyAnchor(num_classes=4, dim=6),
+    "memory": lambda: CrossBatchMemory(MultiSimilarity(), size=29, dim=6, warm_up=1),
+    "drawn": lambda: ElasticArcFace(num_classes=4, dim=6),
+    "mixed": lambda: Terms({"arcface": (1.0, ArcFace(num_classes=4, dim=6, scale=4.0))}),
+    "distilled": lambda: Terms({"distill": (2.0, Distillation(6, 3))}),
+    "relations": lambda: Terms(
+        {"pairs": (1.0, MultiSimilarity()), "distill": (2.0, Distillation(6, 3, "relational"))}
+    ),
+}
+CASES = [(name, uneven) for name in LOSSES for uneven in (False, True)]
 STEPS = 4
 
 
-def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(name: str, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Images, and what is known of them: labels (two where they are mixed), what a teacher makes of them."""
     torch.manual_seed(step)
-    return torch.randn(12, 5).double(), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
+    images, labels, teacher = torch.randn(12, 5).double(), torch.arange(12) // 3, torch.randn(12, 3).double()
+    if name == "mixed":
+        labels = torch.stack([labels, labels.roll(4)], dim=1)
+    return images, [labels, teacher] if name in ("distilled", "relations") else [labels]
 
 
 def parts(name: str) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(4)
-    net = nn.Linear(5, 6)
-    losses = {
-        "pair": lambda: MultiSimilarity(),
-        "proxy": lambda: ProxyAnchor(num_classes=4, dim=6),
-        "memory": lambda: CrossBatchMemory(MultiSimilarity(), size=29, dim=6, warm_up=1),
-        "drawn": lambda: ElasticArcFace(num_classes=4, dim=6),
-    }
-    return net.double(), losses[name]().double()
+    net, loss = nn.Linear(5, 6), LOSSES[name]()
+    if name == "mixed":
+        loss.mixed_share = 0.3
+    return net.double(), loss.double()
 
 
-def train(net: nn.Module, loss: nn.Module, rows: torch.Tensor) -> list[torch.Tensor]:
+def train(name: str, net: nn.Module, loss: nn.Module, rows: torch.Tensor) -> list[torch.Tensor]:
     """Values and gradients of some steps."""
     parameters = [*net.parameters(), *loss.parameters()]
     optimizer, found = torch.optim.SGD(parameters, lr=0.1), []
     for step in range(STEPS):
-        images, labels = batch(step)
-        value = loss(net(images[rows]), labels[rows])
+        images, known = batch(name, step)
+        value = loss(net(images[rows]), *(each[rows] for each in known))
         value.backward()
         found += [value.detach(), *(parameter.grad.clone() for parameter in parameters)]
         optimizer.step()
@@ -62,7 +73,7 @@ def work(rank: int, folder: str) -> None:
         net, loss = parts(name)
         rows = torch.arange(12) if not uneven else torch.arange(11)
         torch.manual_seed(rank)  # as after dropout on shares of different sizes
-        found = train(DistributedDataParallel(net), AcrossProcesses(loss), rows[rank::PROCESSES])
+        found = train(name, DistributedDataParallel(net), AcrossProcesses(loss), rows[rank::PROCESSES])
         torch.save([found, dict(loss.state_dict())], Path(folder) / f"{name}{uneven}{rank}.pt")
     loss = ProxyAnchor(num_classes=4, dim=6)
     net = nn.BatchNorm1d(3)
@@ -87,7 +98,7 @@ def load(found: Path, name: str, uneven: bool) -> list[list]:
 @pytest.mark.parametrize(("name", "uneven"), [case for case in CASES if case[0] != "drawn"])
 def test_two_processes_equal_one(name, uneven, found):
     net, loss = parts(name)
-    expected = train(net, loss, torch.arange(11 if uneven else 12))
+    expected = train(name, net, loss, torch.arange(11 if uneven else 12))
     for values, state in load(found, name, uneven):
         torch.testing.assert_close(values, expected, rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(state, dict(loss.state_dict()), rtol=1e-6, atol=1e-9)

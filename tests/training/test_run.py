@@ -51,6 +51,7 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_folder_tells_what_happened(run):
     files = {"config.yaml", "first_batch.png", "history.csv", "history.xlsx", "curves.png", "summary.json"}
+    files |= {"image_uses.csv", "uses.png"}
     assert files | {"model", "state"} == {f.name for f in run.iterdir()}
     history = pl.read_csv(run / "history.csv")
     assert history["epoch"].to_list() == [1, 2]
@@ -215,7 +216,7 @@ def test_several_datasets_must_not_share_labels(dataset, tmp_path):
     from lookalike.jobs._datasets import read_datasets
 
     with pytest.raises(DataError, match="is in both"):
-        read_datasets([str(dataset), str(dataset)], Path())
+        read_datasets([str(dataset), f"{dataset}/table.parquet"], Path())
     with pytest.raises(LookalikeError, match="no such folder"):
         read_datasets("nowhere", tmp_path)
     (tmp_path / "mine").symlink_to(dataset)

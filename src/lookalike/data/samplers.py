@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from torch.utils.data import Sampler
 
+from lookalike.data.class_sizes import choose_rows, images_shown, noise, starts
+
 log = logging.getLogger(__name__)
 
 
@@ -71,20 +73,40 @@ class Shuffle(Batches):
     Args:
         labels: class id of each row, [N]; rows below 0 have no known class and are left out.
         batch_size: images in a batch, at most.
+        undersample: images that a class shows in an epoch at most, others in each epoch; None for all.
+        oversample: images that it shows at least, repeated where it has fewer.
         seed: of the order.
+
+    Raises:
+        ValueError: there is no image, or a number cannot be.
     """
 
-    def __init__(self, labels: np.ndarray, batch_size: int = 64, seed: int = 0):
+    def __init__(
+        self,
+        labels: np.ndarray,
+        batch_size: int = 64,
+        undersample: int | None = None,
+        oversample: int | None = None,
+        seed: int = 0,
+    ):
         super().__init__(seed)
         self.rows = np.flatnonzero(np.asarray(labels) >= 0)
         self.left_out = len(labels) - len(self.rows)
         if batch_size < 1 or not len(self.rows):
             raise ValueError(f"batch_size={batch_size}, {len(self.rows)} images; both must be above 0")
-        self._count = -(-len(self.rows) // batch_size)
+        self._limited = undersample is not None or oversample is not None
+        _, self._owner, sizes = np.unique(
+            np.asarray(labels)[self.rows], return_inverse=True, return_counts=True
+        )
+        self._shown = images_shown(sizes, undersample, oversample)
+        self._count = -(-int(self._shown.sum()) // batch_size)
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """See `Batches.batches`."""
-        return np.array_split(np.random.default_rng([self.seed, epoch]).permutation(self.rows), self._count)
+        rows = self.rows
+        if self._limited:
+            rows = choose_rows(rows, self._owner, self._shown, self.seed, epoch)
+        return np.array_split(np.random.default_rng([self.seed, epoch]).permutation(rows), self._count)
 
 
 class PerClass(Batches):
@@ -96,15 +118,21 @@ class PerClass(Batches):
     dealt waits: up to P - 1 chunks, of other classes in the next epoch, and the rest of a class with more
     chunks than there are batches, which the next epochs go on with.
 
+    `undersample` and `oversample` change how many chunks a class gets: at most as many as fit into the one
+    number of images, at least as many as hold the other, and always one. A limited class goes on with its
+    other images in the next epochs; a repeated one is shuffled anew for each pass through it.
+
     Args:
         labels: class id of each row, [N]; rows below 0 have no known class and are left out.
         classes_per_batch: P, or as many as there are.
         samples_per_class: K.
         lonely: also show classes of a single image, K times over; by itself it has no partner to learn from.
+        undersample: images that a class shows in an epoch at most; None for all.
+        oversample: images that it shows at least, as far as there are batches to show them in.
         seed: of the order.
 
     Raises:
-        ValueError: if no class can be shown.
+        ValueError: if no class can be shown, or a number cannot be.
     """
 
     def __init__(
@@ -113,6 +141,8 @@ class PerClass(Batches):
         classes_per_batch: int = 24,
         samples_per_class: int = 4,
         lonely: bool = False,
+        undersample: int | None = None,
+        oversample: int | None = None,
         seed: int = 0,
     ):
         super().__init__(seed)
@@ -125,17 +155,18 @@ class PerClass(Batches):
         self.labels = np.asarray(labels, np.int64)
         self._choose_rows(lonely)
         self.chunks = -(-self.sizes // samples_per_class)
-        self._count = _fillable(self.chunks, classes_per_batch)
-        self._dealt = np.minimum(self.chunks, self._count)
+        self.wanted = self._wanted(undersample, oversample)
+        self._count = _fillable(self.wanted, self.classes_per_batch)
+        self._dealt = np.minimum(self.wanted, self._count)
 
     def _choose_rows(self, lonely: bool) -> None:
-        """Keep the rows of known classes with partners: `rows` [N], their class `owner` [N], `sizes` [C]."""
+        """Keep the rows of known classes with partners, class by class, and the `sizes` of these, [C]."""
         known = np.flatnonzero(self.labels >= 0)
         _, inverse, counts = np.unique(self.labels[known], return_inverse=True, return_counts=True)
         kept = known[(counts >= (1 if lonely else 2))[inverse]]
         self.left_out = len(self.labels) - len(kept)
-        _, self.owner, self.sizes = np.unique(self.labels[kept], return_inverse=True, return_counts=True)
-        self.rows = kept
+        _, owner, self.sizes = np.unique(self.labels[kept], return_inverse=True, return_counts=True)
+        self._grouped = kept[np.argsort(owner, kind="stable")]
         if not len(self.sizes):
             raise ValueError(
                 f"no class can be shown: all {self.left_out} images are alone in their class, or of "
@@ -145,16 +176,24 @@ class PerClass(Batches):
             log.warning("classes_per_batch: %d, all that can be shown", len(self.sizes))
             self.classes_per_batch = len(self.sizes)
 
+    def _wanted(self, undersample: int | None, oversample: int | None) -> np.ndarray:
+        """Chunks that each class is to show in an epoch, [C]."""
+        images_shown(self.sizes, undersample, oversample)
+        each = self.samples_per_class
+        most = None if undersample is None else max(1, undersample // each)
+        fewest = None if oversample is None else -(-oversample // each)
+        return images_shown(self.chunks, most, min(fewest, most) if fewest and most else fewest)
+
     @property
     def waiting(self) -> int:
         """Chunks that an epoch leaves to the next ones."""
-        return int(self.chunks.sum()) - self._count * self.classes_per_batch
+        return int(self.wanted.sum()) - self._count * self.classes_per_batch
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """See `Batches.batches`."""
         waits = self._waits(epoch + 1) - self._waits(epoch)
         dealt = self._dealt - waits
-        first = epoch * self._dealt - np.where(self._dealt < self.chunks, self._waits(epoch), 0)
+        first = epoch * self._dealt - np.where(self._dealt != self.chunks, self._waits(epoch), 0)
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(dealt))
         lengths = dealt[order]
@@ -172,24 +211,22 @@ class PerClass(Batches):
     def _chunk_rows(self, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Rows of chunks, [T, K]: each the chunk of this number in its class's endless shuffled passes."""
         passes, place = np.divmod(numbers, self.chunks[classes])
+        span = int(passes.max()) + 1
+        pairs, pair = np.unique(classes * span + passes, return_inverse=True)
+        rows, begin = self._shuffled_rows(*np.divmod(pairs, span))
         size = self.sizes[classes][:, None]
         start = np.minimum(
             place[:, None] * self.samples_per_class, np.maximum(size - self.samples_per_class, 0)
         )
-        within = (start + np.arange(self.samples_per_class)) % size
-        where = (self.sizes.cumsum() - self.sizes)[classes][:, None] + within
-        latest = np.zeros_like(self.sizes)
-        np.maximum.at(latest, classes, passes)
-        rows = self._shuffled_rows(latest)[where]
-        before = passes < latest[classes]  # a class may end one pass and begin the next in one epoch
-        if before.any():
-            rows[before] = self._shuffled_rows(latest - 1)[where[before]]
-        return rows
+        return rows[begin[pair][:, None] + (start + np.arange(self.samples_per_class)) % size]
 
-    def _shuffled_rows(self, passes: np.ndarray) -> np.ndarray:
-        """All rows, grouped by class, each class in the random order of its pass."""
-        keys = _noise(self.seed, passes[self.owner], self.rows)
-        return self.rows[np.lexsort((keys, self.owner))]
+    def _shuffled_rows(self, classes: np.ndarray, passes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of these classes, each in the random order of its pass, and where each begins."""
+        sizes = self.sizes[classes]
+        begin = starts(sizes)
+        of = np.repeat(np.arange(len(classes)), sizes)
+        rows = self._grouped[(starts(self.sizes)[classes] - begin)[of] + np.arange(len(of))]
+        return rows[np.lexsort((noise(self.seed, passes[of], rows), of))], begin
 
 
 def _fillable(chunks: np.ndarray, classes_per_batch: int) -> int:
@@ -230,14 +267,3 @@ def _deal(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
         taken[:] = False
         taken[places[owners == last]] = True
     return dealt
-
-
-def _noise(seed: int, passes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A random-looking number for each row, from seed, pass and row alone (mixing as in splitmix64)."""
-    mixed = np.full(len(rows), seed, np.uint64)
-    for part in (passes, rows):
-        mixed = (mixed ^ part.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed

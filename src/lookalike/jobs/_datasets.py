@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from lookalike.data.class_sizes import without_small_classes
 from lookalike.data.table import Table, read_table
 from lookalike.errors import ConfigError, DataError
 
@@ -20,11 +21,69 @@ def read_datasets(dataset: str | list[str], data_dir: Path) -> Table:
         ConfigError: there is no such data set.
         DataError: a table is wrong, or a label stands in two of the tables.
     """
+    return joined(read_tables(dataset, data_dir))
+
+
+def read_tables(dataset: str | list[str], data_dir: Path) -> dict[str, Table]:
+    """The tables of `read_datasets` before they become one, by name."""
     names = [dataset] if isinstance(dataset, str) else dataset
     if not names:
         raise ConfigError("dataset=[]: name at least one data set")
-    tables = [read_table(_find(name, data_dir)) for name in names]
-    return tables[0] if len(tables) == 1 else _joined(names, tables)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"dataset=[{','.join(names)}]: a data set is named twice")
+    return {name: read_table(_find(name, data_dir)) for name in names}
+
+
+def joined(tables: dict[str, Table]) -> Table:
+    """One table: all rows with absolute paths and labels as text, or a single table as it is.
+
+    Raises:
+        DataError: a label stands in two of the tables.
+    """
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    refuse_common_labels(tables)
+    frames = [
+        table.frame.with_columns(
+            path=pl.Series([str(table.file(row).absolute()) for row in range(len(table))], dtype=pl.String),
+            label=pl.col("label").cast(pl.String),
+        )
+        for table in tables.values()
+    ]
+    return Table(pl.concat(frames, how="diagonal"), Path())
+
+
+def refuse_common_labels(tables: dict[str, Table]) -> None:
+    """A label must mean one thing.
+
+    Raises:
+        DataError: one stands in two tables.
+    """
+    owners = _owners(tables)
+    for name, table in tables.items():
+        for label in table.frame["label"].unique().cast(pl.String).to_list():
+            if owners[label] != name:
+                raise DataError(
+                    f"label {label!r} is in both {name} and {owners[label]}; if they are two identities, "
+                    "rename the labels of one table, for instance with a prefix"
+                )
+
+
+def origins(tables: dict[str, Table], table: Table) -> np.ndarray:
+    """Which of the joined tables each row came from, [N]: its place among them."""
+    numbers = {name: number for number, name in enumerate(tables)}
+    owners = _owners(tables)
+    labels = table.frame["label"].cast(pl.String).to_list()
+    return np.array([numbers[owners[label]] for label in labels], np.int64)
+
+
+def _owners(tables: dict[str, Table]) -> dict[str, str]:
+    """The (last) table that a label stands in."""
+    return {
+        label: name
+        for name, table in tables.items()
+        for label in table.frame["label"].unique().cast(pl.String).to_list()
+    }
 
 
 def with_validation(table: Table, share: float, seed: int) -> Table:
@@ -48,6 +107,15 @@ def with_validation(table: Table, share: float, seed: int) -> Table:
     return Table(frame, table.folder)
 
 
+def without_small(table: Table, fewest: int) -> Table:
+    """The table without the training images of classes with fewer than `fewest`; says how many went."""
+    if fewest <= 1:
+        return table
+    kept, classes, images = without_small_classes(table, fewest)
+    log.info("min_per_class=%d: %d classes with %d training images are left out", fewest, classes, images)
+    return kept
+
+
 def _find(name: str, data_dir: Path) -> Path:
     for place in (Path(name), data_dir / name):
         if place.exists():
@@ -57,24 +125,3 @@ def _find(name: str, data_dir: Path) -> Path:
     )
     hint = f"; prepared there: {', '.join(known)}" if known else ""
     raise ConfigError(f"dataset={name}: no such folder or file, here or in {data_dir}{hint}")
-
-
-def _joined(names: list[str], tables: list[Table]) -> Table:
-    """All rows; paths become absolute, and a label must mean one thing."""
-    owners: dict[object, str] = {}
-    for name, table in zip(names, tables, strict=True):
-        for label in table.frame["label"].unique().to_list():
-            if label in owners:
-                raise DataError(
-                    f"label {label!r} is in both {owners[label]} and {name}; if they are two identities, "
-                    "rename the labels of one table, for instance with a prefix"
-                )
-            owners[label] = name
-    frames = [
-        table.frame.with_columns(
-            path=pl.Series([str(table.file(row).absolute()) for row in range(len(table))], dtype=pl.String),
-            label=pl.col("label").cast(pl.String),
-        )
-        for table in tables
-    ]
-    return Table(pl.concat(frames, how="diagonal"), Path())

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from lookalike.jobs.train import Config
     from lookalike.losses.modifiers import Terms
     from lookalike.model.embedder import EmbeddingModel
+    from lookalike.training.teacher import Teacher
 
 Node = dict[str, Any]
+DISTILL = "distill"
+"""The name of what a teacher teaches, among the losses."""
 
 
 class Losses:
@@ -23,12 +26,16 @@ class Losses:
     Args:
         train: the training images.
         model: embeds them, so that proxies can start at the means of their classes.
+        teacher: what the model may learn from besides.
         workers: processes that read images.
         processes: how many train together.
     """
 
-    def __init__(self, train: "Table", model: "EmbeddingModel", workers: int, processes: int):
-        self.train, self.model, self.workers, self.processes = train, model, workers, processes
+    def __init__(
+        self, train: "Table", model: "EmbeddingModel", teacher: "Teacher | None", workers: int, processes: int
+    ):
+        self.train, self.model, self.teacher = train, model, teacher
+        self.workers, self.processes = workers, processes
 
     def trial(self, config: "Config") -> "Terms":
         """The losses of a stage, only to see whether they can be built.
@@ -39,7 +46,7 @@ class Losses:
         import torch
 
         with torch.random.fork_rng([]):
-            loss = build_losses(config, self.train, self.model.dim)
+            loss = self._build(config)
             share_classes(loss, config, self.processes)
         return loss
 
@@ -56,7 +63,7 @@ class Losses:
         """
         from lookalike.training.start import start_proxies
 
-        loss = build_losses(config, self.train, self.model.dim)
+        loss = self._build(config)
         started = earlier is not None or self.model.backbone.pretrained
         if fresh and started and config.epochs and config.proxy_start == "class_means":
             start_proxies(loss, self.model, self.train, config.seed, self.workers)
@@ -67,27 +74,43 @@ class Losses:
                     loss.losses[name] = before.losses[name]
         return loss
 
+    def _build(self, config: "Config") -> "Terms":
+        taught = None if self.teacher is None else self.teacher.dim
+        return build_losses(config, self.train, self.model.dim, taught)
+
 
 def _described(config: "Config", name: str) -> tuple[Any, ...]:
     """All that a loss is built from, but for its weight."""
+    if name == DISTILL:
+        return (config.distill,)
     node = {key: value for key, value in config.loss[name].items() if key != "weight"}
     return node, config.memory, config.memory_warm_up, config.matryoshka, config.class_sample
 
 
-def build_losses(config: "Config", train: "Table", dim: int) -> "Terms":
-    """The weighted sum of the config's losses, each with what modifies it.
+def build_losses(config: "Config", train: "Table", dim: int, teacher_dim: int | None = None) -> "Terms":
+    """The weighted sum of the config's losses, each with what modifies it, and of what a teacher teaches.
+
+    Args:
+        config: the values of a stage.
+        train: the training images.
+        dim: length of the embeddings.
+        teacher_dim: of the teacher's; None without one.
 
     Raises:
-        ConfigError: a loss refuses its values, a length is longer than the embeddings, or a memory is asked
-            for and no loss compares images with images.
+        ConfigError: a loss refuses its values, a length is longer than the embeddings, a memory is asked for
+            and no loss compares images with images, or images are mixed and a loss cannot be told so.
     """
+    from lookalike.losses.distillation import Distillation
     from lookalike.losses.modifiers import Terms
 
-    counts = class_counts(train)
+    counts, nodes = class_counts(train), {} if config.distill_only else config.loss
     built = {
         name: (node.get("weight", 1.0), _with_lengths(config, name, node, counts, dim))
-        for name, node in config.loss.items()
+        for name, node in nodes.items()
     }
+    _check_mixing(config, built)
+    if teacher_dim and config.distill_weight:
+        built[DISTILL] = (config.distill_weight, Distillation(dim, teacher_dim, config.distill))
     losses = [loss for _, loss in built.values()]
     if config.memory and not any(_has_memory(loss) for loss in losses):
         raise ConfigError(
@@ -95,6 +118,20 @@ def build_losses(config: "Config", train: "Table", dim: int) -> "Terms":
             "take one that does, such as multi_similarity, or memory=0"
         )
     return Terms(built)
+
+
+def _check_mixing(config: "Config", built: "dict[str, tuple[float, nn.Module]]") -> None:
+    from lookalike.training.mixing import takes_mixed
+
+    if not config.mix_share or not (config.mixup or config.cutmix):
+        return
+    refused = [name for name, (_, loss) in built.items() if not takes_mixed(loss)]
+    if refused:
+        asked = f"mixup={config.mixup}" if config.mixup else f"cutmix={config.cutmix}"
+        raise ConfigError(
+            f"{asked}: {', '.join(refused)} compares images by their classes, and a mixed image is of two: "
+            "take losses with proxies, such as arcface or proxy_anchor, or mixup=0 cutmix=0"
+        )
 
 
 def share_classes(loss: "Terms", config: "Config", processes: int) -> None:

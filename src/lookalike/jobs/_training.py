@@ -1,6 +1,7 @@
 """From the values of `lookalike train` to what the training loop is made of."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,12 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from lookalike.data.table import Table
+    from lookalike.jobs._sampler import Make
     from lookalike.jobs.train import Config
     from lookalike.losses.modifiers import Terms
     from lookalike.model.embedder import EmbeddingModel
     from lookalike.training.plan import Parts, Plan, Settings
+    from lookalike.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +56,9 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     from accelerate.utils import set_seed
 
     from lookalike.config import build
-    from lookalike.jobs._datasets import read_datasets, with_validation
+    from lookalike.jobs._datasets import joined, read_tables, with_validation, without_small
     from lookalike.jobs._losses import Losses
+    from lookalike.jobs._sampler import build_sampler
     from lookalike.machine import choose_workers, settle
     from lookalike.trackers.group import Trackers
     from lookalike.training.checkpoint import Checkpoints
@@ -64,16 +68,21 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
 
     configs = stages(config)
     trackers = Trackers({name: build(node, f"tracker.{name}") for name, node in config.tracker.items()})
+    teacher = _teacher(config, configs, accelerator)
     settle(config.threads)
     set_seed(config.seed)
-    table = with_validation(read_datasets(config.dataset, config.data_dir), config.val_share, config.seed)
+    tables = read_tables(config.dataset, config.data_dir)
+    table = without_small(joined(tables), config.min_per_class)
+    table = with_validation(table, config.val_share, config.seed)
     train = table.split("train")
+    samplers = [build_sampler(stage, train, tables) for stage in configs]
     model = _model(config)
     learns = trainable(model)
-    losses = Losses(train, model, choose_workers(config.workers, device), accelerator.num_processes)
+    workers = choose_workers(config.workers, device)
+    losses = Losses(train, model, teacher, workers, accelerator.num_processes)
     plans = [
-        _plan(stage, model, partial(losses.make, stage, configs[number - 1] if number else None))
-        for number, stage in enumerate(configs)
+        _plan(stage, model, partial(losses.make, stage, configs[number - 1] if number else None), sampler)
+        for number, (stage, sampler) in enumerate(zip(configs, samplers, strict=True))
     ]
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
     for stage, plan in zip(configs, plans, strict=True):
@@ -83,7 +92,28 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     starts = config.head_start == "whitened" and model.backbone.pretrained and any(c.epochs for c in configs)
     if starts and not Checkpoints(config.out / "state").all():
         whiten_head(model, train, config.seed, losses.workers)
-    return Parts(model, learns, plans, _settings(config), train, validation, accelerator, trackers)
+    settings = _settings(config)
+    return Parts(model, learns, plans, settings, train, validation, accelerator, trackers, teacher)
+
+
+def _teacher(config: "Config", configs: "Sequence[Config]", accelerator: "Accelerator") -> "Teacher | None":
+    """The model to learn from.
+
+    Raises:
+        ConfigError: it cannot be used, or there is none where a stage wants one.
+    """
+    from lookalike.data.transforms import Resize
+    from lookalike.training.teacher import Teacher, read_teacher
+
+    for stage in configs:
+        if stage.distill_only and not (config.teacher and stage.distill_weight):
+            raise ConfigError("distill_only=true: give a teacher=FOLDER, and a distill_weight above 0")
+    if config.teacher is None:
+        return None
+    if not any(stage.distill_weight for stage in configs):
+        raise ConfigError("distill_weight=0: nothing is learned from the teacher; raise it, or teacher=null")
+    student = Resize(config.image_size, config.resize)
+    return Teacher(read_teacher(config.teacher, config.out, student), accelerator, config.chunk)
 
 
 def _check(
@@ -137,15 +167,16 @@ def _settings(config: "Config") -> "Settings":
     )
 
 
-def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]") -> "Plan":
+def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]", sampler: "Make") -> "Plan":
     from lookalike.config import build
+    from lookalike.training.mixing import Mixing
     from lookalike.training.plan import Plan
 
     keep = config.keep_statistics
     return Plan(
         epochs=config.epochs,
         losses=losses,
-        sampler=build(config.sampler, "sampler"),
+        sampler=sampler,
         augment=build(config.augment, "augment", size=config.image_size, how=config.resize),
         optimizer=build(config.optimizer, "optimizer"),
         schedule=build(config.scheduler, "scheduler", epochs=config.epochs),
@@ -160,6 +191,7 @@ def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]") -
         accumulate=config.accumulate,
         clip=config.clip,
         keep_statistics=model.backbone.pretrained if keep is None else keep,
+        mixing=Mixing(config.mixup, config.cutmix, config.mix_share, config.seed),
         small_size=config.small_size,
         small_share=config.small_share,
         patience=config.patience,

@@ -14,17 +14,8 @@ FIXED = frozenset(
         *("dataset", "out", "data_dir", "val_share", "seed", "best_metric", "average", "stages", "resume"),
         "far",
         *("image_size", "resize", "dim", "backbone", "pooling", "head", "head_start", "proxy_start"),
-        *(
-            "amp",
-            "compile",
-            "shard_classes",
-            "workers",
-            "threads",
-            "device",
-            "progress",
-            "save_minutes",
-            "tracker",
-        ),
+        *("amp", "compile", "shard_classes", "workers", "threads", "device", "progress", "save_minutes"),
+        *("tracker", "min_per_class", "teacher"),
     )
 )
 """Keys that hold for the whole run, whatever its stages."""
@@ -44,6 +35,18 @@ class Config(BaseModel):
     )
     out: Path = Field(description="run folder to write; a stopped run with the same values goes on in it")
     epochs: int = Field(ge=0, description="how often every image is seen; 0 keeps the untrained model")
+    dataset_weights: list[Annotated[float, Field(gt=0)]] = Field(
+        description="share of every batch that each dataset fills, [2,1]; [] shows each image equally often"
+    )
+    min_per_class: Annotated[int, Field(ge=1)] = Field(
+        description="leave out of training classes with fewer training images"
+    )
+    undersample: int | None = Field(
+        ge=1, description="images that a class shows in an epoch at most, others in each epoch; null for all"
+    )
+    oversample: int | None = Field(
+        ge=1, description="images that a class shows in an epoch at least, repeated if it has fewer"
+    )
     image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
         description="side of the square the model sees, pixels"
     )
@@ -101,6 +104,25 @@ class Config(BaseModel):
     matryoshka: list[Annotated[int, Field(ge=2)]] = Field(
         description="lengths that an embedding may be cut to, [32,64,128]: the loss teaches each; [] for none"
     )
+    mixup: Annotated[float, Field(ge=0, le=1000)] = Field(
+        description="blend images in pairs, for losses with proxies: alpha, such as 0.2; 0 for none"
+    )
+    cutmix: Annotated[float, Field(ge=0, le=1000)] = Field(
+        description="put a box of one image into another, for losses with proxies: alpha, as 1; 0 for none"
+    )
+    mix_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of the batches that mixup and cutmix change"
+    )
+    teacher: Path | None = Field(
+        description="model or run folder whose embeddings the model learns to give; null for none"
+    )
+    distill: Literal["cosine", "l1", "l2", "relational", "similarity"] = Field(
+        description="what is learned: the teacher's vectors (cosine, l1, l2) or how images lie to each other"
+    )
+    distill_weight: Annotated[float, Field(ge=0)] = Field(
+        description="what the teacher counts beside the losses; 0 leaves it out"
+    )
+    distill_only: bool = Field(description="learn from the teacher alone, without the losses and labels")
     freeze: list[str] = Field(
         description="weights that stay as they are, by name pattern: [backbone], ['backbone.net.blocks.[01]']"
     )
@@ -204,11 +226,11 @@ def train_here(config: Config) -> Path | None:
     return config.out if accelerator.is_main_process else None
 
 
-def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
+def train(dataset: str | Path | list[str] | list[Path], out: str | Path, **keys: Any) -> Path:
     """Train a model as `lookalike train` does.
 
     Args:
-        dataset: dataset folder or table file.
+        dataset: dataset folder or table file, or a list of these.
         out: run folder to write.
         keys: any key of `lookalike train --help`, as `epochs=6` or `**{"loss.triplet.margin": 0.3}`.
 
@@ -221,5 +243,6 @@ def train(dataset: str | Path, out: str | Path, **keys: Any) -> Path:
     """
     from lookalike.config import load
 
-    main(load("train", Config, **{"dataset": str(dataset), "out": str(out), **keys}))
+    named = [str(each) for each in dataset] if isinstance(dataset, list) else str(dataset)
+    main(load("train", Config, **{"dataset": named, "out": str(out), **keys}))
     return Path(out)

@@ -13,6 +13,7 @@ from lookalike.losses.contrastive import Contrastive
 from lookalike.losses.cosface import CosFace
 from lookalike.losses.cross_batch_memory import CrossBatchMemory
 from lookalike.losses.curricularface import CurricularFace
+from lookalike.losses.distillation import Distillation
 from lookalike.losses.elastic_arcface import ElasticArcFace
 from lookalike.losses.elastic_cosface import ElasticCosFace
 from lookalike.losses.embedding_norm import EmbeddingNorm
@@ -65,6 +66,7 @@ __all__ = [
     "CosFace",
     "CrossBatchMemory",
     "CurricularFace",
+    "Distillation",
     "ElasticArcFace",
     "ElasticCosFace",
     "EmbeddingNorm",

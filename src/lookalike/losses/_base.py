@@ -90,10 +90,13 @@ class PairLoss(nn.Module):
         uses_length: whether the length of the raw embeddings changes the loss; most see directions only.
         holds_fixed: whether the paper holds a part, such as weights, fixed when it takes the gradient, which
             so is not the derivative of the value.
+        takes_mixed: whether an image may be of two classes in part, as MixUp makes them: then the loss is
+            that of the first class and that of the second, weighed. It means nothing for pairs of images.
     """
 
     uses_length = False
     holds_fixed = False
+    takes_mixed = False
 
     def __init__(self, miner: Miner | None = None) -> None:
         super().__init__()
@@ -142,11 +145,13 @@ class ProxyLoss(nn.Module):
         uses_length: whether the length of the raw embeddings changes the loss; most see directions only.
         holds_fixed: whether the paper holds a part, such as weights, fixed when it takes the gradient, which
             so is not the derivative of the value.
+        takes_mixed: as in `PairLoss`; an image has a loss to each proxy, so it may.
         starts_at_means: whether the mean direction of its class is a good start for a proxy.
     """
 
     uses_length = False
     holds_fixed = False
+    takes_mixed = True
     starts_at_means = True
 
     def __init__(self, num_classes: int, dim: int, centers: int = 1) -> None:

@@ -20,9 +20,11 @@ class EmbeddingNorm(nn.Module):
 
     Attributes:
         uses_length: true.
+        takes_mixed: true; classes do not matter.
     """
 
     uses_length = True
+    takes_mixed = True
 
     def __init__(self, target: float = 10.0) -> None:
         super().__init__()

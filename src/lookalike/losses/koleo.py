@@ -20,7 +20,12 @@ class KoLeo(PairLoss):
     Args:
         epsilon: distance below which two vectors count as equal; the push, at most
             1 / (2 epsilon), is strongest there.
+
+    Attributes:
+        takes_mixed: true; classes do not matter.
     """
+
+    takes_mixed = True
 
     def __init__(self, epsilon: float = 1e-4) -> None:
         super().__init__()

@@ -1,10 +1,13 @@
 """Losses that hold losses."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from lookalike.losses.distillation import Distillation
 
 
 class Terms(nn.Module):
@@ -12,10 +15,14 @@ class Terms(nn.Module):
 
     After each call `last` maps each name to its share of the sum (weight × loss), so the shares add up to the
     total, and `details` holds what the losses tell about themselves, such as `triplet_active_share`. All are
-    detached scalars. `batch` holds the detached embeddings [B, D] and the labels [B] of the call.
+    detached scalars. `batch` holds the detached embeddings [B, D] and the (first) labels [B] of the
+    call.
 
     Args:
-        terms: name to weight and loss.
+        terms: name to weight and loss. A `Distillation` among them gets the embeddings of its teacher.
+
+    Attributes:
+        mixed_share: how much the first of two labels counts, where images are made of two.
     """
 
     def __init__(self, terms: Mapping[str, tuple[float, nn.Module]]) -> None:
@@ -27,11 +34,23 @@ class Terms(nn.Module):
         self.last: dict[str, Tensor] = {}
         self.details: dict[str, Tensor] = {}
         self.batch: tuple[Tensor, Tensor] = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
+        self.mixed_share = 1.0
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Sum of weight × loss for raw embeddings [B, D] and labels [B]."""
-        self.batch = embeddings.detach(), labels
-        shares = {name: self.weights[name] * loss(embeddings, labels) for name, loss in self.losses.items()}
+    def forward(self, embeddings: Tensor, labels: Tensor, teacher: Tensor | None = None) -> Tensor:
+        """Sum of weight × loss.
+
+        Args:
+            embeddings: raw vectors, [B, D].
+            labels: [B], or [B, 2] where images are made of two: then a loss is that of the first labels times
+                `mixed_share`, and that of the second times the rest.
+            teacher: embeddings of the same images, [B, T]; without them distillation is left out.
+        """
+        self.batch = embeddings.detach(), labels if labels.ndim == 1 else labels[:, 0]
+        shares = {
+            name: self.weights[name] * self._value(loss, embeddings, labels, teacher)
+            for name, loss in self.losses.items()
+            if teacher is not None or not isinstance(loss, Distillation)
+        }
         self.last = {name: share.detach() for name, share in shares.items()}
         self.details = {}
         for name, loss in self.losses.items():
@@ -44,6 +63,16 @@ class Terms(nn.Module):
         """What the last call told: the shares of the terms if there are several, and their details."""
         single = {f"loss_{name}": share for name, share in self.last.items()} if len(self.last) > 1 else {}
         return {**single, **self.details}
+
+    def _value(self, loss: nn.Module, embeddings: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+        if isinstance(loss, Distillation):
+            return loss(embeddings, teacher)
+        if labels.ndim == 1:
+            return loss(embeddings, labels)
+        weights = (self.mixed_share, 1 - self.mixed_share)
+        parts = sorted(zip(weights, labels.unbind(dim=1), strict=True), key=itemgetter(0))
+        # What a loss follows from batch to batch is what it saw last: the labels that weigh more.
+        return torch.stack([weight * loss(embeddings, each) for weight, each in parts]).sum()
 
 
 def set_progress(loss: nn.Module, done: float) -> None:
@@ -76,20 +105,25 @@ class AcrossProcesses(nn.Module):
         super().__init__()
         self.loss = loss
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Loss of the gathered rows; B of `embeddings` [B, D] and `labels` [B] may differ by process."""
+    def forward(self, embeddings: Tensor, *known: Tensor) -> Tensor:
+        """Loss of the gathered rows; B may differ by process.
+
+        Args:
+            embeddings: raw vectors, [B, D].
+            known: what the loss gets besides, a row an image, such as labels [B].
+        """
         processes = dist.get_world_size()
-        mine = torch.stack([torch.tensor(len(labels)), torch.randint(2**62, ())]).to(embeddings.device)
+        mine = torch.stack([torch.tensor(len(embeddings)), torch.randint(2**62, ())]).to(embeddings.device)
         told = [torch.empty_like(mine) for _ in range(processes)]
         dist.all_gather(told, mine)
         counts = [int(count) for count, _ in told]
         scaled = embeddings + (processes - 1) * (embeddings - embeddings.detach())
         turns = [torch.arange(count) * processes + process for process, count in enumerate(counts)]
         order = torch.cat(turns).argsort().to(embeddings.device)
-        rows, classes = torch.cat(_gather(scaled, counts)), torch.cat(_gather(labels, counts))
+        rows = [torch.cat(_gather(each, counts))[order] for each in (scaled, *known)]
         with torch.random.fork_rng([embeddings.device] if embeddings.is_cuda else []):
             torch.manual_seed(int(told[0][1]))
-            return self.loss(rows[order], classes[order])
+            return self.loss(*rows)
 
 
 def _gather(rows: Tensor, counts: Sequence[int]) -> list[Tensor]:

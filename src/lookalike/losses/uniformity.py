@@ -16,7 +16,12 @@ class Uniformity(PairLoss):
 
     Args:
         t: how local it is; a larger one sees only near pairs.
+
+    Attributes:
+        takes_mixed: true; classes do not matter.
     """
+
+    takes_mixed = True
 
     def __init__(self, t: float = 2.0) -> None:
         super().__init__()

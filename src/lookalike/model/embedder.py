@@ -138,21 +138,29 @@ class EmbeddingModel(nn.Module):
         """A saved model, in eval mode, on the CPU. No network, no code from the folder.
 
         Raises:
-            LookalikeError: a file is missing, or weights are missing, too many or of another shape;
-                they are listed.
+            LookalikeError: a file is missing or damaged, or weights are missing, too many or of another
+                shape; they are listed.
         """
         folder = Path(folder)
         description = _read_description(folder)
-        backbone = backbones.rebuild(description["backbone"])
-        pool = pooling.rebuild(description["pooling"])
-        features = backbone.pooled_dim if isinstance(pool, Native) else backbone.map_dim
-        head = heads.rebuild(description["head"], features, description["dim"])
-        model = cls(backbone, pool, head, Resize(**description["preprocess"]))
+        try:
+            model = cls._described(description)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LookalikeError(f"{folder / 'config.json'}: describes no model ({error})") from error
         try:
             model.load_state_dict(load_file(folder / "model.safetensors"))
         except Exception as error:
             raise LookalikeError(f"{folder / 'model.safetensors'}: {error}") from error
         return model.eval()
+
+    @classmethod
+    def _described(cls, description: dict[str, Any]) -> Self:
+        """The model that `_description` told of, without its weights."""
+        backbone = backbones.rebuild(description["backbone"])
+        pool = pooling.rebuild(description["pooling"])
+        features = backbone.pooled_dim if isinstance(pool, Native) else backbone.map_dim
+        head = heads.rebuild(description["head"], features, description["dim"])
+        return cls(backbone, pool, head, Resize.from_dict(description["preprocess"]))
 
     def _description(self) -> dict[str, Any]:
         """What `load` needs besides the weights: plain values."""

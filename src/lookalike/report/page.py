@@ -20,6 +20,7 @@ from lookalike.files import write_text
 from lookalike.plots.curves import best_of, series, single_curves
 from lookalike.plots.distances import distance_histogram
 from lookalike.plots.tsne import choose_images, tsne_thumbnails
+from lookalike.plots.uses import uses_histogram
 from lookalike.report import facts, numbers
 from lookalike.report.pictures import Thumbnails, figure_uri, svg
 from lookalike.report.queries import Chosen, choose
@@ -107,7 +108,7 @@ def render(run: Run | None, evaluation: Evaluation | None, options: Options) -> 
         "uri": pictures.uri if pictures else None,
         "path": (lambda row: short_path(embeddings.table.file(row))) if embeddings else None,
         "histogram": draw_histogram(evaluation),
-        "curves": draw_curves(run),
+        "curves": [*draw_curves(run), *draw_uses(run)],
         "map": drawn_map,
         "facts": facts.fact_lists(run, evaluation, len(labels), classes),
         "configs": configs(run, evaluation),
@@ -187,6 +188,18 @@ def draw_curves(run: Run | None) -> list[Markup]:
         log.warning("%s", error)
         return []
     return [svg(figure, name, describe(run, run.history, name, metric)) for name, figure in figures.items()]
+
+
+def draw_uses(run: Run | None) -> list[Markup]:
+    """How evenly training used its images."""
+    if not run or run.uses is None:
+        return []
+    uses = run.uses.to_numpy()
+    alt = (
+        f"Histogram of how often each of {facts.counted(len(uses), 'training image')} was used: mean "
+        f"{uses.mean():.3g}, standard deviation {uses.std():.3g}, {np.count_nonzero(uses == 0):,} never."
+    )
+    return [svg(uses_histogram(uses, 3.9, 2.9), "uses", alt)]
 
 
 def describe(run: Run, history: pl.DataFrame, name: str, metric: str) -> str:

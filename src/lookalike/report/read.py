@@ -24,6 +24,7 @@ class Run:
 
     Attributes:
         history: one row an epoch.
+        uses: how often each training image was used.
         skipped: images that training could not read.
         missing: what a whole run has and this one lacks, in words.
     """
@@ -32,6 +33,7 @@ class Run:
     config: Tree = field(default_factory=dict)
     summary: Tree = field(default_factory=dict)
     history: pl.DataFrame | None = None
+    uses: pl.Series | None = None
     skipped: list[Problem] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -64,6 +66,7 @@ def read_run(folder: str | Path) -> Run:
         part(folder / "config.yaml", read_yaml, missing, "nothing about how it was trained") or {},
         part(folder / "summary.json", read_json, missing, "no counts of images") or {},
         None if history is None or history.is_empty() else history,
+        read_uses(folder / "image_uses.csv"),
         read_skipped(folder / "skipped.csv"),
         missing,
     )
@@ -140,6 +143,12 @@ def read_history(file: Path) -> pl.DataFrame:
     if "epoch" not in text.columns:
         return numbers
     return numbers.with_columns(pl.col("epoch").cast(pl.Int64, strict=False)).drop_nulls("epoch")
+
+
+def read_uses(file: Path) -> pl.Series | None:
+    """The uses in an image_uses.csv; None where there is no such file, or none with images."""
+    found = part(file, lambda each: pl.read_csv(each, columns=["uses"]), [], "")
+    return None if found is None or found.is_empty() else found["uses"].cast(pl.Int64)
 
 
 def read_skipped(file: Path) -> list[Problem]:

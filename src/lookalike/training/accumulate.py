@@ -1,6 +1,6 @@
 """A large batch in the memory of a small one (gradient caching, Gao et al., 2021, arXiv:2101.06983)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ def backward_in_chunks(
     features: nn.Module,
     criterion: nn.Module,
     images: Tensor,
-    labels: Tensor,
+    known: Sequence[Tensor],
     chunk: int,
     accelerator: "Accelerator",
     share: float = 1.0,
@@ -33,9 +33,9 @@ def backward_in_chunks(
 
     Args:
         features: images [B, …] to embeddings [B, D].
-        criterion: loss of embeddings [B, D] and labels [B].
+        criterion: loss of embeddings [B, D] and what is known of each image.
         images: the whole batch.
-        labels: class ids, [B].
+        known: what the criterion gets besides: class ids [B], perhaps more.
         chunk: images in memory at once; from B on, one pass.
         accelerator: does the backward pass, and says how processes share gradients.
         share: factor on the gradient, for several batches to a step.
@@ -44,7 +44,7 @@ def backward_in_chunks(
         The loss, detached.
     """
     if chunk >= len(images):
-        value = criterion(features(images), labels)
+        value = criterion(features(images), *known)
         accelerator.backward(value * share)
         return value.detach()
     pieces, states, parts = images.split(chunk), [], []
@@ -53,7 +53,7 @@ def backward_in_chunks(
             states.append(_random_state(images.device))
             parts.append(features(piece))
     embeddings = torch.cat(parts).requires_grad_()
-    value = criterion(embeddings, labels)
+    value = criterion(embeddings, *known)
     accelerator.backward(value * share)
     gradients = torch.zeros_like(embeddings) if embeddings.grad is None else embeddings.grad
     for number, (piece, state, gradient) in enumerate(

@@ -164,7 +164,7 @@ def _order(trial: Trial) -> Verdict:
 def _through_net(trial: Trial, chunk: int) -> list[Tensor]:
     net, loss, (images, labels) = trial.net(), trial.loss(), trial.batch()
     torch.manual_seed(2)
-    value = backward_in_chunks(net, loss, images, labels, chunk, make_accelerator("no", images.device))
+    value = backward_in_chunks(net, loss, images, [labels], chunk, make_accelerator("no", images.device))
     return [value, *_own(net), *_own(loss)]
 
 

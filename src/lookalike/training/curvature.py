@@ -64,8 +64,8 @@ class DrawnLabels(nn.Module):
 
 
 def _draw(scores: Tensor) -> Tensor:
-    """A class for each row of logits [B, C], the same in all processes."""
-    drawn = scores.softmax(dim=1).multinomial(1)[:, 0]
+    """A class for each row of logits [B, C], the same in all processes; any, where scores are no numbers."""
+    drawn = scores.softmax(dim=1).nan_to_num(nan=1.0).multinomial(1)[:, 0]
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.broadcast(drawn, 0)
     return drawn
@@ -110,7 +110,7 @@ class Curvature:
         criterion = AcrossProcesses(self.drawn) if several else self.drawn
         labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
         with kept_buffers(features):
-            backward_in_chunks(features, criterion, images, labels, chunk or len(images), self.accelerator)
+            backward_in_chunks(features, criterion, images, [labels], chunk or len(images), self.accelerator)
         scaler = self.accelerator.scaler
         scale = scaler.get_scale() if scaler is not None else 1.0
         self.sophia.update_curvature(self.drawn.count, scale / self.accelerator.gradient_accumulation_steps)

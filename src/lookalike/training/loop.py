@@ -38,8 +38,7 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
     state = checkpoints.latest()
     at = Position.of(state)
     training = Training(parts, Stage(parts, at.stage, None, fresh=state is None), folder, result)
-    if state is not None:
-        training.resume(state, at)
+    training.begin(state, at)
     saved = started = time.monotonic()
     earlier = result.minutes
     if parts.epochs == 0 and main:

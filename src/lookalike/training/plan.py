@@ -13,6 +13,8 @@ from lookalike.data.table import Table
 from lookalike.losses.modifiers import Terms
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.trackers.group import Trackers
+from lookalike.training.mixing import Mixing
+from lookalike.training.teacher import Teacher
 
 
 class Batches(Protocol):
@@ -50,6 +52,7 @@ class Plan:
         accumulate: batches whose gradients are averaged for one step.
         clip: largest norm of all gradients together.
         keep_statistics: use the backbone's stored batch statistics instead of those of each batch.
+        mixing: makes images of two.
         small_size, small_share: train the first share of the epochs on images of this size; 0 for none.
         patience: the stage ends after so many epochs without a better model; None for never.
     """
@@ -71,6 +74,7 @@ class Plan:
     accumulate: int = 1
     clip: float | None = None
     keep_statistics: bool = False
+    mixing: Mixing = field(default_factory=Mixing)
     small_size: int = 0
     small_share: float = 0.0
     patience: int | None = None
@@ -107,6 +111,7 @@ class Parts:
         train: images to learn from.
         validation: images of other identities, to choose the best model by; None for none.
         trackers: where the run can be followed besides its folder; the main process alone starts them.
+        teacher: a model whose embeddings the losses may want; None for none.
     """
 
     model: EmbeddingModel
@@ -117,6 +122,7 @@ class Parts:
     validation: Table | None
     accelerator: Accelerator
     trackers: Trackers = field(default_factory=lambda: Trackers({}))
+    teacher: Teacher | None = None
 
     @property
     def epochs(self) -> int:

@@ -41,9 +41,11 @@ def make_accelerator(amp: str, device: torch.device, processes: int | None = Non
         processes: how many there must be; None for any number.
 
     Raises:
-        ConfigError: there are others, or the device is not one for several.
+        ConfigError: there are others, or the device cannot compute so, or is not one for several.
         PeerError: another process has ended.
     """
+    if amp == "fp16" and device.type == "cpu":
+        raise ConfigError("amp=fp16 needs a GPU, and this is a CPU: take amp=bf16 or amp=no")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
@@ -53,7 +55,10 @@ def make_accelerator(amp: str, device: torch.device, processes: int | None = Non
         with peers():
             dist.init_process_group(backend, timeout=PATIENCE, **_meeting())
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision=amp, cpu=device.type == "cpu")
+    try:
+        accelerator = Accelerator(mixed_precision=amp, cpu=device.type == "cpu")
+    except ValueError as error:
+        raise ConfigError(f"amp={amp} on {device}: {str(error).splitlines()[0]}") from error
     if processes not in (None, accelerator.num_processes):
         raise ConfigError(f"processes={processes}, but {accelerator.num_processes} train together")
     return accelerator
@@ -159,9 +164,12 @@ class Share:
 
 
 def prepare_loss(loss: Terms, accelerator: Accelerator) -> nn.Module:
-    """The loss on its device; over several processes it sees the whole batch."""
+    """The loss on its device; over several processes it starts alike and sees the whole batch."""
     loss.to(accelerator.device)
-    return AcrossProcesses(loss) if accelerator.num_processes > 1 else loss
+    if accelerator.num_processes == 1:
+        return loss
+    equalise([], loss)
+    return AcrossProcesses(loss)
 
 
 def summed(count: int, accelerator: Accelerator) -> int:

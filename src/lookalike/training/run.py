@@ -13,6 +13,7 @@ import yaml
 from lookalike.errors import ConfigError, LookalikeError, listing
 from lookalike.files import replace_file, write_text
 from lookalike.plots.curves import curves
+from lookalike.plots.uses import uses_histogram
 from lookalike.training.bad_steps import BAD_BATCHES
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.loop import fit
@@ -21,6 +22,7 @@ from lookalike.training.plan import Parts
 from lookalike.training.resume import CONFIG
 from lookalike.training.state import Result
 from lookalike.training.stopping import Stopped
+from lookalike.training.uses import USES
 from lookalike.training.workbook import write_workbook
 
 log = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ def _stopped(parts: Parts, folder: Path, result: Result, started: float) -> str:
 
 
 def _tell(parts: Parts, folder: Path, result: Result, status: str, started: float) -> None:
-    """summary.json, curves.png, history.xlsx and skipped.csv."""
+    """summary.json, curves.png, uses.png, history.xlsx and skipped.csv."""
     train, validation = parts.train, parts.validation
     summary = {
         "status": status,
@@ -115,6 +117,9 @@ def _tell(parts: Parts, folder: Path, result: Result, status: str, started: floa
         write_workbook(history.to_dicts(), folder / "history.xlsx")
         figure = curves(history, parts.settings.best_metric, result.best_epoch)
         replace_file(folder / "curves.png", lambda path: figure.savefig(path, format="png", dpi=150))
+    if (folder / USES).exists():
+        drawn = uses_histogram(pl.read_csv(folder / USES)["uses"].to_numpy())
+        replace_file(folder / "uses.png", lambda path: drawn.savefig(path, format="png", dpi=150))
     if result.skipped:
         problems = list(result.skipped.values())
         rows = {"row": [p.row for p in problems], "path": [p.path for p in problems]}

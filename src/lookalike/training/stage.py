@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from lookalike.data.images import Batch, ImageTable, collate
 from lookalike.data.table import class_ids
+from lookalike.losses.distillation import Distillation
 from lookalike.losses.modifiers import Terms, set_progress
 from lookalike.losses.sampled import samples_classes
 from lookalike.losses.sharded import sharded_parameters
@@ -20,6 +21,7 @@ from lookalike.training.accumulate import backward_in_chunks, depends_on_chunks
 from lookalike.training.curvature import Curvature
 from lookalike.training.freeze import refreeze, train_mode
 from lookalike.training.groups import parameter_groups, set_rates
+from lookalike.training.mining import HardNegatives
 from lookalike.training.optimise import RowSparse, clip_gradients, shrink
 from lookalike.training.plan import Parts
 from lookalike.training.position import Position
@@ -59,9 +61,13 @@ class Stage:
         plan, model, accelerator = self.plan, parts.model, parts.accelerator
         refreeze(model, parts.trainable, plan.freeze, plan.unfreeze)
         self.loss = plan.losses(before, fresh)
+        taught = any(isinstance(term, Distillation) for term in self.loss.losses.values())
+        self.teacher = parts.teacher if taught else None
         known, enough = class_ids(parts.train.labels), getattr(plan.augment, "at_least", None)
         self.images = ImageTable(parts.train, plan.augment, known, seed=parts.settings.seed, at_least=enough)
         self.batches = plan.sampler(self.images.class_ids)
+        if isinstance(self.batches, HardNegatives):
+            self.batches.device = accelerator.device
         optimizer = plan.optimizer(parameter_groups(model, self.loss, plan))
         self.curvature = Curvature(optimizer, self.loss, accelerator)
         if samples_classes(self.loss):
@@ -103,8 +109,12 @@ class Stage:
         """Add the gradient of a batch, and return its loss; `at` counts this batch already."""
         plan, accelerator = self.plan, self.parts.accelerator
         self.set_progress(at)
+        images = batch.images.to(accelerator.device, non_blocking=True)
+        labels = batch.class_ids.to(accelerator.device)
+        images, labels, self.loss.mixed_share = plan.mixing(images, labels, at.epoch, at.batch)
+        known = [labels] if self.teacher is None else [labels, self.teacher(images)]
         small = plan.small_size if at.within <= round(plan.small_share * plan.epochs) else 0
-        pixels = shrink(batch.images.to(accelerator.device, non_blocking=True), small)
+        pixels = shrink(images, small)
         if at.steps == 1 and accelerator.is_main_process:
             tell_of_chunks(self.parts.model, plan.chunk, len(pixels))
         if self.curvature.due and (at.batch - 1) % plan.accumulate == 0:
@@ -112,7 +122,7 @@ class Stage:
         self.apart = not self.steps(at)
         with accelerator.no_sync(self.features) if self.apart else nullcontext():
             return backward_in_chunks(
-                *(self.features, self.criterion, pixels, batch.class_ids.to(accelerator.device)),
+                *(self.features, self.criterion, pixels, known),
                 *(plan.chunk or len(pixels), accelerator, 1 / self._window(at)),
             )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch.distributed as dist
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 
 from lookalike.data.images import Batch
 from lookalike.data.table import Table
@@ -17,6 +18,7 @@ from lookalike.errors import ConfigError, LookalikeError, Problem, listing
 from lookalike.losses.sharded import sharded_parameters
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.bad_steps import BadSteps
+from lookalike.training.bank import bank_of, go_on_with, look_for_negatives
 from lookalike.training.checkpoint import Checkpoints, random_states, set_random_states
 from lookalike.training.groups import named_rates
 from lookalike.training.history import History, Means, Row, now
@@ -28,6 +30,7 @@ from lookalike.training.position import Position
 from lookalike.training.processes import embed_together, equalise, everyones, summed
 from lookalike.training.show import show_first_batch
 from lookalike.training.stage import Stage
+from lookalike.training.uses import Uses, statistics, write_uses
 from lookalike.training.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -76,6 +79,7 @@ class Training:
         self.bad = BadSteps(folder, parts.train, parts.accelerator)
         self.bad.follow(parts.model, stage.loss)
         self.watch = Watch(parts.train, parts.settings.best_metric, parts.epochs)
+        self.uses = Uses(len(parts.train))
 
     @property
     def steps(self) -> int:
@@ -91,6 +95,7 @@ class Training:
         value = self.stage.backward(batch, at)
         if self.bad.finite(value, batch, loss.batch[0]):
             self.means.add({"loss": value, **loss.told()}, len(batch.rows))
+            self.uses.add(batch.rows)
             self.watch.saw(loss)
             parts.trackers.step(value.item, at.steps)
 
@@ -124,13 +129,26 @@ class Training:
         equalise([model, judged], self.stage.loss)
         vectors = embed_together(judged, self.parts.validation, accelerator)
         rows, note = summed(self.means.count, accelerator), self.bad.note()
-        score = self._judge(at, judged, vectors, speed, rows, note) if accelerator.is_main_process else None
-        told = broadcast_object_list([self.result.best_epoch, self.result.best_score, score])
-        self.result.best_epoch, self.result.best_score, score = told
+        uses, told = self.uses.total(accelerator), {}
+        if accelerator.is_main_process:
+            told = self._judge(at, judged, vectors, speed, {"rows": rows, **statistics(uses)}, note)
+            write_uses(self.folder, self.parts.train, uses)
+        agreed = broadcast_object_list([self.result.best_epoch, self.result.best_score, told])
+        self.result.best_epoch, self.result.best_score, told = agreed
+        metric = self.parts.settings.best_metric
+        score = told.get(f"val_{metric}")
         if isinstance(self.stage.plan.schedule, Plateau) and score is not None:
-            lower = self.parts.settings.best_metric in LOWER
-            self.stage.plan.schedule.observe(-score if lower else score)
+            self.stage.plan.schedule.observe(-score if metric in LOWER else score)
         self.means.clear()
+        if at.epoch < self.parts.epochs:
+            look_for_negatives(self.stage.batches, at.epoch, told, self.parts, self.result.skip)
+
+    def begin(self, state: dict[str, Any] | None, at: Position) -> None:
+        """Take over a checkpoint if there is one, else do what the first epoch needs before it."""
+        if state is not None:
+            self.resume(state, at)
+        elif self.parts.epochs:
+            look_for_negatives(self.stage.batches, at.epoch - 1, {}, self.parts, self.result.skip)
 
     def _judge(
         self,
@@ -138,24 +156,23 @@ class Training:
         judged: EmbeddingModel,
         vectors: Embeddings | None,
         speed: float,
-        rows: int,
+        used: Row,
         note: str,
-    ) -> float | None:
-        """The score of the best metric, if there is one."""
+    ) -> dict[str, float]:
+        """Judge and keep the model, write the row, and return losses and scores."""
         parts, result, metric = self.parts, self.result, self.parts.settings.best_metric
         result.skip(vectors.skipped if vectors else [])
         scores = validate(vectors, self.stage.loss, metric, parts.settings.seed)
         stage = {"stage": at.stage + 1} if len(parts.plans) > 1 else {}
-        row: Row = {"epoch": at.epoch, **stage, **self.means.all(), "rows": rows, **scores}
+        row: Row = {"epoch": at.epoch, **stage, **self.means.all(), **used, **scores}
         row |= {"validation_rows": len(parts.validation)} if parts.validation else {}
         row |= named_rates(self.stage.optimizer)
         row |= {"images_per_second": speed, "minutes": result.minutes, "date": now()}
         warnings = self.watch.end_epoch(row, self.history.rows, self.stage.loss)
         self.history.add({**row, "notes": "; ".join([*filter(None, [note]), *warnings])})
         parts.trackers.epoch(self.history.rows[-1], at.steps)
-        score = scores.get(f"val_{metric}")
-        keep_best(judged, score, metric, self.folder / "model", result)
-        return score
+        keep_best(judged, scores.get(f"val_{metric}"), metric, self.folder / "model", result)
+        return {name: float(value) for name, value in {**self.means.all(), **scores}.items()}
 
     def over(self, at: Position) -> bool:
         """Whether all stages are done."""
@@ -166,8 +183,12 @@ class Training:
         began = False
         while self._stage_over(at) and at.stage + 1 < len(self.parts.plans):
             at.next_stage()
-            self.stage, began = Stage(self.parts, at.stage, self.stage.loss, fresh=True), True
+            before, began = self.stage.batches, True
+            self.stage = Stage(self.parts, at.stage, self.stage.loss, fresh=True)
+            go_on_with(bank_of(before), self.stage.batches)
             self.bad.follow(self.parts.model, self.stage.loss)
+        if began:
+            look_for_negatives(self.stage.batches, at.epoch - 1, {}, self.parts, self.result.skip)
         return began
 
     def _stage_over(self, at: Position) -> bool:
@@ -185,18 +206,21 @@ class Training:
         if accelerator.num_processes > 1:
             everyone = [None] * accelerator.num_processes
             dist.all_gather_object(everyone, own)
+        uses = self.uses.total(accelerator)
         if accelerator.is_main_process:
-            checkpoints.save(at.steps, self._state(at, everyone))
+            checkpoints.save(at.steps, self._state(at, everyone, uses))
         accelerator.wait_for_everyone()
 
     def resume(self, state: dict[str, Any], at: Position) -> None:
         """Take over a checkpoint.
 
         Raises:
-            ConfigError: the dataset is not the one that the run started with.
+            ConfigError: the dataset or the teacher is not the one that the run started with.
         """
         if state["table"] != fingerprint(self.parts.train):
             raise ConfigError(f"{self.folder} was started with other training images; take another out=")
+        if state["teacher"] != self._taught_by():
+            raise ConfigError(f"{self.folder} was started with another teacher; take another out=")
         accelerator = self.parts.accelerator
         everyone, rank = state["everyone"], accelerator.process_index
         if len(everyone) != accelerator.num_processes:
@@ -226,15 +250,21 @@ class Training:
         self.bad.load_state_dict(state["bad"])
         self.bad.follow(self.parts.model, self.stage.loss)
         self.watch.load_state_dict(state["watch"])
+        self.uses.go_on(state["uses"], accelerator)
+        go_on_with(state["bank"], self.stage.batches)
         set_random_states(mine["random"], accelerator.device)
         log.info("going on from epoch %d, after %d batches of it", at.epoch, at.batch)
 
-    def _state(self, at: Position, everyone: list[Any]) -> dict[str, Any]:
+    def _taught_by(self) -> str | None:
+        return None if self.parts.teacher is None else self.parts.teacher.space
+
+    def _state(self, at: Position, everyone: list[Any], uses: Tensor) -> dict[str, Any]:
         averaged, scaler = self.averaged, self.parts.accelerator.scaler
         schedule = self.stage.plan.schedule
         return {
             "position": astuple(at),
             "table": fingerprint(self.parts.train),
+            "teacher": self._taught_by(),
             "model": dict(self.parts.model.state_dict()),
             "loss": dict(self.stage.loss.state_dict()),
             "optimizer": self.stage.optimizer.state_dict(),
@@ -246,6 +276,8 @@ class Training:
             "result": self.result.state_dict(),
             "bad": self.bad.state_dict(),
             "watch": self.watch.state_dict(),
+            "uses": uses,
+            "bank": bank_of(self.stage.batches),
             "everyone": everyone,
         }
 

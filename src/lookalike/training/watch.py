@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 ALIKE, NEARLY_ALIKE = 0.98, 0.9
 """Mean similarity of images of different classes from which embeddings have collapsed, or may be about to."""
 RANK = 1.2
-AT_MARGIN = 0.03
+AT_MARGIN = 0.05
 IDLE = 0.001
 PATIENCE, WORSE = 3, 0.02
 LOOKED_AT = 256

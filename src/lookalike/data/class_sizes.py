@@ -1,0 +1,90 @@
+"""How many images a class shows in an epoch, and which of them."""
+
+import numpy as np
+import polars as pl
+
+from lookalike.data.table import Table
+from lookalike.errors import DataError
+
+
+def without_small_classes(table: Table, fewest: int) -> tuple[Table, int, int]:
+    """The table without the training images of classes that have fewer than `fewest` of them.
+
+    Rows of other splits stay.
+
+    Returns:
+        The table, and how many classes and images were left out.
+
+    Raises:
+        DataError: no class has that many.
+    """
+    training = pl.col("split") == "train"
+    counts = table.frame.filter(training).group_by("label").len()
+    small = counts.filter(pl.col("len") < fewest)
+    if len(small) == len(counts):
+        largest = counts["len"].max() or 0
+        raise DataError(
+            f"min_per_class={fewest}: no class has so many training images; the largest has {largest}"
+        )
+    out = training & pl.col("label").is_in(small["label"].implode())
+    return Table(table.frame.filter(~out), table.folder), len(small), int(small["len"].sum())
+
+
+def images_shown(sizes: np.ndarray, undersample: int | None, oversample: int | None) -> np.ndarray:
+    """How many images each class shows in an epoch, [C].
+
+    Args:
+        sizes: images of each class, [C].
+        undersample: no class shows more than this many; None for no limit.
+        oversample: none shows fewer, smaller ones show theirs repeatedly; None for no limit.
+
+    Raises:
+        ValueError: a number is below 1, or no number of images is right.
+    """
+    for name, value in (("undersample", undersample), ("oversample", oversample)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: a class shows at least 1 image")
+    if undersample is not None and oversample is not None and oversample > undersample:
+        raise ValueError(
+            f"oversample={oversample} is more than undersample={undersample}: classes show at least the "
+            "first and at most the second number of images in an epoch"
+        )
+    return np.clip(sizes, oversample, undersample) if undersample or oversample else sizes
+
+
+def choose_rows(rows: np.ndarray, owner: np.ndarray, shown: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Rows to show in an epoch: of each class as many as `shown` says, others in each epoch.
+
+    A class that shows more than it has shows each image equally often, but for one time.
+
+    Args:
+        rows: row numbers, [N].
+        owner: class of each, from 0, [N].
+        shown: images to show of each class, [C].
+        seed: of the choice.
+        epoch: of the choice, too.
+
+    Returns:
+        [sum of `shown`], class by class.
+    """
+    sizes = np.bincount(owner, minlength=len(shown))
+    order = np.lexsort((noise(seed, np.full(len(rows), epoch), rows), owner))
+    classes = np.repeat(np.arange(len(shown)), shown)
+    place = (np.arange(len(classes)) - starts(shown)[classes]) % sizes[classes]
+    return rows[order][starts(sizes)[classes] + place]
+
+
+def starts(sizes: np.ndarray) -> np.ndarray:
+    """Where each of several groups begins that lie one after the other."""
+    return sizes.cumsum() - sizes
+
+
+def noise(seed: int, passes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """A random-looking number for each row, from seed, pass and row alone (mixing as in splitmix64)."""
+    mixed = np.full(len(rows), seed, np.uint64)
+    for part in (passes, rows):
+        mixed = (mixed ^ part.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return mixed

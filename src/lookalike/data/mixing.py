@@ -1,0 +1,60 @@
+"""Batches of several datasets, each with its share of every batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lookalike.data.samplers import Batches
+
+
+class Mixture(Batches):
+    """Batches that hold a fixed share of each of several datasets.
+
+    Each dataset has a sampler of its own, which goes through its images again and again: the end of one of
+    its passes may lie in the middle of an epoch. An epoch of the mixture has about as many batches as one
+    pass through all datasets, so a dataset with a larger share than its size shows images repeatedly, and
+    one with a smaller share shows the others in the next epochs.
+
+    Args:
+        parts: rows of each dataset [N_d], and the sampler that chooses among them by place, 0 … N_d - 1.
+        shares: how much of a batch each dataset fills, in the unit of the samplers: images, or classes.
+    """
+
+    def __init__(self, parts: Sequence[tuple[np.ndarray, Batches]], shares: Sequence[int]):
+        super().__init__(parts[0][1].seed)
+        self.parts = list(parts)
+        images = sum(len(sampler) * share for (_, sampler), share in zip(parts, shares, strict=True))
+        self._count = max(1, round(images / sum(shares)))
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """See `Batches.batches`."""
+        columns = [self._column(rows, sampler, epoch) for rows, sampler in self.parts]
+        return [np.concatenate(pieces) for pieces in zip(*columns, strict=True)]
+
+    def _column(self, rows: np.ndarray, sampler: Batches, epoch: int) -> list[np.ndarray]:
+        """One dataset's piece of every batch of an epoch."""
+        first, column = epoch * len(self), []
+        while len(column) < len(self):
+            number, place = divmod(first + len(column), len(sampler))
+            column += [rows[batch] for batch in sampler.batches(number)[place:]]
+        return column[: len(self)]
+
+
+def shares(weights: Sequence[float], size: int) -> list[int]:
+    """Divide `size` places by weight: whole numbers that add up to it, each at least 1.
+
+    Raises:
+        ValueError: a weight is not above 0, or there are more weights than places.
+    """
+    wanted = np.asarray(weights, float)
+    if not np.isfinite(wanted).all() or (wanted <= 0).any():
+        raise ValueError(f"{list(weights)}: weights are numbers above 0; leave a dataset out instead")
+    if size < len(wanted):
+        raise ValueError(f"{len(wanted)} datasets do not fit into a batch of {size}")
+    exact = wanted / wanted.sum() * size
+    found = np.maximum(1, np.floor(exact).astype(int))
+    while found.sum() != size:
+        step = 1 if found.sum() < size else -1
+        gain = np.where((found > 1) | (step > 0), step * (exact - found), -np.inf)
+        found[np.argmax(gain)] += step
+    return found.tolist()
