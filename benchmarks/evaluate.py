@@ -4,10 +4,10 @@ python benchmarks/evaluate.py [case …] [size=60502] [classes=11316] [dim=512] 
                               [largest=120000] [noise=2.4]
 
 Cases: retrieval (images and classes as in Stanford Online Products), cars (8,131 images of 98 classes),
-verification (all pairs), bootstrap, growth; by default all. Every measurement runs in a process of its own;
-its memory is the peak over that of a process that has imported the same and loaded the vectors.
-pytorch-metric-learning and faiss-cpu come with the extra `bench`; open-metric-learning is measured if
-OML_PYTHON names a Python that has it.
+verification (all pairs), bootstrap, growth; by default all. Every measurement runs in a process of its own; its
+memory is the peak over that of a process that has imported the same and loaded the vectors.
+pytorch-metric-learning and faiss-cpu come with the extra `bench`; open-metric-learning is measured if OML_PYTHON
+names a Python that has it.
 """
 
 import json
