@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lookalike.evaluation import Evaluation
 
 WIDE = 110
+BEFORE = "before_"
 MEANINGS = {
     "recall@": "one of the nearest {} shows the same",
     "precision@": "share of the nearest {} that show the same",
@@ -56,15 +57,23 @@ def show(found: "Evaluation", skipped: int) -> None:
 
     console = Console(emoji=False)
     wide = console.width >= WIDE
-    table = Table("metric", "value", "95 % interval", *["in words"] * wide)
-    for name, value in found.metrics.items():
-        interval = f"{value['low']:.4f} to {value['high']:.4f}" if "low" in value else ""
-        table.add_row(name, f"{value['value']:.4f}", interval, *[_meaning(name)] * wide)
+    before = {name: value for name, value in found.metrics.items() if name.startswith(BEFORE)}
+    earlier, words = ["before"] * bool(before), ["in words"] * wide
+    table = Table("metric", "value", "95 % interval", *earlier, *words)
+    for name in dict.fromkeys(name.removeprefix(BEFORE) for name in found.metrics):
+        value, plain = found.metrics.get(name), before.get(BEFORE + name)
+        cells = ["", ""] if value is None else [f"{value['value']:.4f}", _interval(value)]
+        earlier = [f"{plain['value']:.4f}" if plain else ""] * bool(before)
+        table.add_row(name, *cells, *earlier, *[_meaning(name)] * wide)
     console.print(table)
     unread = [f"{skipped} images cannot be read and are left out"] if skipped else []
     queries = f"{found.queries} queries, " if found.queries else ""
     for note in [f"{queries}protocol {found.protocol}", *found.notes, *unread]:
         console.print(note, markup=False, highlight=False, emoji=False)
+
+
+def _interval(value: Mapping[str, float]) -> str:
+    return f"{value['low']:.4f} to {value['high']:.4f}" if "low" in value else ""
 
 
 def _meaning(name: str) -> str:

@@ -113,8 +113,8 @@ def _projected(embeddings: "Embeddings", learn_on: "Embeddings", keys: PcaKeys) 
 
     if learn_on.space != embeddings.space and not learn_on.space.startswith("file:"):
         raise DataError(
-            f"pca.learn_on={keys.learn_on}: holds vectors of the model {learn_on.space}, and those to evaluate "
-            f"are of {embeddings.space}; a PCA holds for vectors of one model"
+            f"pca.learn_on={keys.learn_on}: holds vectors of the model {learn_on.space}, and those "
+            f"to evaluate are of {embeddings.space}; a PCA holds for vectors of one model"
         )
     try:
         learned = Pca.learned(unit_vectors(learn_on.vectors), keys.dim, keys.whiten)

@@ -46,7 +46,7 @@ class IdentityCounts:
         Args:
             blocks: the pairs; the codes are below `identities`.
             identities: how many there are.
-            thresholds: descending.
+            thresholds: descending; the last one accepts every pair.
             share: of the identities that the blocks hold.
         """
         cells = len(thresholds)
@@ -56,14 +56,12 @@ class IdentityCounts:
             place = cells - np.searchsorted(
                 ascending, block.scores, side="right"
             )  # first threshold it reaches
-            there = place < cells
-            same = block.first == block.second
-            for mask, codes, counts in (
-                (there & ~same, block.first, negative),
-                (there & ~same, block.second, negative),
-                (there & same, block.first, positive),
-            ):
-                counts += np.bincount(codes[mask] * cells + place[mask], minlength=len(counts))
+            same = np.flatnonzero(block.first == block.second)
+            own = np.bincount(block.first[same] * cells + place[same], minlength=len(positive))
+            positive += own
+            negative -= 2 * own
+            for codes in (block.first, block.second):
+                negative += np.bincount(codes * cells + place, minlength=len(negative))
         shape = (identities, cells)
         return cls(
             thresholds,

@@ -11,7 +11,7 @@ from lookalike.metrics.verification import FINE, Pairs
 from lookalike.protocols.base import Part
 from lookalike.search.sides import Sides
 
-MOST_ROWS = 16384
+MOST_ROWS = 8192
 """Beyond so many images a sample of them is counted, for time grows with their square."""
 
 FEWEST_OF_ONE = 8

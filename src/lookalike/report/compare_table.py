@@ -12,7 +12,7 @@ def sentence(found: Compared, metric: str, first: int, second: int) -> str:
     if test is None:
         return ""
     one, other = found.names[first], found.names[second]
-    numbers = f"{metric} {signed(test)}, p = {chance(test.p)}"
+    numbers = f"{metric} {signed(test)}, p {chance(test.p)}"
     if test.verdict == "cannot tell":
         return f"cannot tell {other} from {one} at {100 * test.level:g} %: {numbers}"
     return f"{other} is {test.verdict} than {one}: {numbers}"
@@ -42,8 +42,8 @@ def signed(test: Difference) -> str:
 
 
 def chance(p: float) -> str:
-    """A p value as one writes it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """What a p value is: `< 0.001`, `= 0.414`."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def as_frame(found: Compared) -> pl.DataFrame:

@@ -83,6 +83,48 @@ MEANINGS: tuple[tuple[str, str, str, str], ...] = (
         "The same, with same-class and different-class pairs counted alike; guessing gives 50 %.",
     ),
     (
+        r"mrr",
+        "Mean reciprocal rank",
+        "plain",
+        "1 / the position of the first right image, averaged: 0.5 is as if it always came second.",
+    ),
+    (
+        r"map@(\d+)",
+        "MAP@{0}",
+        "share",
+        "Precision at the right ones among the {0} nearest, over as many as there could be.",
+    ),
+    (
+        r"gap",
+        "Global average precision",
+        "share",
+        "How well one threshold on all nearest images tells right answers from wrong ones.",
+    ),
+    (
+        r"dir@far=(.+)",
+        "Found, at {percent_0} false alarms",
+        "share",
+        "Known identities found when {percent_0} of unknown ones are taken for somebody.",
+    ),
+    (
+        r"operating_far",
+        "False accepts here",
+        "share",
+        "Different-class pairs that the model's own threshold accepts on these images.",
+    ),
+    (
+        r"operating_tar",
+        "True accepts here",
+        "share",
+        "Same-class pairs that the model's own threshold accepts on these images.",
+    ),
+    (
+        r"before_(.+)",
+        "{0}, before",
+        "plain",
+        "The same before PCA, expansion or re-ranking.",
+    ),
+    (
         r"eer",
         "Equal error rate",
         "share",
