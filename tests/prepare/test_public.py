@@ -16,6 +16,7 @@ from PIL import Image
 
 from lookalike.config import load
 from lookalike.config.catalogue import CONF, choices, summary
+from lookalike.data.pairs import read_pairs
 from lookalike.data.table import read_table
 from lookalike.errors import ConfigError, DataError
 from lookalike.jobs.prepare import Config, main
@@ -204,6 +205,7 @@ def test_the_job_keeps_the_pairs_beside_the_table(tmp_path, prepare, caplog):
     table = prepare("source=lfw")
     pairs = pl.read_csv(tmp_path / "out" / "pairs.csv")
     assert pairs["same"].to_list() == [True, False, True, False]
+    assert [pair.fold for pair in read_pairs(tmp_path / "out" / "pairs.csv")] == [0, 0, 1, 1]
     assert set(pairs["path_a"]) | set(pairs["path_b"]) <= set(table.frame["path"])
     assert all((tmp_path / "out" / path).is_file() for path in pairs["path_b"])
     lost = tmp_path / "raw" / "lfw.unpacked" / "lfw" / "Zach_Safrin" / "Zach_Safrin_0001.jpg"

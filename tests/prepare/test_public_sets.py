@@ -541,21 +541,21 @@ def test_lfw_and_its_pairs(tmp_path):
 
 def test_pairs_that_are_none(tmp_path):
     file = tmp_path / "pairs.txt"
-    file.write_bytes(b"1\t2\nA\t1\t2\nA\tx\t2\nA\t1\tB\t9\nA\t1\tA\t2\t3\n")
-    pairs, problems = lfw.read_pairs(file, {"A/A_0001.jpg", "A/A_0002.jpg"})
-    assert len(pairs) == 1
+    file.write_bytes(b"1\t2\nA\t1\t2\nA\t1\tB\t9\nA\t1\tA\t2\n")
+    pairs, problems = lfw.pairs_of(file, {"A/A_0001.jpg", "A/A_0002.jpg"})
+    assert len(pairs) == 2
     assert said(problems) == [
-        "pairs.txt, row 1: 'A\\tx\\t2': must be 'name i j' or 'name i other j'",
-        "pairs.txt, row 2: there is no B/B_0009.jpg",
-        "pairs.txt, row 3: 'A\\t1\\tA\\t2\\t3': must be 'name i j' or 'name i other j'",
+        "pairs.txt: its first line announces 1 × 2 × 2 pairs, there are 3",
+        "pairs.txt, row 1: there is no B/B_0009.jpg",
     ]
     for content, wrong in [
-        (b"A\t1\t2\n", "the first line must be"),
-        (b"1\t1\n", "none of its 0 lines is a pair"),
+        (b"1\t2\nA\tx\t2\nA\t1\tA\t2\t3\n", "2 lines are not understood"),
+        (b"1\t1\nA\t1\t9\n", "none of its 1 pairs is of images that are there"),
+        (b"", "holds no pair"),
     ]:
         file.write_bytes(content)
         with pytest.raises(DataError, match=wrong):
-            lfw.read_pairs(file, set())
+            lfw.pairs_of(file, {"A/A_0001.jpg"})
 
 
 @pytest.mark.parametrize(("module", "first"), [(mnist, "0"), (fashion_mnist, "T-shirt/top")])

@@ -5,6 +5,7 @@ from typing import Literal
 
 import polars as pl
 
+from lookalike.data.pairs import read_pairs
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.annotations import class_folders, finished, text_of
@@ -56,48 +57,30 @@ def table(
     place = places[images] / images if (places[images] / images).is_dir() else places[images]
     frame, wrong = class_folders({"test": place}, place)
     found, wrong = finished(frame, place, what, wrong)
-    pairs, bad = read_pairs(places[PAIRS.holds], set(found.frame["path"]))
+    pairs, bad = pairs_of(places[PAIRS.holds], set(found.frame["path"]))
     return found, wrong + bad, pairs
 
 
-def read_pairs(file: Path, paths: set[str]) -> tuple[pl.DataFrame, list[Problem]]:
-    """The pairs of a file in LFW's form: `folds pairs`, then `name i j` or `name i other j`, with tabs.
+def pairs_of(file: Path, paths: set[str]) -> tuple[pl.DataFrame, list[Problem]]:
+    """The pairs of pairs.txt whose images are there, and the others.
 
     Raises:
-        DataError: the first line is not two numbers, or no line is a pair.
+        DataError: lines of it are no pairs, or no pair is of images that are there.
     """
-    first, *lines = text_of(file).splitlines() or [""]
-    size = first.split()
-    if len(size) != 2 or not all(word.isdigit() and int(word) for word in size):
-        raise DataError(
-            f"{file}: the first line must be the number of folds and of pairs, as 10 300; it is {first!r}"
-        )
-    folds, each = map(int, size)
+    listed = read_pairs(file)
     rows, wrong = [], []
-    lines = [line for line in lines if line.strip()]
-    if len(lines) != 2 * folds * each:
-        said = f"its first line announces {folds} × 2 × {each} pairs, there are {len(lines)}"
+    announced = text_of(file).split("\n", 1)[0].split()
+    if len(announced) == 2 and len(listed) != 2 * int(announced[0]) * int(announced[1]):
+        said = f"its first line announces {announced[0]} × 2 × {announced[1]} pairs, there are {len(listed)}"
         wrong.append(Problem(file.name, said))
-    for row, line in enumerate(lines):
-        pair = _pair(line.split())
-        lacking = [path for path in pair if path not in paths]
-        if not pair:
-            wrong.append(Problem(file.name, f"{line!r}: must be 'name i j' or 'name i other j'", row))
-        elif lacking:
+    for row, pair in enumerate(listed):
+        both = (f"{pair.first}.jpg", f"{pair.second}.jpg")
+        lacking = [path for path in dict.fromkeys(both) if path not in paths]
+        if lacking:
             wrong.append(Problem(file.name, f"there is no {' and no '.join(lacking)}", row))
         else:
-            rows.append((*pair, len(line.split()) == 3, row // (2 * each)))
+            rows.append((*both, pair.same, pair.fold))
     if not rows:
-        raise DataError(f"{file}: none of its {len(lines)} lines is a pair of the images here", wrong)
+        raise DataError(f"{file}: none of its {len(listed)} pairs is of images that are there", wrong)
     schema = {"path_a": pl.String, "path_b": pl.String, "same": pl.Boolean, "fold": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row"), wrong
-
-
-def _pair(words: list[str]) -> tuple[str, ...]:
-    """The two paths of a line; none if it is no pair."""
-    if len(words) == 3 and words[1].isdigit() and words[2].isdigit():
-        words = [words[0], words[1], words[0], words[2]]
-    if len(words) != 4 or not words[1].isdigit() or not words[3].isdigit():
-        return ()
-    (one, first, other, second) = words
-    return tuple(f"{name}/{name}_{int(number):04}.jpg" for name, number in ((one, first), (other, second)))
