@@ -120,6 +120,11 @@ def test_stages_nested_or_dotted_start_from_the_values_of_the_run():
     assert second.loss["triplet"]["mining"] == "batch_all"
 
 
+def test_a_sampler_of_a_stage_has_the_seed_of_the_run():
+    given = ["dataset=a", "out=b", "seed=7", "stages=[{sampler: shuffle}, {}]"]
+    assert [stage.sampler["seed"] for stage in stages(load("train", Config, given))] == [7, 7]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

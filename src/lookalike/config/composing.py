@@ -66,7 +66,7 @@ def changed(job: str, values: Values, changes: Mapping[str, Any], where: str) ->
                 tree[change.key] = _composed_by_hydra(job, groups, {change.key: change.value}, [])[change.key]
             else:
                 _apply(tree, change, set(), job)
-        return checked(type(values), tree, {}, job)
+        return checked(type(values), _resolved(tree), {}, job)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
