@@ -48,7 +48,7 @@ EPOCHS, STEPS = 3, 10
 
 
 def cut(table: Path, folder: Path, images: int) -> Path:
-    """A dataset of about so many training images of a table: of all classes if they are few, else the first."""
+    """A dataset of about so many training images: of all classes if they are few, else of the first."""
     train = read_table(table).split("train")
     paths = [str(train.file(row).absolute()) for row in range(len(train))]
     frame = train.frame.with_columns(path=pl.Series(paths))

@@ -19,6 +19,7 @@ SUPPLIED = {
     "optimizer": {"params", "lr"},
     "scheduler": {"progress", "epochs"},
     "metric": {"ranking", "neighbours", "pairs", "unit", "codes", "k", "far"},
+    "source": {"raw"},
 }
 ADDED = "experiment"
 CHOICES = [

@@ -30,7 +30,7 @@ SMALL = {
     "workers": 0,
     "device": "cpu",
 }
-TIMES = ("minutes", "images_per_second")
+TIMES = ("minutes", "images_per_second", "date")
 MIXED = {"loss": ["arcface", "koleo"], "mixup": 0.4, "cutmix": 1.0, "mix_share": 0.8}
 
 

@@ -4,6 +4,7 @@
 The first comment of a file says what it is, the comment behind a value says what that value does.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,14 @@ def summary(file: Path) -> str:
         if line.strip() and not line.startswith("#"):
             break
     return ""
+
+
+def notes(file: Path) -> list[str]:
+    """The further lines of the comment that a file begins with."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comment = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    texts = [line.removeprefix("#").strip() for line in comment]
+    return [text for text in texts if text and not text.startswith("@package")][1:]
 
 
 def entries(file: Path) -> list[Entry]:

@@ -94,7 +94,8 @@ def _group_page(job: str, group: str, choice: Any, folders: list[Path]) -> str:
 
 def _choice_page(job: str, group: str, name: str, file: Path) -> str:
     found = catalogue.entries(file)
-    lines = [*_wrapped(f"{group}={name}: {_sentence(catalogue.summary(file))}"), ""]
+    notes = [line for note in catalogue.notes(file) for line in _wrapped(_sentence(note))]
+    lines = [*_wrapped(f"{group}={name}: {_sentence(catalogue.summary(file))}"), *notes, ""]
     if not found:
         return "\n".join([*lines, "It takes no values."])
     rows = [(f"{group}.{entry.key}={_default(entry.text)}", _explained(entry)) for entry in found]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,11 @@ def _table_file(source: Path) -> Path:
 
 
 def write_table(
-    table: Table, folder: str | Path, about: Mapping[str, Any], skipped: Iterable[Problem] = ()
+    table: Table,
+    folder: str | Path,
+    about: Mapping[str, Any],
+    skipped: Iterable[Problem] = (),
+    beside: Mapping[str, pl.DataFrame] = MappingProxyType({}),
 ) -> None:
     """Write a dataset folder, whole or not at all: table.parquet, config.yaml, perhaps skipped.csv.
 
@@ -160,6 +165,7 @@ def write_table(
         folder: must not exist, or be empty.
         about: what made the table; plain values.
         skipped: what was left out, and why.
+        beside: more tables, by the name of the CSV that each becomes.
 
     Raises:
         LookalikeError: the folder holds something.
@@ -167,12 +173,14 @@ def write_table(
     """
     folder, skipped = Path(folder), list(skipped)
     try:
-        with new_folder(folder) as beside:
-            table.relative_to(folder).frame.write_parquet(beside / "table.parquet")
+        with new_folder(folder) as place:
+            table.relative_to(folder).frame.write_parquet(place / "table.parquet")
             text = yaml.safe_dump(dict(about), sort_keys=False, allow_unicode=True)
-            (beside / "config.yaml").write_text(text, encoding="utf-8")
+            (place / "config.yaml").write_text(text, encoding="utf-8")
+            for name, frame in beside.items():
+                frame.write_csv(place / name)
             if skipped:
-                write_problems(skipped, beside / "skipped.csv")
+                write_problems(skipped, place / "skipped.csv")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} could not be written: {error}; nothing was left there") from error
 

@@ -22,7 +22,7 @@ class Job:
 
 JOBS = {
     "prepare": Job(
-        "Turn folders or a table of images into a checked, split dataset",
+        "Turn folders, a table, addresses or a public set into a dataset",
         "lookalike prepare source=folder source.root=photos/ out=data/mine",
     ),
     "train": Job(

@@ -11,7 +11,7 @@ from lookalike.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
-    from lookalike.data.mixing import Mixture
+    from lookalike.data.mixture import Mixture
     from lookalike.data.samplers import Batches
     from lookalike.data.table import Table
     from lookalike.jobs.train import Config
@@ -66,7 +66,7 @@ def _check_limits(node: Node, limits: dict[str, int | None]) -> None:
 def _by_weight(
     node: Node, make: Make, train: "Table", tables: dict[str, "Table"], weights: Sequence[float]
 ) -> Make:
-    from lookalike.data.mixing import shares
+    from lookalike.data.mixture import shares
     from lookalike.jobs._datasets import origins
 
     key = next((name for name in SIZES if name in node), None)
@@ -93,7 +93,7 @@ def _mixture(
     """A sampler for each dataset, and the mixture of them."""
     import numpy as np
 
-    from lookalike.data.mixing import Mixture
+    from lookalike.data.mixture import Mixture
 
     samplers = []
     for number, (name, share) in enumerate(parts.items()):

@@ -1,4 +1,4 @@
-"""The job `prepare`: folders or a table of images become a checked, split dataset folder."""
+"""The job `prepare`: folders, a table, addresses or a public set become a checked, split dataset."""
 
 import logging
 from pathlib import Path
@@ -19,6 +19,10 @@ class Config(BaseModel):
 
     source: dict[str, Any] = Field(description="what the images come from")
     out: Path = Field(description="dataset folder to write; one that exists is refused")
+    raw: Path | None = Field(
+        description="folder of a public set's archives, or of what was in them; null for raw/<source>"
+    )
+    download: bool = Field(description="fetch the archives of a public set that are missing in raw=")
     split: Literal["classes", "images"] = Field(
         description="what is divided: classes (val and test are never trained on) or the images of each class"
     )
@@ -47,22 +51,42 @@ def main(config: Config) -> Path:
     from lookalike.data.table import write_table
     from lookalike.errors import listing
     from lookalike.files import refuse_existing
-    from lookalike.prepare.dataset import Shares, refuse_unusable, summary, with_split
+    from lookalike.prepare.dataset import Shares, moved_pairs, refuse_unusable, summary, with_split
+    from lookalike.prepare.public import Raw
 
     refuse_existing(config.out)
-    found, unusable = build(config.source, "source")
+    _refuse_idle(config)
+    raw = Raw(config.raw, config.download, config.progress)
+    found, unusable, *pairs = build(config.source, "source", raw=raw)
     table, unreadable = _looked_at(found, config)
     problems = [*unusable, *unreadable]
-    where = str(config.source.get("root") or config.source.get("file") or found.folder)
+    given = [config.source[key] for key in ("root", "file", "list") if config.source.get(key)]
+    where = str(given[0] if given else found.folder)
     if problems:
         log.warning("%d left out:%s", len(problems), listing(problems))
     refuse_unusable(table, problems, config.max_skipped, where)
     table = with_split(table, Shares(config.split, config.val, config.test, config.seed))
-    write_table(table, config.out, config.model_dump(mode="json"), problems)
+    beside = {"pairs.csv": moved_pairs(pairs[0], table, config.out)} if pairs else {}
+    write_table(table, config.out, config.model_dump(mode="json"), problems, beside)
     if problems:
         log.info("%s lists what was left out", config.out / "skipped.csv")
     log.info("%s", summary(table))
     return config.out
+
+
+def _refuse_idle(config: Config) -> None:
+    """Refuse keys that the source has no use for, before any work."""
+    from hydra.utils import get_object
+
+    from lookalike.config.signatures import hints
+    from lookalike.errors import ConfigError
+
+    known = hints(get_object(config.source["_target_"]))
+    if known is None or "raw" in known:
+        return
+    given = "download=true" if config.download else f"raw={config.raw}" if config.raw else ""
+    if given:
+        raise ConfigError(f"{given}: only public sets and urls have raw files; this source has none")
 
 
 def _looked_at(table: "Table", config: Config) -> "tuple[Table, list[Problem]]":

@@ -15,7 +15,7 @@ FIXED = frozenset(
         "far",
         *("image_size", "resize", "dim", "backbone", "pooling", "head", "head_start", "proxy_start"),
         *("amp", "compile", "shard_classes", "workers", "threads", "device", "progress", "save_minutes"),
-        *("tracker", "min_per_class", "teacher"),
+        *("processes", "tracker", "min_per_class", "teacher"),
     )
 )
 """Keys that hold for the whole run, whatever its stages."""

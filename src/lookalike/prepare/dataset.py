@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -131,6 +132,22 @@ def _warn_of_shared(frame: pl.DataFrame) -> None:
                 f"{shared:,} of the {len(other):,} identities",
                 name,
             )
+
+
+def moved_pairs(pairs: pl.DataFrame, table: Table, folder: Path) -> pl.DataFrame:
+    """Pairs of images with the paths that a table in `folder` has; those that lost an image are left out.
+
+    Args:
+        pairs: path_a, path_b (paths of the table as it is), and more.
+        table: the rows that are kept.
+        folder: where the table will lie.
+    """
+    moved = dict(zip(table.frame["path"], table.relative_to(folder).frame["path"], strict=True))
+    paths = pl.col("path_a", "path_b")
+    kept = pairs.filter(pl.all_horizontal(paths.is_in(list(moved))))
+    if len(kept) < len(pairs):
+        log.warning("%s left out: an image is missing", counted(len(pairs) - len(kept), "pair"))
+    return kept.with_columns(paths.replace(moved))
 
 
 def summary(table: Table) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import TypeVar
 
 log = logging.getLogger(__name__)
 CHUNK = 16
@@ -29,6 +30,7 @@ class Seen:
 
 
 Look = Callable[[Path], Seen]
+Result = TypeVar("Result")
 
 
 def decoded(file: Path) -> Seen:
@@ -75,6 +77,25 @@ def look_at(files: Sequence[Path], look: Look = decoded, workers: int | None = N
                 seen, broken = _tried(pool, files[done : done + window], look)
                 done += len(seen)
                 yield from seen
+
+
+def apart(work: Callable[..., Result], *arguments: object) -> Result:
+    """What `work` returns, done in a process of its own, for libraries that damaged files bring down.
+
+    Args:
+        work: a function that a worker can import.
+        arguments: what it is given.
+
+    Raises:
+        BrokenProcessPool: the process died.
+    """
+    try:
+        with _pool(1) as pool:
+            return pool.submit(work, *arguments).result()
+    except BrokenProcessPool:
+        if _can_start():
+            raise
+        return work(*arguments)
 
 
 def _tried(pool: ProcessPoolExecutor, files: Sequence[Path], look: Look) -> tuple[list[Seen], bool]:

@@ -205,12 +205,12 @@ def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tupl
         raise DataError(
             f"{name}: none of its {counted(len(frame), 'row')} can be used; paths start in {folder}:", found
         )
-    _warn_of_alike(frame["label"], name)
+    warn_of_alike(frame["label"], name)
     good = pl.Series([row not in bad for row in range(len(frame))], dtype=pl.Boolean)
     return Table(frame.filter(good), folder), found
 
 
-def _warn_of_alike(labels: pl.Series, name: str) -> None:
+def warn_of_alike(labels: pl.Series, name: str) -> None:
     """Labels are kept as they are written, but a slip of the hand should not make two classes of one."""
     if labels.dtype != pl.String:
         return

@@ -8,7 +8,7 @@ from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.judge import keep_best
 from lookalike.training.plan import Parts
 from lookalike.training.position import Position
-from lookalike.training.processes import all_have
+from lookalike.training.processes import images_of_all
 from lookalike.training.progress import bars, in_words
 from lookalike.training.stage import Stage
 from lookalike.training.state import Result, Training
@@ -52,8 +52,8 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
                 at.count()
                 advance(f"epoch {at.epoch} of {parts.epochs}, loss {training.means.of('loss'):.3f}")
                 result.skip(batch.skipped)
-                if all_have(len(batch.rows), accelerator):
-                    training.learn(batch, at)
+                if images := images_of_all(len(batch.rows), accelerator):
+                    training.learn(batch, at, images)
                 if stage.steps(at):
                     training.step(at)
 
@@ -71,8 +71,8 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
 
             # --- end of an epoch: history, validation, the best model, the next stage
             result.epochs = at.epoch
-            speed = (training.means.count - seen) * accelerator.num_processes
-            training.end_epoch(at, speed / (time.monotonic() - epoch_started))
+            speed = (training.means.count - seen) / (time.monotonic() - epoch_started)
+            training.end_epoch(at, speed)
             if main:
                 log.info(in_words(training.history.rows[-1], parts.epochs, result.best_epoch == at.epoch))
             result.minutes = earlier + (time.monotonic() - started) / 60

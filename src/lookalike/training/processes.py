@@ -172,22 +172,15 @@ def prepare_loss(loss: Terms, accelerator: Accelerator) -> nn.Module:
     return AcrossProcesses(loss)
 
 
-def summed(count: int, accelerator: Accelerator) -> int:
-    """The counts of all processes together."""
+def images_of_all(images: int, accelerator: Accelerator) -> int:
+    """Images of this batch in all processes together; 0 where one has none, so that all leave it out."""
     if accelerator.num_processes == 1:
-        return count
-    counts = torch.tensor(count, device=accelerator.device)
-    dist.all_reduce(counts)
-    return int(counts)
-
-
-def all_have(rows: int, accelerator: Accelerator) -> bool:
-    """Whether every process has images of this batch; where one has none, all leave it out together."""
-    if accelerator.num_processes == 1:
-        return rows > 0
-    fewest = torch.tensor(rows, device=accelerator.device)
-    dist.all_reduce(fewest, dist.ReduceOp.MIN)
-    return int(fewest) > 0
+        return images
+    mine = torch.tensor([images], device=accelerator.device)
+    told = [torch.empty_like(mine) for _ in range(accelerator.num_processes)]
+    dist.all_gather(told, mine)
+    counts = [int(count) for count in told]
+    return sum(counts) if min(counts) else 0
 
 
 def embed_together(model: EmbeddingModel, table: Table | None, accelerator: Accelerator) -> Embeddings | None:

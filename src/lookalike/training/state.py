@@ -27,7 +27,7 @@ from lookalike.training.optimise import Average
 from lookalike.training.plan import Parts
 from lookalike.training.plateau import Plateau
 from lookalike.training.position import Position
-from lookalike.training.processes import embed_together, equalise, everyones, summed
+from lookalike.training.processes import embed_together, equalise, everyones
 from lookalike.training.show import show_first_batch
 from lookalike.training.stage import Stage
 from lookalike.training.uses import Uses, statistics, write_uses
@@ -87,14 +87,20 @@ class Training:
         classes = self.stage.images.class_ids
         return sum(plan.epochs * len(plan.sampler(classes)) for plan in self.parts.plans if plan.epochs)
 
-    def learn(self, batch: Batch, at: Position) -> None:
-        """Add the gradient of a batch, and note what it tells if its loss is a number."""
+    def learn(self, batch: Batch, at: Position, images: int) -> None:
+        """Add the gradient of a batch, and note what it tells if its loss is a number.
+
+        Args:
+            batch: the share of this process.
+            at: counts the batch already.
+            images: of the batch in all processes.
+        """
         parts, loss = self.parts, self.stage.loss
         if at.steps == 1 and parts.accelerator.is_main_process:
             parts.trackers.image("first_batch", show_first_batch(batch, parts.train, self.folder))
         value = self.stage.backward(batch, at)
         if self.bad.finite(value, batch, loss.batch[0]):
-            self.means.add({"loss": value, **loss.told()}, len(batch.rows))
+            self.means.add({"loss": value, **loss.told()}, images)
             self.uses.add(batch.rows)
             self.watch.saw(loss)
             parts.trackers.step(value.item, at.steps)
@@ -128,7 +134,7 @@ class Training:
         judged = self.averaged.model if self.averaged else model
         equalise([model, judged], self.stage.loss)
         vectors = embed_together(judged, self.parts.validation, accelerator)
-        rows, note = summed(self.means.count, accelerator), self.bad.note()
+        rows, note = self.means.count, self.bad.note()
         uses, told = self.uses.total(accelerator), {}
         if accelerator.is_main_process:
             told = self._judge(at, judged, vectors, speed, {"rows": rows, **statistics(uses)}, note)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookalike.data.mixing import Mixture, shares
+from lookalike.data.mixture import Mixture, shares
 from lookalike.data.samplers import PerClass, Shuffle
 
 

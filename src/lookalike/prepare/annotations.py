@@ -1,0 +1,290 @@
+"""Annotation files of public sets, read strictly: every line that is not as published is listed with its row.
+
+Rows are counted from 0, the first row below the header, as everywhere in `prepare`.
+"""
+
+import csv
+import io
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lookalike.data.checking import BOX, check_table, shortened
+from lookalike.data.table import Table
+from lookalike.errors import DataError, Problem
+from lookalike.prepare.naming import ENDINGS, listed, printable, readable
+from lookalike.prepare.public import PublicSet, warn_of_counts
+from lookalike.prepare.tables import warn_of_alike
+
+log = logging.getLogger(__name__)
+Found = tuple[Table, list[Problem]]
+FROM, ROW = "annotation file", "annotation row"
+
+
+def text_of(file: Path) -> str:
+    """A text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: it is not there, or in another encoding; names the line.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{file}: line {line} is not UTF-8 text (byte {data[error.start]:#04x}); it was saved in another "
+            "encoding, or is no text at all. Fetch it again"
+        ) from error
+
+
+def fields(
+    file: Path,
+    names: Sequence[str],
+    *,
+    header: int = 0,
+    separator: str | None = None,
+    last_is_rest: bool = False,
+) -> tuple[pl.DataFrame, list[Problem]]:
+    """The lines of a text file as columns of text, with the row of each; and the lines that are otherwise.
+
+    Args:
+        file: lines of fields.
+        names: what the fields are.
+        header: lines to leave out at the top.
+        separator: what stands between fields; None for any number of spaces and tabs.
+        last_is_rest: the last field is the rest of the line, spaces included.
+
+    Raises:
+        DataError: the file cannot be read, or no line is as it should be.
+    """
+    lines = text_of(file).splitlines()[header:]
+    rows, wrong = [], []
+    for row, line in enumerate(lines):
+        if not line.strip():
+            continue
+        found = line.strip().split(separator, len(names) - 1 if last_is_rest else -1)
+        if len(found) == len(names):
+            rows.append((*found, row))
+        else:
+            said = (
+                f"{len(found)} fields where {len(names)} are wanted ({' '.join(names)}): {shortened(line)!r}"
+            )
+            wrong.append(Problem(file.name, said, row))
+    if not rows:
+        raise DataError(f"{file}: no line has {len(names)} fields, {' '.join(names)}", wrong)
+    schema = dict.fromkeys(names, pl.String) | {ROW: pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(_from(file)), wrong
+
+
+def header_of(file: Path, names: Sequence[str], line: int = 0) -> None:
+    """Refuse a file whose header is not as published.
+
+    Raises:
+        DataError: it is not; shows both.
+    """
+    lines = text_of(file).splitlines()
+    found = lines[line].split() if len(lines) > line else []
+    if found != list(names):
+        raise DataError(
+            f"{file}: line {line + 1} must be {' '.join(names)!r}; it is {' '.join(found)[:200]!r}"
+        )
+
+
+def csv_of(file: Path, names: Sequence[str]) -> tuple[pl.DataFrame, list[Problem]]:
+    """These columns of a CSV as text, with the row of each; and the rows with too few or too many fields.
+
+    Raises:
+        DataError: the file cannot be read, or lacks a column.
+    """
+    reader = csv.reader(io.StringIO(text_of(file), newline=""))
+    header = next(reader, [])
+    lacking = [name for name in names if name not in header]
+    if lacking:
+        raise DataError(f"{file}: has no column {listed(lacking)}; its columns are {listed(header, 30)}")
+    places = [header.index(name) for name in names]
+    rows, wrong = [], []
+    try:
+        for row, line in enumerate(reader):
+            if len(line) == len(header):
+                rows.append((*(line[place] for place in places), row))
+            elif line:
+                said = f"{len(line)} fields where the header has {len(header)}"
+                wrong.append(Problem(file.name, said, row))
+    except csv.Error as error:
+        raise DataError(f"{file}: not a readable CSV: {error}") from error
+    if not rows:
+        raise DataError(f"{file}: no row has {len(header)} fields, as the header has", wrong)
+    schema = dict.fromkeys(names, pl.String) | {ROW: pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(_from(file)), wrong
+
+
+def json_of(file: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: it is no JSON.
+    """
+    try:
+        return json.loads(text_of(file))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file}: not readable JSON: {error}") from error
+
+
+def _from(file: Path) -> pl.Expr:
+    return pl.lit(file.name).alias(FROM)
+
+
+def numbers(
+    frame: pl.DataFrame, names: Sequence[str], *, whole: bool = True
+) -> tuple[pl.DataFrame, list[Problem]]:
+    """Columns of text as numbers; the rows where one is none are left out and listed."""
+    kind = pl.Int64 if whole else pl.Float64
+    read = frame.with_columns(pl.col(name).str.strip_chars().cast(kind, strict=False) for name in names)
+    bad = read.select(pl.any_horizontal(pl.col(names).is_null() | ~pl.col(names).is_finite())).to_series()
+    wrong = []
+    for row in bad.arg_true():
+        said = " ".join(f"{name}={frame[name][row]!r}" for name in names)
+        what = "whole numbers" if whole else "numbers"
+        wrong.append(Problem(frame[FROM][row], f"{said}: must be {what}", frame[ROW][row]))
+    return read.filter(~bad), wrong
+
+
+def joined(main: pl.DataFrame, other: pl.DataFrame, by: str) -> tuple[pl.DataFrame, list[Problem]]:
+    """The rows of `main` with the columns of `other` that has the same key.
+
+    Left out and listed are keys that stand twice in a file (the first counts), rows of `main` that `other`
+    lacks, and rows of `other` that `main` lacks.
+    """
+    wrong = []
+    tables = []
+    for table in (main, other):
+        twice = ~pl.Series(table[by].is_first_distinct())
+        wrong += _problems(table.filter(twice), f"{by} {{}} is listed before", by)
+        tables.append(table.filter(~twice))
+    main, other = tables
+    extra = other.join(main, on=by, how="anti", maintain_order="left")
+    wrong += _problems(extra, f"{by} {{}} is not in {_files_of(main)}", by)
+    missing = main.join(other, on=by, how="anti", maintain_order="left")
+    wrong += _problems(missing, f"{by} {{}} has no row in {_files_of(other)}", by)
+    return main.join(other.drop(FROM, ROW), on=by, maintain_order="left"), wrong
+
+
+def _files_of(frame: pl.DataFrame) -> str:
+    return " or ".join(frame[FROM].unique(maintain_order=True))
+
+
+def _problems(frame: pl.DataFrame, said: str, column: str) -> list[Problem]:
+    rows = frame.select(FROM, ROW, column).iter_rows()
+    return [Problem(file, said.format(repr(value)), row) for file, row, value in rows]
+
+
+def corners_from_one(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Boxes whose first pixel is 1 and whose last pixel is inside, as MATLAB writes them, as x1 y1 x2 y2.
+
+    The first pixel becomes 0, and x2, y2 lie just outside: 1 1 4 3 is 0 0 4 3, four pixels wide.
+    """
+    x1, y1, x2, y2 = map(pl.col, names)
+
+    def first(column: pl.Expr) -> pl.Expr:
+        return pl.when(column > 0).then(column - 1).otherwise(column)
+
+    boxes = frame.select(x1=first(x1), y1=first(y1), x2=x2, y2=y2)
+    return frame.drop(names).hstack(boxes)
+
+
+def corners_from_size(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Boxes x y width height as x1 y1 x2 y2."""
+    x, y, width, height = map(pl.col, names)
+    boxes = frame.select(x1=x, y1=y, x2=x + width, y2=y + height)
+    return frame.drop(names).hstack(boxes)
+
+
+def finished(
+    frame: pl.DataFrame,
+    folder: Path,
+    about: PublicSet,
+    problems: Iterable[Problem] = (),
+    *,
+    keep_split: bool = True,
+) -> Found:
+    """The table of a set, without the rows that something is wrong with, and all that is wrong.
+
+    Args:
+        frame: path (relative to `folder`), label, perhaps split, role, box and others, and where each row
+            comes from.
+        folder: where paths start.
+        about: for messages, and the published counts.
+        problems: what was found so far.
+        keep_split: false drops the split, after its counts were compared.
+
+    Raises:
+        DataError: no row can be used.
+    """
+    warn_of_counts(frame if "split" in frame.columns else frame.with_columns(split=pl.lit("all")), about)
+    frame = frame if keep_split else frame.drop("split")
+    frame = frame.with_columns(path=pl.col("path").str.replace(r"^(\.?/)+", ""))
+    known = frame.drop(FROM, ROW, strict=False)
+    rules = known if "split" in known.columns else known.with_columns(split=pl.lit("train"))
+    places = list(zip(*(_column(frame, name) for name in (FROM, ROW)), strict=True))
+    wrong, bad = list(problems), set()
+    for problem in check_table(rules, folder, about.name):
+        if problem.row is None:
+            raise DataError(f"{about.title}: {problem.reason}", wrong)
+        bad.add(problem.row)
+        file, row = places[problem.row]
+        wrong.append(Problem(file or known["path"][problem.row] or about.name, problem.reason, row))
+    if len(bad) == len(known):
+        raise DataError(
+            f"{about.title}: none of its {len(known):,} rows can be used; paths start in {folder}:", wrong
+        )
+    warn_of_alike(known["label"], about.title)
+    if "x1" in known.columns:
+        log.info("images are cropped to their boxes; source.boxes=false keeps them whole")
+    good = pl.Series([row not in bad for row in range(len(known))], dtype=pl.Boolean)
+    kept = known.filter(good)
+    order = ["path", "label", *(name for name in ("split", "role", *BOX) if name in kept.columns)]
+    return Table(kept.select(*order, pl.exclude(order)), folder), wrong
+
+
+def _column(frame: pl.DataFrame, name: str) -> list[Any]:
+    return frame[name].to_list() if name in frame.columns else [None] * len(frame)
+
+
+def class_folders(places: Mapping[str, Path], root: Path) -> tuple[pl.DataFrame, list[Problem]]:
+    """Images in class folders of split folders: path, label, split.
+
+    Args:
+        places: by split, the folder that holds the class folders.
+        root: what paths are relative to.
+    """
+    rows, wrong = [], []
+    for split, place in places.items():
+        start = place.relative_to(root).as_posix()
+        for folder in sorted(place.iterdir()):
+            name = f"{start}/{folder.name}".removeprefix("./")
+            if folder.name.startswith("."):
+                continue
+            if not folder.is_dir():
+                wrong.append(Problem(name, "lies beside the class folders, so it has no label"))
+                continue
+            with os.scandir(folder) as entries:
+                images = sorted(entry.name for entry in entries if entry.name.lower().endswith(ENDINGS))
+            if not images:
+                wrong.append(Problem(f"{name}/", "a class folder without images"))
+            for image in images:
+                path = f"{name}/{image}"
+                if reason := readable(path):
+                    wrong.append(Problem(printable(path), reason))
+                else:
+                    rows.append((path, folder.name, split))
+    schema = {"path": pl.String, "label": pl.String, "split": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row"), wrong

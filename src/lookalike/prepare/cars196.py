@@ -1,0 +1,136 @@
+"""Cars196 (Krause et al., 2013): photos of 196 car models."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lookalike.data.checking import BOX
+from lookalike.errors import DataError
+from lookalike.prepare import matlab
+from lookalike.prepare.annotations import FROM, ROW, Found, corners_from_one, finished
+from lookalike.prepare.locating import located, located_archive
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
+
+ZIP = Archive("CARS196.zip", "http://ftp.cs.stanford.edu/cs/cvgl/CARS196.zip")
+ABOUT: dict[str, Any] = {
+    "name": "cars196",
+    "title": "Cars196",
+    "licence": "non-commercial research",
+    "size": "2 GB",
+    "page": "https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
+}
+SET = PublicSet(
+    **ABOUT,
+    pieces=(Piece("cars_annos.mat", (ZIP,)), Piece("car_ims", (ZIP,))),
+    counts={"train": (8_054, 98), "test": (8_131, 98)},
+)
+DEVKIT = PublicSet(
+    **ABOUT,
+    pieces=(
+        Piece("cars_train_annos.mat", (Archive("car_devkit.tgz"),)),
+        Piece("cars_meta.mat", (Archive("car_devkit.tgz"),)),
+        Piece("cars_test_annos_withlabels.mat", (Archive("cars_test_annos_withlabels.mat"),)),
+        Piece("cars_train", (Archive("cars_train.tgz", checksum="md5:065e5b463ae28d29e77c1b4b166cfe61"),)),
+        Piece("cars_test", (Archive("cars_test.tgz", checksum="md5:4ce7ebf6a94d07f1952d94dd34c4d501"),)),
+    ),
+    login="The server of its authors no longer gives these files; copies of them are on Kaggle.",
+    counts=SET.counts,
+)
+OFFICIAL = {"train": (8_144, 196), "test": (8_041, 196)}
+LISTS = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
+TRAINED = 98
+CORNERS = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
+
+
+def table(raw: Raw, official_split: bool = False, boxes: bool = True) -> Found:
+    """The first 98 classes are trained on, the other 98 tested; labels are the names of the models.
+
+    Read are `cars_annos.mat` with `car_ims/`, or the devkit with `cars_train/` and `cars_test/`. Its boxes
+    count pixels from 1, the last one inside; here they are x1 y1 x2 y2 from 0 with x2, y2 just outside.
+
+    Args:
+        raw: where its files are.
+        official_split: the split of the images for classification, in which both halves show every class.
+        boxes: keep the boxes, to which images are then cropped; most published numbers are without.
+
+    Raises:
+        DataError: a file is missing or is not as published.
+    """
+    folder, frame = _devkit(raw) if _has_devkit(raw.root(SET)) else _whole(raw)
+    if not official_split:
+        by_class = pl.when(pl.col("class") <= TRAINED).then(pl.lit("train")).otherwise(pl.lit("test"))
+        frame = frame.with_columns(split=by_class)
+    frame = corners_from_one(frame, CORNERS) if boxes else frame.drop(CORNERS)
+    kept = ["path", "label", "split", FROM, ROW, *(BOX if boxes else ())]
+    about = replace(SET, counts=OFFICIAL) if official_split else SET
+    return finished(frame.select(kept), folder, about)
+
+
+def _has_devkit(root: Path) -> bool:
+    if located(root, "cars_annos.mat") or located_archive(root, ZIP.file):
+        return False
+    first = DEVKIT.pieces[0]
+    return located(root, first.holds) is not None or located_archive(root, first.archives[0].file) is not None
+
+
+def _whole(raw: Raw) -> tuple[Path, pl.DataFrame]:
+    places = raw.open(SET)
+    file = places["cars_annos.mat"]
+    (content,) = matlab.read(file)
+    frame = _annotations(file, content, ("relative_im_path", "test"))
+    split = pl.when(pl.col("test") == 1).then(pl.lit("test")).otherwise(pl.lit("train"))
+    frame = frame.with_columns(split=split, path="relative_im_path")
+    return places["car_ims"].parent, _named(frame, file, content)
+
+
+def _devkit(raw: Raw) -> tuple[Path, pl.DataFrame]:
+    places, root = raw.open(DEVKIT), raw.root(SET)
+    files = [places[name] for name in (*LISTS.values(), "cars_meta.mat")]
+    *contents, names = matlab.read(*files)
+    frames = []
+    for split, file, content in zip(LISTS, files, contents, strict=False):
+        images = places[f"cars_{split}"]
+        images = images / images.name if (images / images.name).is_dir() else images
+        path = pl.concat_str(pl.lit(f"{images.relative_to(root).as_posix()}/"), pl.col("fname"))
+        frames.append(_annotations(file, content, ("fname",)).with_columns(split=pl.lit(split), path=path))
+    return root, _named(pl.concat(frames), files[-1], names)
+
+
+def _annotations(file: Path, content: dict[str, Any], more: tuple[str, ...]) -> pl.DataFrame:
+    """The rows of the struct array `annotations`."""
+    rows = content.get("annotations")
+    rows = [rows] if isinstance(rows, dict) else rows
+    wanted = [*CORNERS, "class", *more]
+    if rows is None or not len(rows) or not isinstance(rows[0], dict):
+        raise DataError(f"{file}: holds no struct array 'annotations'; it holds {_keys(content)}")
+    lacking = [name for name in wanted if name not in rows[0]]
+    if lacking:
+        raise DataError(f"{file}: annotations have no field {', '.join(lacking)}; they have {_keys(rows[0])}")
+    try:
+        columns = {name: [_plain(row[name]) for row in rows] for name in wanted}
+        return pl.DataFrame(columns).with_columns(
+            pl.lit(file.name).alias(FROM), pl.Series(ROW, range(len(rows)), dtype=pl.Int64)
+        )
+    except (TypeError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{file}: annotations are not one number, or text, a field: {error}") from error
+
+
+def _plain(value: Any) -> int | str:
+    return value if isinstance(value, str) else int(value)
+
+
+def _keys(content: dict[str, Any]) -> str:
+    return ", ".join(name for name in content if not name.startswith("__"))
+
+
+def _named(frame: pl.DataFrame, file: Path, content: dict[str, Any]) -> pl.DataFrame:
+    """The class names as labels."""
+    names = content.get("class_names")
+    if names is None or isinstance(names, str):
+        raise DataError(f"{file}: holds no class_names; it holds {_keys(content)}")
+    known = {number: str(name) for number, name in enumerate(names, 1)}
+    return frame.with_columns(
+        label=pl.col("class").replace_strict(known, default=None, return_dtype=pl.String)
+    )

@@ -1,0 +1,260 @@
+"""One large file over HTTP: resumed after a cut, checked, and complete before it gets its name."""
+
+import hashlib
+import http.client
+import json
+import logging
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lookalike.errors import DataError
+from lookalike.files import write_text
+from lookalike.prepare.http import AgainError, RefusedError, ask, chunks
+
+log = logging.getLogger(__name__)
+SPARE = 64 << 20
+Told = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on with a server.
+
+    Attributes:
+        attempts: failures in a row, none of which brought anything new, after which to give up.
+        timeout: seconds without a byte, and seconds over which the speed is measured.
+        slowest: bytes a second; less counts as a stall.
+        first: seconds before the second attempt; doubled each time, at random between half and all of it.
+        longest: the longest wait; a server that asks for more ends the download.
+    """
+
+    attempts: int = 6
+    timeout: float = 30.0
+    slowest: float = 200.0
+    first: float = 1.0
+    longest: float = 120.0
+
+    def pause(self, failures: int, asked: float | None) -> float:
+        """Seconds to wait after so many failures in a row."""
+        grown = min(self.longest, self.first * 2 ** min(failures, 20))
+        return max(asked or 0.0, grown * random.uniform(0.5, 1))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is published about a file: its bytes, its checksum as `md5:…` or `sha256:…`, or None."""
+
+    size: int | None = None
+    checksum: str | None = None
+
+
+class _Part:
+    """The unfinished file, with a note beside it of which version of the original it is."""
+
+    def __init__(self, file: Path):
+        self.path = file.with_name(f"{file.name}.part")
+        self.note = file.with_name(f"{file.name}.part.json")
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def version(self, url: str) -> str | None:
+        """What the server called the version that was begun: a strong ETag, or a date."""
+        try:
+            known = json.loads(self.note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return known.get("version") if isinstance(known, dict) and known.get("url") == url else None
+
+    def begin(self, url: str, version: str | None) -> None:
+        self.path.write_bytes(b"")
+        write_text(self.note, json.dumps({"url": url, "version": version}))
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+
+def fetch(
+    url: str,
+    file: Path,
+    expected: Expected | None = None,
+    told: Told | None = None,
+    patience: Patience | None = None,
+) -> None:
+    """Download a file; what an earlier attempt left is gone on with.
+
+    It is written as `<file>.part` and takes its name only when every byte is there and its checksum, or else
+    its size, is right. Without a published size or checksum the server's own length must be met.
+
+    Args:
+        url: http or https.
+        file: where to; its folder is made.
+        expected: what is published about it.
+        told: called with bytes so far and bytes in all (None if unknown), for a bar.
+        patience: how long to go on.
+
+    Raises:
+        DataError: it cannot be had; says why, and what was kept.
+    """
+    expected, patience = expected or Expected(), patience or Patience()
+    told = told or (lambda done, total: None)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = _Part(file)
+    _check_space(file, (expected.size or 0) - part.size())
+    for again in (True, False):
+        _to_the_end(url, part, expected, told, patience)
+        wrong = mismatch(part.path, expected)
+        if wrong is None:
+            part.path.replace(file)
+            part.note.unlink(missing_ok=True)
+            return
+        part.discard()
+        log.warning("%s: %s%s", url, wrong, "; once more from the start" if again else "")
+    raise DataError(f"{url}: {wrong}, twice. It was changed, or is damaged on its way; nothing was kept")
+
+
+def _to_the_end(url: str, part: _Part, expected: Expected, told: Told, patience: Patience) -> None:
+    failures, most = 0, part.size()
+    while True:
+        try:
+            return _go_on(url, part, expected, told, patience)
+        except AgainError as error:
+            failures = 0 if part.size() > most else failures + 1
+            most = max(most, part.size())
+            pause = patience.pause(failures, error.after)
+            if failures >= patience.attempts or pause > patience.longest:
+                raise DataError(_given_up(url, part, error, failures, pause, patience)) from error
+            log.info("%s: %s; again in %.1f s", url, error.reason, pause)
+            time.sleep(pause)
+
+
+def _given_up(
+    url: str, part: _Part, error: AgainError, failures: int, pause: float, patience: Patience
+) -> str:
+    asks = pause > patience.longest
+    why = f"it asks to wait {pause:,.0f} s" if asks else f"given up after {failures} attempts in a row"
+    kept = f" {part.size():,} bytes are kept in {part.path}:" if part.size() else ""
+    return f"{url}: {error.reason}; {why}.{kept} run the same command again later"
+
+
+def _go_on(url: str, part: _Part, expected: Expected, told: Told, patience: Patience) -> None:
+    """One connection: the rest of the file, or as much of it as comes.
+
+    Raises:
+        AgainError: it broke off.
+        RefusedError: what comes is not the file.
+    """
+    have, version = part.size(), part.version(url)
+    if have and have == expected.size:
+        return
+    if have and ((version is None and expected.checksum is None) or have > (expected.size or have)):
+        part.discard()
+        have = 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    if have and version:
+        headers["If-Range"] = version
+    try:
+        response = ask(url, headers, patience.timeout)
+    except RefusedError as error:
+        if error.code != 416 or not have:
+            raise
+        part.discard()
+        raise AgainError("the part kept is longer than the file; from the start", 0) from error
+    with response:
+        start, total = _offered(response, have, version, part)
+        _check_offer(url, response, total, expected)
+        _check_space(part.path, (total or 0) - start)
+        if start == 0:
+            part.begin(url, _version(response))
+        _copy(response, part, start, total or expected.size, told, patience)
+    if total is not None and part.size() < total:
+        raise AgainError(f"the connection ended after {part.size():,} of {total:,} bytes")
+
+
+def _offered(
+    response: http.client.HTTPResponse, have: int, version: str | None, part: _Part
+) -> tuple[int, int | None]:
+    """At which byte the answer starts, and how long the whole file is."""
+    if response.status != 206:
+        length = response.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdigit() else None
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    if found is None or int(found[1]) != have:
+        part.discard()
+        raise AgainError("the server sent another part than was asked for; from the start", 0)
+    if version and _version(response) not in (None, version):
+        part.discard()
+        raise AgainError("the file was changed since it was begun; from the start", 0)
+    return have, None if found[3] == "*" else int(found[3])
+
+
+def _check_offer(url: str, response: http.client.HTTPResponse, total: int | None, expected: Expected) -> None:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise RefusedError(url, "the server sends it compressed, though it was asked not to")
+    if expected.size is not None and total is not None and total != expected.size:
+        raise RefusedError(
+            url,
+            f"the server offers {total:,} bytes, {expected.size:,} are published: another file, or an error",
+        )
+    if expected.size is None and expected.checksum is None:
+        if response.headers.get_content_type() == "text/html":
+            raise RefusedError(
+                url, "the server sent a web page, not a file: perhaps a login or consent is needed"
+            )
+        if total is None:
+            raise RefusedError(
+                url, "neither the server nor the publisher says how long it is, so half could pass for whole"
+            )
+
+
+def _version(response: http.client.HTTPResponse) -> str | None:
+    etag = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _copy(
+    response: http.client.HTTPResponse,
+    part: _Part,
+    start: int,
+    total: int | None,
+    told: Told,
+    patience: Patience,
+) -> None:
+    done = start
+    told(done, total)
+    with part.path.open("ab") as stream:
+        for data in chunks(response, patience.timeout, patience.slowest):
+            stream.write(data)
+            done += len(data)
+            told(done, total)
+            if total is not None and done > total:
+                reason = f"the server sends more than the {total:,} bytes there should be"
+                raise RefusedError(response.url, reason)
+
+
+def mismatch(file: Path, expected: Expected) -> str | None:
+    """How a file differs from what is published about it; None if it does not."""
+    size = file.stat().st_size
+    if expected.size is not None and size != expected.size:
+        return f"it has {size:,} bytes, {expected.size:,} are published"
+    if expected.checksum is None:
+        return None
+    kind, _, wanted = expected.checksum.partition(":")
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, kind).hexdigest()
+    return None if found == wanted.lower() else f"its {kind} checksum is {found}, {wanted} is published"
+
+
+def _check_space(file: Path, needed: int) -> None:
+    free = shutil.disk_usage(file.parent).free
+    if needed > free - SPARE:
+        raise DataError(
+            f"{file.parent}: {needed / 1e9:.1f} GB more are needed for {file.name.removesuffix('.part')}, "
+            f"{free / 1e9:.1f} GB are free; make room, or choose another raw="
+        )

@@ -1,0 +1,110 @@
+"""The idx files of MNIST and its relatives: a big-endian header, then bytes."""
+
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from lookalike.errors import DataError, Problem
+from lookalike.files import new_folder
+from lookalike.prepare.annotations import FROM, ROW, Found, finished
+from lookalike.prepare.locating import located
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
+
+NAMES = {
+    ("train", "images"): "train-images-idx3-ubyte",
+    ("train", "labels"): "train-labels-idx1-ubyte",
+    ("test", "images"): "t10k-images-idx3-ubyte",
+    ("test", "labels"): "t10k-labels-idx1-ubyte",
+}
+MAGIC = {"images": 0x803, "labels": 0x801}
+MOST = 1 << 31
+
+
+def files(base: str, *md5: str) -> tuple[Piece, ...]:
+    """The four files of a set below a URL, with their checksums in the order of `NAMES`."""
+    return tuple(
+        Piece(f"{name}.gz", (Archive(f"{name}.gz", f"{base}/{name}.gz", checksum=f"md5:{one}"),))
+        for name, one in zip(NAMES.values(), md5, strict=True)
+    )
+
+
+def images_of(raw: Raw, about: PublicSet, names: Sequence[str], official_split: bool) -> Found:
+    """The table of such a set; its images are written as PNG once.
+
+    Args:
+        raw: where its files are, as published or without their `.gz`.
+        about: its four files.
+        names: the label of each class number.
+        official_split: keep the split of the files.
+
+    Raises:
+        DataError: a file is missing, damaged or cut off, or labels and images differ in number.
+    """
+    root = raw.root(about)
+    plain = {name: located(root, name) for name in NAMES.values()}
+    places = {name: place for name, place in plain.items() if place}
+    if len(places) < len(NAMES):
+        places = {name.removesuffix(".gz"): place for name, place in raw.open(about).items()}
+    frames, wrong, pictures = [], [], {}
+    for split in ("train", "test"):
+        image_file, label_file = (places[NAMES[split, kind]] for kind in ("images", "labels"))
+        pictures[split] = read_idx(image_file, "images")
+        labels = read_idx(label_file, "labels").tolist()
+        if len(labels) != len(pictures[split]):
+            raise DataError(
+                f"{label_file}: {len(labels):,} labels, {len(pictures[split]):,} images in {image_file.name}"
+            )
+        rows = [
+            (f"png/{split}/{row:05}.png", names[label], split, label_file.name, row)
+            for row, label in enumerate(labels)
+            if label < len(names)
+        ]
+        wrong += [
+            Problem(label_file.name, f"label {label}: there are {len(names)} classes, from 0", row)
+            for row, label in enumerate(labels)
+            if label >= len(names)
+        ]
+        schema = dict.fromkeys(("path", "label", "split", FROM), pl.String) | {ROW: pl.Int64}
+        frames.append(pl.DataFrame(rows, schema=schema, orient="row"))
+    if not (root / "png").exists():
+        _write(pictures, root / "png")
+    frame = pl.concat(frames)
+    return finished(frame, root, about, wrong, keep_split=official_split)
+
+
+def read_idx(file: Path, kind: str) -> np.ndarray:
+    """Images [N, height, width] or labels [N] of an idx file, plain or `.gz`, uint8.
+
+    Raises:
+        DataError: it is another file, damaged, or has more or fewer bytes than its header says.
+    """
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            words = 4 if kind == "images" else 2
+            head = stream.read(4 * words)
+            magic, *shape = struct.unpack(f">{words}I", head)
+            length = math.prod(shape)
+            if magic != MAGIC[kind] or length > MOST:
+                raise DataError(f"{file}: not an idx file of {kind}; it begins with {head[:4].hex(' ')}")
+            data = stream.read(length + 1)
+    except (EOFError, OSError, struct.error, zlib.error) as error:
+        raise DataError(f"{file}: damaged, or cut off: {error}. Fetch it again") from error
+    if len(data) != length:
+        more = "more" if len(data) > length else f"only {len(data):,}"
+        raise DataError(f"{file}: its header announces {length:,} bytes, there are {more}. Fetch it again")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _write(pictures: dict[str, np.ndarray], folder: Path) -> None:
+    with new_folder(folder) as beside:
+        for split, images in pictures.items():
+            (beside / split).mkdir()
+            for row, image in enumerate(images):
+                Image.fromarray(image).save(beside / split / f"{row:05}.png")

@@ -1,0 +1,103 @@
+"""iNaturalist 2021 (Van Horn et al.): photos of 10,000 species."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from lookalike.errors import DataError, Problem
+from lookalike.prepare.annotations import FROM, ROW, Found, finished, joined, json_of
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
+
+BUCKET = "https://ml-inat-competition-datasets.s3.amazonaws.com/2021"
+SUMS = {
+    "train": ("e0526d53c7f7b2e3167b2b43bb2690ed", "38a7bb733f7a09214d44293460ec0021"),
+    "train_mini": ("db6ed8330e634445efc8fec83ae81442", "395a35be3651d86dc3b0d365b8ea5f92"),
+    "val": ("f6f6e0e242e3d4c9569ba56400938afc", "4d761e0f6a86cc63e8f7afc91f6a8f0b"),
+}
+COUNTS = {"train": 2_686_843, "train_mini": 500_000}
+
+
+def about(images: str) -> PublicSet:
+    """What is needed for the whole or the small training set."""
+    pieces = []
+    for name in (images, "val"):
+        for holds, md5 in zip((name, f"{name}.json"), SUMS[name], strict=True):
+            file = f"{holds}.tar.gz"
+            pieces.append(Piece(holds, (Archive(file, f"{BUCKET}/{file}", checksum=f"md5:{md5}"),)))
+    return PublicSet(
+        name="inaturalist2021",
+        title="iNaturalist 2021",
+        licence="non-commercial research; each photo has its own licence",
+        size="233 GB (train), 42 GB (train_mini)",
+        page="https://github.com/visipedia/inat_comp/tree/master/2021",
+        pieces=tuple(pieces),
+        counts={"train": (COUNTS[images], 10_000), "test": (100_000, 10_000)},
+    )
+
+
+def table(
+    raw: Raw, images: Literal["train", "train_mini"] = "train_mini", official_split: bool = True
+) -> Found:
+    """Its lists of training and of validation images, which show the same species; the latter are tested.
+
+    Labels are the names of the species.
+
+    Args:
+        raw: where its files are.
+        images: train_mini, 50 images of each species, or train, all of them.
+        official_split: false divides the classes instead, by val= and test=.
+
+    Raises:
+        DataError: a file is missing or is not as published.
+    """
+    what = about(images)
+    places, root = raw.open(what), raw.root(what)
+    frames, wrong = [], []
+    for name, split in ((images, "train"), ("val", "test")):
+        frame, bad = coco(places[f"{name}.json"])
+        start = places[name].parent.relative_to(root).as_posix()
+        path = pl.concat_str(pl.lit(f"{start}/".removeprefix("./")), pl.col("path"))
+        frames.append(frame.with_columns(path=path, split=pl.lit(split)))
+        wrong += bad
+    frame = pl.concat(frames)
+    return finished(frame, root, what, wrong, keep_split=official_split)
+
+
+def coco(file: Path) -> tuple[pl.DataFrame, list[Problem]]:
+    """Path and label of each image of a list in COCO's form: images, annotations, categories.
+
+    Raises:
+        DataError: one of the three is missing, or has other fields.
+    """
+    content = json_of(file)
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: must hold images, annotations and categories")
+    images = _part(file, content, "images", {"id": "image_id", "file_name": "path"})
+    labels = _part(file, content, "annotations", {"image_id": "image_id", "category_id": "category_id"})
+    names = _part(file, content, "categories", {"id": "category_id", "name": "label"})
+    frame, wrong = joined(images, labels, "image_id")
+    twice = names.filter(~names["category_id"].is_first_distinct() | names["label"].is_duplicated())
+    if len(twice):
+        raise DataError(f"{file}: categories share an id or a name: {twice['label'].unique().to_list()[:5]}")
+    frame = frame.join(
+        names.select("category_id", "label"), on="category_id", how="left", maintain_order="left"
+    )
+    return frame.select("path", "label", FROM, ROW), wrong
+
+
+def _part(file: Path, content: dict[str, Any], part: str, names: dict[str, str]) -> pl.DataFrame:
+    rows = content.get(part)
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{file}: holds no list {part!r}; it holds {', '.join(content) or 'nothing'}")
+    try:
+        columns = {ours: [row[theirs] for row in rows] for theirs, ours in names.items()}
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{file}: {part} must have the fields {' and '.join(names)}: {error}") from error
+    try:
+        frame = pl.DataFrame(columns, strict=True)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{file}: {part}: values of different kinds in one field: {error}") from error
+    return frame.with_columns(
+        pl.lit(f"{file.name} ({part})").alias(FROM), pl.Series(ROW, range(len(rows)), dtype=pl.Int64)
+    )

@@ -1,0 +1,73 @@
+"""Where the pieces of a public set are: unpacked, or in their archives."""
+
+import os
+import re
+from pathlib import Path
+
+from lookalike.errors import DataError
+
+ENDINGS = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
+UNPACKED = ".unpacked"
+DEPTH = 3
+MOST_FOLDERS = 64
+
+
+def located(root: Path, holds: str) -> Path | None:
+    """The file or folder of this name in `root` or a folder below it, the one least deep.
+
+    Raises:
+        DataError: there are several, equally deep.
+    """
+    level = [root] if root.is_dir() else []
+    for _ in range(DEPTH + 1):
+        places = [folder / holds for folder in level if (folder / holds).exists()]
+        if len(places) > 1:
+            said = " and ".join(str(place) for place in places[:4])
+            raise DataError(f"{root}: holds {said}; which one is meant? Name its folder: raw=…")
+        if places:
+            return places[0]
+        level = [below for folder in level for below in _folders(folder)]
+    return None
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder; none where there are too many for anything but classes of images."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return [folder / name for name in names] if len(names) <= MOST_FOLDERS else []
+
+
+def located_archive(root: Path, file: str) -> Path | None:
+    """The archive in `root` or a folder in it; `.tgz` and `.tar.gz` and the like are taken for the same."""
+    if not file.endswith(ENDINGS) and not re.search(r"\.(z\d\d|\d{3})$", file):
+        return None
+    names = [file]
+    names += [_stem(file) + ending for ending in ENDINGS if file.endswith(ENDINGS)]
+    for folder in [root, *_folders(root)] if root.is_dir() else []:
+        for name in names:
+            for place in (folder / name, folder / f"{name}.001"):
+                if place.is_file():
+                    return place
+    return None
+
+
+def volumes(archive: Path) -> list[Path]:
+    """All files of an archive that was cut up (`.zip.001 …`) or written across disks (`.z01 … .zip`)."""
+    stem, ending = archive.stem, archive.suffix.lower()
+    pattern = {".001": r"\.\d{3}", ".zip": r"\.[zZ]\d{2}"}.get(ending)
+    if pattern is None:
+        return [archive]
+    beside = archive.parent.iterdir()
+    others = [one for one in beside if one.stem == stem and re.fullmatch(pattern, one.suffix)]
+    return sorted({*others, *([archive] if ending == ".001" else [])}) + (
+        [archive] if ending == ".zip" else []
+    )
+
+
+def unpack_folder(archive: Path) -> Path:
+    """Where an archive is unpacked: beside it."""
+    return archive.with_name(_stem(re.sub(r"\.\d{3}$", "", archive.name)) + UNPACKED)
+
+
+def _stem(name: str) -> str:
+    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)

@@ -1,0 +1,97 @@
+"""The Met dataset (Ypsilantis et al., 2021): exhibits of a museum, found from photos of visitors."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lookalike.errors import DataError, Problem
+from lookalike.prepare.annotations import FROM, ROW, Found, finished, json_of
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
+
+BASE = "http://ptak.felk.cvut.cz/met/dataset"
+TRUTH = Archive("ground_truth.tar.gz", f"{BASE}/ground_truth.tar.gz")
+LISTS = {"MET_database.json": "train", "valset.json": "val", "testset.json": "test"}
+OTHERS = ("test_other", "test_noart")
+SCHEMA = {
+    FROM: pl.String,
+    ROW: pl.Int64,
+    "path": pl.String,
+    "label": pl.String,
+    "split": pl.String,
+    "role": pl.String,
+}
+
+
+def about(distractors: bool) -> PublicSet:
+    """What is needed, with or without the photos that show nothing of the gallery."""
+    folders = ("MET", "test_met", *(OTHERS if distractors else ()))
+    more = 1 if distractors else 0
+    return PublicSet(
+        name="met",
+        title="The Met",
+        licence="exhibits CC0 (The Met Open Access), photos of visitors for research: see its page",
+        size="32 GB",
+        page="http://cmp.felk.cvut.cz/met/",
+        pieces=(
+            *(Piece(name, (TRUTH,)) for name in LISTS),
+            *(Piece(name, (Archive(f"{name}.tar.gz", f"{BASE}/{name}.tar.gz"),)) for name in folders),
+        ),
+        counts={
+            "train": (397_121, 224_408),
+            "val": (129 + more * 2_036, None),
+            "test": (1_003 + more * 18_316, None),
+        },
+    )
+
+
+def table(raw: Raw, distractors: bool = True) -> Found:
+    """Its three lists: the gallery (split train), and photos to look up (val and test).
+
+    Labels are exhibit numbers. Photos that show none of the exhibits have the role distractor and, each, a
+    label of its own: their path.
+
+    Args:
+        raw: where its files are.
+        distractors: keep the photos that show nothing of the gallery.
+
+    Raises:
+        DataError: a file is missing or is not as published.
+    """
+    what = about(distractors)
+    places, root = raw.open(what), raw.root(what)
+    rows, wrong = [], []
+    for name, split in LISTS.items():
+        found, bad = _entries(places[name], split, distractors)
+        rows += found
+        wrong += bad
+    starts = {name: place.relative_to(root).as_posix() for name, place in places.items() if place.is_dir()}
+    frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    top = pl.col("path").str.extract("^([^/]+)/")
+    known = top.is_in(list(starts))
+    for row, file, path in frame.filter(~known.fill_null(False)).select(ROW, FROM, "path").iter_rows():
+        wrong.append(Problem(file, f"path {path!r}: must begin with {', '.join(starts)}", row))
+    frame = frame.filter(known.fill_null(False)).with_columns(
+        path=pl.concat_str(top.replace(starts), pl.col("path").str.replace("^[^/]+", ""))
+    )
+    return finished(frame, root, what, wrong)
+
+
+def _entries(file: Path, split: str, distractors: bool) -> tuple[list[tuple[Any, ...]], list[Problem]]:
+    content = json_of(file)
+    if not isinstance(content, list):
+        raise DataError(f"{file}: must hold a list of images")
+    key = "id" if split == "train" else "MET_id"
+    rows, wrong = [], []
+    for row, entry in enumerate(content):
+        path = entry.get("path") if isinstance(entry, dict) else None
+        label = entry.get(key) if isinstance(entry, dict) else None
+        if not isinstance(path, str) or (split == "train" and label is None):
+            wrong.append(
+                Problem(file.name, f"must have a path{f' and {key}' if split == 'train' else ''}", row)
+            )
+        elif label is not None:
+            rows.append((file.name, row, path, str(label), split, "gallery" if split == "train" else "query"))
+        elif distractors:
+            rows.append((file.name, row, path, path, split, "distractor"))
+    return rows, wrong

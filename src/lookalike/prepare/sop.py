@@ -1,0 +1,52 @@
+"""Stanford Online Products (Song et al., 2016): photos of things sold online."""
+
+import polars as pl
+
+from lookalike.prepare.annotations import FROM, ROW, Found, fields, finished, header_of, joined, numbers
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
+
+ZIP = Archive(
+    "Stanford_Online_Products.zip",
+    "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
+    checksum="md5:7f73d41a2f44250d4779881525aea32e",
+)
+SET = PublicSet(
+    name="sop",
+    title="Stanford Online Products",
+    licence="none stated; used for research",
+    size="3 GB",
+    page="https://cvgl.stanford.edu/projects/lifted_struct/",
+    pieces=(Piece("Ebay_train.txt", (ZIP,)), Piece("Ebay_test.txt", (ZIP,))),
+    counts={"train": (59_551, 11_318), "test": (60_502, 11_316)},
+)
+COLUMNS = ("image_id", "class_id", "super_class_id", "path")
+
+
+def table(raw: Raw) -> Found:
+    """Its lists: Ebay_train.txt and Ebay_test.txt; labels are class ids, `super_class` is the kind of thing.
+
+    Args:
+        raw: where its files are.
+
+    Raises:
+        DataError: a file is missing or is not as published.
+    """
+    lists = raw.open(SET)
+    frames, wrong = [], []
+    for split in ("train", "test"):
+        file = lists[f"Ebay_{split}.txt"]
+        header_of(file, COLUMNS)
+        frame, bad = fields(file, COLUMNS, header=1)
+        frames.append(frame.with_columns(split=pl.lit(split)))
+        wrong += bad
+    frame = pl.concat(frames)
+    info = lists["Ebay_train.txt"].with_name("Ebay_info.txt")
+    if info.exists():
+        header_of(info, COLUMNS)
+        known, bad = fields(info, COLUMNS, header=1)
+        frame, unequal = joined(frame, known.select("image_id", FROM, ROW), "image_id")
+        wrong += bad + unequal
+    frame, bad = numbers(frame, ["class_id"])
+    kind = pl.col("path").str.replace("_final/.*", "")
+    frame = frame.select("path", "split", FROM, ROW, label="class_id", super_class=kind)
+    return finished(frame, lists["Ebay_train.txt"].parent, SET, wrong + bad)

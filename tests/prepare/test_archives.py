@@ -1,0 +1,249 @@
+"""Archives from an enemy are refused, and leave nothing, inside the folder or out of it."""
+
+import contextlib
+import gzip
+import io
+import os
+import random
+import shutil
+import stat
+import struct
+import subprocess
+import tarfile
+import zipfile
+
+import pytest
+from layouts import names, tarred, zipped
+
+from lookalike.errors import DataError
+from lookalike.prepare import archives
+from lookalike.prepare.archives import Limits, unpack
+
+FILES = {"set/a.jpg": b"one" * 1000, "set/b/c.jpg": b"two", "list.txt": b"", "set/Ж é.jpg": b"3"}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder of archives, watched: nothing may appear but what a test expects."""
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+def contents(folder):
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()
+    }
+
+
+def refused(place, data, wrong, limits=None, name="x"):
+    (place / name).write_bytes(data)
+    before = names(place.parent), names(place)
+    with pytest.raises(DataError, match=wrong):
+        unpack(place / name, place / "out", limits=limits)
+    assert (names(place.parent), names(place)) == before, "nothing is left"
+
+
+@pytest.mark.parametrize("kind", ["zip", "w", "w:gz", "w:bz2", "w:xz"])
+def test_good_ones_whatever_their_name(place, kind):
+    (place / "x").write_bytes(zipped(FILES) if kind == "zip" else tarred(FILES, kind))
+    told = []
+    unpack(place / "x", place / "out", lambda done, total: told.append((done, total)))
+    assert contents(place / "out") == FILES
+    assert told[-1][0] <= told[-1][1]
+    assert all(not file.stat().st_mode & 0o111 for file in (place / "out").rglob("*") if file.is_file())
+
+
+def test_one_with_folders_and_a_backslash(place):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.mkdir("empty")
+        archive.writestr("win\\dows\\a.txt", b"x")
+        archive.writestr("./dot/b.txt", b"y")
+    (place / "x").write_bytes(stream.getvalue())
+    unpack(place / "x", place / "out")
+    assert contents(place / "out") == {"win/dows/a.txt": b"x", "dot/b.txt": b"y"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../out.txt",
+        "a/../../out.txt",
+        "/etc/out.txt",
+        "C:/out.txt",
+        "c:out.txt",
+        "..\\out.txt",
+        "\\\\host\\share\\x",
+    ],
+)
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_outside(place, name, pack):
+    refused(place, pack({"good.txt": b"x", name: b"x"}), "would be written outside")
+
+
+@pytest.mark.parametrize("name", ["a\x01b", "a" * 5000, "a\nb"])
+def test_names_that_are_none(place, name):
+    refused(place, tarred({name: b"x"}), "is no name for a file")
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+)
+def test_links_and_devices_in_a_tar(place, kind):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("way_out")
+        entry.type, entry.linkname = kind, "/etc"
+        archive.addfile(entry)
+        archive.addfile(tarfile.TarInfo("way_out/x"))
+    refused(place, stream.getvalue(), "'way_out' is a link or a device")
+
+
+def test_links_in_a_zip(place):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        entry = zipfile.ZipInfo("way_out")
+        entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(entry, "/etc")
+    refused(place, stream.getvalue(), "'way_out' is a link or a device")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("other", ["a/x.jpg", "A/X.JPG", "a//x.jpg", "a/./x.jpg"])
+def test_a_name_twice(place, other):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a/x.jpg", b"1")
+        archive.writestr(other, b"2")
+    refused(place, stream.getvalue(), "is in it twice, or in upper and in lower case")
+
+
+def test_composed_and_decomposed_names(place):
+    refused(place, tarred({"caf\u00e9": b"1", "cafe\u0301": b"2"}), "is in it twice")
+
+
+@pytest.mark.parametrize("both", [("a", "a/b"), ("a/b", "a")])
+def test_a_file_and_a_folder_at_once(place, both):
+    refused(place, zipped(dict.fromkeys(both, b"x")), "is a file and a folder at once")
+
+
+def test_bombs(place):
+    small = Limits(growth=10.0, free=1 << 20)
+    zeros = {"zeros": bytes(8 << 20)}
+    for pack in (zipped, tarred):
+        refused(place, pack(zeros), "a bomb, not a data set", small)
+    refused(place, zipped({f"{number}": b"" for number in range(30)}), "more than 20 files", Limits(files=20))
+    refused(place, tarred({f"{number}": b"" for number in range(30)}), "more than 20 files", Limits(files=20))
+    refused(place, tarred({"a": b"x" * 5000}), "more than 4,000", Limits(size=4000))
+
+
+def test_a_bomb_behind_the_end_of_a_tar(place):
+    data = gzip.compress(tarred({"a": b"x"}, "w") + bytes(8 << 20))
+    refused(place, data, "a bomb, not a data set", Limits(growth=10.0, free=1 << 20))
+
+
+def test_a_zip_that_lies_about_its_sizes(place):
+    data = bytearray(zipped({"a": b"x" * 100_000}))
+    for signature, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        struct.pack_into("<I", data, data.index(signature) + offset, 10)
+    refused(place, bytes(data), "damaged, or cut off|are declared")
+    data = bytearray(zipped({"a": b"x" * 100}))
+    struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 24, 3_000_000_000)
+    refused(place, bytes(data), "a bomb, not a data set")
+
+
+def test_a_disk_that_is_too_small(place, monkeypatch):
+    monkeypatch.setattr(
+        archives.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, (64 << 20) + 100)
+    )
+    refused(place, zipped({"a": b"x" * 1000}), "needs more than the 0.0 GB that are free")
+    refused(place, tarred({"a": b"x" * 1000}), "make room")
+
+
+@pytest.mark.parametrize("kind", ["zip", "w", "w:gz", "w:bz2", "w:xz"])
+def test_halves(place, kind):
+    files = {f"{number}.jpg": os.urandom(4096) for number in range(20)}
+    data = zipped(files) if kind == "zip" else tarred(files, kind)
+    for share in (0.03, 0.3, 0.5, 0.9):
+        refused(place, data[: int(len(data) * share)], "damaged, or cut off|half of a download")
+
+
+def test_a_tar_cut_between_two_files(place):
+    files = {f"{number}.jpg": bytes([number]) * 512 for number in range(20)}
+    refused(place, tarred(files, "w")[: 10 * 1024], "without the mark that ends a tar")
+
+
+def test_damage_is_found(place):
+    noise = {"a.jpg": os.urandom(50_000)}
+    packed = [tarred(noise, kind) for kind in ("w:gz", "w:bz2", "w:xz")]
+    for data in map(bytearray, [zipped(noise), *packed]):
+        data[len(data) // 2] ^= 1
+        refused(place, bytes(data), "damaged, or cut off")
+
+
+@pytest.mark.parametrize("kind", ["zip", "w", "w:gz"])
+def test_random_damage_never_leaves_the_folder(place, kind):
+    whole = zipped(FILES) if kind == "zip" else tarred(FILES, kind)
+    rng = random.Random(kind)
+    for number in range(60):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.choice([0, 46, 47, 50, 255, rng.randrange(256)])
+        (place / "x").write_bytes(data)
+        with contextlib.suppress(DataError):
+            unpack(place / "x", place / "out" / str(number), limits=Limits(free=1 << 20))
+        assert names(place.parent) == ["in"]
+        assert set(names(place)) <= {"out", "x"}
+        if (place / "out").exists():
+            assert set(names(place / "out")) <= {str(number)}, "nothing half is left"
+            shutil.rmtree(place / "out")
+
+
+def test_other_things(place):
+    for data in (b"", b"<html>404</html>", b"PK", os.urandom(3000)):
+        refused(place, data, "damaged, or cut off|without the mark")
+
+
+def test_encrypted(place):
+    data = bytearray(zipped({"a": b"x"}))
+    for signature, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        data[data.index(signature) + offset] |= 1
+    refused(place, bytes(data), "encrypted; unpack it yourself")
+
+
+def test_pieces_of_a_zip(place):
+    data = zipped({"a": os.urandom(20_000), "b/c": b"x"})
+    parts = [place / f"x.zip.{number:03}" for number in (1, 2, 3)]
+    for number, part in enumerate(parts):
+        part.write_bytes(data[number * 7000 : (number + 1) * 7000])
+    unpack(parts, place / "out")
+    assert set(contents(place / "out")) == {"a", "b/c"}
+    with pytest.raises(DataError, match=r"x.zip.001 … x.zip.002: damaged, or cut off"):
+        unpack([parts[0], parts[2], parts[1]], place / "other")
+    with pytest.raises(DataError, match="damaged, or cut off"):
+        unpack(parts[:2], place / "other")
+
+
+@pytest.mark.skipif(shutil.which("zip") is None, reason="no zip on this machine")
+def test_a_zip_across_disks(place):
+    files = {f"{number}.bin": os.urandom(50_000) for number in range(6)}
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    subprocess.run(["zip", "-q", "-s", "64k", "x.zip", *files], cwd=place, check=True)
+    parts = [*sorted(place.glob("x.z0*")), place / "x.zip"]
+    assert len(parts) == 5
+    unpack(parts, place / "out")
+    assert contents(place / "out") == files
+    with pytest.raises(DataError, match="written in 5 parts, and here are 4"):
+        unpack(parts[1:], place / "other")
+    with pytest.raises(DataError, match="written in 5 parts, and here are 1"):
+        unpack(parts[-1], place / "other")
+
+
+def test_a_folder_that_exists_is_left_alone(place):
+    (place / "x").write_bytes(zipped(FILES))
+    (place / "out").mkdir()
+    (place / "out" / "mine").touch()
+    with pytest.raises(Exception, match="exists"):
+        unpack(place / "x", place / "out")
+    assert names(place / "out") == ["mine"]

@@ -1,0 +1,272 @@
+"""How the files of a public set are found, unpacked, fetched, or asked for."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from hostile import body, ranged, serving, status
+from layouts import cub, idx, inshop, lfw, mnist, names, picture, tarred, written, zipped
+from PIL import Image
+
+from lookalike.config import load
+from lookalike.config.catalogue import CONF, choices, summary
+from lookalike.data.pairs import read_pairs
+from lookalike.data.table import read_table
+from lookalike.errors import ConfigError, DataError
+from lookalike.jobs.prepare import Config, main
+from lookalike.prepare import mnist as module
+from lookalike.prepare import public
+from lookalike.prepare.locating import located
+from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
+
+FILES = {"set/list.txt": b"x", "set/images/1.jpg": picture()}
+
+
+def about(url="", size=None, checksum=None, login="Ask its authors."):
+    archive = Archive("set.zip", url, size, checksum)
+    pieces = (Piece("list.txt", (archive,)), Piece("images", (archive,)))
+    return PublicSet("tiny", "Tiny Set", "CC0", "1 kB", "https://example.org/tiny", pieces, login)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving() as running:
+        yield running
+
+
+def test_nothing_there_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as caught:
+        Raw().open(about())
+    assert str(caught.value).splitlines() == [
+        "Tiny Set: not all of it is in raw/tiny (no such folder yet). Missing, each an archive or unpacked:",
+        "  set.zip, which holds list.txt, images",
+        "Size: 1 kB. Licence: CC0.",
+        "It is described at https://example.org/tiny",
+        "Ask its authors. Put the files into raw/tiny, or name their folder: raw=…",
+    ]
+    with pytest.raises(DataError, match="download=true fetches it; or put the files into raw/tiny"):
+        Raw().open(about(url="https://example.org/set.zip"))
+    with pytest.raises(DataError, match="download=true cannot fetch all of it"):
+        Raw(download=True).open(about())
+    assert names(tmp_path) == [], "and asks nobody"
+
+
+def test_a_file_instead_of_a_folder(tmp_path):
+    written(tmp_path, {"set.zip": zipped(FILES)})
+    with pytest.raises(DataError, match="this is a file; name the folder that it is in"):
+        Raw(tmp_path / "set.zip").open(about())
+
+
+@pytest.mark.parametrize("name", ["set.zip", "set.tar.gz", "set.tgz", "deeper/set.zip"])
+def test_an_archive_is_unpacked_beside_itself_once(tmp_path, name):
+    written(tmp_path, {name: zipped(FILES) if name.endswith("zip") else tarred(FILES)})
+    places = Raw(tmp_path).open(about())
+    folder = (tmp_path / name).parent / "set.unpacked"
+    assert places == {"list.txt": folder / "set" / "list.txt", "images": folder / "set" / "images"}
+    (folder / "set" / "list.txt").write_bytes(b"mine")
+    Raw(tmp_path).open(about())
+    assert (folder / "set" / "list.txt").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("top", ["", "set/", "a/b/c/"])
+def test_what_is_unpacked_already_is_found(tmp_path, top):
+    written(tmp_path, {f"{top}list.txt": b"x", f"{top}images/1.jpg": b"x"})
+    assert Raw(tmp_path).open(about())["images"] == tmp_path / top / "images"
+
+
+def test_two_that_could_be_meant(tmp_path):
+    written(tmp_path, {"a/list.txt": b"x", "b/list.txt": b"x"})
+    with pytest.raises(DataError, match="which one is meant"):
+        located(tmp_path, "list.txt")
+
+
+def test_folders_of_classes_are_not_searched(tmp_path):
+    written(tmp_path, {f"images/{number}/list.txt": b"x" for number in range(80)})
+    assert located(tmp_path, "list.txt") is None
+
+
+def test_half_an_archive_is_not_taken_for_whole(tmp_path):
+    data = zipped(FILES)
+    for what, message in [
+        (about(size=len(data)), "half of a download, or another version"),
+        (about(checksum=f"sha256:{hashlib.sha256(data).hexdigest()}"), "its sha256 checksum is"),
+        (about(), "damaged, or cut off"),
+    ]:
+        written(tmp_path, {"set.zip": data[:-30]})
+        with pytest.raises(DataError, match=message):
+            Raw(tmp_path).open(what)
+        assert names(tmp_path) == ["set.zip"]
+
+
+def test_an_archive_that_holds_something_else(tmp_path):
+    written(tmp_path, {"set.zip": zipped({"other.txt": b"x"})})
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"set.zip: unpacked in .*set.unpacked, but list.txt is not in"):
+            Raw(tmp_path).open(about())
+
+
+def test_a_zip_in_pieces(tmp_path):
+    data = zipped(FILES)
+    written(tmp_path, {f"set.zip.{part + 1:03}": data[part * 100 : (part + 1) * 100] for part in range(20)})
+    assert Raw(tmp_path).open(about())["list.txt"].read_bytes() == b"x"
+
+
+@pytest.mark.skipif(shutil.which("zip") is None, reason="no zip on this machine")
+def test_a_zip_across_disks(tmp_path):
+    noise = {"set/noise.bin": os.urandom(150_000)}
+    (tmp_path / "raw").mkdir()
+    written(tmp_path, FILES | noise)
+    subprocess.run(["zip", "-q", "-r", "-s", "64k", "raw/set.zip", "set"], cwd=tmp_path, check=True)
+    assert (tmp_path / "raw" / "set.z02").exists()
+    assert Raw(tmp_path / "raw").open(about())["list.txt"].read_bytes() == b"x"
+
+
+def test_what_is_missing_is_fetched_when_asked(tmp_path, server):
+    data = zipped(FILES)
+    url = server.gives("/set.zip", ranged(data))
+    what = about(url=url, size=len(data))
+    with pytest.raises(DataError, match="download=true fetches it"):
+        Raw(tmp_path).open(what)
+    assert server.log == []
+    Raw(tmp_path, download=True).open(what)
+    assert len(server.log) == 1, "one archive, though two pieces are in it"
+    assert names(tmp_path) == ["set.unpacked", "set.zip"]
+    server.answers.clear()
+    Raw(tmp_path, download=True).open(what)
+
+
+def test_a_fetched_archive_without_the_piece(tmp_path, server):
+    url = server.gives("/other.zip", body(zipped({"other.txt": b"x"})))
+    with pytest.raises(DataError, match=r"set\.zip: unpacked in .*, but list\.txt is not in there"):
+        Raw(tmp_path, download=True).open(about(url=url))
+
+
+def test_missing_parts_are_fetched(tmp_path, server):
+    data = zipped(FILES)
+    parts = [data[:200], data[200:]]
+    archives = tuple(
+        Archive(f"set.zip.{number:03}", server.gives(f"/{number}", ranged(part)), len(part))
+        for number, part in enumerate(parts, 1)
+    )
+    what = PublicSet("tiny", "Tiny", "CC0", "1 kB", "x", (Piece("list.txt", archives),))
+    written(tmp_path, {"set.zip.001": parts[0]})
+    with pytest.raises(DataError, match=r"set\.zip\.002 of 2 parts are missing"):
+        Raw(tmp_path).open(what)
+    assert Raw(tmp_path, download=True).open(what)["list.txt"].read_bytes() == b"x"
+
+
+@pytest.fixture
+def prepare(tmp_path, monkeypatch):
+    """`prepare("source=cub", …)` runs the job with raw files in tmp_path / "raw", and reads what it wrote."""
+    monkeypatch.setattr(public, "mismatch", lambda file, expected: None)
+
+    def run(*arguments, out="out"):
+        given = [
+            f"out={tmp_path / out}",
+            f"raw={tmp_path / 'raw'}",
+            "progress=false",
+            "workers=0",
+            *arguments,
+        ]
+        main(load("prepare", Config, given))
+        return read_table(tmp_path / out)
+
+    return run
+
+
+def test_the_job_from_archive_to_dataset(tmp_path, prepare):
+    written(tmp_path / "raw", {"CUB_200_2011.tgz": tarred(cub())})
+    table = prepare("source=cub")
+    assert table.frame.columns == ["path", "label", "split", "x1", "y1", "x2", "y2", "width", "height"]
+    assert table.box(0) == (2, 3, 12, 15)
+    assert table.frame["split"].value_counts().sort("split").rows() == [("test", 4), ("train", 4)]
+    assert Image.open(table.file(0)).crop(table.box(0)).size == (10, 12)
+
+
+def test_the_job_divides_what_brings_no_split(tmp_path, prepare):
+    written(tmp_path / "raw", mnist(train=40, test=20))
+    table = prepare("source=mnist", "source.official_split=false", "val=0", "test=0.5")
+    halves = {
+        split: set(table.frame.filter(pl.col("split") == split)["label"]) for split in ("train", "test")
+    }
+    assert len(halves["train"]) == len(halves["test"]) == 5
+    assert not halves["train"] & halves["test"]
+
+
+def test_the_job_keeps_the_pairs_beside_the_table(tmp_path, prepare, caplog):
+    written(tmp_path / "raw", lfw())
+    table = prepare("source=lfw")
+    pairs = pl.read_csv(tmp_path / "out" / "pairs.csv")
+    assert pairs["same"].to_list() == [True, False, True, False]
+    assert [pair.fold for pair in read_pairs(tmp_path / "out" / "pairs.csv")] == [0, 0, 1, 1]
+    assert set(pairs["path_a"]) | set(pairs["path_b"]) <= set(table.frame["path"])
+    assert all((tmp_path / "out" / path).is_file() for path in pairs["path_b"])
+    lost = tmp_path / "raw" / "lfw.unpacked" / "lfw" / "Zach_Safrin" / "Zach_Safrin_0001.jpg"
+    lost.write_bytes(b"no image")
+    prepare("source=lfw", out="again")
+    assert len(pl.read_csv(tmp_path / "again" / "pairs.csv")) == 3
+    assert "1 pair left out: an image is missing" in caplog.text
+
+
+def test_the_job_with_roles(tmp_path, prepare):
+    written(tmp_path / "raw", inshop())
+    table = prepare("source=inshop")
+    assert table.frame["role"].to_list() == ["both"] * 3 + ["query", "gallery", "gallery"]
+
+
+def test_the_job_downloads(tmp_path, prepare, server, monkeypatch):
+    files = mnist(train=20, test=10)
+    pieces = tuple(
+        Piece(name, (Archive(name, server.gives(f"/{name}", ranged(data))),)) for name, data in files.items()
+    )
+    monkeypatch.setattr(module, "SET", replace(module.SET, pieces=pieces))
+    assert len(prepare("source=mnist", "download=true")) == 30
+    server.gives("/t10k-labels-idx1-ubyte.gz", status(404))
+    (tmp_path / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataError, match="404"):
+        prepare("source=mnist", "download=true", out="other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_job_from_addresses(tmp_path, prepare, server):
+    rows = [
+        (server.gives(f"/{number}.jpg", body(picture(number))), f"cat {number % 3}") for number in range(9)
+    ]
+    pl.DataFrame(rows, schema=["url", "label"], orient="row").write_csv(tmp_path / "list.csv")
+    table = prepare("source=urls", f"source.list={tmp_path / 'list.csv'}")
+    assert len(table) == 9
+    assert {"url", "label", "split"} <= set(table.frame.columns)
+
+
+def test_keys_that_a_source_has_no_use_for(tmp_path, prepare):
+    with pytest.raises(ConfigError, match="this source has none"):
+        prepare("source=folder", f"source.root={tmp_path}")
+    given = [f"out={tmp_path / 'out'}", "download=true", "source=folder", f"source.root={tmp_path}"]
+    with pytest.raises(ConfigError, match="download=true: only public sets"):
+        main(load("prepare", Config, given))
+
+
+def test_every_public_set_says_licence_size_and_what_to_do():
+    for name, file in choices("source").items():
+        if name in ("folder", "table", "urls"):
+            continue
+        first, second = file.read_text(encoding="utf-8").splitlines()[:2]
+        assert first == f"# {summary(file)}"
+        assert second.startswith("# licence: "), name
+        assert f"raw/{name}/" in second or f"raw/{name}" in second, name
+        assert re.search("[MG]B|size not published", second.split(";")[1]), "its size"
+        assert ("download=true" in second) or ("no download" in second) or ("login" in second), name
+    assert (CONF / "source" / "cub.yaml").exists()
+
+
+def test_an_idx_file_of_other_dimensions_is_refused(tmp_path):
+    files = mnist() | {"train-images-idx3-ubyte.gz": idx(np.zeros((3, 4)))}
+    with pytest.raises(DataError, match="not an idx file of images"):
+        module.table(Raw(written(tmp_path, {"x/" + name: data for name, data in files.items()})))
