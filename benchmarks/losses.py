@@ -255,7 +255,7 @@ def chunk_step(net: nn.Module, images: int, chunk: int) -> float:
     pixels, labels = torch.rand(images, 3, 64, 64), torch.arange(images) // 4
     accelerator = make_accelerator("no", torch.device("cpu"))
     loss, started = losses.MultiSimilarity(miner=miners.multi_similarity), time.perf_counter()
-    backward_in_chunks(net, loss, pixels, [labels], chunk, accelerator)
+    backward_in_chunks(net, loss, pixels, labels, chunk, accelerator)
     return time.perf_counter() - started
 
 
