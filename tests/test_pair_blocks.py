@@ -80,3 +80,17 @@ def test_verification_has_intervals(far):
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
     assert evaluate(given.unit, given.codes, far=far).metrics == found
     assert "low" not in evaluate(given.unit, given.codes, far=far, intervals=False).metrics["auc"]
+
+
+def test_what_comes_from_a_sample_is_said(monkeypatch):
+    given = samples(400, 40)
+    said = "from a sample of"
+    assert not any(said in note for note in evaluate(given.unit, given.codes, far=0.1, threshold=0.5).notes)
+    monkeypatch.setattr(pair_blocks, "MOST_ROWS", 200)
+    (note,) = (
+        note for note in evaluate(given.unit, given.codes, far=0.1, threshold=0.5).notes if said in note
+    )
+    assert note.endswith(
+        "different pairs: the intervals of verification metrics, operating_far and operating_tar"
+    )
+    assert not any(said in note for note in evaluate(given.unit, given.codes, far=0.1, intervals=False).notes)

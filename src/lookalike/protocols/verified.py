@@ -66,8 +66,9 @@ def add_intervals(
         values["operating_threshold"] = {"value": threshold}
         for name, each in (("operating_far", counts.negative), ("operating_tar", counts.positive)):
             values[name] = {"value": float(each[:, place].sum() / each[:, -1].sum())}
+    sampled = _sampled(counts, pairs, threshold, seed)
     if seed is None:
-        return []
+        return sampled
     try:
         found = bootstrap_pairs(counts, wanted, extra, seed=seed)
     except ValueError as error:
@@ -77,4 +78,14 @@ def add_intervals(
         if name in values:
             value, least = values[name]["value"], -1.0 if name.startswith("threshold") else 0.0
             values[name].update(low=max(least, value + low), high=min(1.0, value + high))
-    return []
+    return sampled
+
+
+def _sampled(counts: IdentityCounts, pairs: Pairs, threshold: float | None, seed: int | None) -> list[str]:
+    """What is said where not all pairs were counted by identity."""
+    share = counts.negative[:, -1].sum() / 2 / pairs.negative.sum()
+    if share > 1 - 1e-9:
+        return []
+    what = ["the intervals of verification metrics"] if seed is not None else []
+    what += ["operating_far and operating_tar"] if threshold is not None else []
+    return [f"from a sample of {share:.2%} of the different pairs: {', '.join(what)}"]
