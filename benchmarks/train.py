@@ -1,6 +1,6 @@
 """What the training loop costs beside the bare work of the model, and what several processes gain.
 
-LOOKALIKE_DATA=… python benchmarks/train.py [loop] [processes] [gpu] [repeats=3] [images=3840]
+LOOKALIKE_DATA=… python benchmarks/train.py [loop] [processes] [gpu] [repeats=3] [images=3840] [workers=…]
 
 loop: images a second of the whole loop (reading, augmenting, loss, clipping, moving average, progress bar,
   history, checkpoint every epoch), over those of bare forward, loss, backward and step on ready tensors, in
@@ -8,7 +8,8 @@ loop: images a second of the whole loop (reading, augmenting, loss, clipping, mo
 processes: two processes on two cores over one process on one core.
 gpu: ResNet-50 at 224 px, bf16, 256 images: a step of the loop over a bare one; the share of loss and mining.
 
-Runs of both sides alternate. An epoch has `images` images; the first of each run is left out.
+Runs of both sides alternate. An epoch has `images` images; the first of each run is left out. `workers` and
+`threads` (threads=…) are those of the whole loop; bare steps have all threads.
 """
 
 import copy
@@ -105,7 +106,7 @@ def bare(model: nn.Module, loss: nn.Module, batch: Batch) -> Callable[[], None]:
     return step
 
 
-def loop(repeats: int, images: int) -> None:
+def loop(repeats: int, images: int, **given: int) -> None:
     """The whole loop against bare steps, and the checkpoints within it."""
     rows, saves = [], []
     with tempfile.TemporaryDirectory() as name:
@@ -116,7 +117,8 @@ def loop(repeats: int, images: int) -> None:
         ]
         for number, (title, source, keys, goal) in enumerate(sets):
             dataset = cut(source, folder / f"set{number}", images)
-            found = [_both(dataset, folder / f"run{number}_{repeat}", keys) for repeat in range(repeats)]
+            outs = [folder / f"run{number}_{repeat}" for repeat in range(repeats)]
+            found = [_both(dataset, out, {**keys, **given}) for out in outs]
             whole, alone, seconds, count = zip(*found, strict=True)
             ratios = [a / b for a, b in zip(whole, alone, strict=True)]
             rows.append(
@@ -140,7 +142,10 @@ def loop(repeats: int, images: int) -> None:
 
 def _both(dataset: Path, out: Path, keys: dict[str, Any]) -> tuple[float, float, float, int]:
     """Images a second of loop and bare steps, seconds of a checkpoint, images of an epoch."""
+    threads = torch.get_num_threads()
     config, parts = make(dataset, out, keys)
+    chosen = torch.get_num_threads()
+    torch.set_num_threads(threads)
     stage = Stage(parts, 0, None, fresh=False)
     batch = first_batch(stage)
     count = sum(len(rows) for rows in stage.batches)
@@ -155,10 +160,12 @@ def _both(dataset: Path, out: Path, keys: dict[str, Any]) -> tuple[float, float,
         spent.append(time.perf_counter() - started)
 
     Training.save = save_timed
+    torch.set_num_threads(chosen)
     try:
         run(parts, out, config.model_dump(mode="json"))
     finally:
         Training.save = save
+        torch.set_num_threads(threads)
     again = len(batch.rows) / timed(step, torch.device("cpu"), STEPS)
     return epoch_rate(out / "history.csv", count), (alone + again) / 2, statistics.median(spent), count
 
@@ -279,7 +286,7 @@ if __name__ == "__main__":
     repeats, images = numbers.get("repeats", 3), numbers.get("images", 3840)
     chosen = [word for word in sys.argv[1:] if "=" not in word] or ["loop", "processes", "gpu"]
     if "loop" in chosen:
-        loop(repeats, images)
+        loop(repeats, images, **{key: numbers[key] for key in ("workers", "threads") if key in numbers})
     if "processes" in chosen:
         processes(repeats, images)
     if "gpu" in chosen:

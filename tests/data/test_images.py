@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from lookalike.data import images as data_images
 from lookalike.data.images import ImageTable, Item, Unreadable, collate, image_size, open_image
 from lookalike.data.table import Table
 from lookalike.data.transforms import to_tensor
@@ -610,3 +611,32 @@ def test_a_great_many_reads_leave_no_file_open(table):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert sum(isinstance(item, Unreadable) for item in kept) == 100
+
+
+def shown(table, seed, epochs=3):
+    """What a transform that draws from the pictures' pixels and from random numbers gives in some epochs."""
+
+    def transform(image):
+        return to_tensor(image)[:, :4, :4] ^ torch.randint(256, (3, 1, 1), dtype=torch.uint8)
+
+    images, found = ImageTable(table, transform, seed=seed), []
+    for epoch in range(epochs):
+        images.set_epoch(epoch)
+        found.append(collate(images.__getitems__([0, 1, 2, 0])).images)
+    return found
+
+
+def test_small_pictures_are_decoded_once_for_training_and_come_out_the_same(table, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        data_images, "open_image", lambda source, *rest: opened.append(source) or open_image(source, *rest)
+    )
+    kept = shown(table, seed=4)
+    assert [opened.count(file) for file in dict.fromkeys(opened)] == [1, 1, 3]  # the third cannot be read
+    monkeypatch.setattr(data_images, "KEPT", len(table) * 4 * WIDTH * HEIGHT - 1)
+    again = shown(table, seed=4)
+    assert len(opened) == 5 + 12
+    assert all(map(torch.equal, kept, again))
+    assert not torch.equal(kept[0], kept[1])
+    shown(table, seed=None)
+    assert len(opened) == 5 + 12 + 12

@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # jobs that never need torch import this file, and torch take
 else:
     Rows = object
 
+KEPT = 256 * 2**20
+"""Bytes of decoded pictures that may stay in memory."""
+
 __all__ = ["MAX_PIXELS", "Batch", "ImageTable", "Item", "Unreadable", "collate", "image_size", "open_image"]
 
 
@@ -62,6 +65,9 @@ class ImageTable(Rows):
     seed gives the same pixels, whatever the number of workers and the order of rows, and any transform of
     torchvision will do. Numbers drawn from elsewhere (`random`, NumPy) are the transform's own affair.
 
+    Small pictures, 256 MiB at most for all rows together, stay in memory once they were decoded for a random
+    transform, since each epoch wants them again; not in workers, each of which would have its own.
+
     Args:
         table: whose rows are the items.
         transform: from an RGB picture to uint8 [3, H, W], the same size for all.
@@ -89,6 +95,8 @@ class ImageTable(Rows):
         boxed = "x1" in table.frame.columns
         self._boxes = [table.box(row) for row in range(len(table))] if boxed else None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
+        self._room = 0 if seed is None else KEPT // max(1, len(table))
+        self._kept: dict[int, Image.Image] = {}
 
     def __len__(self) -> int:
         return len(self._files)
@@ -98,38 +106,54 @@ class ImageTable(Rows):
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> Item | Unreadable:
-        return self._item(index, 0)
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, rows: Sequence[int]) -> list[Item | Unreadable]:
         """The items of a batch; a row that is in it twice gets other random numbers the second time."""
         seen: Counter[int] = Counter()
         items = []
-        for row in rows:
-            items.append(self._item(row, seen[row]))
-            seen[row] += 1
+        with nullcontext() if self.seed is None else _random_numbers_kept():
+            for row in rows:
+                items.append(self._item(row, seen[row]))
+                seen[row] += 1
         return items
 
     def _item(self, row: int, repeat: int) -> Item | Unreadable:
         try:
-            image = open_image(self._files[row], self._boxes[row] if self._boxes else None, self.at_least)
+            image = self._kept.get(row) or self._open(row)
         except ImageError as error:
             return Unreadable(row, error.path, error.reason)
-        with nullcontext() if self.seed is None else _seeded(self.seed, self._epoch.item(), row, repeat):
-            return Item(self.transform(image), int(self.class_ids[row]), row)
+        if self.seed is not None:
+            _seed(self.seed, self._epoch.item(), row, repeat)
+        return Item(self.transform(image), int(self.class_ids[row]), row)
+
+    def _open(self, row: int) -> Image.Image:
+        from torch.utils.data import get_worker_info
+
+        image = open_image(self._files[row], self._boxes[row] if self._boxes else None, self.at_least)
+        if 4 * image.width * image.height <= self._room and get_worker_info() is None:
+            self._kept[row] = image
+        return image
 
 
 @contextmanager
-def _seeded(*numbers: int | float) -> Iterator[None]:
-    """Torch's random numbers from a seed made of these numbers; afterwards as they were."""
+def _random_numbers_kept() -> Iterator[None]:
+    """Torch's random numbers are afterwards as they were."""
     from torch import default_generator
 
     before = default_generator.get_state()
-    seed = np.random.SeedSequence([abs(int(number)) for number in numbers]).generate_state(1, np.uint64)
-    default_generator.manual_seed(int(seed[0] >> np.uint64(1)))
     try:
         yield
     finally:
         default_generator.set_state(before)
+
+
+def _seed(*numbers: int | float) -> None:
+    """Torch's random numbers from a seed made of these numbers."""
+    from torch import default_generator
+
+    seed = np.random.SeedSequence([abs(int(number)) for number in numbers]).generate_state(1, np.uint64)
+    default_generator.manual_seed(int(seed[0] >> np.uint64(1)))
 
 
 def collate(items: Iterable[Item | Unreadable]) -> Batch:
