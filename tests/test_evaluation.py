@@ -8,7 +8,6 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from lookalike.evaluation import evaluate
-from lookalike.metrics import verification
 from lookalike.protocols.retrieval import SelfRetrieval
 
 FEW = {"intervals": False}
@@ -95,7 +94,7 @@ def test_average_precision_equals_scikit_learn():
 @pytest.mark.parametrize("exact", [True, False])
 def test_verification_equals_loops_over_all_pairs(exact, monkeypatch):
     if not exact:
-        monkeypatch.setattr(verification, "EXACT_PAIRS", 0)
+        monkeypatch.setattr("lookalike.search.compare.DIRECT", 0)
     vectors, labels = drawn(images=300, identities=20)
     positive, negative = pairs_by_hand(vectors, labels)
     found = values(evaluate(vectors, labels, far=0.01, **FEW))
@@ -276,8 +275,10 @@ def test_memory_grows_with_the_number_of_images_and_not_with_its_square(monkeypa
     """One identity is the worst case: every image is relevant to every other."""
     import tracemalloc
 
-    monkeypatch.setattr(verification, "EXACT_PAIRS", 0)
-    monkeypatch.setattr(verification, "CELLS", 1 << 10)
+    monkeypatch.setattr("lookalike.search.compare.DIRECT", 0)
+    monkeypatch.setattr("lookalike.search.bands.MOST_FINE", 0)
+    monkeypatch.setattr("lookalike.search.tally.MOST_KEPT", 0)
+    monkeypatch.setattr("lookalike.search.shortlist.TILE", 256)
     monkeypatch.setattr("lookalike.search.deep.BLOCK_BYTES", 1 << 18)
     peaks = []
     for images in (600, 2400):

@@ -2,20 +2,32 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from lookalike.metrics import verification
-from lookalike.metrics.verification import PairCounter, Pairs, auc, distances, histogram, tar_at_far
+from lookalike.metrics.verification import (
+    FINE,
+    PairCounter,
+    Pairs,
+    auc,
+    distances,
+    eer,
+    histogram,
+    tar_at_far,
+)
 
 SOME = st.lists(st.integers(-8, 8).map(lambda n: n / 8), min_size=1, max_size=40)
 
 
-def counted(positive, negative, exact):
-    """The same pairs through two counters, as two threads would."""
-    values = np.array([*positive, *negative], np.float32)
+def counted(positive, negative, width=0.0):
+    """The same pairs as two threads keep them, or in cells of some width."""
+    values = np.array([*positive, *negative], np.float64)
     is_positive = np.arange(len(values)) < len(positive)
+    if width:
+        cells, place = np.unique(np.floor(values / width), return_inverse=True)
+        counts = [np.bincount(place[kind], minlength=len(cells)) for kind in (is_positive, ~is_positive)]
+        return Pairs(cells * width, *counts, np.full(len(cells), width), np.sort(positive))
     order = np.random.default_rng(0).permutation(len(values))
-    counters = [PairCounter(0 if exact else verification.EXACT_PAIRS + 1) for _ in range(2)]
+    counters = [PairCounter() for _ in range(2)]
     for part, counter in zip(np.array_split(order, 2), counters, strict=True):
         counter.add(values[part], np.flatnonzero(is_positive[part]))
     return PairCounter.total(counters)
@@ -46,35 +58,46 @@ def test_accuracies():
 
 @settings(deadline=None, max_examples=15)
 @given(SOME, SOME, st.sampled_from([0.1, 0.3]))
-def test_counting_in_cells_gives_the_same(positive, negative, far):
-    exact, cells = counted(positive, negative, True), counted(positive, negative, False)
-    assert exact.step == 0
-    assert cells.step > 0
+def test_counting_in_fine_cells_gives_the_same(positive, negative, far):
+    exact, cells = counted(positive, negative), counted(positive, negative, FINE)
+    assert exact.exact
+    assert not cells.exact
     assert (cells.positives, cells.negatives) == (exact.positives, exact.negatives)
     assert auc(cells) == pytest.approx(auc(exact), abs=1e-12)
     one, other = tar_at_far(exact, far, coarse=True), tar_at_far(cells, far, coarse=True)
     assert (one.tar, one.far, one.accuracy) == (other.tar, other.far, other.accuracy)
-    assert one.threshold == pytest.approx(other.threshold, abs=verification.STEP)
+    assert one.threshold == pytest.approx(other.threshold, abs=FINE)
 
 
-@settings(deadline=None, max_examples=15)
-@given(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=60), st.integers(1, 59))
-def test_rates_of_cells_are_exact_at_their_threshold(values, split):
-    positive, negative = np.float32(values[:split]), np.float32(values[split:])
-    if not len(positive) or not len(negative):
-        return
-    point = tar_at_far(counted(positive, negative, False), 0.2, coarse=True)
-    assert point.far == np.mean(negative >= np.float32(point.threshold)) <= 0.2
-    assert point.tar == np.mean(positive >= np.float32(point.threshold))
-
-
-def test_cells_and_exact_counts_agree_on_many_random_pairs():
+def test_wide_cells_and_exact_counts_agree_on_many_random_pairs():
     rng = np.random.default_rng(0)
     positive, negative = rng.normal(0.6, 0.2, 20_000).clip(-1, 1), rng.normal(0, 0.2, 200_000).clip(-1, 1)
-    exact, cells = counted(positive, negative, True), counted(positive, negative, False)
-    assert auc(cells) == pytest.approx(auc(exact), abs=1e-8)
-    assert distances(cells) == pytest.approx(distances(exact), abs=1e-6)
-    assert tar_at_far(cells, 1e-3).tar == pytest.approx(tar_at_far(exact, 1e-3).tar, abs=1e-6)
+    exact, cells = counted(positive, negative), counted(positive, negative, 2.0**-11)
+    assert auc(cells) == pytest.approx(auc(exact), abs=1e-6)
+    assert eer(cells) == pytest.approx(eer(exact), abs=1e-5)
+    assert distances(cells) == pytest.approx(distances(exact), abs=1e-5)
+    with pytest.raises(ValueError, match=r"far=0\.001: pairs were not counted for this rate"):
+        tar_at_far(cells, 1e-3)
+
+
+@given(SOME, SOME)
+def test_the_equal_error_rate_lies_on_the_roc_curve_of_scikit_learn(positive, negative):
+    labels = [1] * len(positive) + [0] * len(negative)
+    accepts, tar, _ = roc_curve(labels, positive + negative, drop_intermediate=False)
+    found = eer(Pairs.of(positive, negative))
+    assert np.interp(found, accepts, 1 - tar) == pytest.approx(found, abs=1e-9) or any(
+        low <= 1 - found <= high
+        for rate, low, high in zip(accepts[1:], tar[:-1], tar[1:], strict=True)
+        if rate == pytest.approx(found, abs=1e-9)
+    )
+
+
+def test_the_equal_error_rate_of_examples():
+    assert eer(Pairs.of([0.9, 0.8], [0.1, 0.2])) == 0
+    assert eer(Pairs.of([0.1, 0.2], [0.9, 0.8])) == 1
+    assert eer(Pairs.of([0.5], [0.5])) == 0.5
+    assert eer(Pairs.of([0.9, 0.6, 0.4, 0.3], [0.5, 0.2, 0.1, 0.0])) == 0.25
+    assert eer(counted([0.9, 0.6, 0.4, 0.3], [0.5, 0.2, 0.1, 0.0], FINE)) == pytest.approx(0.25, abs=1e-6)
 
 
 def test_a_far_finer_than_the_pairs_is_refused_unless_asked():
@@ -127,21 +150,14 @@ def test_distances_are_those_of_the_pairs():
         assert found[f"{kind}_euclidean_std"] == pytest.approx(np.std(np.sqrt(2 - 2 * values)))
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_the_histogram_holds_every_pair(exact):
+@pytest.mark.parametrize("width", [0.0, 2.0**-6])
+def test_the_histogram_holds_every_pair(width):
     rng = np.random.default_rng(0)
-    shown = histogram(counted(rng.uniform(-1, 1, 50), rng.uniform(-1, 1, 500), exact), bins=20)
+    shown = histogram(counted(rng.uniform(-1, 1, 50), rng.uniform(-1, 1, 500), width), bins=20)
     assert (sum(shown["positive"]), sum(shown["negative"])) == (50, 500)
     assert len(shown["edges"]) == 21
 
 
 def test_the_histogram_of_identical_images():
-    shown = histogram(counted([1.0] * 3, [1.0] * 5, True))
+    shown = histogram(counted([1.0] * 3, [1.0] * 5))
     assert (sum(shown["positive"]), sum(shown["negative"])) == (3, 5)
-
-
-def test_counts_beyond_32_bits_are_kept(monkeypatch):
-    monkeypatch.setattr(verification, "MOST_COUNTS", 5)
-    pairs = counted([0.5] * 7, [0.5] * 6 + [-0.5] * 9, exact=False)
-    assert pairs.positive.tolist() == [0, 7]
-    assert pairs.negative.tolist() == [9, 6]

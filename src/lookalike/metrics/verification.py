@@ -39,14 +39,14 @@ class Pairs:
         Raises:
             ValueError: a similarity is not finite.
         """
-        positive, negative = np.ravel(positive), np.ravel(negative)
-        values, codes = np.unique(np.concatenate([positive, negative]), return_inverse=True)
-        if not np.isfinite(values).all():
+        positive = np.ravel(positive)
+        every = np.sort(np.concatenate([positive, np.ravel(negative)]))
+        if len(every) and not np.isfinite(every[[0, -1]]).all():
             raise ValueError("pairs: a similarity is NaN or infinite")
-        split = len(positive)
-        of_positive = np.bincount(codes[:split], minlength=len(values))
-        of_negative = np.bincount(codes[split:], minlength=len(values))
-        return cls(values, of_positive, of_negative, np.zeros(len(values)))
+        first = np.flatnonzero(np.append(True, every[1:] != every[:-1])[: len(every)])
+        values, counts = every[first], np.diff(first, append=len(every))
+        of_positive = np.bincount(np.searchsorted(values, positive), minlength=len(values))
+        return cls(values, of_positive, counts - of_positive, np.zeros(len(values)))
 
     @property
     def positives(self) -> int:
@@ -241,8 +241,10 @@ class PairCounter:
             similarities: [P].
             positive: which of them are positive pairs, as places in `similarities`.
         """
+        negative = np.ones(len(similarities), bool)
+        negative[positive] = False
         self._kept[0].append(similarities[positive])
-        self._kept[1].append(np.delete(similarities, positive))
+        self._kept[1].append(similarities[negative])
 
     @staticmethod
     def total(counters: Iterable["PairCounter"]) -> Pairs:

@@ -18,7 +18,7 @@ from lookalike.search.shortlist import Shortlist
 from lookalike.search.sides import Sides
 from lookalike.search.tally import Tally
 
-DIRECT = 1 << 22
+DIRECT = 1 << 20
 """Up to so many scores everything is ranked whole."""
 
 MOST_THREADS = 8

@@ -91,8 +91,12 @@ class Deep:
     ) -> None:
         """Count the query's pairs; in self-retrieval those with later rows, so that each counts once."""
         first = query + 1 if self.sides.itself else 0
-        kept = np.ones(len(scores) - first, bool)
-        kept[hidden[hidden >= first] - first] = False
-        positive = np.zeros(len(kept), bool)
-        positive[relevant[relevant >= first] - first] = True
-        counter.add(scores[first:][kept], np.flatnonzero(positive[kept]))
+        positive = relevant[relevant >= first] - first
+        hidden = hidden[hidden >= first] - first
+        if len(hidden):
+            kept = np.ones(len(scores) - first, bool)
+            kept[hidden] = False
+            scores, positive = scores[first:][kept], (np.cumsum(kept) - 1)[positive]
+        else:
+            scores = scores[first:]
+        counter.add(scores, positive)

@@ -87,7 +87,7 @@ class Shortlist:
         with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             if ranks:
                 list(pool.map(self._set_limits, starts))
-            for compared in pool.map(partial(self._compare, tally), starts):
+            for compared in pool.map(partial(self._compare, tally, ranks), starts):
                 advance(compared)
             if ranks:
                 yield from pool.map(self._rank, starts)
@@ -95,7 +95,7 @@ class Shortlist:
     def _set_limits(self, start: int) -> None:
         self.limits[start : start + TILE] = self.thresholds.of(slice(start, start + TILE))
 
-    def _compare(self, tally: Tally | None, start: int) -> int:
+    def _compare(self, tally: Tally | None, ranks: bool, start: int) -> int:
         """A block of queries with all columns; in self-retrieval with those from its own place on."""
         rows = slice(start, min(start + TILE, len(self.order[0])))
         tile = Tile(self.sides, self.order, Products(self.left.low, self.right.low), rows)
@@ -103,7 +103,8 @@ class Shortlist:
             tile.move(slice(first, min(first + TILE, len(self.order[1]))))
             if tally is not None:
                 tally.add(tile)
-            self._collect(tile)
+            if ranks:
+                self._collect(tile)
         return rows.stop - start
 
     def _collect(self, tile: Tile) -> None:

@@ -123,12 +123,11 @@ class Sides:
     def hidden(self, query: int) -> np.ndarray:
         """The gallery rows that a query does not find."""
         own = query if self.itself else -1 if self.own is None else int(self.own[query])
-        if self.ignore == "group":
-            rows = np.arange(len(self.rows))
-        else:
-            rows = self.same(query) if self.ignore == "identity_in_group" else np.empty(0, np.int64)
-            rows = np.append(rows, own)[: None if own >= 0 else -1]
-        return rows[~self.visible(query, rows)]
+        itself = np.array([own] * (own >= 0), np.int64)
+        if self.ignore == "nothing":
+            return itself
+        near = np.arange(len(self.rows)) if self.ignore == "group" else np.append(self.same(query), itself)
+        return near[~self.visible(query, near)]
 
     def without_junk(self) -> tuple[Self, np.ndarray | None]:
         """The same without its junk rows, and the row that each remaining one had (None: no junk)."""
