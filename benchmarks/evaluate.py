@@ -4,10 +4,10 @@ python benchmarks/evaluate.py [case …] [size=60502] [classes=11316] [dim=512] 
                               [largest=120000] [noise=2.4]
 
 Cases: retrieval (images and classes as in Stanford Online Products), cars (8,131 images of 98 classes),
-verification (all pairs), bootstrap, growth; by default all. Every measurement runs in a process of its own; its
-memory is the peak over that of a process that has imported the same and loaded the vectors.
-pytorch-metric-learning and faiss-cpu come with the extra `bench`; open-metric-learning is measured if OML_PYTHON
-names a Python that has it.
+verification (all pairs), bootstrap, growth; by default all. Every measurement runs in a process of its own;
+its memory is the peak over that of a process that has imported the same and loaded the vectors.
+pytorch-metric-learning and faiss-cpu come with the extra `bench`; open-metric-learning is measured if
+OML_PYTHON names a Python that has it.
 """
 
 import json
@@ -95,7 +95,7 @@ def of_pytorch_metric_learning(vectors: np.ndarray, labels: np.ndarray) -> Calla
 
 
 def of_open_metric_learning(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
-    """Recall@k (there cmc) and precision@k, which is divided by min(k, R) there and so not compared."""
+    """Recall@k (there cmc); precision@k is divided by min(k, R) there, and so not compared."""
     import torch
     from oml.functional.knn import batched_knn
     from oml.functional.metrics import calc_retrieval_metrics
@@ -116,9 +116,11 @@ def of_open_metric_learning(vectors: np.ndarray, labels: np.ndarray) -> Callable
             cmc_top_k=(1, 10, 100),
             precision_top_k=(1, 5, 10),
             map_top_k=(10,),
+            reduce=False,
             verbose=False,
         )
-        return {f"recall@{k}": float(value) for k, value in found["cmc"].items()}
+        scored = torch.from_numpy(np.bincount(labels)[labels] > 1)
+        return {f"recall@{k}": float(value[scored].float().mean()) for k, value in found["cmc"].items()}
 
     return measured
 
@@ -249,7 +251,7 @@ class Measured:
 
 
 def retrieval(title: str, folder: Path, threads: int, repeats: int) -> Measured:
-    """This package beside its peers."""
+    """Retrieval by this package and by its peers."""
     ours = Measured("lookalike", folder, threads, repeats)
     peers = ("pytorch-metric-learning", "open-metric-learning", "faiss flat, k=100")
     rows = [ours.row(ours), *(Measured(name, folder, threads).row(ours) for name in peers)]
@@ -260,7 +262,7 @@ def retrieval(title: str, folder: Path, threads: int, repeats: int) -> Measured:
 
 
 def verification(folder: Path, threads: int, repeats: int, retrieved: Measured | None, checked: Path) -> None:
-    """All pairs; its values are compared with those of all scores at a size at which these fit into memory."""
+    """All pairs; values are compared with those of all scores at a size at which these fit into memory."""
     ours = Measured("verification", folder, threads, repeats)
     base = retrieved or Measured("lookalike", folder, threads, repeats)
     row = ours.row(ours)

@@ -153,10 +153,17 @@ def test_blocks_and_threads_do_not_matter(monkeypatch):
     vectors, labels = drawn(images=500)
     whole = evaluate(vectors, labels, **FEW)
     monkeypatch.setattr("lookalike.search.deep.BLOCK_BYTES", 16 * 500 * 8)
-    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
-    parts = evaluate(vectors, labels, **FEW)
-    assert values(parts) == values(whole)
-    assert parts.per_query.equals(whole.per_query)
+    monkeypatch.setattr("lookalike.search.compare.DIRECT", 0)
+    monkeypatch.setattr("lookalike.search.shortlist.TILE", 96)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        parts = evaluate(vectors, labels, **FEW)
+    finally:
+        torch.set_num_threads(before)
+    assert values(parts) == pytest.approx(values(whole), abs=1e-12)
+    for column in ("row", "label", "neighbours", "scores"):
+        assert parts.per_query[column].equals(whole.per_query[column])
 
 
 def test_copies_are_ordered_by_row_and_itself_is_never_its_neighbour():
@@ -276,7 +283,7 @@ def test_memory_grows_with_the_number_of_images_and_not_with_its_square(monkeypa
     import tracemalloc
 
     monkeypatch.setattr("lookalike.search.compare.DIRECT", 0)
-    monkeypatch.setattr("lookalike.search.bands.MOST_FINE", 0)
+    monkeypatch.setattr("lookalike.search.tally.MOST_WHOLE", 0)
     monkeypatch.setattr("lookalike.search.tally.MOST_KEPT", 0)
     monkeypatch.setattr("lookalike.search.shortlist.TILE", 256)
     monkeypatch.setattr("lookalike.search.deep.BLOCK_BYTES", 1 << 18)

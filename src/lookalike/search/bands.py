@@ -15,9 +15,6 @@ SAMPLE = 256
 CERTAIN = 6
 """Standard errors of a guess that a band covers on each side."""
 
-MOST_FINE = 1 << 23
-"""Up to so many scores all of them are counted in fine cells."""
-
 TOP = 2.0
 """Above all scores."""
 
@@ -77,10 +74,8 @@ def guess(sides: Sides, fars: Sequence[float], device: torch.device) -> list[Ban
     """Bands that probably hold the thresholds of these false accept rates, from the pairs of some queries.
 
     The error of a rate is estimated from how much it differs between queries. One more band holds the scores
-    of copies; of few pairs, all scores are in a band.
+    of copies.
     """
-    if len(sides.queries) * len(sides.rows) <= MOST_FINE:
-        return [band(-TOP, TOP)]
     copies = band(1.0, 1.0)
     if not len(fars):
         return [copies]

@@ -1,6 +1,8 @@
 """Products of many vectors in low precision, with a proven bound of their error."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -64,7 +66,7 @@ class Products:
     """Rough scores of blocks of rows and columns as codes: the 16 bits of a bfloat16, taken as an integer.
 
     Rounding to a code keeps the order, and codes of positive scores order as integers do. So every pair whose
-    exact score is at least `value_of(code) + error_bound` has this code or a greater one, if the code is above 0.
+    exact score is at least `value_of(code) + error_bound` has this code or a greater one, for codes above 0.
 
     Args:
         left: from `Lowered`, [Q, D].
@@ -124,6 +126,20 @@ def _reached_on_device(codes: torch.Tensor, rows: np.ndarray, columns: np.ndarra
     if columns is not None:
         limits = torch.minimum(limits, torch.from_numpy(columns).to(codes.device))
     return (codes >= limits).view(-1).nonzero().view(-1).cpu().numpy()
+
+
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """Within it no product is computed in less precision than its type says, as `error_bound` supposes."""
+    cuda = torch.backends.cuda.matmul
+    before = torch.get_float32_matmul_precision(), cuda.allow_bf16_reduced_precision_reduction
+    torch.set_float32_matmul_precision("highest")
+    cuda.allow_bf16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cuda.allow_bf16_reduced_precision_reduction = before[1]
 
 
 @cache

@@ -1,12 +1,13 @@
 """Beginnings of rankings: candidates are found in low precision, then scored and ranked exactly.
 
 A query takes the rows whose low-precision score reaches its threshold. Whatever scores at least the threshold
-plus the bound of the error is then among them, so the candidates above that line are the true beginning of its
-ranking. Queries whose beginning turns out too short, or that would have too many candidates, are left over.
+plus the bound of the error is then among them, so the candidates above that line are the true beginning of
+its ranking. Queries whose beginning turns out too short, or with too many candidates, are left over.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 from typing import NamedTuple
@@ -16,7 +17,15 @@ import torch
 
 from lookalike.metrics.retrieval import Ranking
 from lookalike.search.bands import Band
-from lookalike.search.coarse import NOTHING, Lowered, Products, codes_at, error_bound, value_of
+from lookalike.search.coarse import (
+    NOTHING,
+    Lowered,
+    Products,
+    codes_at,
+    error_bound,
+    plain_products,
+    value_of,
+)
 from lookalike.search.dots import quiet_sparse
 from lookalike.search.found import Depth, Found
 from lookalike.search.sides import Sides
@@ -84,7 +93,7 @@ class Shortlist:
         """
         starts = range(0, len(self.limits), TILE)
         self.limits[:] = NOTHING
-        with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with plain_products(), _workers(self.threads) as pool:
             if ranks:
                 list(pool.map(self._set_limits, starts))
             for compared in pool.map(partial(self._compare, tally, ranks), starts):
@@ -108,7 +117,7 @@ class Shortlist:
         return rows.stop - start
 
     def _collect(self, tile: Tile) -> None:
-        """Take the candidates of a tile: columns for its rows and, in self-retrieval, rows for its columns."""
+        """Take the candidates of a tile: columns for rows and, in self-retrieval, rows for columns."""
         both = self.sides.itself and not tile.diagonal
         rows, columns = tile.rows, tile.columns
         places = tile.products.reached(tile.codes, self.limits[rows], self.limits[columns] if both else None)
@@ -126,7 +135,7 @@ class Shortlist:
             self._add(columns, right[back], tile.queries[left[back]], scores[back])
 
     def _take(self, queries: slice, places: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Which of these candidates their queries take; a query that would have too many takes none any more."""
+        """Which of these candidates their queries take; a query with too many takes none any more."""
         taken = codes >= self.limits[queries][places]
         with self.lock:
             self.taken[queries] += np.bincount(places[taken], minlength=queries.stop - queries.start)
@@ -177,6 +186,17 @@ class Shortlist:
         if (ordered[1:] == ordered[:-1]).any():
             order = np.lexsort((row, keys.view(np.uint64)))
         return _Candidates(query[order], row[order], score[order])
+
+
+@contextmanager
+def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each multiply alone; a torch thread count set in one is what later threads start with."""
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
 
 
 def _ranking(query: np.ndarray, position: np.ndarray, total: np.ndarray) -> Ranking:

@@ -5,7 +5,7 @@ from threading import Lock
 import numpy as np
 import torch
 
-from lookalike.metrics.verification import FINE, Pairs
+from lookalike.metrics.verification import FINE, PairCounter, Pairs
 from lookalike.search.bands import Band, lower_edges, merged, ordinals
 from lookalike.search.coarse import adding_error
 from lookalike.search.sides import Sides
@@ -17,6 +17,9 @@ HALF = CODES // 2
 MOST_KEPT = 1 << 22
 """Up to so many positive pairs all of their scores are kept."""
 
+MOST_WHOLE = 1 << 23
+"""Up to so many scores those of all pairs are kept."""
+
 MOST_WAITING = 1 << 20
 NONE = np.empty(0, np.int64)
 NO_SCORES = np.empty(0)
@@ -25,9 +28,10 @@ NO_SCORES = np.empty(0)
 class Tally:
     """Counts the pairs of a comparison, tile by tile.
 
-    A pair is counted under the code of its score in low precision, which is wrong by at most `error`. Pairs that
-    may belong to a band are scored exactly, so that the numbers of pairs above, below and in every fine cell of
-    a band are exact; so are all positive pairs, unless they are very many.
+    A pair is counted under the code of its score in low precision, which is wrong by at most `error`. Pairs
+    that may belong to a band are scored exactly, so that the numbers of pairs above, below and in every fine
+    cell of a band are exact; so are all positive pairs, unless they are very many. Of few pairs, all scores are
+    kept.
 
     Args:
         sides: queries and gallery.
@@ -54,10 +58,15 @@ class Tally:
         self.keeps = sides.totals.sum() // (2 if sides.itself else 1) <= MOST_KEPT
         self.kept: list[np.ndarray] = []
         self.row_codes, self.column_codes = sides.query_codes[order[0]], sides.codes[order[1]]
+        self.whole = len(sides.queries) * len(sides.rows) <= MOST_WHOLE
+        self.counter = PairCounter()
         self.lock = Lock()
 
     def add(self, tile: Tile) -> None:
         """Count the pairs of a tile."""
+        if self.whole:
+            self._keep(tile)
+            return
         codes = tile.codes.cpu()
         seen, same = self._seen(tile), self._same(tile)
         counts = np.zeros((2, CODES), np.int64)
@@ -80,15 +89,25 @@ class Tally:
 
     def pairs(self) -> Pairs:
         """All counts together."""
+        if self.whole:
+            return PairCounter.total([self.counter])
         coarse, fine = self.coarse.copy(), [cells.total() for cells in self.fine]
         if not self.keeps:
             return _together(coarse, fine, None)
         kept = np.sort(np.concatenate(self.kept))
         part = np.searchsorted(self.edges, kept, side="right")
         inside = part % 2 == 1
-        fine[1] = np.unique(_cells(kept[inside]), return_counts=True)
+        fine[1] = _distinct(_cells(kept[inside]))
         coarse[1] += _at(self._beside(ordinals(kept[~inside]), part[~inside]))
         return _together(coarse, fine, kept)
+
+    def _keep(self, tile: Tile) -> None:
+        """Keep the scores of all pairs of a tile."""
+        seen, same = self._seen(tile), self._same(tile)
+        places = np.arange(tile.codes.numel()) if seen is None else np.flatnonzero(seen)
+        positive = NONE if same is None else np.flatnonzero(same.ravel()[places])
+        with self.lock:
+            self.counter.add(tile.scores(places), positive)
 
     def _seen(self, tile: Tile) -> np.ndarray | None:
         """Which pairs of a tile count, bool; None if all do."""
@@ -113,7 +132,7 @@ class Tally:
         same: np.ndarray | None,
         counts: np.ndarray,
     ) -> list[np.ndarray]:
-        """Score the pairs near a band again; corrects `counts` and gives the fine cells of both kinds of pairs."""
+        """Score the pairs near a band again; corrects `counts`, gives the fine cells of both kinds."""
         near = np.zeros(codes.shape, bool)
         for one in self.near:
             near |= _within(codes, one.first, one.last)
@@ -136,7 +155,7 @@ class Tally:
         return fine
 
     def _scores(self, tile: Tile, places: np.ndarray) -> np.ndarray:
-        """In 32 bits, but exact where these leave open on which side of an edge a score lies, or in which cell."""
+        """In 32 bits, but exact where these leave open in which cell, or beside which edge, it lies."""
         scores = tile.scores(places, torch.float32).astype(np.float64)
         unsure = np.flatnonzero(np.searchsorted(self.doubtful, scores, side="right") % 2)
         scores[unsure] = tile.scores(places[unsure])
@@ -165,12 +184,20 @@ class _Sparse:
 
     def total(self) -> tuple[np.ndarray, np.ndarray]:
         """The cells, ascending, and their counts."""
-        cells, counts = np.unique(np.concatenate([NONE, *self._waiting]), return_counts=True)
-        every, place = np.unique(np.concatenate([self._cells, cells]), return_inverse=True)
+        cells, counts = _distinct(np.concatenate([NONE, *self._waiting]))
+        every, _ = _distinct(np.concatenate([self._cells, cells]))
         total = np.zeros(len(every), np.int64)
-        np.add.at(total, place, np.concatenate([self._counts, counts]))
+        total[np.searchsorted(every, self._cells)] += self._counts
+        total[np.searchsorted(every, cells)] += counts
         self._cells, self._counts, self._waiting, self._held = every, total, [], 0
         return every, total
+
+
+def _distinct(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different cells, ascending, and how often each is there."""
+    ordered = np.sort(cells)
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+    return ordered[first], np.diff(first, append=len(ordered))
 
 
 def _counted(codes: torch.Tensor, chosen: np.ndarray | None) -> np.ndarray:
@@ -182,7 +209,7 @@ def _counted(codes: torch.Tensor, chosen: np.ndarray | None) -> np.ndarray:
 
 
 def _within(codes: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Whether the ordinals of codes lie between two, inclusive; ordinals of negative scores fall as codes rise."""
+    """Whether ordinals of codes lie between two, inclusive; those of negative scores fall as codes rise."""
     least = -HALF
     if first > 0:
         return (codes >= first) & (codes <= last)
@@ -221,7 +248,7 @@ def _together(
     counts = np.concatenate([coarse[:, HALF - 1 : 0 : -1], zero, coarse[:, HALF + 1 :]], axis=1)
     filled = np.flatnonzero(counts.any(axis=0))
     low, high = lower_edges(filled - (HALF - 1)), lower_edges(filled - (HALF - 2))
-    cells = np.unique(np.concatenate([fine[0][0], fine[1][0]]))
+    cells, _ = _distinct(np.concatenate([fine[0][0], fine[1][0]]))
     of_cells = np.zeros((2, len(cells)), np.int64)
     for row, (found, count) in zip(of_cells, fine, strict=True):
         row[np.searchsorted(cells, found)] = count

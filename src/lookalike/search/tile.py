@@ -56,10 +56,10 @@ class Tile:
 
     def scores(self, places: np.ndarray, kind: torch.dtype = torch.float64) -> np.ndarray:
         """Scores of some pairs, whose places ascend: exact in float64, within `adding_error` in float32."""
-        left, right = self._vectors(kind)
         if len(places) * DENSE > self.codes.numel():
+            left, right = self._vectors(torch.float64)
             return torch.mm(left, right.T).view(-1).cpu().numpy()[places]
-        return chosen_scores(left, right, *np.divmod(places, self.shape[1]))
+        return chosen_scores(*self._vectors(kind), *np.divmod(places, self.shape[1]))
 
     def _vectors(self, kind: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         for held, vectors, rows in (
