@@ -29,9 +29,8 @@ class Tally:
     """Counts the pairs of a comparison, tile by tile.
 
     A pair is counted under the code of its score in low precision, which is wrong by at most `error`. Pairs
-    that may belong to a band are scored exactly, so that the numbers of pairs above, below and in every fine
-    cell of a band are exact; so are all positive pairs, unless they are very many. Where all pairs are few, all
-    scores are kept.
+    that may belong to a band are scored exactly, so the numbers of pairs above, below and in every fine cell
+    of a band are exact. So are all positive pairs, unless very many. Of few pairs, all scores are kept.
 
     Args:
         sides: queries and gallery.

@@ -12,7 +12,7 @@ SAMPLE = 2048
 GROUPS = 256
 
 FEW = 64
-"""Up to so many relevant rows are scored beforehand."""
+"""Up to so many relevant rows are scored beforehand; of more, one is nearly always among the nearest."""
 
 MOST = 384
 """Candidates that a query may be expected to have when it needs all of its relevant rows."""
@@ -65,7 +65,8 @@ class Thresholds:
             every = np.maximum(self.depth.every, self.totals[block])
             wanted = np.maximum(self._guess(ladder, every), least)
             further = np.maximum(self._guess(ladder, np.full(len(ladder), self.depth.first)), best)
-            wanted = np.where(self.depth.first > every, np.minimum(wanted, further), wanted)
+            seldom = (self.depth.first > every) & (self.totals[block] <= FEW)
+            wanted = np.where(seldom, np.minimum(wanted, further), wanted)
         limits = np.where(self.totals[block] > 0, np.minimum(limits, wanted), limits)
         return np.where(limits > 0, limits, NOTHING)
 
