@@ -3,6 +3,7 @@
 import json
 import multiprocessing as mp
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,7 +254,7 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     write_state(tmp_path, state)
     assert_same(read_state(tmp_path), state)
     (tmp_path / "tensors.safetensors").write_bytes(b"short")
-    with pytest.raises(LookalikeError, match="Remove this folder to go on from the one before it"):
+    with pytest.raises(LookalikeError, match=r"cannot be read \("):
         read_state(tmp_path)
 
 
@@ -261,3 +262,49 @@ def test_differences_name_dotted_keys_and_leave_out_what_changes_nothing():
     old = {"lr": 1.0, "loss": {"a": {"margin": 0.1}}, "workers": 0, "out": "a"}
     new = {"lr": 1.0, "loss": {"b": {"margin": 0.1}}, "workers": 4, "out": "b"}
     assert differences(old, new) == {"loss.a.margin": (0.1, None), "loss.b.margin": (None, 0.1)}
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_damaged_checkpoint_is_named_and_nothing_else_is_changed(dataset, tmp_path, kept, monkeypatch):
+    out = tmp_path / "run"
+    train(dataset, out)
+    (out / "summary.json").unlink()
+    oldest, newest = Checkpoints(out / "state").all()
+    if kept == 1:
+        shutil.rmtree(oldest)
+    (newest / "tensors.safetensors").write_bytes(b"short")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    then = "begin anew" if kept == 1 else f"go on from {oldest.name}"
+    with pytest.raises(LookalikeError, match=rf"{newest.name} cannot be read .*Remove this folder to {then}"):
+        train(dataset, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    shutil.rmtree(newest)
+    train(dataset, out)
+    assert json.loads((out / "summary.json").read_text())["status"] == "finished"
+
+
+def test_a_damaged_run_folder_is_one_plain_error(dataset, tmp_path, caplog):
+    out = tmp_path / "run"
+    train(dataset, out)
+    whole = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def damaged(file: Path, content: bytes, said: str) -> None:
+        file.write_bytes(content)
+        with pytest.raises(LookalikeError, match=said):
+            train(dataset, out)
+        file.write_bytes(whole[file])
+
+    damaged(out / "summary.json", b"{", r"summary.json is damaged \(.*another out=")
+    damaged(out / "config.yaml", b"", r"config.yaml is damaged \(empty")
+    damaged(out / "config.yaml", b"[", r"config.yaml is damaged \(")
+    damaged(out / "model" / "model.safetensors", b"short", r"is finished, but its model cannot be read")
+    (out / "config.yaml").unlink()
+    with pytest.raises(LookalikeError, match=r"holds a run without its config.yaml"):
+        train(dataset, out)
+    (out / "config.yaml").write_bytes(whole[out / "config.yaml"])
+    with caplog.at_level("WARNING", logger="lookalike"):
+        train(dataset, out, "epochs=1", "resume.allow=[epochs]")
+    assert "2 epochs are done already, more than epochs=1" in caplog.text
+    shutil.rmtree(out / "state")
+    with pytest.raises(LookalikeError, match=r"holds a run without its checkpoints, state/,"):
+        train(dataset, out)

@@ -105,9 +105,12 @@ def _teacher(config: "Config", configs: "Sequence[Config]", accelerator: "Accele
     from lookalike.data.transforms import Resize
     from lookalike.training.teacher import Teacher, read_teacher
 
-    for stage in configs:
+    for number, stage in enumerate(configs, 1):
         if stage.distill_only and not (config.teacher and stage.distill_weight):
-            raise ConfigError("distill_only=true: give a teacher=FOLDER, and a distill_weight above 0")
+            where = f"stages: the {number}. stage: " if len(configs) > 1 else ""
+            raise ConfigError(
+                f"{where}distill_only=true: give a teacher=FOLDER, and a distill_weight above 0"
+            )
     if config.teacher is None:
         return None
     if not any(stage.distill_weight for stage in configs):

@@ -63,9 +63,15 @@ class Checkpoints:
             LookalikeError: the newest checkpoint cannot be read.
         """
         for partial in self.folder.glob(".*.partial"):
-            shutil.rmtree(partial)
+            shutil.rmtree(partial, ignore_errors=True)  # another process may be quicker
         found = self.all()
-        return read_state(found[-1]) if found else None
+        if not found:
+            return None
+        try:
+            return read_state(found[-1])
+        except LookalikeError as error:
+            on = f"go on from {found[-2].name}" if len(found) > 1 else "begin anew"
+            raise LookalikeError(f"{error}. Remove this folder to {on}") from error
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
@@ -88,9 +94,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         tensors = load_file(folder / TENSORS)
         return _unpack(json.loads((folder / TREE).read_text(encoding="utf-8")), tensors)
     except Exception as error:
-        raise LookalikeError(
-            f"{folder} cannot be read ({error}). Remove this folder to go on from the one before it"
-        ) from error
+        raise LookalikeError(f"{folder} cannot be read ({error})") from error
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

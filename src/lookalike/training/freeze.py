@@ -78,6 +78,8 @@ def matching(model: nn.Module, pattern: str, owner: str) -> list[str]:
     chosen += [name for name in names if name.startswith(f"{pattern}.") and name not in chosen]
     if not chosen:
         modules = [name for name, _ in model.named_modules() if name]
+        if any(fnmatchcase(name, pattern) for name in modules):
+            raise ConfigError(f"{owner}: {pattern!r} has no weights in this model; leave it out")
         near = get_close_matches(pattern.rstrip(".*"), modules, n=5, cutoff=0.3)
         near = near or [name for name, _ in model.named_children()]
         raise ConfigError(f"{owner}: {pattern!r} matches no part of the model; nearest: {', '.join(near)}")

@@ -3,6 +3,7 @@
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.judge import keep_best
@@ -17,15 +18,16 @@ from lookalike.training.stopping import Stopped, listening
 log = logging.getLogger(__name__)
 
 
-def fit(parts: Parts, folder: Path, result: Result) -> None:
+def fit(parts: Parts, folder: Path, result: Result, state: dict[str, Any] | None) -> None:
     """Train stage by stage, keep the model that is best on the validation identities, and write history.
 
-    Where `folder` holds a checkpoint, training goes on from it, and ends as if it had never stopped.
+    From a checkpoint training goes on, and ends as if it had never stopped.
 
     Args:
         parts: the model is changed in place.
         folder: the run folder; history.csv, model/ and state/ are written to it.
         result: filled epoch by epoch, so that it is right when training stops early.
+        state: the checkpoint to go on from; None to begin.
 
     Raises:
         LookalikeError: the loss is no longer a number in step after step, or not one image of an epoch could
@@ -35,7 +37,6 @@ def fit(parts: Parts, folder: Path, result: Result) -> None:
     settings, accelerator = parts.settings, parts.accelerator
     main = accelerator.is_main_process
     checkpoints = Checkpoints(folder / "state")
-    state = checkpoints.latest()
     at = Position.of(state)
     training = Training(parts, Stage(parts, at.stage, None, fresh=state is None), folder, result)
     training.begin(state, at)

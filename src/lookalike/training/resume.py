@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import yaml
 
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.files import refuse_existing
+from lookalike.model.embedder import EmbeddingModel
 
 CONFIG = "config.yaml"
 FREE = {"out", "progress", "workers", "data_dir", "save_minutes", "resume", "tracker", "processes"}
@@ -29,14 +30,21 @@ def may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -
         LookalikeError: the folder holds something else than a run.
         ConfigError: it holds a run with other values; they are listed.
     """
-    file = folder / CONFIG
-    if not (folder / "state").is_dir() or not file.is_file():
+    file, state = folder / CONFIG, folder / "state"
+    if not state.is_dir() or not file.is_file():
+        if file.is_file() or (state.is_dir() and any(map(_is_result, folder.rglob("*")))):
+            missing = "its checkpoints, state/," if file.is_file() else f"its {CONFIG}"
+            raise LookalikeError(
+                f"{folder} holds a run without {missing} so it cannot go on; take another out="
+            )
         if not folder.is_dir() or any(map(_is_result, folder.rglob("*"))):
             refuse_existing(folder)
         return True
     if not any((folder / "state").glob("[0-9]*")) and not (folder / "model").exists():
         return True
-    changed = differences(yaml.safe_load(file.read_text(encoding="utf-8")), config)
+    changed = differences(
+        _read(file, yaml.safe_load, "so what the run is is not known; take another out="), config
+    )
     unknown = [key for key in allow if key.split(".")[0] not in config]
     if unknown:
         raise ConfigError(f"resume.allow: {', '.join(unknown)}: train has no such key")
@@ -51,9 +59,39 @@ def may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run in `folder` came to its end."""
-    summary = folder / "summary.json"
-    return summary.is_file() and json.loads(summary.read_text(encoding="utf-8"))["status"] == "finished"
+    """Whether the run in `folder` came to its end.
+
+    Raises:
+        LookalikeError: it did, and its model or summary is damaged.
+    """
+    file = folder / "summary.json"
+    if not file.is_file():
+        return False
+    summary = _read(file, json.loads, "so whether the run is finished is not known; take another out=")
+    if summary.get("status") != "finished":
+        return False
+    try:
+        EmbeddingModel.load(folder / "model")
+    except LookalikeError as error:
+        raise LookalikeError(
+            f"{folder} is finished, but its model cannot be read: {error}. Take another out= to train it again"
+        ) from error
+    return True
+
+
+def _read(file: Path, parse: Callable[[str], Any], then: str) -> dict[str, Any]:
+    """A mapping from a file of the run folder.
+
+    Raises:
+        LookalikeError: it is damaged; says `then` what follows.
+    """
+    try:
+        found = parse(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise LookalikeError(f"{file} is damaged ({' '.join(str(error).split())}), {then}") from error
+    if not isinstance(found, dict):
+        raise LookalikeError(f"{file} is damaged (empty, or no mapping), {then}")
+    return found
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

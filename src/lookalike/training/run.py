@@ -35,17 +35,19 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
     finish; the same run goes on from its last checkpoint, in state/.
 
     Raises:
-        LookalikeError: training stopped; the message says what was kept.
+        LookalikeError: training stopped, and the message says what was kept; or the last checkpoint cannot be
+            read, and nothing was changed.
         SystemExit: after SIGTERM, with code 0: what asks a process to end means its script, too.
     """
     result, started = Result(), time.time()
     main = parts.accelerator.is_main_process
+    state = Checkpoints(folder / "state").latest()
     try:
         if main:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
             parts.trackers.start(folder, config, Checkpoints(folder / "state").steps())
-        fit(parts, folder, result)
+        fit(parts, folder, result, state)
         if main:
             choose_threshold(parts, folder / "model")
             _tell(parts, folder, result, "finished", started)

@@ -260,6 +260,8 @@ class Training:
         go_on_with(state["bank"], self.stage.batches)
         set_random_states(mine["random"], accelerator.device)
         log.info("going on from epoch %d, after %d batches of it", at.epoch, at.batch)
+        if at.epoch - 1 > self.parts.epochs:
+            log.warning("%d epochs are done already, more than epochs=%d", at.epoch - 1, self.parts.epochs)
 
     def _taught_by(self) -> str | None:
         return None if self.parts.teacher is None else self.parts.teacher.space
