@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from lookalike.data.transforms import FILTERS, How, Interpolation, Resize, central_square, squared, to_tensor
+from lookalike.data.transforms import FILTERS, How, Interpolation, Resize, central_square, squared
 
 IDENTITY = np.eye(3, dtype=np.float32)  # of NumPy, whose small matrices are several times as fast as torch's
 OVERSAMPLING = 1.25  # pixels of the picture for a pixel of the result, once a larger picture was shrunk
@@ -200,8 +200,9 @@ def _warp(image: Image.Image, matrix: list[list[float]], shift: list[float], siz
     """The square whose point p shows the picture's point `matrix @ p + shift`, both centred, side 1."""
     placed = torch.from_numpy(np.array([*matrix, shift], np.float32) * 2)
     grid = torch.addmm(placed[2], _points(size), placed[:2].T)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return F.grid_sample(
-        to_tensor(image).float()[None],
+        pixels.to(torch.float32, memory_format=torch.contiguous_format)[None],
         grid.view(1, size, size, 2),
         mode="bilinear",
         padding_mode="border",
