@@ -74,7 +74,7 @@ def finished(folder: Path) -> bool:
         EmbeddingModel.load(folder / "model")
     except LookalikeError as error:
         raise LookalikeError(
-            f"{folder} is finished, but its model cannot be read: {error}. Take another out= to train it again"
+            f"{folder} is finished, but its model cannot be read: {error}. Take another out= to train again"
         ) from error
     return True
 
