@@ -9,10 +9,10 @@ import torch
 from lookalike.metrics.verification import FINE, Pairs, deciding
 from lookalike.search.sides import Sides
 
-SAMPLE = 256
+SAMPLE = 512
 """Queries from which thresholds are guessed."""
 
-CERTAIN = 6
+CERTAIN = 4
 """Standard errors of a guess that a band covers on each side."""
 
 TOP = 2.0
@@ -85,16 +85,26 @@ def guess(sides: Sides, fars: Sequence[float], device: torch.device) -> list[Ban
     total = int(np.isfinite(scores).sum())
     if not total:
         return [copies]
-    ordered = np.sort(scores[np.isfinite(scores)])
+    tail = _tail(scores, min(1.0, 2 * max(fars)))
     found = [copies]
     for far in fars:
-        at = ordered[max(0, int(total * (1 - far)) - 1)]
-        shares = (scores > at).sum(axis=1) * len(scores) / total
+        shares = (scores > _from_top(tail, total * far)).sum(axis=1) * len(scores) / total
         error = CERTAIN * shares.std() / np.sqrt(len(scores)) + 10 / total
-        low = ordered[max(0, int(total * (1 - far - error)) - 1)]
-        high = ordered[int(total * (1 - far + error))] if far > error else TOP
-        found.append(band(float(low) - 1e-4, float(high) + 1e-4))
+        low = _from_top(tail, total * (far + error))
+        high = _from_top(tail, total * (far - error)) if far > error else TOP
+        found.append(band(max(low, -TOP) - 1e-4, high + 1e-4))
     return merged(found)
+
+
+def _tail(scores: np.ndarray, share: float) -> np.ndarray:
+    """At least the greatest scores of about this share, ascending."""
+    some = np.sort(scores[:: max(1, len(scores) // 16)], axis=None)
+    return np.sort(scores[scores >= some[int((len(some) - 1) * (1 - share))]])
+
+
+def _from_top(tail: np.ndarray, count: float) -> float:
+    """The score that about so many exceed."""
+    return float(tail[max(len(tail) - 1 - int(count), 0)])
 
 
 def _negatives(sides: Sides, queries: np.ndarray, device: torch.device) -> np.ndarray:

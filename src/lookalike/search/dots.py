@@ -27,26 +27,24 @@ def all_scores(queries: np.ndarray, gallery: np.ndarray, device: torch.device) -
     return scores.cpu().numpy()
 
 
-def chosen_scores(
-    left: torch.Tensor, right: torch.Tensor, rows: np.ndarray, columns: np.ndarray
-) -> np.ndarray:
+def chosen_scores(left: torch.Tensor, right: torch.Tensor, places: np.ndarray) -> np.ndarray:
     """The scores of some pairs [P], in the type of the vectors; in float64 exact for those of `unit_vectors`.
 
     Args:
         left: [R, D].
         right: [C, D].
-        rows: the pairs' places in `left`, ascending, [P].
-        columns: their places in `right`, [P].
+        places: of the pairs in the flattened matrix of all scores [R, C], ascending.
     """
+    width = len(right)
     if left.device.type != "cpu":
-        return _gathered_scores(left, right, rows, columns)
-    ends = np.zeros(len(left) + 1, np.int64)
-    np.cumsum(np.bincount(rows, minlength=len(left)), out=ends[1:])
+        return _gathered_scores(left, right, *np.divmod(places, width))
+    ends = np.searchsorted(places, np.arange(len(left) + 1) * width)
+    columns = places & (width - 1) if width & (width - 1) == 0 else places % width
     wanted = torch.sparse_csr_tensor(
         torch.from_numpy(ends),
-        torch.from_numpy(columns.astype(np.int64, copy=False)),
+        torch.from_numpy(columns),
         torch.zeros(len(columns), dtype=left.dtype),
-        (len(left), len(right)),
+        (len(left), width),
         check_invariants=False,
     )
     return torch.sparse.sampled_addmm(wanted, left, right.T, beta=0).values().numpy()

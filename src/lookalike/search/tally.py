@@ -46,12 +46,12 @@ class Tally:
         error: float,
         bands: list[Band],
     ):
-        self.sides, self.bands = sides, bands
+        self.sides = sides
         self.near = _near(bands, error)
-        self.places = np.array([(one.first, one.last + 1) for one in bands]).ravel()
+        self.bands = [_joined(bands, near) for near in self.near]
+        self.places = np.array([(one.first, one.last + 1) for one in self.bands]).ravel()
         self.edges = lower_edges(self.places)
-        doubt = adding_error(sides.queries.shape[1])
-        self.doubtful = self.edges + np.tile([-doubt, doubt], len(bands))
+        self.doubt = adding_error(sides.queries.shape[1])
         self.coarse = np.zeros((2, CODES), np.int64)
         self.fine = (_Sparse(), _Sparse())
         self.keeps = sides.totals.sum() // (2 if sides.itself else 1) <= MOST_KEPT
@@ -97,7 +97,8 @@ class Tally:
         part = np.searchsorted(self.edges, kept, side="right")
         inside = part % 2 == 1
         fine[1] = _distinct(_cells(kept[inside]))
-        coarse[1] += _at(self._beside(ordinals(kept[~inside]), part[~inside]))
+        beside = self._beside(ordinals(kept[~inside]), part[~inside])
+        coarse[1] += np.bincount(_shifted(beside), minlength=CODES)
         return _together(coarse, fine, kept)
 
     def _keep(self, tile: Tile) -> None:
@@ -131,33 +132,40 @@ class Tally:
         same: np.ndarray | None,
         counts: np.ndarray,
     ) -> list[np.ndarray]:
-        """Score the pairs near a band again; corrects `counts`, gives the fine cells of both kinds."""
-        near = np.zeros(codes.shape, bool)
-        for one in self.near:
-            near |= _within(codes, one.first, one.last)
-        if seen is not None:
-            near &= seen
-        places = np.flatnonzero(near)
+        """Score the pairs near the bands again; corrects `counts`, gives the fine cells of both kinds."""
+        places, before = self._near_places(codes.ravel(), seen)
         if not len(places):
             return [NONE, NONE]
         scores = self._scores(tile, places)
-        part, before = np.searchsorted(self.edges, scores, side="right"), _ordinals_of(codes.ravel()[places])
-        wrong = np.flatnonzero((part % 2 == 1) | (part != np.searchsorted(self.places, before, side="right")))
-        places, scores, part, before = places[wrong], scores[wrong], part[wrong], before[wrong]
-        labels = np.zeros(len(places), bool) if same is None else same.ravel()[places]
-        inside = part % 2 == 1
-        after = self._beside(before, part)
-        fine = []
-        for label, of_kind in enumerate((~labels, labels)):
-            counts[label] += _at(after[of_kind & ~inside]) - _at(before[of_kind])
-            fine.append(_cells(scores[of_kind & inside]))
-        return fine
+        labels = np.zeros(len(places), np.int8) if same is None else same.ravel()[places].astype(np.int8)
+        fine: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        for band, near in zip(self.bands, self.near, strict=True):
+            close = np.flatnonzero(_within(before, near.first, near.last))
+            cells = _settled(band, scores[close], _ordinals_of(before[close]), labels[close], counts)
+            for label, found in enumerate(cells):
+                fine[label].append(found)
+        return [np.concatenate(found) for found in fine]
+
+    def _near_places(self, codes: np.ndarray, seen: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs that may belong to a band, ascending, and their codes."""
+        least = self.near[0].first
+        places = np.flatnonzero(codes >= least) if least > 0 else np.arange(len(codes))
+        if seen is not None:
+            places = places[seen.ravel()[places]]
+        chosen = codes[places]
+        close = np.zeros(len(places), bool)
+        for near in self.near:
+            close |= _within(chosen, near.first, near.last)
+        return places[close], chosen[close]
 
     def _scores(self, tile: Tile, places: np.ndarray) -> np.ndarray:
-        """In 32 bits, but exact where these leave open in which cell, or beside which edge, it lies."""
+        """In 32 bits, but exact where these leave open whether a score is in a band, or in which cell."""
         scores = tile.scores(places, torch.float32).astype(np.float64)
-        unsure = np.flatnonzero(np.searchsorted(self.doubtful, scores, side="right") % 2)
-        scores[unsure] = tile.scores(places[unsure])
+        unsure = np.zeros(len(scores), bool)
+        for band in self.bands:
+            unsure |= (scores > band.low - self.doubt) & (scores < band.high + self.doubt)
+        exact = np.flatnonzero(unsure)
+        scores[exact] = tile.scores(places[exact])
         return scores
 
     def _beside(self, place: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -192,6 +200,20 @@ class _Sparse:
         return every, total
 
 
+def _settled(
+    band: Band, scores: np.ndarray, before: np.ndarray, labels: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fine cells of the pairs in a band; in `counts` the others are moved to the side on which they lie."""
+    below, above = scores < band.low, scores >= band.high
+    inside = ~(below | above)
+    wrong = np.flatnonzero(inside | (below != (before < band.first)) | (above != (before > band.last)))
+    scores, labels, inside, below = scores[wrong], labels[wrong].astype(np.intp), inside[wrong], below[wrong]
+    after = np.where(below, band.first - 1, band.last + 1)
+    np.subtract.at(counts, (labels, _shifted(before[wrong])), 1)
+    np.add.at(counts, (labels[~inside], _shifted(after[~inside])), 1)
+    return _cells(scores[inside & (labels == 0)]), _cells(scores[inside & (labels == 1)])
+
+
 def _distinct(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Different cells, ascending, and how often each is there."""
     ordered = np.sort(cells)
@@ -219,13 +241,19 @@ def _within(codes: np.ndarray, first: int, last: int) -> np.ndarray:
 
 def _ordinals_of(codes: np.ndarray) -> np.ndarray:
     """Ordinals of codes."""
-    wide = codes.astype(np.int64)
-    return np.where(wide < 0, -(wide + HALF), wide)
+    wide = codes.astype(np.int32)
+    return wide if wide.min(initial=0) >= 0 else np.where(wide < 0, -(wide + HALF), wide)
 
 
-def _at(places: np.ndarray) -> np.ndarray:
-    """How many of these ordinals stand for each code, moved to count from 0, [CODES]."""
-    return np.bincount(np.where(places < 0, -places, places + HALF), minlength=CODES)
+def _shifted(places: np.ndarray) -> np.ndarray:
+    """Codes of ordinals, moved to count from 0."""
+    return np.where(places < 0, -places, places + HALF)
+
+
+def _joined(bands: list[Band], near: Band) -> Band:
+    """One band of those that lie near one another."""
+    inside = [one for one in bands if near.first <= one.first <= near.last]
+    return Band(inside[0].first, inside[-1].last)
 
 
 def _near(bands: list[Band], error: float) -> list[Band]:

@@ -122,7 +122,7 @@ class Thresholds:
             begin, end = right.min(), right.max() + 1
             exact = exact_rows(self.sides.queries, queries, self.device)
             other = exact_rows(self.sides.rows, self.columns[begin:end], self.device)
-            scores = chosen_scores(exact, other, left, right - begin)
+            scores = chosen_scores(exact, other, left * (end - begin) + right - begin)
             seen = self.sides.visible(queries[left], self.columns[right])
             np.minimum.at(least, left[seen], scores[seen])
             np.maximum.at(best, left[seen], scores[seen])

@@ -59,7 +59,7 @@ class Tile:
         if len(places) * DENSE > self.codes.numel():
             left, right = self._vectors(torch.float64)
             return torch.mm(left, right.T).view(-1).cpu().numpy()[places]
-        return chosen_scores(*self._vectors(kind), *np.divmod(places, self.shape[1]))
+        return chosen_scores(*self._vectors(kind), places)
 
     def _vectors(self, kind: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         for held, vectors, rows in (
