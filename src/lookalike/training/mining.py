@@ -158,9 +158,9 @@ class HardNegatives(Batches):
         if self.bank is None:
             places.append(pool.others(anchors, 1, rng)[:, 0])
         elif self.candidates is None:
-            places.append(self._nearest_of_all(pool, anchors))
+            places.append(self._nearest_of_all(self.bank, pool, anchors))
         else:
-            places.append(self._nearest_of_some(pool, anchors, self.candidates, rng))
+            places.append(self._nearest_of_some(self.bank, pool, anchors, self.candidates, rng))
         return pool.rows[np.stack(places, axis=1)]
 
     def _anchors(self, pool: "Pool", first: int, count: int) -> np.ndarray:
@@ -173,11 +173,10 @@ class HardNegatives(Batches):
         return found
 
     def _nearest_of_some(
-        self, pool: "Pool", anchors: np.ndarray, candidates: int, rng: np.random.Generator
+        self, bank: Tensor, pool: "Pool", anchors: np.ndarray, candidates: int, rng: np.random.Generator
     ) -> np.ndarray:
         """For each anchor the nearest of so many random images of other classes, as places."""
-        assert self.bank is not None
-        bank, nearest = self.bank.to(self.device), []
+        bank, nearest = bank.to(self.device), []
         size = max(1, BLOCK // (candidates * bank.shape[1]))
         for start in range(0, len(anchors), size):
             block = anchors[start : start + size]
@@ -188,10 +187,9 @@ class HardNegatives(Batches):
             nearest.append(others[np.arange(len(block)), sim.argmax(dim=1).cpu().numpy()])
         return np.concatenate(nearest)
 
-    def _nearest_of_all(self, pool: "Pool", anchors: np.ndarray) -> np.ndarray:
+    def _nearest_of_all(self, bank: Tensor, pool: "Pool", anchors: np.ndarray) -> np.ndarray:
         """For each anchor the nearest image of another class, as places."""
-        assert self.bank is not None
-        vectors = self.bank.numpy()
+        vectors = bank.numpy()
         place = np.full(len(self.labels), -1)
         place[pool.rows] = np.arange(len(pool.rows))
         nearest = np.empty(len(anchors), np.int64)

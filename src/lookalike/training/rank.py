@@ -1,9 +1,9 @@
 """One of several processes that `lookalike.training.launch` has started."""
 
+import builtins
 import json
 import logging
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -15,11 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lookalike import errors
 from lookalike.console import show_messages
+from lookalike.errors import DataError, ImageError, Problem
 
 MEETING = "LOOKALIKE_MEETING"
 """Environment variable: the folder in which the processes of a run meet, and leave word of their errors."""
 GIVEN, LEVEL = "given.json", "level"
+KINDS = {
+    name: kind
+    for name, kind in [*vars(builtins).items(), *vars(errors).items()]
+    if isinstance(kind, type) and issubclass(kind, BaseException)
+}
+"""The errors that keep their type on the way to the process that started this one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ def read_failure(meeting: Path, rank: int) -> Failure | None:
     file = meeting / f"{rank}.failed"
     if not file.exists():
         return None
-    when, told, *chain = pickle.loads(file.read_bytes())
+    when, told, *chain = json.loads(file.read_text(encoding="utf-8"))
     errors = [_unpacked(each) for each in chain]
     for error, cause in zip(errors, [*errors[1:], ProcessTraceback(told)], strict=True):
         error.__cause__ = cause
@@ -76,9 +84,9 @@ def _end_with_parent() -> None:
 
 def _leave_word(meeting: Path, rank: int, error: BaseException) -> None:
     told = f"In process {rank}:\n{''.join(traceback.format_exception(error))}"
-    content = pickle.dumps([time.monotonic(), told, *(_packed(each) for each in _causes(error))])
+    content = json.dumps([time.monotonic(), told, *(_packed(each) for each in _causes(error))])
     beside = meeting / f"{rank}.partial"
-    beside.write_bytes(content)
+    beside.write_text(content, encoding="utf-8")
     beside.rename(meeting / f"{rank}.failed")
 
 
@@ -90,20 +98,31 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _packed(error: BaseException) -> tuple[bytes | None, str]:
-    """The error if it survives the way, and its words in case it does not."""
-    words = f"{type(error).__name__}: {error}"
-    try:
-        content = pickle.dumps(error)
-        pickle.loads(content)
-    except Exception:
-        return None, words
-    return content, words
+def _packed(error: BaseException) -> dict[str, Any]:
+    """Kind and values of an error as JSON, and its words for where those do not make it again."""
+    name, values = type(error).__name__, list(error.args)
+    packed: dict[str, Any] = {"words": f"{name}: {error}", "kind": None, "values": [], "problems": []}
+    if KINDS.get(name) is not type(error):
+        return packed
+    if isinstance(error, ImageError):
+        values = [error.path, error.reason]
+    elif isinstance(error, DataError):
+        packed["problems"] = [[each.path, each.reason, each.row] for each in error.problems]
+    elif isinstance(error, OSError) and error.filename is not None:
+        values.append(os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename)
+    if all(value is None or isinstance(value, str | int | float) for value in values):
+        packed |= {"kind": name, "values": values}
+    return packed
 
 
-def _unpacked(packed: tuple[bytes | None, str]) -> BaseException:
-    content, words = packed
+def _unpacked(packed: dict[str, Any]) -> BaseException:
+    kind = KINDS.get(packed["kind"])
+    if kind is None:
+        return RuntimeError(packed["words"])
     try:
-        return pickle.loads(content) if content else RuntimeError(words)
-    except Exception:
-        return RuntimeError(words)
+        error = kind(*packed["values"])
+    except TypeError:
+        return RuntimeError(packed["words"])
+    if packed["problems"] and isinstance(error, DataError):
+        error.problems = [Problem(*values) for values in packed["problems"]]
+    return error

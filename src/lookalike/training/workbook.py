@@ -109,8 +109,7 @@ def _add_charts(book: "Workbook", columns: list[str], count: int) -> None:
     sheet = book.add_worksheet("charts")
     sheet.hide_gridlines(2)
     for number, (title, names) in enumerate(drawn):
-        chart = book.add_chart({"type": "scatter", "subtype": "straight_with_markers"})
-        assert chart is not None  # for the type checker: this type exists
+        chart: Any = book.add_chart({"type": "scatter", "subtype": "straight_with_markers"})
         for place, name in enumerate(names):
             chart.add_series(_series(columns, name, count, COLOURS[place % len(COLOURS)]))
         chart.set_title({"name": title, "name_font": {"size": 13, "color": COLOURS[0]}})
