@@ -116,7 +116,8 @@ def _checked_node(node: Tree, key: str, texts: Texts, problems: list[str]) -> Tr
             continue
         if name not in hints:
             hint = did_you_mean(name, hints)
-            problems.append(f"{where}: no such argument.{hint} {key} takes {joined(hints)}")
+            leave = "" if where in texts else f"; ~{where} leaves it out"
+            problems.append(f"{where}: no such argument.{hint} {key} takes {joined(hints)}{leave}")
             continue
         try:
             node[name] = _fitted(hints[name], value, texts.get(where))
