@@ -78,6 +78,7 @@ def test_many_in_one_table_with_files(here, capsys):
         assert (row["map@r"], row["map@r_low"], row["map@r_high"]) == tuple(metrics["map@r"].values())
     pairs = pl.read_csv("compared/pairs.csv")
     assert len(pairs) == 6
+    assert (here / "compared" / "compare.html").read_text().startswith("<!doctype html>")
     page = (here / "compared" / "compare.md").read_text()
     assert page.count("\n| ") == 3
     for picture in ("map_at_r.png", "recall_at_1.png"):

@@ -43,12 +43,17 @@ def evaluation(tmp_path: Path) -> Callable[..., Path]:
     """`evaluation(labels, far=0.01, noise=0.25)` evaluates pictures and returns the folder."""
 
     def make(
-        labels: list[str], far: float = 0.01, noise: float = 0.25, name: str = "evaluation", **about: str
+        labels: list[str],
+        far: float = 0.01,
+        noise: float = 0.25,
+        name: str = "evaluation",
+        seed: int = 0,
+        **about: str,
     ) -> Path:
         paths = make_images(tmp_path / f"{name}-images", labels)
         frame = pl.DataFrame({"path": paths, "label": labels, "split": ["test"] * len(labels)})
         table = Table(frame, tmp_path / f"{name}-images")
-        embeddings = Embeddings(make_vectors(labels, noise), table, "5pace")
+        embeddings = Embeddings(make_vectors(labels, noise, seed), table, "5pace")
         found = evaluate(embeddings.vectors, embeddings.table.labels, far=far)
         write(tmp_path / name, found, embeddings, {"job": "evaluate", "split": "test", **about})
         return tmp_path / name

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from lookalike.errors import LookalikeError
-from lookalike.report.page import LARGEST, Options, write_report
+from lookalike.report.page import Options, write_report
 from lookalike.report.read import read_evaluation, read_run
+from lookalike.report.template import LARGEST
 
 FAST = Options(map_images=0)
 NASTY = "<script>alert(1)</script>"
@@ -254,7 +255,7 @@ def test_the_page_stays_small(page, evaluation):
 
 
 def test_a_page_too_large_is_not_written(page, evaluation, monkeypatch, tmp_path):
-    monkeypatch.setattr("lookalike.report.page.LARGEST", 1000)
+    monkeypatch.setattr("lookalike.report.template.LARGEST", 1000)
     with pytest.raises(LookalikeError, match="fewer or smaller pictures"):
         page(evaluation=evaluation(classes(5)))
     assert not (tmp_path / "out.html").exists()

@@ -47,7 +47,7 @@ def main(config: Config) -> Path | None:
 
 
 def write(folder: Path, found: "Compared", about: dict[str, object]) -> None:
-    """A folder with compare.csv, pairs.csv, compare.md, a chart for each metric, and config.yaml.
+    """A folder with compare.csv, pairs.csv, compare.md, compare.html, charts, and config.yaml.
 
     Raises:
         LookalikeError: `folder` exists.
@@ -56,6 +56,7 @@ def write(folder: Path, found: "Compared", about: dict[str, object]) -> None:
 
     from lookalike.files import new_folder, write_text
     from lookalike.plots.intervals import interval_bars
+    from lookalike.report.compare_page import write_compare_page
     from lookalike.report.compare_table import as_frame, as_markdown, pairs_frame
 
     with new_folder(folder) as beside:
@@ -70,6 +71,7 @@ def write(folder: Path, found: "Compared", about: dict[str, object]) -> None:
             chart.savefig(beside / name)
             pictures.append(f"![{metric} with intervals]({name})")
         write_text(beside / "compare.md", as_markdown(found) + "\n" + "\n\n".join(pictures) + "\n")
+        write_compare_page(found, beside / "compare.html")
 
 
 def _show(found: "Compared") -> None:

@@ -1,5 +1,6 @@
 """Several evaluations side by side: whether they are of the same test, and which one is really better."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,8 @@ class Compared:
 
     Attributes:
         names: of the evaluations, as they were given, less the folder that all of them are in.
+        evaluations: what was compared.
+        tables: one an evaluation: row, label and metrics of the queries compared, in the same order.
         metrics: those compared; the first one orders.
         values: metric to one `value`, `low`, `high` for each evaluation, where there are any.
         differences: metric to the tests of every two evaluations, by their places in `names`.
@@ -31,6 +34,8 @@ class Compared:
     """
 
     names: list[str]
+    evaluations: list[Evaluation]
+    tables: list[pl.DataFrame]
     metrics: list[str]
     values: dict[str, list[dict[str, float]]]
     differences: dict[str, list[Difference]]
@@ -123,6 +128,8 @@ def compare(
     differences = {metric: _tested(tables, metric, labels, resamples, seed, level) for metric in metrics}
     return Compared(
         names=[_short(names)[place] for place in order],
+        evaluations=found,
+        tables=tables,
         metrics=list(metrics),
         values={metric: [_value(each, metric) for each in found] for metric in metrics},
         differences=differences,
@@ -134,12 +141,10 @@ def compare(
 
 def _short(names: list[str]) -> list[str]:
     """Without the folder that all of them are in."""
-    parents = {Path(name).parent for name in names}
-    return (
-        [Path(name).name for name in names]
-        if len(parents) == 1 and all(Path(name).name for name in names)
-        else names
-    )
+    if len({Path(name).is_absolute() for name in names}) > 1:
+        return names
+    common = os.path.commonpath([Path(name).parent for name in names])
+    return [os.path.relpath(name, common or ".") for name in names]
 
 
 def _tested(
@@ -230,7 +235,7 @@ def _keyed(found: Evaluation, metrics: Sequence[str], whole: bool) -> pl.DataFra
         names = pl.Series([_real(found.folder / path, parents) for path in table["path"]], dtype=pl.String)
     else:
         names = table["row"].cast(pl.String) + " " + table["path"].str.split("/").list.last()
-    keyed = table.select("label", *metrics).with_columns(key=names)
+    keyed = table.select("row", "label", *metrics).with_columns(key=names)
     again = (
         pl.int_range(pl.len()).over("key").cast(pl.String)
     )  # several boxes of one file, in the table's order

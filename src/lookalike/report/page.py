@@ -1,22 +1,15 @@
 """The page: everything that was read, chosen and drawn, put into one HTML file."""
 
-import base64
-import hashlib
 import logging
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import yaml
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from lookalike import __version__
 from lookalike.errors import LookalikeError, Problem
-from lookalike.files import write_text
 from lookalike.plots.curves import best_of, series, single_curves
 from lookalike.plots.distances import distance_histogram
 from lookalike.plots.tsne import choose_images, tsne_thumbnails
@@ -25,9 +18,9 @@ from lookalike.report import facts, numbers
 from lookalike.report.pictures import Thumbnails, figure_uri, svg
 from lookalike.report.queries import Chosen, choose
 from lookalike.report.read import Evaluation, Run
+from lookalike.report.template import filled, write_page
 
 log = logging.getLogger(__name__)
-LARGEST = 15_000_000
 LISTED = 20
 
 
@@ -72,15 +65,9 @@ def write_report(
     Raises:
         LookalikeError: there is neither a run nor an evaluation, or the page would be larger than 15 MB.
     """
-    # File names that are not UTF-8 come as lone surrogates, which no file can hold.
-    page = render(run, evaluation, options or Options()).encode("utf-8", "replace").decode()
-    size = len(page.encode())
-    if size > LARGEST:
-        raise LookalikeError(
-            f"the page would be {size / 1e6:.0f} MB; show fewer or smaller pictures (thumbnail=, map_images=)"
-        )
-    write_text(out, page)
-    log.info("%s: %.1f MB", out, size / 1e6)
+    page = render(run, evaluation, options or Options())
+    write_page(out, page, "show fewer or smaller pictures (thumbnail=, map_images=)")
+    log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
     return out
 
 
@@ -105,8 +92,7 @@ def render(run: Run | None, evaluation: Evaluation | None, options: Options) -> 
         "protocol": metrics.get("protocol"),
         "chosen": chosen,
         "measure": numbers.number(chosen.measure, {}).name if chosen else "",
-        "uri": pictures.uri if pictures else None,
-        "path": (lambda row: short_path(embeddings.table.file(row))) if embeddings else None,
+        "pictures": pictures,
         "histogram": draw_histogram(evaluation),
         "curves": [*draw_curves(run), *draw_uses(run)],
         "map": drawn_map,
@@ -115,34 +101,8 @@ def render(run: Run | None, evaluation: Evaluation | None, options: Options) -> 
         "worth_knowing": facts.worth_knowing(run, evaluation),
         "skipped": skipped(run, evaluation, pictures),
         "listed": LISTED,
-        "version": __version__,
     }
-    return template(values)
-
-
-def short_path(file: Path) -> str:
-    """The end of a path: enough to find the file, and nothing about the machine."""
-    parts = [part for part in file.parts if part != ".."]
-    return "/".join(parts[-3:])
-
-
-def template(values: dict[str, Any]) -> str:
-    """Fill the page. Everything is escaped but the figures and our own style and script."""
-    here = resources.files("lookalike.report")
-    read = lambda name: here.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
-    script = read("page.js")
-    environment = Environment(
-        loader=FunctionLoader(read),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(written=numbers.written, hundredths=numbers.hundredths)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html.j2").render(
-        values, style=Markup(read("page.css")), script=Markup(script), script_hash=f"sha256-{digest}"
-    )
+    return filled("page.html.j2", values)
 
 
 def queries(

@@ -59,6 +59,11 @@ class Thumbnails:
             self._uris[row] = webp_uri(self.picture(row), quality=82)
         return self._uris[row]
 
+    def path(self, row: int) -> str:
+        """The end of a row's path: enough to find the file, and nothing about the machine."""
+        parts = [part for part in self.table.file(row).parts if part != ".."]
+        return "/".join(parts[-3:])
+
     def _read(self, row: int) -> Image.Image:
         file = self.table.file(row)
         try:

@@ -1,0 +1,92 @@
+"""Which queries one model gets right and the other wrong."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lookalike.report.queries import Query, different_first, query
+from lookalike.report.read import Evaluation
+
+
+@dataclass(frozen=True)
+class Disagreements:
+    """Two evaluations of the same queries; right is a query whose nearest neighbour is of its class.
+
+    Attributes:
+        both: how many queries both get right.
+        neither: how many neither does.
+        only: how many the first, and how many the second, gets right alone.
+        shown: of each kind of `only` the queries to look at, each as both models answered it.
+    """
+
+    both: int
+    neither: int
+    only: tuple[int, int]
+    shown: tuple[list[tuple[Query, Query]], list[tuple[Query, Query]]]
+
+
+def disagreements(
+    evaluations: tuple[Evaluation, Evaluation],
+    rows: tuple[pl.Series, pl.Series],
+    measure: str,
+    most: int = 8,
+    neighbours: int = 5,
+) -> Disagreements | None:
+    """The queries that the two answer differently, the largest differences in `measure` first.
+
+    Args:
+        evaluations: the two.
+        rows: the rows of the same queries in each, in the same order.
+        measure: column of per_query.parquet.
+        most: queries to show of each kind.
+        neighbours: hits of each.
+
+    Returns:
+        None where an evaluation has no embeddings or neighbours to look at.
+    """
+    names = ("row", "neighbours", "scores", measure)
+    tables, labels = [], []
+    for each, asked in zip(evaluations, rows, strict=True):
+        if each.embeddings is None or each.per_query is None or not set(names) <= set(each.per_query.columns):
+            return None
+        found = pl.DataFrame({"row": asked}).join(each.per_query.select(names), on="row", how="left")
+        tables.append(found.rename({measure: "value"}))
+        labels.append(each.embeddings.table.labels)
+    judged = np.logical_and(*(table["value"].is_not_null().to_numpy() for table in tables))
+    tables = [table.filter(pl.Series(judged)) for table in tables]
+    right = [_right(table, names) for table, names in zip(tables, labels, strict=True)]
+    alone = (right[0] & ~right[1], right[1] & ~right[0])
+    shown = tuple(
+        [
+            tuple(
+                query(table.row(place, named=True), names, neighbours)
+                for table, names in zip(tables, labels, strict=True)
+            )
+            for place in _places(tables, winner, alone[winner], labels[winner], most)
+        ]
+        for winner in (0, 1)
+    )
+    return Disagreements(
+        both=int((right[0] & right[1]).sum()),
+        neither=int((~right[0] & ~right[1]).sum()),
+        only=(int(alone[0].sum()), int(alone[1].sum())),
+        shown=shown,  # pyrefly: ignore
+    )
+
+
+def _right(table: pl.DataFrame, labels: np.ndarray) -> np.ndarray:
+    """Whether the nearest neighbour is of the query's class; without a neighbour it is not."""
+    nearest = table["neighbours"].list.first().fill_null(-1).to_numpy()
+    return (nearest >= 0) & (labels[nearest] == labels[table["row"].to_numpy()])
+
+
+def _places(
+    tables: list[pl.DataFrame], winner: int, alone: np.ndarray, labels: np.ndarray, most: int
+) -> list[int]:
+    """The queries that `winner` alone gets right, by how much better it does."""
+    better: Any = tables[winner]["value"] - tables[1 - winner]["value"]
+    ranked = tables[winner].select("row", "neighbours").with_columns(value=-better).with_row_index("place")
+    ranked = ranked.filter(pl.Series(alone)).sort("value", "row")
+    return different_first(ranked, labels, min(most, len(ranked)))["place"].to_list()

@@ -1,0 +1,61 @@
+"""Pages: values into a template with our style and script, and one file that needs no other."""
+
+import base64
+import hashlib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from lookalike import __version__
+from lookalike.errors import LookalikeError
+from lookalike.files import write_text
+from lookalike.report import numbers
+
+LARGEST = 15_000_000
+
+
+def filled(template: str, values: dict[str, Any]) -> str:
+    """The page as text. Everything is escaped but the figures and our own style and script."""
+    here = resources.files("lookalike.report")
+    read = lambda name: here.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
+    script = read("page.js")
+    environment = Environment(
+        loader=FunctionLoader(read),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        written=numbers.written, hundredths=numbers.hundredths, counted=lambda count: f"{count:,}"
+    )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        values,
+        style=Markup(read("page.css")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+        version=__version__,
+    )
+
+
+def write_page(out: Path, page: str, remedy: str) -> None:
+    """Write the page.
+
+    Args:
+        out: the .html file; one that exists is replaced.
+        page: its text.
+        remedy: what to do about one that is too large.
+
+    Raises:
+        LookalikeError: the page would be larger than 15 MB.
+    """
+    # File names that are not UTF-8 come as lone surrogates, which no file can hold.
+    page = page.encode("utf-8", "replace").decode()
+    size = len(page.encode())
+    if size > LARGEST:
+        raise LookalikeError(f"the page would be {size / 1e6:.0f} MB; {remedy}")
+    write_text(out, page)

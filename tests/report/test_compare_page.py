@@ -1,0 +1,71 @@
+"""The page of a comparison: who is right where the other is not."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from lookalike.report.compare_page import write_compare_page
+from lookalike.report.comparing import compare
+from lookalike.report.disagreements import disagreements
+
+LABELS = [f"<{number}>" for number in range(12) for _ in range(4)]
+
+
+@pytest.fixture
+def compared(evaluation):
+    folders = [evaluation(LABELS, noise=0.3, name=name, seed=seed) for seed, name in enumerate(("a", "b"))]
+    return compare(folders, ["map@r", "recall@1"], force=True)
+
+
+def first_right(found) -> dict[int, bool]:
+    """By row, whether the nearest neighbour is of the query's class."""
+    labels = found.embeddings.table.labels
+    return {
+        row["row"]: labels[row["neighbours"][0]] == labels[row["row"]]
+        for row in found.per_query.iter_rows(named=True)
+    }
+
+
+def test_every_query_is_counted_where_it_belongs(compared):
+    found = disagreements(
+        tuple(compared.evaluations), tuple(table["row"] for table in compared.tables), "map@r", most=100
+    )
+    one, other = map(first_right, compared.evaluations)
+    expected = [sum((one[row], other[row]) == pair for row in one) for pair in np.ndindex(2, 2)]
+    assert [found.neither, found.only[1], found.only[0], found.both] == expected
+    assert min(found.only) > 0
+    for winner, shown in enumerate(found.shown):
+        assert len(shown) == found.only[winner]
+        gains = []
+        for pair in shown:
+            assert pair[0].row == pair[1].row
+            assert [pair[place].hits[0].right for place in (winner, 1 - winner)] == [True, False]
+            gains.append(pair[winner].value - pair[1 - winner].value)
+        assert gains == sorted(gains, reverse=True)
+
+
+def test_the_page_shows_both_sides_and_lists_what_it_cannot_read(compared, tmp_path):
+    shown = disagreements(
+        tuple(compared.evaluations), tuple(table["row"] for table in compared.tables), "map@r"
+    ).shown
+    gone = compared.evaluations[0].embeddings.table.file(shown[0][0][0].row)
+    gone.unlink()
+    write_compare_page(compared, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    for here, there in (compared.names, compared.names[::-1]):
+        assert f"What {here} gets right and {there} wrong" in page
+    assert "1 of the pictures could not be read" in page
+    assert gone.name in page
+    assert "&lt;3&gt;" in page
+    assert "<3>" not in page
+
+
+def test_without_pictures_the_numbers_still_stand(compared, tmp_path):
+    folders = [each.folder for each in compared.evaluations]
+    for folder in folders:
+        shutil.rmtree(folder / "embeddings")
+    write_compare_page(compare(folders, ["map@r"], force=True), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "Side by side" in page
+    assert "gets right" not in page
