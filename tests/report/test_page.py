@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lookalike.errors import LookalikeError
+from lookalike.operating import Point, write_point
 from lookalike.report.page import Options, write_report
 from lookalike.report.read import read_evaluation, read_run
 from lookalike.report.template import LARGEST
@@ -76,6 +77,21 @@ def test_a_whole_page(page, run_folder, evaluation):
         assert words in parsed.words, words
     assert len(parsed.all("svg")) == 4
     assert len([each for each in parsed.all("img") if each.get("src")]) == (3 + 2) * 6 + 1
+
+
+def test_when_the_model_says_same_stands_on_the_page(page, run_folder):
+    point = Point(0.001, 0.001, 0.61, 0.52, 0.7, 0.456, 0.4, 0.5, 1e-5, 90, 9, "5pace")
+    (run_folder / "model").mkdir()
+    write_point(point, run_folder / "model")
+    parsed, _ = page(run_folder)
+    for words in (
+        "from a similarity of 0.700 on",
+        "below 0.520; between the two it cannot tell",
+        "0.610, for a false accept rate of 0.1 %",
+        "45.6 % [40.0, 50.0] of pairs of the same identity",
+        "90 images of 9 identities",
+    ):
+        assert words in parsed.words
 
 
 def test_numbers_and_interval_are_those_of_the_file(page, evaluation):

@@ -55,6 +55,7 @@ def fact_lists(run: Run | None, evaluation: Evaluation | None, images: int, clas
     """Facts by heading; what is not known is left out."""
     found = {"Model": model_facts(run), "Training": training_facts(run), "Data": data_facts(run)}
     found["Evaluation"] = evaluation_facts(evaluation, images, classes)
+    found["Same or different"] = decision_facts(run)
     known = {
         name: [(term, str(value)) for term, value in facts if value not in (None, "")]
         for name, facts in found.items()
@@ -131,6 +132,23 @@ def evaluation_facts(evaluation: Evaluation | None, images: int, classes: int) -
         ("Queries", f"{metrics['queries']:,}" if isinstance(metrics.get("queries"), int) else None),
         ("Protocol", metrics.get("protocol")),
         ("Vector space", evaluation.embeddings.space if evaluation.embeddings else None),
+    ]
+
+
+def decision_facts(run: Run | None) -> list[tuple[str, Any]]:
+    """When its model says “same”, and how sure that is."""
+    if not run or not run.point:
+        return []
+    point = run.point
+    tar, low, high = (f"{100 * value:.1f}" for value in (point.tar, point.tar_low, point.tar_high))
+    images = counted(point.images, "image")
+    identities = counted(point.identities, "identity", "identities")
+    return [
+        ("“Same”", f"from a similarity of {point.threshold_high:.3f} on"),
+        ("“Different”", f"below {point.threshold_low:.3f}; between the two it cannot tell"),
+        ("Threshold", f"{point.threshold:.3f}, for a false accept rate of {100 * point.far:.3g} %"),
+        ("Accepts", f"{tar} % [{low}, {high}] of pairs of the same identity"),
+        ("Chosen on", f"{images} of {identities} that set no weight"),
     ]
 
 

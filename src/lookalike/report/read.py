@@ -12,6 +12,7 @@ import yaml
 
 from lookalike.embeddings import Embeddings
 from lookalike.errors import LookalikeError, Problem
+from lookalike.operating import Point, read_point
 
 log = logging.getLogger(__name__)
 Tree = dict[str, Any]
@@ -25,6 +26,7 @@ class Run:
     Attributes:
         history: one row an epoch.
         uses: how often each training image was used.
+        point: from which similarity on its model says that two images show the same.
         skipped: images that training could not read.
         missing: what a whole run has and this one lacks, in words.
     """
@@ -34,6 +36,7 @@ class Run:
     summary: Tree = field(default_factory=dict)
     history: pl.DataFrame | None = None
     uses: pl.Series | None = None
+    point: Point | None = None
     skipped: list[Problem] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -67,6 +70,7 @@ def read_run(folder: str | Path) -> Run:
         part(folder / "summary.json", read_json, missing, "no counts of images") or {},
         None if history is None or history.is_empty() else history,
         read_uses(folder / "image_uses.csv"),
+        read_point(folder),
         read_skipped(folder / "skipped.csv"),
         missing,
     )
