@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lookalike.console import show_messages
 from lookalike.errors import ConfigError, LookalikeError
-from lookalike.jobs import JOBS, module
+from lookalike.jobs import JOBS, module, with_job
 
 log = logging.getLogger("lookalike")
 FLAGS = {"-h": "help", "--help": "help", "-v": "verbose", "--verbose": "verbose", "--version": "version"}
@@ -47,7 +47,7 @@ def _run(words: list[str], flags: set[str]) -> int:
         return _say(__version__)
     if not words:
         return _front(asked="help" in flags)
-    job, *arguments = words
+    job, *arguments = with_job(words)
     _check_job(job)
     _check_arguments(job, arguments)
     if "help" in flags:
@@ -110,7 +110,17 @@ def _check_arguments(job: str, arguments: list[str]) -> None:
             value = value or next(iter(arguments[position + 1 :]), "…")
             raise ConfigError(f"{word}: no such option. Keys are written without dashes: {name}={value}")
         if not _is_named(word) and not JOBS[job].words:
-            raise ConfigError(f"{word}: every argument is written key=value, as in `{JOBS[job].example}`")
+            hint = _job_meant(job, word)
+            raise ConfigError(f"{word}: every argument is written key=value, as in `{JOBS[job].example}`{hint}")
+
+
+def _job_meant(job: str, word: str) -> str:
+    """A hint at `prepare stats` for `prepare statistics`."""
+    from lookalike.config.wording import nearest
+
+    longer = [name for name in JOBS if name.startswith(f"{job}-")]
+    near = nearest(f"{job}-{word}", longer, most=1)
+    return f". Did you mean `lookalike {job} {near[0].removeprefix(f'{job}-')}`?" if near else ""
 
 
 def _is_named(word: str) -> bool:

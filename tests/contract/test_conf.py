@@ -9,7 +9,7 @@ from hydra.utils import get_object
 
 from lookalike import config
 from lookalike.config import catalogue
-from lookalike.jobs import JOBS, module
+from lookalike.jobs import JOBS, module, with_job
 
 SUPPLIED = {
     "loss": {"num_classes", "class_counts", "dim", "sim", "positive", "negative"},
@@ -20,6 +20,7 @@ SUPPLIED = {
     "scheduler": {"progress", "epochs"},
     "metric": {"ranking", "neighbours", "pairs", "unit", "codes", "k", "far"},
     "source": {"raw"},
+    "split": {"table"},
 }
 ADDED = "experiment"
 CHOICES = [
@@ -80,7 +81,7 @@ def test_every_file_is_a_job():
 
 @pytest.mark.parametrize("job", JOBS)
 def test_the_example_of_a_job_is_right(job):
-    name, *arguments = JOBS[job].example.split()[1:]
+    name, *arguments = with_job(JOBS[job].example.split()[1:])
     assert name == job
     assert len(JOBS[job].example) <= 78
     named = [argument for argument in arguments if "=" in argument]

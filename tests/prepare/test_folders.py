@@ -181,13 +181,25 @@ def test_a_name_that_is_no_text(tree):
     assert said(problems) == ["cat/\ufffd\ufffd.jpg: its name is not valid UTF-8: rename it"]
 
 
-def test_links_are_followed_but_not_in_a_circle(tree, tmp_path):
+def test_links_are_followed_but_not_in_a_circle(tree, tmp_path, caplog):
     root = tree("cat/1.jpg", "dog/1.jpg")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "2.jpg").touch()
     (root / "fox").symlink_to(tmp_path / "elsewhere")
     (root / "dog" / "loop").symlink_to(root)
-    assert table(root)[0].frame["path"].to_list() == ["cat/1.jpg", "dog/1.jpg", "fox/2.jpg"]
+    found, problems = table(root)
+    assert found.frame["path"].to_list() == ["cat/1.jpg", "dog/1.jpg", "fox/2.jpg"]
+    assert said(problems) == ["dog/loop/: a linked folder that is read at another place already"]
+    assert f"1 linked folder leads out of it, and is read all the same:\n  fox -> {tmp_path / 'elsewhere'}" in (
+        caplog.text
+    )
+
+
+def test_links_inside_the_folder_need_no_warning(tree, caplog):
+    root = tree("cat/1.jpg", "dog/1.jpg")
+    (root / "old").symlink_to(root / "cat")
+    assert len(table(root)[0]) == 2
+    assert "leads out" not in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")

@@ -208,10 +208,12 @@ def test_boxes_end_at_the_border(photos, prepare, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "lookalike"):
         table = prepare("source=table", f"source.file={file}")
     assert [table.box(row) for row in range(len(table))] == [(0, 0, 24, 24), (2, 3, 24, 24), None]
-    assert "1 box is cut off" in caplog.text
+    cut = "box 2.5 3.0 30.0 40.0 of an image of 24 × 24 pixels: cut off at its border"
+    assert f"boxes that stick out of their images:\n  red triangle/0.png, row 1: {cut}" in caplog.text
+    assert pl.read_csv(tmp_path / "data" / "mine" / "cut_boxes.csv").rows() == [("red triangle/0.png", 1, cut)]
     listed = pl.read_csv(tmp_path / "data" / "mine" / "skipped.csv")
     assert listed.rows() == [
-        ("red triangle/2.png", None, "box begins at 24.0 0.0, outside of the image of 24 × 24 pixels")
+        ("red triangle/2.png", 3, "box begins at 24.0 0.0, outside of the image of 24 × 24 pixels")
     ]
 
 
@@ -242,7 +244,7 @@ def test_what_exists_is_refused_before_any_work(photos, prepare, tmp_path):
     [
         ("val=1.5", "val=1.5: must be at most 1"),
         ("test=0.95", "add up to more than 1"),
-        ("split=class", "one of classes, images. Did you mean classes?"),
+        ("split=class", "no such split. Did you mean classes or class_size"),
         ("source.names=join", "one of refuse, merge, keep"),
         ("source.level=0", "at least 1"),
         ("source.rooot=x", "root"),

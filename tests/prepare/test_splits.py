@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookalike.prepare.splits import class_disjoint, within_class
+from lookalike.prepare.splits.shares import class_disjoint, within_class
 
 rows = st.lists(st.sampled_from("abcdefghijklmnop"), min_size=1, max_size=80)
 shares = st.tuples(st.floats(0, 0.5), st.floats(0, 0.5))

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from lookalike.errors import DataError
+from lookalike.prepare.naming import ROW, UNLISTED
 from lookalike.prepare.tables import table
 
 
@@ -63,7 +64,7 @@ def test_boxes_by_size(raw, text):
 
 def test_boxes_that_begin_outside(raw):
     found, problems = table(raw("path,label,x1,y1,x2,y2\na.jpg,1,-2,-1.5,9,9\nb.jpg,1,-9,0,-2,9\n"))
-    assert found.box(0) == (0, 0, 9, 9)
+    assert found.box(0) == (-2, -2, 9, 9), "where it ends is known once the image was looked at"
     assert "with x1 < x2" in said(problems)[0]
 
 
@@ -82,7 +83,7 @@ def test_columns_of_other_names(raw, tmp_path):
     file = raw("image,upc,label,part,note\na.jpg,0012,junk,Training,5\nb.jpg,0012,junk,validation,6\n")
     file = file.rename(tmp_path / "lists" / "mine.csv")
     found, _ = table(file, root=tmp_path / "raw", path="image", label="upc", split="part")
-    assert found.frame.rows() == [("a.jpg", "0012", "train", 5), ("b.jpg", "0012", "val", 6)]
+    assert found.frame.drop(ROW).rows() == [("a.jpg", "0012", "train", 5), ("b.jpg", "0012", "val", 6)]
     with pytest.raises(DataError, match=r"has no column 'path'; it has 'image', 'upc'.*source\.path=…"):
         table(file)
     with pytest.raises(DataError, match=r"has no column 'splits'.*source\.split=…"):
@@ -103,7 +104,7 @@ def test_bad_rows_are_left_out_with_a_reason(raw):
             "c.jpg,3,train\nc.jpg,4,train\nd.jpg,5,holdout\ne.jpg,5,TEST\n"
         )
     )
-    assert found.frame.rows() == [("a.jpg", "1", "train"), ("e.jpg", "5", "test")]
+    assert found.frame.rows() == [(0, "a.jpg", "1", "train"), (8, "e.jpg", "5", "test")]
     assert said(problems) == [
         "b.jpg, row 1: label is empty",
         "info.csv, row 2: path is empty",
@@ -152,10 +153,74 @@ def test_labels_that_are_numbers(raw):
     assert table(file, label="upc")[0].labels.tolist() == [1, 2]
 
 
-def test_labels_that_differ_in_case_are_kept_and_said(raw, caplog):
-    found, _ = table(raw("path,label\na.jpg,Cat\nb.jpg,cat\nc.jpg,dog\n"))
-    assert found.labels.tolist() == ["Cat", "cat", "dog"]
-    assert "1 label is written in several ways, and kept as different classes: 'Cat', 'cat'" in caplog.text
+def test_labels_that_are_nearly_the_same(raw, caplog):
+    file = raw("path,label\na.jpg,Cat\nb.jpg,cat\nc.jpg,dog\nd.jpg,cat\ne.jpg,dog \n")
+    found, problems = table(file)
+    assert found.labels.tolist() == ["Cat", "cat", "dog", "cat", "dog "] and not problems
+    for line in (
+        "info.csv, row 0: label 'Cat' (1 row) is nearly 'cat'",
+        "info.csv, row 1: label 'cat' (2 rows) is nearly 'Cat'",
+        "info.csv, row 2: label 'dog' (1 row) is nearly 'dog '",
+        "info.csv, row 4: label 'dog ' (1 row) is nearly 'dog'",
+    ):
+        assert line in caplog.text
+    assert table(file, names="merge")[0].labels.tolist() == ["Cat", "Cat", "dog", "Cat", "dog"]
+    with pytest.raises(DataError, match=r"2 labels are written in several ways.*source\.names=merge"):
+        table(file, names="refuse")
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan", "null", "None", "N/A", "#N/A", "<NA>", " NULL "])
+def test_words_for_no_label_are_left_out_with_their_row_or_kept_as_names(raw, word):
+    file = raw(f"path,label\na.jpg,x\nb.jpg,{word}\nc.jpg,Nancy\nd.jpg,x\n")
+    found, problems = table(file)
+    assert found.labels.tolist() == ["x", "Nancy", "x"]
+    assert said(problems) == [
+        f"b.jpg, row 1: label {word!r} often means that there is no label; source.nothing=keep if it is the "
+        "name of a class"
+    ]
+    assert table(file, nothing="keep")[0].labels.tolist() == ["x", word, "Nancy", "x"]
+
+
+def test_boxes_with_something_that_is_no_number(raw):
+    text = "path,label,x1,y1,x2,y2\na.jpg,1,0,0,9,9\nb.jpg,1,0,zero,9,9\nc.jpg,1,nan,0,9,9\nd.jpg,1,,,,\n"
+    found, problems = table(raw(text + "e.jpg,1,0,0,9,1e999\n"))
+    assert [found.box(row) for row in range(2)] == [(0, 0, 9, 9), None]
+    assert said(problems) == [
+        "b.jpg, row 1: y1 'zero': must be a number",
+        "c.jpg, row 2: a box needs finite numbers",
+        "e.jpg, row 4: a box needs finite numbers",
+    ]
+
+
+def test_images_that_no_row_names(raw):
+    file = raw("path,label\na.jpg,1\n./b.jpg,1\n")
+    assert not table(file)[1]
+    missing = table(file, unlisted=True)[1]
+    assert [one.path for one in missing] == ["c.jpg", "d.jpg", "e.jpg", "f.jpg", "x/g.jpg"]
+    assert {one.reason for one in missing} == {UNLISTED}
+
+
+def test_every_missing_column_is_named(raw):
+    with pytest.raises(DataError, match=r"no column 'path' and 'label'; .*source\.path=…, source\.label=…"):
+        table(raw("image,class\na.jpg,1\n"))
+
+
+def test_every_row_with_other_fields_is_listed(raw):
+    rows = "".join(f"{row}.jpg,x,y\n" if row % 2 else f"{row}.jpg\n" for row in range(60))
+    with pytest.raises(DataError, match="not every row has the fields") as caught:
+        table(raw("path,label\na.jpg,1\n" + rows))
+    assert len(caught.value.problems) == 60
+    assert str(caught.value.problems[0]) == "info.csv, row 1: 1 fields where the header has 2: '0.jpg'"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16"])
+def test_another_encoding_is_refused_with_its_rows(raw, encoding):
+    file = raw("")
+    file.write_bytes("path,label\na.jpg,Bär\nb.jpg,x\nc.jpg,Größe\n".encode(encoding))
+    with pytest.raises(DataError, match="UTF-8") as caught:
+        table(file)
+    rows = [] if encoding == "utf-16" else [0, 2]
+    assert [problem.row for problem in caught.value.problems] == rows
 
 
 def test_paths_from_windows(raw):

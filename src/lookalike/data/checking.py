@@ -15,6 +15,8 @@ ROLES = ("query", "gallery", "both", "distractor")
 BOX = ("x1", "y1", "x2", "y2")
 LABELS = (pl.String, pl.Int64, pl.UInt64)
 
+NOTHING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nil")
+
 Found = Iterator[tuple[int, str]]
 
 
@@ -33,6 +35,13 @@ def check_table(frame: pl.DataFrame, folder: Path, source_name: str, *, files: b
     rules = [*RULES, *([_files(folder)] if files else [])]
     found = [(row, reason) for rule in rules for row, reason in rule(frame)]
     return [Problem(source_name, reason, row) for row, reason in sorted(found, key=lambda one: one[0])]
+
+
+def says_nothing(labels: pl.Series) -> pl.Series:
+    """Which labels are words that programs write where there is none, as NaN, null and None, [N] bool."""
+    if labels.dtype != pl.String:
+        return pl.repeat(False, len(labels), eager=True)
+    return labels.str.strip_chars().str.to_lowercase().is_in(NOTHING).fill_null(False)
 
 
 def shortened(text: str, most: int = 120) -> str:

@@ -1,13 +1,15 @@
 """Table files, CSV, Parquet and feather, as frames with tidy types."""
 
 import csv
-from collections.abc import Callable, Collection
+import io
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
 
-from lookalike.errors import DataError
+from lookalike.errors import DataError, Problem
 
 TEXT = ("path", "label", "split", "role", "group", "hash")
 SEPARATORS = ",;\t|"
@@ -32,6 +34,8 @@ def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
         raise DataError(f"{file}: {'this is a folder' if file.is_dir() else 'there is no such file'}")
     try:
         with file.open("rb") as stream:
+            if read is _csv:
+                _refuse_bad_lines(stream, file)
             frame = read(stream, {*TEXT, *text})
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise DataError(
@@ -62,6 +66,56 @@ def _csv(stream: IO[bytes], text: Collection[str]) -> pl.DataFrame:
     stream.seek(0)
     types: Any = {name: pl.String for name in names if name in text}
     return pl.read_csv(stream, separator=separator, schema_overrides=types, infer_schema_length=None)
+
+
+def _refuse_bad_lines(stream: IO[bytes], file: Path) -> None:
+    """Refuse a CSV with rows that have more or fewer fields than its header, or are in another encoding.
+
+    Raises:
+        DataError: lists all of them.
+    """
+    data = stream.read()
+    stream.seek(0)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        kind = _other_kind(data)
+        lines = [] if kind else list(_undecodable(data, file.name))
+        said = f"it is {kind}, not UTF-8 text" if kind else "it is not UTF-8 text"
+        raise DataError(f"{file}: not a readable table: {said}; save it as 'CSV UTF-8'", lines) from None
+    wrong = list(_ragged(text, file.name))
+    if wrong:
+        raise DataError(
+            f"{file}: not every row has the fields of the header; put quotes around texts with commas. "
+            "Rows, counted from 0:",
+            wrong,
+        )
+
+
+def _ragged(text: str, name: str) -> Iterator[Problem]:
+    header = text.partition("\n")[0]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(SEPARATORS, key=header.count))
+    with suppress(csv.Error):  # what only this reader cannot read
+        wanted = len(next(rows, []))
+        for number, row in enumerate(rows):
+            if row and len(row) != wanted:
+                said = f"{len(row)} fields where the header has {wanted}: {','.join(row)[:80]!r}"
+                yield Problem(name, said, number)
+
+
+def _other_kind(data: bytes) -> str:
+    """What a file that is no UTF-8 is, where its beginning says so."""
+    known = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"PK\3\4": "a zip or Excel file"}
+    return next((name for start, name in known.items() if data.startswith(start)), "")
+
+
+def _undecodable(data: bytes, name: str) -> Iterator[Problem]:
+    for number, line in enumerate(data.split(b"\n")):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            shown = line[max(0, error.start - 20) : error.start + 20].decode("utf-8", "replace").strip()
+            yield Problem(name, f"byte {line[error.start]:#04x} in {shown!r}", number - 1 if number else None)
 
 
 def _parquet(stream: IO[bytes], _: Collection[str]) -> pl.DataFrame:

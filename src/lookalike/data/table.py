@@ -1,6 +1,7 @@
 """What a dataset is: a table of pictures, each with a label and a split, in a folder."""
 
 import functools
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import polars as pl
 import yaml
 
-from lookalike.data.checking import BOX, SPLITS, check_table
+from lookalike.data.checking import BOX, SPLITS, check_table, says_nothing
 from lookalike.data.reading import READERS, read_frame
 from lookalike.errors import DataError, Problem
 from lookalike.files import new_folder
@@ -29,6 +30,7 @@ __all__ = [
     "write_table",
 ]
 
+log = logging.getLogger(__name__)
 LARGEST_TEXT_ARRAY = 1 << 28
 
 
@@ -133,7 +135,24 @@ def read_table(source: str | Path, *, files: bool = True) -> Table:
     if problems:
         rows = len({problem.row for problem in problems})
         raise DataError(f"{file}: {rows} of {len(frame)} rows are wrong, counted from 0:", problems)
+    _warn_of_nothing(frame, file)
     return Table(frame, file.parent)
+
+
+def _warn_of_nothing(frame: pl.DataFrame, file: Path) -> None:
+    """A CSV does not say whether NaN is a name; in other files such a label was meant."""
+    if file.suffix.lower() not in (".csv", ".tsv"):
+        return
+    rows = says_nothing(frame["label"]).arg_true()
+    if len(rows):
+        log.warning(
+            "%s: %d rows have a label that often means that there is none, the first of them %r in row %d; "
+            "they are taken for the name of a class. Empty cells are refused",
+            file,
+            len(rows),
+            frame["label"][rows[0]],
+            rows[0],
+        )
 
 
 def _table_file(source: Path) -> Path:
@@ -187,9 +206,14 @@ def write_table(
 
 def write_problems(problems: Iterable[Problem], file: Path) -> None:
     """A CSV of what was left out: path, row, reason."""
+    problem_frame(problems).write_csv(file)
+
+
+def problem_frame(problems: Iterable[Problem]) -> pl.DataFrame:
+    """Problems as rows of path, row, reason."""
     rows = [(problem.path, problem.row, problem.reason) for problem in problems]
     schema = {"path": pl.String, "row": pl.Int64, "reason": pl.String}
-    pl.DataFrame(rows, schema=schema, orient="row").write_csv(file)
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def class_ids(labels: np.ndarray) -> dict[int | str, int]:

@@ -1,5 +1,6 @@
 """The jobs of the command line: one module each, with `Config` (its keys) and `main`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -24,6 +25,27 @@ JOBS = {
     "prepare": Job(
         "Turn folders, a table, addresses or a public set into a dataset",
         "lookalike prepare source=folder source.root=photos/ out=data/mine",
+    ),
+    "prepare-split": Job(
+        "Divide a dataset anew: k-fold, by class size, query and gallery, …",
+        "lookalike prepare split dataset=data/mine split=kfold out=data/fold0",
+    ),
+    "prepare-filter": Job(
+        "Take rows out of a dataset: by lists, size of images, size of classes",
+        "lookalike prepare filter dataset=data/mine min_images=3 out=data/large",
+    ),
+    "prepare-merge": Job(
+        "Make one dataset of several; what clashes is listed",
+        "lookalike prepare merge data/a data/b out=data/both",
+        words="dataset",
+    ),
+    "prepare-stats": Job(
+        "Count images, classes, sizes and formats, and draw the class sizes",
+        "lookalike prepare stats dataset=data/mine",
+    ),
+    "prepare-sheet": Job(
+        "Make a page to look through: some images of every class",
+        "lookalike prepare sheet dataset=data/mine out=sheet/mine",
     ),
     "train": Job(
         "Train a model on a dataset and keep its best state",
@@ -68,6 +90,12 @@ JOBS = {
         "lookalike demo out=demo",
     ),
 }
+
+
+def with_job(words: Sequence[str]) -> list[str]:
+    """The words of a command line with the job as one word: `prepare stats` is `prepare-stats`."""
+    joined = "-".join(words[:2])
+    return [joined, *words[2:]] if joined in JOBS else list(words)
 
 
 def module(job: str) -> ModuleType:

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -23,9 +23,7 @@ class Config(BaseModel):
         description="folder of a public set's archives, or of what was in them; null for raw/<source>"
     )
     download: bool = Field(description="fetch the archives of a public set that are missing in raw=")
-    split: Literal["classes", "images"] = Field(
-        description="what is divided: classes (val and test are never trained on) or the images of each class"
-    )
+    split: dict[str, Any] = Field(description="what is divided, and how, where the data brings no split")
     val: Share = Field(description="share of the identities to choose the best model by")
     test: Share = Field(
         description="share of the identities to measure it on; 1 for all, to judge a finished model"
@@ -48,25 +46,31 @@ class Config(BaseModel):
 def main(config: Config) -> Path:
     """Prepare a dataset, and return its folder."""
     from lookalike.config import build
-    from lookalike.data.table import write_table
+    from lookalike.data.table import problem_frame, write_table
     from lookalike.errors import listing
     from lookalike.files import refuse_existing
-    from lookalike.prepare.dataset import Shares, moved_pairs, refuse_unusable, summary, with_split
+    from lookalike.prepare.dataset import moved_pairs, refuse_unusable, with_split
     from lookalike.prepare.public import Raw
+    from lookalike.prepare.splits.assigned import summary
 
     refuse_existing(config.out)
     _refuse_idle(config)
+    split = build(config.split, "split")
     raw = Raw(config.raw, config.download, config.progress)
     found, unusable, *pairs = build(config.source, "source", raw=raw)
-    table, unreadable = _looked_at(found, config)
+    table, unreadable, cut = _looked_at(found, config)
     problems = [*unusable, *unreadable]
     given = [config.source[key] for key in ("root", "file", "list") if config.source.get(key)]
     where = str(given[0] if given else found.folder)
     if problems:
         log.warning("%d left out:%s", len(problems), listing(problems))
+    if cut:
+        log.info("boxes that stick out of their images:%s", listing(cut))
     refuse_unusable(table, problems, config.max_skipped, where)
-    table = with_split(table, Shares(config.split, config.val, config.test, config.seed))
+    table = with_split(table, split)
     beside = {"pairs.csv": moved_pairs(pairs[0], table, config.out)} if pairs else {}
+    if cut:
+        beside["cut_boxes.csv"] = problem_frame(cut)
     write_table(table, config.out, config.model_dump(mode="json"), problems, beside)
     if problems:
         log.info("%s lists what was left out", config.out / "skipped.csv")
@@ -89,7 +93,7 @@ def _refuse_idle(config: Config) -> None:
         raise ConfigError(f"{given}: only public sets and urls have raw files; this source has none")
 
 
-def _looked_at(table: "Table", config: Config) -> "tuple[Table, list[Problem]]":
+def _looked_at(table: "Table", config: Config) -> "tuple[Table, list[Problem], list[Problem]]":
     """Every file looked at once, however many rows it has."""
     from rich.progress import track
 

@@ -7,7 +7,7 @@ import polars as pl
 from lookalike.data.table import Table
 from lookalike.prepare.annotations import FROM, ROW, Found, fields, finished, joined, numbers
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
-from lookalike.prepare.splits import class_disjoint
+from lookalike.prepare.splits.shares import class_disjoint
 
 PARTITION = Piece(
     "list_eval_partition.txt",

@@ -39,6 +39,7 @@ class Tree:
     images: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
     hidden: int = 0
     others: Counter[str] = field(default_factory=Counter)
 
@@ -81,6 +82,15 @@ def table(
     return Table(pl.DataFrame(columns), root), problems
 
 
+def images_below(root: Path) -> list[str]:
+    """The images in a folder and the folders below it, as paths relative to it.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    return _scanned(root).images
+
+
 def _scanned(root: Path) -> Tree:
     if not root.is_dir():
         raise DataError(f"{root}: {'not a folder' if root.exists() else 'there is no such folder'}")
@@ -99,6 +109,9 @@ def _scanned(root: Path) -> Tree:
     left = _left_aside(tree)
     if left:
         log.info("%s: left aside %s", root, left)
+    if tree.outside:
+        said = counted(len(tree.outside), "linked folder leads", "linked folders lead")
+        log.warning("%s: %s out of it, and is read all the same:\n  %s", root, said, "\n  ".join(tree.outside))
     return tree
 
 
@@ -109,15 +122,20 @@ def _files(root: Path, tree: Tree) -> Iterator[tuple[str, str]]:
         tree.problems.append(Problem(printable(str(error.filename)), f"cannot be opened: {error.strerror}"))
 
     seen: set[str] = set()
+    top = os.path.realpath(root)
     for place, folders, files in os.walk(root, onerror=unreadable, followlinks=True):
         real = os.path.realpath(place)
+        relative = "" if place == str(root) else Path(place).relative_to(root).as_posix()
         if real in seen:
+            said = f"{printable(relative)}/"
+            tree.problems.append(Problem(said, "a linked folder that is read at another place already"))
             folders.clear()
             continue
         seen.add(real)
+        if os.path.islink(place) and relative and os.path.commonpath([top, real]) != top:  # noqa: PTH114
+            tree.outside.append(f"{printable(relative)} -> {printable(real)}")
         tree.hidden += sum(map(_is_hidden, folders))
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        relative = "" if place == str(root) else Path(place).relative_to(root).as_posix()
         tree.folders += [f"{relative}/{name}".removeprefix("/") for name in folders]
         yield from ((relative, name) for name in sorted(files))
 

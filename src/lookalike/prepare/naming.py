@@ -16,6 +16,10 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
+ROW = "row of the source"
+"""Column of a source's table: the row of its file that each row comes from; gone in the finished table."""
+UNLISTED = "no row of the table names it"
+
 
 def counted(number: int, one: str, many: str = "") -> str:
     """The number with its noun, as `1 image` or `1,200 images`."""

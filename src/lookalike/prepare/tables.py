@@ -11,11 +11,11 @@ from typing import Literal
 
 import polars as pl
 
-from lookalike.data.checking import BOX, check_table, shortened
+from lookalike.data.checking import BOX, check_table, says_nothing, shortened
 from lookalike.data.reading import SMALL, read_frame
 from lookalike.data.table import Table
-from lookalike.errors import DataError, Problem
-from lookalike.prepare.naming import SPLIT_NAMES, alike, counted, listed
+from lookalike.errors import DataError, Problem, listing
+from lookalike.prepare.naming import ROW, SPLIT_NAMES, UNLISTED, alike, counted, listed, plain
 
 log = logging.getLogger(__name__)
 Column = dict[int, str]
@@ -28,6 +28,9 @@ def table(
     label: str = "label",
     split: str = "split",
     boxes: Literal["corners", "size"] = "corners",
+    names: Literal["refuse", "merge", "keep"] = "keep",
+    nothing: Literal["leave_out", "keep"] = "leave_out",
+    unlisted: bool = False,
 ) -> tuple[Table, list[Problem]]:
     """The rows of a table file that can be used, and the others with the reason.
 
@@ -38,6 +41,10 @@ def table(
         label: the column of labels.
         split: the column of splits, if there is one; `is_test` (0 or 1) is found by itself.
         boxes: what the numbers of a `bbox` column are: x1 y1 x2 y2, or x y width height.
+        names: what to do with labels that are the same but for case, spaces at the ends, or Unicode form:
+            refuse, merge into one class, or keep apart.
+        nothing: what to do with labels like NaN, null and None: leave the rows out, or keep them as names.
+        unlisted: also list the images below `root` that no row names.
 
     Raises:
         DataError: the file is no table, a column is missing, or no row can be used.
@@ -52,8 +59,43 @@ def table(
     frame = _whole_labels(frame, file)
     frame, wrong = _with_splits(frame, file)
     frame, bad_boxes = _with_boxes(frame, boxes)
-    frame = _plain_paths(_with_slashes(_sized(_begun_inside(frame)), folder))
-    return _usable(frame, folder, file.name, wrong | bad_boxes)
+    frame = _plain_paths(_with_slashes(_sized(frame), folder))
+    if nothing == "leave_out":
+        wrong |= _without_label(frame["label"])
+    frame = _named(frame, file, names)
+    found, problems = _usable(frame, folder, file.name, wrong | bad_boxes)
+    return found, [*problems, *(_unlisted(frame, folder) if unlisted else [])]
+
+
+def _without_label(labels: pl.Series) -> Column:
+    """Labels that are words for having none."""
+    said = "often means that there is no label; source.nothing=keep if it is the name of a class"
+    return {int(row): f"label {labels[row]!r} {said}" for row in says_nothing(labels).arg_true()}
+
+
+def _named(frame: pl.DataFrame, file: Path, names: str) -> pl.DataFrame:
+    """Labels that are nearly the same: kept and said, made one, or refused."""
+    if frame.schema["label"] != pl.String or names == "keep":
+        return frame
+    first = frame["label"].drop_nulls().unique(maintain_order=True)
+    groups = [group for group in alike(first) if len(group) > 1]
+    if groups and names == "refuse":
+        raise DataError(
+            f"{file}: {counted(len(groups), 'label is', 'labels are')} written in several ways. Correct them, "
+            "or add source.names=merge if they are one class, or source.names=keep if they are different ones:",
+            alike_problems(frame["label"], file.name),
+        )
+    one = {label: plain(group[0]) for group in groups for label in group}
+    return frame.with_columns(label=pl.col("label").replace(one)) if one else frame
+
+
+def _unlisted(frame: pl.DataFrame, folder: Path) -> list[Problem]:
+    """Images below the folder that no row names."""
+    from lookalike.prepare.folders import images_below
+
+    known = {os.path.realpath(folder / path) for path in frame["path"].drop_nulls()}
+    found = [path for path in images_below(folder) if os.path.realpath(folder / path) not in known]
+    return [Problem(path, UNLISTED) for path in found]
 
 
 def _renamed(frame: pl.DataFrame, file: Path, path: str, label: str, split: str) -> pl.DataFrame:
@@ -63,12 +105,14 @@ def _renamed(frame: pl.DataFrame, file: Path, path: str, label: str, split: str)
     missing = {"path": path, "label": label}
     if split != "split":
         missing["split"] = split
-    for ours, theirs in missing.items():
-        if theirs not in frame.columns:
-            raise DataError(
-                f"{file}: has no column {theirs!r}; it has {listed(frame.columns, 30)}. "
-                f"Name the column of {ours}s: source.{ours}=…"
-            )
+    lacking = [(ours, theirs) for ours, theirs in missing.items() if theirs not in frame.columns]
+    if lacking:
+        said = " and ".join(repr(theirs) for _, theirs in lacking)
+        keys = ", ".join(f"source.{ours}=…" for ours, _ in lacking)
+        raise DataError(
+            f"{file}: has no column {said}; it has {listed(frame.columns, 30)}. "
+            f"Name the {'column' if len(lacking) == 1 else 'columns'} that it has for that: {keys}"
+        )
     rest = [name for name in frame.columns if name not in {*missing.values(), *missing}]
     return frame.select(*(pl.col(theirs).alias(ours) for ours, theirs in missing.items()), *rest)
 
@@ -120,7 +164,7 @@ def _with_splits(frame: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, Column]
 def _with_boxes(frame: pl.DataFrame, kind: str) -> tuple[pl.DataFrame, Column]:
     """The numbers of a `bbox` column as four columns."""
     if "bbox" not in frame.columns:
-        return frame, {}
+        return _with_numbers(frame)
     if any(name in frame.columns for name in BOX):
         raise DataError(f"the table has a column bbox and also {', '.join(BOX)}: keep one of the two")
     rows, wrong = [], {}
@@ -134,8 +178,25 @@ def _with_boxes(frame: pl.DataFrame, kind: str) -> tuple[pl.DataFrame, Column]:
     return frame.drop("bbox").hstack(columns), wrong
 
 
+def _with_numbers(frame: pl.DataFrame) -> tuple[pl.DataFrame, Column]:
+    """Box columns that are text, since something in them is no number, as numbers."""
+    wrong: Column = {}
+    for name in BOX:
+        if name not in frame.columns or frame.schema[name] != pl.String:
+            continue
+        text = frame[name].str.strip_chars()
+        numbers = text.cast(pl.Float64, strict=False)
+        given = (text != "").fill_null(False) & ~says_nothing(text)
+        for row in (given & numbers.is_null()).arg_true():
+            wrong.setdefault(int(row), f"{name} {shortened(text[row])!r}: must be a number")
+        frame = frame.with_columns(numbers.alias(name))
+    bad = pl.Series([row in wrong for row in range(len(frame))], dtype=pl.Boolean) if wrong else None
+    names = [name for name in BOX if name in frame.columns]
+    return frame if bad is None else frame.with_columns(pl.when(~bad).then(pl.col(names))), wrong
+
+
 def _begun_inside(frame: pl.DataFrame) -> pl.DataFrame:
-    """Boxes that stick out to the left or above begin at the border."""
+    """Boxes that stick out to the left or above as if they began at the border, where they will be cut off."""
     names = [name for name in BOX[:2] if name in frame.columns and frame.schema[name].is_numeric()]
     return frame.with_columns(pl.col(names).clip(lower_bound=0))
 
@@ -193,7 +254,7 @@ def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tupl
         if "split" in frame.columns
         else (frame.with_columns(split=pl.lit("train")))
     )
-    problems = check_table(known, folder, name)
+    problems = check_table(_begun_inside(known), folder, name)
     whole = [problem for problem in problems if problem.row is None]
     if whole:
         raise DataError(f"{name} cannot be used:", whole)
@@ -207,18 +268,34 @@ def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tupl
         )
     warn_of_alike(frame["label"], name)
     good = pl.Series([row not in bad for row in range(len(frame))], dtype=pl.Boolean)
-    return Table(frame.filter(good), folder), found
+    return Table(frame.with_row_index(ROW).filter(good), folder), found
+
+
+def alike_problems(labels: pl.Series, name: str) -> list[Problem]:
+    """Every spelling of labels that are the same but for case, spaces at the ends and Unicode form."""
+    if labels.dtype != pl.String:
+        return []
+    rows = pl.DataFrame({"label": labels}).with_row_index("row").drop_nulls()
+    first = {label: (row, count) for label, row, count in _first_rows(rows).iter_rows()}
+    groups = [group for group in alike(first) if len(group) > 1]
+    return [
+        Problem(
+            name,
+            f"label {label!r} ({counted(first[label][1], 'row')}) is nearly "
+            f"{listed([other for other in group if other != label], 3)}",
+            first[label][0],
+        )
+        for group in groups
+        for label in group
+    ]
+
+
+def _first_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.group_by("label", maintain_order=True).agg(pl.col("row").min(), count=pl.len())
 
 
 def warn_of_alike(labels: pl.Series, name: str) -> None:
     """Labels are kept as they are written, but a slip of the hand should not make two classes of one."""
-    if labels.dtype != pl.String:
-        return
-    same = [group for group in alike(labels.drop_nulls().unique().sort().to_list()) if len(group) > 1]
+    same = alike_problems(labels, name)
     if same:
-        log.warning(
-            "%s: %s written in several ways, and kept as different classes: %s",
-            name,
-            counted(len(same), "label is", "labels are"),
-            "; ".join(listed(group) for group in same[:5]),
-        )
+        log.warning("%s: labels written in several ways are kept as different classes:%s", name, listing(same))

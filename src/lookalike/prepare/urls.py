@@ -57,6 +57,8 @@ def table(
     label: str = "label",
     split: str = "split",
     boxes: Literal["corners", "size"] = "corners",
+    names: Literal["refuse", "merge", "keep"] = "keep",
+    nothing: Literal["leave_out", "keep"] = "leave_out",
     threads: Annotated[int, Ge(1)] = 16,
     per_host: Annotated[int, Ge(1)] = 4,
     max_megabytes: Annotated[float, Gt(0)] = 50.0,
@@ -74,6 +76,8 @@ def table(
         label: the column of labels.
         split: the column of splits, if there is one; `is_test` (0 or 1) is found by itself.
         boxes: what the numbers of a `bbox` column are: x1 y1 x2 y2, or x y width height.
+        names: what to do with labels that are the same but for case, spaces at the ends, or Unicode form.
+        nothing: what to do with labels like NaN, null and None: leave the rows out, or keep them as names.
         threads: requests at once.
         per_host: requests at once to one host.
         max_megabytes: larger images are left out.
@@ -103,25 +107,11 @@ def table(
     _report(folder, problems)
     if not found:
         raise DataError(f"{file}: none of its {counted(len(wanted), 'image')} could be fetched:", problems)
-    return _as_table(frame, addresses, found, folder, label, split, boxes, problems)
-
-
-def _as_table(
-    frame: pl.DataFrame,
-    addresses: pl.Series,
-    found: dict[str, str],
-    folder: Path,
-    label: str,
-    split: str,
-    boxes: Literal["corners", "size"],
-    problems: "list[Problem]",
-) -> tuple[Table, "list[Problem]"]:
-    """The list as a table of files; rows keep their numbers."""
     paths = addresses.replace_strict(found, default=None, return_dtype=pl.String)
     listing = folder / "list.parquet"
     replace_file(listing, frame.with_columns(path=paths).write_parquet)
     lost = {problem.row for problem in problems}
-    table, others = tables.table(listing, folder, "path", label, split, boxes)
+    table, others = tables.table(listing, folder, "path", label, split, boxes, names, nothing)
     return table, [*problems, *(problem for problem in others if problem.row not in lost)]
 
 

@@ -33,15 +33,15 @@ def class_disjoint(labels: np.ndarray, val: float = 0.1, test: float = 0.2, seed
     Raises:
         ValueError: the shares are no shares, or add up to more than 1.
     """
-    _check_shares(val, test)
+    check_shares(val, test)
     names, rows, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    judged = _shuffled(np.flatnonzero(counts > 1).tolist(), names.tolist(), seed)
-    in_val, in_test = _sizes(len(judged), val, test)
+    judged = shuffled(np.flatnonzero(counts > 1).tolist(), names.tolist(), seed)
+    in_val, in_test = sizes(len(judged), val, test)
     rest = "train" if val + test < ALL else "test" if test >= val else "val"
     splits = np.full(len(names), rest, dtype="U5")
     splits[judged[:in_test]] = "test"
     splits[judged[in_test : in_test + in_val]] = "val"
-    _warn(len(judged), {"val": (val, in_val), "test": (test, in_test)})
+    warn_of_empty(len(judged), {"val": (val, in_val), "test": (test, in_test)})
     lone = len(names) - len(judged)
     if lone:
         said = counted(lone, "class has", "classes have")
@@ -67,7 +67,7 @@ def within_class(
     Raises:
         ValueError: the shares are no shares, or add up to more than 1.
     """
-    _check_shares(val, test)
+    check_shares(val, test)
     names, classes = np.unique(labels, return_inverse=True)
     paths = list(paths)
     splits = np.full(
@@ -75,14 +75,19 @@ def within_class(
     )
     order = np.argsort(classes, kind="stable")
     for rows in np.split(order, np.searchsorted(classes[order], np.arange(1, len(names)))):
-        shuffled = _shuffled(rows.tolist(), paths, seed)
-        in_val, in_test = _sizes(len(rows), val, test)
-        splits[shuffled[:in_test]] = "test"
-        splits[shuffled[in_test : in_test + in_val]] = "val"
+        order_in_class = shuffled(rows.tolist(), paths, seed)
+        in_val, in_test = sizes(len(rows), val, test)
+        splits[order_in_class[:in_test]] = "test"
+        splits[order_in_class[in_test : in_test + in_val]] = "val"
     return splits
 
 
-def _check_shares(val: float, test: float) -> None:
+def check_shares(val: float, test: float) -> None:
+    """Refuse shares that are none.
+
+    Raises:
+        ValueError: one is below 0 or above 1, or they add up to more than 1.
+    """
     for name, share in (("val", val), ("test", test)):
         if not 0 <= share <= 1:
             raise ValueError(f"{name}={share}: must be a share, from 0 to 1")
@@ -90,7 +95,7 @@ def _check_shares(val: float, test: float) -> None:
         raise ValueError(f"val={val} and test={test} add up to more than 1")
 
 
-def _shuffled(places: Sequence[int], names: Sequence[object], seed: int) -> list[int]:
+def shuffled(places: Sequence[int], names: Sequence[object], seed: int) -> list[int]:
     """The places in an order that only names and seed decide: by a hash, the same on every machine."""
 
     def key(place: int) -> tuple[bytes, str]:
@@ -100,9 +105,9 @@ def _shuffled(places: Sequence[int], names: Sequence[object], seed: int) -> list
     return sorted(places, key=key)
 
 
-def _sizes(count: int, val: float, test: float) -> tuple[int, int]:
-    """How many of `count` go to val and to test."""
-    in_test, in_val = _rounded(test * count), _rounded(val * count)
+def sizes(count: int, val: float, test: float) -> tuple[int, int]:
+    """How many of `count` go to val and to test: none, or two at least, and two stay for train."""
+    in_test, in_val = rounded(test * count), rounded(val * count)
     if val + test >= ALL:
         return count - in_test, in_test
     free = count - FEWEST
@@ -112,11 +117,12 @@ def _sizes(count: int, val: float, test: float) -> tuple[int, int]:
     return in_val, in_test
 
 
-def _rounded(number: float) -> int:
+def rounded(number: float) -> int:
+    """To the nearest whole number; a half goes up."""
     return int(number + 0.5)
 
 
-def _warn(judged: int, splits: dict[str, tuple[float, int]]) -> None:
+def warn_of_empty(judged: int, splits: dict[str, tuple[float, int]]) -> None:
     """Say which splits had to stay empty."""
     empty = [name for name, (share, count) in splits.items() if share and not count]
     if not empty:

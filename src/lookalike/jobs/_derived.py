@@ -1,0 +1,45 @@
+"""What the jobs have in common that make a dataset from datasets: keys, and how it is written."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from lookalike.data.table import Table
+
+log = logging.getLogger(__name__)
+Names = str | list[str]
+SplitName = Literal["train", "val", "test"]
+DATASET = Field(
+    description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
+)
+OF = Field(description="splits that are divided anew; the others stay as they are; null for all")
+OUT = Field(description="dataset folder to write; one that exists is refused")
+DATA_DIR = Field(description="folder in which datasets are found by name")
+PAIRS = "pairs.csv"
+
+
+def write_derived(table: "Table", config: BaseModel, beside: "dict[str, pl.DataFrame]") -> None:
+    """Write the table as a dataset folder; pairs to verify that lie beside the one it is made from come along.
+
+    Args:
+        table: its paths start in the folder of the dataset it is made from.
+        config: with `dataset`, `data_dir` and `out`.
+        beside: more tables, by the name of the CSV.
+    """
+    import polars as pl
+
+    from lookalike.data.table import write_table
+    from lookalike.prepare.dataset import moved_pairs
+
+    values = config.model_dump(mode="json")
+    pairs = table.folder / PAIRS
+    if isinstance(values["dataset"], str) and pairs.is_file():
+        said = pl.read_csv(pairs, schema_overrides={"path_a": pl.String, "path_b": pl.String})
+        if {"path_a", "path_b"} <= set(said.columns):
+            beside = beside | {PAIRS: moved_pairs(said, table, Path(values["out"]))}
+    write_table(table, values["out"], values, beside=beside)

@@ -1,0 +1,55 @@
+"""The job `prepare merge`: several datasets become one."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from lookalike.jobs._derived import DATA_DIR, OUT
+
+log = logging.getLogger(__name__)
+
+
+class Config(BaseModel):
+    """The keys of `lookalike prepare merge`; their defaults are in conf/prepare-merge.yaml."""
+
+    dataset: Annotated[list[str], Field(min_length=2)] = Field(
+        description="datasets, the first ones first; may be written without dataset="
+    )
+    prefixes: list[str] = Field(
+        description="what goes before the labels and groups of each dataset, as [a/,b/]; [] leaves them"
+    )
+    labels: Literal["refuse", "same"] = Field(description="a label in two datasets: refuse, or one identity")
+    files: Literal["refuse", "first"] = Field(
+        description="a file in two datasets: refuse, or keep the row of the first one only"
+    )
+    contents: bool = Field(description="compare what is in the files, too, not only where they are")
+    out: Path = OUT
+    data_dir: Path = DATA_DIR
+
+    @model_validator(mode="after")
+    def _one_each(self) -> "Config":
+        if self.prefixes and len(self.prefixes) != len(self.dataset):
+            raise ValueError(f"prefixes: {len(self.prefixes)} for {len(self.dataset)} datasets; one for each")
+        return self
+
+
+def main(config: Config) -> Path:
+    """Write the merged dataset, with all clashes in clashes.csv, and return its folder."""
+    from lookalike.data.table import write_table
+    from lookalike.files import refuse_existing
+    from lookalike.jobs._datasets import read_tables
+    from lookalike.prepare.merge import Choices, merged
+    from lookalike.prepare.splits.assigned import ordered, summary, warn_of_shared
+
+    refuse_existing(config.out)
+    tables = read_tables(config.dataset, config.data_dir)
+    choices = Choices(config.prefixes, config.labels, config.files, config.contents)
+    table, clashes = merged(tables, config.out, choices)
+    table = ordered(table)
+    warn_of_shared(table.frame)
+    beside = {"clashes.csv": clashes} if len(clashes) else {}
+    write_table(table, config.out, config.model_dump(mode="json"), beside=beside)
+    log.info("%s", summary(table))
+    return config.out

@@ -1,0 +1,156 @@
+"""Rows taken out of a table: by lists, by the size of images, by the size of classes."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from lookalike.data.checking import BOX
+from lookalike.data.table import Table
+from lookalike.errors import DataError, listing
+from lookalike.prepare.lists import rows_listed
+from lookalike.prepare.naming import counted
+from lookalike.prepare.splits.assigned import image_names
+from lookalike.prepare.splits.shares import shuffled
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What stays, asked in this order.
+
+    Attributes:
+        keep: list of labels or paths; nothing else stays.
+        drop: list of labels or paths that go.
+        min_side: pixels that the shorter side of an image, or of its box, has at least.
+        min_images: images that a class has at least.
+        max_images: images of a class at most; which of them stay is a seeded choice.
+        seed: another one, another choice.
+    """
+
+    keep: Path | None = None
+    drop: Path | None = None
+    min_side: int = 0
+    min_images: int = 1
+    max_images: int | None = None
+    seed: int = 0
+
+
+def filtered(table: Table, filters: Filters, of: list[str] | None = None) -> tuple[Table, pl.DataFrame]:
+    """The rows that stay, and those that go: path, label, row and reason.
+
+    Args:
+        table: the rows.
+        filters: what stays.
+        of: the splits to filter; the rows of others stay. None for all.
+
+    Raises:
+        DataError: a list cannot be read or names nothing, sizes of images are needed and unknown, or no row
+            is left.
+    """
+    inside = np.arange(len(table)) if of is None else _rows_of(table, of)
+    reasons: dict[int, str] = {}
+    for reasons_of in (_unlisted, _dropped, _small, _rare, _surplus):
+        rows = inside[[row not in reasons for row in inside.tolist()]]
+        if not len(rows):
+            break
+        part = table.take(rows)
+        found = reasons_of(part, filters)
+        reasons |= {int(rows[place]): reason for place, reason in found.items()}
+        _tell(part, found)
+    if len(reasons) == len(table):
+        raise DataError(f"{table.folder}: nothing is left of {counted(len(table), 'image')}")
+    gone = sorted(reasons)
+    left_out = table.frame[gone].select("path", "label").with_columns(
+        row=pl.Series(gone, dtype=pl.Int64), reason=pl.Series([reasons[row] for row in gone], dtype=pl.String)
+    )
+    kept = table.take(np.setdiff1d(np.arange(len(table)), gone))
+    if kept.frame["label"].n_unique() == 1:
+        log.warning("one class is left, %r; at least two are needed to train or search", kept.frame["label"][0])
+    return kept, left_out
+
+
+def _rows_of(table: Table, of: list[str]) -> np.ndarray:
+    table.split(*of)
+    return np.flatnonzero(table.frame["split"].is_in(of).to_numpy())
+
+
+def _tell(table: Table, found: dict[int, str]) -> None:
+    if not found:
+        return
+    rest = np.setdiff1d(np.arange(len(table)), list(found))
+    labels = table.frame["label"]
+    classes = labels.n_unique() - labels[rest].n_unique()
+    kind = next(iter(found.values())).rpartition(": ")[2]
+    also = f", among them all of {counted(classes, 'class', 'classes')}" if classes else ""
+    log.info("%s: %s left out%s", kind, counted(len(found), "image"), also)
+
+
+def _unlisted(table: Table, filters: Filters) -> dict[int, str]:
+    if filters.keep is None:
+        return {}
+    rows = _on_list(table, filters.keep)
+    return dict.fromkeys(np.flatnonzero(~rows).tolist(), f"not on the list: keep={filters.keep}")
+
+
+def _dropped(table: Table, filters: Filters) -> dict[int, str]:
+    if filters.drop is None:
+        return {}
+    rows = _on_list(table, filters.drop)
+    return dict.fromkeys(np.flatnonzero(rows).tolist(), f"on the list: drop={filters.drop}")
+
+
+def _on_list(table: Table, file: Path) -> np.ndarray:
+    rows, problems = rows_listed(table, file)
+    if problems:
+        said = counted(len(problems), "entry names", "entries name")
+        log.warning("%s: %s nothing, or more than one file:%s", file, said, listing(problems))
+    return rows
+
+
+def _small(table: Table, filters: Filters) -> dict[int, str]:
+    if filters.min_side <= 1:
+        return {}
+    across, down = _sides(table.frame)
+    short = np.minimum(across, down)
+    return {
+        int(row): f"{across[row]:.0f} × {down[row]:.0f} pixels: min_side={filters.min_side}"
+        for row in np.flatnonzero(short < filters.min_side)
+    }
+
+
+def _sides(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Width and height of each image, or of its box."""
+    if {"width", "height"} - set(frame.columns) or frame["width"].null_count() or frame["height"].null_count():
+        raise DataError(
+            "min_side needs the size of every image in the columns width and height; "
+            "`lookalike prepare source=table …` measures them"
+        )
+    across, down = pl.col("width"), pl.col("height")
+    if set(BOX) <= set(frame.columns):
+        x1, y1, x2, y2 = map(pl.col, BOX)
+        across, down = pl.coalesce(x2 - x1, across), pl.coalesce(y2 - y1, down)
+    sizes = frame.select(across=across.cast(pl.Float64), down=down.cast(pl.Float64))
+    return sizes["across"].to_numpy(), sizes["down"].to_numpy()
+
+
+def _rare(table: Table, filters: Filters) -> dict[int, str]:
+    if filters.min_images <= 1:
+        return {}
+    sizes = table.frame.select(pl.len().over("label")).to_series().to_numpy()
+    return {
+        int(row): f"its class has {counted(int(sizes[row]), 'image')}: min_images={filters.min_images}"
+        for row in np.flatnonzero(sizes < filters.min_images)
+    }
+
+
+def _surplus(table: Table, filters: Filters) -> dict[int, str]:
+    if filters.max_images is None:
+        return {}
+    order = shuffled(range(len(table)), image_names(table), filters.seed)
+    place = table.frame[order].select(pl.int_range(pl.len()).over("label")).to_series().to_numpy()
+    rows = np.array(order, np.int64)[place >= filters.max_images]
+    return dict.fromkeys(rows.tolist(), f"beyond the limit of its class: max_images={filters.max_images}")

@@ -1,0 +1,1 @@
+"""Ways to divide a table: one file each, all of them called as `split(table) -> table`."""

@@ -1,0 +1,104 @@
+"""What every split does with its result: columns set, rows of other splits left alone, counts said."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import polars as pl
+
+from lookalike.data.checking import BOX, SPLITS
+from lookalike.data.table import Table
+from lookalike.errors import DataError
+from lookalike.prepare.naming import counted
+
+log = logging.getLogger(__name__)
+Split = Callable[[Table], Table]
+FIRST = ("path", "label", "split")
+
+
+def with_splits(table: Table, splits: Sequence[str] | np.ndarray) -> Table:
+    """The table with this split for each row, [N]."""
+    column = pl.Series("split", np.asarray(splits).tolist(), dtype=pl.String)
+    return Table(table.frame.with_columns(column), table.folder)
+
+
+def image_names(table: Table) -> list[str]:
+    """What tells the rows apart, [N]: path, and box where there are boxes."""
+    names = ["path", *(name for name in BOX if name in table.frame.columns)]
+    return [str(row) for row in table.frame.select(names).iter_rows()]
+
+
+def refuse_single_images(table: Table) -> None:
+    """Refuse a table in which nothing could be found.
+
+    Raises:
+        DataError: every class has a single image.
+    """
+    if table.frame["label"].is_unique().all():
+        raise DataError(
+            f"each of the {len(table):,} classes has a single image: nothing can be learnt or found. Are the "
+            "labels identities, or file names?"
+        )
+
+
+def divided(table: Table, split: Split, of: Sequence[str] | None = None) -> Table:
+    """The table with these of its splits divided anew, rows in their order; the other rows stay as they are.
+
+    Args:
+        table: with a split.
+        split: how to divide.
+        of: the splits to divide; None for all rows.
+
+    Raises:
+        DataError: there are no such rows.
+    """
+    if of is None:
+        return ordered(split(table))
+    row = "row of the whole table"
+    frame = table.frame.with_row_index(row)
+    inside = Table(frame, table.folder).split(*of)
+    rest = frame.filter(~pl.col("split").is_in(list(of)))
+    both = pl.concat([split(inside).frame, rest], how="diagonal_relaxed")
+    return ordered(Table(both.sort(row).drop(row), table.folder))
+
+
+def ordered(table: Table) -> Table:
+    """The columns path, label, split, and the rest."""
+    return Table(table.frame.select(*FIRST, pl.exclude(FIRST)), table.folder)
+
+
+def counts(table: Table) -> pl.DataFrame:
+    """Images and classes of each split, fold and role that there is."""
+    names = [name for name in ("split", "fold", "role") if name in table.frame.columns]
+    found = table.frame.group_by(names).agg(images=pl.len(), classes=pl.col("label").n_unique())
+    place = pl.col("split").replace_strict({name: place for place, name in enumerate(SPLITS)}, default=9)
+    return found.sort(place, *names[1:], nulls_last=True)
+
+
+def summary(table: Table) -> str:
+    """Images and identities of each split, in words."""
+    parts = []
+    for name in SPLITS:
+        labels = table.frame.filter(pl.col("split") == name)["label"]
+        if len(labels):
+            identities = counted(labels.n_unique(), "identity", "identities")
+            parts.append(f"{name} {counted(len(labels), 'image')} of {identities}")
+    return ", ".join(parts)
+
+
+def warn_of_shared(frame: pl.DataFrame) -> None:
+    """Say how many identities, and files, are in train and in another split, too."""
+    train = frame.filter(pl.col("split") == "train")
+    for name in SPLITS[1:]:
+        other = frame.filter(pl.col("split") == name)
+        labels, files = other["label"].unique(), other["path"].unique()
+        shared = int(labels.is_in(train["label"].unique().implode()).sum())
+        if shared:
+            log.warning(
+                "%s of %s are in train too: scores on it are not about identities never seen",
+                f"{shared:,} of the {len(labels):,} identities",
+                name,
+            )
+        both = int(files.is_in(train["path"].unique().implode()).sum())
+        if both:
+            log.warning("%s of %s in train too, with other boxes", counted(both, "file is", "files are"), name)

@@ -1,0 +1,34 @@
+"""Divide the classes: no identity is in two splits."""
+
+from dataclasses import dataclass
+
+from lookalike.data.table import Table
+from lookalike.prepare.splits.assigned import refuse_single_images, with_splits
+from lookalike.prepare.splits.shares import check_shares, class_disjoint
+
+
+@dataclass(frozen=True)
+class Classes:
+    """A share of the identities to test on, another to choose the best model by, none of them trained on.
+
+    Attributes:
+        val: share of the identities that have two images or more.
+        test: share of them.
+        seed: another one, another split.
+    """
+
+    val: float = 0.1
+    test: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_shares(self.val, self.test)
+
+    def __call__(self, table: Table) -> Table:
+        """The table with a new split.
+
+        Raises:
+            DataError: every class has a single image.
+        """
+        refuse_single_images(table)
+        return with_splits(table, class_disjoint(table.labels, self.val, self.test, self.seed))

@@ -1,0 +1,76 @@
+"""Divide the classes by how many images they have, so that every split has frequent and rare ones."""
+
+import logging
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+
+from lookalike.data.table import Table
+from lookalike.prepare.naming import counted
+from lookalike.prepare.splits.assigned import refuse_single_images, with_splits
+from lookalike.prepare.splits.shares import check_shares, rounded, shuffled
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """Of the classes with one image, with two, and so on, the same shares are tested; none is in two splits.
+
+    A number of images that fewer than `min_classes` classes have is trained on, and so are single images, for
+    which nothing could be found.
+
+    Attributes:
+        val: share of the classes of each size.
+        test: share of them.
+        min_classes: a size that fewer classes have goes to train as a whole.
+        seed: another one, another split.
+    """
+
+    val: float = 0.1
+    test: float = 0.2
+    min_classes: Annotated[int, Ge(1)] = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_shares(self.val, self.test)
+
+    def __call__(self, table: Table) -> Table:
+        """The table with a new split.
+
+        Raises:
+            DataError: every class has a single image.
+        """
+        refuse_single_images(table)
+        names, rows, sizes = np.unique(table.labels, return_inverse=True, return_counts=True)
+        splits = np.full(len(names), "train", dtype="U5")
+        rare = 0
+        for size in np.unique(sizes[sizes > 1]):
+            classes = np.flatnonzero(sizes == size)
+            if len(classes) < self.min_classes:
+                rare += len(classes)
+                continue
+            order = shuffled(classes.tolist(), names.tolist(), self.seed)
+            in_test = rounded(self.test * len(order))
+            in_val = min(rounded(self.val * len(order)), len(order) - in_test)
+            splits[order[:in_test]] = "test"
+            splits[order[in_test : in_test + in_val]] = "val"
+        self._tell(sizes, rare, splits)
+        return with_splits(table, splits[rows])
+
+    def _tell(self, sizes: np.ndarray, rare: int, splits: np.ndarray) -> None:
+        lone = int((sizes == 1).sum())
+        if lone:
+            log.info("%s a single image: in train", counted(lone, "class has", "classes have"))
+        if rare:
+            said = counted(rare, "class has a number of images", "classes have numbers of images")
+            log.info("%s that fewer than min_classes=%d have: in train", said, self.min_classes)
+        for name in ("val", "test"):
+            if getattr(self, name) and np.count_nonzero(splits == name) < 2:
+                log.warning(
+                    "%s gets %s: too few to tell apart. A smaller min_classes, or split=classes, gives more",
+                    name,
+                    counted(int(np.count_nonzero(splits == name)), "class", "classes"),
+                )

@@ -1,0 +1,35 @@
+"""Divide the images of every class: scores are about new images of known identities."""
+
+from dataclasses import dataclass
+
+from lookalike.data.table import Table
+from lookalike.prepare.splits.assigned import image_names, refuse_single_images, with_splits
+from lookalike.prepare.splits.shares import check_shares, within_class
+
+
+@dataclass(frozen=True)
+class Images:
+    """A share of the images of each identity to test on, another to choose the best model by.
+
+    Attributes:
+        val: share of the images of each class.
+        test: share of them.
+        seed: another one, another split.
+    """
+
+    val: float = 0.1
+    test: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_shares(self.val, self.test)
+
+    def __call__(self, table: Table) -> Table:
+        """The table with a new split.
+
+        Raises:
+            DataError: every class has a single image.
+        """
+        refuse_single_images(table)
+        splits = within_class(table.labels, image_names(table), self.val, self.test, self.seed)
+        return with_splits(table, splits)

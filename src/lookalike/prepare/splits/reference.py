@@ -1,0 +1,73 @@
+"""A few images of every class are what one searches in, all others look for them."""
+
+import logging
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from annotated_types import Ge
+
+from lookalike.data.table import Table
+from lookalike.prepare.naming import counted
+from lookalike.prepare.splits.assigned import image_names
+from lookalike.prepare.splits.shares import shuffled
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column `role`: `gallery` for the references of a class, `query` for its other images.
+
+    The split stays; a table without one becomes `test`. Rows whose role is `distractor` keep it.
+
+    Attributes:
+        references: how many of each class; one with no more than these has no query.
+        choose: the first ones in the table, or random ones.
+        seed: of the random ones.
+    """
+
+    references: Annotated[int, Ge(1)] = 3
+    choose: Literal["first", "random"] = "first"
+    seed: int = 0
+
+    def __call__(self, table: Table) -> Table:
+        """The table with the column role."""
+        frame = table.frame
+        if "split" not in frame.columns:
+            frame = frame.with_columns(split=pl.lit("test"))
+        spare = np.zeros(len(table), bool)
+        if "role" in frame.columns:
+            spare = (frame["role"] == "distractor").fill_null(False).to_numpy()
+        gallery = self._gallery(table, ~spare)
+        roles = np.where(spare, "distractor", np.where(gallery, "gallery", "query"))
+        self._tell(table.labels, roles)
+        return Table(
+            frame.with_columns(pl.Series("role", roles.tolist(), dtype=pl.String)),
+            table.folder,
+        )
+
+    def _gallery(self, table: Table, counted_rows: np.ndarray) -> np.ndarray:
+        """Which rows are references, [N] bool."""
+        order = np.arange(len(table))
+        if self.choose == "random":
+            order = np.array(shuffled(range(len(table)), image_names(table), self.seed), np.int64)
+        order = order[counted_rows[order]]
+        place = table.frame[order].select(pl.int_range(pl.len()).over("label")).to_series().to_numpy()
+        chosen = np.zeros(len(table), bool)
+        chosen[order[place < self.references]] = True
+        return chosen
+
+    def _tell(self, labels: np.ndarray, roles: np.ndarray) -> None:
+        references, queries = labels[roles == "gallery"], labels[roles == "query"]
+        lone = len(np.unique(references)) - len(np.unique(queries))
+        log.info(
+            "gallery %s of %s, query %s",
+            counted(len(references), "image"),
+            counted(len(np.unique(references)), "class", "classes"),
+            counted(len(queries), "image"),
+        )
+        if lone:
+            said = counted(lone, "class has", "classes have")
+            log.warning("%s no more than references=%d images, and no query", said, self.references)

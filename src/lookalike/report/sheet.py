@@ -1,0 +1,194 @@
+"""A contact sheet: one page with some images of every class, in pictures that load when they come into view."""
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from lookalike import __version__
+from lookalike.data.checking import SPLITS
+from lookalike.data.table import Table
+from lookalike.errors import LookalikeError, Problem
+from lookalike.files import write_text
+from lookalike.plots.drawing import contained
+from lookalike.report.page import template
+from lookalike.report.pictures import placeholder
+
+log = logging.getLogger(__name__)
+THUMBS = "thumbs"
+PAPER = "#ffffff"
+QUALITY = 78
+THREADS = 4
+Item = TypeVar("Item")
+Track = Callable[[Iterable[Item], int], Iterable[Item]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much to show.
+
+    Attributes:
+        per_class: images of a class, evenly spaced over its rows.
+        across: images beside each other in the picture of a class.
+        thumbnail: pixels of an image's longer side.
+        classes: at most; of more, a seeded choice is shown.
+        seed: of that choice.
+    """
+
+    per_class: int = 12
+    across: int = 4
+    thumbnail: int = 112
+    classes: int = 2000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """A class on the page.
+
+    Attributes:
+        name: its label.
+        file: its picture, beside the page.
+        width, height: of the picture.
+        images: how many the class has.
+        shown: how many of them the picture shows.
+        splits: that they are in.
+        paths: of the images shown, in order, below `Sheet.start`.
+    """
+
+    name: str
+    file: str
+    width: int
+    height: int
+    images: int
+    shown: int
+    splits: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
+def write_sheet(
+    table: Table, folder: Path, title: str, options: Options, track: Track | None = None
+) -> list[Problem]:
+    """Write the page and its pictures into a folder, and return what could not be read.
+
+    Args:
+        table: rows with labels.
+        folder: is there, and empty.
+        title: of the page.
+        options: how much to show.
+        track: shows how far it is; gets the classes and their number.
+
+    Raises:
+        LookalikeError: no image could be read.
+    """
+    names, codes = np.unique(table.labels, return_inverse=True)
+    sizes = np.bincount(codes, minlength=len(names))
+    by_class = np.split(np.argsort(codes, kind="stable"), np.cumsum(sizes)[:-1])
+    order = chosen_classes(sizes, options)
+    start = common_start(table)
+    (folder / THUMBS).mkdir(parents=True)
+    problems: list[Problem] = []
+    cards = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for place, number in enumerate(track(order, len(order)) if track else order):
+            rows = by_class[number]
+            shown = rows[evenly(len(rows), options.per_class)].tolist()
+            found = list(pool.map(functools.partial(thumbnail, table, options.thumbnail), shown))
+            problems += [one for one in found if isinstance(one, Problem)]
+            picture = mosaic(found, options)
+            file = f"{THUMBS}/{place:05}.webp"
+            picture.save(folder / file, "WEBP", quality=QUALITY, method=4)
+            splits = set(table.frame["split"][rows.tolist()])
+            cards.append(
+                Card(
+                    name=str(names[number]),
+                    file=file,
+                    width=picture.width,
+                    height=picture.height,
+                    images=len(rows),
+                    shown=len(shown),
+                    splits=tuple(split for split in SPLITS if split in splits),
+                    paths=tuple(os.path.relpath(table.file(row), start) for row in shown),
+                )
+            )
+    if cards and len(problems) == sum(card.shown for card in cards):
+        raise LookalikeError(f"none of the images could be read; the first: {problems[0]}")
+    text = page(cards, title, start, folder, options, (len(table), len(names)), problems)
+    write_text(folder / "index.html", text)
+    log.info("%s classes, %d pictures, page of %.1f MB", f"{len(cards):,}", len(cards), len(text) / 1e6)
+    return problems
+
+
+def chosen_classes(sizes: np.ndarray, options: Options) -> list[int]:
+    """Classes to show, the largest first; among equals in the order of their names."""
+    chosen = np.arange(len(sizes))
+    if len(sizes) > options.classes:
+        chosen = np.sort(np.random.default_rng(options.seed).permutation(len(sizes))[: options.classes])
+    return chosen[np.argsort(-sizes[chosen], kind="stable")].tolist()
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Up to `most` of `count` places, evenly spaced, the first among them."""
+    return np.unique(np.arange(min(count, most)) * count // min(count, most))
+
+
+def thumbnail(table: Table, side: int, row: int) -> Image.Image | Problem:
+    """The picture of a row, its longer side `side` pixels; or why there is none."""
+    from lookalike.data.images import open_image
+
+    try:
+        return contained(open_image(table.file(row), table.box(row), at_least=side), side)
+    except (LookalikeError, OSError, ValueError) as error:
+        return Problem(table.frame["path"][row], getattr(error, "reason", None) or str(error), row)
+
+
+def mosaic(pictures: Sequence[Image.Image | Problem], options: Options) -> Image.Image:
+    """Pictures in rows, each in the middle of its square; a crossed-out one where there is none."""
+    side, across = options.thumbnail, options.across
+    canvas = Image.new("RGB", (across * side, -(-len(pictures) // across) * side), PAPER)
+    for place, found in enumerate(pictures):
+        picture = placeholder(side) if isinstance(found, Problem) else found
+        row, column = divmod(place, across)
+        left = column * side + (side - picture.width) // 2
+        canvas.paste(picture, (left, row * side + (side - picture.height) // 2))
+    return canvas
+
+
+def common_start(table: Table) -> str:
+    """The folder that holds all images."""
+    parents = {os.path.dirname(path) for path in table.frame["path"]}  # noqa: PTH120 - once a row
+    return os.path.commonpath([os.path.abspath(table.folder / parent) for parent in parents])  # noqa: PTH100
+
+
+def page(
+    cards: Sequence[Card],
+    title: str,
+    start: str,
+    folder: Path,
+    options: Options,
+    of: tuple[int, int],
+    problems: Sequence[Problem],
+) -> str:
+    """The page as text."""
+    splits = [split for split in SPLITS if any(split in card.splits for card in cards)]
+    values = {
+        "title": title,
+        "cards": cards,
+        "images": of[0],
+        "classes": of[1],
+        "splits": splits,
+        "start": Path(os.path.relpath(start, folder)).as_posix(),
+        "side": options.thumbnail,
+        "across": options.across,
+        "problems": problems[:20],
+        "more_problems": max(0, len(problems) - 20),
+        "version": __version__,
+    }
+    return template(values, "sheet").encode("utf-8", "replace").decode()
