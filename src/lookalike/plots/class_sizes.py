@@ -11,6 +11,8 @@ from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, bare, name_
 
 WHOLE = 40
 """Most bars of a single number of images; above it bars grow like the numbers themselves."""
+ROOM = 31
+"""Points between drawing and title."""
 STEEP = 50
 """How many times higher than the lowest the highest bar is before the axis becomes logarithmic."""
 
@@ -28,10 +30,10 @@ def class_size_figure(sizes: np.ndarray, title: str = "") -> Figure:
     sizes = np.asarray(sizes, np.int64)
     if not len(sizes) or sizes.min() < 1:
         raise ValueError("sizes: at least one class is needed, and each has an image")
-    figure = new_figure(9.6, 3.9)
-    left, right = figure.subplots(1, 2, width_ratios=(1.75, 1))
-    draw_sizes(bare(left, title.replace("$", r"\$")), sizes)
-    draw_shares(bare(right, "Who has the images"), sizes)
+    figure = new_figure(9.6, 4.1)
+    left, right = figure.subplots(1, 2, width_ratios=(1.75, 1), gridspec_kw={"wspace": 0.06})
+    draw_sizes(bare(left, title.replace("$", r"\$"), ROOM), sizes)
+    draw_shares(bare(right, "Share of the largest classes", ROOM), sizes)
     return figure
 
 
@@ -70,9 +72,12 @@ def size_edges(sizes: np.ndarray) -> np.ndarray:
     first, last = int(sizes.min()), int(sizes.max())
     if last - first < 2 * WHOLE:
         return np.arange(first, last + 2) - 0.5
-    steps = np.geomspace(first, last + 1, WHOLE)
-    whole = np.unique(np.rint(steps).astype(np.int64))
-    return np.append(whole[whole <= last], last + 1) - 0.5
+    growth = (last / first) ** (1 / WHOLE) - 1
+    edges, width = [first], 1
+    while edges[-1] <= last:
+        width = max(width, round(edges[-1] * growth))
+        edges.append(edges[-1] + width)
+    return np.array(edges) - 0.5
 
 
 def draw_shares(axes: Axes, sizes: np.ndarray) -> None:
@@ -89,12 +94,13 @@ def draw_shares(axes: Axes, sizes: np.ndarray) -> None:
     axes.set_ylim(0, 1.02)
     name_axes(axes, "of the classes, largest first", "of the images")
     tenth = order[: math.ceil(len(order) / 10)].sum() / order.sum()
-    above(axes, f"the largest tenth has {100 * tenth:.0f} %; dotted: all alike")
+    above(axes, f"the largest tenth of them has {100 * tenth:.0f} %\ndotted: if all were alike")
 
 
 def above(axes: Axes, text: str) -> None:
-    """A line of text above the drawing."""
-    axes.text(0, 1.02, text, transform=axes.transAxes, color=MUTED, fontsize=TEXT, va="bottom")
+    """Two lines of text above the drawing, for which `bare` left room."""
+    lines = axes.text(0, 1.02, text, transform=axes.transAxes, color=MUTED, fontsize=TEXT, va="bottom")
+    lines.set_in_layout(False)
 
 
 def said(sizes: np.ndarray) -> str:
@@ -102,6 +108,6 @@ def said(sizes: np.ndarray) -> str:
     lone = int((sizes == 1).sum())
     single = f"; {lone:,} with a single image" if lone else ""
     return (
-        f"{sizes.sum():,} images of {len(sizes):,} classes: {sizes.min():,} to {sizes.max():,}, "
-        f"median {np.median(sizes):g} (dashed){single}"
+        f"{sizes.sum():,} images of {len(sizes):,} classes, {sizes.min():,} to {sizes.max():,} in each\n"
+        f"median {np.median(sizes):g} (dashed), mean {sizes.mean():.3g}{single}"
     )

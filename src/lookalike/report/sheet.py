@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 THUMBS = "thumbs"
 PAPER = "#ffffff"
 QUALITY = 78
+GAP = 4
+"""Pixels between images."""
 THREADS = 4
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item], int], Iterable[Item]]
@@ -100,7 +102,7 @@ def write_sheet(
         for place, number in enumerate(track(order, len(order)) if track else order):
             rows = by_class[number]
             shown = rows[evenly(len(rows), options.per_class)].tolist()
-            found = list(pool.map(functools.partial(thumbnail, table, options.thumbnail), shown))
+            found = list(pool.map(functools.partial(thumbnail, table, options.thumbnail - GAP), shown))
             problems += [one for one in found if isinstance(one, Problem)]
             picture = mosaic(found, options)
             file = f"{THUMBS}/{place:05}.webp"
@@ -154,7 +156,7 @@ def mosaic(pictures: Sequence[Image.Image | Problem], options: Options) -> Image
     side, across = options.thumbnail, options.across
     canvas = Image.new("RGB", (across * side, -(-len(pictures) // across) * side), PAPER)
     for place, found in enumerate(pictures):
-        picture = placeholder(side) if isinstance(found, Problem) else found
+        picture = placeholder(side - GAP) if isinstance(found, Problem) else found
         row, column = divmod(place, across)
         left = column * side + (side - picture.width) // 2
         canvas.paste(picture, (left, row * side + (side - picture.height) // 2))
