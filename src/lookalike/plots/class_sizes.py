@@ -41,7 +41,7 @@ def draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
     """Bars of classes; single images, for which nothing can be found, in another colour."""
     edges = size_edges(sizes)
     counts = np.histogram(sizes, edges)[0]
-    wide = edges[-1] / edges[0] > 2 * WHOLE
+    wide = np.diff(edges).max() > 1
     left, right = (edges[:-1], edges[1:]) if wide else (edges[:-1] + 0.04, edges[1:] - 0.04)
     colours = np.where(edges[1:] <= 1.5, DIFFERENT, SAME).tolist()
     axes.bar(left, counts, right - left, align="edge", color=colours, linewidth=0.8, edgecolor="white")

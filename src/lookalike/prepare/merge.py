@@ -121,7 +121,7 @@ def _prefixed(frames: dict[str, pl.DataFrame], prefixes: Sequence[str]) -> dict[
 
 def _with_prefix(frame: pl.DataFrame, prefix: str) -> pl.DataFrame:
     names = ["label", *(["group"] if prefix and "group" in frame.columns else [])]
-    return frame.with_columns(pl.lit(prefix) + pl.col(name).cast(pl.String) for name in names)
+    return frame.with_columns((pl.lit(prefix) + pl.col(name).cast(pl.String)).alias(name) for name in names)
 
 
 def _concatenated(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
