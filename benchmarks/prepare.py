@@ -1,10 +1,11 @@
-"""Headers of 100,000 images: how many a second and a core, and how much memory?
+"""Headers of 100,000 images: how many are read a second and a core, and in how much memory.
 
     python benchmarks/prepare.py [images=100000] [workers=1]
 
-500 real photos of the set `grocery` are copied to a temporary folder and stand in class folders as hard links. `lookalike prepare source=folder check=false` runs as a process of its own; its
-memory is the most that it and its workers had at once, as the system counts their resident pages, libraries that
-they share counted in each. Goals: 2,000 images a second and a core, 500 MB.
+500 photos of the set `grocery` are copied to a temporary folder; hard links to them stand in class folders.
+`lookalike prepare source=folder check=false` runs as a process of its own; its memory is the most that it and
+its workers had at once, as the system counts resident pages: libraries that they share count in each of them.
+Goals: 2,000 images a second and a core, 500 MB.
 """
 
 import os
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 
 import psutil
+
 from _common import data, show
 
 PHOTOS, PER_CLASS = 500, 50

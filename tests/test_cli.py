@@ -115,6 +115,27 @@ def test_a_failed_job_says_why_in_plain_words(nap, capsys, error, code, said):
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_all_of_many_bad_rows_are_listed_where_asked_for(nap, capsys):
+    nap.main = raises(DataError("bad rows", [Problem(f"{row}.jpg", "empty", row) for row in range(50)]))
+    assert cli.main(["nap", "out=bed"]) == 1
+    err = capsys.readouterr().err
+    assert "19.jpg" in err and "20.jpg" not in err
+    assert err.endswith("… and 30 more\n  (-v lists all)\n")
+    cli.main(["nap", "out=bed", "-v"])
+    assert "  49.jpg, row 49: empty" in capsys.readouterr().err
+
+
+def test_two_words_may_be_one_job(nap, monkeypatch, capsys):
+    monkeypatch.setitem(jobs.JOBS, "nap-long", jobs.Job("Sleep long", "lookalike nap long out=bed"))
+    monkeypatch.setattr(cli, "module", lambda job: SimpleNamespace(Config=Nap, main=lambda config: job))
+    (catalogue.CONF / "nap-long.yaml").write_text("# Sleep long\nout: ???\nhours: 9\n", encoding="utf-8")
+    for words in (["nap", "long"], ["nap-long"]):
+        assert cli.main([*words, "out=bed"]) == 0
+        assert capsys.readouterr().out == "nap-long\n"
+    assert cli.main(["nap", "lang", "out=bed"]) == 2
+    assert "Did you mean `lookalike nap long`?" in capsys.readouterr().err
+
+
 def test_a_bug_shows_where_it_is(nap, capsys):
     nap.main = raises(KeyError("nobody expected this"))
     assert cli.main(["nap", "out=bed"]) == 1

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lookalike.console import show_messages
-from lookalike.errors import ConfigError, LookalikeError
+from lookalike.errors import LISTED, ConfigError, DataError, LookalikeError
 from lookalike.jobs import JOBS, module, with_job
 
 log = logging.getLogger("lookalike")
@@ -111,7 +111,9 @@ def _check_arguments(job: str, arguments: list[str]) -> None:
             raise ConfigError(f"{word}: no such option. Keys are written without dashes: {name}={value}")
         if not _is_named(word) and not JOBS[job].words:
             hint = _job_meant(job, word)
-            raise ConfigError(f"{word}: every argument is written key=value, as in `{JOBS[job].example}`{hint}")
+            raise ConfigError(
+                f"{word}: every argument is written key=value, as in `{JOBS[job].example}`{hint}"
+            )
 
 
 def _job_meant(job: str, word: str) -> str:
@@ -142,6 +144,9 @@ def _failed(error: BaseException, verbose: bool) -> int:
         traceback.print_exception(error)
     if message is not None:
         print(f"lookalike: {message}", file=sys.stderr)
+    if isinstance(error, DataError) and len(error.problems) > LISTED:
+        rest = [f"  {problem}" for problem in error.problems[LISTED:]] if verbose else ["  (-v lists all)"]
+        print("\n".join(rest), file=sys.stderr)
     return 2 if isinstance(error, ConfigError) else 1
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LISTED = 20
+"""Problems that a message shows of many."""
+
 
 class LookalikeError(Exception):
     """A job cannot go on, for a reason the user can act on. The command line prints it and exits 1."""
@@ -51,7 +54,7 @@ class ImageError(DataError):
         return type(self), (self.path, self.reason)
 
 
-def listing(problems: Sequence[Problem], most: int = 20) -> str:
+def listing(problems: Sequence[Problem], most: int = LISTED) -> str:
     """The problems, one a line, cut after `most` with a count of the rest."""
     lines = [f"\n  {problem}" for problem in problems[:most]]
     if len(problems) > most:

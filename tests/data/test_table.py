@@ -84,6 +84,19 @@ def test_a_dataset_folder_holds_the_same_rows(labels, tmp_path_factory):
     ]
 
 
+def test_labels_like_nan_are_names_and_said(photos, caplog):
+    folder = photos("a.jpg", "b.jpg")
+    (folder / "t.csv").write_text("path,label,split\na.jpg,x,train\nb.jpg,None,train\n")
+    assert read_table(folder / "t.csv").labels.tolist() == ["x", "None"]
+    assert "1 rows have a label that often means that there is none, the first of them 'None' in row 1" in (
+        caplog.text
+    )
+    caplog.clear()
+    frame_of(["a.jpg"], ["None"]).write_parquet(folder / "t.parquet")
+    assert read_table(folder / "t.parquet").labels.tolist() == ["None"]
+    assert not caplog.text, "there an empty label is told from a name"
+
+
 def test_labels_keep_their_type(photos):
     folder = photos("a.jpg", "b.jpg")
     (folder / "t.csv").write_text("path,label,split\na.jpg,007,train\nb.jpg,7,train\n")

@@ -25,7 +25,12 @@ def animals(tmp_path_factory):
             image.save(root / "photos" / f"c{size}" / f"{number}.{'jpg' if size == 6 else 'png'}")
     shutil.copy(root / "photos" / "c2" / "0.png", root / "photos" / "c3" / "0.png")
     (root / "photos" / "c5" / "0.png").rename(root / "photos" / "c5" / "0.jpg")
-    argv = [f"source.root={root / 'photos'}", f"out={root / 'data' / 'animals'}", "workers=0", "progress=false"]
+    argv = [
+        f"source.root={root / 'photos'}",
+        f"out={root / 'data' / 'animals'}",
+        "workers=0",
+        "progress=false",
+    ]
     assert cli.main(["prepare", *argv]) == 0
     return root / "data" / "animals"
 

@@ -190,8 +190,9 @@ def test_links_are_followed_but_not_in_a_circle(tree, tmp_path, caplog):
     found, problems = table(root)
     assert found.frame["path"].to_list() == ["cat/1.jpg", "dog/1.jpg", "fox/2.jpg"]
     assert said(problems) == ["dog/loop/: a linked folder that is read at another place already"]
-    assert f"1 linked folder leads out of it, and is read all the same:\n  fox -> {tmp_path / 'elsewhere'}" in (
-        caplog.text
+    assert (
+        f"1 linked folder leads out of it, and is read all the same:\n  fox -> {tmp_path / 'elsewhere'}"
+        in (caplog.text)
     )
 
 

@@ -76,9 +76,7 @@ def test_images_and_classes_may_be_for_training_or_testing_only(tmp_path, caplog
     table = table_of([4, 4, 4, 4])
     (tmp_path / "train.txt").write_text("c0\nc1/4.jpg\n\nnobody\n")
     (tmp_path / "test.csv").write_text("label,why\nc3,hard\n")
-    split = KFold(
-        folds=2, fold=1, train_only=tmp_path / "train.txt", test_only=tmp_path / "test.csv", seed=1
-    )
+    split = KFold(folds=2, fold=1, train_only=tmp_path / "train.txt", test_only=tmp_path / "test.csv", seed=1)
     with caplog.at_level(logging.INFO, "lookalike"):
         found = by_path(split(table), "fold", "split")
     assert {found[f"c0/{row}.jpg"] for row in range(4)} == {(-1, "train")}
@@ -178,7 +176,11 @@ def test_only_some_splits_are_divided(sizes, seed, data):
     found = divided(table, KFold(folds=2, held_out="val", seed=seed), ["train"])
     assert found.frame["path"].to_list() == table.frame["path"].to_list(), "rows keep their order"
     for before, after, fold in zip(splits, found.frame["split"], found.frame["fold"], strict=True):
-        assert (after, fold) == ("test", None) if before == "test" else after == ("val" if fold == 0 else "train")
+        assert (
+            (after, fold) == ("test", None)
+            if before == "test"
+            else after == ("val" if fold == 0 else "train")
+        )
     said = counts(found)
     assert said["images"].sum() == count
     assert said["split"].to_list() == sorted(said["split"], key=["train", "val", "test"].index)

@@ -74,17 +74,20 @@ def test_files_in_both_by_place_and_by_content(sets, tmp_path, caplog):
     (tmp_path / "b" / "link.jpg").symlink_to(tmp_path / "a" / "1.jpg")
     more = pl.DataFrame({"path": ["../a/1.jpg", "link.jpg"], "label": "elk", "split": "train"})
     tables["b"] = Table(pl.concat([tables["b"].frame, more]), tmp_path / "b")
-    with pytest.raises(DataError, match="3 rows show a file of an earlier dataset: files=first keeps") as caught:
+    with pytest.raises(
+        DataError, match="3 rows show a file of an earlier dataset: files=first keeps"
+    ) as caught:
         merged(tables, tmp_path / "both", Choices())
     assert [str(problem) for problem in caught.value.problems] == [
         "b, row 0: content '../b/5.jpg': is also in a, row 1 (../a/2.jpg), under the label 'dog' instead of "
         "'fox'",
-        "b, row 2: file '../a/1.jpg': is also in a, row 0 (../a/1.jpg), under the label 'cat' instead of 'elk'",
+        "b, row 2: file '../a/1.jpg': is also in a, row 0 (../a/1.jpg), under the label 'cat' instead of "
+        "'elk'",
         "b, row 3: file '../b/link.jpg': is also in a, row 0 (../a/1.jpg), under the label 'cat' instead of "
         "'elk'",
     ]
     table, clashes = merged(tables, tmp_path / "both", Choices(files="first"))
-    assert table.labels.tolist() == ["cat", "dog", "owl", "owl", "fox"], "twins in one dataset are its own affair"
+    assert table.labels.tolist() == ["cat", "dog", "owl", "owl", "fox"], "twins in one set are its own affair"
     assert clashes.select("kind", "dataset", "row", "other").rows() == [
         ("content", "b", 0, "a"), ("file", "b", 2, "a"), ("file", "b", 3, "a")
     ]  # fmt: skip

@@ -36,7 +36,12 @@ def sheet(tmp_path_factory):
 
 
 def test_what_is_written(sheet):
-    assert sorted(file.name for file in sheet.iterdir()) == ["config.yaml", "index.html", "skipped.csv", "thumbs"]
+    assert sorted(file.name for file in sheet.iterdir()) == [
+        "config.yaml",
+        "index.html",
+        "skipped.csv",
+        "thumbs",
+    ]
     sizes = [Image.open(file).size for file in sorted((sheet / "thumbs").iterdir())]
     assert sizes == [(448, 336), (448, 224), (448, 112), (448, 112), (448, 112)], "the largest class first"
     page = (sheet / "index.html").read_text(encoding="utf-8")
@@ -57,7 +62,7 @@ def test_nothing_that_can_be_read(tmp_path):
     (tmp_path / "a.png").touch()
     table = Table(pl.DataFrame({"path": ["a.png"], "label": ["x"], "split": ["test"]}), tmp_path)
     (tmp_path / "out").mkdir()
-    with pytest.raises(LookalikeError, match="none of the images could be read; the first: a.png"):
+    with pytest.raises(LookalikeError, match=r"none of the images could be read; the first: a\.png"):
         write_sheet(table, tmp_path / "out", "x", Options())
 
 
@@ -99,7 +104,10 @@ def test_classes_are_found_and_ordered(visit):
     page, trouble = visit()
     assert page.locator("#count").inner_text() == "5 classes"
     page.locator("#order").select_option("smallest")
-    assert names_shown(page)[-2:] == ["zebra", "zebra"] and page.locator(".card h2").last.inner_text() == NAMES[0]
+    assert (
+        names_shown(page)[-2:] == ["zebra", "zebra"]
+        and page.locator(".card h2").last.inner_text() == NAMES[0]
+    )
     page.locator("#order").select_option("name")
     assert page.locator(".card h2").all_inner_texts()[-2:] == ["zebra 9", "zebra 10"], "9 comes before 10"
     page.locator("#find").fill("ÄPF")
@@ -125,9 +133,9 @@ def test_an_image_says_which_file_it_is(visit, sheet):
     dialog.locator(".board").click(position={"x": 1.5 * side, "y": 2.5 * side})
     link = dialog.locator(".path a")
     assert link.inner_text() == "0/15 ä#%?.png", "the tenth of twelve out of twenty"
-    assert Path(page.evaluate("decodeURIComponent(new URL(document.querySelector('.path a').href).pathname)")) == (
-        sheet.parent / "photos" / "0" / "15 ä#%?.png"
-    )
+    assert Path(
+        page.evaluate("decodeURIComponent(new URL(document.querySelector('.path a').href).pathname)")
+    ) == (sheet.parent / "photos" / "0" / "15 ä#%?.png")
     page.keyboard.press("ArrowRight")
     assert dialog.locator("h2").inner_text() == NAMES[1]
     dialog.locator(".board").click(position={"x": 3.5 * side, "y": 1.5 * side})

@@ -24,7 +24,7 @@ PAIRS = "pairs.csv"
 
 
 def write_derived(table: "Table", config: BaseModel, beside: "dict[str, pl.DataFrame]") -> None:
-    """Write the table as a dataset folder; pairs to verify that lie beside the one it is made from come along.
+    """Write the table as a dataset folder; pairs to verify that lie beside its source come along.
 
     Args:
         table: its paths start in the folder of the dataset it is made from.

@@ -126,11 +126,10 @@ def _rows_of_files(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(
             (
                 "same content",
-                f"{same['files_too_many']:,} files too many in {same['groups']:,} groups; under several labels "
-                f"{same['groups_under_several_labels']:,}, in several splits "
+                f"{same['files_too_many']:,} files too many in {same['groups']:,} groups; under several "
+                f"labels {same['groups_under_several_labels']:,}, in several splits "
                 f"{same['groups_in_several_splits']:,}",
             )
         )
-    for group in numbers["labels_alike"][:5]:
-        found.append(("labels alike", ", ".join(map(repr, group))))
-    return found
+    alike = numbers["labels_alike"][:5]
+    return found + [("labels alike", ", ".join(map(repr, group))) for group in alike]

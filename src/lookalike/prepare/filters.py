@@ -1,6 +1,7 @@
 """Rows taken out of a table: by lists, by the size of images, by the size of classes."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Filters:
     seed: int = 0
 
 
-def filtered(table: Table, filters: Filters, of: list[str] | None = None) -> tuple[Table, pl.DataFrame]:
+def filtered(table: Table, filters: Filters, of: Sequence[str] | None = None) -> tuple[Table, pl.DataFrame]:
     """The rows that stay, and those that go: path, label, row and reason.
 
     Args:
@@ -64,18 +65,25 @@ def filtered(table: Table, filters: Filters, of: list[str] | None = None) -> tup
     if len(reasons) == len(table):
         raise DataError(f"{table.folder}: nothing is left of {counted(len(table), 'image')}")
     gone = sorted(reasons)
-    left_out = table.frame[gone].select("path", "label").with_columns(
-        row=pl.Series(gone, dtype=pl.Int64), reason=pl.Series([reasons[row] for row in gone], dtype=pl.String)
+    left_out = (
+        table.frame[gone]
+        .select("path", "label")
+        .with_columns(
+            row=pl.Series(gone, dtype=pl.Int64),
+            reason=pl.Series([reasons[row] for row in gone], dtype=pl.String),
+        )
     )
     kept = table.take(np.setdiff1d(np.arange(len(table)), gone))
     if kept.frame["label"].n_unique() == 1:
-        log.warning("one class is left, %r; at least two are needed to train or search", kept.frame["label"][0])
+        log.warning(
+            "one class is left, %r; at least two are needed to train or search", kept.frame["label"][0]
+        )
     return kept, left_out
 
 
-def _rows_of(table: Table, of: list[str]) -> np.ndarray:
+def _rows_of(table: Table, of: Sequence[str]) -> np.ndarray:
     table.split(*of)
-    return np.flatnonzero(table.frame["split"].is_in(of).to_numpy())
+    return np.flatnonzero(table.frame["split"].is_in(list(of)).to_numpy())
 
 
 def _tell(table: Table, found: dict[int, str]) -> None:
@@ -124,7 +132,11 @@ def _small(table: Table, filters: Filters) -> dict[int, str]:
 
 def _sides(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Width and height of each image, or of its box."""
-    if {"width", "height"} - set(frame.columns) or frame["width"].null_count() or frame["height"].null_count():
+    if (
+        {"width", "height"} - set(frame.columns)
+        or frame["width"].null_count()
+        or frame["height"].null_count()
+    ):
         raise DataError(
             "min_side needs the size of every image in the columns width and height; "
             "`lookalike prepare source=table …` measures them"

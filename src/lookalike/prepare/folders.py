@@ -111,7 +111,9 @@ def _scanned(root: Path) -> Tree:
         log.info("%s: left aside %s", root, left)
     if tree.outside:
         said = counted(len(tree.outside), "linked folder leads", "linked folders lead")
-        log.warning("%s: %s out of it, and is read all the same:\n  %s", root, said, "\n  ".join(tree.outside))
+        log.warning(
+            "%s: %s out of it, and is read all the same:\n  %s", root, said, "\n  ".join(tree.outside)
+        )
     return tree
 
 

@@ -19,7 +19,7 @@ def rows_listed(table: Table, file: Path) -> tuple[np.ndarray, list[Problem]]:
     """Which rows a list names, [N] bool, and the entries that name none, or could mean several files.
 
     A text file holds a label or a path a line; a table file has a column `path`, or else `label`. A path is
-    absolute, or the end of one in whole folder names: `cat/1.jpg` is `/photos/cat/1.jpg`, never `/cat/11.jpg`.
+    absolute, or the end of one in whole names: `cat/1.jpg` is `/photos/cat/1.jpg`, never `/bobcat/1.jpg`.
 
     Args:
         table: whose rows are meant.
@@ -37,9 +37,11 @@ def rows_listed(table: Table, file: Path) -> tuple[np.ndarray, list[Problem]]:
         if label and paths:
             problems.append(Problem(file.name, f"{entry!r} is a label and also a path", row))
         elif len(paths) > 1:
-            some = " and ".join(list(paths)[:2])
+            some = " or ".join(list(paths)[:2])
             problems.append(
-                Problem(file.name, f"{entry!r} may be {some}: {len(paths)} files; write more of the path", row)
+                Problem(
+                    file.name, f"{entry!r} may be {some}: {len(paths)} files; write more of the path", row
+                )
             )
         elif not label and not paths:
             problems.append(Problem(file.name, f"{entry!r} is no {kind} of the table", row))
@@ -64,7 +66,9 @@ def _entries(file: Path) -> tuple[dict[int, str], str]:
         column = frame[kind].cast(pl.String).to_list()
         found = {row: entry for row, entry in enumerate(column) if entry}
     else:
-        raise DataError(f"{file}: a list ends in {', '.join([*TEXTS, *READERS])}, not {ending or 'nothing'!r}")
+        raise DataError(
+            f"{file}: a list ends in {', '.join([*TEXTS, *READERS])}, not {ending or 'nothing'!r}"
+        )
     if not found:
         raise DataError(f"{file}: the list is empty")
     return found, kind
@@ -93,7 +97,7 @@ def _rows_by_path(table: Table, entries: dict[int, str]) -> dict[str, dict[str, 
 
 
 def _whole(entry: str, here: str) -> str:
-    """A path with its dots and backslashes resolved; one that begins with dots starts in the table's folder."""
+    """A path with its dots and backslashes resolved; one that begins with ../ starts at the table."""
     text = entry.replace("\\", "/")
     if text.startswith("../"):
         text = f"{here}/{text}"

@@ -149,7 +149,7 @@ def _column_clashes(frames: Mapping[str, pl.DataFrame]) -> list[Clash]:
 
 
 def _group_clashes(both: pl.DataFrame) -> list[Clash]:
-    """Values of `group` in several tables: two cameras, or one?"""
+    """Values of `group` in several tables, which may be two cameras, or one."""
     if "group" not in both.columns:
         return []
     values = both.drop_nulls("group").group_by("group").agg(pl.col(FROM).unique(maintain_order=True))

@@ -80,8 +80,10 @@ def class_sizes(frame: pl.DataFrame) -> pl.DataFrame:
     """Images of each class, in all and in each split, the largest first."""
     splits = [name for name in SPLITS if (frame["split"] == name).any()]
     by_split = {name: (pl.col("split") == name).sum() for name in splits}
-    return frame.group_by("label").agg(images=pl.len(), **by_split).sort(
-        "images", "label", descending=[True, False]
+    return (
+        frame.group_by("label")
+        .agg(images=pl.len(), **by_split)
+        .sort("images", "label", descending=[True, False])
     )
 
 
@@ -96,9 +98,7 @@ def size_numbers(sizes: np.ndarray) -> dict[str, Any]:
         "upper_quartile": high,
         "max": int(sizes.max()),
         "single_images": int((sizes == 1).sum()),
-        "classes_with_fewer_than": {
-            str(few): int((sizes < few).sum()) for few in FEW if few <= sizes.max()
-        },
+        "classes_with_fewer_than": {str(few): int((sizes < few).sum()) for few in FEW if few <= sizes.max()},
     }
 
 

@@ -81,8 +81,9 @@ def _named(frame: pl.DataFrame, file: Path, names: str) -> pl.DataFrame:
     groups = [group for group in alike(first) if len(group) > 1]
     if groups and names == "refuse":
         raise DataError(
-            f"{file}: {counted(len(groups), 'label is', 'labels are')} written in several ways. Correct them, "
-            "or add source.names=merge if they are one class, or source.names=keep if they are different ones:",
+            f"{file}: {counted(len(groups), 'label is', 'labels are')} written in several ways. Correct "
+            "them, or add source.names=merge if they are one class, or source.names=keep if they are "
+            "different ones:",
             alike_problems(frame["label"], file.name),
         )
     one = {label: plain(group[0]) for group in groups for label in group}
@@ -196,7 +197,7 @@ def _with_numbers(frame: pl.DataFrame) -> tuple[pl.DataFrame, Column]:
 
 
 def _begun_inside(frame: pl.DataFrame) -> pl.DataFrame:
-    """Boxes that stick out to the left or above as if they began at the border, where they will be cut off."""
+    """Boxes that stick out to the left or above as if they began at the border, where they are cut off."""
     names = [name for name in BOX[:2] if name in frame.columns and frame.schema[name].is_numeric()]
     return frame.with_columns(pl.col(names).clip(lower_bound=0))
 
@@ -298,4 +299,6 @@ def warn_of_alike(labels: pl.Series, name: str) -> None:
     """Labels are kept as they are written, but a slip of the hand should not make two classes of one."""
     same = alike_problems(labels, name)
     if same:
-        log.warning("%s: labels written in several ways are kept as different classes:%s", name, listing(same))
+        log.warning(
+            "%s: labels written in several ways are kept as different classes:%s", name, listing(same)
+        )

@@ -1,4 +1,4 @@
-"""A contact sheet: one page with some images of every class, in pictures that load when they come into view."""
+"""A contact sheet: one page with some images of every class, which load when they come into view."""
 
 import functools
 import logging

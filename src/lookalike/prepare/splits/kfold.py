@@ -22,7 +22,7 @@ TRAIN_ONLY, TEST_ONLY = -1, -2
 
 @dataclass(frozen=True)
 class KFold:
-    """A column `fold`, 0 … folds − 1, and a split in which one fold is held out and the others are trained on.
+    """A column `fold`, 0 … folds − 1, and a split in which one fold is held out, the others trained on.
 
     The images of a class differ by at most one from fold to fold, and so do those of all classes together.
     Folds depend on names and seed, neither on the order of the rows nor on which fold is held out.
@@ -79,8 +79,8 @@ class KFold:
         both = np.flatnonzero(train & test)
         if len(both):
             raise DataError(
-                f"{counted(len(both), 'image is', 'images are')} in train_only and in test_only, the first of "
-                f"them {table.frame['path'][int(both[0])]}"
+                f"{counted(len(both), 'image is', 'images are')} in train_only and in test_only, the first "
+                f"of them {table.frame['path'][int(both[0])]}"
             )
         return np.where(train, TRAIN_ONLY, np.where(test, TEST_ONLY, 0)).astype(np.int32)
 
