@@ -1,7 +1,10 @@
+import csv
 import logging
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from lookalike.errors import DataError
@@ -10,14 +13,20 @@ from lookalike.prepare.tables import table
 
 
 @pytest.fixture
-def raw(tmp_path):
-    """`raw(text)` writes raw/info.csv beside the files a.jpg … f.jpg and x/g.jpg."""
+def raw_folder(tmp_path):
+    """A folder with the files a.jpg … f.jpg and x/g.jpg."""
     (tmp_path / "raw" / "x").mkdir(parents=True)
     for name in ("a", "b", "c", "d", "e", "f", "x/g"):
         (tmp_path / "raw" / f"{name}.jpg").touch()
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def raw(raw_folder):
+    """`raw(text)` writes info.csv beside these files."""
 
     def write(text):
-        file = tmp_path / "raw" / "info.csv"
+        file = raw_folder / "info.csv"
         file.write_text(text, encoding="utf-8")
         return file
 
@@ -253,3 +262,42 @@ def test_a_file_has_one_spelling(tmp_path):
     found, wrong = table(tmp_path / "t.csv")
     assert found.frame["path"].to_list() == ["a.png"]
     assert len(wrong) == 2
+
+
+FIELDS = {
+    "path": ["a.jpg", "b.jpg", "./c.jpg", "x/g.jpg", "gone.jpg", "x", "", "nan", 'a "b", c.jpg'],
+    "label": ["cat", "Cat", "cat ", "007", "7", "", "NaN", "null", "None", "ä\nö"],
+    "split": ["train", "TEST", "valid", "", "holdout", "nan"],
+    "x1": ["0", "1.5", "-3", "", "nan", "zero", "1e999"],
+    "y1": ["0", ""],
+    "x2": ["9", "1", "", "inf"],
+    "y2": ["9", ""],
+}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(*map(st.sampled_from, FIELDS.values())), min_size=1, max_size=8),
+    st.sampled_from(["keep", "merge"]),
+    st.sampled_from(["leave_out", "keep"]),
+)
+def test_every_row_is_used_or_listed_with_its_number(raw_folder, rows, names, nothing):
+    file = raw_folder / "info.csv"
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([FIELDS, *rows])
+    try:
+        found, problems = table(file, names=names, nothing=nothing)
+        kept = found.frame[ROW].to_list()
+    except DataError as error:
+        problems, kept = error.problems, []
+        if not problems:
+            assert "no row has a split that is known" in str(error)
+            return
+    lost = {problem.row for problem in problems}
+    assert lost.isdisjoint(kept) and sorted([*kept, *lost]) == list(range(len(rows)))
+    for row in kept:
+        label = rows[row][1]
+        assert found.frame.filter(pl.col(ROW) == row)["label"][0] in ({label} if names == "keep" else {
+            "cat", "Cat", "cat ", label
+        })  # fmt: skip
+        assert nothing == "keep" or label.lower() not in ("nan", "null", "none")

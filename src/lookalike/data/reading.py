@@ -74,16 +74,18 @@ def _refuse_bad_lines(stream: IO[bytes], file: Path) -> None:
     Raises:
         DataError: lists all of them.
     """
-    data = stream.read()
-    stream.seek(0)
+    text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     try:
-        text = data.decode("utf-8-sig")
+        wrong = list(_ragged(text, file.name))
     except UnicodeDecodeError:
+        data = file.read_bytes()
         kind = _other_kind(data)
         lines = [] if kind else list(_undecodable(data, file.name))
         said = f"it is {kind}, not UTF-8 text" if kind else "it is not UTF-8 text"
         raise DataError(f"{file}: not a readable table: {said}; save it as 'CSV UTF-8'", lines) from None
-    wrong = list(_ragged(text, file.name))
+    finally:
+        text.detach()
+        stream.seek(0)
     if wrong:
         raise DataError(
             f"{file}: not every row has the fields of the header; put quotes around texts with commas. "
@@ -92,9 +94,11 @@ def _refuse_bad_lines(stream: IO[bytes], file: Path) -> None:
         )
 
 
-def _ragged(text: str, name: str) -> Iterator[Problem]:
-    header = text.partition("\n")[0]
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(SEPARATORS, key=header.count))
+def _ragged(text: IO[str], name: str) -> Iterator[Problem]:
+    """The rows with other fields than the header."""
+    header = text.readline()
+    text.seek(0)
+    rows = csv.reader(text, delimiter=max(SEPARATORS, key=header.count))
     with suppress(csv.Error):  # what only this reader cannot read
         wanted = len(next(rows, []))
         for number, row in enumerate(rows):

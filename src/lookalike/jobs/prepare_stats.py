@@ -46,8 +46,10 @@ def main(config: Config) -> Path:
 
 def title(dataset: str | list[str]) -> str:
     """The names of the datasets, without their folders and endings."""
-    names = [dataset] if isinstance(dataset, str) else dataset
-    return "+".join(Path(name).absolute().stem for name in names)
+    from lookalike.data.reading import READERS
+
+    paths = [Path(name).absolute() for name in ([dataset] if isinstance(dataset, str) else dataset)]
+    return "+".join(path.stem if path.suffix.lower() in READERS else path.name for path in paths)
 
 
 def write(folder: Path, name: str, found: "Stats") -> None:
