@@ -17,9 +17,9 @@ import polars as pl
 from lookalike.data.checking import BOX, check_table, shortened
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
+from lookalike.prepare.labels import warn_of_alike
 from lookalike.prepare.naming import ENDINGS, listed, printable, readable
 from lookalike.prepare.public import PublicSet, warn_of_counts
-from lookalike.prepare.tables import warn_of_alike
 
 log = logging.getLogger(__name__)
 Found = tuple[Table, list[Problem]]

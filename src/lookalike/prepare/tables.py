@@ -12,10 +12,11 @@ from typing import Literal
 import polars as pl
 
 from lookalike.data.checking import BOX, check_table, says_nothing, shortened
-from lookalike.data.reading import SMALL, read_frame
+from lookalike.data.reading import read_frame
 from lookalike.data.table import Table
-from lookalike.errors import DataError, Problem, listing
-from lookalike.prepare.naming import ROW, SPLIT_NAMES, UNLISTED, alike, counted, listed, plain
+from lookalike.errors import DataError, Problem
+from lookalike.prepare.labels import named, warn_of_alike, whole_labels, without_label
+from lookalike.prepare.naming import ROW, SPLIT_NAMES, UNLISTED, counted, listed
 
 log = logging.getLogger(__name__)
 Column = dict[int, str]
@@ -56,38 +57,15 @@ def table(
     frame = _renamed(read_frame(file, (path, label, split, "bbox")), file, path, label, split)
     if frame.is_empty():
         raise DataError(f"{file}: the table has no rows; its columns are {', '.join(frame.columns)}")
-    frame = _whole_labels(frame, file)
+    frame = whole_labels(frame, file)
     frame, wrong = _with_splits(frame, file)
     frame, bad_boxes = _with_boxes(frame, boxes)
     frame = _plain_paths(_with_slashes(_sized(frame), folder))
     if nothing == "leave_out":
-        wrong |= _without_label(frame["label"])
-    frame = _named(frame, file, names)
+        wrong |= without_label(frame["label"])
+    frame = named(frame, file, names)
     found, problems = _usable(frame, folder, file.name, wrong | bad_boxes)
     return found, [*problems, *(_unlisted(frame, folder) if unlisted else [])]
-
-
-def _without_label(labels: pl.Series) -> Column:
-    """Labels that are words for having none."""
-    said = "often means that there is no label; source.nothing=keep if it is the name of a class"
-    return {int(row): f"label {labels[row]!r} {said}" for row in says_nothing(labels).arg_true()}
-
-
-def _named(frame: pl.DataFrame, file: Path, names: str) -> pl.DataFrame:
-    """Labels that are nearly the same: kept and said, made one, or refused."""
-    if frame.schema["label"] != pl.String or names == "keep":
-        return frame
-    first = frame["label"].drop_nulls().unique(maintain_order=True)
-    groups = [group for group in alike(first) if len(group) > 1]
-    if groups and names == "refuse":
-        raise DataError(
-            f"{file}: {counted(len(groups), 'label is', 'labels are')} written in several ways. Correct "
-            "them, or add source.names=merge if they are one class, or source.names=keep if they are "
-            "different ones:",
-            alike_problems(frame["label"], file.name),
-        )
-    one = {label: plain(group[0]) for group in groups for label in group}
-    return frame.with_columns(label=pl.col("label").replace(one)) if one else frame
 
 
 def _unlisted(frame: pl.DataFrame, folder: Path) -> list[Problem]:
@@ -116,21 +94,6 @@ def _renamed(frame: pl.DataFrame, file: Path, path: str, label: str, split: str)
         )
     rest = [name for name in frame.columns if name not in {*missing.values(), *missing}]
     return frame.select(*(pl.col(theirs).alias(ours) for ours, theirs in missing.items()), *rest)
-
-
-def _whole_labels(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """Whole numbers that became decimals, as pandas makes of a column with gaps, are whole again."""
-    kind = frame.schema["label"]
-    if kind.is_float():
-        whole = frame["label"].fill_nan(None)
-        if ((whole % 1 != 0) | (whole.abs() > 2**53)).any():
-            raise DataError(f"{file}: labels are decimal numbers ({kind}); give text or whole numbers")
-        return frame.with_columns(label=whole.cast(pl.Int64))
-    if kind == pl.String or kind in (pl.Int64, pl.UInt64):
-        return frame
-    if kind in SMALL:
-        return frame.with_columns(label=pl.col("label").cast(pl.Int64))
-    raise DataError(f"{file}: labels must be text or whole numbers of up to 64 bits, not {kind}")
 
 
 def _with_splits(frame: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, Column]:
@@ -270,35 +233,3 @@ def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tupl
     warn_of_alike(frame["label"], name)
     good = pl.Series([row not in bad for row in range(len(frame))], dtype=pl.Boolean)
     return Table(frame.with_row_index(ROW).filter(good), folder), found
-
-
-def alike_problems(labels: pl.Series, name: str) -> list[Problem]:
-    """Every spelling of labels that are the same but for case, spaces at the ends and Unicode form."""
-    if labels.dtype != pl.String:
-        return []
-    rows = pl.DataFrame({"label": labels}).with_row_index("row").drop_nulls()
-    first = {label: (row, count) for label, row, count in _first_rows(rows).iter_rows()}
-    groups = [group for group in alike(first) if len(group) > 1]
-    return [
-        Problem(
-            name,
-            f"label {label!r} ({counted(first[label][1], 'row')}) is nearly "
-            f"{listed([other for other in group if other != label], 3)}",
-            first[label][0],
-        )
-        for group in groups
-        for label in group
-    ]
-
-
-def _first_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.group_by("label", maintain_order=True).agg(pl.col("row").min(), count=pl.len())
-
-
-def warn_of_alike(labels: pl.Series, name: str) -> None:
-    """Labels are kept as they are written, but a slip of the hand should not make two classes of one."""
-    same = alike_problems(labels, name)
-    if same:
-        log.warning(
-            "%s: labels written in several ways are kept as different classes:%s", name, listing(same)
-        )

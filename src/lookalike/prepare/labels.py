@@ -1,0 +1,91 @@
+"""Labels of a user's table: whole again, there or not, and nearly the same."""
+
+import logging
+from pathlib import Path
+
+import polars as pl
+
+from lookalike.data.checking import says_nothing
+from lookalike.data.reading import SMALL
+from lookalike.errors import DataError, Problem, listing
+from lookalike.prepare.naming import alike, counted, listed, plain
+
+log = logging.getLogger(__name__)
+
+
+def whole_labels(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
+    """Whole numbers that became decimals, as pandas makes of a column with gaps, are whole again.
+
+    Raises:
+        DataError: labels are neither text nor whole numbers.
+    """
+    kind = frame.schema["label"]
+    if kind.is_float():
+        whole = frame["label"].fill_nan(None)
+        if ((whole % 1 != 0) | (whole.abs() > 2**53)).any():
+            raise DataError(f"{file}: labels are decimal numbers ({kind}); give text or whole numbers")
+        return frame.with_columns(label=whole.cast(pl.Int64))
+    if kind == pl.String or kind in (pl.Int64, pl.UInt64):
+        return frame
+    if kind in SMALL:
+        return frame.with_columns(label=pl.col("label").cast(pl.Int64))
+    raise DataError(f"{file}: labels must be text or whole numbers of up to 64 bits, not {kind}")
+
+
+def without_label(labels: pl.Series) -> dict[int, str]:
+    """The rows whose labels are words for having none, with what is said about them."""
+    said = "often means that there is no label; source.nothing=keep if it is the name of a class"
+    return {int(row): f"label {labels[row]!r} {said}" for row in says_nothing(labels).arg_true()}
+
+
+def named(frame: pl.DataFrame, file: Path, names: str) -> pl.DataFrame:
+    """The table with labels that are nearly the same kept, merged, or refused, as `names` says.
+
+    Raises:
+        DataError: there are some, and they are to be refused; lists every spelling.
+    """
+    if frame.schema["label"] != pl.String or names == "keep":
+        return frame
+    first = frame["label"].drop_nulls().unique(maintain_order=True)
+    groups = [group for group in alike(first) if len(group) > 1]
+    if groups and names == "refuse":
+        raise DataError(
+            f"{file}: {counted(len(groups), 'label is', 'labels are')} written in several ways. Correct "
+            "them, or add source.names=merge if they are one class, or source.names=keep if they are "
+            "different ones:",
+            alike_problems(frame["label"], file.name),
+        )
+    one = {label: plain(group[0]) for group in groups for label in group}
+    return frame.with_columns(label=pl.col("label").replace(one)) if one else frame
+
+
+def warn_of_alike(labels: pl.Series, name: str) -> None:
+    """Labels are kept as they are written, but a slip of the hand should not make two classes of one."""
+    same = alike_problems(labels, name)
+    if same:
+        log.warning(
+            "%s: labels written in several ways are kept as different classes:%s", name, listing(same)
+        )
+
+
+def alike_problems(labels: pl.Series, name: str) -> list[Problem]:
+    """Every spelling of labels that are the same but for case, spaces at the ends and Unicode form."""
+    if labels.dtype != pl.String:
+        return []
+    rows = pl.DataFrame({"label": labels}).with_row_index("row").drop_nulls()
+    first = {label: (row, count) for label, row, count in _first_rows(rows).iter_rows()}
+    groups = [group for group in alike(first) if len(group) > 1]
+    return [
+        Problem(
+            name,
+            f"label {label!r} ({counted(first[label][1], 'row')}) is nearly "
+            f"{listed([other for other in group if other != label], 3)}",
+            first[label][0],
+        )
+        for group in groups
+        for label in group
+    ]
+
+
+def _first_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.group_by("label", maintain_order=True).agg(pl.col("row").min(), count=pl.len())
