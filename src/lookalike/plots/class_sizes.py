@@ -5,12 +5,14 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, bare, name_axes, new_figure
 
-WHOLE = 40
-"""Most bars of a single number of images; above it bars grow like the numbers themselves."""
+BARS = 40
+"""At most, or a few more."""
+FAR = 20
+"""How many times larger than the smallest the largest class is before the axis becomes logarithmic."""
 ROOM = 31
 """Points between drawing and title."""
 STEEP = 50
@@ -41,18 +43,28 @@ def draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
     """Bars of classes; single images, for which nothing can be found, in another colour."""
     edges = size_edges(sizes)
     counts = np.histogram(sizes, edges)[0]
-    wide = np.diff(edges).max() > 1
-    left, right = (edges[:-1], edges[1:]) if wide else (edges[:-1] + 0.04, edges[1:] - 0.04)
+    far = is_far(sizes)
+    gap = 0 if far else 0.04 * float(edges[1] - edges[0])
     colours = np.where(edges[1:] <= 1.5, DIFFERENT, SAME).tolist()
-    axes.bar(left, counts, right - left, align="edge", color=colours, linewidth=0.8, edgecolor="white")
-    if wide:
+    axes.bar(
+        edges[:-1] + gap,
+        counts,
+        np.diff(edges) - 2 * gap,
+        align="edge",
+        color=colours,
+        linewidth=0.8 if far else 0,
+        edgecolor="white",
+    )
+    if far:
         axes.set_xscale("log")
+        steps = (1.0, 2.0, 5.0) if edges[-1] / edges[0] < 400 else (1.0,)
+        axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
         axes.set_xlim(edges[0], edges[-1])
     else:
-        spare = max(0.0, (6 - (edges[-1] - edges[0])) / 2)
-        axes.set_xlim(edges[0] - spare - 0.1, edges[-1] + spare + 0.1)
+        spare = max(0.1, (6 - (edges[-1] - edges[0])) / 2)
+        axes.set_xlim(edges[0] - spare, edges[-1] + spare)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=True))
     if counts.max() > STEEP * counts[counts > 0].min():
         axes.set_yscale("log")
@@ -67,13 +79,16 @@ def draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
     above(axes, said(sizes))
 
 
+def is_far(sizes: np.ndarray) -> bool:
+    """Whether small and large classes need an axis that grows."""
+    return bool(sizes.max() - sizes.min() >= BARS and sizes.max() > FAR * sizes.min())
+
+
 def size_edges(sizes: np.ndarray) -> np.ndarray:
-    """Edges of bars, [B + 1], halfway between whole numbers: each number its own bar, or growing ones."""
+    """Edges of bars, [B + 1], halfway between whole numbers; equally wide, or growing like the numbers."""
     first, last = int(sizes.min()), int(sizes.max())
-    if last - first < 2 * WHOLE:
-        return np.arange(first, last + 2) - 0.5
-    growth = (last / first) ** (1 / WHOLE) - 1
-    edges, width = [first], 1
+    growth = (last / first) ** (1 / BARS) - 1 if is_far(sizes) else 0.0
+    edges, width = [first], -(-(last - first + 1) // BARS) if not growth else 1
     while edges[-1] <= last:
         width = max(width, round(edges[-1] * growth))
         edges.append(edges[-1] + width)
