@@ -12,14 +12,13 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from lookalike import __version__
 from lookalike.data.checking import SPLITS
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError, Problem
 from lookalike.files import write_text
 from lookalike.plots.drawing import contained
-from lookalike.report.page import template
 from lookalike.report.pictures import placeholder
+from lookalike.report.template import filled
 
 log = logging.getLogger(__name__)
 THUMBS = "thumbs"
@@ -191,6 +190,5 @@ def page(
         "across": options.across,
         "problems": problems[:20],
         "more_problems": max(0, len(problems) - 20),
-        "version": __version__,
     }
-    return template(values, "sheet").encode("utf-8", "replace").decode()
+    return filled("sheet.html.j2", values, "sheet").encode("utf-8", "replace").decode()

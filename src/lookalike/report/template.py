@@ -17,11 +17,18 @@ from lookalike.report import numbers
 LARGEST = 15_000_000
 
 
-def filled(template: str, values: dict[str, Any]) -> str:
-    """The page as text. Everything is escaped but the figures and our own style and script."""
+def filled(template: str, values: dict[str, Any], own: str = "page") -> str:
+    """The page as text. Everything is escaped but the figures and our own style and script.
+
+    Args:
+        template: of the page.
+        values: what it shows.
+        own: name of its script, `.js`, and of the style, `.css`, that comes after the one of all pages.
+    """
     here = resources.files("lookalike.report")
     read = lambda name: here.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
-    script = read("page.js")
+    script = read(f"{own}.js")
+    styles = dict.fromkeys(["page.css", f"{own}.css"])
     environment = Environment(
         loader=FunctionLoader(read),
         autoescape=True,
@@ -35,7 +42,7 @@ def filled(template: str, values: dict[str, Any]) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(template).render(
         values,
-        style=Markup(read("page.css")),
+        style=Markup("".join(map(read, styles))),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
         version=__version__,
