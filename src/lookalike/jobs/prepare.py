@@ -1,23 +1,34 @@
 """The job `prepare`: folders, a table, addresses or a public set become a checked, split dataset."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from lookalike.data.table import Table
     from lookalike.errors import Problem
 
 log = logging.getLogger(__name__)
 Share = Annotated[float, Field(ge=0, le=1)]
+NOTES = {
+    "cut_boxes.csv": "boxes that stick out of their images",
+    "kept_whole.csv": "images in which nothing was found, kept whole",
+}
 
 
 class Config(BaseModel):
     """The keys of `lookalike prepare`; their defaults are in conf/prepare.yaml."""
 
     source: dict[str, Any] = Field(description="what the images come from")
+    detect: dict[str, Any] = Field(
+        description="what to find in each image; it is cropped, turned upright, and written into the dataset"
+    )
     out: Path = Field(description="dataset folder to write; one that exists is refused")
     raw: Path | None = Field(
         description="folder of a public set's archives, or of what was in them; null for raw/<source>"
@@ -46,32 +57,63 @@ class Config(BaseModel):
 def main(config: Config) -> Path:
     """Prepare a dataset, and return its folder."""
     from lookalike.config import build
-    from lookalike.data.table import problem_frame, write_table
-    from lookalike.errors import listing
     from lookalike.files import refuse_existing
-    from lookalike.prepare.dataset import moved_pairs, refuse_unusable, with_split
     from lookalike.prepare.public import Raw
-    from lookalike.prepare.splits.assigned import summary
 
     refuse_existing(config.out)
     _refuse_idle(config)
-    split = build(config.split, "split")
+    split, cropping = build(config.split, "split"), build(config.detect, "detect")
     raw = Raw(config.raw, config.download, config.progress)
     found, unusable, *pairs = build(config.source, "source", raw=raw)
-    table, unreadable, cut = _looked_at(found, config)
-    problems = [*unusable, *unreadable]
+    if cropping is None:
+        table, unreadable, cut = _looked_at(found, config)
+        return _written(config, split, table, [*unusable, *unreadable], pairs, {"cut_boxes.csv": cut})
+    from lookalike.jobs._detecting import crops_of
+
+    with crops_of(found, config, cropping) as made:
+        problems = [*unusable, *made.problems]
+        moved = [made.pairs(each) for each in pairs]
+        also = {"kept_whole.csv": made.kept}
+        return _written(config, split, made.table, problems, moved, also, made.moved)
+
+
+def _written(
+    config: Config,
+    split: Any,
+    table: "Table",
+    problems: "list[Problem]",
+    pairs: "list[pl.DataFrame]",
+    also: "Mapping[str, list[Problem]]",
+    moved: "Mapping[str, Path]" = MappingProxyType({}),
+) -> Path:
+    """Split the table, and write it with all that belongs to it.
+
+    Args:
+        config: the job's.
+        split: what was built from its key.
+        table: what can be used.
+        problems: what cannot.
+        pairs: none, or one frame of pairs of images.
+        also: what else is said of images that are used, by the name of a CSV of `NOTES`.
+        moved: folders that become part of the dataset.
+    """
+    from lookalike.data.table import problem_frame, write_table
+    from lookalike.errors import listing
+    from lookalike.prepare.dataset import moved_pairs, refuse_unusable, with_split
+    from lookalike.prepare.splits.assigned import summary
+
     given = [config.source[key] for key in ("root", "file", "list") if config.source.get(key)]
-    where = str(given[0] if given else found.folder)
+    where = str(given[0] if given else table.folder)
     if problems:
         log.warning("%d left out:%s", len(problems), listing(problems))
-    if cut:
-        log.info("boxes that stick out of their images:%s", listing(cut))
+    notes = {name: found for name, found in also.items() if found}
+    for name, found in notes.items():
+        log.info("%s:%s", NOTES[name], listing(found))
     refuse_unusable(table, problems, config.max_skipped, where)
     table = with_split(table, split)
     beside = {"pairs.csv": moved_pairs(pairs[0], table, config.out)} if pairs else {}
-    if cut:
-        beside["cut_boxes.csv"] = problem_frame(cut)
-    write_table(table, config.out, config.model_dump(mode="json"), problems, beside)
+    beside |= {name: problem_frame(found) for name, found in notes.items()}
+    write_table(table, config.out, config.model_dump(mode="json"), problems, beside, moved)
     if problems:
         log.info("%s lists what was left out", config.out / "skipped.csv")
     log.info("%s", summary(table))

@@ -30,6 +30,7 @@ class Seen:
 
 
 Look = Callable[[Path], Seen]
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -65,16 +66,36 @@ def look_at(files: Sequence[Path], look: Look = decoded, workers: int | None = N
         look: what to do with each: `decoded`, `glanced`, or another function that a worker can import.
         workers: processes; 0 for none (a crash is then yours), None for one a core.
     """
+    return in_workers(files, look, Seen(reason=CRASHED), workers)
+
+
+def in_workers(
+    items: Sequence[Item],
+    work: Callable[[Item], Result],
+    crashed: Result,
+    workers: int | None = None,
+    chunk: int | None = None,
+) -> Iterator[Result]:
+    """What `work` makes of each item, in order, done in worker processes.
+
+    Args:
+        items: travel to the workers.
+        work: a function that a worker can import, or an object that can be pickled.
+        crashed: what stands for an item that killed the process working on it; the rest goes on.
+        workers: processes; 0 for none (a crash is then yours), None for one a core.
+        chunk: items that travel at once; None for many, as fits work that is soon done.
+    """
     workers = _cores() if workers is None else workers
-    if not workers or len(files) <= CHUNK or not _can_start():
-        yield from map(look, files)
+    chunk = CHUNK if chunk is None else chunk
+    if not workers or len(items) <= chunk or not _can_start():
+        yield from map(work, items)
         return
-    done, window = 0, CHUNK * CHUNKS_PER_WORKER * workers
-    while done < len(files):
+    done, window = 0, chunk * CHUNKS_PER_WORKER * workers
+    while done < len(items):
         with _pool(workers) as pool:
             broken = False
-            while done < len(files) and not broken:
-                seen, broken = _tried(pool, files[done : done + window], look)
+            while done < len(items) and not broken:
+                seen, broken = _tried(pool, items[done : done + window], work, crashed, chunk)
                 done += len(seen)
                 yield from seen
 
@@ -98,38 +119,44 @@ def apart(work: Callable[..., Result], *arguments: object) -> Result:
         return work(*arguments)
 
 
-def _tried(pool: ProcessPoolExecutor, files: Sequence[Path], look: Look) -> tuple[list[Seen], bool]:
-    """What the files are, and whether one of them broke the pool."""
-    chunks = [files[place : place + CHUNK] for place in range(0, len(files), CHUNK)]
+def _tried(
+    pool: ProcessPoolExecutor,
+    items: Sequence[Item],
+    work: Callable[[Item], Result],
+    crashed: Result,
+    chunk: int,
+) -> tuple[list[Result], bool]:
+    """What the work makes of the items, and whether one of them broke the pool."""
+    chunks = [items[place : place + chunk] for place in range(0, len(items), chunk)]
     try:
-        waiting = [pool.submit(_each, look, chunk) for chunk in chunks]
+        waiting = [pool.submit(_each, work, few) for few in chunks]
     except BrokenProcessPool:
-        return [seen for chunk in chunks for seen in _alone(chunk, look)], True
-    found: list[Seen] = []
+        return [made for few in chunks for made in _alone(few, work, crashed)], True
+    found: list[Result] = []
     broken = False
-    for chunk, future in zip(chunks, waiting, strict=True):
+    for few, future in zip(chunks, waiting, strict=True):
         try:
             found += future.result()
         except BrokenProcessPool:
             broken = True
-            found += _alone(chunk, look)
+            found += _alone(few, work, crashed)
     return found, broken
 
 
-def _alone(files: Sequence[Path], look: Look) -> list[Seen]:
-    """Each group of files in a process of its own, halved until the one that crashes is found."""
+def _alone(items: Sequence[Item], work: Callable[[Item], Result], crashed: Result) -> list[Result]:
+    """Each group of items in a process of its own, halved until the one that crashes is found."""
     try:
         with _pool(1) as pool:
-            return pool.submit(_each, look, files).result()
+            return pool.submit(_each, work, items).result()
     except BrokenProcessPool:
-        if len(files) == 1:
-            return [Seen(reason=CRASHED)]
-    middle = len(files) // 2
-    return _alone(files[:middle], look) + _alone(files[middle:], look)
+        if len(items) == 1:
+            return [crashed]
+    middle = len(items) // 2
+    return _alone(items[:middle], work, crashed) + _alone(items[middle:], work, crashed)
 
 
-def _each(look: Look, files: Sequence[Path]) -> list[Seen]:
-    return [look(file) for file in files]
+def _each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [work(item) for item in items]
 
 
 @contextmanager

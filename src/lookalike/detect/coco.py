@@ -1,0 +1,99 @@
+"""Whole animals, and any other of COCO's 80 kinds of things, by a detector of torchvision."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from annotated_types import Gt, Le
+
+from lookalike.detect.detection import Detection
+from lookalike.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+KINDS = {
+    "person": 1,
+    "bicycle": 2,
+    "car": 3,
+    "motorcycle": 4,
+    "bird": 16,
+    "cat": 17,
+    "dog": 18,
+    "horse": 19,
+    "sheep": 20,
+    "cow": 21,
+    "elephant": 22,
+    "bear": 23,
+    "zebra": 24,
+    "giraffe": 25,
+}
+OUTPUTS = 91
+
+
+class Coco:
+    """Finds animals as a whole; boxes only.
+
+    Args:
+        weights: a file that torchvision publishes for this network, trained on COCO (BSD licence). It is not
+            fetched by itself.
+        network: its name in `torchvision.models.detection`.
+        kinds: what to look for: person, bicycle, car, motorcycle, bird, cat, dog, horse, sheep, cow,
+            elephant, bear, zebra or giraffe.
+        min_score: what is less sure than this is none.
+
+    Raises:
+        ConfigError: the file is missing or of another network.
+        ValueError: an unknown network or kind.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        network: str = "fasterrcnn_mobilenet_v3_large_fpn",
+        kinds: tuple[str, ...] = ("dog",),
+        min_score: Annotated[float, Gt(0), Le(1)] = 0.5,
+    ):
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown or not kinds:
+            raise ValueError(f"kinds={list(kinds)}: choose some of {', '.join(KINDS)}")
+        self.file, self.network = Path(weights).expanduser(), network
+        self.kinds, self.min_score = tuple(kinds), min_score
+        self._model  # noqa: B018 - wrong weights are said now
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        """The animals in a picture, uint8 [H, W, 3], the surest first."""
+        import torch
+
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        with torch.inference_mode():
+            (found,) = self._model([pixels])
+        wanted = {KINDS[kind] for kind in self.kinds}
+        rows = zip(found["boxes"].tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
+        return [
+            Detection((x1, y1, x2, y2), score)
+            for (x1, y1, x2, y2), score, kind in rows
+            if kind in wanted and score >= self.min_score and x1 < x2 and y1 < y2
+        ]
+
+    @cached_property
+    def _model(self) -> "Module":
+        import torch
+        from torchvision.models import detection, get_model, list_models
+
+        if self.network not in list_models(detection):
+            raise ValueError(f"network={self.network}: choose one of {', '.join(list_models(detection))}")
+        if not self.file.is_file():
+            raise ConfigError(
+                f"weights {self.file}: there is no such file. It is the one that torchvision publishes for "
+                f"{self.network}; or name a detector of your own, or give boxes and detect=box"
+            )
+        model = get_model(self.network, weights=None, weights_backbone=None, num_classes=OUTPUTS)
+        try:
+            model.load_state_dict(torch.load(self.file, map_location="cpu", weights_only=True))
+        except Exception as error:
+            raise ConfigError(
+                f"weights {self.file}: not those of {self.network}: {str(error).splitlines()[0]}"
+            ) from error
+        return model.eval()

@@ -1,0 +1,80 @@
+"""What a detector is: from the pixels of a picture to the things that it finds in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One thing found in a picture.
+
+    Coordinates are pixels of the picture, measured from its upper left corner: the middle of the first pixel
+    is (0.5, 0.5).
+
+    Attributes:
+        box: x1, y1, x2, y2; may stick out of the picture.
+        score: how sure the detector is; more is surer.
+        landmarks: [K, 2] x and y, or None. The first two are the eyes; five are those of ArcFace: the eye on
+            the left of an upright picture, the other eye, the tip of the nose, the corners of the mouth from
+            left to right.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float = 1.0
+    landmarks: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        x1, y1, x2, y2 = self.box
+        if not (np.isfinite(self.box).all() and x1 < x2 and y1 < y2):
+            raise ValueError(f"box {tuple(self.box)}: must be finite x1 y1 x2 y2 with x1 < x2 and y1 < y2")
+        if self.landmarks is not None:
+            points = np.asarray(self.landmarks, np.float64)
+            if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2 or not np.isfinite(points).all():
+                raise ValueError(f"landmarks of shape {points.shape}: must be finite numbers [K, 2], K ≥ 2")
+            object.__setattr__(self, "landmarks", points)
+
+    @property
+    def area(self) -> float:
+        """Of the box, in pixels."""
+        x1, y1, x2, y2 = self.box
+        return (x2 - x1) * (y2 - y1)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Of the box."""
+        x1, y1, x2, y2 = self.box
+        return (x1 + x2) / 2, (y1 + y2) / 2
+
+    def moved(self, across: float, down: float) -> "Detection":
+        """The same in a picture whose corner lies this much further to the left and above."""
+        x1, y1, x2, y2 = self.box
+        points = None if self.landmarks is None else self.landmarks + np.array([across, down])
+        return Detection((x1 + across, y1 + down, x2 + across, y2 + down), self.score, points)
+
+
+class Detector(Protocol):
+    """Anything that can be called with a picture: a function, or an object of a class of your own."""
+
+    def __call__(self, image: np.ndarray) -> Sequence[Detection]:
+        """What is in the picture, uint8 [H, W, 3], red first."""
+        ...
+
+
+def without_doubles(found: Sequence[Detection], most: float) -> list[Detection]:
+    """The surest detections: of two whose boxes share more than `most` of their union, the surer one."""
+    kept: list[Detection] = []
+    for one in sorted(found, key=lambda each: -each.score):
+        if all(_shared(one, other) <= most for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _shared(one: Detection, other: Detection) -> float:
+    """Intersection over union of two boxes."""
+    across = min(one.box[2], other.box[2]) - max(one.box[0], other.box[0])
+    down = min(one.box[3], other.box[3]) - max(one.box[1], other.box[1])
+    both = max(across, 0) * max(down, 0)
+    return both / (one.area + other.area - both)

@@ -1,0 +1,85 @@
+"""Cat faces by OpenCV's Haar cascade: a weak detector, but one that comes in a package."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Gt
+
+from lookalike.detect.detection import Detection
+from lookalike.errors import ConfigError
+
+INSTALL = "pip install 'lookalike[faces]'"
+STEP = 1.1
+NAME = "haarcascade_frontalcatface_extended.xml"
+
+
+class HaarCat:
+    """Finds the faces of cats that look into the camera; boxes only, many beside the middle, some wrong.
+
+    Viola & Jones 2001, with the cascade by Joseph Howse in OpenCV 4. Prefer a detector of your own, or boxes.
+
+    Args:
+        weights: another cascade as an XML file; None for OpenCV's.
+        longest: pictures are shrunk to this many pixels on their longer side.
+        neighbours: how many overlapping hits make a face; fewer find more, also of what is none.
+        min_size: smallest face, as a share of the shorter side of the picture.
+
+    Raises:
+        ConfigError: OpenCV 4 is missing, or the file is, or it is no cascade.
+    """
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        longest: Annotated[int, Ge(32)] = 640,
+        neighbours: Annotated[int, Ge(0)] = 3,
+        min_size: Annotated[float, Gt(0)] = 0.1,
+    ):
+        self.file = None if weights is None else Path(weights).expanduser()
+        self.longest, self.neighbours, self.min_size = longest, neighbours, min_size
+        self._cascade  # noqa: B018 - a wrong file is said now
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        """The cat faces of a picture, uint8 [H, W, 3]."""
+        cv2 = _opencv()
+        share = min(1, self.longest / max(image.shape[:2]))
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        shape = tuple(max(1, round(side * share)) for side in (image.shape[1], image.shape[0]))
+        grey = cv2.resize(grey, shape, interpolation=cv2.INTER_AREA)
+        least = max(1, round(self.min_size * min(shape)))
+        boxes, _, sure = self._cascade.detectMultiScale3(
+            grey, STEP, self.neighbours, minSize=(least, least), outputRejectLevels=True
+        )
+        return [
+            Detection((x / share, y / share, (x + w) / share, (y + h) / share), float(score))
+            for (x, y, w, h), score in zip(np.asarray(boxes).tolist(), np.ravel(sure), strict=True)
+        ]
+
+    @cached_property
+    def _cascade(self) -> Any:
+        cv2 = _opencv()
+        file = self.file or Path(cv2.data.haarcascades, NAME)
+        if not file.is_file():
+            raise ConfigError(f"weights {file}: there is no such file")
+        made = cv2.CascadeClassifier()
+        try:
+            fine = made.load(str(file))
+        except cv2.error:
+            fine = False
+        if not fine:
+            raise ConfigError(f"weights {file}: no Haar cascade")
+        return made
+
+
+def _opencv() -> Any:
+    """OpenCV 4: version 5 has no cascades any more."""
+    try:
+        import cv2
+    except ImportError as error:
+        missing = f": {error}" if "cv2" not in str(error) else ""
+        raise ConfigError(f"finding cats needs OpenCV 4{missing}: {INSTALL}") from error
+    if not hasattr(cv2, "CascadeClassifier") or not hasattr(cv2, "data"):
+        raise ConfigError(f"OpenCV {cv2.__version__} is installed, and only 4 finds cats: {INSTALL}")
+    return cv2

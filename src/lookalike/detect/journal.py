@@ -1,0 +1,113 @@
+"""A folder of crops that fills up, and what is done already: after a cut the next run goes on from there."""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from lookalike.detect.work import Outcome, Task, Written
+from lookalike.errors import LookalikeError
+from lookalike.files import write_text
+
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """What became of tasks, one JSON line each. Failures are not kept: they are tried again.
+
+    Attributes:
+        crops: the folder of crops.
+    """
+
+    def __init__(self, folder: Path, lines: IO[str], done: Mapping[str, Any]):
+        self.crops = folder / "images"
+        self._lines, self._done = lines, done
+
+    def known(self, task: Task) -> Outcome | None:
+        """What became of a task in an earlier run; None if it is still to do, or its picture changed."""
+        entry = self._done.get(task.name)
+        if entry is None or entry["stamp"] != _stamp(task.file):
+            return None
+        values = entry["outcome"]
+        crops = tuple(Written(**_tuples(crop)) for crop in values.pop("crops"))
+        there = all((self.crops / crop.file).is_file() for crop in crops)
+        return Outcome(crops=crops, **values) if there else None
+
+    def add(self, task: Task, outcome: Outcome) -> None:
+        """Note what became of a task."""
+        if outcome.reason and not outcome.none_found:
+            return
+        entry = {"name": task.name, "stamp": _stamp(task.file), "outcome": asdict(outcome)}
+        self._lines.write(json.dumps(entry) + "\n")
+        self._lines.flush()
+
+
+@contextmanager
+def journal(folder: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
+    """The journal in a folder that is new, or was left by a run with the same settings; one process at a
+    time.
+
+    A folder that other settings made is begun anew.
+
+    Raises:
+        LookalikeError: another process is filling it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LookalikeError(f"{folder}: another process is writing crops there") from error
+        _begin(folder, json.dumps(settings, sort_keys=True, default=str))
+        done = _read(folder / "done.jsonl")
+        if done:
+            log.info("%s: goes on after %d images that are done", folder, len(done))
+        with (folder / "done.jsonl").open("a", encoding="utf-8") as lines:
+            yield Journal(folder, lines, done)
+
+
+def _begin(folder: Path, settings: str) -> None:
+    """An empty folder, unless the settings in it are the same."""
+    file = folder / "settings.json"
+    before = file.read_text(encoding="utf-8") if file.is_file() else None
+    if before == settings:
+        return
+    if before is not None:
+        log.warning("%s: crops that an unfinished run made with other settings are made anew", folder)
+    (folder / "done.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(folder / "images", ignore_errors=True)
+    (folder / "images").mkdir()
+    write_text(file, settings)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Entries by name; a line that a cut left unfinished is no entry."""
+    found: dict[str, Any] = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        found[entry["name"]] = entry
+    if file.is_file():  # the next entry begins on a line of its own
+        write_text(file, "".join(json.dumps(entry) + "\n" for entry in found.values()))
+    return found
+
+
+def _stamp(file: Path) -> list[int]:
+    """Size and time of the last change, by which another picture is told."""
+    try:
+        seen = os.stat(file)  # noqa: PTH116 - once a row
+    except OSError:
+        return []
+    return [seen.st_size, seen.st_mtime_ns]
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

@@ -1,0 +1,148 @@
+"""What a worker process does with one picture: decode, find, cut, write."""
+
+import functools
+import multiprocessing
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lookalike.data.decode import open_image
+from lookalike.detect.cropping import Box, Cropping, chosen, whole
+from lookalike.detect.detection import Detection
+from lookalike.errors import ImageError
+from lookalike.files import replace_file
+
+QUALITY = {"quality": 95, "subsampling": 0}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row's work.
+
+    Attributes:
+        file: the picture.
+        name: of the crops, without number and ending, relative to the folder of crops; with slashes.
+        box: the part of the picture that the row is about, x1 y1 x2 y2; None for all of it.
+    """
+
+    file: Path
+    name: str
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A crop that was written.
+
+    Attributes:
+        file: relative to the folder of crops.
+        box: what was found, x1 y1 x2 y2 in pixels of the upright picture; None for a picture kept whole.
+        landmarks: x and y of each, in pixels of the upright picture.
+        score: how sure the detector was.
+    """
+
+    file: str
+    box: tuple[float, ...] | None = None
+    landmarks: tuple[float, ...] | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        count: how many things were found.
+        crops: those written; of a picture kept whole there is one, though nothing was found.
+        reason: why nothing was found.
+        none_found: whether it was looked for, and is not there.
+    """
+
+    count: int = 0
+    crops: tuple[Written, ...] = ()
+    reason: str = ""
+    none_found: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Does tasks; travels to a worker process with each few of them.
+
+    Attributes:
+        make: a function of a module that makes what finds and cuts from `settings`; a process calls it once.
+        settings: as text.
+        folder: where crops go.
+    """
+
+    make: Callable[[str], Cropping]
+    settings: str
+    folder: Path
+
+    def __call__(self, task: Task) -> Outcome:
+        """Write the crops of one picture.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        cropping = _made(self.make, self.settings)
+        try:
+            count, crops = _cropped(cropping, task)
+        except ImageError as error:
+            return Outcome(reason=error.reason)
+        except MemoryError:
+            return Outcome(reason="not enough memory to find anything in it")
+        except Exception as error:
+            return Outcome(reason=f"the detector failed: {type(error).__name__}: {_first_line(error)}")
+        ending = cropping.format
+        written = tuple(
+            self._write(image, one, f"{task.name}{f'-{number}' if number else ''}.{ending}")
+            for number, (image, one) in enumerate(crops)
+        )
+        return Outcome(count, written, "" if count else cropping.nothing, none_found=not count)
+
+    def _write(self, image: Image.Image, one: Detection | None, name: str) -> Written:
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kind, how = ("PNG", {}) if name.endswith(".png") else ("JPEG", QUALITY)
+        replace_file(file, lambda beside: image.save(beside, kind, **how))
+        if one is None:
+            return Written(name)
+        points = None if one.landmarks is None else tuple(map(float, one.landmarks.ravel()))
+        return Written(name, tuple(map(float, one.box)), points, float(one.score))
+
+
+def _cropped(cropping: Cropping, task: Task) -> tuple[int, list[tuple[Image.Image, Detection | None]]]:
+    """How many things are in the picture, and the crops wanted."""
+    image = open_image(task.file)
+    box = None if task.box is None else _inside(task, image.size)
+    found = cropping.find(image, box)
+    wanted = chosen(found, cropping.which, box or (0, 0, *image.size))
+    if not found and cropping.missing == "keep":
+        return 0, [(whole(image, box, cropping.size), None)]
+    return len(found), [(cropping.cut(image, one), one) for one in wanted]
+
+
+def _inside(task: Task, size: tuple[int, int]) -> Box:
+    """The part of the task's box that lies in the picture."""
+    x1, y1, x2, y2 = task.box or (0, 0, *size)
+    if x1 >= size[0] or y1 >= size[1]:
+        raise ImageError(
+            task.file, f"box begins at {x1} {y1}, outside of the image of {size[0]} × {size[1]} pixels"
+        )
+    return x1, y1, min(x2, size[0]), min(y2, size[1])
+
+
+@functools.lru_cache(maxsize=1)
+def _made(make: Callable[[str], Cropping], settings: str) -> Cropping:
+    cropping = make(settings)
+    torch = sys.modules.get("torch")
+    if torch is not None and multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)  # a worker has one core
+    return cropping
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["without a message"])[0]
