@@ -17,7 +17,7 @@ from lookalike.detect.coco import KINDS, Coco
 from lookalike.detect.cropping import Crops
 from lookalike.detect.geometry import aligning
 from lookalike.errors import ConfigError
-from lookalike.jobs.prepare import Config
+from lookalike.jobs.prepare import Config, main
 
 
 def need_faces():
@@ -136,9 +136,12 @@ def test_animals_by_wrong_weights(weights, tmp_path):
         Coco(weights, kinds=("unicorn",))
 
 
-def test_dogs_need_weights():
-    with pytest.raises(ConfigError, match=r"needs detect\.detector\.weights"):
-        load("prepare", Config, ["source.root=x", "out=x", "detect=dog"])
+def test_dogs_need_weights(tmp_path):
+    config = load("prepare", Config, [f"source.root={tmp_path}", f"out={tmp_path / 'out'}", "detect=dog"])
+    with pytest.raises(ConfigError, match="detect: no package brings weights for dog: give the file") as said:
+        main(config)
+    assert "{_target_: my_module.Detector}" in str(said.value)
+    assert "detect=box" in str(said.value)
 
 
 def test_the_numbers_are_those_of_coco():

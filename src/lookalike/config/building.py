@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.config.signatures import hints, wants_path
-from lookalike.errors import ConfigError
+from lookalike.errors import ConfigError, LookalikeError
 
 
 def build(node: Mapping[str, Any], key: str = "", /, **offered: Any) -> Any:
@@ -60,5 +60,5 @@ def _parameters(target: Any) -> set[str]:
 def _reason(error: Exception) -> str:
     """What a nested target raised, without Hydra's wrapping."""
     cause = error.__cause__
-    text = cause if isinstance(cause, ValueError | TypeError) else error
+    text = cause if isinstance(cause, ValueError | TypeError | LookalikeError) else error
     return " ".join(str(text).split())

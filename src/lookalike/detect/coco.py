@@ -30,14 +30,18 @@ KINDS = {
     "giraffe": 25,
 }
 OUTPUTS = 91
+CHOICES = (
+    "give the file that torchvision publishes for {} (detect.detector.weights=…), a detector of your own "
+    "('detect.detector={{_target_: my_module.Detector}}'), or a table with boxes (detect=box)"
+)
 
 
 class Coco:
     """Finds animals as a whole; boxes only.
 
     Args:
-        weights: a file that torchvision publishes for this network, trained on COCO (BSD licence). It is not
-            fetched by itself.
+        weights: the file that torchvision publishes for this network, trained on COCO (BSD licence). It is
+            needed, and not fetched.
         network: its name in `torchvision.models.detection`.
         kinds: what to look for: person, bicycle, car, motorcycle, bird, cat, dog, horse, sheep, cow,
             elephant, bear, zebra or giraffe.
@@ -50,7 +54,7 @@ class Coco:
 
     def __init__(
         self,
-        weights: Path,
+        weights: Path | None = None,
         network: str = "fasterrcnn_mobilenet_v3_large_fpn",
         kinds: tuple[str, ...] = ("dog",),
         min_score: Annotated[float, Gt(0), Le(1)] = 0.5,
@@ -58,6 +62,10 @@ class Coco:
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown or not kinds:
             raise ValueError(f"kinds={list(kinds)}: choose some of {', '.join(KINDS)}")
+        if weights is None:
+            raise ConfigError(
+                f"no package brings weights for {' and '.join(kinds)}: {CHOICES.format(network)}"
+            )
         self.file, self.network = Path(weights).expanduser(), network
         self.kinds, self.min_score = tuple(kinds), min_score
         self._model  # noqa: B018 - wrong weights are said now
@@ -85,10 +93,7 @@ class Coco:
         if self.network not in list_models(detection):
             raise ValueError(f"network={self.network}: choose one of {', '.join(list_models(detection))}")
         if not self.file.is_file():
-            raise ConfigError(
-                f"weights {self.file}: there is no such file. It is the one that torchvision publishes for "
-                f"{self.network}; or name a detector of your own, or give boxes and detect=box"
-            )
+            raise ConfigError(f"weights {self.file}: there is no such file: {CHOICES.format(self.network)}")
         model = get_model(self.network, weights=None, weights_backbone=None, num_classes=OUTPUTS)
         try:
             model.load_state_dict(torch.load(self.file, map_location="cpu", weights_only=True))
