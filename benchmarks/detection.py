@@ -4,13 +4,13 @@ python benchmarks/detection.py [pictures=7] [rounds=5] [longest=640]
 
 Speed: portraits of LOOKALIKE_DATA/faces, shrunk to `longest` pixels and written as JPEG. A round takes every
 picture once from its file to a crop of 240 × 240 pixels in a file, on one thread. Beside it, if
-facenet-pytorch is installed, its MTCNN finds boxes and landmarks in the same decoded pictures; it neither reads
-nor crops. Rounds are interleaved; times are of the processor, the median over rounds with the fastest and
-slowest. The goal is 12 faces a second.
+facenet-pytorch is installed, its MTCNN finds boxes and landmarks in the same decoded pictures; it neither
+reads nor crops. Rounds are interleaved; times are of the processor, the median over rounds with the fastest
+and slowest. The goal is 12 faces a second.
 
-Places: how far from its place each eye lands in a crop of 240 pixels. The middles of the irises were marked by
-hand in enlarged pictures. In obama2.jpg the eyes look far aside, and landmarks follow the lids more than the
-iris.
+Places: how far from its place each eye lands in a crop of 240 pixels. The middles of the irises were marked
+by hand in enlarged pictures. In obama2.jpg the eyes look far aside, and landmarks follow the lids more than
+the iris.
 """
 
 import statistics

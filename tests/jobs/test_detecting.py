@@ -13,8 +13,9 @@ from PIL import Image
 
 from lookalike.cli import main as command
 from lookalike.config import load
-from lookalike.data.table import read_table
+from lookalike.data.table import Table, read_table
 from lookalike.errors import ConfigError, DataError, LookalikeError
+from lookalike.jobs._detecting import Cropped
 from lookalike.jobs.prepare import Config, main
 
 DETECTOR = '''
@@ -216,16 +217,16 @@ def test_without_landmarks_squares(photos, prepare):
 
 
 def test_a_detector_that_fails_or_kills_costs_one_picture(photos, prepare, tmp_path):
+    for name in ("ann/2.png", "bob/1.png", "bob/2.png", "bob/nobody.png"):
+        (photos / name).unlink()
     face([((50, 40), 30, 0, 250)], corner=(1, 2, 3)).save(photos / "ann" / "failing.png")
     face([((50, 40), 30, 0, 250)], corner=(3, 2, 1)).save(photos / "ann" / "deadly.png")
-    (photos / "bob" / "empty.png").touch()
     table = prepare(f"source.root={photos}", *DETECT, "max_skipped=0.9", workers=2)
-    assert len(table) == 6
+    assert len(table) == 3
     reasons = dict(pl.read_csv(tmp_path / "data" / "mine" / "skipped.csv").select("path", "reason").rows())
     assert reasons["ann/failing.png"] == "the detector failed: RuntimeError: what a picture"
     assert "crashed the process" in reasons["ann/deadly.png"]
-    assert "0 bytes" in reasons["bob/empty.png"]
-    assert len(reasons) == 4
+    assert len(reasons) == 2
 
 
 def test_after_a_cut_it_goes_on(photos, prepare, tmp_path, monkeypatch, caplog):
@@ -259,6 +260,39 @@ def test_after_a_cut_it_goes_on(photos, prepare, tmp_path, monkeypatch, caplog):
         == prepare(f"source.root={photos}", *DETECT, out="b").frame["path"].to_list()
     )
     assert not left.exists()
+
+
+def test_a_failure_before_the_first_crop_leaves_nothing(photos, prepare, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lookalike.detect.work.replace_file", full)
+    with pytest.raises(OSError, match="No space"):
+        prepare(f"source.root={photos}", *DETECT)
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_pairs_of_images_become_pairs_of_crops(tmp_path):
+    made = Cropped(
+        Table(pl.DataFrame(), tmp_path), [], [], tmp_path, {"a.jpg": "images/a-1.jpg", "b.jpg": "b"}
+    )
+    pairs = pl.DataFrame({"path_a": ["a.jpg", "c.jpg"], "path_b": ["b.jpg", "a.jpg"], "same": [True, False]})
+    assert made.pairs(pairs).rows() == [("images/a-1.jpg", "b", True), (None, "images/a-1.jpg", False)]
+
+
+def test_unreadable_images_and_boxes_outside_are_listed(photos, prepare, tmp_path):
+    (photos / "ann" / "empty.png").touch()
+    rows = [(f"ann/{n}.png", "a", 0, 0, 100, 90) for n in range(3)] + [("bob/0.png", "b", 500, 0, 510, 9)]
+    rows += [("ann/empty.png", "a", 0, 0, 5, 5), ("bob/1.png", "b", 0, 0, 100, 90)]
+    names = ["path", "label", "x1", "y1", "x2", "y2"]
+    pl.DataFrame(rows, schema=names, orient="row").write_csv(photos / "t.csv")
+    table = prepare("source=table", f"source.file={photos / 't.csv'}", *DETECT)
+    assert len(table) == 4
+    reasons = dict(pl.read_csv(tmp_path / "data" / "mine" / "skipped.csv").select("path", "reason").rows())
+    assert reasons == {
+        "bob/0.png": "box begins at 500 0, outside of the image of 120 × 90 pixels",
+        "ann/empty.png": "the file is empty (0 bytes)",
+    }
 
 
 def test_other_settings_begin_anew(photos, prepare, tmp_path, caplog):

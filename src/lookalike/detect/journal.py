@@ -23,10 +23,12 @@ class Journal:
 
     Attributes:
         crops: the folder of crops.
+        empty: whether nothing is done yet.
     """
 
     def __init__(self, folder: Path, lines: IO[str], done: Mapping[str, Any]):
         self.crops = folder / "images"
+        self.empty = not done
         self._lines, self._done = lines, done
 
     def known(self, task: Task) -> Outcome | None:
@@ -46,6 +48,7 @@ class Journal:
         entry = {"name": task.name, "stamp": _stamp(task.file), "outcome": asdict(outcome)}
         self._lines.write(json.dumps(entry) + "\n")
         self._lines.flush()
+        self.empty = False
 
 
 @contextmanager

@@ -95,7 +95,10 @@ def crops_of(table: Table, config: "Config", cropping: Cropping) -> Iterator[Cro
             _remove_others(made.crops, frame)
             yield Cropped(frame, problems, kept, made.crops, first)
         except BaseException:
-            log.info("the crops made so far are in %s; the same command goes on from there", folder)
+            if made.empty:
+                shutil.rmtree(folder)
+            else:
+                log.info("the crops made so far are in %s; the same command goes on from there", folder)
             raise
         shutil.rmtree(folder)
 
@@ -144,7 +147,7 @@ def _remove_others(images: Path, table: Table) -> None:
 
 
 def _code(node: Mapping[str, Any]) -> dict[str, str]:
-    """A hash of the source of each `_target_`: crops of an earlier version are not mixed with new ones."""
+    """A hash of the source behind each `_target_`: crops of an earlier version are not mixed with new ones."""
     from hydra.utils import get_object
 
     found = {}
@@ -154,5 +157,7 @@ def _code(node: Mapping[str, Any]) -> dict[str, str]:
     if "_target_" in node:
         module = inspect.getmodule(get_object(node["_target_"]))
         file = getattr(module, "__file__", None)
-        found[node["_target_"]] = sha256(Path(file).read_bytes()).hexdigest() if file else ""
+        ours = node["_target_"].startswith("lookalike.")
+        files = sorted(Path(file).parent.glob("*.py")) if file and ours else [Path(file)] if file else []
+        found[node["_target_"]] = sha256(b"".join(each.read_bytes() for each in files)).hexdigest()
     return found

@@ -44,7 +44,9 @@ class Config(BaseModel):
         description="decode every image to the last pixel; false reads headers only, much faster"
     )
     max_skipped: Share = Field(description="fail if a larger share of the images cannot be used")
-    workers: int | None = Field(ge=0, description="processes that check images; null takes one a core")
+    workers: int | None = Field(
+        ge=0, description="processes that check or crop images; null takes one a core"
+    )
     progress: bool = Field(description="show a progress bar")
 
     @model_validator(mode="after")

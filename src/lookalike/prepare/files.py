@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -95,9 +95,9 @@ def in_workers(
         with _pool(workers) as pool:
             broken = False
             while done < len(items) and not broken:
-                seen, broken = _tried(pool, items[done : done + window], work, crashed, chunk)
-                done += len(seen)
-                yield from seen
+                some = items[done : done + window]
+                done += len(some)
+                broken = yield from _tried(pool, some, work, crashed, chunk)
 
 
 def apart(work: Callable[..., Result], *arguments: object) -> Result:
@@ -125,22 +125,24 @@ def _tried(
     work: Callable[[Item], Result],
     crashed: Result,
     chunk: int,
-) -> tuple[list[Result], bool]:
-    """What the work makes of the items, and whether one of them broke the pool."""
+) -> Generator[Result, None, bool]:
+    """What the work makes of the items; returns whether one of them broke the pool."""
     chunks = [items[place : place + chunk] for place in range(0, len(items), chunk)]
     try:
         waiting = [pool.submit(_each, work, few) for few in chunks]
     except BrokenProcessPool:
-        return [made for few in chunks for made in _alone(few, work, crashed)], True
-    found: list[Result] = []
+        for few in chunks:
+            yield from _alone(few, work, crashed)
+        return True
     broken = False
     for few, future in zip(chunks, waiting, strict=True):
         try:
-            found += future.result()
+            made = future.result()
         except BrokenProcessPool:
             broken = True
-            found += _alone(few, work, crashed)
-    return found, broken
+            made = _alone(few, work, crashed)
+        yield from made
+    return broken
 
 
 def _alone(items: Sequence[Item], work: Callable[[Item], Result], crashed: Result) -> list[Result]:
