@@ -216,12 +216,13 @@ def test_without_landmarks_squares(photos, prepare):
     assert eyes_of(table.file(0))[0][0] == pytest.approx(60, abs=2), "a quarter of a box twice as wide"
 
 
-def test_a_detector_that_fails_or_kills_costs_one_picture(photos, prepare, tmp_path):
+def test_a_detector_that_fails_or_kills_costs_one_picture(photos, prepare, tmp_path, monkeypatch):
+    monkeypatch.setattr("lookalike.jobs._detecting.AT_ONCE", 1)
     for name in ("ann/2.png", "bob/1.png", "bob/2.png", "bob/nobody.png"):
         (photos / name).unlink()
     face([((50, 40), 30, 0, 250)], corner=(1, 2, 3)).save(photos / "ann" / "failing.png")
     face([((50, 40), 30, 0, 250)], corner=(3, 2, 1)).save(photos / "ann" / "deadly.png")
-    table = prepare(f"source.root={photos}", *DETECT, "max_skipped=0.9", workers=2)
+    table = prepare(f"source.root={photos}", *DETECT, "max_skipped=0.9", workers=1)
     assert len(table) == 3
     reasons = dict(pl.read_csv(tmp_path / "data" / "mine" / "skipped.csv").select("path", "reason").rows())
     assert reasons["ann/failing.png"] == "the detector failed: RuntimeError: what a picture"

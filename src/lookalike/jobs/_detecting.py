@@ -147,7 +147,7 @@ def _remove_others(images: Path, table: Table) -> None:
 
 
 def _code(node: Mapping[str, Any]) -> dict[str, str]:
-    """A hash of the source behind each `_target_`: crops of an earlier version are not mixed with new ones."""
+    """A hash of the source behind each `_target_`: crops of an earlier version are not mixed with new."""
     from hydra.utils import get_object
 
     found = {}
