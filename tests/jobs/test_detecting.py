@@ -144,15 +144,16 @@ def test_faces_are_aligned_and_nothing_is_lost(photos, prepare, tmp_path, caplog
 
 
 def test_all_of_several_and_whole_ones(photos, prepare, tmp_path, caplog):
-    table = prepare(f"source.root={photos}", *DETECT, "detect.which=all", "detect.missing=keep")
+    with caplog.at_level(logging.INFO, "lookalike"):
+        table = prepare(f"source.root={photos}", *DETECT, "detect.which=all", "detect.missing=keep")
     assert len(table) == 8
     assert len(set(table.frame["path"])) == 8
     whole = table.frame.filter(pl.col("found") == 0)
     assert whole["found_box"].to_list() == [None]
     assert Image.open(table.folder / whole["path"][0]).size == (240, 240)
     kept = pl.read_csv(tmp_path / "data" / "mine" / "kept_whole.csv").rows()
-    assert kept == [("bob/nobody.png", "nothing was found in it; kept whole")]
-    assert "1 kept whole" in caplog.text
+    assert kept == [("bob/nobody.png", None, "nothing was found in it")]
+    assert "found, kept whole:\n  bob/nobody.png" in caplog.text
 
 
 def test_a_box_says_where_to_look(photos, prepare, tmp_path):

@@ -54,14 +54,6 @@ class Cropped:
         """The folder of crops by its name in the dataset's folder."""
         return {FOLDER: self.images}
 
-    @property
-    def beside(self) -> dict[str, pl.DataFrame]:
-        """The list of those kept whole, if there are any, by its name in the dataset's folder."""
-        if not self.kept:
-            return {}
-        rows = [(one.path, one.reason) for one in self.kept]
-        return {"kept_whole.csv": pl.DataFrame(rows, ["path", "reason"], orient="row")}
-
     def pairs(self, pairs: pl.DataFrame) -> pl.DataFrame:
         """Pairs of pictures as pairs of their first crops."""
         paths = pl.col("path_a", "path_b")
@@ -88,7 +80,7 @@ def crops_of(table: Table, config: "Config", cropping: Cropping) -> Iterator[Cro
             log.info("%s", _summary(outcomes, cropping))
             frame, problems, first = cropped(table, outcomes, cropping.size, config.out)
             kept = [
-                Problem(path, f"{outcome.reason}; kept whole")
+                Problem(path, outcome.reason)
                 for path, outcome in zip(table.frame["path"], outcomes, strict=True)
                 if outcome.crops and not outcome.count
             ]
