@@ -325,7 +325,8 @@ def test_crops_of_crops_are_refused(photos, prepare):
     with pytest.raises(DataError, match=r"source\.path=original"):
         prepare("source=table", f"source.file={file}", *DETECT, out="again")
     again = prepare("source=table", f"source.file={file}", "source.path=original", *DETECT, out="again")
-    assert again.frame.drop("path", "original").equals(table.frame.drop("path", "original"))
+    same = table.frame.drop("path", "original")
+    assert again.frame.select(same.columns).equals(same)
 
 
 @pytest.mark.parametrize(
