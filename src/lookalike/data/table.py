@@ -176,6 +176,7 @@ def write_table(
     about: Mapping[str, Any],
     skipped: Iterable[Problem] = (),
     beside: Mapping[str, pl.DataFrame] = MappingProxyType({}),
+    folders: Mapping[str, Path] = MappingProxyType({}),
 ) -> None:
     """Write a dataset folder, whole or not at all: table.parquet, config.yaml, perhaps skipped.csv.
 
@@ -185,6 +186,7 @@ def write_table(
         about: what made the table; plain values.
         skipped: what was left out, and why.
         beside: more tables, by the name of the CSV that each becomes.
+        folders: folders on the same disk that are moved in, by their new name.
 
     Raises:
         LookalikeError: the folder holds something.
@@ -200,6 +202,8 @@ def write_table(
                 frame.write_csv(place / name)
             if skipped:
                 write_problems(skipped, place / "skipped.csv")
+            for name, filled in folders.items():
+                filled.rename(place / name)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} could not be written: {error}; nothing was left there") from error
 

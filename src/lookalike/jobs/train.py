@@ -166,7 +166,7 @@ class Config(BaseModel):
         ge=0, le=1024, description="processes that read images; null takes what the machine has"
     )
     cache: Path | None = Field(
-        description="folder for training images as raw pixels, shrunk: faster from the second epoch on; null for none"
+        description="folder for training images as raw pixels, shrunk: faster from the second epoch on"
     )
     cache_side: int | None = Field(
         ge=8, description="pixels of the shorter side in the cache; null takes 8/7 of image_size"

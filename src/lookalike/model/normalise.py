@@ -39,7 +39,6 @@ def standardised(images: Tensor) -> Tensor:
         images: [B, 3, H, W], uint8 in 0…255 or float in 0…1.
     """
     scaled = images.float() / 255 if images.dtype == torch.uint8 else images
-    mean = scaled.mean((1, 2, 3), keepdim=True)
-    least = scaled[0].numel() ** -0.5 if len(scaled) else 1.0
-    std = scaled.std((1, 2, 3), keepdim=True, correction=0).clamp_min(least)
-    return (scaled - mean) / std
+    centred = scaled - scaled.mean((1, 2, 3), keepdim=True)
+    least = max(1, images.shape[1:].numel()) ** -0.5
+    return centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(least)

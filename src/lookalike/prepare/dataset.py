@@ -1,8 +1,9 @@
 """From the rows of a source to a dataset: unusable pictures left out, boxes fitted, rows split."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -105,14 +106,18 @@ def with_split(table: Table, split: Split) -> Table:
     return ordered(split(table))
 
 
-def moved_pairs(pairs: pl.DataFrame, table: Table, folder: Path) -> pl.DataFrame:
+def moved_pairs(
+    pairs: pl.DataFrame, table: Table, folder: Path, shrunk: Mapping[str, str] = MappingProxyType({})
+) -> pl.DataFrame:
     """Pairs of images with the paths that a table in `folder` has; those that lost an image are left out.
 
     Args:
         pairs: path_a, path_b (paths of the table as it is), and more.
         table: the rows that are kept.
         folder: where the table will lie.
+        shrunk: paths that images of the pairs have in the table, where they have other ones.
     """
+    pairs = pairs.with_columns(pl.col("path_a", "path_b").replace(dict(shrunk)))
     moved = dict(zip(table.frame["path"], table.relative_to(folder).frame["path"], strict=True))
     paths = pl.col("path_a", "path_b")
     kept = pairs.filter(pl.all_horizontal(paths.is_in(list(moved))))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 CHUNK = 16
@@ -29,7 +29,7 @@ class Seen:
     reason: str = ""
 
 
-Look = Callable[[Path], Seen]
+Look = Callable[[Any], Seen]
 Result = TypeVar("Result")
 
 
@@ -55,13 +55,13 @@ def glanced(file: Path) -> Seen:
         return Seen(reason=error.reason)
 
 
-def look_at(files: Sequence[Path], look: Look = decoded, workers: int | None = None) -> Iterator[Seen]:
+def look_at(files: Sequence[Any], look: Look = decoded, workers: int | None = None) -> Iterator[Seen]:
     """What each file is, in order.
 
     A file that kills the process reading it is found and reported like any other; the rest goes on.
 
     Args:
-        files: the files.
+        files: the files, or what else `look` takes.
         look: what to do with each: `decoded`, `glanced`, or another function that a worker can import.
         workers: processes; 0 for none (a crash is then yours), None for one a core.
     """
@@ -98,7 +98,7 @@ def apart(work: Callable[..., Result], *arguments: object) -> Result:
         return work(*arguments)
 
 
-def _tried(pool: ProcessPoolExecutor, files: Sequence[Path], look: Look) -> tuple[list[Seen], bool]:
+def _tried(pool: ProcessPoolExecutor, files: Sequence[Any], look: Look) -> tuple[list[Seen], bool]:
     """What the files are, and whether one of them broke the pool."""
     chunks = [files[place : place + CHUNK] for place in range(0, len(files), CHUNK)]
     try:
@@ -116,7 +116,7 @@ def _tried(pool: ProcessPoolExecutor, files: Sequence[Path], look: Look) -> tupl
     return found, broken
 
 
-def _alone(files: Sequence[Path], look: Look) -> list[Seen]:
+def _alone(files: Sequence[Any], look: Look) -> list[Seen]:
     """Each group of files in a process of its own, halved until the one that crashes is found."""
     try:
         with _pool(1) as pool:
@@ -128,7 +128,7 @@ def _alone(files: Sequence[Path], look: Look) -> list[Seen]:
     return _alone(files[:middle], look) + _alone(files[middle:], look)
 
 
-def _each(look: Look, files: Sequence[Path]) -> list[Seen]:
+def _each(look: Look, files: Sequence[Any]) -> list[Seen]:
     return [look(file) for file in files]
 
 

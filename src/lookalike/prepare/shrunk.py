@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,15 +50,6 @@ def room_beside(out: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class Shrunk:
-    """What became of a table: its rows, those lost, and from old to new paths of images without a box."""
-
-    table: Table
-    problems: list[Problem]
-    moved: dict[str, str]
-
-
 class Shrinking:
     """Images made small as workers do it: iterate over it, then take `result`.
 
@@ -95,8 +85,8 @@ class Shrinking:
             self._seen.append(seen)
             yield seen
 
-    def result(self) -> Shrunk:
-        """The table with the small images instead of the large ones."""
+    def result(self) -> tuple[Table, list[Problem], dict[str, str]]:
+        """The table with the small images, those that could not be read, and from old to new paths."""
         frame = self._table.frame.with_columns(original=pl.lit(None, pl.String))
         old, reasons = (
             frame["path"].to_list(),
@@ -127,7 +117,7 @@ class Shrinking:
         problems = [Problem(old[row], reasons[row]) for row in lost]
         kept = frame.filter(~pl.int_range(pl.len()).is_in(lost))
         moved = {old[row]: path for row, path in zip(self._rows, changed["path"], strict=True)}
-        return Shrunk(Table(kept, self._table.folder), problems, moved)
+        return Table(kept, self._table.folder), problems, moved
 
 
 def _without_boxes(frame: pl.DataFrame, rows: list[int]) -> pl.DataFrame:
