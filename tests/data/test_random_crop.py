@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from lookalike.data.augment import Augment, Flip, Strong
+from lookalike.data.augment import Augment, Strong
 from lookalike.data.draws import draws
+from lookalike.data.flip import Flip
 from lookalike.data.images import ImageTable, collate
 from lookalike.data.random_crop import RandomCrop
 from lookalike.data.table import Table

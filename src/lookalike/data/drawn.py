@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ class Drawn(ABC):
     What becomes of a picture depends on the picture and on its own numbers, never on the rest of the batch.
     """
 
-    count: int
+    count: ClassVar[int]
     """How many numbers it wants for a picture."""
 
     @abstractmethod

@@ -186,15 +186,22 @@ def _cache(config: "Config") -> "Cache | None":
 
 def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]", sampler: "Make") -> "Plan":
     from lookalike.config import build
+    from lookalike.data.random_crop import RandomCrop
     from lookalike.training.mixing import Mixing
     from lookalike.training.plan import Plan
 
     keep = config.keep_statistics
+    augment = build(config.augment, "augment", size=config.image_size, how=config.resize)
+    if isinstance(augment, RandomCrop) and config.resize == "letterbox":
+        log.warning(
+            "augment=crop shows parts without borders, evaluation all of an image between borders "
+            "(resize=letterbox); augment=standard shows both alike"
+        )
     return Plan(
         epochs=config.epochs,
         losses=losses,
         sampler=sampler,
-        augment=build(config.augment, "augment", size=config.image_size, how=config.resize),
+        augment=augment,
         optimizer=build(config.optimizer, "optimizer"),
         schedule=build(config.scheduler, "scheduler", epochs=config.epochs),
         lr=config.lr,

@@ -68,7 +68,7 @@ def main(config: Config) -> Path:
         plain.images.permute(0, 2, 3, 1).numpy(),
         drawn,
         readable.labels.tolist(),
-        f"{name}, resize={config.resize}",
+        f"augment: {name}, resize={config.resize}",
     )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     replace_file(config.out, lambda beside: picture.save(beside, format="PNG"))

@@ -9,7 +9,7 @@ from lookalike.plots.drawing import fitted, font
 from lookalike.plots.first_batch import scaled, shown_side
 from lookalike.plots.style import INK, MUTED, PAPER, RULE
 
-MARGIN, GAP, BESIDE, TOP, LINE = 20, 4, 18, 66, 24
+MARGIN, GAP, BESIDE, TOP, LINE = 20, 4, 18, 68, 32
 
 
 def preview(
