@@ -30,6 +30,7 @@ from lookalike.data.images import ImageTable
 from lookalike.data.random_crop import RandomCrop
 from lookalike.data.shrinking import shrink
 from lookalike.data.table import Table
+from lookalike.machine import settle
 from lookalike.model.normalise import normalised
 from mnist import write_dataset
 
@@ -190,7 +191,7 @@ def small(rounds: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    settle(threads=1)  # as training does: freed memory is used again
     numbers = {key: int(value) for key, value in (word.split("=") for word in sys.argv[1:] if "=" in word)}
     chosen = [word for word in sys.argv[1:] if "=" not in word] or ["photos", "small"]
     rounds, seed = numbers.get("rounds", 7), numbers.get("seed", 0)

@@ -37,7 +37,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path, side: int, limit: int):
-        self.folder, self.side = folder, side
+        self.folder, self.side, self._start = folder, side, f"{folder}{os.sep}"
         folder.mkdir(parents=True, exist_ok=True)
         self._left = limit - sum(file.stat().st_size for file in folder.glob("*/*.raw"))
         self._checked = np.frombuffer(mmap.mmap(-1, CHECKED), np.uint8)  # forked workers share it
@@ -51,13 +51,12 @@ class Cache:
             ImageError: it cannot be read.
         """
         name = self._name(file, box)
-        place = self.folder / name[:2] / f"{name}.raw"
-        found = self._read(place, name, choose) if name else None
+        found = self._read(name, choose) if name else None
         if found is not None:
             return found
         whole = shrunk(open_pixels(file, lambda size: (None, self.side), box), self.side)
         if name:
-            self._write(place, whole)
+            self._write(self.folder / name[:2] / f"{name}.raw", whole)
         return cut(whole, choose((whole.shape[1], whole.shape[0]))[0])
 
     def _name(self, file: str, box: Box | None) -> str:
@@ -66,13 +65,14 @@ class Cache:
             stat = os.stat(file)  # noqa: PTH116 - once a picture
         except OSError:
             return ""
-        key = f"{os.path.abspath(file)}\n{stat.st_mtime_ns} {stat.st_size} {box} {self.side}"  # noqa: PTH100
+        path = file if os.path.isabs(file) else os.path.abspath(file)  # noqa: PTH100, PTH117
+        key = f"{path}\n{stat.st_mtime_ns} {stat.st_size} {box} {self.side}"
         return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
-    def _read(self, place: Path, name: str, choose: Choose) -> np.ndarray | None:
+    def _read(self, name: str, choose: Choose) -> np.ndarray | None:
         """What is wanted of an entry; None if there is none, or a damaged one."""
         try:
-            with place.open("rb", buffering=0) as stream:
+            with FileIO(f"{self._start}{name[:2]}{os.sep}{name}.raw") as stream:  # pathlib takes longer
                 return self._wanted(stream, name, choose)
         except (OSError, struct.error):
             return None
