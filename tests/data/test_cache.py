@@ -60,7 +60,7 @@ def test_what_comes_out_is_what_went_in(photo, tmp_path, decoded, box):
 
 
 def test_pictures_are_shrunk_once_and_small_ones_left(photo):
-    small = shrunk(np.asarray(Image.open(photo)), 30)
+    small = shrunk(np.array(Image.open(photo)), 30)
     assert small.shape == (30, 40, 3)
     expected = np.asarray(Image.open(photo).resize((40, 30), Image.Resampling.BICUBIC)).astype(int)
     assert abs(expected - small).max() <= 2
