@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lookalike.data.augment import Augment, Flip, Strong
+from lookalike.data.augment import Augment, Strong
+from lookalike.data.flip import Flip
 from lookalike.data.transforms import Resize
 
 STILL = Augment(

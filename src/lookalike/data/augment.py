@@ -1,8 +1,9 @@
 """Random changes to training pictures, so that a model learns what stays the same."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,25 +11,38 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from lookalike.data.transforms import FILTERS, How, Interpolation, Resize, central_square, squared
+from lookalike.data.decode import Box
+from lookalike.data.drawn import Drawn
+from lookalike.data.draws import generator
+from lookalike.data.effects import blurred, equalised, grainy, noisy, sharpened, smeared
+from lookalike.data.transforms import (
+    How,
+    Interpolation,
+    Resize,
+    check_range,
+    check_value,
+    squared_pixels,
+)
 
-IDENTITY = np.eye(3, dtype=np.float32)  # of NumPy, whose small matrices are several times as fast as torch's
 OVERSAMPLING = 1.25  # pixels of the picture for a pixel of the result, once a larger picture was shrunk
+BLOCK = 1 << 17  # values that are changed at once: they stay in the processor's cache
+CHANCES = ("flip", "turn", "grey", "erase", "blur", "motion", "sharpen", "equalise", "noise", "grain")
+SHARES = ("aspect", "shift", "saturation", "contrast", "balance")
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(Drawn):
     """A picture moved, recoloured and partly covered at random: uint8 [3, size, size].
 
-    Moving is one bilinear resampling; beyond the border it repeats the border. Every draw comes from torch's
-    default random numbers. At 0, or (1, 1), a change is off, and with all of them off the result is that of
-    `Resize`.
+    Moving is one bilinear resampling; beyond the border it repeats the border. At 0, or (1, 1), a change is
+    off, and with all of them off the result is that of `Resize`.
 
     Args:
         size: side of the result.
         how: how a picture becomes square, as in `Resize`.
         interpolation: bicubic or bilinear, to shrink pictures and where nothing is moved.
         flip: probability of a mirror image.
+        turn: probability of a quarter or half turn.
         scale: smallest and largest size of what is shown; below 1 it shrinks and the border is repeated.
         aspect: at most so much wider and at once less high, or the reverse, as a share.
         rotate: at most so many degrees, either way.
@@ -38,14 +52,22 @@ class Augment:
         contrast: at most so far from the picture's own, which is 1.
         balance: at most so much more red and less blue, or the reverse, as a share.
         grey: probability of a picture without colours.
-        erase: probability that a square is covered with one random colour.
-        erase_side: smallest and largest side of that square, as a share of the picture's.
+        equalise: probability of high contrast everywhere (CLAHE).
+        blur: probability of a blur of 1 or 2 pixels.
+        motion: probability of motion blur of as many.
+        sharpen: probability of sharpening.
+        noise: probability of noise, of a standard deviation of up to 10 of 255.
+        grain: probability of the noise of photos in little light.
+        erase: probability that squares are covered, each with one random colour.
+        erase_side: smallest and largest side of such a square, as a share of the picture's.
+        holes: smallest and largest number of squares.
     """
 
     size: int
     how: How = "squash"
     interpolation: Interpolation = "bicubic"
     flip: float = 0.5
+    turn: float = 0.0
     scale: tuple[float, float] = (0.83, 1.12)
     aspect: float = 0.07
     rotate: float = 10.0
@@ -55,28 +77,43 @@ class Augment:
     contrast: float = 0.2
     balance: float = 0.07
     grey: float = 0.07
+    equalise: float = 0.0
+    blur: float = 0.0
+    motion: float = 0.0
+    sharpen: float = 0.0
+    noise: float = 0.0
+    grain: float = 0.0
     erase: float = 0.0
     erase_side: tuple[float, float] = (0.15, 0.35)
+    holes: tuple[int, int] = (1, 1)
+    count: ClassVar[int] = 28
 
     def __post_init__(self) -> None:
         Resize(self.size, self.how, self.interpolation)  # refuses what these three may not be
-        for name in ("flip", "grey", "erase", "aspect", "shift", "saturation", "contrast", "balance"):
-            _check(name, getattr(self, name), 0, 1)
-        _check("brightness", self.brightness, 0, 3)
-        _check("rotate", self.rotate, 0, 180)
-        _check_range("scale", self.scale, 0.1, 10)
-        _check_range("erase_side", self.erase_side, 0, 1)
+        for name in CHANCES + SHARES:
+            check_value(name, getattr(self, name), 0, 1)
+        check_value("brightness", self.brightness, 0, 3)
+        check_value("rotate", self.rotate, 0, 180)
+        check_range("scale", self.scale, 0.1, 10)
+        check_range("erase_side", self.erase_side, 0, 1)
+        check_range("holes", self.holes, 1, 100)
 
-    @property
-    def at_least(self) -> int:
-        """How large `open_image` must leave a picture for nothing to be lost."""
-        return self._resize.at_least
+    def part(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
+        """All of it: see `Drawn.part`."""
+        return None, self._resize.at_least
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """A random variation of the RGB picture."""
-        draws = _Draws()
-        pixels = self._moved(image, draws) if self._moves else self._mirrored(image, draws)
-        pixels = self._recoloured(pixels, draws)
+    def many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
+        """See `Drawn.many`."""
+        found = torch.empty((len(pictures), 3, self.size, self.size), dtype=torch.uint8)
+        step = max(1, BLOCK // (3 * self.size**2))
+        for start in range(0, len(pictures), step):
+            some = slice(start, start + step)
+            found[some] = self._changed(pictures[some], _Draws(draws[some]))
+        return found
+
+    def _changed(self, pictures: Sequence[np.ndarray], draws: "_Draws") -> Tensor:
+        pixels = self._moved(pictures, draws) if self._moves else self._mirrored(pictures, draws)
+        pixels = self._taken(self._recoloured(pixels, draws), draws)
         if pixels.is_floating_point():
             pixels = pixels.round_().clamp_(0, 255).to(torch.uint8)
         return self._covered(pixels, draws)
@@ -87,141 +124,177 @@ class Augment:
 
     @property
     def _moves(self) -> bool:
-        return bool(tuple(self.scale) != (1, 1) or self.aspect or self.rotate or self.shift)
+        placed = self.aspect or self.rotate or self.shift or self.turn
+        return bool(tuple(self.scale) != (1, 1) or placed)
 
-    def _mirrored(self, image: Image.Image, draws: "_Draws") -> Tensor:
-        pixels = self._resize(image)
-        return pixels.flip(2) if draws.chance(self.flip) else pixels
+    def _mirrored(self, pictures: Sequence[np.ndarray], draws: "_Draws") -> Tensor:
+        pixels = torch.stack([self._resize(Image.fromarray(picture)) for picture in pictures])
+        mirrored = torch.from_numpy(draws.chance(self.flip))
+        pixels[mirrored] = pixels[mirrored].flip(3)
+        return pixels
 
-    def _moved(self, image: Image.Image, draws: "_Draws") -> Tensor:
-        image = squared(image) if self.how == "letterbox" else image
-        shown = central_square(image.size) if self.how == "crop" else (0, 0, *image.size)
+    def _moved(self, pictures: Sequence[np.ndarray], draws: "_Draws") -> Tensor:
+        if self.how == "letterbox":
+            pictures = [squared_pixels(picture) for picture in pictures]
+        sizes = np.array([picture.shape[1::-1] for picture in pictures])
         matrix, shift = self._placement(draws)
-        across, down = (shown[2] - shown[0]) / image.width, (shown[3] - shown[1]) / image.height
-        matrix = [[across * value for value in matrix[0]], [down * value for value in matrix[1]]]
-        shift = [across * shift[0], down * shift[1]]
-        return _warp(self._shrunk(image, matrix), matrix, shift, self.size)
+        if self.how == "crop":
+            shares = sizes.min(1, keepdims=True) / sizes
+            matrix, shift = shares[:, :, None] * matrix, shares * shift
+        density = sizes * np.hypot(matrix[:, :, 0], matrix[:, :, 1]) / self.size
+        pictures = [self._shrunk(*each) for each in zip(pictures, density, strict=True)]
+        grid = _grid(matrix, shift, self.size)
+        if len({picture.shape for picture in pictures}) == 1:
+            return _sampled(np.stack(pictures), grid)
+        parts = [_sampled(picture[None], grid[n : n + 1]) for n, picture in enumerate(pictures)]
+        return torch.cat(parts)
 
-    def _placement(self, draws: "_Draws") -> tuple[list[list[float]], list[float]]:
-        """What the result shows: matrix and shift from its square to the picture's, both centred, side 1."""
+    def _placement(self, draws: "_Draws") -> tuple[np.ndarray, np.ndarray]:
+        """What the results show: matrices [B, 2, 2] and shifts [B, 2] from their square to the picture's.
+
+        Both are centred, of side 1.
+        """
         low, high = self.scale
-        zoom = math.exp(-draws.between(math.log(low), math.log(high)))
-        stretch = math.exp(draws.around(self.aspect))
-        angle = math.radians(draws.around(self.rotate))
-        mirror = -1 if draws.chance(self.flip) else 1
-        cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
+        zoom = np.exp(-draws.between(math.log(low), math.log(high)))
+        stretch = np.exp(draws.around(self.aspect))
+        angle = np.radians(draws.around(self.rotate))
+        mirror = np.where(draws.chance(self.flip), -1.0, 1.0)
+        shift = np.stack([draws.around(self.shift), draws.around(self.shift)], 1)
+        turned, turns = draws.chance(self.turn), np.floor(draws.between(1, 4))
+        angle += np.where(turned, turns, 0) * (math.pi / 2)
+        cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
         matrix = [[mirror * cos * stretch, -sin * stretch], [mirror * sin / stretch, cos / stretch]]
-        return matrix, [draws.around(self.shift), draws.around(self.shift)]
+        return np.array(matrix).transpose(2, 0, 1), shift
 
-    def _shrunk(self, image: Image.Image, matrix: list[list[float]]) -> Image.Image:
+    def _shrunk(self, picture: np.ndarray, density: np.ndarray) -> np.ndarray:
         """A much larger picture made smaller first: bilinear sampling alone would skip most of its pixels."""
-        density = [side * math.hypot(*row) / self.size for side, row in zip(image.size, matrix, strict=True)]
-        if max(density) <= 1.5:
-            return image
-        shares = [min(1, OVERSAMPLING / pixels) for pixels in density]
-        width, height = (max(1, round(side * share)) for side, share in zip(image.size, shares, strict=True))
-        return image.resize((width, height), FILTERS[self.interpolation], reducing_gap=2.0)
+        if density.max() <= 1.5:
+            return picture
+        shares = np.minimum(1, OVERSAMPLING / density)
+        height, width = (
+            max(1, round(side * share)) for side, share in zip(picture.shape[:2], shares[::-1], strict=True)
+        )
+        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+        small = F.interpolate(pixels, (height, width), mode=self.interpolation, antialias=True)
+        return small[0].permute(1, 2, 0).numpy()
 
     def _recoloured(self, pixels: Tensor, draws: "_Draws") -> Tensor:
         """Brightness, saturation, contrast and colour balance as one matrix on the colours of each pixel."""
-        light = math.exp(draws.around(self.brightness))
+        light = np.exp(draws.around(self.brightness))
         colour = 1 + draws.around(self.saturation)
         contrast = 1 + draws.around(self.contrast)
         warmth = draws.around(self.balance)
-        colour = 0.0 if draws.chance(self.grey) else colour
-        if (light, colour, contrast, warmth) == (1, 1, 1, 0):
+        colour = np.where(draws.chance(self.grey), 0.0, colour)
+        if not (self.brightness or self.saturation or self.contrast or self.balance or self.grey):
             return pixels
-        flat = pixels.flatten(1).float()
-        offset = np.float32(light * (1 - contrast)) * np.float32(flat.mean().item())
-        mix = light * contrast * (colour * IDENTITY + (1 - colour) / 3)
-        tint = np.array([[1 + warmth], [1.0], [1 - warmth]], np.float32)
-        shift, matrix = torch.from_numpy(tint * offset), torch.from_numpy(tint * mix)
-        return torch.addmm(shift, matrix, flat).view_as(pixels)
+        pixels = pixels.float()
+        tint = np.stack([1 + warmth, np.ones_like(warmth), 1 - warmth], 1)
+        own, common = light * contrast * colour, light * contrast * (1 - colour) / 3
+        offset = light * (1 - contrast) * (_means(pixels) if self.contrast else 0)
+        together = pixels.sum(1, keepdim=True) * _scalars(tint * common[:, None]) if common.any() else None
+        pixels = pixels.mul_(_scalars(tint * own[:, None]))
+        pixels = pixels if together is None else pixels.add_(together)
+        return pixels.add_(_scalars(tint * offset[:, None]))
+
+    def _taken(self, pixels: Tensor, draws: "_Draws") -> Tensor:
+        """What a camera may have done to the picture, each with its own probability."""
+        chances = (self.equalise, self.blur, self.motion, self.sharpen, self.noise, self.grain)
+        hits = [(draws.chance(chance), draws.between(0, 1)) for chance in chances]
+        if not any(hit.any() for hit, _ in hits):
+            return pixels
+        pixels = pixels.float()
+        for effect, (hit, amounts) in zip(EFFECTS, hits, strict=True):
+            for row in np.flatnonzero(hit):
+                pixels[row] = effect(pixels[row], float(amounts[row]))
+        return pixels
 
     def _covered(self, pixels: Tensor, draws: "_Draws") -> Tensor:
-        if draws.chance(self.erase):
-            side = max(1, round(self.size * draws.between(*self.erase_side)))
-            top, left = (int(draws.between(0, self.size - side + 1)) for _ in range(2))
-            colour = torch.tensor([int(draws.between(0, 256)) for _ in range(3)], dtype=torch.uint8)
-            pixels[:, top : top + side, left : left + side] = colour[:, None, None]
+        hit, numbers = draws.chance(self.erase), draws.between(0, 1)
+        for row in np.flatnonzero(hit):
+            rng = generator(float(numbers[row]))
+            for _ in range(rng.integers(*self.holes, endpoint=True)):
+                side = max(1, round(self.size * rng.uniform(*self.erase_side)))
+                top, left = rng.integers(0, self.size - side, 2, endpoint=True)
+                colour = torch.from_numpy(rng.integers(0, 256, 3).astype(np.uint8))
+                pixels[row, :, top : top + side, left : left + side] = colour[:, None, None]
         return pixels
+
+
+EFFECTS = (
+    lambda pixels, draw: equalised(pixels, 1 + 3 * draw),
+    lambda pixels, draw: blurred(pixels, 1 if draw < 0.5 else 2),
+    lambda pixels, draw: smeared(pixels, 1 if draw < 0.5 else 2, math.pi * (2 * draw % 1)),
+    lambda pixels, draw: sharpened(pixels, 0.5 + draw),
+    lambda pixels, draw: noisy(pixels, 3 + 7 * draw, generator(draw)),
+    lambda pixels, draw: grainy(pixels, 0.02 + 0.06 * draw, generator(draw)),
+)
 
 
 @dataclass(frozen=True)
 class Strong(Augment):
-    """`Augment` with larger changes, for long training or few pictures."""
+    """`Augment` with larger changes and those of cameras, for long training or few pictures."""
 
-    scale: tuple[float, float] = (0.75, 1.15)
+    turn: float = 0.1
+    scale: tuple[float, float] = (0.75, 1.2)
     aspect: float = 0.1
     rotate: float = 15.0
-    shift: float = 0.05
+    shift: float = 0.1
     brightness: float = 0.3
     saturation: float = 0.4
     contrast: float = 0.3
     balance: float = 0.1
     grey: float = 0.1
+    equalise: float = 0.05
+    blur: float = 0.1
+    motion: float = 0.05
+    sharpen: float = 0.05
+    noise: float = 0.1
+    grain: float = 0.05
     erase: float = 0.25
-    erase_side: tuple[float, float] = (0.15, 0.35)
-
-
-@dataclass(frozen=True)
-class Flip(Resize):
-    """`Resize`, mirrored with probability `flip`."""
-
-    flip: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check("flip", self.flip, 0, 1)
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        """The RGB picture, or its mirror image."""
-        pixels = super().__call__(image)
-        return pixels.flip(2) if torch.rand(()) < self.flip else pixels
+    erase_side: tuple[float, float] = (0.1, 0.25)
+    holes: tuple[int, int] = (1, 6)
 
 
 class _Draws:
-    """Random numbers, drawn from torch together: one call costs as much as twenty."""
+    """The numbers of some pictures, taken one after the other: each [B]."""
 
-    def __init__(self) -> None:
-        self._values = iter(torch.rand(20, dtype=torch.float64).tolist())
+    def __init__(self, draws: np.ndarray) -> None:
+        self._values: Iterator[np.ndarray] = iter(draws.T)
 
-    def between(self, low: float, high: float) -> float:
+    def between(self, low: float, high: float) -> np.ndarray:
         return low + (high - low) * next(self._values)
 
-    def around(self, most: float) -> float:
+    def around(self, most: float) -> np.ndarray:
         return self.between(-most, most)
 
-    def chance(self, probability: float) -> bool:
+    def chance(self, probability: float) -> np.ndarray:
         return next(self._values) < probability
 
 
-def _warp(image: Image.Image, matrix: list[list[float]], shift: list[float], size: int) -> Tensor:
-    """The square whose point p shows the picture's point `matrix @ p + shift`, both centred, side 1."""
-    placed = torch.from_numpy(np.array([*matrix, shift], np.float32) * 2)
-    grid = torch.addmm(placed[2], _points(size), placed[:2].T)
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return F.grid_sample(
-        pixels.to(torch.float32, memory_format=torch.contiguous_format)[None],
-        grid.view(1, size, size, 2),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )[0]
+def _scalars(values: np.ndarray) -> Tensor:
+    """A number for each picture and channel, [B, 3, 1, 1]."""
+    return torch.from_numpy(values.astype(np.float32))[:, :, None, None]
 
 
-@lru_cache(maxsize=8)
-def _points(size: int) -> Tensor:
-    """The centres (x, y) of the pixels of a square of side 1 around 0, [size * size, 2]."""
-    places = (torch.arange(size) + 0.5) / size - 0.5
-    return torch.cartesian_prod(places, places).flip(1).contiguous()
+def _means(pixels: Tensor) -> np.ndarray:
+    """The mean of each picture, [B], by whole numbers: exact, so the same in any order of adding."""
+    return pixels.trunc().sum(3).double().mean((1, 2)).numpy() / pixels.shape[3] + 0.5
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} {value}: a number from {low} to {high}")
+def _grid(matrix: np.ndarray, shift: np.ndarray, size: int) -> Tensor:
+    """Where in the picture, from -1 to 1, the square's pixels p are: 2 (matrix @ p + shift), [B, S, S, 2]."""
+    places = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
+    matrix, shift = (2 * matrix).astype(np.float32), (2 * shift).astype(np.float32)
+    grid = np.empty((len(matrix), size, size, 2), np.float32)
+    for axis in (0, 1):
+        across = matrix[:, axis, 0, None] * places + shift[:, axis, None]
+        down = matrix[:, axis, 1, None] * places
+        np.add(across[:, None, :], down[:, :, None], out=grid[..., axis])
+    return torch.from_numpy(grid)
 
 
-def _check_range(name: str, value: tuple[float, float], low: float, high: float) -> None:
-    if len(value) != 2 or not low <= value[0] <= value[1] <= high:
-        raise ValueError(f"{name} {list(value)}: the smallest and the largest, from {low} to {high}")
+def _sampled(pictures: np.ndarray, grid: Tensor) -> Tensor:
+    """Pictures uint8 [B, h, w, 3] looked up at places [B, S, S, 2]: float [B, 3, S, S]."""
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,6 +1,5 @@
 """Reading picture files: each becomes an upright RGB picture, or an error that says why not."""
 
-import math
 import re
 import struct
 import zlib
@@ -27,6 +26,9 @@ from lookalike.errors import ImageError
 Source = str | Path | IO[bytes]
 Box = tuple[int, int, int, int]
 Result = TypeVar("Result")
+Choose = Callable[[tuple[int, int]], tuple[Box | None, int | None]]
+"""From a picture's width and height to the part that is wanted, in its pixels (None for all of it), and how
+many pixels its shorter side must keep (None for all of them)."""
 
 MAX_PIXELS = 100_000_000
 READERS = {  # by content, not by name; Pillow's many other formats are a risk without a use here
@@ -70,7 +72,7 @@ def open_image(source: Source, box: Box | None = None, at_least: int | None = No
     Raises:
         ImageError: if there is no such picture, or it is damaged, truncated, too large or of another kind.
     """
-    return _guarded(source, lambda stream: _decode(stream, box, at_least))
+    return guarded(source, lambda stream: chosen(stream, box, lambda size: (None, at_least)))
 
 
 def image_size(source: Source) -> tuple[int, int]:
@@ -79,10 +81,10 @@ def image_size(source: Source) -> tuple[int, int]:
     Raises:
         ImageError: if the header is not one of a picture that can be read.
     """
-    return _guarded(source, lambda stream: _upright_size(_header(stream)))
+    return guarded(source, lambda stream: _upright_size(_header(stream)))
 
 
-def _guarded(source: Source, read: Callable[[IO[bytes]], Result]) -> Result:
+def guarded(source: Source, read: Callable[[IO[bytes]], Result]) -> Result:
     """What `read` makes of the file. On damaged files decoders raise nearly anything: all becomes ours."""
     try:
         with _stream(source) as stream:
@@ -167,23 +169,34 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
-def _decode(stream: IO[bytes], box: Box | None, at_least: int | None) -> Image.Image:
+def chosen(stream: IO[bytes], box: Box | None, choose: Choose) -> Image.Image:
+    """The part that `choose` wants of the picture in an open file, or of its `box`; errors as they come."""
     image = _header(stream)
     turn = TURNS.get(_orientation(image))
     size = _upright_size(image)
-    box = None if box is None else _inside(box, size)
+    part, reduction = wanted(size, box, choose)
     if image.format == "PNG":
         _check_png(stream)
-    if at_least is not None:
-        _allow_smaller(image, box, at_least)
+    if reduction > 1:
+        image.draft(None, (image.width // reduction, image.height // reduction))
     image.load()
     image = _eight_bits(image)
     image = image if turn is None else image.transpose(turn)
-    image = image if box is None else image.crop(_scaled(box, size, image.size))
+    image = image if part == (0, 0, *size) else image.crop(_scaled(part, size, image.size))
     image = _rgb(image)
     image = image if type(image) is Image.Image else image.copy()  # a plain picture, free of its file
     image.info = {}  # else the next reader would turn it again
     return image
+
+
+def wanted(size: tuple[int, int], box: Box | None, choose: Choose) -> tuple[Box, int]:
+    """The part of a picture of this size that is wanted, and by how much it may be reduced: 1, 2, 4 or 8."""
+    x1, y1, x2, y2 = (0, 0, *size) if box is None else _inside(box, size)
+    part, at_least = choose((x2 - x1, y2 - y1))
+    if part is not None:
+        x1, y1, x2, y2 = x1 + part[0], y1 + part[1], x1 + part[2], y1 + part[3]
+    most = 1 if at_least is None else min(x2 - x1, y2 - y1) // max(1, at_least)
+    return (x1, y1, x2, y2), next((factor for factor in (8, 4, 2) if factor <= most), 1)
 
 
 def _inside(box: Box, size: tuple[int, int]) -> Box:
@@ -199,14 +212,6 @@ def _scaled(box: Box, size: tuple[int, int], actual: tuple[int, int]) -> Box:
     across, down = actual[0] / size[0], actual[1] / size[1]
     x1, y1 = min(int(box[0] * across), actual[0] - 1), min(int(box[1] * down), actual[1] - 1)
     return x1, y1, max(x1 + 1, round(box[2] * across)), max(y1 + 1, round(box[3] * down))
-
-
-def _allow_smaller(image: Image.Image, box: Box | None, at_least: int) -> None:
-    """Let a JPEG's decoder skip detail nobody will see: the wanted part stays large enough."""
-    wanted = image.size if box is None else (box[2] - box[0], box[3] - box[1])
-    share = at_least / min(wanted)
-    if share < 1:
-        image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
 
 
 def _check_png(stream: IO[bytes]) -> None:

@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from lookalike.data.decode import MAX_PIXELS, image_size, open_image
+from lookalike.data.decode import MAX_PIXELS, Box, image_size, open_image
+from lookalike.data.kept import Kept
 from lookalike.errors import ImageError, Problem
 
 if TYPE_CHECKING:  # jobs that never need torch import this file, and torch takes seconds to load
-    from PIL import Image
     from torch import Tensor
     from torch.utils.data import Dataset
 
+    from lookalike.data.cache import Cache
+    from lookalike.data.drawn import Drawn
     from lookalike.data.table import Table
 
     Rows = Dataset[Any]
 else:
     Rows = object
-
-KEPT = 256 * 2**20
-"""Bytes of decoded pictures that may stay in memory."""
 
 __all__ = ["MAX_PIXELS", "Batch", "ImageTable", "Item", "Unreadable", "collate", "image_size", "open_image"]
 
@@ -58,15 +58,16 @@ class Batch(NamedTuple):
 
 
 class ImageTable(Rows):
-    """The pictures of a table as a dataset for torch's DataLoader.
+    """The pictures of a table as a dataset for torch's DataLoader, which gets whole batches from it.
 
-    With a `seed` the transform is random: each call runs with torch's random numbers seeded from seed, epoch,
-    row and how often the row was in the batch before, and leaves the numbers outside untouched. So the same
-    seed gives the same pixels, whatever the number of workers and the order of rows, and any transform of
-    torchvision will do. Numbers drawn from elsewhere (`random`, NumPy) are the transform's own affair.
+    With a `seed` the transform is random: what becomes of a picture depends on seed, epoch, row and how often
+    the row was in the batch before, and random numbers outside stay untouched. So the same seed gives the
+    same pixels, whatever the number of workers and the order of rows. A transform of this package is handed
+    its numbers, batch by batch; any other, as those of torchvision, is called with torch's random numbers
+    seeded for the picture. Numbers drawn from elsewhere (`random`, NumPy) are the transform's own affair.
 
     Small pictures, 256 MiB at most for all rows together, stay in memory once they were decoded for a random
-    transform, since each epoch wants them again; not in workers, each of which would have its own.
+    transform, since each epoch wants them again; workers share them.
 
     Args:
         table: whose rows are the items.
@@ -74,6 +75,7 @@ class ImageTable(Rows):
         class_ids: from label to class id; labels it lacks get -1.
         seed: for a random transform; none for evaluation.
         at_least: passed to `open_image`; the transforms of this package know theirs.
+        cache: where pictures lie that were shrunk before.
     """
 
     def __init__(
@@ -83,10 +85,14 @@ class ImageTable(Rows):
         class_ids: dict | None = None,
         seed: int | None = None,
         at_least: int | None = None,
+        cache: Cache | None = None,
     ):
         import torch
 
-        self.transform, self.seed, self.at_least = transform, seed, at_least
+        from lookalike.data.drawn import Drawn
+
+        self.transform, self.seed, self.at_least, self.cache = transform, seed, at_least, cache
+        self.drawn = transform if isinstance(transform, Drawn) and seed is not None else None
         self.class_ids = np.full(len(table), -1)
         if class_ids is not None:
             self.class_ids = np.array([class_ids.get(label, -1) for label in table.labels.tolist()], np.int64)
@@ -95,8 +101,7 @@ class ImageTable(Rows):
         boxed = "x1" in table.frame.columns
         self._boxes = [table.box(row) for row in range(len(table))] if boxed else None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
-        self._room = 0 if seed is None else KEPT // max(1, len(table))
-        self._kept: dict[int, Image.Image] = {}
+        self._kept = Kept(0 if seed is None else len(table))
 
     def __len__(self) -> int:
         return len(self._files)
@@ -106,34 +111,109 @@ class ImageTable(Rows):
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> Item | Unreadable:
-        return self.__getitems__([index])[0]
+        batch = self.__getitems__([index])
+        if batch.skipped:
+            return Unreadable(index, batch.skipped[0].path, batch.skipped[0].reason)
+        return Item(batch.images[0], int(batch.class_ids[0]), index)
 
-    def __getitems__(self, rows: Sequence[int]) -> list[Item | Unreadable]:
-        """The items of a batch; a row that is in it twice gets other random numbers the second time."""
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        """A batch; a row that is in it twice gets other random numbers the second time."""
+        self._kept.settle()
         seen: Counter[int] = Counter()
-        items = []
+        repeats = []
+        for row in rows:
+            repeats.append(seen[row])
+            seen[row] += 1
+        return self._drawn(rows, repeats) if self.drawn else self._called(rows, repeats)
+
+    def _drawn(self, rows: Sequence[int], repeats: Sequence[int]) -> Batch:
+        """A batch by a transform that is handed its random numbers."""
+        from lookalike.data.draws import draws
+
+        drawn: Drawn = self.drawn  # type: ignore[assignment]
+        numbers = draws(self.seed or 0, int(self._epoch), rows, repeats, drawn.count)
+        pictures, good, skipped = [], [], []
+        for place, row in enumerate(rows):
+            try:
+                pictures.append(self._part(row, lambda size, own=numbers[place]: drawn.part(size, own)))
+                good.append(place)
+            except ImageError as error:
+                skipped.append(Problem(error.path, error.reason, row))
+        images = drawn.many(pictures, numbers[good]) if good else None
+        return self._batch(images, [rows[place] for place in good], skipped)
+
+    def _called(self, rows: Sequence[int], repeats: Sequence[int]) -> Batch:
+        """A batch by any other transform, called for each picture."""
+        import torch
+
+        images, good, skipped = [], [], []
         with nullcontext() if self.seed is None else _random_numbers_kept():
-            for row in rows:
-                items.append(self._item(row, seen[row]))
-                seen[row] += 1
-        return items
+            for row, repeat in zip(rows, repeats, strict=True):
+                try:
+                    image = self._image(row)
+                except ImageError as error:
+                    skipped.append(Problem(error.path, error.reason, row))
+                    continue
+                if self.seed is not None:
+                    _seed(self.seed, self._epoch.item(), row, repeat)
+                images.append(self.transform(image))
+                good.append(row)
+        return self._batch(torch.stack(images) if images else None, good, skipped)
 
-    def _item(self, row: int, repeat: int) -> Item | Unreadable:
-        try:
-            image = self._kept.get(row) or self._open(row)
-        except ImageError as error:
-            return Unreadable(row, error.path, error.reason)
-        if self.seed is not None:
-            _seed(self.seed, self._epoch.item(), row, repeat)
-        return Item(self.transform(image), int(self.class_ids[row]), row)
+    def _batch(self, images: Tensor | None, rows: Sequence[int], skipped: list[Problem]) -> Batch:
+        import torch
 
-    def _open(self, row: int) -> Image.Image:
+        if images is None:
+            images = torch.empty((0, 3, 0, 0), dtype=torch.uint8)
+        ids = torch.from_numpy(self.class_ids[np.array(rows, np.int64)])
+        return Batch(images, ids, torch.tensor(rows, dtype=torch.int64), skipped)
+
+    def _box(self, row: int) -> Box | None:
+        return self._boxes[row] if self._boxes else None
+
+    def _part(self, row: int, choose: Callable[[tuple[int, int]], tuple[Box | None, int]]) -> np.ndarray:
+        """What a transform wants of a picture, [h, w, 3]."""
+        from lookalike.data.pixels import cut, open_pixels
+
+        whole = self._kept.get(row)
+        if whole is None and self.cache is not None:
+            return self.cache.get(self._files[row], self._box(row), choose)
+        if whole is not None:
+            return cut(whole, choose((whole.shape[1], whole.shape[0]))[0])
+        part: Box | None = None
+        keep = True
+
+        def chosen(size: tuple[int, int]) -> tuple[Box | None, int | None]:
+            nonlocal part, keep
+            part, at_least = choose(size)
+            keep = part is None or self._kept.fits(*size)
+            return (None, None) if part is not None and keep else (part, at_least)
+
+        found = open_pixels(self._files[row], chosen, self._box(row))
+        if not keep:
+            return found
+        self._keep(row, found)
+        return cut(found, part)
+
+    def _image(self, row: int) -> Image.Image:
+        """The picture of a row as Pillow has it."""
+        kept = self._kept.get(row)
+        if kept is None and self.cache is not None:
+            kept = self.cache.get(self._files[row], self._box(row), lambda size: (None, None))
+        if kept is not None:
+            return Image.fromarray(kept)
+        image = open_image(self._files[row], self._box(row), self.at_least)
+        self._keep(row, image)
+        return image
+
+    def _keep(self, row: int, picture: np.ndarray | Image.Image) -> None:
         from torch.utils.data import get_worker_info
 
-        image = open_image(self._files[row], self._boxes[row] if self._boxes else None, self.at_least)
-        if 4 * image.width * image.height <= self._room and get_worker_info() is None:
-            self._kept[row] = image
-        return image
+        width, height = picture.size if isinstance(picture, Image.Image) else picture.shape[1::-1]
+        if self._kept.fits(width, height):
+            self._kept.put(row, np.asarray(picture))
+            if get_worker_info() is None:
+                self._kept.settle()
 
 
 @contextmanager
@@ -156,10 +236,12 @@ def _seed(*numbers: int | float) -> None:
     default_generator.manual_seed(int(seed[0] >> np.uint64(1)))
 
 
-def collate(items: Iterable[Item | Unreadable]) -> Batch:
+def collate(items: Batch | Iterable[Item | Unreadable]) -> Batch:
     """A batch of the readable items, in order, with the rest listed: each row keeps its own id."""
     import torch
 
+    if isinstance(items, Batch):
+        return items
     items = list(items)
     good = [item for item in items if isinstance(item, Item)]
     skipped = [Problem(item.path, item.reason, item.row) for item in items if isinstance(item, Unreadable)]

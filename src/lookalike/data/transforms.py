@@ -81,6 +81,18 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} {value!r}: choose one of {', '.join(allowed)}")
 
 
+def check_value(name: str, value: float, low: float, high: float) -> None:
+    """Raise a ValueError unless the value lies between the two."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} {value}: a number from {low} to {high}")
+
+
+def check_range(name: str, value: tuple[float, float], low: float, high: float) -> None:
+    """Raise a ValueError unless the value is a smallest and a largest number between the two."""
+    if len(value) != 2 or not low <= value[0] <= value[1] <= high:
+        raise ValueError(f"{name} {list(value)}: the smallest and the largest, from {low} to {high}")
+
+
 def central_square(size: tuple[int, int]) -> tuple[float, float, float, float]:
     """The largest square in the middle, as a box."""
     side = min(size)
@@ -95,6 +107,18 @@ def squared(image: Image.Image) -> Image.Image:
     side = max(image.size)
     canvas = Image.new("RGB", (side, side), GREY)
     canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas
+
+
+def squared_pixels(pixels: np.ndarray) -> np.ndarray:
+    """`squared` for pixels [h, w, 3]."""
+    height, width = pixels.shape[:2]
+    if height == width:
+        return pixels
+    side = max(height, width)
+    canvas = np.full((side, side, 3), GREY[0], np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    canvas[top : top + height, left : left + width] = pixels
     return canvas
 
 

@@ -47,6 +47,10 @@ JOBS = {
         "Make a page to look through: some images of every class",
         "lookalike prepare sheet dataset=data/mine out=sheet/mine",
     ),
+    "preview": Job(
+        "Show what the model will see: images as training changes them, before training",
+        "lookalike preview dataset=data/mine augment=strong out=preview.png",
+    ),
     "train": Job(
         "Train a model on a dataset and keep its best state",
         "lookalike train dataset=data/mine out=runs/mine loss=triplet epochs=6",

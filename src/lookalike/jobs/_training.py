@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from lookalike.data.cache import Cache
     from lookalike.data.table import Table
     from lookalike.jobs._sampler import Make
     from lookalike.jobs.train import Config
@@ -152,7 +153,7 @@ def _model(config: "Config") -> "EmbeddingModel":
     backbone = build(config.backbone, "backbone")
     resize = Resize(config.image_size, config.resize, backbone.interpolation)
     head, pool = build(config.head, "head"), build(config.pooling, "pooling")
-    return embedder.build(backbone, pool, head, config.dim, resize)
+    return embedder.build(backbone, pool, head, config.dim, resize, config.normalise)
 
 
 def _settings(config: "Config") -> "Settings":
@@ -167,20 +168,40 @@ def _settings(config: "Config") -> "Settings":
         workers=config.workers,
         progress=config.progress,
         save_minutes=config.save_minutes,
+        cache=_cache(config),
     )
+
+
+def _cache(config: "Config") -> "Cache | None":
+    from lookalike.data.cache import Cache
+
+    if config.cache is None:
+        return None
+    side = config.cache_side or round(config.image_size * 8 / 7)
+    try:
+        return Cache(config.cache, side, int(config.cache_gb * 1e9))
+    except OSError as error:
+        raise ConfigError(f"cache={config.cache} cannot be written: {error.strerror or error}") from error
 
 
 def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]", sampler: "Make") -> "Plan":
     from lookalike.config import build
+    from lookalike.data.random_crop import RandomCrop
     from lookalike.training.mixing import Mixing
     from lookalike.training.plan import Plan
 
     keep = config.keep_statistics
+    augment = build(config.augment, "augment", size=config.image_size, how=config.resize)
+    if isinstance(augment, RandomCrop) and config.resize == "letterbox":
+        log.warning(
+            "augment=crop shows parts without borders, evaluation all of an image between borders "
+            "(resize=letterbox); augment=standard shows both alike"
+        )
     return Plan(
         epochs=config.epochs,
         losses=losses,
         sampler=sampler,
-        augment=build(config.augment, "augment", size=config.image_size, how=config.resize),
+        augment=augment,
         optimizer=build(config.optimizer, "optimizer"),
         schedule=build(config.scheduler, "scheduler", epochs=config.epochs),
         lr=config.lr,

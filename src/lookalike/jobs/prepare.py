@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +44,15 @@ class Config(BaseModel):
     check: bool = Field(
         description="decode every image to the last pixel; false reads headers only, much faster"
     )
+    shrink: int | None = Field(
+        ge=16,
+        le=8192,
+        description="store images made small once, so many pixels on the shorter side, such as 256: "
+        "training reads them faster; null leaves images where they are",
+    )
+    shrink_quality: Annotated[int, Field(ge=1, le=100)] = Field(
+        description="JPEG quality of the images that shrink stores"
+    )
     max_skipped: Share = Field(description="fail if a larger share of the images cannot be used")
     workers: int | None = Field(
         ge=0, description="processes that check or crop images; null takes one a core"
@@ -59,17 +69,21 @@ class Config(BaseModel):
 def main(config: Config) -> Path:
     """Prepare a dataset, and return its folder."""
     from lookalike.config import build
+    from lookalike.errors import ConfigError
     from lookalike.files import refuse_existing
     from lookalike.prepare.public import Raw
 
     refuse_existing(config.out)
     _refuse_idle(config)
     split, cropping = build(config.split, "split"), build(config.detect, "detect")
+    if cropping is not None and config.shrink:
+        raise ConfigError(
+            f"shrink={config.shrink}: detect writes crops of a size of its own, detect.size; leave shrink out"
+        )
     raw = Raw(config.raw, config.download, config.progress)
     found, unusable, *pairs = build(config.source, "source", raw=raw)
     if cropping is None:
-        table, unreadable, cut = _looked_at(found, config)
-        return _written(config, split, table, [*unusable, *unreadable], pairs, {"cut_boxes.csv": cut})
+        return _uncropped(config, split, found, unusable, pairs)
     from lookalike.jobs._detecting import crops_of
 
     with crops_of(found, config, cropping) as made:
@@ -77,6 +91,26 @@ def main(config: Config) -> Path:
         moved = [made.pairs(each) for each in pairs]
         also = {"kept_whole.csv": made.kept}
         return _written(config, split, made.table, problems, moved, also, made.moved)
+
+
+def _uncropped(
+    config: Config, split: Any, found: "Table", unusable: "list[Problem]", pairs: "list[pl.DataFrame]"
+) -> Path:
+    """Images as they are, or made small."""
+    import polars as pl
+
+    from lookalike.prepare.shrunk import FOLDER, room_beside
+
+    with room_beside(config.out) if config.shrink else nullcontext() as room:
+        table, problems, cut = _looked_at(found, config)
+        problems = [*unusable, *problems]
+        moved: dict[str, Path] = {}
+        if room is not None:
+            table, damaged, paths = _shrunk(table, room, config)
+            problems += damaged
+            pairs = [each.with_columns(pl.col("path_a", "path_b").replace(paths)) for each in pairs]
+            moved = {FOLDER: room} if paths else {}
+        return _written(config, split, table, problems, pairs, {"cut_boxes.csv": cut}, moved)
 
 
 def _written(
@@ -122,6 +156,23 @@ def _written(
     return config.out
 
 
+def _shrunk(table: "Table", room: Path, config: Config) -> "tuple[Table, list[Problem], dict[str, str]]":
+    """Images made small, in `room`."""
+    from rich.progress import track
+
+    from lookalike.prepare.shrunk import Shrinking
+
+    side, quality = config.shrink or 0, config.shrink_quality
+    work = Shrinking(table, room, config.out, side, quality, config.workers)
+    for _ in track(work, "Shrinking images", total=len(work), disable=not config.progress):
+        pass
+    log.info(
+        "%s of %s images stored smaller: %d px on the shorter side, JPEG quality %d",
+        *(f"{len(work):,}", f"{len(table):,}", side, quality),
+    )
+    return work.result()
+
+
 def _refuse_idle(config: Config) -> None:
     """Refuse keys that the source has no use for, before any work."""
     from hydra.utils import get_object
@@ -146,7 +197,8 @@ def _looked_at(table: "Table", config: Config) -> "tuple[Table, list[Problem], l
 
     paths = table.frame["path"].to_list()
     files = {path: table.folder / path for path in paths}
-    found = look_at(list(files.values()), decoded if config.check else glanced, config.workers)
+    look = decoded if config.check and not config.shrink else glanced  # shrinking decodes what it shrinks
+    found = look_at(list(files.values()), look, config.workers)
     bar = track(found, "Checking images", total=len(files), disable=not config.progress)
     seen = dict(zip(files, bar, strict=True))
     return with_sizes(table, (seen[path] for path in paths))

@@ -13,7 +13,20 @@ FIXED = frozenset(
     (
         *("dataset", "out", "data_dir", "val_share", "seed", "best_metric", "average", "stages", "resume"),
         "far",
-        *("image_size", "resize", "dim", "backbone", "pooling", "head", "head_start", "proxy_start"),
+        *(
+            "image_size",
+            "resize",
+            "normalise",
+            "cache",
+            "cache_side",
+            "cache_gb",
+            "dim",
+            "backbone",
+            "pooling",
+            "head",
+            "head_start",
+            "proxy_start",
+        ),
         *("amp", "compile", "shard_classes", "workers", "threads", "device", "progress", "save_minutes"),
         *("processes", "tracker", "min_per_class", "teacher"),
     )
@@ -52,6 +65,9 @@ class Config(BaseModel):
     )
     resize: Literal["squash", "crop", "letterbox"] = Field(
         description="how images become square: distorted, cut at the longer side, or with borders"
+    )
+    normalise: Literal["backbone", "image"] = Field(
+        description="how pixels are scaled: as the backbone expects, or each image to mean 0 and deviation 1"
     )
     dim: Annotated[int, Field(ge=2, le=65536)] = Field(description="numbers in an embedding")
     head_start: Literal["whitened", "random"] = Field(
@@ -149,6 +165,13 @@ class Config(BaseModel):
     workers: int | None = Field(
         ge=0, le=1024, description="processes that read images; null takes what the machine has"
     )
+    cache: Path | None = Field(
+        description="folder for training images as raw pixels, shrunk: faster from the second epoch on"
+    )
+    cache_side: int | None = Field(
+        ge=8, description="pixels of the shorter side in the cache; null takes 8/7 of image_size"
+    )
+    cache_gb: float = Field(gt=0, description="gigabytes that the cache may fill; what is beyond is decoded")
     threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
     processes: int | None = Field(
         ge=1,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lookalike.data.images import open_image
-from lookalike.data.transforms import Resize
+from lookalike.data.transforms import Resize, check_choice
 from lookalike.errors import LookalikeError
 from lookalike.files import replace_file, write_text
 from lookalike.model import backbones, heads, pooling
+from lookalike.model.normalise import Normalise, normalised, standardised
 from lookalike.model.pooling import Native
 
 FORMAT = 1
@@ -34,10 +35,21 @@ class EmbeddingModel(nn.Module):
         pool: from a feature map to a vector; `Native` leaves it to the backbone.
         head: from the pooled vector to the embedding.
         resize: evaluation preprocessing, saved with the weights.
+        normalise: what pixels become, saved too: scaled as the backbone expects, or "image" for a mean of 0
+            and a standard deviation of 1 in each image.
     """
 
-    def __init__(self, backbone: backbones.Backbone, pool: nn.Module, head: nn.Module, resize: Resize):
+    def __init__(
+        self,
+        backbone: backbones.Backbone,
+        pool: nn.Module,
+        head: nn.Module,
+        resize: Resize,
+        normalise: Normalise = "backbone",
+    ):
         super().__init__()
+        check_choice("normalise", normalise, get_args(Normalise))
+        self.normalise = normalise
         self.backbone, self.pool, self.head, self.resize = backbone, pool, head, resize
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
@@ -75,11 +87,13 @@ class EmbeddingModel(nn.Module):
 
     def pooled(self, images: Tensor) -> Tensor:
         """What the head gets, [B, features]; `images` as for `features`."""
-        scaled = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
-        inputs = ((scaled - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        inputs = self._normalised(images).contiguous(memory_format=torch.channels_last)
         if isinstance(self.pool, Native):
             return self.backbone.pooled(inputs)
         return self.pool(self.backbone.maps(inputs))
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return standardised(images) if self.normalise == "image" else normalised(images, self.mean, self.std)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings of length 1, float32 [B, dim]; `images` as for `features`."""
@@ -160,12 +174,15 @@ class EmbeddingModel(nn.Module):
         pool = pooling.rebuild(description["pooling"])
         features = backbone.pooled_dim if isinstance(pool, Native) else backbone.map_dim
         head = heads.rebuild(description["head"], features, description["dim"])
-        return cls(backbone, pool, head, Resize.from_dict(description["preprocess"]))
+        normalise = description.get("normalise", "backbone")
+        return cls(backbone, pool, head, Resize.from_dict(description["preprocess"]), normalise)
 
     def _description(self) -> dict[str, Any]:
         """What `load` needs besides the weights: plain values."""
+        changed = {} if self.normalise == "backbone" else {"normalise": self.normalise}
         return {
             "format": FORMAT,
+            **changed,
             "backbone": self.backbone.spec,
             "pooling": self.pool.spec,
             "head": self.head.spec,
@@ -189,11 +206,16 @@ def load(folder: str | Path, device: str | torch.device | None = None) -> Embedd
 
 
 def build(
-    backbone: backbones.Backbone, pool: nn.Module, head: Any, dim: int, resize: Resize
+    backbone: backbones.Backbone,
+    pool: nn.Module,
+    head: Any,
+    dim: int,
+    resize: Resize,
+    normalise: Normalise = "backbone",
 ) -> EmbeddingModel:
     """A model from its parts; `head` is called with the features that the pooling gives, and `dim`."""
     features = backbone.pooled_dim if isinstance(pool, Native) else backbone.map_dim
-    return EmbeddingModel(backbone, pool, head(features=features, dim=dim), resize)
+    return EmbeddingModel(backbone, pool, head(features=features, dim=dim), resize, normalise)
 
 
 def _picture(image: ImageLike, at_least: int) -> Image.Image:

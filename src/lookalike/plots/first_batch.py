@@ -59,7 +59,7 @@ class Sheet:
     """The paper: cells as wide as the largest class, in as many columns as give the shape of a screen."""
 
     def __init__(self, side: int, sizes: Sequence[int]):
-        self.side, self.gap = _shown_side(side), 16
+        self.side, self.gap = shown_side(side), 16
         self.letters, self.large = font(13), font(17, bold=True)
         self.line, self.top = 22, 60
         most = max(sizes)
@@ -93,7 +93,7 @@ class Sheet:
         for place, image in enumerate(images):
             down, across = divmod(place, self.across)
             x, y = left + across * (self.side + 2), top + down * (self.side + 2)
-            picture = _scaled(image, self.side)
+            picture = scaled(image, self.side)
             inset = (self.side - picture.width) // 2, (self.side - picture.height) // 2
             self.picture.paste(picture, (x + inset[0], y + inset[1]))
             self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
@@ -102,11 +102,12 @@ class Sheet:
         self.draw.text((left, below), fitted(name, width, self.letters), fill=INK, font=self.letters)
 
 
-def _shown_side(side: int) -> int:
+def shown_side(side: int) -> int:
+    """How large an image of this side is shown: small ones enlarged in whole pixels, large ones smaller."""
     return min(LARGEST, side * max(1, -(-SMALLEST // side)))
 
 
-def _scaled(image: np.ndarray, side: int) -> Image.Image:
+def scaled(image: np.ndarray, side: int) -> Image.Image:
     """The longer side made `side` pixels: enlarged in whole pixels, so that each is seen as it is."""
     picture = Image.fromarray(np.ascontiguousarray(image))
     factor = side / max(picture.size)

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from lookalike.data.cache import Cache
 from lookalike.data.table import Table
 from lookalike.losses.modifiers import Terms
 from lookalike.model.embedder import EmbeddingModel
@@ -90,6 +91,7 @@ class Settings:
         best_metric: the validation metric that chooses the model that is kept.
         far: false accept rate that the model's threshold is chosen for.
         save_minutes: a checkpoint is written at the end of each epoch, and this often in between.
+        cache: where training images lie that were shrunk before; None for nowhere.
     """
 
     average: float = 0.0
@@ -100,6 +102,7 @@ class Settings:
     workers: int | None = None
     progress: bool = True
     save_minutes: float = 10.0
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True)

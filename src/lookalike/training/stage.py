@@ -63,8 +63,14 @@ class Stage:
         self.loss = plan.losses(before, fresh)
         taught = any(isinstance(term, Distillation) for term in self.loss.losses.values())
         self.teacher = parts.teacher if taught else None
-        known, enough = class_ids(parts.train.labels), getattr(plan.augment, "at_least", None)
-        self.images = ImageTable(parts.train, plan.augment, known, seed=parts.settings.seed, at_least=enough)
+        self.images = ImageTable(
+            parts.train,
+            plan.augment,
+            class_ids(parts.train.labels),
+            seed=parts.settings.seed,
+            at_least=getattr(plan.augment, "at_least", None),
+            cache=parts.settings.cache,
+        )
         self.batches = plan.sampler(self.images.class_ids)
         if isinstance(self.batches, HardNegatives):
             self.batches.device = accelerator.device

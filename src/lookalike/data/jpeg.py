@@ -1,0 +1,103 @@
+"""The fast path for JPEGs: header read in Python, pixels by torchvision's decoder, the same as Pillow's."""
+
+import functools
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+START, EXIF = b"\xff\xd8\xff", b"Exif\0\0"
+FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, Huffman coded
+RGB = 3  # torchvision.io.ImageReadMode.RGB
+ORIENTATION = 0x0112
+
+
+class Header(NamedTuple):
+    """Size as stored, and EXIF orientation, 1 to 8."""
+
+    width: int
+    height: int
+    orientation: int
+
+
+def read_header(data: bytes | bytearray) -> Header | None:
+    """What a JPEG says of itself; None for anything unusual or damaged, which is left to Pillow.
+
+    Usual are 8 bits a channel, grey or YCbCr; EXIF data, if any, must be readable.
+    """
+    if data[:3] != START:
+        return None
+    try:
+        return _header(data)
+    except (struct.error, IndexError):
+        return None
+
+
+def _header(data: bytes | bytearray) -> Header | None:
+    place, orientation = 2, 1
+    while data[place] == 0xFF:
+        marker, length = data[place + 1], struct.unpack_from(">H", data, place + 2)[0]
+        body = place + 4
+        if marker in FRAMES:
+            bits, height, width, channels = struct.unpack_from(">BHHB", data, body)
+            usual = bits == 8 and channels in (1, 3) and height and width
+            return Header(width, height, orientation) if usual else None
+        if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or length < 2:
+            return None
+        if marker == 0xEE and data[body : body + 5] == b"Adobe" and data[body + 11] != 1:
+            return None  # not YCbCr
+        if marker == 0xE1 and data[body : body + 6] == EXIF:
+            orientation = _orientation(data[body + 6 : place + 2 + length])
+            if not 1 <= orientation <= 8:
+                return None
+        place += 2 + length
+    return None
+
+
+def _orientation(exif: bytes | bytearray) -> int:
+    """The orientation in a block of EXIF data, 1 if it says none, 0 if it cannot be read."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(exif[:4]))
+    if order is None:
+        return 0
+    first = struct.unpack_from(f"{order}I", exif, 4)[0]
+    for entry in range(struct.unpack_from(f"{order}H", exif, first)[0]):
+        tag, kind, count, value = struct.unpack_from(f"{order}HHIH", exif, first + 2 + 12 * entry)
+        if tag == ORIENTATION:
+            return value if (kind, count) == (3, 1) else 0
+    return 1
+
+
+def decode(data: bytearray) -> np.ndarray | None:
+    """The pixels of a JPEG, uint8 [H, W, 3], as they are stored; None if Pillow must try."""
+    import torch
+
+    native = _native()
+    if native is None:
+        return None
+    try:
+        return native(torch.frombuffer(data, dtype=torch.uint8), RGB, False).permute(1, 2, 0).numpy()
+    except RuntimeError:
+        return None
+
+
+@functools.cache
+def _native() -> Callable | None:
+    """Torchvision's decoder; a version without it does no harm."""
+    try:
+        import torch
+        import torchvision.io  # noqa: F401 - what registers the operator
+
+        return torch.ops.image.decode_jpeg
+    except (ImportError, AttributeError, RuntimeError):
+        return None
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels [H, W, 3] turned as their EXIF orientation wants."""
+    turned = pixels.swapaxes(0, 1) if orientation >= 5 else pixels
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    return turned

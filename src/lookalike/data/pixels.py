@@ -1,0 +1,69 @@
+"""Picture files as arrays, no more of them decoded than is wanted."""
+
+import os
+from typing import IO
+
+import numpy as np
+
+from lookalike.data import decode, jpeg
+from lookalike.data.decode import Box, Choose, Source
+
+
+def open_pixels(source: Source, choose: Choose, box: Box | None = None) -> np.ndarray:
+    """The wanted part of the picture in a file: upright, uint8 [H, W, 3], perhaps smaller than it is stored.
+
+    Safe and lenient as `open_image`, whose pixels these are. A JPEG is decoded by torchvision, or by Pillow
+    where that can leave out detail: by 2, 4 or 8, as long as the part keeps the pixels it must have.
+
+    Args:
+        source: a path, or an open binary file.
+        choose: what is wanted of a picture, from its size, or that of its box.
+        box: the part of the file that is the picture, as in `open_image`.
+
+    Raises:
+        ImageError: as in `open_image`.
+    """
+    return decode.guarded(source, lambda stream: _read(stream, choose, box))
+
+
+def _read(stream: IO[bytes], choose: Choose, box: Box | None) -> np.ndarray:
+    if stream.read(3) == jpeg.START:
+        stream.seek(0)
+        data = bytearray(os.fstat(stream.fileno()).st_size) if _is_file(stream) else bytearray()
+        if data:
+            stream.readinto(data)  # type: ignore[attr-defined]
+        else:
+            data = bytearray(stream.read())
+        found = _jpeg(data, choose, box)
+        if found is not None:
+            return found
+    stream.seek(0)
+    return np.array(decode.chosen(stream, box, choose))
+
+
+def _is_file(stream: IO[bytes]) -> bool:
+    try:
+        return stream.fileno() >= 0
+    except OSError:
+        return False
+
+
+def _jpeg(data: bytearray, choose: Choose, box: Box | None) -> np.ndarray | None:
+    """The wanted part, if it takes the whole resolution of a usual JPEG."""
+    header = jpeg.read_header(data)
+    if header is None or header.width * header.height > decode.MAX_PIXELS:
+        return None
+    stored = (header.width, header.height)
+    size = stored[::-1] if header.orientation >= 5 else stored
+    (x1, y1, x2, y2), reduction = decode.wanted(size, box, choose)
+    if reduction > 1:
+        return None
+    pixels = jpeg.decode(data)
+    if pixels is None or pixels.shape[1::-1] != stored:
+        return None
+    return jpeg.upright(pixels, header.orientation)[y1:y2, x1:x2]
+
+
+def cut(picture: np.ndarray, part: Box | None) -> np.ndarray:
+    """The part of a picture [h, w, 3]."""
+    return picture if part is None else picture[part[1] : part[3], part[0] : part[2]]

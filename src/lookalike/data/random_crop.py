@@ -1,0 +1,73 @@
+"""A random part of each picture, made square: the usual training transform of large sets."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lookalike.data.decode import Box
+from lookalike.data.drawn import Drawn
+from lookalike.data.transforms import Interpolation, check_choice, check_range, check_value
+
+
+@dataclass(frozen=True)
+class RandomCrop(Drawn):
+    """A random part of a picture, stretched to a square with antialiasing, and perhaps mirrored.
+
+    Share of the area and proportions are drawn evenly, proportions on a log scale, as "random resized crop"
+    does (Szegedy et al. 2015); what does not fit into the picture is made smaller. Only that part is decoded
+    at full size, or at less where that leaves enough.
+
+    Args:
+        size: side of the result.
+        interpolation: bicubic or bilinear.
+        flip: probability of a mirror image.
+        area: smallest and largest share of the picture's area that is shown.
+        aspect: smallest and largest width to height of what is shown.
+    """
+
+    size: int
+    interpolation: Interpolation = "bilinear"
+    flip: float = 0.5
+    area: tuple[float, float] = (0.08, 1.0)
+    aspect: tuple[float, float] = (0.75, 1.3333)
+    count: ClassVar[int] = 5
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"size {self.size}: a picture has at least 1 pixel a side")
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
+        check_value("flip", self.flip, 0, 1)
+        check_range("area", self.area, 1e-4, 1)
+        check_range("aspect", self.aspect, 0.01, 100)
+
+    def part(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
+        """See `Drawn.part`."""
+        area = size[0] * size[1] * _between(self.area, draws[0])
+        aspect = math.exp(_between((math.log(self.aspect[0]), math.log(self.aspect[1])), draws[1]))
+        width = max(1, min(round(math.sqrt(area * aspect)), size[0]))
+        height = max(1, min(round(math.sqrt(area / aspect)), size[1]))
+        left, top = int(draws[2] * (size[0] - width + 1)), int(draws[3] * (size[1] - height + 1))
+        return (left, top, left + width, top + height), self.size
+
+    def many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
+        """See `Drawn.many`."""
+        found = torch.empty((len(pictures), 3, self.size, self.size), dtype=torch.uint8)
+        for place, picture in enumerate(pictures):
+            found[place] = self._square(picture, draws[place, 4] < self.flip)
+        return found
+
+    def _square(self, picture: np.ndarray, mirrored: bool) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+        size = (self.size, self.size)
+        square = F.interpolate(pixels, size, mode=self.interpolation, antialias=True)[0]
+        return square.flip(2) if mirrored else square
+
+
+def _between(ends: tuple[float, float], draw: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * draw

@@ -1,0 +1,44 @@
+"""From pixels to what a backbone sees: scaled and shifted, for a whole batch, where the model is."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Normalise = Literal["backbone", "image"]
+CHUNK = 1 << 18
+"""Values that are changed at once on a CPU: they stay in its cache."""
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(images / 255 - mean) / std.
+
+    Args:
+        images: [B, 3, H, W], uint8 in 0…255 or float in 0…1.
+        mean: of each channel, on a scale of 0…1, [1, 3, 1, 1].
+        std: likewise.
+    """
+    if images.dtype != torch.uint8:
+        return (images - mean) / std
+    if images.device.type != "cpu":
+        return (images.to(mean.dtype) / 255 - mean) / std
+    found = torch.empty_like(images, dtype=mean.dtype)
+    scale = 1 / (255 * std)
+    step = max(1, CHUNK // max(1, images[:1].numel()))
+    for some, into in zip(images.split(step), found.split(step), strict=True):
+        into.copy_(some).sub_(255 * mean).mul_(scale)
+    return found
+
+
+def standardised(images: Tensor) -> Tensor:
+    """Each image with a mean of 0 and a standard deviation of 1 over all its values.
+
+    The deviation counts at least 1 / sqrt(values), so that an image of one colour becomes zeros.
+
+    Args:
+        images: [B, 3, H, W], uint8 in 0…255 or float in 0…1.
+    """
+    scaled = images.float() / 255 if images.dtype == torch.uint8 else images
+    centred = scaled - scaled.mean((1, 2, 3), keepdim=True)
+    least = max(1, images.shape[1:].numel()) ** -0.5
+    return centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(least)

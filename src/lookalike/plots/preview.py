@@ -1,0 +1,65 @@
+"""Images as evaluation sees them, each beside what training makes of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from lookalike.plots.drawing import fitted, font
+from lookalike.plots.first_batch import scaled, shown_side
+from lookalike.plots.style import INK, MUTED, PAPER, RULE
+
+MARGIN, GAP, BESIDE, TOP, LINE = 20, 4, 18, 68, 32
+
+
+def preview(
+    plain: np.ndarray, drawn: Sequence[np.ndarray], labels: Sequence[object], title: str
+) -> Image.Image:
+    """A line an image: as in evaluation on the left, then each random change, its label below.
+
+    Args:
+        plain: uint8 [N, H, W, 3].
+        drawn: each of the same shape.
+        labels: [N].
+        title: what changes them.
+    """
+    side = shown_side(plain.shape[1])
+    left = MARGIN + side + BESIDE
+    width = left + len(drawn) * (side + GAP) - GAP + MARGIN
+    height = TOP + len(plain) * (side + LINE) + MARGIN // 2
+    picture = _Paper(max(width, 420), height, side)
+    facts = (
+        f"{plain.shape[2]} × {plain.shape[1]} px; left: as in evaluation; right: in training, each time anew"
+    )
+    picture.head(title, facts)
+    for line, (image, label) in enumerate(zip(plain, labels, strict=True)):
+        top = TOP + line * (side + LINE)
+        picture.image(image, MARGIN, top)
+        for place, images in enumerate(drawn):
+            picture.image(images[line], left + place * (side + GAP), top)
+        picture.label(str(label), top + side + 3)
+    return picture.picture
+
+
+class _Paper:
+    """A sheet to put images and words on."""
+
+    def __init__(self, width: int, height: int, side: int):
+        self.picture, self.side = Image.new("RGB", (width, height), PAPER), side
+        self.draw = ImageDraw.Draw(self.picture)
+        self.letters, self.large = font(13), font(17, bold=True)
+
+    def head(self, title: str, facts: str) -> None:
+        width = self.picture.width - 2 * MARGIN
+        self.draw.text((MARGIN, 12), fitted(title, width, self.large), fill=INK, font=self.large)
+        self.draw.text((MARGIN, 37), fitted(facts, width, self.letters), fill=MUTED, font=self.letters)
+
+    def image(self, pixels: np.ndarray, left: int, top: int) -> None:
+        picture = scaled(pixels, self.side)
+        inset = (self.side - picture.width) // 2, (self.side - picture.height) // 2
+        self.picture.paste(picture, (left + inset[0], top + inset[1]))
+        self.draw.rectangle((left - 1, top - 1, left + self.side, top + self.side), outline=RULE)
+
+    def label(self, text: str, top: int) -> None:
+        width = self.picture.width - 2 * MARGIN
+        self.draw.text((MARGIN, top), fitted(text, width, self.letters), fill=INK, font=self.letters)

@@ -1,0 +1,132 @@
+"""A dataset whose images were made small once, in files of its own."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from lookalike.data.checking import BOX
+from lookalike.data.decode import Box
+from lookalike.data.shrinking import shrink
+from lookalike.data.table import Table
+from lookalike.errors import ImageError, Problem
+from lookalike.prepare.files import CRASHED, Seen, in_workers
+
+FOLDER = "images"
+EACH = 1000
+
+
+class Task(NamedTuple):
+    """An image to make small: see `shrink`."""
+
+    file: Path
+    box: Box | None
+    target: Path
+    side: int
+    quality: int
+
+
+def done(task: Task) -> Seen:
+    """Make one image small; the size it has now, or why it cannot be read."""
+    try:
+        return Seen(*shrink(*task))
+    except ImageError as error:
+        return Seen(reason=error.reason)
+
+
+@contextmanager
+def room_beside(out: Path) -> Iterator[Path]:
+    """A folder for images that will be moved into `out`, on the same disk; it vanishes with the block."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f".{out.name}.{os.getpid()}.images")
+    beside.mkdir()
+    try:
+        yield beside
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+class Shrinking:
+    """Images made small as workers do it: iterate over it, then take `result`.
+
+    A row's image whose shorter side is larger than `side` gets a JPEG of its own, cut to its box; columns
+    original and, for boxes, original_x1 … say where it came from. The others stay where they are.
+
+    Args:
+        table: with columns width and height.
+        place: an empty folder, to be moved to `out` as `images`.
+        out: the dataset folder to be.
+        side, quality: see `shrink`.
+        workers: processes; a file that kills one is a problem like any other.
+    """
+
+    def __init__(self, table: Table, place: Path, out: Path, side: int, quality: int, workers: int | None):
+        self._table, self._out, self._workers = table, out, workers
+        sizes = table.frame.select(pl.min_horizontal("width", "height"))["width"].to_list()
+        self._rows = [row for row, shorter in enumerate(sizes) if shorter > side]
+        self._names = [f"{row // EACH:03}/{row:06}.jpg" for row in self._rows]
+        self._tasks = [
+            Task(table.file(row), table.box(row), place / name, side, quality)
+            for row, name in zip(self._rows, self._names, strict=True)
+        ]
+        for folder in {task.target.parent for task in self._tasks}:
+            folder.mkdir()
+        self._seen: list[Seen] = []
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[Seen]:
+        for seen in in_workers(self._tasks, done, Seen(reason=CRASHED), self._workers):
+            self._seen.append(seen)
+            yield seen
+
+    def result(self) -> tuple[Table, list[Problem], dict[str, str]]:
+        """The table with the small images, those that could not be read, and from old to new paths."""
+        frame = self._table.frame.with_columns(original=pl.lit(None, pl.String))
+        old, reasons = (
+            frame["path"].to_list(),
+            dict(zip(self._rows, (s.reason for s in self._seen), strict=True)),
+        )
+        origins = self._table.relative_to(self._out).frame["path"].to_list()
+        start, folder = os.path.realpath(self._table.folder), os.path.realpath(self._out)
+        new = [os.path.relpath(Path(folder, FOLDER, name), start) for name in self._names]
+        changed = pl.DataFrame(
+            {
+                "row": self._rows,
+                "path": [Path(path).as_posix() for path in new],
+                "original": [origins[row] for row in self._rows],
+                "width": [seen.width for seen in self._seen],
+                "height": [seen.height for seen in self._seen],
+            },
+            schema={
+                "row": pl.UInt32,
+                "path": pl.String,
+                "original": pl.String,
+                "width": frame.schema["width"],
+                "height": frame.schema["height"],
+            },
+        )
+        frame = _without_boxes(frame.with_row_index("row"), self._rows)
+        frame = frame.update(changed, on="row", how="left").drop("row")
+        lost = [row for row, reason in reasons.items() if reason]
+        problems = [Problem(old[row], reasons[row]) for row in lost]
+        kept = frame.filter(~pl.int_range(pl.len()).is_in(lost))
+        moved = {old[row]: path for row, path in zip(self._rows, changed["path"], strict=True)}
+        return Table(kept, self._table.folder), problems, moved
+
+
+def _without_boxes(frame: pl.DataFrame, rows: list[int]) -> pl.DataFrame:
+    """Boxes of these rows, which were cut out, under another name; no columns of boxes where none is left."""
+    if "x1" not in frame.columns:
+        return frame
+    cut = pl.col("row").is_in(rows)
+    frame = frame.with_columns(
+        *(pl.when(cut).then(pl.col(name)).alias(f"original_{name}") for name in BOX),
+        *(pl.when(~cut).then(pl.col(name)).alias(name) for name in BOX),
+    )
+    return frame.drop(BOX) if frame["x1"].null_count() == len(frame) else frame

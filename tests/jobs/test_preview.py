@@ -1,0 +1,67 @@
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from lookalike.cli import main
+from lookalike.jobs.preview import some_of_each
+from lookalike.plots.preview import preview
+
+
+@pytest.fixture
+def dataset(tmp_path, shapes_folder):
+    files = sorted(shapes_folder.glob("*/[01].png"))
+    rows = {"path": [str(file) for file in files], "label": [file.parent.name for file in files]}
+    (tmp_path / "mine").mkdir()
+    pl.DataFrame(rows).with_columns(split=pl.lit("train")).write_csv(tmp_path / "mine" / "table.csv")
+    return tmp_path / "mine"
+
+
+def test_a_user_sees_images_of_several_classes_changed_several_times(dataset, tmp_path, capsys):
+    out = tmp_path / "shown" / "preview.png"
+    words = [f"dataset={dataset}", f"out={out}", "augment=strong", "images=5", "draws=6", "image_size=32"]
+    assert main(["preview", *words]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    with Image.open(out) as image:
+        first = np.asarray(image)
+    assert main(["preview", *words]) == 0
+    with Image.open(out) as image:
+        assert (np.asarray(image) == first).all(), "the same seed, the same picture"
+    assert main(["preview", *words, "seed=1"]) == 0
+    with Image.open(out) as image:
+        assert np.asarray(image).shape == first.shape
+        assert (np.asarray(image) != first).any()
+
+
+def test_unreadable_images_are_left_out_and_none_at_all_is_an_error(dataset, tmp_path, capsys):
+    frame = pl.read_csv(dataset / "table.csv")
+    (dataset / "broken.png").write_bytes(b"no picture")
+    for count, code in ((1, 0), (len(frame), 1)):
+        paths = ["broken.png"] * count + frame["path"].to_list()[count:]
+        frame.with_columns(path=pl.Series(paths)).write_csv(dataset / "table.csv")
+        words = [f"dataset={dataset}", f"out={tmp_path / 'p.png'}", "images=64", "draws=1", "augment=none"]
+        assert main(["preview", *words]) == code
+        assert "broken.png" in capsys.readouterr().err
+
+
+def test_images_are_of_as_many_classes_as_can_be():
+    labels = np.array(list("aaaaaabbbc"))
+    for count, expected in ((3, "abc"), (5, "aabbc"), (99, "aaaaaabbbc")):
+        assert "".join(sorted(labels[some_of_each(labels, count, 0)])) == expected
+    assert some_of_each(labels, 5, 0) != some_of_each(labels, 5, 1)
+
+
+def test_each_line_holds_the_plain_image_and_its_changes_in_order():
+    plain = np.stack([np.full((72, 72, 3), shade, np.uint8) for shade in (10, 20)])
+    drawn = [np.stack([np.full((72, 72, 3), shade + n, np.uint8) for shade in (100, 200)]) for n in range(3)]
+    picture = np.asarray(preview(plain, drawn, ["a", "b"], "title"))
+
+    def place(shade):
+        rows, columns = np.nonzero((picture == shade).all(axis=2))
+        assert len(rows) >= 72 * 72 - 72 * 4
+        return int(np.median(rows)), int(np.median(columns))
+
+    for line, shades in enumerate(([10, 100, 101, 102], [20, 200, 201, 202])):
+        places = [place(shade) for shade in shades]
+        assert len({row for row, _ in places}) == 1, line
+        assert [column for _, column in places] == sorted(column for _, column in places)
