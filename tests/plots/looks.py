@@ -31,7 +31,10 @@ def drawn_texts(figure: Figure) -> dict[str, Bbox]:
     finally:
         Text.draw = draw
     renderer = canvas.get_renderer()
-    return {f"{number} {text.get_text()!r}": text.get_window_extent(renderer) for number, text in enumerate(dict.fromkeys(seen))}
+    return {
+        f"{number} {text.get_text()!r}": text.get_window_extent(renderer)
+        for number, text in enumerate(dict.fromkeys(seen))
+    }
 
 
 def check_readable(figure: Figure) -> None:

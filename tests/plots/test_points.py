@@ -80,7 +80,9 @@ def test_the_largest_classes_are_named_and_the_others_grey():
     grey, *named = figure.axes[0].collections
     assert [len(dots.get_offsets()) for dots in named] == [48, 49, 50]
     assert len(grey.get_offsets()) == len(labels) - 147
-    assert FAINT == "#c9cdd2" and tuple(grey.get_facecolor()[0][:3]) == pytest.approx((0.788, 0.804, 0.824), abs=1e-3)
+    assert FAINT == "#c9cdd2" and tuple(grey.get_facecolor()[0][:3]) == pytest.approx(
+        (0.788, 0.804, 0.824), abs=1e-3
+    )
 
 
 def test_classes_side_by_side_differ_in_colour():
@@ -127,6 +129,7 @@ def test_umap_without_its_package_says_what_to_install(monkeypatch, tmp_path, ca
         umap_points(*drawn(3, 4))
 
 
+@pytest.mark.slow
 def test_umap_keeps_what_is_alike_together():
     pytest.importorskip("umap")
     vectors, labels = drawn(3, 15)

@@ -95,8 +95,8 @@ def confusable(
         if found
         else "No class is taken for another"
     )
-    near = "whose nearest neighbour is" if k == 1 else f"that have among their {k} nearest one"
-    how = f"Images of the two classes {near} of the other class, and the two images that are most alike."
+    near = "as nearest neighbour" if k == 1 else f"among their {k} nearest"
+    how = f"Images with one of the other class {near}; shown are the two that are most alike."
     figure = paper(7.6, max(0.1, ROW * len(found) + 0.1))
     top = figure.get_figheight()
     headline(figure, title, how)

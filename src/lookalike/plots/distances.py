@@ -124,7 +124,9 @@ def smoothed(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
     room = math.ceil(4 * kernel / width) + 1
     wide = np.pad(counts / total / width, room)
     places = places[0] + width * np.arange(-room, len(counts) + room)
-    return places, gaussian_filter1d(wide, max(kernel / width, 0.5), mode="constant")
+    density = gaussian_filter1d(wide, max(kernel / width, 0.5), mode="constant")
+    seen = density > 1e-3 * density.max()
+    return places[seen], density[seen]
 
 
 def filling(colour: str, hatch: str | None) -> dict[str, Any]:

@@ -70,7 +70,10 @@ def pca_points(
     rows = drawn_by_lot(len(vectors), most, seed)
     places, shares = pca(vectors[rows])
     how = f"PCA: two directions of {vectors.shape[1]}, which hold {percent(shares.sum(), 0)} of the variance."
-    axes = [f"{which} direction: {percent(share)} of the variance" for which, share in zip(("1st", "2nd"), shares, strict=True)]
+    axes = [
+        f"{which} direction: {percent(share)} of the variance"
+        for which, share in zip(("1st", "2nd"), shares, strict=True)
+    ]
     return points(places, labels[rows], how, len(vectors), named, seed, axes)
 
 
@@ -234,5 +237,5 @@ def explain(
     if classes:
         y = (deep + 1) * LINE
         axes.scatter(6, y, s=22, color=FAINT, linewidths=0)
-        words = f"{classes:,} more classes ({images:,})"
+        words = f"{classes:,} more {'class' if classes == 1 else 'classes'} ({images:,})"
         axes.text(18, y, words, va="center_baseline", fontsize=SMALL + 0.5, color=MUTED)

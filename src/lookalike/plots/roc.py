@@ -7,10 +7,10 @@ import numpy as np
 from annotated_types import Gt, Lt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from lookalike.metrics.roc import Roc
-from lookalike.plots.style import DASHES, INK, MUTED, RULE, SERIES, TEXT, axes_at, bare, name_axes, paper
+from lookalike.plots.style import DASHES, MUTED, RULE, SERIES, bare, explain_lines, name_axes, new_figure
 from lookalike.plots.text import brief, headline
 
 Rate = Annotated[float, Gt(0), Lt(1)]
@@ -38,12 +38,12 @@ def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
         colour = SERIES[place % len(SERIES)]
         axes.fill_between(curve.rates, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
         said = f"{brief(name, 30)}: AUC {with_interval(curve.areas['auc'], 4)}"
-        axes.plot(far, tar, DASHES[place % 6], color=colour, linewidth=1.8, label=said)
+        axes.plot(far, tar, linestyle=DASHES[place % 6], color=colour, linewidth=1.8, label=said)
         axes.plot(marked, curve.tar_at(marked), "o", color=colour, markersize=5, zorder=5)
     axes.set_xscale("log")
     axes.set(xlim=(finest(roc_curves), 1), ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-    finish(axes, roc_curves, marked, "lower right")
+    finish(axes, marked)
     return figure
 
 
@@ -66,7 +66,7 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
         axes.fill_between(curve.rates, *misses, color=colour, alpha=0.16, linewidth=0)
         said = f"{brief(name, 30)}: EER {with_interval(curve.areas['eer'], 2, True)}"
         missed = np.where(tar < 1, 1 - tar, np.nan)
-        axes.plot(far, missed, DASHES[place % 6], color=colour, linewidth=1.8, label=said)
+        axes.plot(far, missed, linestyle=DASHES[place % 6], color=colour, linewidth=1.8, label=said)
         axes.plot(marked, 1 - curve.tar_at(marked), "o", color=colour, markersize=5, zorder=5)
         equal = curve.areas["eer"]["value"]
         axes.plot(equal, equal, "o", markersize=8, markerfacecolor="none", markeredgecolor=colour, zorder=6)
@@ -76,35 +76,38 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
     axes.set_yscale("log")
     axes.set(xlim=(low, 1), ylim=(max(lowest, least_missed(roc_curves) / 1.6), 1.15))
     log_percent(axes.yaxis)
-    finish(axes, roc_curves, marked, "lower left")
+    finish(axes, marked)
     return figure
 
 
 def begun(title: str, said: str, names: tuple[str, str]) -> tuple[Figure, Axes]:
     """A figure with its heading and bare axes."""
-    figure = paper(WIDTH, HEIGHT)
+    figure = new_figure(WIDTH, HEIGHT)
     headline(figure, title, said)
-    axes = bare(axes_at(figure, 0.75, 0.58, WIDTH - 1.0, HEIGHT - 0.62))
+    axes = bare(figure.subplots())
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     name_axes(axes, *names)
     return figure, axes
 
 
-def finish(axes: Axes, curves: Mapping[str, Roc], marked: np.ndarray, where: str) -> None:
-    """Log ticks in per cent below, a legend, and hairlines at the marked rates."""
+def finish(axes: Axes, marked: np.ndarray) -> None:
+    """Log ticks in per cent below, a legend above, and hairlines at the marked rates."""
     log_percent(axes.xaxis)
     for rate in marked:
         axes.axvline(rate, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-    axes.legend(
-        loc=where, facecolor="white", edgecolor="none", framealpha=0.85, fontsize=TEXT - 1, labelcolor=INK
-    )
+    axes.minorticks_off()
+    explain_lines(axes, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2)
 
 
 def log_percent(axis: object) -> None:
     """Powers of ten, in per cent; no labels between them."""
     axis.set_major_locator(LogLocator(numticks=12))  # pyrefly: ignore
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))  # pyrefly: ignore
-    axis.set_minor_formatter(NullFormatter())  # pyrefly: ignore
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{plainly(100 * value)} %"))  # pyrefly: ignore
+
+
+def plainly(value: float) -> str:
+    """A number without powers of ten: 0.00001."""
+    return np.format_float_positional(float(f"{value:.3g}"), trim="-")
 
 
 def marks(curves: Mapping[str, Roc], at: list[float] | None) -> np.ndarray:

@@ -114,7 +114,7 @@ def draw_similarity(distances: np.ndarray, images: Sequence[Image.Image], labels
     for axes_of_images, vertical in ((across, False), (down, True)):
         line_up(axes_of_images, images, [colours[str(label)] for label in labels], vertical)
     for name, (start, stop) in zip(names, runs, strict=True):
-        down.text(-0.16, (start + stop) / 2 - 0.5, name, ha="right", va="center", fontsize=9, color=INK)
+        down.text(-0.58, (start + stop) / 2 - 0.5, name, ha="right", va="center", fontsize=9, color=INK)
     scale(axes_at(figure, left + side + body + 0.16, top - side - body, 0.14, body), distances)
     return figure
 
@@ -152,7 +152,7 @@ def draw_cells(axes: Axes, distances: np.ndarray, runs: list[tuple[int, int]], c
         axes.axvline(edge, color=PAPER, linewidth=0.6)
     for start, stop in runs:
         box = Rectangle((start - 0.5, start - 0.5), stop - start, stop - start, fill=False)
-        box.set(edgecolor=INK, linewidth=1.8, clip_on=False)
+        box.set(edgecolor=INK, linewidth=1.8, clip_on=False, zorder=5)
         axes.add_patch(box)
 
 
