@@ -23,8 +23,8 @@ def folders(tmp_path_factory):
     """Embeddings, two evaluations, a run with history, uses, model and evaluation, and its dataset."""
     import torch
 
-    from lookalike.data.transforms import Resize
     from lookalike.data.table import write_table
+    from lookalike.data.transforms import Resize
     from lookalike.model import backbones, embedder, heads, pooling
 
     root = tmp_path_factory.mktemp("plots")

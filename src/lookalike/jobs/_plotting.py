@@ -102,6 +102,13 @@ class Inputs:
         whole = column.dtype.is_integer() and not column.null_count()
         return column.to_numpy() if whole else np.array([str(value) for value in column.to_list()])
 
+    @property
+    def sizes(self) -> "np.ndarray":
+        """How many vectors each class has."""
+        import numpy as np
+
+        return np.unique(self.labels, return_counts=True)[1]
+
     @cached_property
     def per_query(self) -> "pl.DataFrame":
         """A line a query, with its neighbours."""
@@ -268,6 +275,7 @@ def rules_of(evaluation: "Evaluation | None") -> "Rules":
 OFFERS: dict[str, Callable[[Inputs], Any]] = {
     "vectors": lambda inputs: inputs.embeddings.vectors,
     "labels": lambda inputs: inputs.labels,
+    "sizes": lambda inputs: inputs.sizes,
     "pictures": lambda inputs: inputs.pictures,
     "reference_vectors": lambda inputs: inputs.reference.vectors if inputs.reference else None,
     "reference_labels": lambda inputs: inputs.reference.table.labels if inputs.reference else None,

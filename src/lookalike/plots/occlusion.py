@@ -16,7 +16,7 @@ def occlusion(
     """How much each pixel of an image adds to its similarity with another one, [H, W].
 
     A square window is moved over the image in `steps` × `steps` places; inside it the image is blurred beyond
-    recognition. A pixel's value is the mean loss of cosine similarity over the windows that cover it: positive
+    recognition. A pixel's value is the mean loss of similarity over the windows that cover it: positive
     where it makes the two alike, negative where it makes them different. The model is only called, so any
     backbone will do. Sources: Zeiler and Fergus 2014 (arXiv 1311.2901), section 4.2, for occlusion; Dong,
     Collins and Hoogs 2019 (Explainability for Content-Based Image Retrieval, CVPR Workshops), for its use on

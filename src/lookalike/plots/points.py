@@ -181,13 +181,14 @@ def mark(
     scale = 72 * np.array(size) / (high - low)
     wanted = (medians - low) * scale
     boxes = np.array([[points_wide(mark, SMALL, bold=True) + 7, SMALL + 5] for mark in marks])
-    found = parted(wanted, boxes, 72 * np.array(size), gap=3)
+    found = parted(wanted, boxes, (72 * size[0], 72 * size[1]), gap=3)
     for text, start, place, (colour, _) in zip(marks, wanted, found, looks, strict=True):
         at, back = low + place / scale, low + start / scale
         if np.abs(start - place).max() > 9:
             axes.plot(*np.stack([back, at]).T, color=colour, linewidth=0.8, zorder=4)
         axes.text(
-            *at,
+            at[0],
+            at[1],
             text,
             ha="center",
             va="center_baseline",

@@ -78,7 +78,7 @@ def chosen(
             raise DataError("which=closest: this evaluation has no threshold; say which with threshold=0.5")
         found = closest(per_query, labels, threshold, count, neighbours)
         wrong = sum((each.value >= 0) != (bool(each.hits) and each.hits[0].right) for each in found)
-        said = f"Their nearest neighbour lies near {threshold:.3f}, where “same” begins; {wrong} are decided wrongly."
+        said = f"Their nearest neighbour is near {threshold:.3f}, where “same” begins; {wrong} are wrong."
         return found, f"The {len(found)} least sure decisions", said
     picked = choose(
         per_query, labels, count if which == "worst" else 0, count if which == "best" else 0, neighbours

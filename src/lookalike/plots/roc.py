@@ -62,8 +62,8 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
     for place, (name, curve) in enumerate(roc_curves.items()):
         far, tar = thinned(curve.far, curve.tar)
         colour = SERIES[place % len(SERIES)]
-        misses = (np.maximum(1 - each, lowest) for each in (curve.high, curve.low))
-        axes.fill_between(curve.rates, *misses, color=colour, alpha=0.16, linewidth=0)
+        least, worst = (np.maximum(1 - each, lowest) for each in (curve.high, curve.low))
+        axes.fill_between(curve.rates, least, worst, color=colour, alpha=0.16, linewidth=0)
         said = f"{brief(name, 30)}: EER {with_interval(curve.areas['eer'], 2, True)}"
         missed = np.where(tar < 1, 1 - tar, np.nan)
         axes.plot(far, missed, linestyle=DASHES[place % 6], color=colour, linewidth=1.8, label=said)

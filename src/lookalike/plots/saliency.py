@@ -1,27 +1,29 @@
 """Two images, and on each what makes them look alike."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
+import torch
 from annotated_types import Ge, Gt, Le
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from lookalike.model.embedder import EmbeddingModel
+from lookalike.plots.occlusion import occlusion
 from lookalike.plots.style import DIFFERENT, INK, RULE, SAME, TEXT, axes_at, paper
 from lookalike.plots.text import brief, headline
 
-if TYPE_CHECKING:
-    from lookalike.model.embedder import EmbeddingModel
-
 SIDE = 2.5
 SHOWN = 384
+COARSE = 16
+"""Cells a side that a map is drawn from, so that it shows no edges of windows."""
 
 
 def saliency(
-    model: "EmbeddingModel",
+    model: EmbeddingModel,
     photos: Sequence[tuple[str, Image.Image]],
     window: Annotated[float, Gt(0), Le(1)] = 0.25,
     steps: Annotated[int, Ge(2), Le(64)] = 12,
@@ -37,10 +39,6 @@ def saliency(
     Raises:
         ValueError: there are not two photos.
     """
-    import torch
-
-    from lookalike.plots.occlusion import occlusion
-
     if len(photos) != 2:
         raise ValueError(f"saliency: {len(photos)} photos; it compares two")
     inputs = torch.stack([model.transform()(picture) for _, picture in photos]).to(model.device)
@@ -92,7 +90,8 @@ def shown(picture: Image.Image) -> Image.Image:
 def overlaid(picture: Image.Image, values: np.ndarray) -> np.ndarray:
     """The picture in pale grey, over it blue where values are positive, orange where they are negative."""
     grey = 0.45 * np.asarray(picture.convert("L"), float)[..., None] / 255 + 0.55
-    smooth = Image.fromarray(values.astype(np.float32)).resize(picture.size, Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(values.astype(np.float32)).resize((COARSE, COARSE), Image.Resampling.BOX)
+    smooth = coarse.resize(picture.size, Image.Resampling.BICUBIC)
     strength = np.clip(np.asarray(smooth), -1, 1)[..., None]
     colour = np.where(strength > 0, to_rgb(SAME), to_rgb(DIFFERENT))
     depth = 0.85 * np.abs(strength)

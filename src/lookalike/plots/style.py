@@ -48,7 +48,7 @@ def axes_at(figure: Figure, left: float, bottom: float, width: float, height: fl
 
 
 def blank_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """The same without spines and ticks, measured in points from the upper left corner: for text and marks."""
+    """The same without spines and ticks, measured in points from the upper left corner: for text."""
     axes = axes_at(figure, left, bottom, width, height)
     axes.set_axis_off()
     axes.set(xlim=(0, 72 * width), ylim=(72 * height, 0))

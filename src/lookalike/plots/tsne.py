@@ -7,12 +7,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from lookalike.machine import cores
 from lookalike.plots.drawing import contained, fitted, font
 from lookalike.plots.labels import distinct
 from lookalike.plots.sheets import as_figure
-from lookalike.plots.style import INK, PAPER, SERIES
+from lookalike.plots.style import CLASSES, INK, PAPER, SERIES
 
-FEW = len(SERIES)
+FEW = len(CLASSES)
 
 
 def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
@@ -41,7 +42,7 @@ def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.nda
         initialization="pca",
         neighbors="exact",
         random_state=seed,
-        n_jobs=1,
+        n_jobs=cores(),
         verbose=False,
     )
     with warnings.catch_warnings():
@@ -60,7 +61,7 @@ def tsne_thumbnails(
 ) -> Figure:
     """The map with each image at its place, moved just so far that none hides another.
 
-    Frames have the colour of the class. Up to six classes are named; of more, several share a colour, but no
+    Frames have the colour of the class. Up to nine classes are named; of more, several share a colour, but no
     two that lie close together.
 
     Args:
@@ -82,7 +83,8 @@ def mosaic(
     """The picture behind `tsne_thumbnails`."""
     names = sorted({str(label) for label in labels})
     few = len(names) <= FEW
-    colours = dict(zip(names, SERIES, strict=False)) if few else near_apart(places, labels, names)
+    small = len(names) <= len(SERIES)
+    colours = dict(zip(names, SERIES, strict=False)) if small else near_apart(places, labels, names)
     width, height, tile, corners = layout(places, side)
     frame = max(2, min(6, tile // 12))
     top = name_classes(colours, width).height if few else 0

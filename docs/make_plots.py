@@ -1,0 +1,42 @@
+"""Draw the pictures of docs/plots.md from a run on the bundled emoji that was evaluated, such as the demo's.
+
+python docs/make_plots.py demo/run
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from lookalike.cli import main as lookalike
+
+FOLDER = Path(__file__).with_name("plots")
+WIDEST = 900
+PICTURES = {
+    "similarity": ["plot.num_classes=3", "plot.per_class=4", "plot.seed=4"],
+    "mosaic": ["plot.most=240", "plot.side=1700"],
+    "tsne": ["plot.named=20"],
+    "confusion": ["plot.most=16"],
+    "confusable": ["plot.most=4"],
+    "queries": ["plot.which=closest", "plot.count=4", "plot.side=112"],
+    "roc": [],
+    "distances": ["plot.density=true"],
+}
+
+
+def main(run: Path) -> None:
+    """One JPEG for each, at most 900 pixels wide."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        for name, more in PICTURES.items():
+            drawn = Path(place) / f"{name}.png"
+            if lookalike(["plot", f"plot={name}", f"run={run}", f"out={drawn}", "progress=false", *more]):
+                raise SystemExit(1)
+            picture = Image.open(drawn).convert("RGB")
+            picture.thumbnail((WIDEST, 10 * WIDEST), Image.Resampling.LANCZOS)
+            picture.save(FOLDER / f"{name}.jpg", quality=82, optimize=True, progressive=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
