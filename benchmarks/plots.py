@@ -3,7 +3,7 @@
 python benchmarks/plots.py [tsne] [report] [size=10000] [dim=128] [threads=2]
 
 Every measurement runs in a process of its own. The report is of real images (LOOKALIKE_DATA/emoji), whose
-vectors are their pixels, so no model is needed; it is timed with and without its map, as t-SNE is measured alone.
+vectors are their pixels, so no model is needed; it is timed without its map and with it.
 """
 
 import os
