@@ -1,6 +1,6 @@
 """Draw the pictures of docs/plots.md from a run on the bundled emoji that was evaluated, such as the demo's.
 
-python docs/make_plots.py demo/run
+python docs/make_plots.py demo/run [name …]
 """
 
 import sys
@@ -25,18 +25,20 @@ PICTURES = {
 }
 
 
-def main(run: Path) -> None:
+def main(run: Path, names: list[str]) -> None:
     """One JPEG for each, at most 900 pixels wide."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
-        for name, more in PICTURES.items():
+        for name in names or PICTURES:
             drawn = Path(place) / f"{name}.png"
-            if lookalike(["plot", f"plot={name}", f"run={run}", f"out={drawn}", "progress=false", *more]):
+            if lookalike(
+                ["plot", f"plot={name}", f"run={run}", f"out={drawn}", "progress=false", *PICTURES[name]]
+            ):
                 raise SystemExit(1)
             picture = Image.open(drawn).convert("RGB")
             picture.thumbnail((WIDEST, 10 * WIDEST), Image.Resampling.LANCZOS)
-            picture.save(FOLDER / f"{name}.jpg", quality=82, optimize=True, progressive=True)
+            picture.save(FOLDER / f"{name}.jpg", quality=74, optimize=True, progressive=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
