@@ -14,6 +14,8 @@ from lookalike.plots.sheets import as_figure
 from lookalike.plots.style import CLASSES, INK, PAPER, SERIES
 
 FEW = len(CLASSES)
+WORTH_THREADS = 2000
+"""Vectors from which on threads gain more than they cost."""
 
 
 def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
@@ -42,7 +44,7 @@ def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.nda
         initialization="pca",
         neighbors="exact",
         random_state=seed,
-        n_jobs=cores(),
+        n_jobs=cores() if len(vectors) > WORTH_THREADS else 1,
         verbose=False,
     )
     with warnings.catch_warnings():
