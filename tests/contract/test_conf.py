@@ -10,6 +10,7 @@ from hydra.utils import get_object
 from lookalike import config
 from lookalike.config import catalogue
 from lookalike.jobs import JOBS, module, with_job
+from lookalike.jobs._plotting import OFFERS
 
 SUPPLIED = {
     "loss": {"num_classes", "class_counts", "dim", "sim", "positive", "negative"},
@@ -21,6 +22,7 @@ SUPPLIED = {
     "metric": {"ranking", "neighbours", "pairs", "unit", "codes", "k", "far"},
     "source": {"raw"},
     "split": {"table"},
+    "plot": set(OFFERS),
 }
 ADDED = "experiment"
 CHOICES = [

@@ -1,10 +1,12 @@
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from looks import readable_pictures
 from PIL import Image
 
-from lookalike.plots.style import RULE, SERIES
+from lookalike.plots.style import CLASSES, SERIES
 from lookalike.plots.tsne import apart, choose_images, layout, mosaic, tsne, tsne_thumbnails
 
 
@@ -68,14 +70,15 @@ def test_each_image_is_on_the_map_inside_its_edges():
         assert columns.min() > 0 and columns.max() < picture.width - 1
 
 
-@pytest.mark.parametrize(("classes", "coloured"), [(2, True), (6, True), (7, False)])
-def test_few_classes_get_colours_and_names_many_do_not(classes, coloured):
+@pytest.mark.parametrize("classes", [2, 6, 7, 20])
+def test_frames_have_the_colour_of_the_class(classes):
     rng = np.random.default_rng(0)
     images = [Image.new("RGB", (9, 9), "white") for _ in range(classes)]
     labels = ["<script>$x$", *(f"a rather long class name {n}" for n in range(1, classes))]
-    picture = np.asarray(mosaic(rng.normal(size=(classes, 2)), images, labels, side=500))
+    with readable_pictures() if classes <= 6 else nullcontext():
+        picture = np.asarray(mosaic(rng.normal(size=(classes, 2)), images, labels, side=500))
     seen = {f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.unique(picture.reshape(-1, 3), axis=0)}
-    assert set(SERIES[:classes]) <= seen if coloured else RULE in seen
+    assert set(SERIES[:classes] if classes <= 6 else CLASSES[:classes]) <= seen
 
 
 def test_the_figure_shows_the_picture_pixel_by_pixel():

@@ -72,6 +72,10 @@ JOBS = {
         "Show a run on one page: numbers, curves, best and worst queries",
         "lookalike report run=runs/mine",
     ),
+    "plot": Job(
+        "Draw one figure: a map, a confusion matrix, ROC curves, hard queries, …",
+        "lookalike plot plot=tsne evaluation=eval/mine out=tsne.png",
+    ),
     "index": Job(
         "Build a folder that can be searched, from vectors or images",
         "lookalike index model=runs/mine/model dataset=data/mine out=index/mine",

@@ -59,19 +59,39 @@ def knn_top5_at(neighbours: Neighbours, k: int, temperature: float = 0.07) -> np
     return knn_at(neighbours, k, 5, temperature)
 
 
-def _voted(
-    labels: np.ndarray, scores: np.ndarray, label: np.ndarray, top: int, temperature: float
-) -> np.ndarray:
+def winners(labels: np.ndarray, scores: np.ndarray, temperature: float = 0.07) -> np.ndarray:
+    """The identity that wins the vote of nearest rows, as `knn_at` counts it, int64 [Q]; -1 without a vote.
+
+    Args:
+        labels: identities of the rows that vote, nearest first, [Q, K]; -1 where there is none.
+        scores: their similarities, [Q, K].
+        temperature: a vote weighs exp(similarity / temperature).
+    """
+    won = np.full(len(labels), -1, np.int64)
+    step = max(1, PART // max(1, labels.shape[1]) ** 2)
+    for start in range(0, len(labels) if labels.shape[1] else 0, step):
+        part = slice(start, start + step)
+        votes, first = _votes(labels[part], scores[part], temperature)
+        best = np.where(first, votes, -1.0).argmax(axis=1)
+        won[part] = np.take_along_axis(labels[part], best[:, None], axis=1)[:, 0]
+    return won
+
+
+def _votes(labels: np.ndarray, scores: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of votes for the identity of each row, [Q, K], and which rows are the first of theirs."""
     best = scores.max(axis=1, keepdims=True, initial=-np.inf)
     there = labels >= 0
     weights = np.where(
         there, np.exp(np.where(there, scores - best, 0.0).astype(np.float64) / temperature), 0.0
     )
     same = labels[:, :, None] == labels[:, None, :]
-    votes = np.einsum("qij,qj->qi", same, weights)
-    first = there & (
-        same.argmax(axis=2) == np.arange(labels.shape[1])
-    )  # each identity once, where it comes first
+    return np.einsum("qij,qj->qi", same, weights), there & (same.argmax(axis=2) == np.arange(labels.shape[1]))
+
+
+def _voted(
+    labels: np.ndarray, scores: np.ndarray, label: np.ndarray, top: int, temperature: float
+) -> np.ndarray:
+    votes, first = _votes(labels, scores, temperature)
     mine = first & (labels == label[:, None])
     own = np.where(mine, votes, -1.0).max(axis=1, initial=-1.0)
     place = np.where(mine.any(axis=1), mine.argmax(axis=1) if mine.shape[1] else 0, -1)

@@ -10,16 +10,44 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lookalike.plots.style import DIFFERENT, INK, SAME, bare, explain_lines, name_axes, new_figure
+from lookalike.plots.text import headline, percent
 
 BARS = 80
 
 
-def distance_histogram(distances: Mapping[str, Any], far: float | None = None) -> Figure:
+def pair_distances(distances: Mapping[str, Any], far: float | None = None, density: bool = False) -> Figure:
+    """`distance_histogram` below a heading, or the densities that the counts were drawn from.
+
+    Args:
+        distances: see there.
+        far: see there.
+        density: smooth the counts, by a kernel as wide as Scott's rule says.
+    """
+    figure = distance_histogram(distances, far, density)
+    overlap = overlapping(*(np.asarray(distances[name], float) for name in ("positive", "negative")))
+    headline(
+        figure,
+        "How alike pairs of images are",
+        f"The less the two overlap, the better; here they have {percent(overlap)} in common.",
+    )
+    return figure
+
+
+def overlapping(positive: np.ndarray, negative: np.ndarray) -> float:
+    """The share that two histograms have in common, 0 … 1."""
+    shares = [counts / max(counts.sum(), 1) for counts in (positive, negative)]
+    return float(np.minimum(*shares).sum())
+
+
+def distance_histogram(
+    distances: Mapping[str, Any], far: float | None = None, density: bool = False
+) -> Figure:
     """Histograms of the cosine similarity of same-class and different-class pairs, in shares of each.
 
     Args:
         distances: `edges` [B + 1], `positive` [B] and `negative` [B] counts, and `threshold` (or None).
         far: the false accept rate at that threshold, to be written beside it.
+        density: smooth curves in place of counts.
 
     Raises:
         ValueError: there is not one edge more than there are counts.
@@ -33,12 +61,15 @@ def distance_histogram(distances: Mapping[str, Any], far: float | None = None) -
         )
     figure = new_figure(4.9, 3.6)
     axes = bare(figure.subplots())
-    edges, positive, negative = trimmed(edges, positive, negative)
-    draw_share(axes, edges, negative, "different class", DIFFERENT, "////")
-    draw_share(axes, edges, positive, "same class", SAME, None)
-    name_axes(axes, "cosine similarity (1 = alike)", "share of the pairs")
+    if not density:
+        edges, positive, negative = trimmed(edges, positive, negative)
+    draw = draw_density if density else draw_share
+    draw(axes, edges, negative, "different class", DIFFERENT, "////")
+    draw(axes, edges, positive, "same class", SAME, None)
+    name_axes(axes, "cosine similarity (1 = alike)", "density" if density else "share of the pairs")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+    if not density:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.02)
     threshold = distances.get("threshold")
     if threshold is not None and math.isfinite(threshold):
@@ -64,14 +95,49 @@ def draw_share(
     axes: Axes, edges: np.ndarray, counts: np.ndarray, what: str, colour: str, hatch: str | None
 ) -> None:
     """One filled histogram; hatching tells it from the other where colour does not."""
-    total = counts.sum()
-    shares = counts / total if total else counts
-    name = f"{what} ({in_short(total)} pair{'' if total == 1 else 's'})"
-    look: dict[str, Any] = (
-        {"facecolor": "none", "hatch": hatch} if hatch else {"facecolor": colour, "alpha": 0.45}
-    )
-    axes.stairs(shares, edges, fill=True, edgecolor=colour, linewidth=0, label=name, **look)
+    shares = counts / max(counts.sum(), 1)
+    look = filling(colour, hatch)
+    axes.stairs(shares, edges, fill=True, edgecolor=colour, linewidth=0, label=named(what, counts), **look)
     axes.stairs(shares, edges, color=colour, linewidth=1.6)
+
+
+def draw_density(
+    axes: Axes, edges: np.ndarray, counts: np.ndarray, what: str, colour: str, hatch: str | None
+) -> None:
+    """The same as a smooth curve."""
+    places, values = smoothed(edges, counts)
+    look = filling(colour, hatch)
+    axes.fill_between(places, values, edgecolor=colour, linewidth=0, label=named(what, counts), **look)
+    axes.plot(places, values, color=colour, linewidth=1.6)
+
+
+def smoothed(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities and the density there: a Gaussian kernel as wide as 1.06 σ n^(-1/5) (Scott 1992)."""
+    from scipy.ndimage import gaussian_filter1d
+
+    total, width = counts.sum(), edges[1] - edges[0]
+    places = (edges[:-1] + edges[1:]) / 2
+    if not total:
+        return places, counts
+    mean = counts @ places / total
+    kernel = 1.06 * math.sqrt(counts @ (places - mean) ** 2 / total) * total**-0.2
+    room = math.ceil(4 * kernel / width) + 1
+    wide = np.pad(counts / total / width, room)
+    places = places[0] + width * np.arange(-room, len(counts) + room)
+    density = gaussian_filter1d(wide, max(kernel / width, 0.5), mode="constant")
+    seen = density > 1e-3 * density.max()
+    return places[seen], density[seen]
+
+
+def filling(colour: str, hatch: str | None) -> dict[str, Any]:
+    """Hatched where a hatch is given, else of the colour."""
+    return {"facecolor": "none", "hatch": hatch} if hatch else {"facecolor": colour, "alpha": 0.45}
+
+
+def named(what: str, counts: np.ndarray) -> str:
+    """What a histogram is of, and of how many pairs."""
+    total = counts.sum()
+    return f"{what} ({in_short(total)} pair{'' if total == 1 else 's'})"
 
 
 def mark_threshold(axes: Axes, threshold: float, far: float | None) -> None:

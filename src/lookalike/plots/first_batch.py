@@ -4,14 +4,21 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from lookalike.plots.drawing import fitted, font
+from lookalike.plots.sheets import as_figure
 from lookalike.plots.style import INK, MUTED, PAPER, RULE
 
 MOST = 128
 SMALLEST, LARGEST = 72, 128
 SHAPE, WIDEST = 4 / 3, 1400
+
+
+def batch_preview(batch_images: np.ndarray, batch_labels: Sequence[object]) -> Figure:
+    """A training batch as the model sees it, as a figure; see `first_batch`."""
+    return as_figure(first_batch(batch_images, batch_labels, "A training batch, as augmented"))
 
 
 def first_batch(images: np.ndarray, labels: Sequence[object], title: str = "") -> Image.Image:

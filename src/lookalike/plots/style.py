@@ -3,6 +3,7 @@
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
 # Blue and orange stay apart for every kind of colour vision, and both read on white (contrast above 4.5).
@@ -16,10 +17,42 @@ SERIES = (SAME, DIFFERENT, "#4d7a1f", "#7d4a9e", "#8a6a00", "#a8326e")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (7, 2, 1, 2)), (0, (3, 1)), (0, (1, 3)))
 TEXT = 9.5
 
+# Nine colours that all kinds of colour vision tell apart, light and dark ones mixed (Tol, muted).
+CLASSES = ("#332288", "#cc6677", "#117733", "#88ccee", "#882255", "#ddaa33", "#44aa99", "#aa4499", "#999933")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+FAINT = "#c9cdd2"
+
+NEAR_TO_FAR = LinearSegmentedColormap.from_list(
+    "near_to_far", ["#08306b", "#1f5fa0", "#3d93ab", "#7cc49a", "#c3e6a5", "#f1f9d8"]
+)
+"""Blue is near, green is far; lightness alone says it, too."""
+
+RIGHT = LinearSegmentedColormap.from_list("right", ["#f3f8fb", "#8fbdd6", SAME, "#063c57"])
+WRONG = LinearSegmentedColormap.from_list("wrong", ["#fdf3ea", "#f0b37c", DIFFERENT, "#6a2c02"])
+
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of this many inches, laid out by itself when drawn."""
     return Figure(figsize=(width, height), dpi=144, layout="constrained", facecolor=PAPER)
+
+
+def paper(width: float, height: float) -> Figure:
+    """An empty figure on which everything is put by `axes_at`."""
+    return Figure(figsize=(width, height), dpi=144, facecolor=PAPER)
+
+
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place that is given in inches from the lower left corner."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
+
+
+def blank_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """The same without spines and ticks, measured in points from the upper left corner: for text."""
+    axes = axes_at(figure, left, bottom, width, height)
+    axes.set_axis_off()
+    axes.set(xlim=(0, 72 * width), ylim=(72 * height, 0))
+    return axes
 
 
 def bare(axes: Axes, title: str = "", pad: float = 17) -> Axes:
@@ -53,3 +86,10 @@ def explain_lines(axes: Axes, columns: int = 1, **where: Any) -> None:
         ncols=columns,
         **where,
     )
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, whichever reads better on a colour (relative luminance of WCAG 2.2)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return INK if luminance > 0.25 else PAPER

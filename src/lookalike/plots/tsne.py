@@ -7,18 +7,24 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from lookalike.machine import cores
 from lookalike.plots.drawing import contained, fitted, font
-from lookalike.plots.style import INK, PAPER, RULE, SERIES
+from lookalike.plots.labels import distinct
+from lookalike.plots.sheets import as_figure
+from lookalike.plots.style import CLASSES, INK, PAPER, SERIES
 
-FEW = len(SERIES)
+FEW = len(CLASSES)
+WORTH_THREADS = 2000
+"""Vectors from which on threads gain more than they cost."""
 
 
-def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
     """Positions in the plane by t-SNE (van der Maaten & Hinton, 2008), the same for the same seed.
 
     Args:
         vectors: embeddings, [N, D], N at least 4.
         seed: of the optimisation.
+        perplexity: how many neighbours count, about; fewer where there are few vectors.
 
     Returns:
         [N, 2], centred.
@@ -33,13 +39,12 @@ def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     # Identical vectors have no neighbourhood of their own; a grain of noise gives them one.
     vectors = vectors + rng.normal(scale=1e-6, size=vectors.shape)
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
     method = TSNE(
-        perplexity=perplexity,
+        perplexity=min(perplexity, (len(vectors) - 1) / 3),
         initialization="pca",
         neighbors="exact",
         random_state=seed,
-        n_jobs=1,
+        n_jobs=cores() if len(vectors) > WORTH_THREADS else 1,
         verbose=False,
     )
     with warnings.catch_warnings():
@@ -58,7 +63,8 @@ def tsne_thumbnails(
 ) -> Figure:
     """The map with each image at its place, moved just so far that none hides another.
 
-    Up to six classes get a coloured frame and their name; with more, the pictures speak for themselves.
+    Frames have the colour of the class. Up to nine classes are named; of more, several share a colour, but no
+    two that lie close together.
 
     Args:
         vectors: embeddings, [N, D].
@@ -70,11 +76,7 @@ def tsne_thumbnails(
     """
     places = tsne(vectors, seed) if places is None else places
     picture = mosaic(places, images, labels, side)
-    figure = Figure(figsize=(picture.width / 144, picture.height / 144), dpi=144, facecolor=PAPER)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.imshow(np.asarray(picture), interpolation="none", aspect="auto")
-    return figure
+    return as_figure(picture)
 
 
 def mosaic(
@@ -83,9 +85,10 @@ def mosaic(
     """The picture behind `tsne_thumbnails`."""
     names = sorted({str(label) for label in labels})
     few = len(names) <= FEW
-    colours = dict(zip(names, SERIES, strict=False)) if few else {}
+    small = len(names) <= len(SERIES)
+    colours = dict(zip(names, SERIES, strict=False)) if small else near_apart(places, labels, names)
     width, height, tile, corners = layout(places, side)
-    frame = max(2, min(6, tile // 12)) if few else 1
+    frame = max(2, min(6, tile // 12))
     top = name_classes(colours, width).height if few else 0
     canvas = Image.new("RGB", (width, height + top), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -93,11 +96,18 @@ def mosaic(
         small = contained(image, tile - 2 * frame)
         left, upper = x + (tile - small.width) // 2, y + top + (tile - small.height) // 2
         box = (left - frame, upper - frame, left + small.width + frame - 1, upper + small.height + frame - 1)
-        draw.rectangle(box, outline=colours.get(str(label), RULE), width=frame)
+        draw.rectangle(box, outline=colours[str(label)], width=frame)
         canvas.paste(small, (left, upper))
     if few:
         canvas.paste(name_classes(colours, width), (0, 0))
     return canvas
+
+
+def near_apart(places: np.ndarray, labels: Sequence[object], names: Sequence[str]) -> dict[str, str]:
+    """A colour for each class that its neighbours on the map do not have."""
+    own = np.array([str(label) for label in labels], object)
+    medians = np.array([np.median(places[own == name], axis=0) for name in names])
+    return {name: colour for name, (colour, _) in zip(names, distinct(medians), strict=True)}
 
 
 def layout(places: np.ndarray, side: int) -> tuple[int, int, int, np.ndarray]:

@@ -127,7 +127,7 @@ def compare(
     labels = tables[0]["label"].to_numpy()
     differences = {metric: _tested(tables, metric, labels, resamples, seed, level) for metric in metrics}
     return Compared(
-        names=[_short(names)[place] for place in order],
+        names=[shortened(names)[place] for place in order],
         evaluations=found,
         tables=tables,
         metrics=list(metrics),
@@ -139,7 +139,7 @@ def compare(
     )
 
 
-def _short(names: list[str]) -> list[str]:
+def shortened(names: list[str]) -> list[str]:
     """Without the folder that all of them are in."""
     if len({Path(name).is_absolute() for name in names}) > 1:
         return names

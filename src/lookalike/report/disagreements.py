@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lookalike.report.queries import Query, different_first, query
+from lookalike.plots.queries import Query, different_first, query
 from lookalike.report.read import Evaluation
 
 

@@ -100,6 +100,35 @@ def choose(
     return Chosen(measure, *queries, judged=len(judged), wrong_first=len(wrong), twins=len(twins))
 
 
+def closest(
+    per_query: pl.DataFrame, labels: np.ndarray, threshold: float, most: int = 8, neighbours: int = 5
+) -> list[Query]:
+    """The queries whose nearest neighbour is closest to the threshold: the least sure decisions.
+
+    Different classes first, as in `choose`. The value of each is how far above the threshold it lies.
+
+    Args:
+        per_query: row, neighbours and scores.
+        labels: of the evaluated rows, [N].
+        threshold: similarity from which on two images are called the same.
+        most: how many, where there are enough.
+        neighbours: how many hits of each query.
+
+    Raises:
+        LookalikeError: the rows of the two do not belong together.
+    """
+    found = per_query.filter(pl.col("neighbours").list.len() > 0)
+    if found.is_empty():
+        return []
+    check_rows(found, len(labels))
+    above = pl.col("scores").list.first() - threshold
+    ordered = found.with_columns(value=above, gap=above.abs()).sort("gap", "row")
+    # A few more than are shown, so that classes can differ without going far from the threshold.
+    near = different_first(ordered[: 3 * most].with_columns(value=pl.lit(0.0)), labels, most)
+    shown = ordered.filter(pl.col("row").is_in(near["row"].to_list()))
+    return [query(row, labels, neighbours) for row in shown.iter_rows(named=True)]
+
+
 def check_rows(per_query: pl.DataFrame, count: int) -> None:
     """Refuse rows that the embeddings do not have."""
     rows = [per_query["row"], per_query["neighbours"].explode()]

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from lookalike.errors import LookalikeError
-from lookalike.report.queries import choose
+from lookalike.plots.queries import choose
 
 LABELS = np.array(["a", "a", "b", "b", "c", "c", "d", "e"])
 

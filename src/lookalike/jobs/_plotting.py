@@ -1,0 +1,315 @@
+"""What plots are made of, each computed when a plot asks for it by the name of an argument."""
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookalike.errors import ConfigError, DataError, LookalikeError, listing
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from PIL import Image
+
+    from lookalike.embeddings import Embeddings
+    from lookalike.evaluation import Evaluation as Evaluated
+    from lookalike.jobs._batch import Shown
+    from lookalike.jobs.plot import Config
+    from lookalike.metrics.roc import Roc
+    from lookalike.model.embedder import EmbeddingModel
+    from lookalike.protocols.base import Rules
+    from lookalike.report.comparing import Compared
+    from lookalike.report.read import Evaluation, Run
+
+log = logging.getLogger(__name__)
+PIXELS = 256
+"""Longer side of a picture as it is read for a plot."""
+
+
+class Inputs:
+    """What the keys of the job name, read or computed once."""
+
+    def __init__(self, config: "Config"):
+        self.config = config
+        sources = {
+            "embeddings=": config.embeddings is not None,
+            "model= with dataset=": config.model is not None and config.dataset is not None,
+            "evaluation=": config.evaluation is not None,
+            "run=": config.run is not None,
+        }
+        given = [name for name, there in sources.items() if there]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} each say what to draw; give one of them")
+
+    @cached_property
+    def embeddings(self) -> "Embeddings":
+        """The vectors and their table."""
+        from lookalike.jobs._embedding import vectors_of
+
+        if self.evaluation is not None:
+            if self.evaluation.embeddings is None:
+                raise LookalikeError(f"{self.evaluation.folder}: {'; '.join(self.evaluation.missing)}")
+            return self.evaluation.embeddings
+        asked = self.config.split
+        split = [asked] if isinstance(asked, str) else asked
+        if self.config.embeddings is None and self.config.dataset is None:
+            raise ConfigError(
+                "this plot needs vectors: give embeddings=…, evaluation=…, run=…, or model=… and dataset=…"
+            )
+        return vectors_of(self.config, split or (["test"] if self.config.embeddings is None else None))
+
+    @cached_property
+    def evaluation(self) -> "Evaluation | None":
+        """The evaluation that was named, or that of the run."""
+        from lookalike.report.comparing import find_evaluation
+        from lookalike.report.read import read_evaluation
+
+        if self.config.evaluation is not None:
+            return read_evaluation(self.config.evaluation)
+        return None if self.config.run is None else find_evaluation(self.config.run)
+
+    @cached_property
+    def evaluated(self) -> "Evaluated":
+        """The vectors evaluated now, by the rules of the evaluation, if there is one."""
+        from lookalike.evaluation import evaluate
+
+        found = self.embeddings
+        how = {"frame": found.table.frame, "protocol": rules_of(self.evaluation)}
+        return evaluate(
+            found.vectors,
+            found.table.labels,
+            coarse_far=True,
+            intervals=False,
+            progress=self.config.progress,
+            **how,
+        )
+
+    @cached_property
+    def labels(self) -> "np.ndarray":
+        """The class of each vector, by the column that was named."""
+        import numpy as np
+
+        table = self.embeddings.table
+        if self.config.by == "label":
+            return table.labels
+        if self.config.by not in table.frame.columns:
+            there = ", ".join(table.frame.columns)
+            raise ConfigError(f"by={self.config.by}: the table has no such column; it has {there}")
+        column = table.frame[self.config.by]
+        whole = column.dtype.is_integer() and not column.null_count()
+        return column.to_numpy() if whole else np.array([str(value) for value in column.to_list()])
+
+    @property
+    def sizes(self) -> "np.ndarray":
+        """How many vectors each class has."""
+        import numpy as np
+
+        return np.unique(self.labels, return_counts=True)[1]
+
+    @cached_property
+    def per_query(self) -> "pl.DataFrame":
+        """A line a query, with its neighbours."""
+        stored = self.evaluation.per_query if self.evaluation else None
+        return self.evaluated.per_query if stored is None else stored
+
+    @cached_property
+    def distances(self) -> dict[str, Any]:
+        """Histograms of the similarities of pairs, and the threshold."""
+        stored = self.evaluation.distances if self.evaluation else None
+        found = dict(self.evaluated.distances if stored is None else stored)
+        if self.config.threshold is not None:
+            found |= {"threshold": self.config.threshold, "far": None}
+        return found
+
+    @cached_property
+    def thumbnails(self) -> Any:
+        """Small pictures of the table's rows."""
+        from lookalike.report.pictures import Thumbnails
+
+        return Thumbnails(self.embeddings.table, PIXELS)
+
+    def pictures(self, rows: "Sequence[int]") -> "list[Image.Image]":
+        """The images of some rows."""
+        return self.thumbnails.load(rows)
+
+    @cached_property
+    def reference(self) -> "Embeddings | None":
+        """Those that vote in the confusion matrix."""
+        from lookalike.jobs._embedding import stored
+
+        if self.config.reference is None:
+            return None
+        found = stored(self.config.reference, None)
+        if found.space != self.embeddings.space:
+            raise LookalikeError(
+                f"{self.config.reference} holds vectors of the model {found.space}, the images are of "
+                f"{self.embeddings.space}; embed both with one model"
+            )
+        return found
+
+    @cached_property
+    def run(self) -> "Run":
+        """The run that was named."""
+        from lookalike.report.read import read_run
+
+        if self.config.run is None:
+            raise ConfigError("this plot shows a training run: give run=runs/mine")
+        return read_run(self.config.run)
+
+    @property
+    def history(self) -> "pl.DataFrame":
+        """A line an epoch."""
+        if self.run.history is None:
+            raise LookalikeError(f"{self.run.folder} has no history: nothing was trained")
+        return self.run.history
+
+    @property
+    def best_metric(self) -> str:
+        """What chose the best state."""
+        return self.run.summary.get("best_metric") or self.run.config.get("best_metric") or "map@r"
+
+    @property
+    def uses(self) -> "np.ndarray":
+        """How often training used each image."""
+        if self.run.uses is None:
+            raise LookalikeError(f"{self.run.folder} has no image_uses.csv: nothing was trained")
+        return self.run.uses.to_numpy()
+
+    @cached_property
+    def roc_curves(self) -> "dict[str, Roc]":
+        """The ROC curve of each run, or of the one source there is."""
+        from lookalike.report.comparing import find_evaluation, shortened
+
+        if not self.config.runs:
+            return {"these images": self._roc(self.embeddings, rules_of(self.evaluation))}
+        found = {}
+        folders = [str(folder) for folder in self.config.runs]
+        for name, folder in zip(shortened(folders), folders, strict=True):
+            each = find_evaluation(folder)
+            if each.embeddings is None:
+                raise LookalikeError(f"{folder}: {'; '.join(each.missing)}")
+            found[name] = self._roc(each.embeddings, rules_of(each))
+        return found
+
+    def _roc(self, found: "Embeddings", rules: "Rules") -> "Roc":
+        from lookalike.metrics.inputs import factorise, unit_vectors
+        from lookalike.protocols.base import Samples
+        from lookalike.protocols.roc import roc_over
+
+        names, codes = factorise(found.table.labels, len(found))
+        samples = Samples(unit_vectors(found.vectors), codes, names, found.table.frame)
+        try:
+            return roc_over(rules.parts(samples), self.config.seed, progress=self.config.progress)
+        except ValueError as error:
+            raise DataError(str(error)) from error
+
+    @cached_property
+    def compared(self) -> "Compared":
+        """The runs, best first, and which of them are really better."""
+        from lookalike.report.comparing import compare
+
+        return compare(self.config.runs, [self.config.metric], seed=self.config.seed)
+
+    @property
+    def remark(self) -> str:
+        """What blue bars mean."""
+        sure, many = self.compared.level, self.compared.identities
+        return f"blue: no other one is better ({100 * sure:g} %, {many:,} identities)"
+
+    @cached_property
+    def model(self) -> "EmbeddingModel":
+        """The model that was named, or that of the run."""
+        from lookalike.machine import choose_device, settle
+        from lookalike.model.embedder import load
+
+        if self.config.model is None and self.config.run is None:
+            raise ConfigError("this plot looks at photos with a model: give model=runs/mine/model")
+        settle(self.config.threads)
+        folder = self.config.model or Path(str(self.config.run)) / "model"
+        return load(folder, choose_device(self.config.device))
+
+    @cached_property
+    def photos(self) -> "list[tuple[str, Image.Image]]":
+        """The photos that were named."""
+        from lookalike.data.images import open_image
+
+        if len(self.config.images) != 2:
+            raise ConfigError("this plot compares two photos: give images=[a.jpg,b.jpg]")
+        return [(file.name, open_image(file, at_least=2 * PIXELS)) for file in self.config.images]
+
+    @cached_property
+    def batch(self) -> "Shown":
+        """The first training batch, of the run or of a dataset with the defaults of `train`."""
+        from lookalike.config import load
+        from lookalike.jobs import train
+        from lookalike.jobs._batch import first_batch_of
+
+        asked = self.config.dataset or (self.run.config.get("dataset") if self.config.run else None)
+        if asked is None:
+            raise ConfigError("this plot shows a training batch: give run=runs/mine, or dataset=data/mine")
+        values = load("train", train.Config, dataset=asked, out="unused", data_dir=str(self.config.data_dir))
+        if self.config.run is not None:
+            known = {key: value for key, value in self.run.config.items() if key in train.Config.model_fields}
+            values = train.Config.model_validate(values.model_dump(mode="json") | known | {"dataset": asked})
+        return first_batch_of(values)
+
+    def tell(self) -> None:
+        """Warn of images that could not be read."""
+        problems = list(self.thumbnails.problems.values()) if "thumbnails" in self.__dict__ else []
+        if problems:
+            log.warning("%d images cannot be read and are crossed out:%s", len(problems), listing(problems))
+
+
+def rules_of(evaluation: "Evaluation | None") -> "Rules":
+    """The protocol of an evaluation; every image among all others without one."""
+    from lookalike.config import build
+    from lookalike.protocols.retrieval import SelfRetrieval
+
+    node = evaluation.config.get("protocol") if evaluation else None
+    return build(node, "protocol") if node else SelfRetrieval()
+
+
+OFFERS: dict[str, Callable[[Inputs], Any]] = {
+    "vectors": lambda inputs: inputs.embeddings.vectors,
+    "labels": lambda inputs: inputs.labels,
+    "sizes": lambda inputs: inputs.sizes,
+    "pictures": lambda inputs: inputs.pictures,
+    "reference_vectors": lambda inputs: inputs.reference.vectors if inputs.reference else None,
+    "reference_labels": lambda inputs: inputs.reference.table.labels if inputs.reference else None,
+    "per_query": lambda inputs: inputs.per_query,
+    "distances": lambda inputs: inputs.distances,
+    "far": lambda inputs: inputs.distances.get("far"),
+    "threshold": lambda inputs: inputs.distances.get("threshold"),
+    "roc_curves": lambda inputs: inputs.roc_curves,
+    "history": lambda inputs: inputs.history,
+    "best_metric": lambda inputs: inputs.best_metric,
+    "best_epoch": lambda inputs: inputs.run.summary.get("best_epoch") or None,
+    "uses": lambda inputs: inputs.uses,
+    "names": lambda inputs: inputs.compared.names,
+    "values": lambda inputs: inputs.compared.values[inputs.config.metric],
+    "metric": lambda inputs: inputs.config.metric,
+    "leaders": lambda inputs: inputs.compared.leaders(inputs.config.metric),
+    "remark": lambda inputs: inputs.remark,
+    "model": lambda inputs: inputs.model,
+    "photos": lambda inputs: inputs.photos,
+    "batch_images": lambda inputs: inputs.batch.images,
+    "batch_labels": lambda inputs: inputs.batch.labels,
+}
+"""What a plot may take, by the names of its arguments."""
+
+
+def offered(inputs: Inputs, node: dict[str, Any]) -> dict[str, Any]:
+    """What a plot asks for by its arguments, as far as the config does not give it.
+
+    Raises:
+        ConfigError: the keys do not name what it needs, or its function cannot be found.
+    """
+    from hydra.utils import get_object
+
+    if "_target_" not in node:
+        raise ConfigError("plot: names no _target_, so there is no function to call")
+    wanted = inspect.signature(get_object(node["_target_"])).parameters
+    return {name: offer(inputs) for name, offer in OFFERS.items() if name in wanted and name not in node}

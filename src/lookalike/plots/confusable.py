@@ -1,0 +1,122 @@
+"""Pairs of classes that are taken for each other, with the two images that are most alike."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from lookalike.metrics.inputs import factorise
+from lookalike.plots.sheets import framed
+from lookalike.plots.style import DIFFERENT, INK, MUTED, TEXT, axes_at, blank_at, paper
+from lookalike.plots.text import brief, headline, percent
+from lookalike.plots.votes import nearest
+
+Pictures = Callable[[Sequence[int]], list[Image.Image]]
+ROW = 0.86
+PICTURE = 0.72
+BAR = 2.1
+
+
+@dataclass(frozen=True)
+class Confused:
+    """Two classes that are taken for each other.
+
+    Attributes:
+        one: a class.
+        other: the other class.
+        count: images of the two among whose nearest is one of the other class.
+        of: images of both.
+        rows: the two images, one of each class, that are most alike of those.
+        similarity: of these two.
+    """
+
+    one: object
+    other: object
+    count: int
+    of: int
+    rows: tuple[int, int]
+    similarity: float
+
+
+def confused_pairs(vectors: np.ndarray, labels: np.ndarray, k: int = 1, most: int = 8) -> list[Confused]:
+    """The pairs of classes with most images that have one of the other class among their `k` nearest.
+
+    Of equally many, those with the larger share of their images come first, then the more similar ones.
+    """
+    names, codes = factorise(labels, len(vectors))
+    rows, scores = nearest(vectors, k)
+    queries, places = np.nonzero(codes[rows] != codes[:, None])
+    hits, values = rows[queries, places], scores[queries, places]
+    low, high = (f(codes[queries], codes[hits]) for f in (np.minimum, np.maximum))
+    sizes = np.bincount(codes, minlength=len(names))
+    pairs, which = np.unique(low * len(names) + high, return_inverse=True)
+    asked = np.unique(np.stack([which, queries]), axis=1)[0]  # each image counts once in a pair of classes
+    counts = np.bincount(asked, minlength=len(pairs))
+    first, second = np.divmod(pairs, len(names))
+    order = np.lexsort((-values, which))
+    best = order[np.searchsorted(which[order], np.arange(len(pairs)))]
+    totals = sizes[first] + sizes[second]
+    ranked = np.lexsort((pairs, -values[best], -counts / np.maximum(totals, 1), -counts))[:most]
+    found = []
+    for pair in ranked.tolist():
+        query, hit = int(queries[best[pair]]), int(hits[best[pair]])
+        ends = (query, hit) if codes[query] == first[pair] else (hit, query)
+        classes = names[first[pair]], names[second[pair]]
+        found.append(
+            Confused(*classes, int(counts[pair]), int(totals[pair]), ends, float(values[best[pair]]))
+        )
+    return found
+
+
+def confusable(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    pictures: Pictures,
+    k: Annotated[int, Ge(1), Le(100)] = 1,
+    most: Annotated[int, Ge(1), Le(50)] = 8,
+) -> Figure:
+    """The classes that are taken for each other most often, each pair with its two most similar images.
+
+    Args:
+        vectors: embeddings, [N, D].
+        labels: class of each, [N].
+        pictures: from row numbers to their images.
+        k: how many nearest neighbours of each image are looked at.
+        most: pairs shown.
+    """
+    found = confused_pairs(vectors, labels, k, most)
+    title = (
+        f"The {len(found)} pairs of classes taken for each other most often"
+        if found
+        else "No class is taken for another"
+    )
+    near = "as nearest neighbour" if k == 1 else f"among their {k} nearest"
+    how = f"Images with one of the other class {near}; shown are the two that are most alike."
+    figure = paper(7.6, max(0.1, ROW * len(found) + 0.1))
+    top = figure.get_figheight()
+    headline(figure, title, how)
+    for place, pair in enumerate(found):
+        draw_pair(figure, top - ROW * (place + 1), pair, pictures(pair.rows), max(p.count for p in found))
+    return figure
+
+
+def draw_pair(figure: Figure, bottom: float, pair: Confused, images: list[Image.Image], largest: int) -> None:
+    """Two pictures, two names, and a bar."""
+    for place, image in enumerate(images):
+        axes = axes_at(figure, 0.15 + place * (PICTURE + 0.08), bottom, PICTURE, PICTURE)
+        framed(axes, image)
+    text = blank_at(figure, 1.8, bottom, 2.9, PICTURE)
+    text.text(0, 0.25 * 72 * PICTURE, brief(pair.one, 34), fontsize=TEXT, color=INK, va="center")
+    text.text(0, 0.55 * 72 * PICTURE, brief(pair.other, 34), fontsize=TEXT, color=INK, va="center")
+    said = f"similarity {pair.similarity:.3f}"
+    text.text(0, 0.85 * 72 * PICTURE, said, fontsize=TEXT - 1.5, color=MUTED, va="center")
+    bar = blank_at(figure, 4.75, bottom, BAR + 0.6, PICTURE)
+    middle, width = 36 * PICTURE, 72 * BAR * 0.5 * pair.count / largest
+    bar.add_patch(Rectangle((0, middle - 8), width, 16, color=DIFFERENT, linewidth=0))
+    share = f"{pair.count:,} of {pair.of:,} ({percent(pair.count / pair.of, 0)})"
+    bar.text(width + 5, middle, share, fontsize=TEXT, color=INK, va="center")

@@ -1,0 +1,147 @@
+"""The confusion matrix of a vote of neighbours: which class is taken for which."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lookalike.metrics.inputs import factorise
+from lookalike.plots.style import INK, MUTED, RIGHT, RULE, WRONG, axes_at, ink_on, paper
+from lookalike.plots.text import brief, headline, percent, points_wide
+from lookalike.plots.votes import predicted
+
+Count = Annotated[int, Ge(1)]
+SMALL = 7.5
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Counts of images by their class and the class they are taken for.
+
+    Attributes:
+        names: of the classes, sorted, [C].
+        counts: true class down, predicted class across, int64 [C, C].
+    """
+
+    names: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, true: np.ndarray, predicted: np.ndarray) -> "Confusion":
+        """From the class of each image and the one it is taken for, [N] each."""
+        names, codes = factorise([*true.tolist(), *predicted.tolist()])
+        size = len(names)
+        cells = np.bincount(codes[: len(true)] * size + codes[len(true) :], minlength=size * size)
+        return cls(names, cells.reshape(size, size))
+
+    @property
+    def right(self) -> int:
+        """How many images are taken for what they are."""
+        return int(np.trace(self.counts))
+
+    def most_confused(self, most: int) -> np.ndarray:
+        """Places of at most so many classes, those of the largest confusions; confused ones side by side."""
+        wrong = self.counts.copy()
+        np.fill_diagonal(wrong, 0)
+        rows, columns = np.nonzero(wrong)
+        order = np.lexsort((columns, rows, -wrong[rows, columns]))
+        chosen: list[int] = []
+        for one, other in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+            new = [each for each in (one, other) if each not in chosen]
+            if len(chosen) + len(new) > most:
+                break
+            if len(new) == 1:
+                chosen.insert(chosen.index(one if new[0] == other else other) + 1, new[0])
+            else:
+                chosen += new
+        return np.array(chosen, np.int64)
+
+
+def confusion(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    reference_vectors: np.ndarray | None = None,
+    reference_labels: np.ndarray | None = None,
+    k: Count = 5,
+    most: Annotated[int, Ge(2)] = 30,
+) -> Figure:
+    """How many images of each class a vote of nearest neighbours takes for which class.
+
+    Args:
+        vectors: embeddings of the images, [N, D].
+        labels: class of each, [N].
+        reference_vectors: those that vote, [M, D]; the images themselves, each without its own vote, if not
+            given.
+        reference_labels: their classes, [M].
+        k: how many of the nearest vote, each weighted as in the metric knn@k.
+        most: classes that are shown; of more, those of the largest confusions.
+    """
+    found = Confusion.of(labels, predicted(vectors, labels, reference_vectors, reference_labels, k))
+    voters = "other images" if reference_vectors is None else f"{len(reference_vectors):,} references"
+    vote = "the nearest" if k == 1 else f"a vote of the {k} nearest"
+    return draw_confusion(found, f"By {vote} of the {voters}.", most)
+
+
+def draw_confusion(found: Confusion, how: str = "", most: int = 30) -> Figure:
+    """Right counts in blue and wrong ones in orange, as deep as their share of the class.
+
+    With more than `most` classes, those of the largest confusions, and all others in one column.
+    """
+    size = len(found.names)
+    images = int(found.counts.sum())
+    share = found.right / max(images, 1)
+    title = f"{found.right:,} of {images:,} images ({percent(share)}) are taken for what they are"
+    chosen = np.arange(size) if size <= most else found.most_confused(most)
+    remark = f"{how} Each row is a class, each column what it is taken for."
+    if len(chosen) < size:
+        remark += f" Of {size:,} classes the {len(chosen)} of the largest confusions."
+    if not len(chosen):
+        figure = paper(6.4, 0.1)
+        headline(figure, title, f"{how} None of {size:,} classes is taken for another.")
+        return figure
+    cells = found.counts[np.ix_(chosen, chosen)]
+    names = [brief(found.names[place]) for place in chosen]
+    columns = names
+    if len(chosen) < size:
+        rest = found.counts[chosen].sum(axis=1) - cells.sum(axis=1)
+        cells, columns = np.column_stack([cells, rest]), [*names, "all others"]
+    return draw_cells(cells, found.counts[chosen].sum(axis=1), names, columns, title, remark)
+
+
+def draw_cells(
+    cells: np.ndarray, totals: np.ndarray, names: list[str], columns: list[str], title: str, remark: str
+) -> Figure:
+    """A matrix of counts with names along both sides."""
+    widest = max(points_wide(f"{count:,}", SMALL) for count in cells.ravel()) + 6
+    cell = max(0.6 - 0.012 * len(names), widest / 72, 0.25)
+    left = (max(points_wide(name, SMALL + 1) for name in names) + 14) / 72
+    below = (max(points_wide(name, SMALL + 1) for name in columns) + 14) / 72
+    body = cell * cells.shape[1], cell * cells.shape[0]
+    figure = paper(max(left + body[0] + 0.15, 4.6), below + body[1] + 0.1)
+    headline(figure, title, remark)
+    axes = axes_at(figure, left, below, *body)
+    draw_matrix(axes, cells, totals)
+    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=SMALL + 1, color=INK)
+    axes.set_yticks(range(len(names)), names, fontsize=SMALL + 1, color=INK)
+    axes.tick_params(length=0, pad=4)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def draw_matrix(axes: Axes, cells: np.ndarray, totals: np.ndarray) -> None:
+    """One square a cell; a count of zero is an empty one."""
+    height, width = cells.shape
+    share = (cells / np.maximum(totals, 1)[:, None]) ** 0.6
+    colours = np.where(np.eye(height, width, dtype=bool)[..., None], RIGHT(share), WRONG(share))[..., :3]
+    colours[cells == 0] = 1.0
+    axes.imshow(colours, aspect="auto", interpolation="none")
+    axes.hlines(np.arange(height + 1) - 0.5, -0.5, width - 0.5, color=RULE, linewidth=0.6, clip_on=False)
+    axes.vlines(np.arange(width + 1) - 0.5, -0.5, height - 0.5, color=RULE, linewidth=0.6, clip_on=False)
+    for row, column in np.argwhere(cells):
+        style = {"ha": "center", "va": "center_baseline", "fontsize": SMALL}
+        axes.text(column, row, f"{cells[row, column]:,}", color=ink_on(colours[row, column]), **style)
+    if width > height:
+        axes.axvline(height - 0.5, color=MUTED, linewidth=1.2)

@@ -1,0 +1,122 @@
+"""Hubs: images that are found by very many others, and how many are found by none."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from PIL import Image
+
+from lookalike.metrics.inputs import factorise
+from lookalike.plots.sheets import framed
+from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, axes_at, bare, blank_at, name_axes, paper
+from lookalike.plots.text import brief, headline
+from lookalike.plots.votes import nearest
+
+Pictures = Callable[[Sequence[int]], list[Image.Image]]
+PICTURE = 0.95
+STEP = 1.16
+DEEP = 1.62
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """How often each image is among the nearest of another.
+
+    Attributes:
+        counts: by how many images each is found, int64 [N].
+        wrong: how many of these are of another class, int64 [N].
+        k: how many nearest neighbours of each image were looked at.
+    """
+
+    counts: np.ndarray
+    wrong: np.ndarray
+    k: int
+
+    @property
+    def skewness(self) -> float:
+        """0 where all are found alike; above about 1 there are hubs (Radovanović et al. 2010)."""
+        spread = self.counts.std()
+        return float((((self.counts - self.counts.mean()) / spread) ** 3).mean()) if spread else 0.0
+
+
+def found_by(vectors: np.ndarray, labels: np.ndarray, k: int = 10) -> Found:
+    """Count by how many images each image is found among their `k` nearest."""
+    _, codes = factorise(labels, len(vectors))
+    rows, _ = nearest(vectors, k)
+    other = codes[rows] != codes[:, None]
+    counts, wrong = (np.bincount(each, minlength=len(codes)) for each in (rows.ravel(), rows[other]))
+    return Found(counts, wrong, rows.shape[1])
+
+
+def hubs(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    pictures: Pictures,
+    k: Annotated[int, Ge(1), Le(1000)] = 10,
+    most: Annotated[int, Ge(1), Le(30)] = 10,
+) -> Figure:
+    """How unevenly images are found, and the images that are found most.
+
+    Args:
+        vectors: embeddings, [N, D].
+        labels: class of each, [N].
+        pictures: from row numbers to their images.
+        k: how many nearest neighbours of each image are looked at.
+        most: hubs shown.
+    """
+    found = found_by(vectors, labels, k)
+    never = np.count_nonzero(found.counts == 0)
+    order = np.lexsort((np.arange(len(labels)), -found.counts))[:most]
+    across = 5
+    lines = -(-len(order) // across)
+    figure = paper(3.9 + across * STEP, max(3.0, lines * DEEP) + 0.1)
+    top = figure.get_figheight()
+    title = f"One image is found by {found.counts.max():,} others, {never:,} of {len(labels):,} by none"
+    said = (
+        f"How often each image is among the {found.k} nearest of another: {found.counts.mean():.3g} times on "
+        f"average. Skewness {found.skewness:.2f}: above about 1 there are hubs."
+    )
+    headline(figure, title, said)
+    height = max(3.0, lines * DEEP) - 0.62
+    draw_counts(axes_at(figure, 0.72, top - height - 0.06, 2.75, height), found)
+    for place, (row, image) in enumerate(zip(order.tolist(), pictures(order.tolist()), strict=True)):
+        line, column = divmod(place, across)
+        left, bottom = 3.8 + column * STEP, top - line * DEEP - PICTURE - 0.06
+        draw_hub(figure, left, bottom, image, brief(labels[row], 15), found.counts[row], found.wrong[row])
+    return figure
+
+
+def draw_counts(axes: Axes, found: Found) -> None:
+    """Images by how often they are found, on a log axis, those that nothing finds in another colour."""
+    bare(axes)
+    counts = np.bincount(found.counts)
+    step = max(1, -(-len(counts) // 36))
+    cells = np.add.reduceat(counts, np.arange(0, len(counts), step))
+    left = np.arange(len(cells)) * step - 0.5
+    colours = [DIFFERENT if step == 1 and place == 0 else SAME for place in range(len(cells))]
+    axes.bar(left, cells, 0.92 * step, align="edge", color=colours)
+    axes.set_yscale("log")
+    axes.set(xlim=(-0.5 - 0.02 * len(counts), len(counts) + 0.5), ylim=(0.7, 1.5 * cells.max()))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.minorticks_off()
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    name_axes(axes, "found by so many images", "images")
+
+
+def draw_hub(
+    figure: Figure, left: float, bottom: float, image: Image.Image, name: str, count: int, wrong: int
+) -> None:
+    """A hub's picture, its class, and by how many it is found, wrongly and in all."""
+    axes = axes_at(figure, left, bottom, PICTURE, PICTURE)
+    framed(axes, image)
+    words = blank_at(figure, left, bottom - 0.6, STEP, 0.6)
+    words.text(0, 9, name, fontsize=TEXT - 1.5, color=INK, va="center")
+    words.text(0, 21, f"found by {count:,}", fontsize=TEXT - 1.5, color=INK, va="center")
+    words.text(
+        0, 33, f"{wrong:,} wrongly", fontsize=TEXT - 1.5, color=DIFFERENT if wrong else MUTED, va="center"
+    )

@@ -1,0 +1,64 @@
+"""Colours and labels of classes on a map: neighbours get other colours, labels lie apart."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lookalike.plots.style import CLASSES, MARKERS
+
+Look = tuple[str, str]
+
+
+def distinct(places: np.ndarray, near: int = 6) -> list[Look]:
+    """A colour and a marker for each class, so that those that lie close together differ in colour.
+
+    The classes are gone through in order; each gets the colour least used among the `near` nearest ones that
+    have one, then the one least used at all, and of the markers the one least used with this colour.
+
+    Args:
+        places: where each class is, [C, 2].
+        near: how many of the others count as close.
+    """
+    chosen = np.full(len(places), -1)
+    looks: list[Look] = []
+    for number, place in enumerate(places):
+        gaps = np.linalg.norm(places[:number] - place, axis=1)
+        close = np.bincount(chosen[:number][np.argsort(gaps, kind="stable")[:near]], minlength=len(CLASSES))
+        used = np.bincount(chosen[:number], minlength=len(CLASSES))
+        colour = int(np.lexsort((used, close))[0])
+        looks.append((CLASSES[colour], MARKERS[used[colour] % len(MARKERS)]))
+        chosen[number] = colour
+    return looks
+
+
+def parted(
+    centres: np.ndarray, sizes: np.ndarray, room: Sequence[float], gap: float = 2.0, step: float = 4.0
+) -> np.ndarray:
+    """Move boxes so that none overlaps another and all lie inside `room`.
+
+    One after the other, each to the free place that is nearest to where it should be.
+
+    Args:
+        centres: wanted centres, [N, 2].
+        sizes: widths and heights, [N, 2].
+        room: width and height of the paper, in the same unit.
+        gap: left between two boxes.
+        step: between the places that are tried. With more boxes than the paper holds, the last ones stay
+            where they should be.
+
+    Returns:
+        the centres, [N, 2].
+    """
+    half = (np.asarray(sizes, float) + gap) / 2
+    paper = np.asarray(room, float)
+    grid = np.stack(np.meshgrid(*(np.arange(0, side + step, step) for side in paper)), axis=-1).reshape(-1, 2)
+    placed = np.empty((0, 2))
+    for number, wanted in enumerate(np.asarray(centres, float)):
+        low, high = half[number], np.maximum(paper - half[number], half[number])
+        tried = np.clip(np.concatenate([wanted[None], grid]), low, high)
+        reach = half[:number] + half[number]
+        taken = (np.abs(tried[:, None] - placed[None]) < reach).all(axis=2).any(axis=1)
+        far = np.linalg.norm(tried - wanted, axis=1)
+        best = tried[np.where(taken, np.inf, far).argmin()] if not taken.all() else tried[0]
+        placed = np.concatenate([placed, best[None]])
+    return placed

@@ -1,0 +1,242 @@
+"""Maps of embeddings with a point for each image: t-SNE, UMAP, PCA."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lookalike.plots.labels import Look, distinct, parted
+from lookalike.plots.places import pca, umap
+from lookalike.plots.style import FAINT, INK, MUTED, PAPER, RULE, axes_at, blank_at, name_axes, paper
+from lookalike.plots.text import brief, headline, percent, points_wide
+from lookalike.plots.tsne import tsne
+
+SIDE = 6.2
+SMALL = 7.5
+IN_A_COLUMN = 30
+NAMED_IN_PLACE = 10
+"""Up to so many classes have their names on the map; more have numbers there, and names in the legend."""
+
+Count = Annotated[int, Ge(1)]
+
+
+def tsne_points(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    perplexity: Annotated[float, Gt(1)] = 30.0,
+    most: Count = 20000,
+    named: Count = 40,
+    seed: int = 0,
+) -> Figure:
+    """A map by t-SNE (van der Maaten and Hinton 2008) with a point for each image, coloured by class.
+
+    Args:
+        vectors: embeddings, [N, D].
+        labels: class of each, [N].
+        perplexity: how many neighbours count, about.
+        most: images on the map; of more, so many are drawn by lot.
+        named: classes with a colour and a name, the largest ones; the others are grey.
+        seed: of the map and the lot.
+    """
+    rows = drawn_by_lot(len(vectors), most, seed)
+    places = tsne(vectors[rows], seed, perplexity)
+    how = "t-SNE: what lies close together is alike; how far groups lie apart says little."
+    return points(places, labels[rows], how, len(vectors), named, seed)
+
+
+def umap_points(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    neighbours: Annotated[int, Ge(2)] = 15,
+    min_dist: Annotated[float, Ge(0)] = 0.1,
+    most: Count = 100000,
+    named: Count = 40,
+    seed: int = 0,
+) -> Figure:
+    """The same by UMAP (McInnes, Healy and Melville 2018); see `places.umap` and `tsne_points`."""
+    rows = drawn_by_lot(len(vectors), most, seed)
+    places = umap(vectors[rows], neighbours, min_dist, seed)
+    how = "UMAP: what lies close together is alike; how far groups lie apart says little."
+    return points(places, labels[rows], how, len(vectors), named, seed)
+
+
+def pca_points(
+    vectors: np.ndarray, labels: np.ndarray, most: Count = 100000, named: Count = 40, seed: int = 0
+) -> Figure:
+    """The same by PCA: the two directions in which the vectors vary most; see `tsne_points`."""
+    rows = drawn_by_lot(len(vectors), most, seed)
+    places, shares = pca(vectors[rows])
+    how = f"PCA: two directions of {vectors.shape[1]}, which hold {percent(shares.sum(), 0)} of the variance."
+    axes = [
+        f"{which} direction: {percent(share)} of the variance"
+        for which, share in zip(("1st", "2nd"), shares, strict=True)
+    ]
+    return points(places, labels[rows], how, len(vectors), named, seed, axes)
+
+
+def drawn_by_lot(count: int, most: int, seed: int) -> np.ndarray:
+    """Row numbers, ascending: all, or `most` of them."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
+def points(
+    places: np.ndarray,
+    labels: np.ndarray,
+    how: str = "",
+    of: int | None = None,
+    named: int = 40,
+    seed: int = 0,
+    axes_names: Sequence[str] = (),
+) -> Figure:
+    """A point for each image, with a label at the median of each class and a legend.
+
+    Args:
+        places: [N, 2].
+        labels: class of each, [N].
+        how: a sentence on how the map was made.
+        of: how many images there are, where not all are shown.
+        named: how many classes get a colour, the largest first, equally large ones by lot.
+        seed: of that lot.
+        axes_names: what the axes mean, where they mean anything.
+    """
+    names, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    lot = np.random.default_rng(seed).permutation(len(names))
+    shown = np.sort(np.lexsort((lot, -counts))[:named])
+    medians = np.array([np.median(places[codes == code], axis=0) for code in shown])
+    looks = distinct(medians)
+    entries = [f"{brief(names[code], 28)} ({counts[code]:,})" for code in shown]
+    numbered = len(shown) > NAMED_IN_PLACE
+    marks = [str(number) if numbered else brief(names[code], 20) for number, code in enumerate(shown, 1)]
+    deep = column_height(len(entries))
+    columns = column_widths(entries, numbered, deep)
+    size = map_size(places)
+    left, bottom = (0.55, 0.5) if axes_names else (0.15, 0.15)
+    legend_height = (deep + (2 if len(names) > len(shown) else 1)) * LINE / 72
+    figure = paper(left + size[0] + 0.2 + sum(columns) / 72, max(size[1], legend_height) + bottom)
+    top = figure.get_figheight()
+    headline(figure, heading(len(places), of, len(names)), how)
+    axes = axes_at(figure, left, top - size[1], *size)
+    frame(axes, places, axes_names)
+    scatter(axes, places, codes, shown, looks)
+    mark(axes, medians, marks, looks, size)
+    legend = blank_at(figure, left + size[0] + 0.2, top - legend_height, sum(columns) / 72, legend_height)
+    rest = int(counts.sum() - counts[shown].sum()), len(names) - len(shown)
+    explain(legend, entries, looks, columns, deep, numbered, rest)
+    return figure
+
+
+def heading(shown: int, of: int | None, classes: int) -> str:
+    """How much is on the map."""
+    among = f" of {of:,}" if of is not None and of > shown else ""
+    return f"{shown:,}{among} images of {'one class' if classes == 1 else f'{classes:,} classes'}"
+
+
+def map_size(places: np.ndarray) -> tuple[float, float]:
+    """Width and height in inches: as the points lie, but never thin."""
+    extent = np.maximum(np.ptp(places, axis=0), 1e-9)
+    width, height = SIDE * np.clip(extent / extent.max(), 0.6, 1)
+    return float(width), float(height)
+
+
+def frame(axes: Axes, places: np.ndarray, names: Sequence[str]) -> None:
+    """Limits around all points, a faint frame, and names where axes mean anything."""
+    low, extent = places.min(axis=0), np.maximum(np.ptp(places, axis=0), 1e-9)
+    for limit, start, width in zip((axes.set_xlim, axes.set_ylim), low, extent, strict=True):
+        limit(start - 0.04 * width, start + 1.04 * width)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(RULE)
+    if names:
+        name_axes(axes, *names)
+
+
+def scatter(axes: Axes, places: np.ndarray, codes: np.ndarray, shown: np.ndarray, looks: list[Look]) -> None:
+    """Grey points of the other classes, then those that are named."""
+    area = float(np.clip(9000 / len(places), 5, 34))
+    style = {"linewidths": 0.4 if len(places) < 4000 else 0, "rasterized": len(places) > 4000}
+    others = ~np.isin(codes, shown)
+    faint, area = 0.7 * area, max(area, 14.0) if others.any() else area
+    axes.scatter(*places[others].T, s=faint, color=FAINT, **style)
+    for code, (colour, marker) in zip(shown, looks, strict=True):
+        axes.scatter(
+            *places[codes == code].T,
+            s=area,
+            color=colour,
+            marker=marker,
+            edgecolors=PAPER,
+            alpha=0.9,
+            **style,
+        )
+
+
+def mark(
+    axes: Axes, medians: np.ndarray, marks: list[str], looks: list[Look], size: tuple[float, float]
+) -> None:
+    """A label at each median, moved just so far that none hides another; a line leads back to the median."""
+    low, high = (np.array([axes.get_xlim()[end], axes.get_ylim()[end]]) for end in (0, 1))
+    scale = 72 * np.array(size) / (high - low)
+    wanted = (medians - low) * scale
+    boxes = np.array([[points_wide(mark, SMALL, bold=True) + 7, SMALL + 5] for mark in marks])
+    found = parted(wanted, boxes, (72 * size[0], 72 * size[1]), gap=3)
+    for text, start, place, (colour, _) in zip(marks, wanted, found, looks, strict=True):
+        at, back = low + place / scale, low + start / scale
+        if np.abs(start - place).max() > 9:
+            axes.plot(*np.stack([back, at]).T, color=colour, linewidth=0.8, zorder=4)
+        axes.text(
+            at[0],
+            at[1],
+            text,
+            ha="center",
+            va="center_baseline",
+            fontsize=SMALL,
+            fontweight="bold",
+            color=INK,
+            zorder=5,
+            bbox={"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": colour, "alpha": 0.9},
+        )
+
+
+LINE = 1.75 * SMALL
+
+
+def column_height(entries: int) -> int:
+    """Lines of a column of the legend: all columns are as deep, and none too deep."""
+    return -(-entries // -(-entries // IN_A_COLUMN))
+
+
+def column_widths(entries: list[str], numbered: bool, deep: int) -> list[float]:
+    """Points that each column of the legend takes."""
+    parts = [entries[start : start + deep] for start in range(0, len(entries), deep)]
+    before = 34 if numbered else 18
+    widths = [before + 12 + max(points_wide(entry, SMALL + 0.5) for entry in part) for part in parts]
+    return [max(widths[0], 150.0), *widths[1:]]
+
+
+def explain(
+    axes: Axes,
+    entries: list[str],
+    looks: list[Look],
+    columns: list[float],
+    deep: int,
+    numbered: bool,
+    others: tuple[int, int],
+) -> None:
+    """The legend: marker, number and name of each class, and what is grey."""
+    for place, (entry, (colour, marker)) in enumerate(zip(entries, looks, strict=True)):
+        column, line = divmod(place, deep)
+        x, y = sum(columns[:column]) + 6, (line + 0.5) * LINE
+        axes.scatter(x, y, s=28, color=colour, marker=marker, linewidths=0)
+        style = {"va": "center_baseline", "fontsize": SMALL + 0.5, "color": INK}
+        if numbered:
+            axes.text(x + 22, y, str(place + 1), ha="right", fontweight="bold", **style)
+        axes.text(x + (28 if numbered else 12), y, entry, **style)
+    images, classes = others
+    if classes:
+        y = (deep + 1) * LINE
+        axes.scatter(6, y, s=22, color=FAINT, linewidths=0)
+        words = f"{classes:,} more {'class' if classes == 1 else 'classes'} ({images:,})"
+        axes.text(18, y, words, va="center_baseline", fontsize=SMALL + 0.5, color=MUTED)

@@ -1,0 +1,93 @@
+"""Queries with what was found for them: the worst, the best, and those closest to the threshold."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from annotated_types import Ge, Le
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lookalike.errors import DataError
+from lookalike.plots.neighbours import gallery
+from lookalike.plots.queries import Query, choose, closest
+from lookalike.plots.sheets import as_figure
+
+Pictures = Callable[[Sequence[int]], list[Image.Image]]
+Which = Literal["worst", "best", "closest"]
+NAMES = {"map@r": "MAP@R", "average_precision": "average precision", "map": "average precision"}
+
+
+def query_sheet(
+    per_query: pl.DataFrame,
+    labels: np.ndarray,
+    pictures: Pictures,
+    threshold: float | None = None,
+    which: Which = "worst",
+    count: Annotated[int, Ge(1), Le(100)] = 8,
+    neighbours: Annotated[int, Ge(1), Le(20)] = 5,
+    side: Annotated[int, Ge(32), Le(512)] = 144,
+) -> Figure:
+    """A row for each query: its picture, then its nearest neighbours, right ones blue, wrong ones orange.
+
+    Args:
+        per_query: row, neighbours, scores, and a column a metric.
+        labels: of the evaluated rows, [N].
+        pictures: from row numbers to their images.
+        threshold: similarity from which on two images are the same; for `closest`.
+        which: the `worst` or `best` by MAP@R, or those whose nearest neighbour is `closest` to the threshold.
+        count: queries at most.
+        neighbours: hits of each, at most as many as the evaluation kept.
+        side: pixels of a picture's side.
+
+    Raises:
+        DataError: there are no such queries, or no threshold to be close to.
+    """
+    found, title, remark = chosen(per_query, labels, threshold, which, count, neighbours)
+    if not found:
+        raise DataError(f"no query to show: {len(per_query)} queries, none of them could find anything")
+    rows = sorted({row for query in found for row in (query.row, *(hit.row for hit in query.hits))})
+    images = dict(zip(rows, pictures(rows), strict=True))
+    sheet = gallery(
+        [
+            (images[each.row], [(images[hit.row], hit.label, hit.score, hit.right) for hit in each.hits])
+            for each in found
+        ],
+        [each.label for each in found],
+        side,
+    )
+    return as_figure(sheet, title, remark)
+
+
+def chosen(
+    per_query: pl.DataFrame,
+    labels: np.ndarray,
+    threshold: float | None,
+    which: Which,
+    count: int,
+    neighbours: int,
+) -> tuple[list[Query], str, str]:
+    """The queries, and what they are called.
+
+    Raises:
+        DataError: there is no threshold to be close to.
+    """
+    if which == "closest":
+        if threshold is None:
+            raise DataError("which=closest: this evaluation has no threshold; say which with threshold=0.5")
+        found = closest(per_query, labels, threshold, count, neighbours)
+        wrong = sum((each.value >= 0) != (bool(each.hits) and each.hits[0].right) for each in found)
+        said = f"Their nearest neighbour is near {threshold:.3f}, where “same” begins; {wrong} are wrong."
+        return found, f"The {len(found)} least sure decisions", said
+    picked = choose(
+        per_query, labels, count if which == "worst" else 0, count if which == "best" else 0, neighbours
+    )
+    if picked is None:
+        return [], "", ""
+    found = picked.worst if which == "worst" else picked.best
+    values = [each.value for each in found] or [0.0]
+    measure = NAMES.get(picked.measure, picked.measure)
+    said = f"{measure} from {min(values):.3f} to {max(values):.3f}, of {picked.judged:,} queries"
+    wrong = f"; the nearest neighbour of {picked.wrong_first:,} is of another class."
+    return found, f"The {len(found)} {'hardest' if which == 'worst' else 'best'} queries", said + wrong

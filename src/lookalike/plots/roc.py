@@ -1,0 +1,157 @@
+"""ROC and DET curves on log axes, with intervals."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Gt, Lt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from lookalike.metrics.roc import Roc
+from lookalike.plots.style import DASHES, MUTED, RULE, SERIES, bare, explain_lines, name_axes, new_figure
+from lookalike.plots.text import brief, headline
+
+Rate = Annotated[float, Gt(0), Lt(1)]
+WIDTH, HEIGHT = 6.4, 4.2
+DRAWN = 600
+
+
+def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
+    """True accept rate over false accept rate, which is on a log axis: what counts lies at its left.
+
+    Bands are 95 % intervals by bootstrap over identities. Source: Fawcett 2006.
+
+    Args:
+        roc_curves: by the name of what they are of.
+        at: false accept rates that are marked; 0.001 and 0.01, where the pairs show them, if not given.
+    """
+    figure, axes = begun(
+        "How many same pairs are accepted at each rate of false ones",
+        remark(roc_curves, "auc", "area under the curve"),
+        ("false accept rate", "true accept rate"),
+    )
+    marked = marks(roc_curves, at)
+    for place, (name, curve) in enumerate(roc_curves.items()):
+        far, tar = thinned(curve.far, curve.tar)
+        colour = SERIES[place % len(SERIES)]
+        axes.fill_between(curve.rates, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
+        said = f"{brief(name, 30)}: AUC {with_interval(curve.areas['auc'], 4)}"
+        axes.plot(far, tar, linestyle=DASHES[place % 6], color=colour, linewidth=1.8, label=said)
+        axes.plot(marked, curve.tar_at(marked), "o", color=colour, markersize=5, zorder=5)
+    axes.set_xscale("log")
+    axes.set(xlim=(finest(roc_curves), 1), ylim=(0, 1.02))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    finish(axes, marked)
+    return figure
+
+
+def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
+    """False reject rate over false accept rate, both on log axes: lower is better, everywhere.
+
+    Source: Martin et al. 1997 (who scale both axes by the normal quantile instead). Arguments as for `roc`.
+    """
+    figure, axes = begun(
+        "How many same pairs are missed at each rate of false ones",
+        remark(roc_curves, "eer", "where both rates are equal (○)"),
+        ("false accept rate", "false reject rate"),
+    )
+    marked = marks(roc_curves, at)
+    lowest = min(0.5 / curve.positives for curve in roc_curves.values())
+    for place, (name, curve) in enumerate(roc_curves.items()):
+        far, tar = thinned(curve.far, curve.tar)
+        colour = SERIES[place % len(SERIES)]
+        least, worst = (np.maximum(1 - each, lowest) for each in (curve.high, curve.low))
+        axes.fill_between(curve.rates, least, worst, color=colour, alpha=0.16, linewidth=0)
+        said = f"{brief(name, 30)}: EER {with_interval(curve.areas['eer'], 2, True)}"
+        missed = np.where(tar < 1, 1 - tar, np.nan)
+        axes.plot(far, missed, linestyle=DASHES[place % 6], color=colour, linewidth=1.8, label=said)
+        axes.plot(marked, 1 - curve.tar_at(marked), "o", color=colour, markersize=5, zorder=5)
+        equal = curve.areas["eer"]["value"]
+        axes.plot(equal, equal, "o", markersize=8, markerfacecolor="none", markeredgecolor=colour, zorder=6)
+    low = finest(roc_curves)
+    axes.plot([low, 1], [low, 1], color=RULE, linewidth=1, zorder=0)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set(xlim=(low, 1), ylim=(max(lowest, least_missed(roc_curves) / 1.6), 1.15))
+    log_percent(axes.yaxis)
+    finish(axes, marked)
+    return figure
+
+
+def begun(title: str, said: str, names: tuple[str, str]) -> tuple[Figure, Axes]:
+    """A figure with its heading and bare axes."""
+    figure = new_figure(WIDTH, HEIGHT)
+    headline(figure, title, said)
+    axes = bare(figure.subplots())
+    axes.grid(axis="x", color=RULE, linewidth=0.6)
+    name_axes(axes, *names)
+    return figure, axes
+
+
+def finish(axes: Axes, marked: np.ndarray) -> None:
+    """Log ticks in per cent below, a legend above, and hairlines at the marked rates."""
+    log_percent(axes.xaxis)
+    for rate in marked:
+        axes.axvline(rate, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+    axes.minorticks_off()
+    explain_lines(axes, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2)
+
+
+def log_percent(axis: object) -> None:
+    """Powers of ten, in per cent; no labels between them."""
+    axis.set_major_locator(LogLocator(numticks=12))  # pyrefly: ignore
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{plainly(100 * value)} %"))  # pyrefly: ignore
+
+
+def plainly(value: float) -> str:
+    """A number without powers of ten: 0.00001."""
+    return np.format_float_positional(float(f"{value:.3g}"), trim="-")
+
+
+def marks(curves: Mapping[str, Roc], at: list[float] | None) -> np.ndarray:
+    """The rates to mark, those left out that the pairs cannot show."""
+    low = finest(curves)
+    return np.array([rate for rate in ((0.001, 0.01) if at is None else at) if rate >= low])
+
+
+def finest(curves: Mapping[str, Roc]) -> float:
+    """The finest false accept rate that all of the curves can show."""
+    return max(1 / curve.negatives for curve in curves.values())
+
+
+def least_missed(curves: Mapping[str, Roc]) -> float:
+    """The smallest false reject rate above 0."""
+    return min((1 - curve.tar[curve.tar < 1]).min(initial=1.0) for curve in curves.values())
+
+
+def thinned(far: np.ndarray, tar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """About `DRAWN` points that look the same on a log axis: the last one of each small step of `far`."""
+    shown = far > 0
+    far, tar = far[shown], tar[shown]
+    cells = np.round(np.log10(far) * DRAWN / max(-np.log10(far[0]), 1e-9))
+    last = np.append(cells[1:] != cells[:-1], True)
+    return far[last], tar[last]
+
+
+def with_interval(value: Mapping[str, float], digits: int, percent: bool = False) -> str:
+    """A value, and its interval in brackets where there is one."""
+    factor, unit = (100, " %") if percent else (1, "")
+    interval = (
+        f" [{factor * value['low']:.{digits}f}, {factor * value['high']:.{digits}f}]"
+        if "low" in value
+        else ""
+    )
+    return f"{factor * value['value']:.{digits}f}{unit}{interval}"
+
+
+def remark(curves: Mapping[str, Roc], what: str, meaning: str) -> str:
+    """Over how many pairs, and what stands in the legend."""
+    sizes = {(curve.positives, curve.negatives) for curve in curves.values()}
+    said = ""
+    if len(sizes) == 1:
+        positives, negatives = sizes.pop()
+        said = f"{positives:,} pairs of the same class and {negatives:,} of different ones. "
+    bands = " Bands: 95 % intervals over identities." if any(len(c.rates) for c in curves.values()) else ""
+    return f"{said}{what.upper()}: {meaning}.{bands}"

@@ -1,0 +1,105 @@
+"""Two images, and on each what makes them look alike."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Le
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lookalike.model.embedder import EmbeddingModel
+from lookalike.plots.occlusion import occlusion
+from lookalike.plots.style import DIFFERENT, INK, RULE, SAME, TEXT, axes_at, paper
+from lookalike.plots.text import brief, headline
+
+SIDE = 2.5
+SHOWN = 384
+COARSE = 16
+"""Cells a side that a map is drawn from, so that it shows no edges of windows."""
+
+
+def saliency(
+    model: EmbeddingModel,
+    photos: Sequence[tuple[str, Image.Image]],
+    window: Annotated[float, Gt(0), Le(1)] = 0.25,
+    steps: Annotated[int, Ge(2), Le(64)] = 12,
+) -> Figure:
+    """What makes two images look alike, by covering parts of each (see `plots.occlusion`).
+
+    Args:
+        model: in eval mode.
+        photos: name and picture of two images.
+        window: side of the part that is covered, as a share of the image's: small ones show details.
+        steps: places of the window along each side; the time grows with their square.
+
+    Raises:
+        ValueError: there are not two photos.
+    """
+    if len(photos) != 2:
+        raise ValueError(f"saliency: {len(photos)} photos; it compares two")
+    inputs = torch.stack([model.transform()(picture) for _, picture in photos]).to(model.device)
+    with torch.inference_mode():
+        vectors = model(inputs)
+        maps = [
+            occlusion(model, image, other, window, steps)
+            for image, other in zip(inputs, vectors.flip(0), strict=True)
+        ]
+    pictures = [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in inputs]
+    similarity = float(vectors[0].double() @ vectors[1].double())
+    return draw_saliency([name for name, _ in photos], pictures, maps, similarity)
+
+
+def draw_saliency(
+    names: Sequence[str], pictures: Sequence[Image.Image], maps: Sequence[np.ndarray], similarity: float
+) -> Figure:
+    """Both images above, and below what matters in them: blue makes them alike, orange different.
+
+    Args:
+        names: of the images.
+        pictures: as the model sees them.
+        maps: loss of similarity where a pixel is covered, [H, W].
+        similarity: of the two.
+    """
+    figure = paper(2 * SIDE + 0.55, 2 * SIDE + 0.55)
+    top = figure.get_figheight()
+    most = max(max(np.abs(each).max() for each in maps), 1e-9)
+    headline(
+        figure,
+        f"Why these two have a similarity of {similarity:.3f}",
+        f"Covered where it is blue, they are less alike, by up to {max(each.max() for each in maps):.3f}; "
+        "where it is orange, more.",
+    )
+    for place, (name, picture, values) in enumerate(zip(names, pictures, maps, strict=True)):
+        left = 0.15 + place * (SIDE + 0.25)
+        above = axes_at(figure, left, top - SIDE - 0.25, SIDE, SIDE)
+        above.set_title(brief(name, 34), fontsize=TEXT, color=INK, pad=4)
+        show(above, np.asarray(shown(picture)))
+        show(axes_at(figure, left, top - 2 * SIDE - 0.4, SIDE, SIDE), overlaid(shown(picture), values / most))
+    return figure
+
+
+def shown(picture: Image.Image) -> Image.Image:
+    """As large as it is drawn."""
+    return picture.convert("RGB").resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
+
+
+def overlaid(picture: Image.Image, values: np.ndarray) -> np.ndarray:
+    """The picture in pale grey, over it blue where values are positive, orange where they are negative."""
+    grey = 0.45 * np.asarray(picture.convert("L"), float)[..., None] / 255 + 0.55
+    coarse = Image.fromarray(values.astype(np.float32)).resize((COARSE, COARSE), Image.Resampling.BOX)
+    smooth = coarse.resize(picture.size, Image.Resampling.BICUBIC)
+    strength = np.clip(np.asarray(smooth), -1, 1)[..., None]
+    colour = np.where(strength > 0, to_rgb(SAME), to_rgb(DIFFERENT))
+    depth = 0.85 * np.abs(strength)
+    return np.clip(grey * (1 - depth) + colour * depth * (0.4 + 0.6 * grey), 0, 1)
+
+
+def show(axes: Axes, pixels: np.ndarray) -> None:
+    """Pixels without ticks, in a thin frame."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(RULE)
+    axes.imshow(pixels, interpolation="lanczos", aspect="auto")

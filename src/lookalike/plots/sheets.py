@@ -1,0 +1,36 @@
+"""Pictures in figures: a whole sheet below a heading, or one framed image."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lookalike.plots.drawing import contained
+from lookalike.plots.style import RULE, axes_at, paper
+from lookalike.plots.text import headline
+
+DPI = 144
+NARROWEST = 5.2
+"""Inches that a heading needs."""
+
+
+def as_figure(picture: Image.Image, title: str = "", remark: str = "") -> Figure:
+    """A figure that is a picture, pixel by pixel, below its heading, if it has one."""
+    width, height = picture.width / DPI, picture.height / DPI
+    figure = paper(max(width, NARROWEST) if title else width, height)
+    if title:
+        headline(figure, title, remark)
+    axes = axes_at(figure, 0, 0, width, height)
+    axes.set_axis_off()
+    axes.imshow(np.asarray(picture.convert("RGB")), interpolation="none", aspect="auto")
+    return figure
+
+
+def framed(axes: Axes, image: Image.Image, pixels: int = 192) -> None:
+    """An image as a whole, in the middle of square axes with a thin frame."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(RULE)
+    small = contained(image, pixels)
+    axes.imshow(np.asarray(small), interpolation="lanczos")
+    across, down = (((size - pixels) / 2 - 0.5, (size + pixels) / 2 - 0.5) for size in small.size)
+    axes.set(xlim=across, ylim=down[::-1])

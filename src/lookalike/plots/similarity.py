@@ -1,0 +1,194 @@
+"""How far some images are from each other: a cell for each two, the images along both sides."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from lookalike.metrics.inputs import unit_vectors
+from lookalike.plots.drawing import contained
+from lookalike.plots.labels import distinct
+from lookalike.plots.style import INK, NEAR_TO_FAR, PAPER, axes_at, ink_on, paper
+from lookalike.plots.text import brief, headline, points_wide
+
+Pictures = Callable[[Sequence[int]], list[Image.Image]]
+MOST = 48
+PIXELS = 128
+GAP = 0.06
+
+
+def similarity_matrix(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    pictures: Pictures,
+    classes: list[str] | None = None,
+    rows: list[Annotated[int, Ge(0)]] | None = None,
+    num_classes: Annotated[int, Ge(1)] = 3,
+    per_class: Annotated[int, Ge(1)] = 4,
+    seed: int = 0,
+) -> Figure:
+    """The cosine distance, 1 − similarity, of every two of some images: 0 is equal, 1 unrelated, 2 opposite.
+
+    Args:
+        vectors: embeddings, [N, D].
+        labels: class of each, [N].
+        pictures: from row numbers to their images.
+        classes: whose images are shown; if not given, `num_classes` by lot.
+        rows: the very images to show, in place of classes.
+        num_classes: how many classes are drawn by lot, of those with the most images up to `per_class`.
+        per_class: images of each class, by lot.
+        seed: of the lots.
+
+    Raises:
+        ValueError: a class or row that is not there, or more images than can be read.
+    """
+    if rows is None:
+        rows = chosen(labels, classes, num_classes, per_class, seed)
+    elif max(rows, default=0) >= len(labels):
+        raise ValueError(f"rows: there is no row {max(rows)}, the last one is {len(labels) - 1}")
+    if not 2 <= len(rows) <= MOST:
+        raise ValueError(
+            f"{len(rows)} images: between 2 and {MOST} can be shown; change classes or per_class"
+        )
+    unit = unit_vectors(vectors[rows]).astype(np.float64)
+    return draw_similarity(1 - unit @ unit.T, pictures(rows), labels[rows])
+
+
+def chosen(
+    labels: np.ndarray, classes: Sequence[str] | None, num_classes: int, per_class: int, seed: int
+) -> list[int]:
+    """Rows of some classes, class by class.
+
+    Raises:
+        ValueError: a class that is not there.
+    """
+    rng = np.random.default_rng(seed)
+    names, counts = np.unique(labels, return_counts=True)
+    by_name = {str(name): name for name in names.tolist()}
+    missing = [name for name in classes or () if name not in by_name]
+    if missing:
+        few = ", ".join(list(by_name)[:10])
+        raise ValueError(
+            f"classes: there is no class {missing[0]!r}; there are {few}{', …' * (len(names) > 10)}"
+        )
+    if classes is None:
+        lot = rng.permutation(len(names))
+        best = np.lexsort((lot, -np.minimum(counts, per_class)))[:num_classes]
+        classes = [str(name) for name in names[np.sort(best)].tolist()]
+    rows = (rng.permutation(np.flatnonzero(labels == by_name[name]))[:per_class] for name in classes)
+    return [int(row) for each in rows for row in np.sort(each)]
+
+
+def draw_similarity(distances: np.ndarray, images: Sequence[Image.Image], labels: np.ndarray) -> Figure:
+    """The matrix; squares of one class are outlined.
+
+    Args:
+        distances: [n, n].
+        images: n of them.
+        labels: n classes; equal ones side by side make a block.
+    """
+    count = len(images)
+    cell = float(np.clip(6.4 / count, 0.36, 0.8))
+    runs = blocks(labels)
+    names = [brief(labels[start], 20) for start, _ in runs]
+    looks = distinct(np.arange(2 * len({str(name) for name in labels})).reshape(-1, 2))
+    colours = dict(zip(dict.fromkeys(map(str, labels)), (colour for colour, _ in looks), strict=True))
+    side = cell + GAP
+    left = (max(points_wide(name, 9) for name in names) + 16) / 72
+    body = cell * count
+    figure = paper(left + side + body + 0.85, side + body + 0.12)
+    top = figure.get_figheight()
+    headline(figure, "How far images are from each other", remark(distances, labels))
+    axes = axes_at(figure, left + side, top - side - body, body, body)
+    draw_cells(axes, distances, runs, cell)
+    across, down = (
+        axes_at(figure, left + side, top - cell, body, cell),
+        axes_at(figure, left, top - side - body, cell, body),
+    )
+    for axes_of_images, vertical in ((across, False), (down, True)):
+        line_up(axes_of_images, images, [colours[str(label)] for label in labels], vertical)
+    for name, (start, stop) in zip(names, runs, strict=True):
+        down.text(-0.58, (start + stop) / 2 - 0.5, name, ha="right", va="center", fontsize=9, color=INK)
+    scale(axes_at(figure, left + side + body + 0.16, top - side - body, 0.14, body), distances)
+    return figure
+
+
+def remark(distances: np.ndarray, labels: np.ndarray) -> str:
+    """The mean distance within and between classes, in a sentence."""
+    same = labels[:, None] == labels[None]
+    pairs = np.triu(np.ones(same.shape, bool), 1)
+    words = "Cosine distance, 1 − similarity: blue is near, green is far."
+    for mask, what in ((same & pairs, "of the same class"), (~same & pairs, "of two classes")):
+        if mask.any():
+            words += f" Mean {what}: {distances[mask].mean():.2f}."
+    return words
+
+
+def blocks(labels: np.ndarray) -> list[tuple[int, int]]:
+    """First and last + 1 of each run of equal labels."""
+    cuts = [0, *(place for place in range(1, len(labels)) if labels[place] != labels[place - 1]), len(labels)]
+    return list(pairwise(cuts))
+
+
+def draw_cells(axes: Axes, distances: np.ndarray, runs: list[tuple[int, int]], cell: float) -> None:
+    """Colour and number of each cell, and an outline around each class with itself."""
+    count = len(distances)
+    high = top_of(distances)
+    axes.imshow(distances, cmap=NEAR_TO_FAR, vmin=0, vmax=high, aspect="auto", interpolation="none")
+    axes.set_axis_off()
+    size = float(np.clip(16 * cell, 6, 9.5))
+    for (row, column), distance in np.ndenumerate(distances):
+        colour = NEAR_TO_FAR(max(distance, 0) / high)[:3]
+        style = {"ha": "center", "va": "center_baseline", "fontsize": size, "color": ink_on(colour)}
+        axes.text(column, row, f"{abs(round(distance, 2)):.2f}", **style)
+    for edge in np.arange(0.5, count - 1):
+        axes.axhline(edge, color=PAPER, linewidth=0.6)
+        axes.axvline(edge, color=PAPER, linewidth=0.6)
+    for start, stop in runs:
+        box = Rectangle((start - 0.5, start - 0.5), stop - start, stop - start, fill=False)
+        box.set(edgecolor=INK, linewidth=1.8, clip_on=False, zorder=5)
+        axes.add_patch(box)
+
+
+def top_of(distances: np.ndarray) -> float:
+    """Where the colours end: at the greatest distance, rounded up."""
+    return float(max(np.ceil(distances.max() * 10 - 1e-9) / 10, 0.1))
+
+
+def line_up(axes: Axes, images: Sequence[Image.Image], colours: Sequence[str], vertical: bool) -> None:
+    """The images in a row or column, each in a frame of its class's colour."""
+    axes.set_axis_off()
+    count = len(images)
+    axes.set(xlim=(-0.5, 0.5) if vertical else (-0.5, count - 0.5))
+    axes.set(ylim=(count - 0.5, -0.5) if vertical else (0.5, -0.5))
+    for place, (image, colour) in enumerate(zip(images, colours, strict=True)):
+        x, y = (0, place) if vertical else (place, 0)
+        axes.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, color=colour, linewidth=0))
+        picture = squared(image)
+        axes.imshow(np.asarray(picture), extent=(x - 0.4, x + 0.4, y + 0.4, y - 0.4), aspect="auto", zorder=3)
+
+
+def squared(image: Image.Image, side: int = PIXELS) -> Image.Image:
+    """The whole image on a white square."""
+    inner = contained(image, side)
+    square = Image.new("RGB", (side, side), PAPER)
+    square.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2))
+    return square
+
+
+def scale(axes: Axes, distances: np.ndarray) -> None:
+    """Which colour is which distance."""
+    high = top_of(distances)
+    ramp = np.linspace(0, high, 256)[:, None]
+    axes.imshow(ramp, cmap=NEAR_TO_FAR, extent=(0, 1, high, 0), aspect="auto")
+    axes.set_xticks([])
+    axes.set_yticks([0, high], ["0 near", f"{high:.1f} far"], fontsize=8.5, color=INK)
+    axes.yaxis.tick_right()
+    axes.tick_params(length=0, pad=3)
+    axes.spines[:].set_visible(False)

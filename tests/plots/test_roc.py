@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from looks import check_readable, drawn_texts
+from sklearn.metrics import det_curve, roc_auc_score, roc_curve
+
+from lookalike.metrics.inputs import unit_vectors
+from lookalike.metrics.roc import rates_of, roc_of
+from lookalike.metrics.verification import Pairs, tar_at_far
+from lookalike.plots.roc import det, plainly, roc, thinned
+from lookalike.protocols.base import Samples, self_retrieval
+from lookalike.protocols.roc import roc_over
+
+
+def pairs(positives=60, negatives=400, seed=0, ties=False):
+    rng = np.random.default_rng(seed)
+    same, different = rng.normal(0.5, 0.2, positives), rng.normal(0.1, 0.2, negatives)
+    if ties:
+        same, different = np.round(same, 1), np.round(different, 1)
+    return same, different
+
+
+def of_samples(classes=12, each=6, seed=0):
+    rng = np.random.default_rng(seed)
+    codes = np.repeat(np.arange(classes), each)
+    unit = unit_vectors(rng.normal(size=(classes, 8))[codes] + 0.6 * rng.normal(size=(len(codes), 8)))
+    samples = Samples(unit, codes, np.arange(classes), None)
+    return unit, codes, [self_retrieval(samples, np.arange(len(codes)), "itself", "self")]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_points_are_those_of_scikit_learn(ties):
+    same, different = pairs(ties=ties)
+    truth, scores = np.repeat([1, 0], [60, 400]), np.concatenate([same, different])
+    far, tar, thresholds = roc_curve(truth, scores, drop_intermediate=False)
+    found = roc_of(Pairs.of(same, different))
+    np.testing.assert_allclose(found.far, far)
+    np.testing.assert_allclose(found.tar, tar)
+    np.testing.assert_allclose(found.thresholds, thresholds)
+    assert found.areas["auc"]["value"] == pytest.approx(roc_auc_score(truth, scores))
+    false, missed, _ = det_curve(truth, scores, drop_intermediate=False)
+    known = dict(zip(np.round(found.far, 12), np.round(1 - found.tar, 12), strict=True))
+    assert all(f in np.round(found.far, 12) for f in np.round(false, 12))
+    assert min(abs(known[0.0] - m) for f, m in zip(false, missed, strict=True) if f == 0) < 1e-9
+
+
+def test_all_pairs_of_a_protocol_and_intervals_around_the_curve():
+    unit, codes, parts = of_samples()
+    found = roc_over(parts)
+    first, second = np.triu_indices(len(codes), 1)
+    scores = np.einsum("pd,pd->p", unit[first].astype(np.float64), unit[second])
+    far, tar, _ = roc_curve(codes[first] == codes[second], scores, drop_intermediate=False)
+    np.testing.assert_allclose(
+        found.tar_at(np.array([0.01, 0.1, 0.5])), [tar[far <= r].max() for r in (0.01, 0.1, 0.5)]
+    )
+    assert (found.low <= found.tar_at(found.rates)).all() and (found.high >= found.tar_at(found.rates)).all()
+    assert len(found.rates) == len(rates_of(found.negatives))
+    for area in found.areas.values():
+        assert area["low"] <= area["value"] <= area["high"]
+
+
+def test_the_rate_at_a_rate_is_that_of_the_metric():
+    both = Pairs.of(*pairs())
+    curve = roc_of(both)
+    for far in (0.01, 0.05, 0.2):
+        assert float(curve.tar_at(far)) == pytest.approx(tar_at_far(both, far).tar)
+
+
+def test_pairs_of_one_kind_have_no_curve():
+    with pytest.raises(ValueError, match="needs both kinds"):
+        roc_of(Pairs.of([0.5], []))
+
+
+def test_rates_are_even_on_a_log_axis_and_never_finer_than_the_pairs():
+    rates = rates_of(1000)
+    assert rates[0] == pytest.approx(1e-3) and rates[-1] < 1
+    np.testing.assert_allclose(np.diff(np.log10(rates)), 0.25, atol=1e-3)
+
+
+def test_thinned_points_keep_the_last_of_each_step():
+    far, tar = np.linspace(0, 1, 50_001), np.linspace(0, 1, 50_001) ** 0.3
+    few, values = thinned(far, tar)
+    assert len(few) < 800 and few[0] == far[1] and few[-1] == 1
+    np.testing.assert_allclose(values, few**0.3)
+
+
+@pytest.mark.parametrize("draw", [roc, det])
+@pytest.mark.parametrize("curves", [1, 6])
+def test_curves_can_be_read(draw, curves):
+    found = {f"runs/a rather long name of a run {n}": roc_of(Pairs.of(*pairs(seed=n))) for n in range(curves)}
+    check_readable(draw(found))
+
+
+def test_bands_and_marks_are_drawn_and_named():
+    figure = roc({"mine": roc_over(of_samples()[2])}, at=[0.01, 0.1, 1e-9])
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log" and len(axes.collections) == 1
+    assert axes.lines[1].get_xdata().tolist() == [0.01, 0.1], "1e-9 is finer than the pairs show"
+    words = " ".join(drawn_texts(figure))
+    assert "AUC" in words and "[" in words and "0.00001" not in words
+    check_readable(det({"mine": roc_over(of_samples()[2])}))
+
+
+def test_perfect_pairs_can_be_drawn():
+    curve = {"perfect": roc_of(Pairs.of([0.9, 0.8], [0.1] * 50))}
+    check_readable(roc(curve))
+    check_readable(det(curve))
+
+
+def test_numbers_without_powers_of_ten():
+    assert [plainly(value) for value in (100, 0.1, 1e-5)] == ["100", "0.1", "0.00001"]
