@@ -68,6 +68,11 @@ JOBS = {
         "Show a run on one page: numbers, curves, best and worst queries",
         "lookalike report run=runs/mine",
     ),
+    "explore": Job(
+        "Look at the embeddings on a map in the browser, and correct labels",
+        "lookalike explore runs/mine",
+        words="run",
+    ),
     "index": Job(
         "Build a folder that can be searched, from vectors or images",
         "lookalike index model=runs/mine/model dataset=data/mine out=index/mine",

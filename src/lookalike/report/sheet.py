@@ -17,7 +17,7 @@ from lookalike.data.table import Table
 from lookalike.errors import LookalikeError, Problem
 from lookalike.files import write_text
 from lookalike.plots.drawing import contained
-from lookalike.report.pictures import placeholder
+from lookalike.data.thumbnails import placeholder
 from lookalike.report.template import filled
 
 log = logging.getLogger(__name__)
