@@ -37,7 +37,7 @@ const thumb = (row, size) => {
 const card = (row, about, kind = "") =>
   make("li", { class: kind },
     make("button", { type: "button", class: "card", title: `${labelOf(row)} · ${data.paths[row]}`, onclick: () => { showImage(row); goTo(row); } },
-      thumb(row, 72), make("b", {}, labelOf(row)), ...about.map((text) => make("span", {}, text))));
+      thumb(row, 68), make("b", {}, labelOf(row)), ...about.map((text) => make("span", {}, text))));
 
 // The image as it is on disk, where that can be reached from this page; else the small one, enlarged.
 const large = (row) => {
