@@ -28,13 +28,25 @@ def merge(labels, to, **more):
 
 
 def different(path, label, other, other_label, **more):
-    return {"do": "different", "path": path, "label": label, "other": other, "other_label": other_label, **WHO, **more}
+    return {
+        "do": "different",
+        "path": path,
+        "label": label,
+        "other": other,
+        "other_label": other_label,
+        **WHO,
+        **more,
+    }
 
 
 @pytest.fixture
 def dataset(tmp_path):
     """cat/0 … cat/2, dog/0 … dog/2, fox/0, fox/1: train but for the foxes."""
-    rows = [(f"{name}/{number}.png", name) for name, size in (("cat", 3), ("dog", 3), ("fox", 2)) for number in range(size)]
+    rows = [
+        (f"{name}/{number}.png", name)
+        for name, size in (("cat", 3), ("dog", 3), ("fox", 2))
+        for number in range(size)
+    ]
     for path, _ in rows:
         (tmp_path / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / "photos" / path)
@@ -74,7 +86,7 @@ def test_each_kind_of_change(dataset, patch):
         relabel("cat/0.png", "cat", "lynx"),
         drop("dog/1.png", "dog"),
         merge(["fox", "dog"], "canine"),
-        different("cat/1.png", "cat", "cat/2.png", "cat", note="tail, \"striped\"\nand not"),
+        different("cat/1.png", "cat", "cat/2.png", "cat", note='tail, "striped"\nand not'),
     )
     before = (dataset / "table.parquet").read_bytes()
     out = applied(dataset, file)
@@ -94,7 +106,9 @@ def test_each_kind_of_change(dataset, patch):
 def test_different_pairs_are_a_list_that_verification_reads(dataset, patch):
     from lookalike.data.pairs import read_pairs
 
-    out = applied(dataset, patch(different("cat/1.png", "cat", "dog/0.png", "dog", author="123", note="a\nb, \"c\"")))
+    out = applied(
+        dataset, patch(different("cat/1.png", "cat", "dog/0.png", "dog", author="123", note='a\nb, "c"'))
+    )
     (pair,) = read_pairs(out / "different.csv")
     assert not pair.same and pair.first.endswith("cat/1.png") and pair.second.endswith("dog/0.png")
 
@@ -115,7 +129,10 @@ def test_a_patch_that_grew_adds_only_what_is_new(dataset, patch):
 
 
 def test_undo_gives_back_every_row_in_its_order(dataset, patch):
-    one, two = patch(drop("dog/0.png", "dog"), merge(["fox"], "cat")), patch(relabel("cat/1.png", "cat", "lynx"), name="bob.jsonl")
+    one, two = (
+        patch(drop("dog/0.png", "dog"), merge(["fox"], "cat")),
+        patch(relabel("cat/1.png", "cat", "lynx"), name="bob.jsonl"),
+    )
     both = applied(dataset, one, two, out="both")
     back = applied(both, one, out="back", undo=True)
     assert labels_of(back) == {**labels_of(dataset), "cat/1.png": "lynx"}
@@ -166,7 +183,11 @@ def test_what_does_not_fit_is_refused_by_row(dataset, patch, changes, message):
 
 def test_two_people_who_agree_do_not_conflict(dataset, patch):
     one = patch(relabel("cat/0.png", "cat", "lynx"), merge(["fox"], "dog"))
-    two = patch(relabel("cat/0.png", "cat", "lynx", author="Bob"), merge(["fox"], "dog", author="Bob"), name="bob.jsonl")
+    two = patch(
+        relabel("cat/0.png", "cat", "lynx", author="Bob"),
+        merge(["fox"], "dog", author="Bob"),
+        name="bob.jsonl",
+    )
     assert labels_of(applied(dataset, one, two))["cat/0.png"] == "lynx"
 
 
@@ -180,7 +201,8 @@ def test_the_root_tells_equal_names_apart(tmp_path, patch):
 
 def test_a_box_says_which_part_is_meant(tmp_path, patch):
     frame = pl.DataFrame(
-        {"path": ["a.png"] * 2 + ["b.png"], "label": [2**63, 1, 1], "split": ["train"] * 3}, schema_overrides={"label": pl.UInt64}
+        {"path": ["a.png"] * 2 + ["b.png"], "label": [2**63, 1, 1], "split": ["train"] * 3},
+        schema_overrides={"label": pl.UInt64},
     ).hstack(pl.DataFrame({"x1": [0, 5, None], "y1": [0, 5, None], "x2": [4, 9, None], "y2": [4, 9, None]}))
     table = Table(frame, tmp_path)
     big = str(2**63)
@@ -217,7 +239,11 @@ def test_a_wrong_line_is_named(tmp_path, line, reason):
 
 
 def test_files_that_are_no_patch(tmp_path):
-    for text, reason in (("a,b\n1,2\n", "is not a patch"), ('{"lookalike_patch": 9}\n', "version 9"), ("", "not a patch")):
+    for text, reason in (
+        ("a,b\n1,2\n", "is not a patch"),
+        ('{"lookalike_patch": 9}\n', "version 9"),
+        ("", "not a patch"),
+    ):
         (tmp_path / "p").write_text(text)
         with pytest.raises(DataError, match=reason):
             read_patch(tmp_path / "p")

@@ -37,8 +37,7 @@ def columns_of(table: Table, further: Mapping[str, np.ndarray]) -> list[Column]:
     frame = table.frame.drop("path", *BOX, strict=False)
     frame = frame.select("label", pl.exclude("label"))
     found = [_column(frame[name], is_label=name == "label") for name in frame.columns]
-    known = {column.name for column in found}
-    more = [_column(pl.Series(name, values)) for name, values in further.items() if name not in known]
+    more = [_column(pl.Series(name, values)) for name, values in further.items() if name not in frame.columns]
     return [column for column in found + more if column is not None]
 
 
@@ -46,7 +45,9 @@ def _column(series: pl.Series, is_label: bool = False) -> Column | None:
     name, kind = series.name, series.dtype
     if not is_label and kind.is_numeric() and (kind.is_float() or series.n_unique() > 30):
         numbers = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
-        return Column(name, "number", [], np.ascontiguousarray(np.where(np.isfinite(numbers), numbers, np.nan)))
+        return Column(
+            name, "number", [], np.ascontiguousarray(np.where(np.isfinite(numbers), numbers, np.nan))
+        )
     if kind.is_nested() or kind == pl.Binary:
         return None
     texts = series.cast(pl.String).fill_null("")

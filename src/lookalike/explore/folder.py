@@ -138,7 +138,10 @@ def _fill(
     tiles = sheets.tile_order(unit)
     single = len(table) <= ONE_FILE if options.single is None else options.single
     drawn = _Drawn()
-    sizes, pictures = np.zeros((len(table), 2), np.uint8 if options.thumbnail < 256 else np.uint16), [b""] * len(table)
+    sizes, pictures = (
+        np.zeros((len(table), 2), np.uint8 if options.thumbnail < 256 else np.uint16),
+        [b""] * len(table),
+    )
     if not single:
         (beside / "sheets").mkdir()
     for number, sheet in enumerate(sheets.draw_sheets(table, tiles, options.thumbnail, options.progress)):
@@ -152,7 +155,9 @@ def _fill(
         else:
             (beside / "sheets" / f"{number:04}.webp").write_bytes(sheet.webp)
     if drawn.problems:
-        log.warning("%d images cannot be read, and are crossed out:%s", len(drawn.problems), listing(drawn.problems))
+        log.warning(
+            "%d images cannot be read, and are crossed out:%s", len(drawn.problems), listing(drawn.problems)
+        )
     same = _nearest_is_same(table, layout.rows)
     columns = columns_of(table, {"nearest": same, **further})
     listed, codes = described(columns)
@@ -202,7 +207,10 @@ def as_parquet(layout: Layout, table: Table, pictures: list[bytes]) -> pl.DataFr
     Distances are 1 − cosine similarity. A column of the data that has one of these names gets `_of_data` behind it.
     """
     neighbors = [
-        {"ids": [row for row in rows if row >= 0], "distances": [1 - score for score in scores[: np.sum(rows >= 0)]]}
+        {
+            "ids": [row for row in rows if row >= 0],
+            "distances": [1 - score for score in scores[: np.sum(rows >= 0)]],
+        }
         for rows, scores in zip(layout.rows, layout.scores.astype(np.float64), strict=True)
     ]
     kind = pl.Struct({"ids": pl.List(pl.Int64), "distances": pl.List(pl.Float64)})

@@ -69,7 +69,11 @@ def render(title: str, sentence: str, payload: str, sheets: Sequence[bytes]) -> 
     read = lambda name: here.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
     script = '(() => {\n"use strict";\n' + "\n".join(map(read, SCRIPTS)) + "\n})();"
     environment = Environment(
-        loader=FunctionLoader(read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(read),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.j2").render(

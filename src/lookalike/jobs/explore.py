@@ -33,7 +33,9 @@ class Config(BaseModel):
     single: bool | None = Field(
         description="pictures inside the page, so that it is one file; null does so up to 10,000 images"
     )
-    originals: bool = Field(description="show the image files themselves on a click, where the page can reach them")
+    originals: bool = Field(
+        description="show the image files themselves on a click, where the page can reach them"
+    )
     open: bool | None = Field(description="open the browser; null does so when started in a terminal")
     seed: int = Field(ge=0, description="same seed, same map")
     device: str | None = Field(
@@ -78,7 +80,9 @@ def shown(config: Config) -> "tuple[np.ndarray, Table, str, dict[str, np.ndarray
     place = evaluated(read_run(folder), config.device, config.progress) if is_run else folder
     evaluation = read_evaluation(place)
     if evaluation.embeddings is None:
-        raise LookalikeError(f"{place}: has no embeddings to show; evaluate again, or explore an embeddings folder")
+        raise LookalikeError(
+            f"{place}: has no embeddings to show; evaluate again, or explore an embeddings folder"
+        )
     found = evaluation.embeddings
     return found.vectors, found.table, name, _per_query(evaluation.per_query, len(found.table))
 

@@ -143,11 +143,18 @@ def _check(table: Table) -> None:
         raise DataError(f"{table.folder}: the changes leave fewer than two classes; nothing was written")
     problems = check_table(table.frame, table.folder, "the changed table", files=False)
     if problems:
-        raise DataError(f"{table.folder}: the changes make a table that is wrong; nothing was written:", problems)
+        raise DataError(
+            f"{table.folder}: the changes make a table that is wrong; nothing was written:", problems
+        )
 
 
 def _write(
-    patched: Table, replay: Replay, events: Sequence[dict[str, Any]], table: Table, out: Path, about: dict[str, Any]
+    patched: Table,
+    replay: Replay,
+    events: Sequence[dict[str, Any]],
+    table: Table,
+    out: Path,
+    about: dict[str, Any],
 ) -> None:
     lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
     beside: dict[str, pl.DataFrame | str] = {LOG: lines, ORIGINAL: replay.table.relative_to(out).frame}

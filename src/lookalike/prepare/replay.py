@@ -134,7 +134,9 @@ class Replay:
         self.apart.append(Apart(first, second, labels[0] != labels[1], change))
         return None
 
-    def _found(self, change: Change, path: str, label: str, agreed: str | None = None) -> tuple[int, str | None]:
+    def _found(
+        self, change: Change, path: str, label: str, agreed: str | None = None
+    ) -> tuple[int, str | None]:
         """The row of an image, if it is as the change saw it, or has the label that both want."""
         row, reason = self._places.find(change, path)
         if reason:
@@ -187,7 +189,9 @@ class _Places:
     def find(self, change: Change, key: str) -> tuple[int, str | None]:
         """The row, or the reason why there is none."""
         path = str(PurePosixPath(change.values[key].lstrip("/")))
-        rows = [row for row in self.named[path.rpartition("/")[2]] if f"/{self.full[row]}".endswith(f"/{path}")]
+        rows = [
+            row for row in self.named[path.rpartition("/")[2]] if f"/{self.full[row]}".endswith(f"/{path}")
+        ]
         rows = _farthest(f"{change.root}/{path}", self.full, rows)
         if self.boxed and rows:
             rows = self._with_box(rows, change.values.get("box" if key == "path" else f"{key}_box"))
