@@ -59,7 +59,7 @@ def refuse_existing(folder: Path) -> None:
 
 @contextmanager
 def replaced_folder(folder: Path, mark: str) -> Iterator[Path]:
-    """As `new_folder`, but a folder that holds a file `mark`, one that we made, gives way when the block ends.
+    """As `new_folder`, but a folder that holds a file `mark`, one of ours, gives way when the block ends.
 
     Raises:
         LookalikeError: `folder` holds other things.

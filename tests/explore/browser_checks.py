@@ -12,7 +12,7 @@ CONTRAST = """() => {
     return [255, 255, 255];
   };
   const low = [];
-  for (const node of document.querySelectorAll("body *:not(dialog):not(dialog *):not(script):not(option):not(noscript *)")) {
+  for (const node of document.querySelectorAll("body *:not(script, option, dialog, dialog *, noscript *)")) {
     const own = [...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim());
     if (!own || !node.getClientRects().length) continue;
     const style = getComputedStyle(node);

@@ -11,7 +11,7 @@ from lookalike.explore.folder import Options, write_explorer
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`made(single=True)` gives the page of an explorer, which `data/` beside its folder is the dataset of."""
+    """`made(single=True)` gives the page of an explorer; `data/` beside its folder is its dataset."""
     done: dict[bool, Path] = {}
 
     def make(single: bool = True) -> Path:

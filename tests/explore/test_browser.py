@@ -1,4 +1,4 @@
-"""The explorer in a real Chromium: a click shows neighbours, a selection becomes a patch, the patch a table."""
+"""The explorer in a real Chromium: a click shows neighbours, a selection becomes a patch of a table."""
 
 import json
 import os
@@ -77,7 +77,8 @@ def spot(page, row):
 def click_row(page, row):
     """Click where only this row is: zoomed in on it."""
     page.evaluate(
-        """row => { const v = lookalike.view; v.scale = 5000; v.left = v.width / 2 - lookalike.data().x[row] * 5000;
+        """row => { const v = lookalike.view; v.scale = 5000;
+        v.left = v.width / 2 - lookalike.data().x[row] * 5000;
         v.top = v.height / 2 - lookalike.data().y[row] * 5000; lookalike.paint(); }""",
         row,
     )
@@ -115,8 +116,8 @@ def test_it_opens_without_errors_and_without_the_network(visit, made, single):
     until(page, "lookalike.drawn.rows.length > 3")
     assert page.title() == f"my {HOSTILE} · Lookalike explorer"
     assert (made(single).parent / "sheets").is_dir() != single
-    coloured = "[...document.getElementById('points').getContext('2d').getImageData(0, 0, 900, 700).data].some(Boolean)"
-    assert page.evaluate(coloured)
+    pixels = "document.getElementById('points').getContext('2d').getImageData(0, 0, 900, 700).data"
+    assert page.evaluate(f"{pixels}.some(Boolean)")
     assert trouble == []
 
 
@@ -279,8 +280,8 @@ def test_two_fingers_zoom_and_one_moves(visit):
     page, trouble = visit(390, height=844, has_touch=True)
     page.evaluate("""() => {
       const map = document.getElementById("pictures");
-      const send = (type, id, x, y) => map.dispatchEvent(new PointerEvent(type, {pointerId: id, pointerType: "touch",
-        clientX: x, clientY: y, bubbles: true, isPrimary: id === 1, button: 0}));
+      const send = (type, id, x, y) => map.dispatchEvent(new PointerEvent(type, {
+        pointerId: id, pointerType: "touch", clientX: x, clientY: y, bubbles: true, isPrimary: id === 1}));
       map.setPointerCapture = () => {};
       window.was = lookalike.view.scale;
       send("pointerdown", 1, 150, 300); send("pointerdown", 2, 200, 300);
@@ -307,7 +308,6 @@ def test_it_fits_a_narrow_screen(visit, width):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_stands_out(visit, scheme):
-    from browser_checks import CONTRAST
 
     page, trouble = visit(color_scheme=scheme, accept_downloads=True)
     page.locator("#search").fill("cat")

@@ -91,9 +91,14 @@ def test_each_kind_of_change(dataset, patch):
     before = (dataset / "table.parquet").read_bytes()
     out = applied(dataset, file)
     assert labels_of(out) == {
-        "cat/0.png": "lynx", "cat/1.png": "cat", "cat/2.png": "cat", "dog/0.png": "canine", "dog/2.png": "canine",
-        "fox/0.png": "canine", "fox/1.png": "canine",
-    }  # fmt: skip
+        "cat/0.png": "lynx",
+        "cat/1.png": "cat",
+        "cat/2.png": "cat",
+        "dog/0.png": "canine",
+        "dog/2.png": "canine",
+        "fox/0.png": "canine",
+        "fox/1.png": "canine",
+    }
     assert read_table(out).frame["camera"].to_list() == [0, 1, 2, 3, 5, 6, 7]
     pairs = pl.read_csv(out / "different.csv")
     assert [out.joinpath(path).resolve().name for path in pairs.row(0)[:2]] == ["1.png", "2.png"]
@@ -159,8 +164,14 @@ def test_undo_of_what_a_later_change_rests_on_is_refused(dataset, patch):
     ("changes", "message"),
     [
         ([relabel("cat/9.png", "cat", "x")], r"ann\.jsonl, row 2: cat/9\.png: no such image in this table"),
-        ([relabel("cat/0.png", "wolf", "x")], r"row 2: cat/0\.png is labelled 'cat', not 'wolf': .*another table"),
-        ([drop("cat/0.png", "cat"), relabel("cat/0.png", "cat", "x")], r"row 3: cat/0\.png was dropped \(Ann, ann\.jsonl line 2"),
+        (
+            [relabel("cat/0.png", "wolf", "x")],
+            r"row 2: cat/0\.png is labelled 'cat', not 'wolf': .*another table",
+        ),
+        (
+            [drop("cat/0.png", "cat"), relabel("cat/0.png", "cat", "x")],
+            r"row 3: cat/0\.png was dropped \(Ann, ann\.jsonl line 2",
+        ),
         (
             [relabel("cat/0.png", "cat", "x"), relabel("cat/0.png", "cat", "y")],
             r"row 3: cat/0\.png is labelled 'x', not 'cat': changed by Ann, ann\.jsonl line 2",
@@ -169,12 +180,12 @@ def test_undo_of_what_a_later_change_rests_on_is_refused(dataset, patch):
         ([different("cat/0.png", "cat", "cat/0.png", "cat")], "row 2: an image is not different from itself"),
         (
             [different("cat/0.png", "cat", "dog/0.png", "dog"), merge(["cat"], "dog")],
-            r"row 2: cat/0\.png and dog/0\.png are said to be different here, but both become 'dog' \(Ann, ann\.jsonl line 3",
+            r"row 2: cat/0\.png and dog/0\.png are said .* different here, but both become 'dog' \(Ann, ann\.jsonl line 3",
         ),
         ([merge(["cat", "dog", "fox"], "animal")], "fewer than two classes"),
-        ([relabel("0.png", "cat", "lynx")], "row 2: 0.png: 3 images of this table could be meant"),
+        ([relabel("0.png", "cat", "lynx")], r"row 2: 0\.png: 3 images of this table could be meant"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_by_row(dataset, patch, changes, message):
     with pytest.raises(DataError, match=message):
         applied(dataset, patch(*changes))
@@ -210,7 +221,7 @@ def test_a_box_says_which_part_is_meant(tmp_path, patch):
     out = patch_dataset(table, [file], tmp_path / "out", {})
     assert pl.read_parquet(out / "table.parquet")["label"].to_list() == [7, 1, 2**64 - 1]
     for wrong in ("cat", "-1", str(2**64), "07"):
-        with pytest.raises(DataError, match="row 2: .*whole numbers of 64 bits"):
+        with pytest.raises(DataError, match=r"row 2: .*whole numbers of 64 bits"):
             patch_dataset(table, [patch(relabel("b.png", "1", wrong))], tmp_path / "no", {})
 
 

@@ -202,9 +202,9 @@ def _nearest_is_same(table: Table, rows: np.ndarray) -> np.ndarray:
 
 
 def as_parquet(layout: Layout, table: Table, pictures: list[bytes]) -> pl.DataFrame:
-    """The map as a table that embedding-atlas opens: x, y, neighbors {ids, distances}, image, and all columns.
+    """The map as a table that embedding-atlas opens: x, y, neighbors {ids, distances}, image, all columns.
 
-    Distances are 1 − cosine similarity. A column of the data that has one of these names gets `_of_data` behind it.
+    Distances are 1 − cosine similarity. A column of the data with one of these names is called `…_of_data`.
     """
     neighbors = [
         {

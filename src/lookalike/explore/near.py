@@ -23,7 +23,7 @@ def lay_out(vectors: np.ndarray, layout: str, seed: int) -> np.ndarray:
 
 
 def pca(vectors: np.ndarray) -> np.ndarray:
-    """The first two principal components, [N, 2]; the sign of each is such that its largest weight is positive."""
+    """The first two principal components, [N, 2], turned so that the largest weight of each is positive."""
     values = np.asarray(vectors, np.float64)
     values = values - values.mean(axis=0)
     _, axes = np.linalg.eigh(values.T @ values)

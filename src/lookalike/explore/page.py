@@ -62,8 +62,8 @@ def near_arrays(rows: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
 def render(title: str, sentence: str, payload: str, sheets: Sequence[bytes]) -> str:
     """The page as text; its sheets of pictures are in it, or beside it where there are none here.
 
-    Everything is escaped but our own style and script. What the data says reaches the page as base64 only, and
-    the script puts it into text nodes.
+    Everything is escaped but our own style and script. What the data says reaches the page as base64; the
+    script puts it into text nodes.
     """
     here = resources.files("lookalike.explore")
     read = lambda name: here.joinpath(name).read_text(encoding="utf-8")  # noqa: E731

@@ -59,7 +59,7 @@ def main(config: Config) -> Path:
 
 
 def shown(config: Config) -> "tuple[np.ndarray, Table, str, dict[str, np.ndarray]]":
-    """Vectors, table, title, and per-query numbers of what `run=` names; a run is evaluated if it was not yet.
+    """Vectors, table, title, and per-query numbers of what `run=` names; a run is evaluated if need be.
 
     Raises:
         LookalikeError: the folder is none of these, or holds no vectors.

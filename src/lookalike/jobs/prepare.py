@@ -1,4 +1,4 @@
-"""The job `prepare`: folders, a table, addresses, a public set, or a patch become a checked, split dataset."""
+"""The job `prepare`: folders, a table, addresses or a public set become a dataset; a patch changes one."""
 
 import logging
 from collections.abc import Mapping
@@ -31,8 +31,8 @@ class Config(BaseModel):
     )
     out: Path = Field(description="dataset folder to write; one that exists is refused")
     patch: Path | list[Path] | None = Field(
-        description="patch to apply to dataset=, as the page of `lookalike explore` saves it; [a,b] for several. "
-        "No source is needed then"
+        description="patch for dataset=, as `lookalike explore` saves it, or several, [a,b]; no source "
+        "is needed"
     )
     dataset: str | None = Field(description="with patch: dataset folder, table file, or name under data_dir")
     undo: bool = Field(description="take the changes of patch= back instead")

@@ -3,12 +3,12 @@
 The first line of a patch file says its version and where its paths lie; each further line is one change:
 
     {"lookalike_patch": 1, "root": "shop/photos"}
-    {"do": "relabel", "path": "cat/7.jpg", "label": "cat", "to": "lynx", "author": "Ann", "note": "", "at": "…"}
+    {"do": "relabel", "path": "cat/7.jpg", "label": "cat", "to": "lynx", "author": "Ann", …}
     {"do": "drop", "path": "cat/8.jpg", "label": "cat", …}
     {"do": "merge", "from": ["kitten", "tomcat"], "to": "cat", …}
     {"do": "different", "path": "cat/1.jpg", "label": "cat", "other": "cat/2.jpg", "other_label": "cat", …}
 
-`label` is what the image was called when the change was made. A row that is a part of an image has its `box`.
+Each says who, why and when: `author`, `note` (may be empty), `at`. `label` is what the image was called then. A row that is a part of an image has its `box`.
 """
 
 import json
@@ -28,7 +28,12 @@ KEYS = {
     "different": {"path", "label", "other", "other_label"},
 }
 COMMON = {"do", "author", "note", "at"}
-BOXES = {"relabel": {"box"}, "drop": {"box"}, "different": {"box", "other_box"}, "merge": set()}
+BOXES: dict[str, set[str]] = {
+    "relabel": {"box"},
+    "drop": {"box"},
+    "different": {"box", "other_box"},
+    "merge": set(),
+}
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def _wrong_rest(values: dict[str, Any]) -> str | None:
         datetime.fromisoformat(values["at"])
     except ValueError:
         return f"at {values['at']!r}: must be a time as in 2026-05-01T12:00:00+00:00"
-    for key in BOXES[values["do"]] & set(values):
+    for key in BOXES[str(values["do"])].intersection(values):
         box = values[key]
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             return f"{key} must be four numbers"

@@ -167,8 +167,8 @@ class Replay:
             return None
         by = self._by.get(one.first) or self._by.get(one.second)
         return (
-            f"{one.change.values['path']} and {one.change.values['other']} are said to be different here, but "
-            f"both become {self.labels[one.first]!r} ({by.source if by else ''})"
+            f"{one.change.values['path']} and {one.change.values['other']} are said to be different here, "
+            f"but both become {self.labels[one.first]!r} ({by.source if by else ''})"
         )
 
 
@@ -176,7 +176,7 @@ WHO = ("author", "note", "at")
 
 
 class _Places:
-    """Finds the row that a path of a patch means: the end of a file's path, and its box if rows have boxes."""
+    """Finds the row that a patch means: by the end of its file's path, and its box if rows have boxes."""
 
     def __init__(self, table: Table):
         self.frame = table.frame
