@@ -8,7 +8,8 @@ The first line of a patch file says its version and where its paths lie; each fu
     {"do": "merge", "from": ["kitten", "tomcat"], "to": "cat", …}
     {"do": "different", "path": "cat/1.jpg", "label": "cat", "other": "cat/2.jpg", "other_label": "cat", …}
 
-Each says who, why and when: `author`, `note` (may be empty), `at`. `label` is what the image was called then. A row that is a part of an image has its `box`.
+Each says who, why and when: `author`, `note` (may be empty), `at`. `label` is what the image was called then.
+A row that is a part of an image has its `box`.
 """
 
 import json
