@@ -75,7 +75,10 @@ def in_chromium(page: Path) -> list[list[object]]:
     names = ("moving, all in view", "zooming in", "moving, zoomed in")
     return [
         ["open the page", f"{opened:.2f} s"],
-        *([f"frame: {name}", f"{low:.1f} ms, {high:.1f} ms"] for name, (low, high) in zip(names, frames, strict=True)),
+        *(
+            [f"frame: {name}", f"{low:.1f} ms, {high:.1f} ms"]
+            for name, (low, high) in zip(names, frames, strict=True)
+        ),
         ["first search", f"{searched:.2f} s"],
     ]
 

@@ -28,9 +28,7 @@ def card(uri: str, name: object, *about: object, side: int = 80) -> str:
 
 def row_of(cards: Iterable[str], heading: str = "") -> str:
     """Cards side by side, with a heading above."""
-    above = (
-        f'<p style="margin:0 0 6px;font:13px/1.4 system-ui,sans-serif">{escape(heading)}</p>'
-        if heading
-        else ""
-    )
-    return f'<div style="margin:6px 0 14px">{above}<div style="display:flex;flex-wrap:wrap;gap:10px">{"".join(cards)}</div></div>'
+    style = "margin:0 0 6px;font:13px/1.4 system-ui,sans-serif"
+    above = f'<p style="{style}">{escape(heading)}</p>' if heading else ""
+    beside = f'<div style="display:flex;flex-wrap:wrap;gap:10px">{"".join(cards)}</div>'
+    return f'<div style="margin:6px 0 14px">{above}{beside}</div>'

@@ -1,8 +1,8 @@
 """A dataset with patches applied or undone: the first table, a log of all changes, and what they make.
 
 Nothing is changed in place. The new folder holds the table before any patch (original.parquet) and every
-change with who made it, when, and when it was applied or undone (changes.jsonl); table.parquet is the one with
-all changes that are not undone. So a change can be undone later, whatever was applied after it.
+change with who made it, when, and when it was applied or undone (changes.jsonl); table.parquet has all
+changes that are not undone. So a change can be undone later, whatever was applied after it.
 """
 
 import json
