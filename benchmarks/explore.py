@@ -2,8 +2,8 @@
 
     LOOKALIKE_DATA=… python benchmarks/explore.py [images, 100000 if not given]
 
-The images are the emoji set's, again and again, each time with other vectors; the layout is PCA, since what is
-measured is the page. Frames are timed in Chromium without a graphics card.
+The images are the emoji set's, again and again, each time with other vectors; the layout is PCA, since what
+is measured is the page. Frames are timed in Chromium without a graphics card.
 """
 
 import shutil

@@ -49,6 +49,8 @@ const begin = (read) => {
   state.order = new Uint32Array(count);
   state.byTile = new Uint32Array(count);
   for (let row = 0; row < count; row++) state.byTile[data.tile[row]] = row;
+  const inTiles = (values) => Float32Array.from(state.byTile, (row) => values[row]);
+  state.inTiles = { x: inTiles(data.x), y: inTiles(data.y) };
 };
 
 const labelOf = (row) => state.names[state.labels[row]];

@@ -53,9 +53,9 @@ const makeStamp = (radius, width) => {
   for (let y = -reach; y <= reach; y++) {
     for (let x = -reach; x <= reach; x++) {
       const cover = Math.min(1, radius + 0.5 - Math.hypot(x, y));
-      if (cover > 0.12) {
+      if (cover > (count > 40000 ? 0.45 : 0.12)) {
         offsets.push(y * width + x);
-        covers.push(Math.round(cover * 255));
+        covers.push(count > 40000 ? 255 : Math.round(cover * 255)); // of many dots no edge is seen
       }
     }
   }
@@ -74,23 +74,32 @@ const blend = (at, colour, cover) => {
   };
   return ((Math.max(under >>> 24, cover) << 24) | (mix(16) << 16) | (mix(8) << 8) | mix(0)) >>> 0;
 };
+// Places and colours in the order in which they are drawn, side by side in memory.
+const line = { version: -1, words: null, theme: "", x: null, y: null, colours: null };
+const lineUp = () => {
+  if (line.version === state.version && line.words === colours.words && line.theme === tones.faint) return;
+  const faint = word(rgb(tones.faint));
+  const shown = state.order.filter((row) => state.rank[row] !== HIDDEN);
+  line.x = Float32Array.from(shown, (row) => data.x[row]);
+  line.y = Float32Array.from(shown, (row) => data.y[row]);
+  line.colours = Uint32Array.from(shown, (row) => (state.rank[row] === FAINT ? faint : colours.words[row]));
+  Object.assign(line, { version: state.version, words: colours.words, theme: tones.faint });
+};
 const paintPoints = () => {
   const { width, height } = points;
   makeStamp(radiusOf(), width);
+  lineUp();
   pixels.fill(0);
-  const { reach, offsets, covers } = stamp;
-  const scale = view.scale * view.ratio, left = view.left * view.ratio, top = view.top * view.ratio;
-  const faint = word(rgb(tones.faint)), size = offsets.length;
-  for (let turn = 0; turn < count; turn++) {
-    const row = state.order[turn];
-    const kind = state.rank[row];
-    if (kind === HIDDEN) continue;
-    const x = Math.round(data.x[row] * scale + left), y = Math.round(data.y[row] * scale + top);
+  const { reach, offsets, covers } = stamp, size = offsets.length, buffer = pixels;
+  const scale = view.scale * view.ratio, left = view.left * view.ratio + 0.5, top = view.top * view.ratio + 0.5;
+  const { x: across, y: down, colours: words } = line, total = across.length;
+  for (let turn = 0; turn < total; turn++) {
+    const x = Math.floor(across[turn] * scale + left), y = Math.floor(down[turn] * scale + top);
     if (x < reach || y < reach || x >= width - reach || y >= height - reach) continue;
-    const colour = kind === FAINT ? faint : colours.words[row], centre = y * width + x;
+    const colour = words[turn], centre = y * width + x;
     for (let part = 0; part < size; part++) {
       const at = centre + offsets[part];
-      pixels[at] = covers[part] === 255 ? colour : blend(at, colour, covers[part]);
+      buffer[at] = covers[part] === 255 ? colour : blend(at, colour, covers[part]);
     }
   }
   points.getContext("2d").putImageData(image, 0, 0);
@@ -107,28 +116,27 @@ const choose = (level) => {
   const key = `${state.version}/${level}`;
   if (levels.has(key)) return levels.get(key);
   if (levels.size > 24) levels.clear();
-  const cell = cellOf(level), found = [];
+  const cell = cellOf(level), found = [], { x: across, y: down } = state.inTiles;
   slots.fill(-1);
-  for (let turn = 0; turn < count; turn++) {
-    const row = state.byTile[turn];
-    if (state.rank[row] < PLAIN) continue;
-    const x = Math.floor(data.x[row] / cell), y = Math.floor(data.y[row] / cell);
-    if (isFree(row, x, y, cell)) {
-      slots[slot(x, y)] = row;
-      found.push(row);
+  // The own cell first: it decides most.
+  const isTaken = (place, x, y) => {
+    const other = slots[slot(x, y)];
+    return other >= 0 && Math.abs(across[other] - across[place]) < cell && Math.abs(down[other] - down[place]) < cell;
+  };
+  const isFree = (place, x, y) => {
+    for (let side = -1; side <= 1; side++) {
+      if (isTaken(place, x + side, y - 1) || isTaken(place, x + side, y + 1)) return false;
     }
+    return !isTaken(place, x - 1, y) && !isTaken(place, x + 1, y);
+  };
+  for (let place = 0; place < count; place++) {
+    const x = Math.floor(across[place] / cell), y = Math.floor(down[place] / cell);
+    if (isTaken(place, x, y) || state.rank[state.byTile[place]] < PLAIN || !isFree(place, x, y)) continue;
+    slots[slot(x, y)] = place;
+    found.push(state.byTile[place]);
   }
   levels.set(key, found);
   return found;
-};
-const isFree = (row, x, y, cell) => {
-  for (let across = -1; across <= 1; across++) {
-    for (let down = -1; down <= 1; down++) {
-      const other = slots[slot(x + across, y + down)];
-      if (other >= 0 && Math.abs(data.x[other] - data.x[row]) < cell && Math.abs(data.y[other] - data.y[row]) < cell) return false;
-    }
-  }
-  return true;
 };
 
 // Sheets are read when they are needed; those not needed for longest go first.
