@@ -84,6 +84,8 @@ def in_chromium(page: Path) -> list[list[object]]:
 
 
 def main() -> None:
+    if shutil.which("chromium") is None:
+        raise SystemExit("chromium is not installed (Debian: apt-get install chromium)")
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     vectors, table = set_of(count)
     with tempfile.TemporaryDirectory() as folder:

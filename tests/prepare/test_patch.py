@@ -148,6 +148,21 @@ def test_undo_gives_back_every_row_in_its_order(dataset, patch):
     assert last.frame.drop("path").equals(first.frame.drop("path"))
 
 
+def test_a_table_that_was_edited_since_is_not_overwritten(dataset, patch):
+    once = applied(dataset, patch(relabel("cat/0.png", "cat", "lynx")))
+    frame = pl.read_parquet(once / "table.parquet")
+    frame.with_columns(camera=pl.col("camera") + 1).write_parquet(once / "table.parquet")
+    with pytest.raises(DataError, match="changed by other means"):
+        applied(once, patch(drop("dog/0.png", "dog"), name="bob.jsonl"), out="later")
+    (dataset / "original.parquet").write_text("somebody's own file")
+    assert len(labels_of(applied(dataset, patch(drop("dog/0.png", "dog")), out="fine"))) == 7
+
+
+def test_a_class_that_is_now_in_two_splits_is_said(dataset, patch, caplog):
+    applied(dataset, patch(merge(["fox"], "dog")))
+    assert "1 of the 1 identities of test are in train too" in caplog.text
+
+
 def test_undo_of_what_was_never_applied(dataset, patch):
     with pytest.raises(DataError, match=r"no change of ann\.jsonl is in force"):
         applied(dataset, patch(drop("dog/0.png", "dog")), undo=True)

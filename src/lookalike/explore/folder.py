@@ -61,8 +61,10 @@ class Layout:
 
 @dataclass
 class _Drawn:
-    """Pictures as they come."""
+    """Pictures as they come: sheets that go into the page, heights of all sheets, and each row's own."""
 
+    sizes: np.ndarray
+    pictures: list[bytes]
     inside: list[bytes] = field(default_factory=list)
     heights: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -134,32 +136,11 @@ def _fill(
     options: Options,
     further: Mapping[str, np.ndarray],
 ) -> None:
+    """Write the page, its sheets and the Parquet into `beside`, which will be renamed to `out`."""
     unit, extent = near.scaled(layout.places)
     tiles = sheets.tile_order(unit)
-    single = len(table) <= ONE_FILE if options.single is None else options.single
-    drawn = _Drawn()
-    sizes, pictures = (
-        np.zeros((len(table), 2), np.uint8 if options.thumbnail < 256 else np.uint16),
-        [b""] * len(table),
-    )
-    if not single:
-        (beside / "sheets").mkdir()
-    for number, sheet in enumerate(sheets.draw_sheets(table, tiles, options.thumbnail, options.progress)):
-        sizes[sheet.rows] = sheet.sizes
-        drawn.heights.append(sheet.height)
-        drawn.problems += sheet.problems
-        for row, picture in zip(sheet.rows.tolist(), sheet.pictures, strict=True):
-            pictures[row] = picture
-        if single:
-            drawn.inside.append(sheet.webp)
-        else:
-            (beside / "sheets" / f"{number:04}.webp").write_bytes(sheet.webp)
-    if drawn.problems:
-        log.warning(
-            "%d images cannot be read, and are crossed out:%s", len(drawn.problems), listing(drawn.problems)
-        )
-    same = _nearest_is_same(table, layout.rows)
-    columns = columns_of(table, {"nearest": same, **further})
+    drawn = _draw(beside, table, tiles, options)
+    columns = columns_of(table, {"nearest": _nearest_is_same(table, layout.rows), **further})
     listed, codes = described(columns)
     paths, folder, root = short_paths(table)
     head = {
@@ -179,15 +160,36 @@ def _fill(
         "x": unit[:, 0],
         "y": unit[:, 1],
         "tile": tiles.astype(np.uint32),
-        "tile_width": sizes[:, 0],
-        "tile_height": sizes[:, 1],
+        "tile_width": drawn.sizes[:, 0],
+        "tile_height": drawn.sizes[:, 1],
         **near_arrays(layout.rows, layout.scores),
         **codes,
     }
-    classes = len(set(table.labels.tolist()))
-    sentence = f"{len(table):,} images · {classes:,} classes"
+    sentence = f"{len(table):,} images · {table.frame['label'].n_unique():,} classes"
     write_text(beside / "index.html", render(title, sentence, pack(head, arrays), drawn.inside))
-    as_parquet(layout, table.relative_to(out), pictures).write_parquet(beside / "points.parquet")
+    as_parquet(layout, table.relative_to(out), drawn.pictures).write_parquet(beside / "points.parquet")
+
+
+def _draw(beside: Path, table: Table, tiles: np.ndarray, options: Options) -> _Drawn:
+    """All pictures, on sheets for the page or, if they are many, in files."""
+    single = len(table) <= ONE_FILE if options.single is None else options.single
+    drawn = _Drawn(np.zeros((len(table), 2), np.uint16), [b""] * len(table))
+    if not single:
+        (beside / "sheets").mkdir()
+    for number, sheet in enumerate(sheets.draw_sheets(table, tiles, options.thumbnail, options.progress)):
+        drawn.sizes[sheet.rows] = sheet.sizes
+        drawn.heights.append(sheet.height)
+        drawn.problems += sheet.problems
+        for row, picture in zip(sheet.rows.tolist(), sheet.pictures, strict=True):
+            drawn.pictures[row] = picture
+        if single:
+            drawn.inside.append(sheet.webp)
+        else:
+            (beside / "sheets" / f"{number:04}.webp").write_bytes(sheet.webp)
+    if drawn.problems:
+        said = listing(drawn.problems)
+        log.warning("%d images cannot be read, and are crossed out:%s", len(drawn.problems), said)
+    return drawn
 
 
 def _from(out: Path, folder: str) -> str:

@@ -48,10 +48,11 @@ def patch_dataset(
     """
     events = _events(table.folder)
     asked = {change.key: change for file in files for change in read_patch(Path(file))}
-    before = _active(events)
+    before, original = _active(events), _original(table)
+    _refuse_edited(table, original, before)
     fresh = _undone(asked, before, table) if undo else _new(asked, before)
     events += [_event("undone" if undo else "applied", change) for change in fresh]
-    replay = Replay(_original(table)).run(_active(events).values())
+    replay = Replay(original).run(_active(events).values())
     _tell(replay, fresh, undo, len(asked))
     patched = Table(replay.frame(), replay.table.folder)
     _check(patched)
@@ -74,12 +75,21 @@ def _undone(asked: dict[str, Change], before: dict[str, Change], table: Table) -
 def _original(table: Table) -> Table:
     """The table before all patches."""
     file = table.folder / ORIGINAL
-    if not file.is_file():
+    if not (table.folder / LOG).is_file():
         return table
     try:
         return Table(pl.read_parquet(file), table.folder)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
+
+
+def _refuse_edited(table: Table, original: Table, before: dict[str, Change]) -> None:
+    """Refuse a table that was changed by other means since: what was done to it would be lost."""
+    if before and not Replay(original).run(before.values()).frame().equals(table.frame):
+        raise DataError(
+            f"{table.folder}: its table is not what {ORIGINAL} and {LOG} make, so it was changed by other "
+            "means; move these two files away to start from the table as it is"
+        )
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:
