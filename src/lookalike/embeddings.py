@@ -15,14 +15,19 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lookalike.data.html import card, row_of
 from lookalike.data.images import Batch, ImageTable, collate
 from lookalike.data.table import Table, write_problems
+from lookalike.data.thumbnails import Thumbnails
 from lookalike.data.vectors import located, path_from, read_json, read_vectors, write_vectors
 from lookalike.errors import DataError, Problem
 from lookalike.files import new_folder, write_text
 
 if TYPE_CHECKING:
     from lookalike.model.embedder import EmbeddingModel
+
+SHOWN, SIDE = 12, 80
+"""In a notebook: how many images, and how large in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,17 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: sizes, and some of the images, evenly chosen."""
+        pictures = Thumbnails(self.table, 2 * SIDE)
+        labels = self.table.frame["label"]
+        rows = np.unique(np.linspace(0, len(self) - 1, min(SHOWN, len(self))).astype(int)).tolist()
+        cards = [card(pictures.uri(row), labels[row], side=SIDE) for row in rows]
+        size, dim = self.vectors.shape
+        heading = f"Embeddings: {size:,} × {dim}, {labels.n_unique():,} classes, space {self.space}"
+        left = f", {len(self.skipped):,} images left out" if self.skipped else ""
+        return row_of(cards, heading + left)
 
     def save(self, folder: str | Path, about: Mapping[str, Any] | None = None) -> None:
         """Write vectors.npy, table.parquet, space.json, config.yaml and, if any, skipped.csv.

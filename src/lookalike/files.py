@@ -55,3 +55,28 @@ def refuse_existing(folder: Path) -> None:
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise LookalikeError(f"{folder} exists; finished results are never overwritten. Choose another out=")
+
+
+@contextmanager
+def replaced_folder(folder: Path, mark: str) -> Iterator[Path]:
+    """As `new_folder`, but a folder that holds a file `mark`, one of ours, gives way when the block ends.
+
+    Raises:
+        LookalikeError: `folder` holds other things.
+    """
+    if not (folder / mark).is_file():
+        refuse_existing(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("partial", "old"))
+    beside.mkdir()
+    try:
+        yield beside
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

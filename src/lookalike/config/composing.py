@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Values = TypeVar("Values", bound="BaseModel")
 MISSING = "???"
+INSTEAD = {"prepare": {"patch": "source"}}
+"""Of a job: keys that, once given, leave nothing to choose from a group."""
 Tree = dict[str, Any]
 
 
@@ -125,8 +127,24 @@ def _composed(job: str, changes: Sequence[Change]) -> Tree:
     added: set[str] = set()
     for change in rest:
         _apply(tree, change, added, job)
+    _leave_out(job, tree, changes)
     _refuse_missing(job, tree)
     return _resolved(tree)
+
+
+def _leave_out(job: str, tree: Tree, changes: Sequence[Change]) -> None:
+    """Empty the groups that a key stands in for.
+
+    Raises:
+        ConfigError: something was chosen from such a group all the same.
+    """
+    for key, group in INSTEAD.get(job, {}).items():
+        if tree[key] is None:
+            continue
+        chosen = next((change.key for change in changes if change.key.split(".")[0] == group), None)
+        if chosen:
+            raise ConfigError(f"{chosen} and {key} do not go together: {key}= takes the place of {group}=")
+        tree[group] = {}
 
 
 def _chooses(change: Change, groups: Mapping[str, Any], folders: catalogue.Folders) -> bool:

@@ -175,7 +175,7 @@ def write_table(
     folder: str | Path,
     about: Mapping[str, Any],
     skipped: Iterable[Problem] = (),
-    beside: Mapping[str, pl.DataFrame] = MappingProxyType({}),
+    beside: Mapping[str, pl.DataFrame | str] = MappingProxyType({}),
     moved: Mapping[str, Path] = MappingProxyType({}),
 ) -> None:
     """Write a dataset folder, whole or not at all: table.parquet, config.yaml, perhaps skipped.csv.
@@ -185,7 +185,7 @@ def write_table(
         folder: must not exist, or be empty.
         about: what made the table; plain values.
         skipped: what was left out, and why.
-        beside: more tables, by the name of the CSV that each becomes.
+        beside: more tables and texts, by the names of their files.
         moved: folders of the same disk that move into it, by their new names.
 
     Raises:
@@ -198,14 +198,23 @@ def write_table(
             table.relative_to(folder).frame.write_parquet(place / "table.parquet")
             text = yaml.safe_dump(dict(about), sort_keys=False, allow_unicode=True)
             (place / "config.yaml").write_text(text, encoding="utf-8")
-            for name, frame in beside.items():
-                frame.write_csv(place / name)
+            for name, content in beside.items():
+                _write_beside(content, place / name)
             if skipped:
                 write_problems(skipped, place / "skipped.csv")
             for name, old in moved.items():
                 old.rename(place / name)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} could not be written: {error}; nothing was left there") from error
+
+
+def _write_beside(content: pl.DataFrame | str, file: Path) -> None:
+    if isinstance(content, str):
+        file.write_text(content, encoding="utf-8")
+    elif file.suffix == ".parquet":
+        content.write_parquet(file)
+    else:
+        content.write_csv(file)
 
 
 def write_problems(problems: Iterable[Problem], file: Path) -> None:

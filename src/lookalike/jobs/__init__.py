@@ -76,6 +76,11 @@ JOBS = {
         "Draw one figure: a map, a confusion matrix, ROC curves, hard queries, …",
         "lookalike plot plot=tsne evaluation=eval/mine out=tsne.png",
     ),
+    "explore": Job(
+        "Look at the embeddings on a map in the browser, and correct labels",
+        "lookalike explore runs/mine",
+        words="run",
+    ),
     "index": Job(
         "Build a folder that can be searched, from vectors or images",
         "lookalike index model=runs/mine/model dataset=data/mine out=index/mine",

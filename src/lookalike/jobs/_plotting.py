@@ -127,7 +127,7 @@ class Inputs:
     @cached_property
     def thumbnails(self) -> Any:
         """Small pictures of the table's rows."""
-        from lookalike.report.pictures import Thumbnails
+        from lookalike.data.thumbnails import Thumbnails
 
         return Thumbnails(self.embeddings.table, PIXELS)
 

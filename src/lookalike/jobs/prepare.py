@@ -1,4 +1,4 @@
-"""The job `prepare`: folders, a table, addresses or a public set become a checked, split dataset."""
+"""The job `prepare`: folders, a table, addresses or a public set become a dataset; a patch changes one."""
 
 import logging
 from collections.abc import Mapping
@@ -31,6 +31,13 @@ class Config(BaseModel):
         description="what to find in each image; it is cropped, turned upright, and written into the dataset"
     )
     out: Path = Field(description="dataset folder to write; one that exists is refused")
+    patch: Path | list[Path] | None = Field(
+        description="patch for dataset=, as `lookalike explore` saves it, or several, [a,b]; no source "
+        "is needed"
+    )
+    dataset: str | None = Field(description="with patch: dataset folder, table file, or name under data_dir")
+    undo: bool = Field(description="take the changes of patch= back instead")
+    data_dir: Path = Field(description="folder in which datasets are found by name")
     raw: Path | None = Field(
         description="folder of a public set's archives, or of what was in them; null for raw/<source>"
     )
@@ -65,6 +72,15 @@ class Config(BaseModel):
             raise ValueError(f"val={self.val:g} and test={self.test:g} add up to more than 1")
         return self
 
+    @model_validator(mode="after")
+    def _patching(self) -> "Config":
+        if self.patch is not None and self.dataset is None:
+            raise ValueError(f"patch={self.patch}: needs dataset=…, the data set to change")
+        if self.patch is None and (self.dataset is not None or self.undo):
+            given = f"dataset={self.dataset}" if self.dataset is not None else "undo=true"
+            raise ValueError(f"{given}: is for patch=…; images come from source=…")
+        return self
+
 
 def main(config: Config) -> Path:
     """Prepare a dataset, and return its folder."""
@@ -74,6 +90,8 @@ def main(config: Config) -> Path:
     from lookalike.prepare.public import Raw
 
     refuse_existing(config.out)
+    if config.patch is not None:
+        return _patched(config, config.patch)
     _refuse_idle(config)
     split, cropping = build(config.split, "split"), build(config.detect, "detect")
     if cropping is not None and config.shrink:
@@ -171,6 +189,15 @@ def _shrunk(table: "Table", room: Path, config: Config) -> "tuple[Table, list[Pr
         *(f"{len(work):,}", f"{len(table):,}", side, quality),
     )
     return work.result()
+
+
+def _patched(config: Config, patch: Path | list[Path]) -> Path:
+    from lookalike.jobs._datasets import read_datasets
+    from lookalike.prepare.patched import patch_dataset
+
+    table = read_datasets(config.dataset or [], config.data_dir)
+    about = {"job": "prepare", **config.model_dump(mode="json", include={"patch", "dataset", "undo", "out"})}
+    return patch_dataset(table, patch if isinstance(patch, list) else [patch], config.out, about, config.undo)
 
 
 def _refuse_idle(config: Config) -> None:

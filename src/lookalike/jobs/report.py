@@ -40,7 +40,7 @@ def main(config: Config) -> Path:
     if config.out and (config.out.suffix.lower() not in (".html", ".htm") or config.out.is_dir()):
         raise ConfigError(f"out={config.out}: the page is an .html file")
     run = read_run(config.run) if config.run else None
-    folder = config.evaluation or (evaluated(run, config) if run else None)
+    folder = config.evaluation or (evaluated(run, config.device, config.progress) if run else None)
     if folder is None:
         raise ConfigError("report needs run=… or evaluation=…, for example: lookalike report run=runs/mine")
     out = config.out or (config.run or folder) / "report.html"
@@ -48,7 +48,7 @@ def main(config: Config) -> Path:
     return write_report(run, read_evaluation(folder), out, options)
 
 
-def evaluated(run: "Run", config: Config) -> Path:
+def evaluated(run: "Run", device: str | None, progress: bool) -> Path:
     """RUN/evaluation, made on the split test of the run's dataset, or val, if it is not there yet."""
     from lookalike.config import load
     from lookalike.jobs import evaluate
@@ -66,8 +66,8 @@ def evaluated(run: "Run", config: Config) -> Path:
                 data_dir=data_dir,
                 split=best_split(run, dataset, Path(data_dir)),
                 out=str(folder),
-                device=config.device,
-                progress=config.progress,
+                device=device,
+                progress=progress,
             )
         )
     return folder

@@ -6,12 +6,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from lookalike.data.thumbnails import Thumbnails
 from lookalike.plots.intervals import interval_bars
 from lookalike.report.compare_table import basis, conclusion, signed, value_text, verdict
 from lookalike.report.comparing import Compared
 from lookalike.report.disagreements import Disagreements, disagreements
 from lookalike.report.numbers import number
-from lookalike.report.pictures import Thumbnails, svg
+from lookalike.report.pictures import svg
 from lookalike.report.template import filled, write_page
 
 

@@ -9,6 +9,7 @@ import polars as pl
 import yaml
 from markupsafe import Markup
 
+from lookalike.data.thumbnails import Thumbnails
 from lookalike.errors import LookalikeError, Problem
 from lookalike.plots.curves import best_of, series, single_curves
 from lookalike.plots.distances import distance_histogram
@@ -16,7 +17,7 @@ from lookalike.plots.queries import Chosen, choose
 from lookalike.plots.tsne import choose_images, tsne_thumbnails
 from lookalike.plots.uses import uses_histogram
 from lookalike.report import facts, numbers
-from lookalike.report.pictures import Thumbnails, figure_uri, svg
+from lookalike.report.pictures import figure_uri, svg
 from lookalike.report.read import Evaluation, Run
 from lookalike.report.template import filled, write_page
 

@@ -1,7 +1,6 @@
 """From a photo to the indexed images that are most like it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,28 +12,12 @@ from lookalike.data.images import open_image
 from lookalike.errors import DataError, ImageError, LookalikeError, Problem
 from lookalike.search.exact import Exact
 from lookalike.search.folder import Index
+from lookalike.search.hits import Found, Hit, Hits
 
 if TYPE_CHECKING:
     from lookalike.model.embedder import EmbeddingModel
 
 ImageLike = str | Path | Image.Image | np.ndarray
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An indexed image that is like the query.
-
-    Attributes:
-        path: where the image is, seen from the current folder.
-        label: its identity.
-        score: cosine similarity, 1 for the same.
-        row: its row in the index.
-    """
-
-    path: str
-    label: str | int
-    score: float
-    row: int
 
 
 class Searcher:
@@ -73,8 +56,10 @@ class Searcher:
         k: int = 5,
         skipped: list[Problem] | None = None,
         batch_size: int = 64,
-    ) -> list[list[Hit]]:
+    ) -> Found:
         """The `k` nearest indexed images of each image, nearest first; fewer if the index is smaller.
+
+        A list for each image; a notebook shows it as pictures.
 
         Args:
             images: paths, PIL images, or uint8 arrays [H, W, 3].
@@ -88,32 +73,35 @@ class Searcher:
         if isinstance(images, str | Path | Image.Image):
             raise TypeError("search takes a list of images: search([image])")
         problems: list[Problem] = []
-        hits: list[list[Hit]] = []
+        hits = Found()
         for start in range(0, len(images), batch_size):
             hits += self._search_batch(images[start : start + batch_size], k, start, problems)
         if problems and skipped is None:
             raise DataError(f"{len(problems)} of {len(images)} images cannot be read", problems)
         if skipped is not None:
             skipped.extend(problems)
+        for found, image in zip(hits, images, strict=True):
+            found.query = str(image) if isinstance(image, str | Path) else None
         return hits
 
-    def search_vectors(self, vectors: np.ndarray, k: int = 5) -> list[list[Hit]]:
+    def search_vectors(self, vectors: np.ndarray, k: int = 5) -> Found:
         """The same for vectors of length 1 of the index's model, [Q, D]."""
         scores, rows = self._exact.search(vectors, k)
-        return [
-            [self._hit(row, score) for row, score in zip(*found, strict=True) if row >= 0]
-            for found in zip(rows.tolist(), scores.tolist(), strict=True)
-        ]
+        pairs = zip(rows.tolist(), scores.tolist(), strict=True)
+        hits = (
+            [self._hit(row, score) for row, score in zip(*found, strict=True) if row >= 0] for found in pairs
+        )
+        return Found(Hits(found, self.index.table) for found in hits)
 
     def _search_batch(
         self, images: Sequence[ImageLike], k: int, start: int, problems: list[Problem]
-    ) -> list[list[Hit]]:
+    ) -> list[Hits]:
         small = [self._small(image, start + place, problems) for place, image in enumerate(images)]
         readable = [image for image in small if image is not None]
         if not readable:
-            return [[] for _ in small]
+            return [Hits() for _ in small]
         found = iter(self.search_vectors(self._vectors(torch.stack(readable)), k))
-        return [[] if image is None else next(found) for image in small]
+        return [Hits() if image is None else next(found) for image in small]
 
     def _small(self, image: ImageLike, row: int, problems: list[Problem]) -> torch.Tensor | None:
         """What the model takes; the photo itself, which may be huge, is let go."""

@@ -1,0 +1,78 @@
+"""Small copies of a table's images, to stand in pages and on maps."""
+
+import base64
+import io
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image, ImageDraw
+
+from lookalike.data.decode import open_image
+from lookalike.data.table import Table
+from lookalike.errors import LookalikeError, Problem
+
+
+class Thumbnails:
+    """Small pictures of a table's rows, each made once; for an unreadable one there is a placeholder.
+
+    Args:
+        table: where the images are.
+        side: pixels of the longer side.
+    """
+
+    def __init__(self, table: Table, side: int = 128):
+        self.table, self.side = table, side
+        self.problems: dict[int, Problem] = {}
+        self._pictures: dict[int, Image.Image] = {}
+        self._uris: dict[int, str] = {}
+
+    def load(self, rows: Iterable[int]) -> list[Image.Image]:
+        """The pictures of these rows, read by a few threads."""
+        rows = [int(row) for row in rows]
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(self.picture, rows))
+
+    def picture(self, row: int) -> Image.Image:
+        """One row's picture, at most `side` pixels."""
+        if row not in self._pictures:
+            self._pictures[row] = self._read(row)
+        return self._pictures[row]
+
+    def uri(self, row: int) -> str:
+        """One row's picture as a data URI."""
+        if row not in self._uris:
+            self._uris[row] = webp_uri(self.picture(row), quality=82)
+        return self._uris[row]
+
+    def path(self, row: int) -> str:
+        """The end of a row's path: enough to find the file, and nothing about the machine."""
+        parts = [part for part in self.table.file(row).parts if part != ".."]
+        return "/".join(parts[-3:])
+
+    def _read(self, row: int) -> Image.Image:
+        file = self.table.file(row)
+        try:
+            image = open_image(file, self.table.box(row), at_least=self.side)
+        except (LookalikeError, OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or str(error)
+            self.problems[row] = Problem(str(file), reason, row)
+            return placeholder(self.side)
+        image.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
+        return image
+
+
+def placeholder(side: int) -> Image.Image:
+    """What stands where an image could not be read: a crossed-out grey square."""
+    image = Image.new("RGB", (side, side), "#eceae6")
+    draw = ImageDraw.Draw(image)
+    for start, end in (((0, 0), (side, side)), ((0, side), (side, 0))):
+        draw.line((*start, *end), fill="#b9b5ad", width=max(1, side // 48))
+    draw.rectangle((0, 0, side - 1, side - 1), outline="#b9b5ad", width=max(1, side // 48))
+    return image
+
+
+def webp_uri(image: Image.Image, quality: int = 80) -> str:
+    """A picture as a data URI."""
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

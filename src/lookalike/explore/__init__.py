@@ -1,0 +1,1 @@
+"""A map of embeddings to look at, and to correct a dataset with."""

@@ -1,0 +1,78 @@
+"""Columns of a table as the page shows them: as classes, as numbers, or as text."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import polars as pl
+
+from lookalike.data.checking import BOX
+from lookalike.data.table import Table
+
+MOST_CLASSES = 5000
+"""Of a column other than the label; one with more different texts is for search, not for colours."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: its name.
+        kind: category, number or text.
+        values: of a category its classes, of text each row's.
+        codes: of a category the place of each row's class, uint32; of a number the number, float64.
+    """
+
+    name: str
+    kind: str
+    values: list[str]
+    codes: np.ndarray | None
+
+
+def columns_of(table: Table, further: Mapping[str, np.ndarray]) -> list[Column]:
+    """The label, then every other column that can be shown, then further numbers or classes of each row."""
+    frame = table.frame.drop("path", *BOX, strict=False)
+    frame = frame.select("label", pl.exclude("label"))
+    found = [_column(frame[name], is_label=name == "label") for name in frame.columns]
+    more = [_column(pl.Series(name, values)) for name, values in further.items() if name not in frame.columns]
+    return [column for column in found + more if column is not None]
+
+
+def _column(series: pl.Series, is_label: bool = False) -> Column | None:
+    name, kind = series.name, series.dtype
+    if not is_label and kind.is_numeric() and (kind.is_float() or series.n_unique() > 30):
+        numbers = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        return Column(
+            name, "number", [], np.ascontiguousarray(np.where(np.isfinite(numbers), numbers, np.nan))
+        )
+    if kind.is_nested() or kind == pl.Binary:
+        return None
+    texts = series.cast(pl.String).fill_null("")
+    classes = texts.unique().sort()
+    if not is_label and (len(classes) > MOST_CLASSES or len(classes) > len(texts) / 2 > 5):
+        return Column(name, "text", texts.to_list(), None)
+    places = dict(zip(classes, range(len(classes)), strict=True))
+    codes = texts.replace_strict(places, return_dtype=pl.UInt32).to_numpy()
+    return Column(name, "category", classes.to_list(), codes)
+
+
+def boxes_of(table: Table) -> list[list[float] | None] | None:
+    """The part of the image that each row means; None where no row means a part."""
+    if "x1" not in table.frame.columns:
+        return None
+    rows = table.frame.select(BOX).rows()
+    return [None if row[0] is None else list(row) for row in rows]
+
+
+def short_paths(table: Table) -> tuple[list[str], str, str]:
+    """Paths below the folder that holds all images; that folder, as an absolute path, and the end of it.
+
+    The end is what a patch and the page say: enough to find the files again, and little about the machine.
+    """
+    full = ["/" + path.lstrip("/") for path in table.relative_to(os.sep).frame["path"].to_list()]
+    folder = os.path.commonpath({os.path.dirname(path) for path in full})  # noqa: PTH120 - called once a row
+    short = [path[len(folder) :].lstrip("/") for path in full]
+    return short, folder, "/".join(PurePosixPath(folder).parts[1:][-2:])

@@ -1,0 +1,100 @@
+"""What notebooks show: pictures with labels, none of which can break out of its place."""
+
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from lookalike.data.table import Table
+from lookalike.embeddings import Embeddings
+from lookalike.errors import Problem
+from lookalike.search.hits import Found, Hit, Hits
+
+HOSTILE = [
+    "<script>document.title='hit'</script>",
+    '"><img src=x onerror="document.title=\'hit\'">',
+    "' & cat",
+]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hits")
+    names = ['a"b.png', "<b>c.png", "gone.png"]
+    for name in names[:2]:
+        Image.new("RGB", (200, 100), "red").save(folder / name)
+    return Table(pl.DataFrame({"path": names, "label": HOSTILE, "split": "test"}), folder)
+
+
+@pytest.fixture(scope="module")
+def shown(table):
+    hits = [Hit(str(table.file(row)), label, 0.9 - row / 10, row) for row, label in enumerate(HOSTILE)]
+    vectors = np.eye(3, dtype=np.float32)
+    return {
+        "hits": Hits(hits, table, str(table.file(1))),
+        "found": Found([Hits(hits, table), Hits()] * 15),
+        "without a table": Hits(hits),
+        "embeddings": Embeddings(vectors, table, "5<p>ace", [Problem("x", "gone")]),
+    }
+
+
+@pytest.mark.parametrize("name", ["hits", "found", "without a table", "embeddings"])
+def test_everything_is_escaped(shown, name):
+    text = shown[name]._repr_html_()
+    assert "&lt;script&gt;" in text and "&lt;img src=x" in text
+    assert set(re.findall(r"<(\w+)", text)) <= {"div", "p", "figure", "img", "figcaption", "b", "span"}
+    assert set(re.findall(r'<img src="([^;]*);', text)) == {"data:image/webp"}
+
+
+def test_what_is_said(shown):
+    assert (
+        "Embeddings: 3 × 3, 3 classes, space 5&lt;p&gt;ace, 1 images left out"
+        in shown["embeddings"]._repr_html_()
+    )
+    assert "0.900" in shown["hits"]._repr_html_() and ">query<" in shown["hits"]._repr_html_()
+    assert "no hits" in Hits()._repr_html_() and "and 10 more" in shown["found"]._repr_html_()
+    assert Hits([1, 2]) == [1, 2], "a list as before"
+
+
+def test_a_notebook_shows_figures(monkeypatch):
+    """IPython asks its formatters by type; ours is told to it when plots are imported in a notebook."""
+    import sys
+    from types import SimpleNamespace
+
+    from matplotlib.figure import Figure
+
+    from lookalike import plots
+
+    told = {}
+    png = SimpleNamespace(for_type_by_name=lambda module, name, show: told.update({f"{module}.{name}": show}))
+    shell = SimpleNamespace(display_formatter=SimpleNamespace(formatters={"image/png": png}))
+    monkeypatch.setitem(
+        sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell, version_info=(9, 0))
+    )
+    plots._show_in_notebooks()
+    assert told["matplotlib.figure.Figure"](Figure()).startswith(b"\x89PNG")
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+    plots._show_in_notebooks()
+
+
+@pytest.mark.browser
+def test_in_chromium_they_are_pictures_and_nothing_runs(shown, chromium, tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    page_file = tmp_path / "notebook.html"
+    body = "".join(each._repr_html_() for each in shown.values())
+    page_file.write_text(f"<!doctype html><meta charset=utf-8><title>fine</title>{body}", encoding="utf-8")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page, trouble = browser.new_page(), []
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("request", lambda request: trouble.append(request.url) if ":" in request.url[:5] else None)
+        page.goto(page_file.as_uri())
+        assert page.title() == "fine" and page.locator("script").count() == 0
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+        assert page.locator("figcaption b").first.inner_text() == "query"
+        assert page.locator("figcaption b").nth(1).inner_text() == HOSTILE[0]
+        page.screenshot(path=tmp_path / "notebook.png")
+        browser.close()
+    assert [each for each in trouble if not each.startswith(("file:", "data:"))] == []
