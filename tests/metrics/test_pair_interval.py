@@ -40,7 +40,9 @@ def values(block):
 
 def deviations(block, identities, n=300, seed=0):
     thresholds = thresholds_for(pairs_of(block), FARS, [THRESHOLD])
-    return bootstrap_pairs(IdentityCounts.of([block], identities, thresholds), FARS, [THRESHOLD], n, seed)
+    return bootstrap_pairs(
+        IdentityCounts.of([block], np.arange(identities), thresholds), FARS, [THRESHOLD], n=n, seed=seed
+    )
 
 
 def test_intervals_cover_the_truth_in_about_95_of_100_draws():
@@ -60,7 +62,7 @@ def test_intervals_cover_the_truth_in_about_95_of_100_draws():
 def test_counts_are_those_of_a_loop():
     block = drawn(5, seed=0)
     thresholds = np.array([0.9, 0.5, 0.0, -2.0])
-    counts = IdentityCounts.of([block], 5, thresholds)
+    counts = IdentityCounts.of([block], np.arange(5), thresholds)
     for identity in range(5):
         for place, threshold in enumerate(thresholds):
             high = block.scores >= threshold
@@ -72,12 +74,12 @@ def test_counts_are_those_of_a_loop():
 
 def test_without_resampling_the_curves_give_the_metrics_themselves():
     """Weights of one: what the grid of thresholds costs in precision."""
-    from lookalike.metrics.pair_interval import _curves, _metrics
+    from lookalike.metrics.pair_interval import _metrics, _whole
 
     block = drawn(60, seed=1)
     thresholds = thresholds_for(pairs_of(block), FARS, [THRESHOLD])
-    counts = IdentityCounts.of([block], 60, thresholds)
-    found = _metrics(_curves(counts, np.ones((1, 60))), FARS, [THRESHOLD])
+    counts = IdentityCounts.of([block], np.arange(60), thresholds)
+    found = _metrics(_whole(counts), FARS, [THRESHOLD])
     for name, value in values(block).items():
         assert found[name][0] == pytest.approx(value, abs=3e-3), name
 
@@ -95,8 +97,8 @@ def test_a_sample_of_the_identities_gives_about_the_interval_of_all():
     half = (block.first < 100) & (block.second < 100)
     part = PairBlock(block.first[half], block.second[half], block.scores[half])
     thresholds = thresholds_for(pairs_of(block), FARS)
-    whole = bootstrap_pairs(IdentityCounts.of([block], 200, thresholds), FARS)
-    some = bootstrap_pairs(IdentityCounts.of([part], 100, thresholds, share=0.5), FARS)
+    whole = bootstrap_pairs(IdentityCounts.of([block], np.arange(200), thresholds), FARS)
+    some = bootstrap_pairs(IdentityCounts.of([part], np.arange(100), thresholds, share=0.5), FARS)
     for name in ("auc", "eer", "tar@far=0.1"):
         assert some[name][1] - some[name][0] == pytest.approx(whole[name][1] - whole[name][0], rel=0.35)
 
