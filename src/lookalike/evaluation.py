@@ -16,7 +16,7 @@ from lookalike.metrics.decision import k_fold_accuracy
 from lookalike.metrics.inputs import factorise, unit_vectors
 from lookalike.metrics.interval import bootstrap
 from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
-from lookalike.metrics.verification import Pairs
+from lookalike.metrics.verification import Pairs, eer
 from lookalike.protocols.base import Part, Rules, Samples
 from lookalike.protocols.by_identity import add_estimates, by_identity
 from lookalike.protocols.found import Rerank, compare_parts, data_hash
@@ -146,6 +146,7 @@ def evaluate(
         neighbours=width(functions, neighbours),
         depth=depth(chosen, ks),
         fars=fars,
+        crossing=any(getattr(each, "func", each) is eer for each in functions.values()),
         device=device,
         progress=progress,
     )

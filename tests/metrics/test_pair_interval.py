@@ -3,8 +3,11 @@ import pytest
 
 from lookalike.metrics.decision import decisions
 from lookalike.metrics.pair_counts import IdentityCounts, PairBlock, thresholds_for
-from lookalike.metrics.pair_interval import bootstrap_pairs
-from lookalike.metrics.verification import Pairs, auc, eer, tar_at_far
+from lookalike.metrics.estimate import Estimate
+from lookalike.metrics.pair_interval import bootstrap_pairs, pair_influences
+from lookalike.metrics.paired import paired_differences
+from lookalike.metrics.space import alignment, uniformity
+from lookalike.metrics.verification import Pairs, auc, distances, eer, tar_at_far
 
 FARS = [0.1, 0.01]
 THRESHOLD = 0.8
@@ -106,3 +109,64 @@ def test_a_sample_of_the_identities_gives_about_the_interval_of_all():
 def test_too_few_identities_are_refused():
     with pytest.raises(ValueError, match="intervals need 3"):
         deviations(drawn(2, seed=0), 2)
+
+
+def test_influences_give_the_spread_of_the_bootstrap():
+    block = drawn(60, seed=5)
+    counts = IdentityCounts.of([block], np.arange(60), thresholds_for(pairs_of(block), FARS))
+    ends, moved = bootstrap_pairs(counts, FARS), pair_influences(counts, FARS)
+    for name in ("auc", "eer", "tar@far=0.1", "fnmr@far=0.1", "positive_cosine_mean", "balanced_accuracy"):
+        spread = np.sqrt((Estimate(0.0, moved[name]).influence ** 2).sum())
+        assert 3.92 * spread == pytest.approx(ends[name][1] - ends[name][0], rel=0.25), name
+
+
+def test_further_metrics_of_pairs_are_drawn_too():
+    block = drawn(60, seed=6)
+    pairs = pairs_of(block)
+    counts = IdentityCounts.of([block], np.arange(60), thresholds_for(pairs, FARS))
+    found = bootstrap_pairs(
+        counts, FARS, functions={"alignment": alignment, "uniformity": uniformity, "d": distances}, n=200
+    )
+    for kind in ("mean", "std"):  # distances are given without being asked for, and are the same
+        assert found[f"negative_euclidean_{kind}"] == pytest.approx(
+            bootstrap_pairs(counts, FARS, n=200)[f"negative_euclidean_{kind}"], abs=1e-6
+        )
+    assert found["alignment"] == pytest.approx(2 * np.array(found["positive_cosine_mean"]), abs=1e-6)
+    low, high = found["uniformity"]
+    assert low < 0 < high
+
+
+def two_models(seed, gain=0.0, identities=30, each=3, dim=8):
+    """Pairs by two models that are as good, or of which the second has less noise."""
+    rng = np.random.default_rng(seed)
+    centres, codes = rng.normal(size=(identities, dim)), np.repeat(np.arange(identities), each)
+    spread = 0.9 * rng.uniform(0.5, 1.5, identities)[codes, None]
+    one, other = np.triu_indices(len(codes), 1)
+    for less in (1.0, 1.0 - gain):
+        vectors = centres[codes] + less * spread * rng.normal(size=(len(codes), dim))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        yield PairBlock(codes[one], codes[other], (vectors @ vectors.T)[one, other])
+
+
+def tested(seed, gain=0.0):
+    columns = []
+    for block in two_models(seed, gain):
+        counts = IdentityCounts.of([block], np.arange(30), thresholds_for(pairs_of(block), [0.1]))
+        known, moved = values(block), pair_influences(counts, [0.1])
+        names = ("auc", "eer", "tar@far=0.1")
+        columns.append(np.stack([Estimate(known[name], moved[name]).pseudo_values for name in names], axis=1))
+    both = np.stack(columns, axis=2)
+    return [paired_differences(each, np.arange(30), n=200)[0] for each in both.swapaxes(0, 1)]
+
+
+def test_two_equal_models_are_seldom_called_different():
+    draws = 60
+    named = np.array([[each.verdict != "cannot tell" for each in tested(seed)] for seed in range(draws)])
+    assert (named.mean(axis=0) <= 0.117).all()  # of 5 in 100, 60 draws show more than this in 1 of 50 tests
+    assert named.mean() <= 0.075
+
+
+def test_a_better_model_is_seen_by_metrics_of_pairs():
+    found = tested(0, gain=0.5)
+    assert [each.verdict for each in found] == ["better", "worse", "better"]  # less errors are not said yet
+    assert found[0].low < found[0].mean < found[0].high

@@ -20,6 +20,9 @@ MOST_KEPT = 1 << 22
 MOST_WHOLE = 1 << 23
 """Up to so many scores those of all pairs are kept."""
 
+FEW_BETWEEN = 100
+"""Bands with no more than this part of the pairs between them are looked for together."""
+
 MOST_WAITING = 1 << 20
 NONE = np.empty(0, np.int64)
 NO_SCORES = np.empty(0)
@@ -133,7 +136,7 @@ class Tally:
         counts: np.ndarray,
     ) -> list[np.ndarray]:
         """Score the pairs near the bands again; corrects `counts`, gives the fine cells of both kinds."""
-        places, before = self._near_places(codes.ravel(), seen)
+        places, before = self._near_places(codes.ravel(), seen, counts.sum(axis=0))
         if not len(places):
             return [NONE, NONE]
         scores = self._scores(tile, places)
@@ -146,17 +149,27 @@ class Tally:
                 fine[label].append(found)
         return [np.concatenate(found) for found in fine]
 
-    def _near_places(self, codes: np.ndarray, seen: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs that may belong to a band, ascending, and their codes."""
-        least = self.near[0].first
-        places = np.flatnonzero(codes >= least) if least > 0 else np.arange(len(codes))
+    def _near_places(
+        self, codes: np.ndarray, seen: np.ndarray | None, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs that may belong to a band, ascending, and their codes.
+
+        Bands with few codes between them are looked for together; `counts` of the codes tell how few.
+        """
+        spans = _spans(self.near, counts)
+        chosen = np.zeros(len(codes), bool)
+        for first, last in spans:
+            chosen |= _within(codes, first, last)
         if seen is not None:
-            places = places[seen.ravel()[places]]
-        chosen = codes[places]
+            chosen &= seen.ravel()
+        places = np.flatnonzero(chosen)
+        found = codes[places]
+        if len(spans) == len(self.near):
+            return places, found
         close = np.zeros(len(places), bool)
         for near in self.near:
-            close |= _within(chosen, near.first, near.last)
-        return places[close], chosen[close]
+            close |= _within(found, near.first, near.last)
+        return places[close], found[close]
 
     def _scores(self, tile: Tile, places: np.ndarray) -> np.ndarray:
         """In 32 bits, but exact where these leave open whether a score is in a band, or in which cell."""
@@ -227,6 +240,25 @@ def _counted(codes: torch.Tensor, chosen: np.ndarray | None) -> np.ndarray:
     if chosen is not None:
         flat = flat[torch.from_numpy(np.flatnonzero(chosen))]
     return torch.bincount(flat.int().add_(HALF), minlength=CODES).numpy()
+
+
+def _spans(near: list[Band], counts: np.ndarray) -> list[tuple[int, int]]:
+    """First and last ordinals of bands; of those above zero neighbours are joined over few pairs.
+
+    Args:
+        near: the bands, ascending.
+        counts: of pairs by code, [CODES].
+    """
+    spans: list[tuple[int, int]] = []
+    upto = np.concatenate([[0], np.cumsum(counts[HALF:])])  # pairs below each code that is not negative
+    few = upto[-1] // FEW_BETWEEN
+    for one in near:
+        first = spans[-1][0] if spans else 0
+        if first > 0 and upto[one.first] - upto[spans[-1][1] + 1] <= few:
+            spans[-1] = (first, one.last)
+        else:
+            spans.append((one.first, one.last))
+    return spans
 
 
 def _within(codes: np.ndarray, first: int, last: int) -> np.ndarray:
