@@ -97,7 +97,7 @@ def test_the_metric_that_orders_can_be_chosen(here):
 
 
 def test_metrics_of_all_pairs_are_tested_by_identity(here, capsys):
-    assert main(["compare", "poor", "good", "metric=[tar@far=0.001,auc]", "out=pairs"]) == 0
+    assert main(["compare", "poor", "good", "metric=['tar@far=0.001',auc]", "out=pairs"]) == 0
     said = capsys.readouterr().out
     assert "good is better than poor: tar@far=0.001 +0." in said
     assert "60 identities; paired by what each adds to the metric" in said
@@ -108,7 +108,7 @@ def test_metrics_of_all_pairs_are_tested_by_identity(here, capsys):
         assert row["difference"] == pytest.approx(poor["value"] - good["value"], abs=1e-6)
         assert row["second_is"] == "worse"
     assert (here / "pairs" / "tar_at_far=0.001.png").is_file()
-    assert main(["compare", "good", "again", "metric=auc"]) == 0
+    assert main(["compare", "good", "again", "metric=[auc]"]) == 0
     assert "cannot tell" in capsys.readouterr().out
 
 

@@ -17,7 +17,7 @@ class Config(BaseModel):
     )
     metric: list[str] = Field(
         min_length=1,
-        description="metrics to compare by, of queries or of pairs (auc, tar@far=0.001); the first orders the table",
+        description="metrics of queries or of all pairs to compare by; the first one orders the table",
     )
     out: Path | None = Field(description="folder to write the table and chart to; null only prints")
     force: bool = Field(description="compare evaluations of different protocols or queries all the same")

@@ -121,23 +121,51 @@ def bootstrap_pairs(
 
 
 def pair_influences(counts: IdentityCounts, fars: Sequence[float]) -> dict[str, np.ndarray]:
-    """The influence of each identity on the metrics of `bootstrap_pairs`, [C] each (see `Estimate`).
+    """The influence of each identity on `auc`, `eer` and what is decided at rates, [C] each (see `Estimate`).
 
-    Its weight is raised a little, and pairs are weighed as there. Where only a share of the identities was
+    Pairs are weighed as in `bootstrap_pairs`. More false accepts of an identity move the threshold along the
+    ROC curve, whose slope is taken between half and twice the rate. Where only a share of the identities was
     counted, influences shrink with its square root.
 
     Raises:
         ValueError: fewer than three identities, or pairs of one kind only.
     """
     _check(counts)
+    whole = _whole(counts)
     (negative,), (positive,) = _totals(counts, np.ones((1, len(counts.negative))))
     raised = _Curves.of(
         counts.thresholds, negative + STEP * counts.negative, positive + STEP * counts.positive
     )
-    seen, moved = _metrics(_whole(counts), fars, ()), _metrics(raised, fars, ())
+    far, tar = (
+        (np.pad(each, ((0, 0), (1, 0))) - np.pad(own, ((0, 0), (1, 0)))) / STEP
+        for each, own in ((raised.far, whole.far), (raised.tar, whole.tar))
+    )
+    rates, found = np.append(0, whole.far[0]), np.append(0, whole.tar[0])
+
+    def along(rate: float, values: np.ndarray) -> np.ndarray:
+        """Values by threshold [C, T + 1] where the false accept rate is this."""
+        after = int(np.clip(np.searchsorted(rates, rate), 1, len(rates) - 1))
+        width = rates[after] - rates[after - 1]
+        share = (rate - rates[after - 1]) / width if width > 0 else 1.0
+        return values[:, after - 1] + share * (values[:, after] - values[:, after - 1])
+
+    def slope(rate: float) -> float:
+        ends = rate / 2, min(2 * rate, 1.0)
+        return float(np.diff(np.interp(ends, rates, found))[0] / (ends[1] - ends[0]))
+
+    equal = max(float(_eer(rates[None], found[None])[0]), rates[rates > 0].min())
+    moved = {
+        "auc": (_auc(raised) - _auc(whole)) / STEP,
+        "eer": (slope(equal) * along(equal, far) - along(equal, tar)) / (1 + slope(equal)),
+    }
+    for place, rate in enumerate(fars):
+        accepted = whole.at_far(rate)[0]
+        of_accepted = along(rate, tar) - slope(rate) * along(rate, far) if rate > 0 else along(rate, tar)
+        before = _decided(whole, rate, accepted, place == 0)
+        after = _decided(raised, rate, accepted + STEP * of_accepted, place == 0)
+        moved.update({name: (after[name] - value) / STEP for name, value in before.items()})
     idle = ~(counts.negative[:, -1] + counts.positive[:, -1]).astype(bool)
-    shrunk = counts.share**0.5 / STEP
-    return {name: np.where(idle, np.nan, (moved[name] - value) * shrunk) for name, value in seen.items()}
+    return {name: np.where(idle, np.nan, each * counts.share**0.5) for name, each in moved.items()}
 
 
 def _check(counts: IdentityCounts) -> None:
@@ -169,7 +197,7 @@ def _metrics(
     """Every metric of each resample, [B]."""
     far, tar = (np.pad(each, ((0, 0), (1, 0))) for each in (curves.far, curves.tar))
     found = {
-        "auc": ((far[:, 1:] - far[:, :-1]) * (tar[:, 1:] + tar[:, :-1]) / 2).sum(axis=1),
+        "auc": _auc(curves),
         "eer": _eer(far, tar),
         **_distances(curves),
     }
@@ -183,14 +211,18 @@ def _metrics(
 
 
 def _at_far(curves: _Curves, far: float, first: bool) -> dict[str, np.ndarray]:
-    """What is decided at a false accept rate."""
+    """What is decided at a false accept rate, and at which threshold."""
     tar, threshold = curves.at_far(far)
+    return {f"threshold@far={far:g}": threshold, **_decided(curves, far, tar, first)}
+
+
+def _decided(curves: _Curves, far: float, tar: np.ndarray, first: bool) -> dict[str, np.ndarray]:
+    """What is decided where so many positive pairs are accepted, [B]."""
     mark = f"@far={far:g}"
     right, wrong = tar * curves.positives, far * curves.negatives
     accuracy = (right + curves.negatives - wrong) / (curves.positives + curves.negatives)
     found = {
         f"tar{mark}": tar,
-        f"threshold{mark}": threshold,
         f"fnmr{mark}": 1 - tar,
         f"pair_accuracy{mark}": accuracy,
         f"pair_precision{mark}": right / np.maximum(right + wrong, 1e-300),
@@ -198,6 +230,11 @@ def _at_far(curves: _Curves, far: float, first: bool) -> dict[str, np.ndarray]:
         f"pair_f1{mark}": 2 * right / (right + wrong + curves.positives),
     }
     return {**found, "accuracy": accuracy, "balanced_accuracy": (tar + 1 - far) / 2} if first else found
+
+
+def _auc(curves: _Curves) -> np.ndarray:
+    far, tar = (np.pad(each, ((0, 0), (1, 0))) for each in (curves.far, curves.tar))
+    return ((far[:, 1:] - far[:, :-1]) * (tar[:, 1:] + tar[:, :-1]) / 2).sum(axis=1)
 
 
 def _distances(curves: _Curves) -> dict[str, np.ndarray]:
