@@ -92,6 +92,9 @@ def measured(functions: Mapping[str, Function], offered: Mapping[str, Any]) -> t
             columns[name] = np.asarray(found, np.float64)
         else:
             numbers[name] = _number(found)
+    nowhere = [name for name, value in numbers.items() if not np.isfinite(value)]
+    absent += [f"no {name}: it is not defined here" for name in nowhere]
+    numbers = {name: value for name, value in numbers.items() if name not in nowhere}
     return columns, numbers, absent
 
 

@@ -26,6 +26,7 @@ class Neighbours:
         total: int64 [Q], how many rows of this identity the query could find; 0 makes it an unknown one.
         gallery: how many rows there were to find.
         codes: int64 [gallery], identity of each of them, at least 0; None if each is one of its own.
+        whole: whether these are all rows that there are to find.
     """
 
     rows: np.ndarray
@@ -35,6 +36,7 @@ class Neighbours:
     total: np.ndarray
     gallery: int
     codes: np.ndarray | None = None
+    whole: bool = False
 
 
 def knn_at(neighbours: Neighbours, k: int, top: int = 1, temperature: float = 0.07) -> np.ndarray:
@@ -50,7 +52,7 @@ def knn_at(neighbours: Neighbours, k: int, top: int = 1, temperature: float = 0.
     if k < 1 or top < 1 or temperature <= 0:
         raise ValueError(f"knn: k={k}, top={top}, temperature={temperature:g}: all must be more than 0")
     width = neighbours.rows.shape[1]
-    if width < min(k, neighbours.gallery - 1):
+    if not neighbours.whole and width < min(k, neighbours.gallery - 1):
         raise ValueError(f"knn@{k}: only {width} neighbours of each query were kept")
     right = np.full(len(neighbours.label), np.nan)
     step = max(1, PART // max(1, min(k, width)) ** 2)

@@ -82,6 +82,7 @@ def compare_parts(
         label=codes,
         total=totals,
         gallery=int(starts[-1]),
+        whole=all(width >= len(part.gallery) - part.sides.itself for part in parts),
         codes=_own(np.concatenate([part.sides.codes for part in parts])),
     )
     return Found(

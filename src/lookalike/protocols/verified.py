@@ -101,7 +101,7 @@ def within(name: str, low: float, high: float) -> Value:
     if name.startswith(("positive_", "negative_")) or name == "alignment":
         most = 4.0
     elif "threshold" in name or name in ("ami", "ari"):
-        least = -1.0
+        least, most = -1.0, 2.0 if name.startswith("best_") else 1.0
     elif name == "effective_rank":
         least, most = 1.0, np.inf
     elif not name.startswith((*COMPARED, "operating_", "best_", "nmi", "gap", "dir@", "fold_", "anti_hubs")):
