@@ -15,13 +15,12 @@ from lookalike.metrics.chosen import DEFAULT, Function, depth, expanded, measure
 from lookalike.metrics.decision import k_fold_accuracy
 from lookalike.metrics.inputs import factorise, unit_vectors
 from lookalike.metrics.interval import bootstrap
-from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
 from lookalike.metrics.verification import Pairs, eer
 from lookalike.protocols.base import Part, Rules, Samples
 from lookalike.protocols.by_identity import add_estimates, by_identity
 from lookalike.protocols.found import Rerank, compare_parts, data_hash
 from lookalike.protocols.pair_blocks import identity_counts
-from lookalike.protocols.pairs import PairList
+from lookalike.protocols.pairs import PairList, listed_counts
 from lookalike.protocols.retrieval import SelfRetrieval
 from lookalike.protocols.verified import Value, add_intervals, verified_over
 from lookalike.search.sides import Sides
@@ -227,7 +226,7 @@ def _judged(
     except ValueError as error:
         absent.append(f"no {error}")
     verified = {**{name: {"value": float(value)} for name, value in numbers.items()}, **verified}
-    count = partial(_of_list, codes if sure else None, same, scores, len(samples.names))
+    count = partial(listed_counts, codes if sure else None, same, scores, len(samples.names))
     estimates, unsure = add_intervals(verified, pairs, count, fars, threshold, wanted, seed if sure else None)
     if seed is not None:
         estimates.update(add_estimates(verified, numbers, seed))
@@ -249,16 +248,6 @@ def _judged(
         per_pair=listed,
         per_identity=by_identity(samples.names, estimates),
     )
-
-
-def _of_list(
-    codes: np.ndarray | None, same: np.ndarray, scores: np.ndarray, size: int, thresholds: np.ndarray
-) -> IdentityCounts:
-    """The pairs of a list by the identities of their images [P, 2]; without these each pair stands alone."""
-    if codes is None:
-        first = 2 * np.arange(len(same))
-        codes, size = np.stack([first, first + ~same], axis=1), 2 * len(same)
-    return IdentityCounts.of([PairBlock(*codes.T, scores)], np.arange(size), thresholds)
 
 
 def _check_columns(samples: Samples, by: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ STEP = 1e-3
 """By how much an identity's weight is raised to see what it does."""
 
 Interval = tuple[float, float]
-Function = Callable[[Pairs], Any]
+Function = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +45,11 @@ class _Curves:
 
     def pairs(self, row: int) -> Pairs:
         """The pairs of a resample, as if each had the similarity in the middle of its cell."""
-        counts = [
+        positive, negative = (
             np.diff(rates[row] * total[row], prepend=0.0)[::-1]
             for rates, total in ((self.tar, self.positives), (self.far, self.negatives))
-        ]
-        return Pairs(self.centres[::-1], *counts, np.zeros(len(self.thresholds)))
+        )
+        return Pairs(self.centres[::-1], positive, negative, np.zeros(len(self.thresholds)))
 
     def at_far(self, far: float) -> tuple[np.ndarray, np.ndarray]:
         """True accept rate and threshold where each resample's false accept rate is `far`, [B] each."""

@@ -7,6 +7,7 @@ import torch
 
 from lookalike.metrics.verification import FINE, PairCounter, Pairs
 from lookalike.search.bands import Band, lower_edges, merged, ordinals
+from lookalike.search.cells import CellCounts, distinct
 from lookalike.search.coarse import adding_error
 from lookalike.search.sides import Sides
 from lookalike.search.tile import Tile
@@ -23,7 +24,6 @@ MOST_WHOLE = 1 << 23
 FEW_BETWEEN = 100
 """Bands with no more than this part of the pairs between them are looked for together."""
 
-MOST_WAITING = 1 << 20
 NONE = np.empty(0, np.int64)
 NO_SCORES = np.empty(0)
 
@@ -56,7 +56,7 @@ class Tally:
         self.edges = lower_edges(self.places)
         self.doubt = adding_error(sides.queries.shape[1])
         self.coarse = np.zeros((2, CODES), np.int64)
-        self.fine = (_Sparse(), _Sparse())
+        self.fine = (CellCounts(), CellCounts())
         self.keeps = sides.totals.sum() // (2 if sides.itself else 1) <= MOST_KEPT
         self.kept: list[np.ndarray] = []
         self.row_codes, self.column_codes = sides.query_codes[order[0]], sides.codes[order[1]]
@@ -99,7 +99,7 @@ class Tally:
         kept = np.sort(np.concatenate(self.kept))
         part = np.searchsorted(self.edges, kept, side="right")
         inside = part % 2 == 1
-        fine[1] = _distinct(_cells(kept[inside]))
+        fine[1] = distinct(_cells(kept[inside]))
         beside = self._beside(ordinals(kept[~inside]), part[~inside])
         coarse[1] += np.bincount(_shifted(beside), minlength=CODES)
         return _together(coarse, fine, kept)
@@ -187,32 +187,6 @@ class Tally:
         return np.clip(place, ends[part], ends[part + 1] - 1)
 
 
-class _Sparse:
-    """How many scores fell into each fine cell: only cells that were met."""
-
-    def __init__(self) -> None:
-        self._cells = self._counts = NONE
-        self._waiting: list[np.ndarray] = []
-        self._held = 0
-
-    def add(self, cells: np.ndarray) -> None:
-        """Count them."""
-        self._waiting.append(cells)
-        self._held += len(cells)
-        if self._held > MOST_WAITING:
-            self.total()
-
-    def total(self) -> tuple[np.ndarray, np.ndarray]:
-        """The cells, ascending, and their counts."""
-        cells, counts = _distinct(np.concatenate([NONE, *self._waiting]))
-        every, _ = _distinct(np.concatenate([self._cells, cells]))
-        total = np.zeros(len(every), np.int64)
-        total[np.searchsorted(every, self._cells)] += self._counts
-        total[np.searchsorted(every, cells)] += counts
-        self._cells, self._counts, self._waiting, self._held = every, total, [], 0
-        return every, total
-
-
 def _settled(
     band: Band, scores: np.ndarray, before: np.ndarray, labels: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -225,13 +199,6 @@ def _settled(
     np.subtract.at(counts, (labels, _shifted(before[wrong])), 1)
     np.add.at(counts, (labels[~inside], _shifted(after[~inside])), 1)
     return _cells(scores[inside & (labels == 0)]), _cells(scores[inside & (labels == 1)])
-
-
-def _distinct(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Different cells, ascending, and how often each is there."""
-    ordered = np.sort(cells)
-    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
-    return ordered[first], np.diff(first, append=len(ordered))
 
 
 def _counted(codes: torch.Tensor, chosen: np.ndarray | None) -> np.ndarray:
@@ -307,7 +274,7 @@ def _together(
     counts = np.concatenate([coarse[:, HALF - 1 : 0 : -1], zero, coarse[:, HALF + 1 :]], axis=1)
     filled = np.flatnonzero(counts.any(axis=0))
     low, high = lower_edges(filled - (HALF - 1)), lower_edges(filled - (HALF - 2))
-    cells, _ = _distinct(np.concatenate([fine[0][0], fine[1][0]]))
+    cells, _ = distinct(np.concatenate([fine[0][0], fine[1][0]]))
     of_cells = np.zeros((2, len(cells)), np.int64)
     for row, (found, count) in zip(of_cells, fine, strict=True):
         row[np.searchsorted(cells, found)] = count
