@@ -20,7 +20,7 @@ MOST_POSITIVES = 1 << 20
 SAME = 2.0**-20
 """Scores that differ by less count as one that pairs have in common."""
 
-FEWEST_SHARED = 1
+FEWEST_SHARED = 4
 MOST_SHARED = 20_000
 """A score is counted exactly if more than one in so many positive pairs have it."""
 
