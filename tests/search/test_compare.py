@@ -345,7 +345,7 @@ def sorted_pairs(unit, labels):
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("kind", ["noise", "signs", "copies"])
 def test_the_equal_error_rate_is_exact_and_ties_count_half(kind, kept, monkeypatch):
-    """Signs are hashes: few scores, which many pairs share. In so few pairs a rare one moves the AUC a little."""
+    """Signs are hashes: few scores, which many pairs share. A rare one moves the AUC a little."""
     monkeypatch.setattr("lookalike.search.tally.MOST_WHOLE", 0)
     monkeypatch.setattr("lookalike.search.tally.MOST_KEPT", 1 << 22 if kept else 0)
     rng = np.random.default_rng(0)
