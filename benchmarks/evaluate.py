@@ -151,7 +151,8 @@ def of_verification(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Val
     from lookalike.search.sides import Sides
 
     def measured() -> Values:
-        pairs = compare(Sides(unit_vectors(vectors), labels), {}, neighbours=0, fars=FARS).pairs
+        sides = Sides(unit_vectors(vectors), labels)
+        pairs = compare(sides, {}, neighbours=0, fars=FARS, crossing=True).pairs
         rates = {f"tar@far={far:g}": tar_at_far(pairs, far, coarse=True).tar for far in FARS}
         return {"auc": auc(pairs), "eer": eer(pairs), **rates}
 

@@ -11,16 +11,16 @@ import polars as pl
 import torch
 
 from lookalike.metrics.by_column import by_column
-from lookalike.metrics.chosen import DEFAULT, Function, depth, expanded, measured, takes
+from lookalike.metrics.chosen import DEFAULT, Function, depth, expanded, measured, takes, width
 from lookalike.metrics.decision import k_fold_accuracy
 from lookalike.metrics.inputs import factorise, unit_vectors
 from lookalike.metrics.interval import bootstrap
-from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
-from lookalike.metrics.verification import Pairs
+from lookalike.metrics.verification import Pairs, eer
 from lookalike.protocols.base import Part, Rules, Samples
+from lookalike.protocols.by_identity import add_estimates, by_identity
 from lookalike.protocols.found import Rerank, compare_parts, data_hash
 from lookalike.protocols.pair_blocks import identity_counts
-from lookalike.protocols.pairs import PairList
+from lookalike.protocols.pairs import PairList, listed_counts
 from lookalike.protocols.retrieval import SelfRetrieval
 from lookalike.protocols.verified import Value, add_intervals, verified_over
 from lookalike.search.sides import Sides
@@ -43,6 +43,8 @@ class Evaluation:
         data: hash of which images were queries and which gallery.
         by: column to its table: one line a value, with the mean of every retrieval metric.
         per_pair: one line a pair of a given list; None without a list.
+        per_identity: one line an identity: label, and for the metrics of all queries or pairs together what
+            each would be if all identities were like it, to first order; two models are compared by it.
     """
 
     metrics: dict[str, Value]
@@ -55,6 +57,7 @@ class Evaluation:
     data: str = ""
     by: dict[str, pl.DataFrame] = field(default_factory=dict)
     per_pair: pl.DataFrame | None = None
+    per_identity: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def summary(self, skipped: int = 0) -> dict[str, Any]:
         """Flat, as metrics.json has it."""
@@ -135,14 +138,14 @@ def evaluate(
         parts = [replace(part, sides=change(part.sides)) for part in parts]
     if not any(_may_find(part) for part in parts):
         raise ValueError(_nothing(samples, parts))
-    deep = any("neighbours" in takes(function) for function in functions.values())
     found = compare_parts(
         parts,
         {name: function for name, function in functions.items() if "ranking" in takes(function)},
         rerank,
-        neighbours=max(neighbours, *ks) if deep else neighbours,
+        neighbours=width(functions, neighbours),
         depth=depth(chosen, ks),
         fars=fars,
+        crossing=any(getattr(each, "func", each) is eer for each in functions.values()),
         device=device,
         progress=progress,
     )
@@ -161,15 +164,20 @@ def evaluate(
     verified, shown, absent = (
         verified_over(found.pairs, fars, coarse_far) if rerank is None else ({}, {}, reordered)
     )
-    verified = {**{name: {"value": value} for name, value in numbers.items()}, **verified}
-    absent += add_intervals(
+    verified = {**{name: {"value": float(value)} for name, value in numbers.items()}, **verified}
+    judging = {name: function for name, function in others.items() if takes(function) == {"pairs"}}
+    estimates, unsure = add_intervals(
         verified,
         found.pairs,
         partial(identity_counts, parts, seed=seed),
         fars,
         threshold,
+        judging,
         seed if intervals else None,
     )
+    if intervals:
+        estimates.update(add_estimates(verified, numbers, seed))
+    absent += unsure
     lone = found.totals == 0
     if lone.any():
         notes.append(f"images with no other image of their identity, so {LONE[rules.lone]}: {lone.sum()}")
@@ -182,6 +190,7 @@ def evaluate(
         distances=shown,
         notes=notes + missing + absent,
         data=data_hash(parts, samples),
+        per_identity=by_identity(names, estimates),
         by={
             name: by_column(
                 columns, _column(samples, name)[found.rows], found.codes, seed if intervals else None
@@ -208,24 +217,36 @@ def _judged(
     numbers, missing = measured(wanted, {"pairs": pairs})[1:]
     verified, shown, absent = verified_over(pairs, fars, coarse)
     codes = samples.codes[listed.select("first", "second").to_numpy()]
-    block = PairBlock(codes[:, 0], np.where(same, codes[:, 0], codes[:, 1]), scores)
-    count = partial(IdentityCounts.of, [block], len(samples.names))
-    absent += add_intervals(verified, pairs, count, fars, threshold, seed)
+    sure = ((codes[:, 0] == codes[:, 1]) == same).all()
+    if seed is not None and not sure:
+        absent.append("no intervals of verification: the list says otherwise than the labels of its images")
     try:
-        numbers.update(k_fold_accuracy(scores, same, listed["fold"].to_numpy()))
+        folds = listed["fold"].to_numpy()
+        numbers.update(k_fold_accuracy(scores, same, folds, codes if sure else None))
     except ValueError as error:
         absent.append(f"no {error}")
+    verified = {**{name: {"value": float(value)} for name, value in numbers.items()}, **verified}
+    count = partial(listed_counts, codes if sure else None, same, scores, len(samples.names))
+    estimates, unsure = add_intervals(verified, pairs, count, fars, threshold, wanted, seed if sure else None)
+    if seed is not None:
+        estimates.update(add_estimates(verified, numbers, seed))
     said = "\n".join(map(str, listed.select("first", "second", "same").iter_rows()))
     return Evaluation(
-        metrics={**{name: {"value": value} for name, value in numbers.items()}, **verified},
+        metrics=verified,
         per_query=pl.DataFrame(),
         protocol=rules.hash,
         queries=0,
         lone_queries=0,
         distances=shown,
-        notes=[f"pairs of the list: {same.sum()} same, {(~same).sum()} different", *missing, *absent],
+        notes=[
+            f"pairs of the list: {same.sum()} same, {(~same).sum()} different",
+            *missing,
+            *absent,
+            *unsure,
+        ],
         data=hashlib.sha256(said.encode()).hexdigest()[:12],
         per_pair=listed,
+        per_identity=by_identity(samples.names, estimates),
     )
 
 

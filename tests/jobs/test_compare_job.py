@@ -96,6 +96,53 @@ def test_the_metric_that_orders_can_be_chosen(here):
     assert found.names == ["good", "poor"]
 
 
+def test_metrics_of_all_pairs_are_tested_by_identity(here, capsys):
+    assert main(["compare", "poor", "good", "metric=['tar@far=0.001',auc]", "out=pairs"]) == 0
+    said = capsys.readouterr().out
+    assert "good is better than poor: tar@far=0.001 +0." in said
+    assert "60 identities; paired by what each adds to the metric" in said
+    table = pl.read_csv("pairs/pairs.csv")
+    for name in ("tar@far=0.001", "auc"):
+        good, poor = (json.loads((here / run / "metrics.json").read_text())[name] for run in ("good", "poor"))
+        row = table.row(by_predicate=pl.col("metric") == name, named=True)
+        assert row["difference"] == pytest.approx(poor["value"] - good["value"], abs=1e-6)
+        assert row["second_is"] == "worse"
+    assert (here / "pairs" / "tar_at_far=0.001.png").is_file()
+    assert main(["compare", "good", "again", "metric=[auc]"]) == 0
+    assert "cannot tell" in capsys.readouterr().out
+
+
+def test_less_errors_are_better(here):
+    for name in ("good", "poor"):
+        table = pl.read_parquet(f"{name}/per_identity.parquet")
+        table.with_columns(eer=1 - pl.col("auc")).write_parquet(f"{name}/per_identity.parquet")
+        metrics = json.loads((here / name / "metrics.json").read_text())
+        metrics["eer"] = {"value": 1 - metrics["auc"]["value"]}
+        (here / name / "metrics.json").write_text(json.dumps(metrics))
+    found = compare(["poor", "good"], ["eer"])
+    assert found.names == ["good", "poor"]
+    assert found.differences["eer"][0].mean > 0
+    assert found.differences["eer"][0].verdict == "worse"
+    assert found.leaders("eer") == [0]
+
+
+def test_evaluations_without_queries_are_compared_by_identity(here):
+    for name in ("good", "poor"):
+        (here / name / "per_query.parquet").unlink()
+    found = compare(["poor", "good"], ["auc"])
+    assert (found.queries, found.identities) == (0, 60)
+    with pytest.raises(LookalikeError, match="not a value of each query or identity"):
+        compare(["poor", "good"], ["map@r"])
+
+
+def test_other_identities_are_refused_unless_forced(here):
+    table = pl.read_parquet("poor/per_identity.parquet")
+    table[:50].write_parquet("poor/per_identity.parquet")
+    with pytest.raises(LookalikeError, match="different identities: 10 of 60 in good"):
+        compare(["poor", "good"], ["auc"])
+    assert compare(["poor", "good"], ["auc"], force=True).identities == 50
+
+
 def test_a_run_folder_stands_for_its_evaluation(here, capsys):
     assert main(["compare", "run", "good"]) == 0
     assert "good is better than run" in capsys.readouterr().out
@@ -143,7 +190,7 @@ def test_other_labels_of_the_same_images_are_refused(here):
         (["good", "good"], 2, "given twice"),
         (["good", "nowhere"], 1, "nowhere: no such folder"),
         (["good", "good/embeddings"], 1, "lookalike evaluate"),
-        (["good", "poor", "metric=[auc]"], 2, "not a value of each query"),
+        (["good", "poor", "metric=[nmi]"], 2, "not a value of each query or identity"),
         (["good", "poor", "metric=[mapr]"], 2, "those are: recall@1"),
         (["good", "poor", "out=good"], 1, "never overwritten"),
         (["good", "poor", "level=0.4"], 2, "level=0.4"),

@@ -128,3 +128,52 @@ def test_several_in_one_call_make_one_table(here, capsys):
     assert run("embeddings=[emb,train]", "out=x") == 2
     assert run("embeddings=emb", "each=true", "out=x") == 2
     assert not (here / "x").exists()
+
+
+EVERY = "metric=[clustering,eer,effective_rank,alignment,uniformity,hubness,gap,best_decisions]"
+
+
+def test_every_number_has_an_interval(here):
+    assert run("embeddings=emb", "out=all", EVERY, "metric.hubness.k=3") == 0
+    found = metrics(here / "all")
+    numbers = {name: value for name, value in found.items() if isinstance(value, dict)}
+    assert [name for name, value in numbers.items() if "low" not in value] == ["clusters"]
+    for name in set(numbers) - {"clusters"}:
+        assert numbers[name]["low"] <= numbers[name]["value"] <= numbers[name]["high"], name
+    table = pl.read_parquet(here / "all" / "per_identity.parquet")
+    assert {"auc", "eer", "gap", "tar@far=0.1"} <= set(table.columns)
+    assert not {"nmi", "effective_rank", "alignment"} & set(table.columns)
+    for name in table.columns[1:]:
+        assert table[name].mean() == pytest.approx(numbers[name]["value"], abs=1e-9)
+
+
+def test_intervals_of_a_list_are_by_identity_unless_it_contradicts_the_labels(here):
+    labels = pl.read_parquet(here / "emb" / "table.parquet")["label"].to_list()
+    lines = ["path,path,same,fold"]
+    for row in range(0, 140, 2):
+        lines += [f"{row}.png,{(row + step) % 150}.png,{{}},{row % 10}" for step in (1, 40)]
+    rows = [(int(line.split(".")[0]), int(line.split(",")[1].split(".")[0])) for line in lines[1:]]
+    same = [int(labels[one] == labels[other]) for one, other in rows]
+    for file, said in (("pairs.csv", same), ("other.csv", [1 - same[0], *same[1:]])):
+        body = [line.format(flag) for line, flag in zip(lines[1:], said, strict=True)]
+        (here / file).write_text("\n".join([lines[0], *body]))
+    words = ("embeddings=emb", "protocol=pairs", "metric=[eer,best_decisions]")
+    assert run(*words, "protocol.file=pairs.csv", "out=list") == 0
+    found = metrics(here / "list")
+    for name in ("fold_accuracy", "eer", "auc", "best_f1", "tar@far=0.1"):
+        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
+    assert run(*words, "protocol.file=other.csv", "out=contradicted") == 0
+    found = metrics(here / "contradicted")
+    assert "low" not in found["fold_accuracy"]
+    assert any("says otherwise than the labels" in note for note in found["notes"])
+
+
+def test_a_number_that_is_not_defined_is_absent_and_said(here):
+    vectors = np.ones((20, 4), np.float32)
+    np.save("same.npy", vectors)
+    np.save("labels.npy", np.arange(20) // 2)
+    words = ("embeddings=same.npy", "labels=labels.npy", "metric=[decided_at_far]")
+    assert run(*words, "out=collapsed") == 0
+    found = json.loads((here / "collapsed" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert "pair_precision@far=0.1" not in found
+    assert any("no pair_precision@far=0.1" in note for note in found["notes"])

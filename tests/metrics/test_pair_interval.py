@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from lookalike.metrics.decision import decisions
+from lookalike.metrics.estimate import Estimate
 from lookalike.metrics.pair_counts import IdentityCounts, PairBlock, thresholds_for
-from lookalike.metrics.pair_interval import bootstrap_pairs
-from lookalike.metrics.verification import Pairs, auc, eer, tar_at_far
+from lookalike.metrics.pair_interval import bootstrap_pairs, pair_influences
+from lookalike.metrics.paired import paired_differences
+from lookalike.metrics.space import alignment, uniformity
+from lookalike.metrics.verification import Pairs, auc, distances, eer, tar_at_far
 
 FARS = [0.1, 0.01]
 THRESHOLD = 0.8
@@ -40,7 +43,9 @@ def values(block):
 
 def deviations(block, identities, n=300, seed=0):
     thresholds = thresholds_for(pairs_of(block), FARS, [THRESHOLD])
-    return bootstrap_pairs(IdentityCounts.of([block], identities, thresholds), FARS, [THRESHOLD], n, seed)
+    return bootstrap_pairs(
+        IdentityCounts.of([block], np.arange(identities), thresholds), FARS, [THRESHOLD], n=n, seed=seed
+    )
 
 
 def test_intervals_cover_the_truth_in_about_95_of_100_draws():
@@ -60,7 +65,7 @@ def test_intervals_cover_the_truth_in_about_95_of_100_draws():
 def test_counts_are_those_of_a_loop():
     block = drawn(5, seed=0)
     thresholds = np.array([0.9, 0.5, 0.0, -2.0])
-    counts = IdentityCounts.of([block], 5, thresholds)
+    counts = IdentityCounts.of([block], np.arange(5), thresholds)
     for identity in range(5):
         for place, threshold in enumerate(thresholds):
             high = block.scores >= threshold
@@ -72,12 +77,12 @@ def test_counts_are_those_of_a_loop():
 
 def test_without_resampling_the_curves_give_the_metrics_themselves():
     """Weights of one: what the grid of thresholds costs in precision."""
-    from lookalike.metrics.pair_interval import _curves, _metrics
+    from lookalike.metrics.pair_interval import _metrics, _whole
 
     block = drawn(60, seed=1)
     thresholds = thresholds_for(pairs_of(block), FARS, [THRESHOLD])
-    counts = IdentityCounts.of([block], 60, thresholds)
-    found = _metrics(_curves(counts, np.ones((1, 60))), FARS, [THRESHOLD])
+    counts = IdentityCounts.of([block], np.arange(60), thresholds)
+    found = _metrics(_whole(counts), FARS, [THRESHOLD])
     for name, value in values(block).items():
         assert found[name][0] == pytest.approx(value, abs=3e-3), name
 
@@ -95,8 +100,8 @@ def test_a_sample_of_the_identities_gives_about_the_interval_of_all():
     half = (block.first < 100) & (block.second < 100)
     part = PairBlock(block.first[half], block.second[half], block.scores[half])
     thresholds = thresholds_for(pairs_of(block), FARS)
-    whole = bootstrap_pairs(IdentityCounts.of([block], 200, thresholds), FARS)
-    some = bootstrap_pairs(IdentityCounts.of([part], 100, thresholds, share=0.5), FARS)
+    whole = bootstrap_pairs(IdentityCounts.of([block], np.arange(200), thresholds), FARS)
+    some = bootstrap_pairs(IdentityCounts.of([part], np.arange(100), thresholds, share=0.5), FARS)
     for name in ("auc", "eer", "tar@far=0.1"):
         assert some[name][1] - some[name][0] == pytest.approx(whole[name][1] - whole[name][0], rel=0.35)
 
@@ -104,3 +109,72 @@ def test_a_sample_of_the_identities_gives_about_the_interval_of_all():
 def test_too_few_identities_are_refused():
     with pytest.raises(ValueError, match="intervals need 3"):
         deviations(drawn(2, seed=0), 2)
+
+
+def test_influences_give_the_spread_of_the_bootstrap():
+    block = drawn(60, seed=5)
+    counts = IdentityCounts.of([block], np.arange(60), thresholds_for(pairs_of(block), FARS))
+    ends, moved = bootstrap_pairs(counts, FARS), pair_influences(counts, FARS)
+    for name in (
+        "auc",
+        "eer",
+        "tar@far=0.1",
+        "tar@far=0.01",
+        "accuracy",
+        "pair_f1@far=0.1",
+        "balanced_accuracy",
+    ):
+        spread = np.sqrt((Estimate(0.0, moved[name]).influence ** 2).sum())
+        assert 3.92 * spread == pytest.approx(ends[name][1] - ends[name][0], rel=0.25), name
+
+
+def test_further_metrics_of_pairs_are_drawn_too():
+    block = drawn(60, seed=6)
+    pairs = pairs_of(block)
+    counts = IdentityCounts.of([block], np.arange(60), thresholds_for(pairs, FARS))
+    found = bootstrap_pairs(
+        counts, FARS, functions={"alignment": alignment, "uniformity": uniformity, "d": distances}, n=200
+    )
+    for kind in ("mean", "std"):  # distances are given without being asked for, and are the same
+        assert found[f"negative_euclidean_{kind}"] == pytest.approx(
+            bootstrap_pairs(counts, FARS, n=200)[f"negative_euclidean_{kind}"], abs=1e-6
+        )
+    assert found["alignment"] == pytest.approx(2 * np.array(found["positive_cosine_mean"]), abs=1e-6)
+    low, high = found["uniformity"]
+    assert low < 0 < high
+
+
+def two_models(seed, gain=0.0, identities=30, each=3, dim=8):
+    """Pairs by two models that are as good, or of which the second has less noise."""
+    rng = np.random.default_rng(seed)
+    centres, codes = rng.normal(size=(identities, dim)), np.repeat(np.arange(identities), each)
+    spread = 0.9 * rng.uniform(0.5, 1.5, identities)[codes, None]
+    one, other = np.triu_indices(len(codes), 1)
+    for less in (1.0, 1.0 - gain):
+        vectors = centres[codes] + less * spread * rng.normal(size=(len(codes), dim))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        yield PairBlock(codes[one], codes[other], (vectors @ vectors.T)[one, other])
+
+
+def compared(seed, gain=0.0):
+    columns = []
+    for block in two_models(seed, gain):
+        counts = IdentityCounts.of([block], np.arange(30), thresholds_for(pairs_of(block), [0.1]))
+        known, moved = values(block), pair_influences(counts, [0.1])
+        names = ("auc", "eer", "tar@far=0.1")
+        columns.append(np.stack([Estimate(known[name], moved[name]).pseudo_values for name in names], axis=1))
+    both = np.stack(columns, axis=2)
+    return [paired_differences(each, np.arange(30), n=200)[0] for each in both.swapaxes(0, 1)]
+
+
+def test_two_equal_models_are_seldom_called_different():
+    draws = 60
+    named = np.array([[each.verdict != "cannot tell" for each in compared(seed)] for seed in range(draws)])
+    assert (named.mean(axis=0) <= 0.117).all()  # of 5 in 100, 60 draws show more than this in 1 of 50 tests
+    assert named.mean() <= 0.075
+
+
+def test_a_better_model_is_seen_by_metrics_of_pairs():
+    found = compared(0, gain=0.5)
+    assert [each.verdict for each in found] == ["better", "worse", "better"]  # less errors are not said yet
+    assert found[0].low < found[0].mean < found[0].high

@@ -6,7 +6,7 @@ import torch
 
 from lookalike.metrics.inputs import GRID, unit_vectors
 from lookalike.metrics.retrieval import average_precision, map_at_r, precision_at, r_precision, recall_at
-from lookalike.metrics.verification import auc, eer, tar_at_far
+from lookalike.metrics.verification import Pairs, auc, eer, tar_at_far
 from lookalike.search import bands, coarse, compare, deep, shortlist, tally, thresholds
 from lookalike.search.compare import compare as run
 from lookalike.search.sides import Sides
@@ -332,3 +332,31 @@ def test_threads_of_torch_are_left_as_they_were(small_tiles):
 def test_sides_that_do_not_fit_are_refused(given, said):
     with pytest.raises(ValueError, match=said):
         Sides(np.ones((3, 1), np.float32), np.zeros(3, int), **given)
+
+
+def sorted_pairs(unit, labels):
+    """Every pair, with its score as it is."""
+    one, other = np.triu_indices(len(unit), 1)
+    scores = (unit.astype(np.float64) @ unit.T.astype(np.float64))[one, other]
+    same = labels[one] == labels[other]
+    return Pairs.of(scores[same], scores[~same])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kind", ["noise", "signs", "copies"])
+def test_the_equal_error_rate_is_exact_and_ties_count_half(kind, kept, monkeypatch):
+    """Signs are hashes: few scores, which many pairs share. A rare one moves the AUC a little."""
+    monkeypatch.setattr("lookalike.search.tally.MOST_WHOLE", 0)
+    monkeypatch.setattr("lookalike.search.tally.MOST_KEPT", 1 << 22 if kept else 0)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 200, 1100)
+    vectors = rng.standard_normal((200, 24))[labels] + rng.standard_normal((1100, 24))
+    vectors = np.sign(vectors) if kind == "signs" else vectors
+    if kind == "copies":
+        vectors[::2] = vectors[rng.integers(0, 1100, 550)]
+    unit = unit_vectors(vectors)
+    exact = sorted_pairs(unit, labels)
+    found = run(Sides(unit, labels), {}, neighbours=0, fars=[0.1], crossing=True).pairs
+    assert eer(found) == pytest.approx(eer(exact), abs=1e-6)
+    assert auc(found) == pytest.approx(auc(exact), abs=3e-5)
+    assert tar_at_far(found, 0.1).tar == tar_at_far(exact, 0.1).tar

@@ -16,7 +16,8 @@ class Config(BaseModel):
         description="evaluation folders, or run folders that were evaluated; may be written without runs="
     )
     metric: list[str] = Field(
-        min_length=1, description="retrieval metrics to compare by; the first one orders the table"
+        min_length=1,
+        description="metrics of queries or of all pairs to compare by; the first one orders the table",
     )
     out: Path | None = Field(description="folder to write the table and chart to; null only prints")
     force: bool = Field(description="compare evaluations of different protocols or queries all the same")

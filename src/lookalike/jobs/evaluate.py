@@ -152,7 +152,8 @@ def write(
 ) -> None:
     """An evaluation folder: metrics.json, per_query.parquet, distances.json, config.yaml and embeddings/.
 
-    Also metrics_by_<column>.csv for each column asked for, per_pair.parquet for a list of pairs, and pca/.
+    Also per_identity.parquet, metrics_by_<column>.csv for each column asked for, per_pair.parquet for a list
+    of pairs, and pca/.
 
     Raises:
         LookalikeError: `folder` exists.
@@ -171,6 +172,8 @@ def write(
         if per_query.height:
             per_query = per_query.clone().insert_column(1, paths.gather(per_query["row"]))
             per_query.write_parquet(beside / "per_query.parquet")
+        if found.per_identity.width > 1:
+            found.per_identity.write_parquet(beside / "per_identity.parquet")
         for column, table in found.by.items():
             table.write_csv(beside / f"metrics_by_{column}.csv")
         if found.per_pair is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lookalike.metrics.estimate import Estimate, Spread
 from lookalike.metrics.retrieval import (
     average_precision,
     map_at_r,
@@ -86,9 +87,28 @@ def measured(functions: Mapping[str, Function], offered: Mapping[str, Any]) -> t
             absent.append(f"no {name}: {error}")
             continue
         if isinstance(found, Mapping):
-            numbers.update({key: float(value) for key, value in found.items()})
+            numbers.update({key: _number(value) for key, value in found.items()})
         elif np.ndim(found):
             columns[name] = np.asarray(found, np.float64)
         else:
-            numbers[name] = float(found)
+            numbers[name] = _number(found)
+    nowhere = [name for name, value in numbers.items() if not np.isfinite(value)]
+    absent += [f"no {name}: it is not defined here" for name in nowhere]
+    numbers = {name: value for name, value in numbers.items() if name not in nowhere}
     return columns, numbers, absent
+
+
+def width(functions: Mapping[str, Function], least: int) -> int:
+    """How many neighbours of each query the metrics look at; halves of the gallery need more than k."""
+    looking = [each for each in functions.values() if "neighbours" in takes(each)]
+    signatures = [inspect.signature(each).parameters for each in looking]
+    asked = [
+        each["k"].default * (3 if "halves" in each else 1)
+        for each in signatures
+        if "k" in each and isinstance(each["k"].default, int)
+    ]
+    return max([least, *asked])
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, Estimate | Spread) else float(value)

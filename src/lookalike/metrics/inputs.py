@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-BLOCK = 8192
+BLOCK = 512
+"""Rows at once: few, so that what they become on the way stays in the cache."""
 
 GRID = float(1 << 26)
 """Unit vectors are made of multiples of 1 / GRID.
@@ -36,7 +37,9 @@ def unit_vectors(vectors: Any) -> np.ndarray:
         if not broken and not zero:
             block /= largest[:, None]  # squares of very large or small values would overflow
             block /= np.linalg.norm(block, axis=1, keepdims=True)
-            unit[start : start + BLOCK] = np.round(block * GRID) / GRID
+            block *= GRID
+            np.round(block, out=block)
+            np.divide(block, GRID, out=unit[start : start + BLOCK], casting="same_kind")
     if broken:
         raise ValueError(f"vectors: not finite (NaN or infinite) in {name_rows(broken)}")
     if zero:

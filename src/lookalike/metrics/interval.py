@@ -1,5 +1,6 @@
 """How sure a number is: the bootstrap over identities."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -51,15 +52,17 @@ def _per_group(matrix: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.stack(sums, axis=1), np.bincount(codes)
 
 
-def _resampled_means(sums: np.ndarray, counts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean over the queries of each resample, [n, M]; identities are drawn with replacement."""
-    size = len(counts)
+def resampled(size: int, n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each identity is in each of `n` resamples, float64 [some resamples, `size`] at a time."""
     step = max(1, CELLS // size)
-    means = np.empty((n, sums.shape[1]))
     for start in range(0, n, step):
         resamples = min(step, n - start)
         drawn = rng.integers(size, size=(resamples, size)) + np.arange(resamples)[:, None] * size
         weights = np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
-        weights = weights.astype(np.float64)
-        means[start : start + resamples] = (weights @ sums) / (weights @ counts)[:, None]
-    return means
+        yield weights.astype(np.float64)
+
+
+def _resampled_means(sums: np.ndarray, counts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Mean over the queries of each resample, [n, M]; identities are drawn with replacement."""
+    blocks = resampled(len(counts), n, rng)
+    return np.concatenate([(weights @ sums) / (weights @ counts)[:, None] for weights in blocks])

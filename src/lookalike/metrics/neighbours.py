@@ -5,8 +5,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from lookalike.metrics.estimate import Estimate, Spread, of_identities
+
 PART = 1 << 24
 """Comparisons of labels held at once."""
+
+FEWEST = 4
+"""Of fewer identities there are no intervals of hubness."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Neighbours:
         label: int64 [Q], identity of the query.
         total: int64 [Q], how many rows of this identity the query could find; 0 makes it an unknown one.
         gallery: how many rows there were to find.
+        codes: int64 [gallery], identity of each of them, at least 0; None if each is one of its own.
+        whole: whether these are all rows that there are to find.
     """
 
     rows: np.ndarray
@@ -28,6 +35,8 @@ class Neighbours:
     label: np.ndarray
     total: np.ndarray
     gallery: int
+    codes: np.ndarray | None = None
+    whole: bool = False
 
 
 def knn_at(neighbours: Neighbours, k: int, top: int = 1, temperature: float = 0.07) -> np.ndarray:
@@ -43,7 +52,7 @@ def knn_at(neighbours: Neighbours, k: int, top: int = 1, temperature: float = 0.
     if k < 1 or top < 1 or temperature <= 0:
         raise ValueError(f"knn: k={k}, top={top}, temperature={temperature:g}: all must be more than 0")
     width = neighbours.rows.shape[1]
-    if width < min(k, neighbours.gallery - 1):
+    if not neighbours.whole and width < min(k, neighbours.gallery - 1):
         raise ValueError(f"knn@{k}: only {width} neighbours of each query were kept")
     right = np.full(len(neighbours.label), np.nan)
     step = max(1, PART // max(1, min(k, width)) ** 2)
@@ -100,7 +109,7 @@ def _voted(
     return (own >= 0) & (ahead.sum(axis=1) < top)
 
 
-def global_average_precision(neighbours: Neighbours) -> float:
+def global_average_precision(neighbours: Neighbours) -> Estimate:
     """Average precision of all queries' first hits, sorted together by similarity (GAP, µAP).
 
     Each query predicts the identity of its nearest row with that row's similarity as confidence. GAP is the
@@ -111,18 +120,27 @@ def global_average_precision(neighbours: Neighbours) -> float:
     Raises:
         ValueError: no query has an identity that the gallery holds.
     """
-    known = int((neighbours.total > 0).sum())
-    if not known:
+    known = neighbours.total > 0
+    if not known.any():
         raise ValueError("gap: no query has an identity that is in the gallery")
     right, scores = _first(neighbours)
     order = np.argsort(-scores, kind="stable")
-    right, scores = right[order], scores[order]
-    last = np.searchsorted(-scores, -scores, side="right")  # how many are at least as confident
-    precision = np.cumsum(right)[last - 1] / last
-    return float((precision * right).sum() / known)
+    hits, falling = right[order].astype(np.float64), -scores[order]
+    first = np.searchsorted(falling, falling)  # of those that are equally confident
+    last = np.searchsorted(falling, falling, side="right")  # how many are at least as confident
+    precision = np.cumsum(hits)[last - 1] / last
+    value = float((precision * hits).sum() / known.sum())
+
+    def from_there(values: np.ndarray) -> np.ndarray:
+        """The sum over all queries that are at most as confident."""
+        return np.cumsum(values[::-1])[::-1][first]
+
+    gain = np.empty(len(order))
+    gain[order] = hits * (precision + from_there(hits / last)) - from_there(hits * precision / last)
+    return Estimate(value, of_identities((gain - value * known) / known.sum(), neighbours.label))
 
 
-def dir_at(neighbours: Neighbours, far: float) -> float:
+def dir_at(neighbours: Neighbours, far: float) -> Estimate:
     """Detection and identification rate in open-set search: known queries found first, and above the
     threshold.
 
@@ -140,27 +158,73 @@ def dir_at(neighbours: Neighbours, far: float) -> float:
         )
     if not 0 <= far < 1:
         raise ValueError(f"far={far}: a false accept rate is at least 0 and less than 1")
-    allowed = int(Fraction(repr(float(far))) * int(unknown.sum()))
+    size = int(unknown.sum())
+    allowed = int(Fraction(repr(float(far))) * size)
     if allowed < 1:
-        raise ValueError(
-            f"dir@far={far:g}: {int(unknown.sum())} unknown queries show no rate below 1 / their number"
-        )
+        raise ValueError(f"dir@far={far:g}: {size} unknown queries show no rate below 1 / their number")
     right, scores = _first(neighbours)
-    refused = np.sort(scores[unknown])[::-1][allowed] if allowed < unknown.sum() else -np.inf
-    return float((right & (scores > refused))[~unknown].mean())
+    strangers = np.append(np.sort(scores[unknown])[::-1], -np.inf)
+
+    def found(accepted: int) -> np.ndarray:
+        return right & (scores > strangers[accepted])
+
+    near = max(1, round(2 * (size * far * (1 - far)) ** 0.5))  # what another sample may accept
+    ends = max(allowed - near, 0), min(allowed + near, size)
+    gained = [float(found(end)[~unknown].mean()) for end in ends]
+    slope = (gained[1] - gained[0]) / (ends[1] - ends[0]) * size
+    value = float(found(allowed)[~unknown].mean())
+    moved = np.where(
+        unknown, -slope * (scores > strangers[allowed]) / size, (found(allowed) - value) / (~unknown).sum()
+    )
+    moved[unknown] -= moved[unknown].mean()
+    return Estimate(value, of_identities(moved, neighbours.label))
 
 
-def hubness(neighbours: Neighbours, k: int = 10) -> dict[str, float]:
+def hubness(neighbours: Neighbours, k: int = 10, halves: int = 100, seed: int = 0) -> dict[str, float]:
     """How unevenly rows are found: how skewed their counts among the `k` nearest are, and anti-hubs.
 
     `hubness_skewness` is 0 where all are found alike, and above about 1 where few rows, the hubs, are found
     by many; `anti_hubs` is the share that nothing finds. Source: Radovanović et al. 2010 (JMLR 11).
+
+    They vary between halves of the identities, queries and gallery rows alike, each looking for its own `k`
+    nearest, as much as between sets of this size (Politis and Romano 1994). For this, some 3 · `k`
+    neighbours of each query are needed.
+
+    Args:
+        neighbours: of each query.
+        k: a row is found by those that have it among so many nearest.
+        halves: how many halves of the identities are drawn for intervals.
+        seed: of the halves.
     """
-    rows = neighbours.rows[:, :k]
-    counts = np.bincount(rows[rows >= 0], minlength=neighbours.gallery).astype(np.float64)
+    skewness, alone = _uneven(neighbours.rows[:, :k], neighbours.gallery)
+    if neighbours.codes is None or len(np.unique(neighbours.codes)) < FEWEST:
+        return {"hubness_skewness": skewness, "anti_hubs": alone}
+    rng = np.random.default_rng(seed)
+    size = int(max(neighbours.codes.max(), neighbours.label.max())) + 1
+    drawn = np.array([_half(neighbours, k, rng.permutation(size) < size // 2) for _ in range(halves)])
+    moved = drawn.reshape(-1, 2) - (drawn.mean(axis=0) if halves else 0.0)
+    return {
+        "hubness_skewness": Spread(skewness, moved[:, 0]),
+        "anti_hubs": Spread(alone, moved[:, 1]),
+    }
+
+
+def _half(neighbours: Neighbours, k: int, kept: np.ndarray) -> tuple[float, float]:
+    """`_uneven` among the identities that are kept, bool [C]."""
+    codes = np.zeros(neighbours.gallery, np.int64) if neighbours.codes is None else neighbours.codes
+    places = np.where(kept[codes], np.cumsum(kept[codes]) - 1, -1)
+    rows = neighbours.rows[kept[neighbours.label]]
+    rows = np.where(rows >= 0, places[rows], -1)
+    nearest = (rows >= 0) & (np.cumsum(rows >= 0, axis=1) <= k)
+    return _uneven(np.where(nearest, rows, -1), int(kept[codes].sum()))
+
+
+def _uneven(rows: np.ndarray, gallery: int) -> tuple[float, float]:
+    """Skewness of how often gallery rows are found, and the share that nothing finds."""
+    counts = np.bincount(rows[rows >= 0], minlength=gallery).astype(np.float64)
     spread = counts.std()
-    skew = float((((counts - counts.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
-    return {"hubness_skewness": skew, "anti_hubs": float((counts == 0).mean())}
+    skewness = float((((counts - counts.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
+    return skewness, float((counts == 0).mean())
 
 
 def _first(neighbours: Neighbours) -> tuple[np.ndarray, np.ndarray]:

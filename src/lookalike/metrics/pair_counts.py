@@ -25,32 +25,37 @@ class IdentityCounts:
         counts
             for both.
         positive: pairs within an identity, int64 [C, T].
+        codes: identity of each line, int64 [C]; below 0 for an image that is an identity of its own.
         share: of the identities, those that were counted; the others were left out to save time.
     """
 
     thresholds: np.ndarray
     negative: np.ndarray
     positive: np.ndarray
+    codes: np.ndarray
     share: float = 1.0
 
     @classmethod
     def of(
         cls,
         blocks: "Iterator[PairBlock] | Sequence[PairBlock]",
-        identities: int,
+        identities: np.ndarray,
         thresholds: np.ndarray,
         share: float = 1.0,
     ) -> Self:
         """Count pairs as they come.
 
         Args:
-            blocks: the pairs; the codes are below `identities`.
-            identities: how many there are.
+            blocks: the pairs; their codes are places in `identities`.
+            identities: their codes, [C].
             thresholds: descending; the last one accepts every pair.
             share: of the identities that the blocks hold.
         """
         cells = len(thresholds)
-        negative, positive = np.zeros(identities * cells, np.int64), np.zeros(identities * cells, np.int64)
+        negative, positive = (
+            np.zeros(len(identities) * cells, np.int64),
+            np.zeros(len(identities) * cells, np.int64),
+        )
         ascending = thresholds[::-1]
         for block in blocks:
             place = cells - np.searchsorted(
@@ -62,11 +67,12 @@ class IdentityCounts:
             negative -= 2 * own
             for codes in (block.first, block.second):
                 negative += np.bincount(codes * cells + place, minlength=len(negative))
-        shape = (identities, cells)
+        shape = (len(identities), cells)
         return cls(
             thresholds,
             np.cumsum(negative.reshape(shape), axis=1),
             np.cumsum(positive.reshape(shape), axis=1),
+            identities,
             share,
         )
 

@@ -1,16 +1,21 @@
-"""Intervals of verification metrics: a bootstrap over identities that weighs pairs."""
+"""Intervals and influences of verification metrics: identities are drawn anew, and pairs weighed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from lookalike.metrics.interval import resampled
 from lookalike.metrics.pair_counts import IdentityCounts
+from lookalike.metrics.verification import Pairs
 
-CELLS = 1 << 22
-"""Weights held at once: resamples × identities."""
+STEP = 1e-3
+"""By how much an identity's weight is raised to see what it does."""
 
 Interval = tuple[float, float]
+Function = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +27,29 @@ class _Curves:
     tar: np.ndarray
     negatives: np.ndarray
     positives: np.ndarray
+
+    @classmethod
+    def of(cls, thresholds: np.ndarray, negative: np.ndarray, positive: np.ndarray) -> "_Curves":
+        """Of the numbers of pairs accepted at each threshold, [B, T]."""
+        negative = np.maximum.accumulate(np.maximum(negative, 0), axis=1)
+        negatives, positives = (np.maximum(each[:, -1], 1e-300) for each in (negative, positive))
+        return cls(
+            thresholds, negative / negatives[:, None], positive / positives[:, None], negatives, positives
+        )
+
+    @cached_property
+    def centres(self) -> np.ndarray:
+        """The middle similarity of the pairs between each threshold and the one above, [T]."""
+        above = np.append(max(1.0, self.thresholds[0]), self.thresholds[:-1])
+        return np.append((self.thresholds + above)[:-1] / 2, above[-1])  # below the last one there is none
+
+    def pairs(self, row: int) -> Pairs:
+        """The pairs of a resample, as if each had the similarity in the middle of its cell."""
+        positive, negative = (
+            np.diff(rates[row] * total[row], prepend=0.0)[::-1]
+            for rates, total in ((self.tar, self.positives), (self.far, self.negatives))
+        )
+        return Pairs(self.centres[::-1], positive, negative, np.zeros(len(self.thresholds)))
 
     def at_far(self, far: float) -> tuple[np.ndarray, np.ndarray]:
         """True accept rate and threshold where each resample's false accept rate is `far`, [B] each."""
@@ -44,6 +72,7 @@ def bootstrap_pairs(
     counts: IdentityCounts,
     fars: Sequence[float],
     thresholds: Sequence[float] = (),
+    functions: Mapping[str, Function] | None = None,
     n: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -59,79 +88,181 @@ def bootstrap_pairs(
 
     Args:
         counts: of the pairs; its thresholds hold those given here.
-        fars: rates for `tar@far=F`, `threshold@far=F`, `fnmr@far=F`.
+        fars: rates for `tar@far=F`, `threshold@far=F`, `fnmr@far=F`, `pair_precision@far=F`, ….
         thresholds: for `far@threshold=T` and `tar@threshold=T`.
+        functions: further metrics of pairs, by name; each is called for every resample.
         n: resamples.
         seed: the same seed gives the same interval.
         level: share of resamples inside.
 
     Returns:
-        By name of the metric; also `auc` and `eer`, and `accuracy` and `balanced_accuracy` at the first rate.
+        By name of the metric; also `auc`, `eer` and the distances, and `accuracy` and `balanced_accuracy` at
+        the first rate.
 
     Raises:
         ValueError: fewer than three identities, or pairs of one kind only.
     """
+    _check(counts)
+    seen = _whole(counts)
+    rng = np.random.default_rng(seed)
+    parts = [
+        _metrics(_weighed(counts, weights), fars, thresholds, functions)
+        for weights in resampled(len(counts.negative), n, rng)
+    ]
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    found: dict[str, Interval] = {}
+    for name, (value,) in _metrics(seen, fars, thresholds, functions).items():
+        moved = np.concatenate([part[name] for part in parts]) - value
+        if np.isnan(moved).all():
+            continue
+        low, high = np.quantile(moved[~np.isnan(moved)], ends) * counts.share**0.5
+        found[name] = float(low), float(high)
+    return found
+
+
+def pair_influences(counts: IdentityCounts, fars: Sequence[float]) -> dict[str, np.ndarray]:
+    """The influence of each identity on `auc`, `eer` and what is decided at rates, [C] each (see `Estimate`).
+
+    Pairs are weighed as in `bootstrap_pairs`. More false accepts of an identity move the threshold along the
+    ROC curve, whose slope is taken between half and twice the rate. Where only a share of the identities was
+    counted, influences shrink with its square root.
+
+    Raises:
+        ValueError: fewer than three identities, or pairs of one kind only.
+    """
+    _check(counts)
+    whole = _whole(counts)
+    (negative,), (positive,) = _totals(counts, np.ones((1, len(counts.negative))))
+    raised = _Curves.of(
+        counts.thresholds, negative + STEP * counts.negative, positive + STEP * counts.positive
+    )
+    far, tar = (
+        (np.pad(each, ((0, 0), (1, 0))) - np.pad(own, ((0, 0), (1, 0)))) / STEP
+        for each, own in ((raised.far, whole.far), (raised.tar, whole.tar))
+    )
+    rates, found = np.append(0, whole.far[0]), np.append(0, whole.tar[0])
+
+    def along(rate: float, values: np.ndarray) -> np.ndarray:
+        """Values by threshold [C, T + 1] where the false accept rate is this."""
+        after = int(np.clip(np.searchsorted(rates, rate), 1, len(rates) - 1))
+        width = rates[after] - rates[after - 1]
+        share = (rate - rates[after - 1]) / width if width > 0 else 1.0
+        return values[:, after - 1] + share * (values[:, after] - values[:, after - 1])
+
+    def slope(rate: float) -> float:
+        ends = rate / 2, min(2 * rate, 1.0)
+        return float(np.diff(np.interp(ends, rates, found))[0] / (ends[1] - ends[0]))
+
+    equal = max(float(_eer(rates[None], found[None])[0]), rates[rates > 0].min())
+    moved = {
+        "auc": (_auc(raised) - _auc(whole)) / STEP,
+        "eer": (slope(equal) * along(equal, far) - along(equal, tar)) / (1 + slope(equal)),
+    }
+    for place, rate in enumerate(fars):
+        accepted = whole.at_far(rate)[0]
+        of_accepted = along(rate, tar) - slope(rate) * along(rate, far) if rate > 0 else along(rate, tar)
+        before = _decided(whole, rate, accepted, place == 0)
+        after = _decided(raised, rate, accepted + STEP * of_accepted, place == 0)
+        moved.update({name: (after[name] - value) / STEP for name, value in before.items()})
+    idle = ~(counts.negative[:, -1] + counts.positive[:, -1]).astype(bool)
+    return {name: np.where(idle, np.nan, each * counts.share**0.5) for name, each in moved.items()}
+
+
+def _check(counts: IdentityCounts) -> None:
     identities = len(counts.negative)
     if identities < 3 or not counts.negative[:, -1].any() or not counts.positive[:, -1].any():
         raise ValueError(f"verification: {identities} identities; intervals need 3, and both kinds of pairs")
-    seen = _metrics(_curves(counts, np.ones((1, identities))), fars, thresholds)
-    drawn = _metrics(_resampled(counts, n, np.random.default_rng(seed)), fars, thresholds)
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    shrunk = counts.share**0.5
-    return {
-        name: tuple((np.quantile(values - seen[name][0], ends) * shrunk).tolist())  # pyrefly: ignore
-        for name, values in drawn.items()
-    }
 
 
-def _resampled(counts: IdentityCounts, n: int, rng: np.random.Generator) -> _Curves:
-    size = len(counts.negative)
-    step = max(1, CELLS // size)
-    parts = []
-    for start in range(0, n, step):
-        resamples = min(step, n - start)
-        drawn = rng.integers(size, size=(resamples, size)) + np.arange(resamples)[:, None] * size
-        weights = np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
-        parts.append(_curves(counts, weights.astype(np.float64)))
-    return _Curves(
-        counts.thresholds,
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("far", "tar", "negatives", "positives")
-        ),
-    )
+def _whole(counts: IdentityCounts) -> _Curves:
+    """Each identity once."""
+    return _weighed(counts, np.ones((1, len(counts.negative))))
 
 
-def _curves(counts: IdentityCounts, weights: np.ndarray) -> _Curves:
+def _weighed(counts: IdentityCounts, weights: np.ndarray) -> _Curves:
     """Rates when each identity counts as often as `weights` [B, C] says."""
-    negative = np.maximum.accumulate(np.maximum((weights - 0.5) @ counts.negative, 0), axis=1)
-    positive = weights @ counts.positive
-    negatives, positives = (np.maximum(each[:, -1], 1e-300) for each in (negative, positive))
-    return _Curves(
-        counts.thresholds, negative / negatives[:, None], positive / positives[:, None], negatives, positives
-    )
+    return _Curves.of(counts.thresholds, *_totals(counts, weights))
 
 
-def _metrics(curves: _Curves, fars: Sequence[float], thresholds: Sequence[float]) -> dict[str, np.ndarray]:
+def _totals(counts: IdentityCounts, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return (weights - 0.5) @ counts.negative, weights @ counts.positive
+
+
+def _metrics(
+    curves: _Curves,
+    fars: Sequence[float],
+    thresholds: Sequence[float],
+    functions: Mapping[str, Function] | None = None,
+) -> dict[str, np.ndarray]:
     """Every metric of each resample, [B]."""
     far, tar = (np.pad(each, ((0, 0), (1, 0))) for each in (curves.far, curves.tar))
     found = {
-        "auc": ((far[:, 1:] - far[:, :-1]) * (tar[:, 1:] + tar[:, :-1]) / 2).sum(axis=1),
+        "auc": _auc(curves),
         "eer": _eer(far, tar),
+        **_distances(curves),
     }
     for place, rate in enumerate(fars):
-        accepted, threshold = curves.at_far(rate)
-        found[f"tar@far={rate:g}"], found[f"threshold@far={rate:g}"] = accepted, threshold
-        found[f"fnmr@far={rate:g}"] = 1 - accepted
-        if place == 0:
-            pairs = curves.negatives + curves.positives
-            found["accuracy"] = (accepted * curves.positives + (1 - rate) * curves.negatives) / pairs
-            found["balanced_accuracy"] = (accepted + 1 - rate) / 2
+        found.update(_at_far(curves, rate, place == 0))
     for threshold in thresholds:
         place = int(np.argmin(np.abs(curves.thresholds - threshold)))
         found[f"far@threshold={threshold:g}"] = curves.far[:, place]
         found[f"tar@threshold={threshold:g}"] = curves.tar[:, place]
+    return {**found, **_of_functions(curves, functions or {})}
+
+
+def _at_far(curves: _Curves, far: float, first: bool) -> dict[str, np.ndarray]:
+    """What is decided at a false accept rate, and at which threshold."""
+    tar, threshold = curves.at_far(far)
+    return {f"threshold@far={far:g}": threshold, **_decided(curves, far, tar, first)}
+
+
+def _decided(curves: _Curves, far: float, tar: np.ndarray, first: bool) -> dict[str, np.ndarray]:
+    """What is decided where so many positive pairs are accepted, [B]."""
+    mark = f"@far={far:g}"
+    right, wrong = tar * curves.positives, far * curves.negatives
+    accuracy = (right + curves.negatives - wrong) / (curves.positives + curves.negatives)
+    found = {
+        f"tar{mark}": tar,
+        f"fnmr{mark}": 1 - tar,
+        f"pair_accuracy{mark}": accuracy,
+        f"pair_precision{mark}": right / np.maximum(right + wrong, 1e-300),
+        f"pair_recall{mark}": tar,
+        f"pair_f1{mark}": 2 * right / (right + wrong + curves.positives),
+    }
+    return {**found, "accuracy": accuracy, "balanced_accuracy": (tar + 1 - far) / 2} if first else found
+
+
+def _auc(curves: _Curves) -> np.ndarray:
+    far, tar = (np.pad(each, ((0, 0), (1, 0))) for each in (curves.far, curves.tar))
+    return ((far[:, 1:] - far[:, :-1]) * (tar[:, 1:] + tar[:, :-1]) / 2).sum(axis=1)
+
+
+def _distances(curves: _Curves) -> dict[str, np.ndarray]:
+    """Mean and standard deviation of the distances of both kinds of pairs."""
+    cosine = 1 - curves.centres
+    found: dict[str, np.ndarray] = {}
+    for kind, rates in (("positive", curves.tar), ("negative", curves.far)):
+        shares = np.diff(rates, axis=1, prepend=0.0)
+        for name, values in (("cosine", cosine), ("euclidean", np.sqrt(np.maximum(2 * cosine, 0)))):
+            mean = shares @ values
+            found[f"{kind}_{name}_mean"] = mean
+            found[f"{kind}_{name}_std"] = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
     return found
+
+
+def _of_functions(curves: _Curves, functions: Mapping[str, Function]) -> dict[str, np.ndarray]:
+    """Other metrics, resample by resample."""
+    found: dict[str, list[float]] = {}
+    for row in range(len(curves.far) if functions else 0):
+        pairs = curves.pairs(row)
+        for name, function in functions.items():
+            try:
+                given = function(pairs=pairs)
+            except ValueError:
+                given = float("nan")
+            for key, value in (given if isinstance(given, Mapping) else {name: given}).items():
+                found.setdefault(key, []).append(float(value))
+    return {name: np.array(values) for name, values in found.items()}
 
 
 def _eer(far: np.ndarray, tar: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ class Difference:
         high: upper end.
         p: how often chance alone gives a difference as large.
         level: of the interval, and 1 − the p that is small enough.
+        less_is_better: of the metric.
     """
 
     first: int
@@ -42,13 +43,14 @@ class Difference:
     high: float
     p: float
     level: float = 0.95
+    less_is_better: bool = False
 
     @property
     def verdict(self) -> Verdict:
         """What can be said of the second model; interval and test must agree for a winner to be named."""
         if self.p > 1 - self.level + 1e-12 or self.low <= 0 <= self.high:
             return "cannot tell"
-        return "better" if self.mean > 0 else "worse"
+        return "better" if (self.mean > 0) != self.less_is_better else "worse"
 
 
 def paired_differences(

@@ -3,23 +3,35 @@
 import numpy as np
 import torch
 
+from lookalike.metrics.estimate import Estimate, of_identities
 from lookalike.metrics.verification import Pairs, distances
 
 BLOCK = 8192
 
 
-def effective_rank(unit: np.ndarray) -> float:
+def effective_rank(unit: np.ndarray, codes: np.ndarray | None = None) -> Estimate:
     """How many dimensions the vectors really fill: exp of the entropy of their normalised singular values.
 
     From 1, all on a line, to D, spread alike in all directions. The mean is taken away first, as a shift
     shared by all vectors tells none apart. Source: Roy and Vetterli 2007.
+
+    Args:
+        unit: vectors, [N, D].
+        codes: identity of each, whose influence is wanted, [N]; each is one of its own if not given.
     """
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(_scatter(unit)), 0, None))
-    share = values[values > values.max(initial=0.0) * 1e-6]
-    if not len(share) or values.max() < 1e-6 * len(unit) ** 0.5:
-        return 1.0
-    share = share / share.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))
+    codes = np.arange(len(unit)) if codes is None else codes
+    mean = unit.mean(axis=0, dtype=np.float64)
+    squares, directions = np.linalg.eigh(_scatter(unit, mean))
+    values = np.sqrt(np.clip(squares, 0, None))
+    kept = values > values.max(initial=0.0) * 1e-6
+    if not kept.any() or values.max() < 1e-6 * len(unit) ** 0.5:
+        return Estimate(1.0, of_identities(np.zeros(len(unit)), codes))
+    values, directions = values[kept], directions[:, kept]
+    share = values / values.sum()
+    entropy = -float((share * np.log(share)).sum())
+    slope = -(np.log(share) + entropy) / values.sum() / (2 * values)  # of the entropy, by squared values
+    moved = np.exp(entropy) * _squares_along(unit, mean, directions, slope)
+    return Estimate(np.exp(entropy), of_identities(moved, codes))
 
 
 def alignment(pairs: Pairs) -> float:
@@ -43,11 +55,21 @@ def uniformity(pairs: Pairs, t: float = 2.0) -> float:
     )
 
 
-def _scatter(unit: np.ndarray) -> np.ndarray:
+def _scatter(unit: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """The sum of outer products around the mean, float64 [D, D], in blocks."""
-    mean = unit.mean(axis=0, dtype=np.float64)
     total = np.zeros((unit.shape[1], unit.shape[1]))
     for start in range(0, len(unit), BLOCK):
         centred = torch.from_numpy(unit[start : start + BLOCK] - mean)
         total += (centred.T @ centred).numpy()
     return total
+
+
+def _squares_along(
+    unit: np.ndarray, mean: np.ndarray, directions: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Of each vector the weighed sum of its squared lengths along directions [D, K], in blocks, [N]."""
+    found = [
+        (((unit[start : start + BLOCK] - mean) @ directions) ** 2) @ weights
+        for start in range(0, len(unit), BLOCK)
+    ]
+    return np.concatenate([np.empty(0), *found])

@@ -1,6 +1,6 @@
 """Verification: are two images of the same identity? Measured over pairs, counted by similarity."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -11,6 +11,9 @@ from scipy.interpolate import PchipInterpolator
 
 FINE = 2.0**-24
 """Width of a cell in which pairs are counted exactly: 6e-8, the step of a 32-bit number just below 1."""
+
+PARTS = 16
+"""A wide cell is cut into so many parts to see how pairs are spread in it."""
 
 
 @dataclass(frozen=True)
@@ -138,14 +141,28 @@ def auc(pairs: Pairs) -> float:
     """Area under the ROC curve: how often a positive pair beats a negative one; ties count half.
 
     In wide cells, the similarities of negative pairs are taken to be spread smoothly beside those of positive
-    pairs, or evenly where these are in cells, too. Source: Hanley and McNeil 1982.
+    pairs, or both to be spread smoothly where both are in cells. Source: Hanley and McNeil 1982.
     """
     _need_both(pairs)
     if pairs.kept is not None:
-        return float(np.mean(1 - _false_accepts(pairs)(pairs.kept)))
+        before, after = _false_accepts(pairs, pairs.kept)
+        return float(np.mean(1 - (before + after) / 2))
     below = np.cumsum(pairs.negative) - pairs.negative
-    wins = pairs.positive.astype(np.float64) @ (below + pairs.negative / 2)
-    return float(wins / pairs.positives / pairs.negatives)
+    wide = pairs.step > FINE
+    beaten = np.where(wide, _beaten(pairs), below + pairs.negative / 2)
+    return float(pairs.positive @ beaten / pairs.positives / pairs.negatives)
+
+
+def _beaten(pairs: Pairs) -> np.ndarray:
+    """How many negative pairs a positive one of each cell beats, both being spread smoothly, [V]."""
+    if pairs.exact:
+        return np.zeros(len(pairs.values))
+    curves = [PchipInterpolator(*_cumulated(pairs, counts)) for counts in (pairs.negative, pairs.positive)]
+    inside = pairs.values[:, None] + pairs.step[:, None] * np.linspace(0, 1, PARTS + 1)
+    below, positives = (curve(inside) for curve in curves)
+    share = np.diff(positives, axis=1)
+    share = np.where(share.sum(axis=1, keepdims=True) > 0, share, 1.0)
+    return ((below[:, 1:] + below[:, :-1]) / 2 * share).sum(axis=1) / share.sum(axis=1)
 
 
 def eer(pairs: Pairs) -> float:
@@ -153,24 +170,36 @@ def eer(pairs: Pairs) -> float:
 
     Between two thresholds both rates are taken to change evenly together, as on a ROC curve drawn with lines.
     """
-    _need_both(pairs)
-    if pairs.kept is None:
-        accepts, rejects = (
-            _accepted(pairs.negative) / pairs.negatives,
-            1 - _accepted(pairs.positive) / pairs.positives,
-        )
-    else:
-        thresholds, counts = np.unique(pairs.kept, return_counts=True)
-        accepts = np.repeat(_false_accepts(pairs)(thresholds), 2)
-        ends = np.cumsum(counts)
-        rejects = np.stack([ends - counts, ends], axis=1).ravel() / len(pairs.kept)
-        accepts, rejects = np.append(1, np.append(accepts, 0)), np.append(0, np.append(rejects, 1))
+    accepts, rejects, _ = _rates(pairs)
     last = int(np.argmax(rejects >= accepts))
     if last == 0:
         return float(rejects[0])
     gap, before = rejects[last] - accepts[last], accepts[last - 1] - rejects[last - 1]
     share = before / (before + gap)
     return float(accepts[last - 1] + share * (accepts[last] - accepts[last - 1]))
+
+
+def eer_threshold(pairs: Pairs) -> float:
+    """The similarity below which the equal error rate lies, of those that pairs are counted by."""
+    accepts, rejects, thresholds = _rates(pairs)
+    return float(thresholds[max(int(np.argmax(rejects >= accepts)) - 1, 0)])
+
+
+def _rates(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """False accept and false reject rates by threshold, ascending."""
+    _need_both(pairs)
+    if pairs.kept is None:
+        accepts = _accepted(pairs.negative) / pairs.negatives
+        rejects = 1 - _accepted(pairs.positive) / pairs.positives
+        return accepts, rejects, np.append(pairs.values, np.inf).astype(np.float64)
+    place = _cell(pairs, pairs.kept)
+    fine = pairs.step[place] <= FINE
+    thresholds, counts = np.unique(np.where(fine, pairs.values[place], pairs.kept), return_counts=True)
+    accepts = np.stack(_false_accepts(pairs, thresholds), axis=1).ravel()
+    ends = np.cumsum(counts)
+    rejects = np.stack([ends - counts, ends], axis=1).ravel() / len(pairs.kept)
+    accepts, rejects = np.append(1, np.append(accepts, 0)), np.append(0, np.append(rejects, 1))
+    return accepts, rejects, np.concatenate([thresholds[:1], np.repeat(thresholds, 2), thresholds[-1:]])
 
 
 def distances(pairs: Pairs) -> dict[str, float]:
@@ -203,21 +232,22 @@ def _spread(pairs: Pairs, counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.diff(reached, prepend=0, append=counts.sum())
 
 
-def _false_accepts(pairs: Pairs) -> Callable[[np.ndarray], np.ndarray]:
-    """The share of negative pairs that a threshold accepts: smooth in wide cells, and half of a fine one."""
+def _false_accepts(pairs: Pairs, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The shares of negative pairs that are at least, and that are more similar than scores.
+
+    They differ by the pairs of a fine cell; in a wide one pairs are spread smoothly.
+    """
     ends, before = _cumulated(pairs, pairs.negative)
-    smooth = PchipInterpolator(ends, before)
-    halves = np.cumsum(pairs.negative) - pairs.negative / 2
+    cell, upto = _cell(pairs, scores), np.cumsum(pairs.negative)
+    smooth = PchipInterpolator(ends, before)(np.clip(scores, ends[0], ends[-1]))
+    fine = (pairs.step[cell] <= FINE) & (scores < pairs.values[cell] + FINE) & (scores >= pairs.values[cell])
+    below = np.where(fine, (upto - pairs.negative)[cell], smooth), np.where(fine, upto[cell], smooth)
+    return 1 - below[0] / pairs.negatives, 1 - below[1] / pairs.negatives
 
-    def share(scores: np.ndarray) -> np.ndarray:
-        cell = np.maximum(np.searchsorted(pairs.values, scores, side="right") - 1, 0)
-        fine = (
-            (pairs.step[cell] <= FINE) & (scores < pairs.values[cell] + FINE) & (scores >= pairs.values[cell])
-        )
-        below = np.where(fine, halves[cell], smooth(np.clip(scores, ends[0], ends[-1])))
-        return 1 - below / pairs.negatives
 
-    return share
+def _cell(pairs: Pairs, scores: np.ndarray) -> np.ndarray:
+    """In which cell scores lie, or above which."""
+    return np.maximum(np.searchsorted(pairs.values, scores, side="right") - 1, 0)
 
 
 def _cumulated(pairs: Pairs, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -82,6 +82,8 @@ def compare_parts(
         label=codes,
         total=totals,
         gallery=int(starts[-1]),
+        whole=all(width >= len(part.gallery) - part.sides.itself for part in parts),
+        codes=_own(np.concatenate([part.sides.codes for part in parts])),
     )
     return Found(
         columns={name: np.concatenate([each.columns[name] for each in found]) for name in metrics},
@@ -128,3 +130,8 @@ def _looked_up(near: Sequence[np.ndarray], values: Sequence[np.ndarray]) -> np.n
     return np.concatenate(
         [np.where(rows < 0, -1, each[np.maximum(rows, 0)]) for rows, each in zip(near, values, strict=True)]
     )
+
+
+def _own(codes: np.ndarray) -> np.ndarray:
+    """The codes, with one of its own for each row of no known identity."""
+    return np.where(codes < 0, codes.max(initial=-1) + 1 + np.arange(len(codes)), codes)

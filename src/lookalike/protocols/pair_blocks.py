@@ -43,7 +43,7 @@ def identity_counts(parts: Sequence[Part], thresholds: np.ndarray, seed: int = 0
         for each in sides
     ]
     blocks = (block for each in numbered for block in _blocks(each))
-    return IdentityCounts.of(blocks, len(every), thresholds, share)
+    return IdentityCounts.of(blocks, every, thresholds, share)
 
 
 def counted(parts: Sequence[Part]) -> Pairs:

@@ -10,6 +10,7 @@ import polars as pl
 
 from lookalike.data.pairs import match_paths, read_pairs
 from lookalike.errors import DataError, Problem
+from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
 from lookalike.protocols.base import Part, Rules, Samples
 
 
@@ -63,6 +64,17 @@ class PairList(Rules):
                 "similarity": scores.clip(-1, 1),
             }
         )
+
+
+def listed_counts(
+    codes: np.ndarray | None, same: np.ndarray, scores: np.ndarray, size: int, thresholds: np.ndarray
+) -> IdentityCounts:
+    """The pairs of a list by the identities of their images [P, 2]; without these each pair stands alone."""
+    if codes is None:
+        first = 2 * np.arange(len(same))
+        codes, size = np.stack([first, first + ~same], axis=1), 2 * len(same)
+    block = PairBlock(codes[:, 0], codes[:, 1], scores)
+    return IdentityCounts.of([block], np.arange(size), thresholds)
 
 
 def _why(name: str, row: int) -> str:

@@ -1,15 +1,24 @@
 """Verification metrics over pairs, with their intervals, named as metrics.json has them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from lookalike.metrics.decision import decided_at, fnmr_at
+from lookalike.metrics.estimate import Estimate
 from lookalike.metrics.pair_counts import IdentityCounts, thresholds_for
-from lookalike.metrics.pair_interval import bootstrap_pairs
-from lookalike.metrics.verification import Pairs, auc, distances, histogram, tar_at_far
+from lookalike.metrics.pair_interval import bootstrap_pairs, pair_influences
+from lookalike.metrics.verification import Pairs, auc, distances, eer, histogram, tar_at_far
 
 Value = dict[str, float]
+Function = Callable[..., Any]
+
+KNOWN = (eer, fnmr_at, decided_at)
+"""Metrics of pairs that `bootstrap_pairs` gives by itself."""
+
+COMPARED = ("auc", "eer", "tar@", "fnmr@", "accuracy", "balanced_accuracy", "pair_")
+"""Metrics of which more, or less, is better, and two models can be compared by."""
 
 
 def verified_over(
@@ -43,10 +52,10 @@ def add_intervals(
     count: Callable[[np.ndarray], IdentityCounts],
     fars: Sequence[float],
     threshold: float | None,
+    functions: Mapping[str, Function],
     seed: int | None,
-) -> list[str]:
-    """Give the metrics of pairs their intervals, and the rates at a threshold; returns what is absent and
-    why.
+) -> tuple[dict[str, Estimate], list[str]]:
+    """Give the metrics of pairs their intervals, and the rates at a threshold.
 
     Args:
         values: by name; those that get an interval are changed.
@@ -54,11 +63,15 @@ def add_intervals(
         count: counts pairs by identity above thresholds.
         fars: the rates in `values`.
         threshold: whose `operating_far` and `operating_tar` are added; None for none.
+        functions: further metrics of pairs that are in `values`, by name.
         seed: of the bootstrap; None for no intervals.
+
+    Returns:
+        The metrics with the influence of each identity, and what is absent and why.
     """
     wanted = [far for far in fars if f"tar@far={far:g}" in values]
     if "auc" not in values or (seed is None and threshold is None):
-        return []
+        return {}, []
     extra = [] if threshold is None else [threshold]
     counts = count(thresholds_for(pairs, wanted, extra))
     if threshold is not None:
@@ -68,17 +81,46 @@ def add_intervals(
             values[name] = {"value": float(each[:, place].sum() / each[:, -1].sum())}
     sampled = _sampled(counts, pairs, threshold, seed)
     if seed is None:
-        return sampled
+        return {}, sampled
+    others = {name: each for name, each in functions.items() if getattr(each, "func", each) not in KNOWN}
     try:
-        found = bootstrap_pairs(counts, wanted, extra, seed=seed)
+        found = bootstrap_pairs(counts, wanted, extra, others, seed=seed)
+        moved = pair_influences(counts, wanted)
     except ValueError as error:
-        return [f"no intervals of {error}"]
+        return {}, [*sampled, f"no intervals of {error}"]
     for name, (low, high) in found.items():
         name = name if "threshold=" not in name else f"operating_{name[:3]}"
         if name in values:
-            value, least = values[name]["value"], -1.0 if name.startswith("threshold") else 0.0
-            values[name].update(low=max(least, value + low), high=min(1.0, value + high))
-    return sampled
+            values[name].update(within(name, values[name]["value"] + low, values[name]["value"] + high))
+    return _estimates(values, counts.codes, moved), sampled
+
+
+def within(name: str, low: float, high: float) -> Value:
+    """The ends of an interval, as far as values of this metric go."""
+    least, most = 0.0, 1.0
+    if name.startswith(("positive_", "negative_")) or name == "alignment":
+        most = 4.0
+    elif "threshold" in name or name in ("ami", "ari"):
+        least, most = -1.0, 2.0 if name.startswith("best_") else 1.0
+    elif name == "effective_rank":
+        least, most = 1.0, np.inf
+    elif not name.startswith((*COMPARED, "operating_", "best_", "nmi", "gap", "dir@", "fold_", "anti_hubs")):
+        least, most = -np.inf, np.inf
+    return {"low": float(max(least, low)), "high": float(min(most, high))}
+
+
+def _estimates(
+    values: Mapping[str, Value], codes: np.ndarray, moved: Mapping[str, np.ndarray]
+) -> dict[str, Estimate]:
+    """Those that two models can be compared by; an image that is an identity of its own has no part."""
+    known = codes >= 0
+    found = {}
+    for name, each in moved.items():
+        if name in values and name.startswith(COMPARED):
+            influence = np.full(int(codes.max(initial=-1)) + 1, np.nan)
+            influence[codes[known]] = each[known]
+            found[name] = Estimate(values[name]["value"], influence)
+    return found
 
 
 def _sampled(counts: IdentityCounts, pairs: Pairs, threshold: float | None, seed: int | None) -> list[str]:

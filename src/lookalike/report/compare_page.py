@@ -23,8 +23,11 @@ def write_compare_page(found: Compared, out: Path) -> None:
         LookalikeError: the page would be larger than 15 MB.
     """
     first, second = found.evaluations[:2]
-    asked = (found.tables[0]["row"], found.tables[1]["row"])
-    agreed = disagreements((first, second), asked, found.metrics[0])
+    of_queries = [name for name in found.metrics if found.tables and name in found.tables[0].columns]
+    agreed = None
+    if of_queries:
+        asked = (found.tables[0]["row"], found.tables[1]["row"])
+        agreed = disagreements((first, second), asked, of_queries[0])
     pictures = [Thumbnails(each.embeddings.table) for each in (first, second) if each.embeddings]
     for place, each in enumerate(pictures if agreed else []):
         each.load(shown_rows(agreed, place))
@@ -32,7 +35,7 @@ def write_compare_page(found: Compared, out: Path) -> None:
         "title": " and ".join(found.names) if len(found.names) == 2 else f"{len(found.names)} runs",
         "conclusion": conclusion(found),
         "metrics": [number(metric, {}).name for metric in found.metrics],
-        "measure": number(found.metrics[0], {}).name,
+        "measure": number((of_queries or found.metrics)[0], {}).name,
         "rows": [table_row(found, place) for place in range(len(found.names))],
         "basis": basis(found),
         "charts": charts(found),

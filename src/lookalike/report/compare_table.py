@@ -99,8 +99,11 @@ def basis(found: Compared) -> list[str]:
     """What the table rests on, and what was passed over."""
     count = len(found.differences[found.metrics[0]])
     holm = f", p values raised for {count} comparisons (Holm)" if count > 1 else ""
-    how = f"paired by query, identities resampled{holm}"
-    what = f"{found.queries} queries of {found.identities} identities; {how}"
+    of_queries = (
+        f"{found.queries} queries of {found.identities} identities; paired by query, identities resampled"
+    )
+    of_identities = f"{found.identities} identities; paired by what each adds to the metric, and resampled"
+    what = (of_queries if found.queries else of_identities) + holm
     return [what, *(f"NOT THE SAME TEST, compared because of force=true: {note}" for note in found.notes)]
 
 

@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,11 @@ import polars as pl
 
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.metrics.paired import Difference, paired_differences, swapped
+from lookalike.report.matching import matched_identities, matched_queries
 from lookalike.report.read import Evaluation, existing, read_evaluation
 
 NOT_METRICS = {"row", "path", "label", "neighbours", "scores"}
+LESS_IS_BETTER = ("eer", "fnmr@")
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Compared:
     Attributes:
         names: of the evaluations, as they were given, less the folder that all of them are in.
         evaluations: what was compared.
-        tables: one an evaluation: row, label and metrics of the queries compared, in the same order.
+        tables: one an evaluation: row, label and metrics of the queries compared, in the same order; none
+            where an evaluation has no queries.
         metrics: those compared; the first one orders.
         values: metric to one `value`, `low`, `high` for each evaluation, where there are any.
         differences: metric to the tests of every two evaluations, by their places in `names`.
-        queries: how many are compared.
+        queries: how many are compared by the first metric; 0 if it is not one of queries.
         identities: how many identities they show.
         notes: what was passed over, since `force` asked for it.
     """
@@ -92,11 +94,11 @@ def compare(
     level: float = 0.95,
     seed: int = 0,
 ) -> Compared:
-    """Test every two evaluations on the queries they share.
+    """Test every two evaluations on the queries, or for metrics of all pairs on the identities, they share.
 
     Args:
         folders: evaluation folders, or run folders that hold one.
-        metrics: retrieval metrics of per_query.parquet; the first one orders.
+        metrics: those of per_query.parquet and per_identity.parquet; the first one orders.
         force: compare evaluations under different protocols, or of different queries, all the same.
         resamples: of the bootstrap.
         level: how sure a verdict has to be.
@@ -112,30 +114,42 @@ def compare(
     if len({Path(name).resolve() for name in names}) < len(names):
         raise ConfigError(f"compare: a folder is given twice among {', '.join(names)}")
     found = [find_evaluation(folder) for folder in folders]
-    _check_metrics(names, found, metrics)
+    of_queries = _check_metrics(names, found, metrics)
     notes = _differing(names, found)
-    tables, passed = _matched(names, found, metrics)
-    notes += passed
+    tables: dict[str, list[pl.DataFrame]] = {}
+    matched: list[pl.DataFrame] = []
+    if all(each.per_query is not None for each in found):
+        matched, passed = matched_queries(names, found, of_queries)
+        tables.update(dict.fromkeys(of_queries, matched))
+        notes += passed
+    for metric in metrics:
+        if metric not in of_queries:
+            tables[metric], passed = matched_identities(names, found, metric)
+            notes += passed
     if notes and not force:
         raise LookalikeError(
             "these numbers are not of the same test, so comparing them says nothing about the models:\n  "
-            + "\n  ".join(notes)
+            + "\n  ".join(dict.fromkeys(notes))
             + "\nEvaluate them alike, or compare all the same with force=true"
         )
-    order = sorted(range(len(names)), key=lambda place: -_mean(tables[place], metrics[0]))
-    found, tables = [found[place] for place in order], [tables[place] for place in order]
-    labels = tables[0]["label"].to_numpy()
-    differences = {metric: _tested(tables, metric, labels, resamples, seed, level) for metric in metrics}
+    best = _sign(metrics[0])
+    order = sorted(range(len(names)), key=lambda place: -best * _mean(tables[metrics[0]][place], metrics[0]))
+    found = [found[place] for place in order]
+    tables = {metric: [each[place] for place in order] for metric, each in tables.items()}
+    first = tables[metrics[0]][0].drop_nulls(metrics[0])
     return Compared(
         names=[shortened(names)[place] for place in order],
         evaluations=found,
-        tables=tables,
+        tables=[matched[place] for place in order] if matched else [],
         metrics=list(metrics),
-        values={metric: [_value(each, metric) for each in found] for metric in metrics},
-        differences=differences,
-        queries=int(tables[0][metrics[0]].is_not_null().sum()),
-        identities=int(tables[0].drop_nulls(metrics[0])["label"].n_unique()),
-        notes=notes,
+        values={
+            metric: [_value(*each, metric) for each in zip(found, tables[metric], strict=True)]
+            for metric in metrics
+        },
+        differences={metric: _tested(tables[metric], metric, resamples, seed, level) for metric in metrics},
+        queries=len(first) if metrics[0] in of_queries else 0,
+        identities=int(first["label"].n_unique()),
+        notes=list(dict.fromkeys(notes)),
     )
 
 
@@ -147,33 +161,47 @@ def shortened(names: list[str]) -> list[str]:
     return [os.path.relpath(name, common or ".") for name in names]
 
 
-def _tested(
-    tables: list[pl.DataFrame], metric: str, labels: np.ndarray, n: int, seed: int, level: float
-) -> list[Difference]:
+def _sign(metric: str) -> int:
+    """-1 where less is better."""
+    return -1 if metric.startswith(LESS_IS_BETTER) else 1
+
+
+def _tested(tables: list[pl.DataFrame], metric: str, n: int, seed: int, level: float) -> list[Difference]:
     values = np.stack(
         [table[metric].cast(pl.Float64).fill_null(np.nan).to_numpy() for table in tables], axis=1
     )
     try:
-        return paired_differences(values, labels, n, seed, level)
+        found = paired_differences(values, tables[0]["label"].to_numpy(), n, seed, level)
     except ValueError as error:
         raise LookalikeError(f"{metric}: {error}") from error
+    return [replace(each, less_is_better=_sign(metric) < 0) for each in found]
 
 
-def _check_metrics(names: list[str], found: list[Evaluation], metrics: Sequence[str]) -> None:
-    for name, each in zip(names, found, strict=True):
-        if each.per_query is None:
-            raise LookalikeError(f"{name}: has no per_query.parquet, so there is nothing to pair")
-    shared = [
-        column
-        for column in found[0].per_query.columns  # pyrefly: ignore
-        if column not in NOT_METRICS and all(column in each.per_query.columns for each in found)  # pyrefly: ignore
-    ]
-    missing = [metric for metric in metrics if metric not in shared]
+def _check_metrics(names: list[str], found: list[Evaluation], metrics: Sequence[str]) -> list[str]:
+    """Those of the metrics that have one value a query.
+
+    Raises:
+        ConfigError: one that not all of them have.
+    """
+    there = [_columns([each.per_query for each in found]), _columns([each.per_identity for each in found])]
+    if not any(there):
+        lacking = [name for name, each in zip(names, found, strict=True) if each.per_query is None]
+        said = f"{', '.join(lacking)}: has no per_query.parquet" if lacking else "no metric is in all of them"
+        raise LookalikeError(f"{said}, so there is nothing to pair")
+    missing = [metric for metric in metrics if metric not in [*there[0], *there[1]]]
     if missing or not metrics:
         raise ConfigError(
-            f"metric={','.join(missing)}: not a value of each query in all of them; those are: "
-            f"{', '.join(shared)}"
+            f"metric={','.join(missing)}: not a value of each query or identity in all of them; those are: "
+            f"{', '.join([*there[0], *there[1]])}"
         )
+    return [metric for metric in metrics if metric in there[0]]
+
+
+def _columns(tables: Sequence[pl.DataFrame | None]) -> list[str]:
+    """The metrics that all tables have."""
+    known = [set() if table is None else set(table.columns) for table in tables]
+    first = [] if tables[0] is None else tables[0].columns
+    return [name for name in first if name not in NOT_METRICS and all(name in each for each in known)]
 
 
 def _differing(names: list[str], found: list[Evaluation]) -> list[str]:
@@ -191,68 +219,11 @@ def _differing(names: list[str], found: list[Evaluation]) -> list[str]:
     return notes
 
 
-def _matched(
-    names: list[str], found: list[Evaluation], metrics: Sequence[str]
-) -> tuple[list[pl.DataFrame], list[str]]:
-    """The queries that all have, in one order: key, label, metrics; and what had to be left out for it."""
-    keyed = [_keyed(each, metrics, whole=True) for each in found]
-    if any(one["key"].to_list() != other["key"].to_list() for one, other in pairwise(keyed)):
-        moved = [_keyed(each, metrics, whole=False) for each in found]
-        same = all(one["key"].equals(other["key"]) for one, other in pairwise(moved))
-        keyed = moved if same else keyed
-    shared = set(keyed[0]["key"]).intersection(*(each["key"] for each in keyed[1:]))
-    notes = [
-        f"different queries: {len(each) - len(shared)} of {len(each)} in {name} are not in all of them"
-        for name, each in zip(names, keyed, strict=True)
-        if len(each) > len(shared)
-    ]
-    if not shared:
-        raise LookalikeError(f"{' and '.join(names)} share no query: they are not of the same images")
-    tables = [each.filter(pl.col("key").is_in(list(shared))).sort("key") for each in keyed]
-    renamed = [name for name, each in zip(names, tables, strict=True) if not _same_labels(tables[0], each)]
-    if renamed:
-        notes.append(f"different labels of the same images: {names[0]} and {', '.join(renamed)}")
-    return tables, notes
-
-
-def _same_labels(one: pl.DataFrame, other: pl.DataFrame) -> bool:
-    return one["label"].cast(pl.String).to_list() == other["label"].cast(pl.String).to_list()
-
-
-def _keyed(found: Evaluation, metrics: Sequence[str], whole: bool) -> pl.DataFrame:
-    """The queries with a name that is the same wherever they were evaluated.
-
-    Args:
-        found: the evaluation.
-        metrics: columns to keep.
-        whole: name them by their whole path; else by row and file name, for a dataset that has moved.
-    """
-    table: Any = found.per_query
-    if "path" not in table.columns:
-        names = table["row"].cast(pl.String)
-    elif whole:
-        parents: dict[Path, Path] = {}
-        names = pl.Series([_real(found.folder / path, parents) for path in table["path"]], dtype=pl.String)
-    else:
-        names = table["row"].cast(pl.String) + " " + table["path"].str.split("/").list.last()
-    keyed = table.select("row", "label", *metrics).with_columns(key=names)
-    again = (
-        pl.int_range(pl.len()).over("key").cast(pl.String)
-    )  # several boxes of one file, in the table's order
-    return keyed.with_columns(key=pl.col("key") + " " + again)
-
-
-def _real(path: Path, parents: dict[Path, Path]) -> str:
-    if path.parent not in parents:
-        parents[path.parent] = path.parent.resolve()
-    return str(parents[path.parent] / path.name)
-
-
 def _mean(table: pl.DataFrame, metric: str) -> float:
     mean: Any = table[metric].mean()
     return float("-inf") if mean is None else float(mean)
 
 
-def _value(found: Evaluation, metric: str) -> dict[str, float]:
+def _value(found: Evaluation, table: pl.DataFrame, metric: str) -> dict[str, float]:
     entry = found.metrics.get(metric)
-    return entry if isinstance(entry, dict) else {"value": _mean(found.per_query, metric)}  # pyrefly: ignore
+    return entry if isinstance(entry, dict) else {"value": _mean(table, metric)}

@@ -49,6 +49,7 @@ class Evaluation:
     metrics: Tree
     config: Tree = field(default_factory=dict)
     per_query: pl.DataFrame | None = None
+    per_identity: pl.DataFrame | None = None
     distances: Tree | None = None
     embeddings: Embeddings | None = None
     skipped: list[Problem] = field(default_factory=list)
@@ -93,6 +94,7 @@ def read_evaluation(folder: str | Path) -> Evaluation:
         part(folder / "metrics.json", read_json, missing, "") or {},
         config,
         part(folder / "per_query.parquet", pl.read_parquet, missing, "no best and worst queries"),
+        part(folder / "per_identity.parquet", pl.read_parquet, [], ""),
         part(folder / "distances.json", read_json, missing, "no histogram of similarities"),
         embeddings,
         embeddings.skipped if embeddings else [],

@@ -14,7 +14,8 @@ NOTHING = np.int16(32767)
 UNIT = 1 + 1e-5
 """No unit vector is longer."""
 
-BLOCK = 8192
+BLOCK = 1024
+"""Vectors that are rounded at once."""
 
 
 class Lowered:

@@ -21,6 +21,9 @@ from lookalike.search.tally import Tally
 DIRECT = 1 << 20
 """Up to so many scores everything is ranked whole."""
 
+MOST_CROSSING = 1 << 31
+"""Beyond so many scores of pairs the equal error rate is estimated well enough from rough ones."""
+
 MOST_THREADS = 8
 Metric = Callable[[Ranking], np.ndarray]
 
@@ -52,6 +55,7 @@ def compare(
     depth: int | None = None,
     first: int = 0,
     fars: Sequence[float] | None = None,
+    crossing: bool = False,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Comparison:
@@ -68,6 +72,7 @@ def compare(
             relevant rows may be given as 0. None gives all of them, which takes longer.
         first: with `depth`, how deep they look for the best relevant row alone, as recall@k does.
         fars: false accept rates at which `tar_at_far` shall be exact; None counts no pairs.
+        crossing: whether `eer` shall be exact, too; of more than `MOST_CROSSING` scores it is an estimate.
         device: where to multiply; the CPU if not given.
         progress: show a bar on stderr.
     """
@@ -76,16 +81,17 @@ def compare(
     width = min(neighbours, len(sides.rows) - sides.itself)
     result = _Collected(sides, metrics, width)
     small = len(sides.queries) * len(sides.rows) <= DIRECT
+    crossing = crossing and len(sides.queries) * len(sides.rows) <= MOST_CROSSING
     pairs, left_over = Pairs.of([], []), np.arange(len(sides.queries))
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         advance = partial(bar.advance, bar.add_task("comparing", total=len(left_over)))
         if not small:
             shortlist = Shortlist(sides, Depth(depth, first, width), where, threads)
-            tally = None if fars is None else shortlist.tally(guess(sides, fars, where))
+            tally = None if fars is None else shortlist.tally(guess(sides, fars, where, crossing))
             for found in shortlist.run(advance, tally, ranks=bool(metrics or width)):
                 result.keep(found)
             if tally is not None and fars is not None:
-                pairs = _decided(shortlist, tally, fars)
+                pairs = _decided(shortlist, tally, fars, crossing)
             left_over = np.concatenate(shortlist.left_over)
             bar.update(TaskID(0), total=len(sides.queries) + len(left_over))
         deep = Deep(sides, width, where, threads, small and fars is not None)
@@ -97,10 +103,10 @@ def compare(
     return result.comparison(pairs, kept)
 
 
-def _decided(shortlist: Shortlist, tally: Tally, fars: Sequence[float]) -> Pairs:
+def _decided(shortlist: Shortlist, tally: Tally, fars: Sequence[float], crossing: bool) -> Pairs:
     """The pairs, counted once more if a guess of a threshold was wrong."""
     pairs = tally.pairs()
-    missed = again(pairs, fars, shortlist.error) if pairs.negatives else []
+    missed = again(pairs, fars, shortlist.error, crossing) if pairs.negatives else []
     if not missed:
         return pairs
     tally = shortlist.tally(merged([*tally.bands, *missed]))

@@ -7,6 +7,7 @@ import torch
 
 from lookalike.metrics.verification import FINE, PairCounter, Pairs
 from lookalike.search.bands import Band, lower_edges, merged, ordinals
+from lookalike.search.cells import CellCounts, distinct
 from lookalike.search.coarse import adding_error
 from lookalike.search.sides import Sides
 from lookalike.search.tile import Tile
@@ -20,7 +21,9 @@ MOST_KEPT = 1 << 22
 MOST_WHOLE = 1 << 23
 """Up to so many scores those of all pairs are kept."""
 
-MOST_WAITING = 1 << 20
+FEW_BETWEEN = 100
+"""Bands with no more than this part of the pairs between them are looked for together."""
+
 NONE = np.empty(0, np.int64)
 NO_SCORES = np.empty(0)
 
@@ -53,7 +56,7 @@ class Tally:
         self.edges = lower_edges(self.places)
         self.doubt = adding_error(sides.queries.shape[1])
         self.coarse = np.zeros((2, CODES), np.int64)
-        self.fine = (_Sparse(), _Sparse())
+        self.fine = (CellCounts(), CellCounts())
         self.keeps = sides.totals.sum() // (2 if sides.itself else 1) <= MOST_KEPT
         self.kept: list[np.ndarray] = []
         self.row_codes, self.column_codes = sides.query_codes[order[0]], sides.codes[order[1]]
@@ -96,7 +99,7 @@ class Tally:
         kept = np.sort(np.concatenate(self.kept))
         part = np.searchsorted(self.edges, kept, side="right")
         inside = part % 2 == 1
-        fine[1] = _distinct(_cells(kept[inside]))
+        fine[1] = distinct(_cells(kept[inside]))
         beside = self._beside(ordinals(kept[~inside]), part[~inside])
         coarse[1] += np.bincount(_shifted(beside), minlength=CODES)
         return _together(coarse, fine, kept)
@@ -133,7 +136,7 @@ class Tally:
         counts: np.ndarray,
     ) -> list[np.ndarray]:
         """Score the pairs near the bands again; corrects `counts`, gives the fine cells of both kinds."""
-        places, before = self._near_places(codes.ravel(), seen)
+        places, before = self._near_places(codes.ravel(), seen, counts.sum(axis=0))
         if not len(places):
             return [NONE, NONE]
         scores = self._scores(tile, places)
@@ -146,17 +149,27 @@ class Tally:
                 fine[label].append(found)
         return [np.concatenate(found) for found in fine]
 
-    def _near_places(self, codes: np.ndarray, seen: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs that may belong to a band, ascending, and their codes."""
-        least = self.near[0].first
-        places = np.flatnonzero(codes >= least) if least > 0 else np.arange(len(codes))
+    def _near_places(
+        self, codes: np.ndarray, seen: np.ndarray | None, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs that may belong to a band, ascending, and their codes.
+
+        Bands with few codes between them are looked for together; `counts` of the codes tell how few.
+        """
+        spans = _spans(self.near, counts)
+        chosen = np.zeros(len(codes), bool)
+        for first, last in spans:
+            chosen |= _within(codes, first, last)
         if seen is not None:
-            places = places[seen.ravel()[places]]
-        chosen = codes[places]
+            chosen &= seen.ravel()
+        places = np.flatnonzero(chosen)
+        found = codes[places]
+        if len(spans) == len(self.near):
+            return places, found
         close = np.zeros(len(places), bool)
         for near in self.near:
-            close |= _within(chosen, near.first, near.last)
-        return places[close], chosen[close]
+            close |= _within(found, near.first, near.last)
+        return places[close], found[close]
 
     def _scores(self, tile: Tile, places: np.ndarray) -> np.ndarray:
         """In 32 bits, but exact where these leave open whether a score is in a band, or in which cell."""
@@ -174,32 +187,6 @@ class Tally:
         return np.clip(place, ends[part], ends[part + 1] - 1)
 
 
-class _Sparse:
-    """How many scores fell into each fine cell: only cells that were met."""
-
-    def __init__(self) -> None:
-        self._cells = self._counts = NONE
-        self._waiting: list[np.ndarray] = []
-        self._held = 0
-
-    def add(self, cells: np.ndarray) -> None:
-        """Count them."""
-        self._waiting.append(cells)
-        self._held += len(cells)
-        if self._held > MOST_WAITING:
-            self.total()
-
-    def total(self) -> tuple[np.ndarray, np.ndarray]:
-        """The cells, ascending, and their counts."""
-        cells, counts = _distinct(np.concatenate([NONE, *self._waiting]))
-        every, _ = _distinct(np.concatenate([self._cells, cells]))
-        total = np.zeros(len(every), np.int64)
-        total[np.searchsorted(every, self._cells)] += self._counts
-        total[np.searchsorted(every, cells)] += counts
-        self._cells, self._counts, self._waiting, self._held = every, total, [], 0
-        return every, total
-
-
 def _settled(
     band: Band, scores: np.ndarray, before: np.ndarray, labels: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -214,19 +201,31 @@ def _settled(
     return _cells(scores[inside & (labels == 0)]), _cells(scores[inside & (labels == 1)])
 
 
-def _distinct(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Different cells, ascending, and how often each is there."""
-    ordered = np.sort(cells)
-    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
-    return ordered[first], np.diff(first, append=len(ordered))
-
-
 def _counted(codes: torch.Tensor, chosen: np.ndarray | None) -> np.ndarray:
     """How many of the chosen scores have each code, [CODES]."""
     flat = codes.view(-1)
     if chosen is not None:
         flat = flat[torch.from_numpy(np.flatnonzero(chosen))]
     return torch.bincount(flat.int().add_(HALF), minlength=CODES).numpy()
+
+
+def _spans(near: list[Band], counts: np.ndarray) -> list[tuple[int, int]]:
+    """First and last ordinals of bands; of those above zero neighbours are joined over few pairs.
+
+    Args:
+        near: the bands, ascending.
+        counts: of pairs by code, [CODES].
+    """
+    spans: list[tuple[int, int]] = []
+    upto = np.concatenate([[0], np.cumsum(counts[HALF:])])  # pairs below each code that is not negative
+    few = upto[-1] // FEW_BETWEEN
+    for one in near:
+        first = spans[-1][0] if spans else 0
+        if first > 0 and upto[one.first] - upto[spans[-1][1] + 1] <= few:
+            spans[-1] = (first, one.last)
+        else:
+            spans.append((one.first, one.last))
+    return spans
 
 
 def _within(codes: np.ndarray, first: int, last: int) -> np.ndarray:
@@ -275,7 +274,7 @@ def _together(
     counts = np.concatenate([coarse[:, HALF - 1 : 0 : -1], zero, coarse[:, HALF + 1 :]], axis=1)
     filled = np.flatnonzero(counts.any(axis=0))
     low, high = lower_edges(filled - (HALF - 1)), lower_edges(filled - (HALF - 2))
-    cells, _ = _distinct(np.concatenate([fine[0][0], fine[1][0]]))
+    cells, _ = distinct(np.concatenate([fine[0][0], fine[1][0]]))
     of_cells = np.zeros((2, len(cells)), np.int64)
     for row, (found, count) in zip(of_cells, fine, strict=True):
         row[np.searchsorted(cells, found)] = count

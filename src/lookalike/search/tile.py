@@ -66,6 +66,8 @@ class Tile:
             (self._left, self.sides.queries, self.queries),
             (self._right, self.sides.rows, self.gallery),
         ):
+            if torch.float32 not in held:
+                held[torch.float32] = torch.from_numpy(vectors[rows]).to(self.codes.device)
             if kind not in held:
-                held[kind] = torch.from_numpy(vectors[rows]).to(self.codes.device, kind)
+                held[kind] = held[torch.float32].to(kind)
         return self._left[kind], self._right[kind]

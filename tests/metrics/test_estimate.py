@@ -1,0 +1,164 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from lookalike.metrics.clustering import agreement
+from lookalike.metrics.decision import k_fold_accuracy
+from lookalike.metrics.estimate import Estimate, estimate_intervals, of_identities
+from lookalike.metrics.interval import bootstrap
+from lookalike.metrics.neighbours import Neighbours, dir_at, global_average_precision, hubness
+from lookalike.metrics.space import effective_rank
+
+
+def open_set(rng, identities=80, each=4):
+    """First hits of queries: those of odd identities are unknown; confidence varies by identity."""
+    label = np.repeat(np.arange(identities), each)
+    known = label % 2 == 0
+    clear = rng.normal(0, 0.7, identities)[label]
+    right = known & (clear + rng.normal(size=len(label)) > -0.5)
+    scores = clear + right + rng.normal(0, 0.5, len(label))
+    found = np.where(right, label, label + 1000)[:, None]
+    return Neighbours(found, found, scores[:, None], label, known.astype(int), identities)
+
+
+def listed(rng, identities=60):
+    """One positive and one negative pair of each identity, in ten folds of identities."""
+    first = np.repeat(np.arange(identities), 2)
+    same = np.tile([True, False], identities)
+    second = np.where(same, first, (first + 10) % identities)
+    clear = rng.normal(0, 0.8, identities)
+    scores = np.where(same, 1.5, 0.0) + clear[first] * np.where(same, 1, -1) + rng.normal(0, 0.6, len(same))
+    return scores, same, first % 10, np.stack([first, second], axis=1)
+
+
+def partitions(rng, identities=70):
+    """Clusters that are there beforehand: an image falls into that of its identity, or into any."""
+    labels = np.repeat(np.arange(identities), rng.integers(2, 9, identities))
+    lost = rng.random(len(labels)) < rng.beta(1, 2, identities)[labels]
+    home = rng.integers(0, 30, identities)[labels]
+    return labels, np.where(lost, rng.integers(0, 30, len(labels)), home)
+
+
+def vectors(rng, identities=80):
+    """Images of an identity lie beside it, along directions that most do not use."""
+    codes = np.repeat(np.arange(identities), 3)
+    spread = np.array([3, 2, 1, 0.5, 0.3])
+    centres = rng.standard_normal((identities, 5)) * spread * rng.uniform(0.5, 1.5, (identities, 1))
+    rows = centres[codes] + 0.1 * rng.standard_normal((len(codes), 5))
+    return rows / 10, codes
+
+
+def measured(rng):
+    near = open_set(rng)
+    found = {"gap": global_average_precision(near), "dir": dir_at(near, 0.1)}
+    *pairs, identities = listed(rng)
+    found["fold_accuracy"] = k_fold_accuracy(*pairs, identities)["fold_accuracy"]
+    found["effective_rank"] = effective_rank(*vectors(rng))
+    return {**found, **agreement(*partitions(rng))}
+
+
+def test_intervals_cover_the_truth_in_about_95_of_100_draws():
+    """The truth is the mean of many draws of this size."""
+    draws = [measured(np.random.default_rng(seed)) for seed in range(150)]
+    truth = {name: np.mean([draw[name] for draw in draws]) for name in draws[0]}
+    inside = dict.fromkeys(truth, 0)
+    for seed, draw in enumerate(draws):
+        for name, (low, high) in estimate_intervals(draw, n=200, seed=seed).items():
+            inside[name] += low <= truth[name] <= high
+    for name, count in inside.items():
+        assert count / len(draws) >= 0.87, name
+    assert 0.91 <= np.mean(list(inside.values())) / len(draws) <= 0.985
+
+
+def raised(function, codes, identity, times):
+    """The value when the images of an identity are there so many times more, per time."""
+    rows = np.flatnonzero(codes == identity)
+    more = np.concatenate([np.tile(np.arange(len(codes)), 200), np.tile(rows, times)])
+    return function(more)
+
+
+@pytest.mark.parametrize("name", ["gap", "effective_rank", "nmi"])
+def test_influences_are_what_more_of_an_identity_does(name):
+    """All images 200 times and those of one identity once more: nearly the derivative."""
+    rng = np.random.default_rng(0)
+    if name == "gap":
+        near = open_set(rng, identities=12)
+        codes = near.label
+
+        def value(rows):
+            parts = (near.rows, near.labels, near.scores, near.label, near.total)
+            return global_average_precision(Neighbours(*(part[rows] for part in parts), 12))
+
+    elif name == "effective_rank":
+        unit, codes = vectors(rng, identities=12)
+
+        def value(rows):
+            return effective_rank(unit[rows])
+
+    else:
+        codes, clusters = partitions(rng, identities=12)
+
+        def value(rows):
+            return agreement(codes[rows], clusters[rows])["nmi"]
+
+    found = {
+        "gap": lambda: value(np.arange(len(codes))),
+        "effective_rank": lambda: effective_rank(unit, codes),
+        "nmi": lambda: value(np.arange(len(codes))),
+    }[name]()
+    slopes = np.array([(raised(value, codes, each, 1) - found) * 200 for each in range(12)])
+    assert found.influence == pytest.approx(slopes - slopes.mean(), abs=0.02 * np.abs(slopes).max())
+
+
+def test_a_mean_has_the_interval_of_the_bootstrap():
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 50, 300)
+    values = rng.random(300) + codes / 50
+    mean = values.mean()
+    found = Estimate(mean, of_identities((values - mean) / 300, codes))
+    assert found.pseudo_values.mean() == pytest.approx(mean)
+    assert estimate_intervals({"mean": found}, n=4000)["mean"] == pytest.approx(
+        bootstrap(values, codes, n=4000), abs=0.01
+    )
+
+
+def test_identities_without_a_part_have_no_influence():
+    found = Estimate(0.5, of_identities(np.array([0.1, -0.3]), np.array([1, 3]), 6))
+    assert np.isnan(found.influence[[0, 2, 4, 5]]).all()
+    assert found.influence[[1, 3]] == pytest.approx([0.2, -0.2])
+    assert found.identities == 2
+    assert estimate_intervals({"alone": Estimate(0.5, np.array([0.0])), "plain": 0.5}) == {}
+
+
+def test_halves_of_the_identities_tell_how_hubness_varies():
+    """The spread over sets that are drawn anew."""
+    values, ends = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        codes = np.repeat(np.arange(40), 3)
+        rows = rng.standard_normal((40, 6))[codes] + 0.7 * rng.standard_normal((120, 6))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        scores = rows @ rows.T - 9 * np.eye(120)
+        near = np.argsort(-scores, axis=1)[:, :15]
+        found = hubness(
+            Neighbours(
+                near, codes[near], np.take_along_axis(scores, near, 1), codes, codes * 0 + 2, 120, codes
+            ),
+            5,
+            halves=40,
+        )
+        values.append(float(found["hubness_skewness"]))
+        ends.append(estimate_intervals(found)["hubness_skewness"])
+    widths = np.diff(ends, axis=1).mean() / 3.92
+    assert 0.7 <= widths / np.std(values) <= 1.5
+    inside = [low <= np.mean(values) <= high for low, high in ends]
+    assert np.mean(inside) >= 0.85
+
+
+def test_a_number_with_influences_is_a_number():
+    found = Estimate(0.25, np.array([1.0, 3.0]))
+    assert (found, found + 1, f"{found:.2f}") == (0.25, 1.25, "0.25")
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found
+    assert again.influence.tolist() == [-1.0, 1.0]
