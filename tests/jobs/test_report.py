@@ -37,6 +37,8 @@ def test_a_run_is_evaluated_on_its_test_split_and_shown(small_run, capsys):
     assert capsys.readouterr().out.strip().splitlines()[-1] == str(small_run / "report.html")
     page = (small_run / "report.html").read_text(encoding="utf-8")
     assert "9 images of 3 classes" in page
+    assert "ROC curve with 95 % band: area" in page
+    assert "over 9 same and 27 different pairs" in page
     assert (small_run / "evaluation" / "metrics.json").is_file()
 
 

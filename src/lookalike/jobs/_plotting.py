@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookalike.errors import ConfigError, DataError, LookalikeError, listing
+from lookalike.errors import ConfigError, LookalikeError, listing
+from lookalike.jobs._roc import roc_by, rules_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from lookalike.jobs.plot import Config
     from lookalike.metrics.roc import Roc
     from lookalike.model.embedder import EmbeddingModel
-    from lookalike.protocols.base import Rules
     from lookalike.report.comparing import Compared
     from lookalike.report.read import Evaluation, Run
 
@@ -184,27 +184,18 @@ class Inputs:
         from lookalike.report.comparing import find_evaluation, shortened
 
         if not self.config.runs:
-            return {"these images": self._roc(self.embeddings, rules_of(self.evaluation))}
+            return {"these images": self._roc(self.embeddings, self.evaluation)}
         found = {}
         folders = [str(folder) for folder in self.config.runs]
         for name, folder in zip(shortened(folders), folders, strict=True):
             each = find_evaluation(folder)
             if each.embeddings is None:
                 raise LookalikeError(f"{folder}: {'; '.join(each.missing)}")
-            found[name] = self._roc(each.embeddings, rules_of(each))
+            found[name] = self._roc(each.embeddings, each)
         return found
 
-    def _roc(self, found: "Embeddings", rules: "Rules") -> "Roc":
-        from lookalike.metrics.inputs import factorise, unit_vectors
-        from lookalike.protocols.base import Samples
-        from lookalike.protocols.roc import roc_over
-
-        names, codes = factorise(found.table.labels, len(found))
-        samples = Samples(unit_vectors(found.vectors), codes, names, found.table.frame)
-        try:
-            return roc_over(rules.parts(samples), self.config.seed, progress=self.config.progress)
-        except ValueError as error:
-            raise DataError(str(error)) from error
+    def _roc(self, found: "Embeddings", evaluation: "Evaluation | None") -> "Roc":
+        return roc_by(rules_of(evaluation), found, self.config.seed, self.config.progress)
 
     @cached_property
     def compared(self) -> "Compared":
@@ -261,15 +252,6 @@ class Inputs:
         problems = list(self.thumbnails.problems.values()) if "thumbnails" in self.__dict__ else []
         if problems:
             log.warning("%d images cannot be read and are crossed out:%s", len(problems), listing(problems))
-
-
-def rules_of(evaluation: "Evaluation | None") -> "Rules":
-    """The protocol of an evaluation; every image among all others without one."""
-    from lookalike.config import build
-    from lookalike.protocols.retrieval import SelfRetrieval
-
-    node = evaluation.config.get("protocol") if evaluation else None
-    return build(node, "protocol") if node else SelfRetrieval()
 
 
 OFFERS: dict[str, Callable[[Inputs], Any]] = {

@@ -1,12 +1,18 @@
 """The job `report`: a run and its evaluation become one page."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
-    from lookalike.report.read import Run
+    from lookalike.metrics.roc import Roc
+    from lookalike.report.read import Evaluation, Run
+
+log = logging.getLogger(__name__)
+MOST_FOR_ROC = 20_000
+"""Of more images, `lookalike plot plot=roc` draws the curve; a report should not take minutes."""
 
 
 class Config(BaseModel):
@@ -45,7 +51,23 @@ def main(config: Config) -> Path:
         raise ConfigError("report needs run=… or evaluation=…, for example: lookalike report run=runs/mine")
     out = config.out or (config.run or folder) / "report.html"
     options = Options(**config.model_dump(include=set(Options.__dataclass_fields__)))
-    return write_report(run, read_evaluation(folder), out, options)
+    evaluation = read_evaluation(folder)
+    return write_report(run, evaluation, out, options, roc_for(evaluation, config))
+
+
+def roc_for(evaluation: "Evaluation", config: Config) -> "Roc | None":
+    """The ROC curve; None without vectors, with too many of them, or with pairs of one kind only."""
+    from lookalike.errors import DataError
+    from lookalike.jobs._roc import roc_by, rules_of
+
+    found = evaluation.embeddings
+    if found is None or len(found) > MOST_FOR_ROC:
+        return None
+    try:
+        return roc_by(rules_of(evaluation), found, config.seed, config.progress)
+    except DataError as error:
+        log.info("no ROC curve: %s", error)
+        return None
 
 
 def evaluated(run: "Run", device: str | None, progress: bool) -> Path:

@@ -48,10 +48,26 @@ def confused_pairs(vectors: np.ndarray, labels: np.ndarray, k: int = 1, most: in
 
     Of equally many, those with the larger share of their images come first, then the more similar ones.
     """
-    names, codes = factorise(labels, len(vectors))
     rows, scores = nearest(vectors, k)
-    queries, places = np.nonzero(codes[rows] != codes[:, None])
-    hits, values = rows[queries, places], scores[queries, places]
+    queries = np.repeat(np.arange(len(rows)), rows.shape[1])
+    return confused_by(queries, rows.ravel(), scores.ravel(), labels, most)
+
+
+def confused_by(
+    queries: np.ndarray, hits: np.ndarray, scores: np.ndarray, labels: np.ndarray, most: int = 8
+) -> list[Confused]:
+    """The pairs of classes that most queries confuse, in the order of `confused_pairs`.
+
+    Args:
+        queries: a row for each hit, [H].
+        hits: the row that it found, [H].
+        scores: how alike the two are, [H].
+        labels: class of every row.
+        most: pairs returned.
+    """
+    names, codes = factorise(labels, len(labels))
+    wrong = codes[queries] != codes[hits]
+    queries, hits, values = queries[wrong], hits[wrong], scores[wrong]
     low, high = (f(codes[queries], codes[hits]) for f in (np.minimum, np.maximum))
     sizes = np.bincount(codes, minlength=len(names))
     pairs, which = np.unique(low * len(names) + high, return_inverse=True)

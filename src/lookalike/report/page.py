@@ -11,12 +11,16 @@ from markupsafe import Markup
 
 from lookalike.data.thumbnails import Thumbnails
 from lookalike.errors import LookalikeError, Problem
+from lookalike.metrics.roc import Roc
+from lookalike.plots.confusable import Confused
 from lookalike.plots.curves import best_of, series, single_curves
 from lookalike.plots.distances import distance_histogram
 from lookalike.plots.queries import Chosen, choose
+from lookalike.plots.roc import roc as plots_roc
 from lookalike.plots.tsne import choose_images, tsne_thumbnails
 from lookalike.plots.uses import uses_histogram
 from lookalike.report import facts, numbers
+from lookalike.report.classes import Hub, confused, hubs
 from lookalike.report.pictures import figure_uri, svg
 from lookalike.report.read import Evaluation, Run
 from lookalike.report.template import filled, write_page
@@ -59,20 +63,31 @@ class Map:
 
 
 def write_report(
-    run: Run | None, evaluation: Evaluation | None, out: Path, options: Options | None = None
+    run: Run | None,
+    evaluation: Evaluation | None,
+    out: Path,
+    options: Options | None = None,
+    roc: Roc | None = None,
 ) -> Path:
     """Write the page as one file that needs no other.
+
+    Args:
+        run: what was trained.
+        evaluation: what it was judged by.
+        out: the .html file; one that exists is replaced.
+        options: how much to show.
+        roc: of the evaluated pairs, where it is to be drawn.
 
     Raises:
         LookalikeError: there is neither a run nor an evaluation, or the page would be larger than 15 MB.
     """
-    page = render(run, evaluation, options or Options())
+    page = render(run, evaluation, options or Options(), roc)
     write_page(out, page, "show fewer or smaller pictures (thumbnail=, map_images=)")
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
     return out
 
 
-def render(run: Run | None, evaluation: Evaluation | None, options: Options) -> str:
+def render(run: Run | None, evaluation: Evaluation | None, options: Options, roc: Roc | None) -> str:
     """The page as text."""
     if run is None and evaluation is None:
         raise LookalikeError("report: needs a run or an evaluation")
@@ -94,7 +109,10 @@ def render(run: Run | None, evaluation: Evaluation | None, options: Options) -> 
         "chosen": chosen,
         "measure": numbers.number(chosen.measure, {}).name if chosen else "",
         "pictures": pictures,
+        "confused": confused_classes(evaluation, labels, pictures, options),
+        "hubs": found_by_many(evaluation, labels, pictures, options),
         "histogram": draw_histogram(evaluation),
+        "roc": draw_roc(roc) if roc else None,
         "curves": [*draw_curves(run), *draw_uses(run)],
         "map": drawn_map,
         "facts": facts.fact_lists(run, evaluation, len(labels), classes),
@@ -121,6 +139,37 @@ def queries(
         }
         pictures.load(sorted(shown))
     return chosen
+
+
+def confused_classes(
+    evaluation: Evaluation | None, labels: np.ndarray, pictures: Thumbnails | None, options: Options
+) -> list[Confused]:
+    """The classes taken for each other most, their pictures loaded."""
+    if not evaluation or evaluation.per_query is None or not pictures:
+        return []
+    found = confused(evaluation.per_query, labels, options.worst)
+    pictures.load(row for each in found for row in each.rows)
+    return found
+
+
+def found_by_many(
+    evaluation: Evaluation | None, labels: np.ndarray, pictures: Thumbnails | None, options: Options
+) -> list[Hub]:
+    """The images that far too many queries find, loaded."""
+    if not evaluation or evaluation.per_query is None or not pictures:
+        return []
+    found = hubs(evaluation.per_query, labels, options.worst)
+    pictures.load(hub.row for hub in found)
+    return found
+
+
+def draw_roc(roc: Roc) -> Markup:
+    """What each false accept rate costs."""
+    alt = (
+        f"ROC curve with 95 % band: area {roc.areas['auc']['value']:.4f}, equal error rate "
+        f"{roc.areas['eer']['value']:.4f}, over {roc.positives:,} same and {roc.negatives:,} different pairs."
+    )
+    return svg(plots_roc({"pairs": roc}), "roc", alt)
 
 
 def draw_histogram(evaluation: Evaluation | None) -> Markup | None:

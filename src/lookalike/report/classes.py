@@ -1,0 +1,51 @@
+"""Which classes are taken for each other, and which images are found too often."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from lookalike.plots.confusable import Confused, confused_by
+
+HUB = 4.0
+"""An image is a hub if it is found so many times as often as others on average."""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """An image that very many queries find.
+
+    Attributes:
+        row: of the image.
+        label: its class.
+        found: queries that have it among their neighbours.
+        wrong: those of another class.
+    """
+
+    row: int
+    label: str
+    found: int
+    wrong: int
+
+
+def confused(per_query: pl.DataFrame, labels: np.ndarray, most: int) -> list[Confused]:
+    """The pairs of classes with most queries whose nearest neighbour is of the other class."""
+    nearest = {name: pl.col(name).list.first() for name in ("neighbours", "scores")}
+    first = per_query.select("row", **nearest).filter(pl.col("neighbours") >= 0)
+    queries, hits, scores = (first[name].to_numpy() for name in ("row", "neighbours", "scores"))
+    return confused_by(queries, hits, scores, labels, most)
+
+
+def hubs(per_query: pl.DataFrame, labels: np.ndarray, most: int) -> list[Hub]:
+    """The images that are found most, if they are found far more often than others."""
+    hits = per_query.select("row", hit="neighbours").explode("hit").filter(pl.col("hit") >= 0)
+    queries, found = hits["row"].to_numpy(), hits["hit"].to_numpy()
+    counts = np.bincount(found, minlength=len(labels))
+    wrong = np.bincount(found[labels[queries] != labels[found]], minlength=len(labels))
+    order = np.lexsort((np.arange(len(labels)), -counts))[:most]
+    usual = HUB * counts[counts > 0].mean() if len(found) else 0
+    return [
+        Hub(row, str(labels[row]), int(counts[row]), int(wrong[row]))
+        for row in order.tolist()
+        if counts[row] > usual
+    ]
