@@ -318,6 +318,11 @@ def test_something_nested_can_be_left_out_or_replaced():
     assert swapped.loss["spring"]["miner"] == {"_target_": f"{__name__}.keep", "things": 3}
 
 
+def test_values_of_a_choice_that_is_not_made_are_named():
+    with pytest.raises(ConfigError, match=r"loss\.old: names no _target_.*~loss\.old leaves them out"):
+        config.build({"margin": 1}, "loss.old")
+
+
 def test_build_gives_what_the_target_names():
     node = {"_target_": f"{__name__}.Spring", "margin": 1, "sizes": [1]}
     built = config.build(node, num_classes=4, dim=8)

@@ -26,7 +26,10 @@ def build(node: Mapping[str, Any], key: str = "", /, **offered: Any) -> Any:
     from hydra.utils import instantiate
 
     if "_target_" not in node:
-        raise ConfigError(f"{key or 'config'}: names no _target_, so nothing can be built from its values")
+        leave = f"; ~{key} leaves them out, if another choice has taken its place" if key else ""
+        raise ConfigError(
+            f"{key or 'config'}: names no _target_, so nothing can be built from its values{leave}"
+        )
     where = key or str(node["_target_"]).rpartition(".")[2]
     try:
         make = instantiate({**node, "_partial_": True}, _convert_="all")
