@@ -2,10 +2,10 @@
 
 import json
 import multiprocessing as mp
+import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -87,17 +87,22 @@ def assert_same(found: object, expected: object, where: str = "") -> None:
         assert found == expected, where
 
 
-def run_command(arguments: list[str]) -> None:
+def run_command(arguments: list[str], told: Path | None) -> None:
     from lookalike.cli import main
 
+    if told is not None:
+        os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.exit(main(arguments))
 
 
-def start(*words: str) -> mp.process.BaseProcess:
-    """The command in a process of its own, forked from one that has imported what is slow to import."""
+def start(*words: str, told: Path | None = None) -> mp.process.BaseProcess:
+    """The command in a process of its own, forked from one that has imported what is slow to import.
+
+    What it says goes to the file `told`.
+    """
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["lookalike.training.run", "lookalike.jobs.train", "lookalike.config"])
-    process = context.Process(target=run_command, args=(words,))
+    process = context.Process(target=run_command, args=(words, told))
     process.start()
     return process
 
@@ -143,29 +148,32 @@ def wait_for_checkpoint(run: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
 def test_asked_to_stop_it_saves_and_the_same_command_goes_on(dataset, whole, tmp_path, number, code):
     run = tmp_path / "run"
-    process = subprocess.Popen(command(dataset, run), stderr=subprocess.PIPE, text=True)
+    told = tmp_path / "told"
+    process = start(*command(dataset, run)[3:], told=told)
     wait_for_checkpoint(run)
-    process.send_signal(number)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == code, told
-    assert "the same command goes on from there" in told
-    second = subprocess.run(command(dataset, run), check=False, capture_output=True, text=True)
-    assert second.returncode == 0, second.stderr
-    assert "going on from epoch" in second.stderr
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == code, told.read_text()
+    assert "the same command goes on from there" in told.read_text()
+    second = start(*command(dataset, run)[3:], told=told)
+    second.join()
+    assert second.exitcode == 0, told.read_text()
+    assert "going on from epoch" in told.read_text()
     assert_same(ended(run), ended(whole[0]))
 
 
 @pytest.mark.slow
 def test_another_process_in_the_same_folder_is_refused(dataset, tmp_path):
     run = tmp_path / "run"
-    first = subprocess.Popen(command(dataset, run, "epochs=4000"), stderr=subprocess.DEVNULL)
+    asked, told = command(dataset, run, "epochs=4000")[3:], tmp_path / "told"
+    first = start(*asked)
     wait_for_checkpoint(run)
-    asked = command(dataset, run, "epochs=4000")
-    second = subprocess.run(asked, check=False, capture_output=True, text=True)
+    second = start(*asked, told=told)
+    second.join()
     first.kill()
-    first.wait()
-    assert second.returncode == 1
-    assert "another process is training into it" in second.stderr
+    first.join()
+    assert second.exitcode == 1
+    assert "another process is training into it" in told.read_text()
 
 
 def train(dataset, out, *more):

@@ -138,10 +138,10 @@ def test_another_number_of_processes_may_go_on(dataset, one, tmp_path, first, th
 BREAKS = """
 import os
 from pathlib import Path
-from lookalike.data.flip import Flip
+from lookalike.data.transforms import Resize
 from lookalike.errors import LookalikeError
 
-class Breaks(Flip):
+class Breaks(Resize):
     seen = 0
 
     def __call__(self, image):
