@@ -202,7 +202,7 @@ def test_help_lists_the_jobs_in_the_order_of_the_data():
     places = [done.stdout.index(f"\n  {job} ") for job in jobs.JOBS]
     assert places == sorted(places)
     data_first = [job for job in jobs.JOBS if not job.startswith("prepare-")]
-    assert data_first[:2] == ["prepare", "train"]
+    assert data_first[:3] == ["prepare", "preview", "train"]
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])

@@ -71,7 +71,7 @@ def test_labels_and_legend_can_be_read(classes, each, close):
         spots[0] = 30.0
     figure = points(spots, labels, "How it was made, in a sentence.", of=9999, axes_names=["one", "other"])
     check_readable(figure)
-    assert f"{classes - 40:,} more classes" in " ".join(drawn_texts(figure)) or classes <= 40
+    assert f"{classes - 40:,} more class" in " ".join(drawn_texts(figure)) or classes <= 40
 
 
 def test_the_largest_classes_are_named_and_the_others_grey():

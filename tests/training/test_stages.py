@@ -160,7 +160,7 @@ def test_killed_in_any_stage_it_ends_the_same(dataset, tmp_path):
     whole.join()
     assert whole.exitcode == 0
     seconds, moments, run = time.monotonic() - started, random.Random(1), tmp_path / "run"
-    for _ in range(8):
+    for _ in range(4):
         process = start(*command(dataset, run, stages)[3:])
         process.join(seconds * moments.uniform(0.3, 0.7))
         process.kill()
