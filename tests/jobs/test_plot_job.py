@@ -13,6 +13,8 @@ from lookalike.config import catalogue
 from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
 from lookalike.evaluation import evaluate
+from lookalike.jobs._plot_keys import KEYS
+from lookalike.jobs._plotting import OFFERS
 from lookalike.jobs.evaluate import write
 
 LABELS = [f"kind {number // 6}" for number in range(30)]
@@ -128,6 +130,18 @@ def test_vector_formats_are_the_same_each_time(folders, tmp_path, monkeypatch, e
         ("plot=similarity embeddings=emb plot.classes=[none]", "no class 'none'"),
         ("plot=pca embeddings=emb out=here", "ends in .png"),
         ("plot=compare runs=[eval/a]", "two evaluations"),
+        (
+            "plot=det runs=[eval/a,eval/b] embeddings=nowhere split=foo",
+            "embeddings=nowhere, split=foo: plot=det makes no use of these with runs=; it uses",
+        ),
+        ("plot=batch dataset=data split=test images=[a,b]", "plot=batch makes no use of these; it uses"),
+        ("plot=tsne evaluation=eval/a split=test", "makes no use of it with evaluation=; it uses embeddings"),
+        ("plot=tsne embeddings=emb seed=3", "Did you mean plot.seed?"),
+        (
+            "plot=pca embeddings=emb runs=[eval/a,eval/b]",
+            "eval/b]: plot=pca makes no use of it;",
+        ),
+        ("plot=roc embeddings=emb force=true", "force=true: plot=roc makes no use of it so; it uses"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(folders, tmp_path, monkeypatch, capsys, given, said):
@@ -136,6 +150,11 @@ def test_what_is_missing_or_wrong_is_said(folders, tmp_path, monkeypatch, capsys
     assert main(["plot", *given.split(), *out, "progress=false"]) == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_of_every_input_it_is_known_which_keys_make_it():
+    assert set(KEYS) == set(OFFERS)
+    assert {key for keys in KEYS.values() for key in keys} <= set(catalogue.keys("plot"))
 
 
 def test_references_of_another_space_are_refused(folders, tmp_path, monkeypatch, capsys):
@@ -184,3 +203,20 @@ def test_a_plot_of_ones_own_gets_what_it_names(folders, tmp_path, monkeypatch):
     ]
     assert main(["plot", *words]) == 0
     assert Image.open(tmp_path / "x.png").size == (300, 300)
+
+
+@pytest.mark.parametrize("name", ["roc", "det"])
+def test_curves_of_different_tests_are_not_drawn_together(folders, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(folders)
+    found = Embeddings.load("emb")
+    for part, there in (("one", slice(0, 12)), ("other", slice(12, 24))):
+        table, vectors = found.table.take(np.arange(30)[there]), np.array(found.vectors[there])
+        result = evaluate(vectors, table.labels, frame=table.frame, far=0.1, intervals=False)
+        write(tmp_path / part, result, Embeddings(vectors, table, "5pace"), {"job": "evaluate"})
+    out = tmp_path / "x.png"
+    runs = f"runs=[{tmp_path / 'one'},{tmp_path / 'other'}]"
+    words = ["plot", f"plot={name}", runs, f"out={out}", "progress=false"]
+    assert main(words) == 1
+    assert "they are not of the same images" in (said := capsys.readouterr().err) and "force=true" in said
+    assert not out.exists()
+    assert main([*words, "force=true"]) == 0 and out.is_file()

@@ -5,7 +5,7 @@ The first comment of a file says what it is, the comment behind a value says wha
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,14 @@ def choices(group: str, folders: Folders = ()) -> dict[str, Path]:
         for file in sorted((folder / group).glob("*.yaml")):
             found.setdefault(file.stem, file)
     return found
+
+
+def chosen(group: str, node: Mapping[str, Any]) -> str | None:
+    """The name of the choice that has this `_target_`; None for one of the user's own."""
+    same = [
+        name for name, file in choices(group).items() if _content(file).get("_target_") == node["_target_"]
+    ]
+    return same[0] if len(same) == 1 else None
 
 
 def summary(file: Path) -> str:

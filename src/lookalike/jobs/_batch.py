@@ -34,7 +34,9 @@ def first_batch_of(config: "Config") -> Shown:
 
     stage = stages(config)[0]
     tables = read_tables(config.dataset, config.data_dir)
-    table = without_small(joined(tables), config.min_per_class)
+    table = joined(tables)
+    table.split("train")  # says which splits there are
+    table = without_small(table, config.min_per_class)
     train = with_validation(table, config.val_share, config.seed).split("train")
     augment = build(stage.augment, "augment", size=config.image_size, how=config.resize)
     enough = getattr(augment, "at_least", None)

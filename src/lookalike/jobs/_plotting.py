@@ -181,14 +181,14 @@ class Inputs:
     @cached_property
     def roc_curves(self) -> "dict[str, Roc]":
         """The ROC curve of each run, or of the one source there is."""
-        from lookalike.report.comparing import find_evaluation, shortened
+        from lookalike.report.comparing import of_one_test, shortened
 
         if not self.config.runs:
             return {"these images": self._roc(self.embeddings, self.evaluation)}
         found = {}
         folders = [str(folder) for folder in self.config.runs]
-        for name, folder in zip(shortened(folders), folders, strict=True):
-            each = find_evaluation(folder)
+        evaluations = of_one_test(folders, self.config.force)
+        for name, folder, each in zip(shortened(folders), folders, evaluations, strict=True):
             if each.embeddings is None:
                 raise LookalikeError(f"{folder}: {'; '.join(each.missing)}")
             found[name] = self._roc(each.embeddings, each)
@@ -202,7 +202,7 @@ class Inputs:
         """The runs, best first, and which of them are really better."""
         from lookalike.report.comparing import compare
 
-        return compare(self.config.runs, [self.config.metric], seed=self.config.seed)
+        return compare(self.config.runs, [self.config.metric], force=self.config.force, seed=self.config.seed)
 
     @property
     def remark(self) -> str:
@@ -283,15 +283,15 @@ OFFERS: dict[str, Callable[[Inputs], Any]] = {
 """What a plot may take, by the names of its arguments."""
 
 
-def offered(inputs: Inputs, node: dict[str, Any]) -> dict[str, Any]:
-    """What a plot asks for by its arguments, as far as the config does not give it.
+def taken(node: dict[str, Any]) -> list[str]:
+    """The inputs that a plot asks for by its arguments, as far as the config does not give them.
 
     Raises:
-        ConfigError: the keys do not name what it needs, or its function cannot be found.
+        ConfigError: its function cannot be found.
     """
     from hydra.utils import get_object
 
     if "_target_" not in node:
         raise ConfigError("plot: names no _target_, so there is no function to call")
     wanted = inspect.signature(get_object(node["_target_"])).parameters
-    return {name: offer(inputs) for name, offer in OFFERS.items() if name in wanted and name not in node}
+    return [name for name in OFFERS if name in wanted and name not in node]

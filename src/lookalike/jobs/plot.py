@@ -34,6 +34,7 @@ class Config(Source):
     images: list[Path] = Field(description="two photos, for what makes them look alike: [a.jpg,b.jpg]")
     by: str = Field(description="column of the table whose values are the classes: label, camera, …")
     metric: str = Field(description="what to compare runs by: a metric that every query has")
+    force: bool = Field(description="draw runs of different protocols or images in one figure all the same")
     threshold: float | None = Field(
         description="similarity from which on two images are the same; null takes the evaluation's"
     )
@@ -47,12 +48,15 @@ class Config(Source):
 def main(config: Config) -> Path:
     """Draw, and return the file."""
     from lookalike.config import build
-    from lookalike.jobs._plotting import Inputs, offered
+    from lookalike.jobs._plot_keys import refuse_unused
+    from lookalike.jobs._plotting import OFFERS, Inputs, taken
 
     if config.out.suffix.lower() not in FORMATS or config.out.is_dir():
         raise ConfigError(f"out={config.out}: a plot is a file that ends in {', '.join(FORMATS)}")
     inputs = Inputs(config)
-    figure = build(config.plot, "plot", **offered(inputs, config.plot))
+    names = taken(config.plot)
+    refuse_unused(config, names)
+    figure = build(config.plot, "plot", **{name: OFFERS[name](inputs) for name in names})
     inputs.tell()
     write(figure, config.out, config.dpi)
     return config.out

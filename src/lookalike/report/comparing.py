@@ -85,6 +85,25 @@ def find_evaluation(folder: str | Path) -> Evaluation:
     )
 
 
+def of_one_test(folders: Sequence[str | Path], force: bool = False) -> list[Evaluation]:
+    """The evaluations in some folders, which are of the same protocol, data and queries, or `force` is given.
+
+    Raises:
+        LookalikeError: a folder is no evaluation, or they are not of the same test.
+    """
+    names, found = [str(folder) for folder in folders], [find_evaluation(folder) for folder in folders]
+    if force:
+        return found
+    notes = _differing(names, found)
+    if all(each.per_query is not None for each in found):
+        try:
+            notes += matched_queries(names, found, [])[1]
+        except LookalikeError as error:
+            notes.append(str(error))
+    _refuse_differing(notes, "one figure of them says nothing about the models", "draw")
+    return found
+
+
 def compare(
     folders: Sequence[str | Path],
     metrics: Sequence[str],
@@ -126,12 +145,8 @@ def compare(
         if metric not in of_queries:
             tables[metric], passed = matched_identities(names, found, metric)
             notes += passed
-    if notes and not force:
-        raise LookalikeError(
-            "these numbers are not of the same test, so comparing them says nothing about the models:\n  "
-            + "\n  ".join(dict.fromkeys(notes))
-            + "\nEvaluate them alike, or compare all the same with force=true"
-        )
+    if not force:
+        _refuse_differing(notes, "comparing them says nothing about the models", "compare")
     best = _sign(metrics[0])
     order = sorted(range(len(names)), key=lambda place: -best * _mean(tables[metrics[0]][place], metrics[0]))
     found = [found[place] for place in order]
@@ -151,6 +166,16 @@ def compare(
         identities=int(first["label"].n_unique()),
         notes=list(dict.fromkeys(notes)),
     )
+
+
+def _refuse_differing(notes: list[str], so: str, job: str) -> None:
+    """Raise `LookalikeError` with what differs, if anything does."""
+    if notes:
+        raise LookalikeError(
+            f"these numbers are not of the same test, so {so}:\n  "
+            + "\n  ".join(dict.fromkeys(notes))
+            + f"\nEvaluate them alike, or {job} all the same with force=true"
+        )
 
 
 def shortened(names: list[str]) -> list[str]:
