@@ -55,6 +55,16 @@ def test_no_picture_hides_another(count):
         assert np.abs(one - other).max() >= tile
 
 
+@pytest.mark.parametrize("spots", [1, 300])
+def test_no_frames_overlap_where_images_crowd_together(spots):
+    rng = np.random.default_rng(0)
+    places = np.repeat(rng.normal(size=(spots, 2)), 600 // spots, axis=0)
+    width, height, tile, corners = layout(places + rng.normal(scale=1e-3, size=places.shape), 2200)
+    gaps = np.abs(corners[:, None] - corners[None]).max(axis=2) + 10**6 * np.eye(600, dtype=int)
+    assert gaps.min() >= tile
+    assert max(width, height) < 3000
+
+
 def test_points_on_one_spot_part():
     points = apart(np.zeros((9, 2)), 10)
     assert min(np.abs(a - b).max() for a, b in itertools.combinations(points, 2)) >= 10

@@ -40,6 +40,6 @@ def image_map(
     names = labels[rows].tolist()
     picture = mosaic(placed(vectors[rows], method, seed), pictures(rows.tolist()), names, side)
     classes = len(set(names))
-    shared = "" if classes <= FEW else " Several classes share a colour, but none that lie close together."
+    shared = "" if classes <= FEW else f" {classes:,} classes share {FEW} colours."
     said = f"{NAMES[method]}, images moved apart so that none hides another. A frame has its class's colour."
     return as_figure(picture, heading(len(rows), len(labels), classes), said + shared)

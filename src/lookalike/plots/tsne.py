@@ -63,8 +63,8 @@ def tsne_thumbnails(
 ) -> Figure:
     """The map with each image at its place, moved just so far that none hides another.
 
-    Frames have the colour of the class. Up to nine classes are named; of more, several share a colour, but no
-    two that lie close together.
+    Frames have the colour of the class. Up to nine classes are named; of more, several share a colour, those
+    whose middles lie close together only where it cannot be helped.
 
     Args:
         vectors: embeddings, [N, D].
@@ -124,21 +124,24 @@ def layout(places: np.ndarray, side: int) -> tuple[int, int, int, np.ndarray]:
     return width, height, tile, spread
 
 
-def apart(points: np.ndarray, distance: float, rounds: int = 400) -> np.ndarray:
-    """Push points away from each other, a little a round, until squares of side `distance` do not overlap."""
+def apart(points: np.ndarray, distance: float, rounds: int = 200) -> np.ndarray:
+    """Push points away from each other, a little a round, until squares of side `distance` do not overlap.
+
+    Where they are too crowded for that after `rounds`, all of them spread, too, a little more in each round.
+    """
     from scipy.spatial import KDTree
 
     points = points + np.random.default_rng(0).normal(scale=0.01, size=points.shape)
-    for _ in range(rounds):
-        pairs = KDTree(points).query_pairs(distance, p=np.inf, output_type="ndarray")
-        if not len(pairs):
-            break
+    while len(pairs := KDTree(points).query_pairs(distance, p=np.inf, output_type="ndarray")):
         gap = points[pairs[:, 0]] - points[pairs[:, 1]]
         axis = np.abs(gap).argmax(axis=1)  # the shorter way out is along the axis where they overlap least
         along = gap[np.arange(len(gap)), axis]
-        move = (distance - np.abs(along) + 0.5) * np.where(along < 0, -1, 1) * 0.35
-        np.add.at(points, (pairs[:, 0], axis), move)
-        np.add.at(points, (pairs[:, 1], axis), -move)
+        push = (distance - np.abs(along) + 0.5) * np.where(along < 0, -1, 1) * 0.35
+        moves = np.zeros_like(points)
+        np.add.at(moves, (pairs[:, 0], axis), push)
+        np.add.at(moves, (pairs[:, 1], axis), -push)
+        rounds -= 1
+        points = (points + np.clip(moves, -distance, distance)) * (1.0 if rounds > 0 else 1.003)
     return points
 
 
