@@ -57,6 +57,7 @@ def write(folder: Path, found: "Compared", about: dict[str, object]) -> None:
 
     from lookalike.files import new_folder, write_text
     from lookalike.plots.intervals import interval_bars
+    from lookalike.plots.letters import legible
     from lookalike.report.compare_page import write_compare_page
     from lookalike.report.compare_table import as_frame, as_markdown, pairs_frame
 
@@ -69,7 +70,8 @@ def write(folder: Path, found: "Compared", about: dict[str, object]) -> None:
         for metric in found.metrics:
             name = f"{metric.replace('@', '_at_')}.png"
             chart = interval_bars(found.names, found.values[metric], metric, found.leaders(metric), remark)
-            chart.savefig(beside / name)
+            with legible(chart):
+                chart.savefig(beside / name)
             pictures.append(f"![{metric} with intervals]({name})")
         write_text(beside / "compare.md", as_markdown(found) + "\n" + "\n\n".join(pictures) + "\n")
         write_compare_page(found, beside / "compare.html")

@@ -72,11 +72,13 @@ def write(figure: Any, out: Path, dpi: int) -> None:
     from matplotlib.figure import Figure
 
     from lookalike.files import replace_file
+    from lookalike.plots.letters import legible
 
     if not isinstance(figure, Figure):
         raise ConfigError(f"plot: gave {type(figure).__name__}; a plot is a function that gives a Figure")
     kind = out.suffix.lower().removeprefix(".")
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
     out.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "lookalike", "svg.fonttype": "none", "pdf.fonttype": 42}):
+    style = {"svg.hashsalt": "lookalike", "svg.fonttype": "none", "pdf.fonttype": 42}
+    with matplotlib.rc_context(style), legible(figure):
         replace_file(out, lambda beside: figure.savefig(beside, format=kind, dpi=dpi, metadata=undated))

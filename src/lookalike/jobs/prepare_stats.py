@@ -60,13 +60,15 @@ def write(folder: Path, name: str, found: "Stats") -> None:
     """
     from lookalike.files import refuse_existing, replace_file, write_text
     from lookalike.plots.class_sizes import class_size_figure
+    from lookalike.plots.letters import legible
 
     if not (folder / "stats.json").is_file():
         refuse_existing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / "class_sizes.csv", found.sizes.write_csv)
     figure = class_size_figure(found.sizes["images"].to_numpy(), name)
-    replace_file(folder / "class_sizes.png", lambda beside: figure.savefig(beside, format="png"))
+    with legible(figure):
+        replace_file(folder / "class_sizes.png", lambda beside: figure.savefig(beside, format="png"))
     (folder / "duplicates.csv").unlink(missing_ok=True)
     if found.duplicates is not None and len(found.duplicates):
         replace_file(folder / "duplicates.csv", found.duplicates.write_csv)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lookalike.data.thumbnails import webp_uri
+from lookalike.plots.letters import legible
 from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, SERIES
 
 # Colours of the plots that follow the page's light or dark theme.
@@ -25,7 +26,8 @@ THEMED = {
 def figure_uri(figure: Figure) -> tuple[str, int, int]:
     """A figure as a data URI of its pixels, with its width and height."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=figure.dpi)
+    with legible(figure):
+        figure.savefig(file, format="png", dpi=figure.dpi)
     image = Image.open(file).convert("RGB")
     return webp_uri(image), image.width, image.height
 
@@ -39,7 +41,7 @@ def svg(figure: Figure, name: str, alt: str) -> Markup:
         alt: what the figure shows, in words.
     """
     file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), legible(figure):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

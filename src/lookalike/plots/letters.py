@@ -1,0 +1,86 @@
+"""Letters that the plots' font lacks: taken from a font of this machine, or said to be missing."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.text import Text
+
+log = logging.getLogger(__name__)
+OWN = "DejaVu Sans"
+OTHERS = (
+    *(f"Noto Sans CJK {place}" for place in ("SC", "JP", "KR", "TC")),
+    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Arial Unicode MS"),
+    *("Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+    *(
+        "Noto Emoji",
+        "Symbola",
+        "Segoe UI Symbol",
+        "Segoe UI Emoji",
+        "Noto Sans Symbols",
+        "Noto Sans Symbols2",
+    ),
+    *(
+        "Noto Sans",
+        "Noto Sans Devanagari",
+        "Noto Sans Bengali",
+        "Noto Sans Tamil",
+        "Noto Sans Thai",
+        "Unifont",
+    ),
+)
+"""Fonts with many letters, in black and white; those that are installed are tried in this order."""
+SHOWN = 20
+
+
+@contextmanager
+def legible(figure: Figure) -> Iterator[None]:
+    """Give the texts of a figure fonts that have their letters, to save it; warn once of what none has."""
+    texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    strange = [text for text in texts if set(text.get_text()) - letters_of(OWN)]
+    wanted = {letter for text in strange for letter in text.get_text() if letter.isprintable()}
+    missing = wanted - letters_of(OWN)
+    fonts = [OWN]
+    for name in installed() if missing else ():
+        if missing & letters_of(name):
+            fonts.append(name)
+            missing -= letters_of(name)
+    for text in strange:
+        text.set_fontfamily(fonts)
+    if missing:
+        some, more = "".join(sorted(missing)[:SHOWN]), " …" * (len(missing) > SHOWN)
+        log.warning(
+            "no font here has the letters %s%s, drawn as boxes; install %s", some, more, help_for(missing)
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
+
+
+def installed() -> list[str]:
+    """The names among `OTHERS` that matplotlib finds."""
+    names = {font.name for font in fontManager.ttflist}
+    return [name for name in OTHERS if name in names]
+
+
+@cache
+def letters_of(name: str) -> frozenset[str]:
+    """The letters that a font has, and line ends."""
+    font = get_font(findfont(FontProperties(family=name)))
+    return frozenset(map(chr, font.get_charmap())) | {"\n"}
+
+
+def help_for(missing: set[str]) -> str:
+    """Which fonts have such letters."""
+    emoji = {letter for letter in missing if ord(letter) >= 0x1F000 and ord(letter) < 0x20000}
+    cjk = {letter for letter in missing - emoji if 0x2E80 <= ord(letter) <= 0xFFEF or ord(letter) >= 0x20000}
+    named = [
+        *(["Noto Sans CJK (Debian: fonts-noto-cjk)"] if cjk else []),
+        *(["Noto Emoji or Symbola (Debian: fonts-symbola)"] if emoji else []),
+        *(["Noto Sans of that script (Debian: fonts-noto-core)"] if missing - emoji - cjk else []),
+    ]
+    return " and ".join(named)
