@@ -1,3 +1,6 @@
+import sys
+import types
+
 import numpy as np
 import polars as pl
 import pytest
@@ -5,7 +8,8 @@ from PIL import Image
 
 from lookalike.cli import main
 from lookalike.jobs.preview import some_of_each
-from lookalike.plots.preview import preview
+from lookalike.plots.drawing import font
+from lookalike.plots.preview import MARGIN, preview
 
 
 @pytest.fixture
@@ -31,6 +35,41 @@ def test_a_user_sees_images_of_several_classes_changed_several_times(dataset, tm
     with Image.open(out) as image:
         assert np.asarray(image).shape == first.shape
         assert (np.asarray(image) != first).any()
+
+
+@pytest.mark.parametrize("name", ["pv.txt", "pv.jpg", "pv"])
+def test_another_ending_than_that_of_a_png_is_refused(dataset, tmp_path, capsys, name):
+    assert main(["preview", f"dataset={dataset}", f"out={tmp_path / name}"]) == 2
+    assert "ends in .png" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        (["augment=strong"], "augment=strong, resize=squash"),
+        ([], "augment=standard, resize=squash"),
+        (["augment._target_=lookalike.data.own.Mine"], "resize=squash"),
+    ],
+)
+def test_the_title_names_the_choice(dataset, tmp_path, monkeypatch, words, title):
+    import lookalike.plots.preview as module
+    from lookalike.data.augment import Augment
+
+    monkeypatch.setitem(sys.modules, "lookalike.data.own", own := types.ModuleType("lookalike.data.own"))
+    own.Mine = Augment
+    seen = []
+    drawn = preview(np.zeros((1, 8, 8, 3), np.uint8), [], ["a"], "title")
+    monkeypatch.setattr(module, "preview", lambda *given: seen.append(given[3]) or drawn)
+    assert main(["preview", f"dataset={dataset}", f"out={tmp_path / 'p.png'}", "images=1", *words]) == 0
+    assert seen == [title]
+
+
+def test_one_draw_leaves_room_for_the_heading():
+    plain = np.zeros((1, 32, 32, 3), np.uint8)
+    narrow = preview(plain, [plain], ["a"], "title").width
+    words = "32 × 32 px; left: as in evaluation; right: in training, each time anew"
+    assert narrow >= font(13).getlength(words) + 2 * MARGIN
 
 
 def test_unreadable_images_are_left_out_and_none_at_all_is_an_error(dataset, tmp_path, capsys):

@@ -36,16 +36,20 @@ def main(config: Config) -> Path:
     """Draw the preview, and return its file.
 
     Raises:
+        ConfigError: `out` is no PNG.
         DataError: none of the images chosen can be read.
     """
     from lookalike.config import build
+    from lookalike.config.catalogue import chosen
     from lookalike.data.images import ImageTable
     from lookalike.data.transforms import Resize
-    from lookalike.errors import DataError, listing
+    from lookalike.errors import ConfigError, DataError, listing
     from lookalike.files import replace_file
     from lookalike.jobs._datasets import read_datasets
     from lookalike.plots.preview import preview
 
+    if config.out.suffix.lower() != ".png" or config.out.is_dir():
+        raise ConfigError(f"out={config.out}: a preview is a file that ends in .png")
     augment = build(config.augment, "augment", size=config.image_size, how=config.resize)
     table = read_datasets(config.dataset, config.data_dir)
     table = table.split(config.split) if config.split else table
@@ -63,12 +67,12 @@ def main(config: Config) -> Path:
     for epoch in range(1, config.draws + 1):
         changing.set_epoch(epoch)
         drawn.append(changing.__getitems__(range(len(readable))).images.permute(0, 2, 3, 1).numpy())
-    name = str(config.augment["_target_"]).rpartition(".")[2]
+    name = chosen("augment", config.augment)
     picture = preview(
         plain.images.permute(0, 2, 3, 1).numpy(),
         drawn,
         readable.labels.tolist(),
-        f"augment: {name}, resize={config.resize}",
+        f"augment={name}, resize={config.resize}" if name else f"resize={config.resize}",
     )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     replace_file(config.out, lambda beside: picture.save(beside, format="PNG"))

@@ -1,5 +1,6 @@
 """Images as evaluation sees them, each beside what training makes of it."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,10 +28,11 @@ def preview(
     left = MARGIN + side + BESIDE
     width = left + len(drawn) * (side + GAP) - GAP + MARGIN
     height = TOP + len(plain) * (side + LINE) + MARGIN // 2
-    picture = _Paper(max(width, 420), height, side)
     facts = (
         f"{plain.shape[2]} × {plain.shape[1]} px; left: as in evaluation; right: in training, each time anew"
     )
+    least = max(font(13).getlength(facts), font(17, bold=True).getlength(title))
+    picture = _Paper(max(width, math.ceil(least) + 2 * MARGIN), height, side)
     picture.head(title, facts)
     for line, (image, label) in enumerate(zip(plain, labels, strict=True)):
         top = TOP + line * (side + LINE)
