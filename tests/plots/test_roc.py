@@ -6,7 +6,7 @@ from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 from lookalike.metrics.inputs import unit_vectors
 from lookalike.metrics.roc import rates_of, roc_of
 from lookalike.metrics.verification import Pairs, tar_at_far
-from lookalike.plots.roc import det, plainly, roc, thinned
+from lookalike.plots.roc import band, det, plainly, roc, thinned
 from lookalike.protocols.base import Samples, self_retrieval
 from lookalike.protocols.roc import roc_over
 
@@ -108,3 +108,11 @@ def test_perfect_pairs_can_be_drawn():
 
 def test_numbers_without_powers_of_ten():
     assert [plainly(value) for value in (100, 0.1, 1e-5)] == ["100", "0.1", "0.00001"]
+
+
+def test_the_band_goes_to_the_end_and_holds_the_curve():
+    found = roc_over(of_samples()[2])
+    rates, low, high = band(found)
+    assert (rates[-1], low[-1], high[-1]) == (1, 1, 1) and (np.diff(rates) > 0).all()
+    assert (low <= found.tar_at(rates)).all() and (high >= found.tar_at(rates)).all()
+    np.testing.assert_array_equal(low[: len(found.low)], found.low)

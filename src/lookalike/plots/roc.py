@@ -36,7 +36,7 @@ def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
     for place, (name, curve) in enumerate(roc_curves.items()):
         far, tar = thinned(curve.far, curve.tar)
         colour = SERIES[place % len(SERIES)]
-        axes.fill_between(curve.rates, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
+        axes.fill_between(*band(curve), color=colour, alpha=0.16, linewidth=0)
         said = f"{brief(name, 30)}: AUC {with_interval(curve.areas['auc'], 4)}"
         axes.plot(far, tar, linestyle=DASHES[place % 6], color=colour, linewidth=1.8, label=said)
         axes.plot(marked, curve.tar_at(marked), "o", color=colour, markersize=5, zorder=5)
@@ -62,8 +62,9 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
     for place, (name, curve) in enumerate(roc_curves.items()):
         far, tar = thinned(curve.far, curve.tar)
         colour = SERIES[place % len(SERIES)]
-        least, worst = (np.maximum(1 - each, lowest) for each in (curve.high, curve.low))
-        axes.fill_between(curve.rates, least, worst, color=colour, alpha=0.16, linewidth=0)
+        rates, low, high = band(curve)
+        least, worst = (np.maximum(1 - each, lowest) for each in (high, low))
+        axes.fill_between(rates, least, worst, color=colour, alpha=0.16, linewidth=0)
         said = f"{brief(name, 30)}: EER {with_interval(curve.areas['eer'], 2, True)}"
         missed = np.where(tar < 1, 1 - tar, np.nan)
         axes.plot(far, missed, linestyle=DASHES[place % 6], color=colour, linewidth=1.8, label=said)
@@ -133,6 +134,26 @@ def thinned(far: np.ndarray, tar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cells = np.round(np.log10(far) * DRAWN / max(-np.log10(far[0]), 1e-9))
     last = np.append(cells[1:] != cells[:-1], True)
     return far[last], tar[last]
+
+
+def band(curve: Roc) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rates with the interval at each, up to 1, where all pairs are accepted, and both of its ends are 1.
+
+    From the last rate with an interval to 1 both ends are straight lines on a log axis, which never leave out
+    the curve itself.
+    """
+    if not len(curve.rates):
+        return curve.rates, curve.low, curve.high
+    rates = np.geomspace(curve.rates[-1], 1, 24)[1:]
+    rates[-1] = 1.0
+    share = 1 - np.log(rates) / np.log(curve.rates[-1])
+    low, high = (end[-1] + share * (1 - end[-1]) for end in (curve.low, curve.high))
+    tar = curve.tar_at(rates)
+    return (
+        np.append(curve.rates, rates),
+        np.append(curve.low, np.minimum(low, tar)),
+        np.append(curve.high, np.maximum(high, tar)),
+    )
 
 
 def with_interval(value: Mapping[str, float], digits: int, percent: bool = False) -> str:
