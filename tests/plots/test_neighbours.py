@@ -25,6 +25,12 @@ def test_right_and_wrong_differ_in_colour_and_in_form():
     assert count(right, SAME) > 1.3 * count(wrong, DIFFERENT), "dashes leave gaps"
 
 
+def test_a_wrong_decision_is_marked_below_its_query():
+    made = [gallery([(square(), [])], ["a"], decisions=[("called same", right)]) for right in (True, False)]
+    assert count(made[0], SAME) and not count(made[0], DIFFERENT)
+    assert count(made[1], DIFFERENT) and not count(made[1], SAME)
+
+
 def test_rows_may_differ_in_length_and_images_in_shape():
     hits = [(square("red", (400, 3)), "a" * 200, 0.5, True), (square("blue", (1, 1)), "", -0.1, False)]
     sheet = gallery([(square(), hits), (square(), [])], captions=["one", "two"], side=64)

@@ -11,7 +11,12 @@ Hit = tuple[Image.Image, str, float, bool | None]
 Row = tuple[Image.Image, Sequence[Hit]]
 
 
-def gallery(rows: Sequence[Row], captions: Sequence[str] = (), side: int = 144) -> Image.Image:
+def gallery(
+    rows: Sequence[Row],
+    captions: Sequence[str] = (),
+    side: int = 144,
+    decisions: Sequence[tuple[str, bool]] = (),
+) -> Image.Image:
     """One row a query: its picture, then its hits, nearest first.
 
     A right hit has a solid blue frame and a tick, a wrong one a dashed orange frame and a cross; a hit that
@@ -21,6 +26,7 @@ def gallery(rows: Sequence[Row], captions: Sequence[str] = (), side: int = 144) 
         rows: (query picture, [(picture, label, similarity, right or None), …]).
         captions: the queries' labels; "query" where none is given.
         side: pixels of a picture's side.
+        decisions: what was decided of each query, and whether rightly, to stand below its label.
 
     Raises:
         ValueError: there are no rows, or captions for other than all rows.
@@ -31,7 +37,8 @@ def gallery(rows: Sequence[Row], captions: Sequence[str] = (), side: int = 144) 
         )
     sheet = Sheet(side, columns=max(len(hits) for _, hits in rows), rows=len(rows))
     for line, (query, hits) in enumerate(rows):
-        sheet.query(line, query, captions[line] if captions else "query")
+        decision = decisions[line] if decisions else None
+        sheet.query(line, query, captions[line] if captions else "query", decision)
         for place, hit in enumerate(hits):
             sheet.hit(line, place, hit)
     return sheet.picture
@@ -50,12 +57,18 @@ class Sheet:
         self.picture = Image.new("RGB", (width, self.row * rows + self.gap), PAPER)
         self.draw = ImageDraw.Draw(self.picture)
 
-    def query(self, row: int, image: Image.Image, caption: str) -> None:
+    def query(
+        self, row: int, image: Image.Image, caption: str, decision: tuple[str, bool] | None = None
+    ) -> None:
         """The picture that was asked for, set apart by a rule."""
         x, y = self.gap, self.gap + row * self.row
         self._paste(image, x, y)
         self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
-        self._write(x, y, caption, "query" if caption != "query" else "", INK)
+        if decision is None:
+            self._write(x, y, caption, "query" if caption != "query" else "", INK)
+        else:
+            said, right = decision
+            self._write(x, y, caption, f"{'✓' if right else '✗'} {said}", INK, SAME if right else DIFFERENT)
         across = x + self.step
         self.draw.line((across, y, across, y + self.side), fill=RULE, width=2)
 
@@ -87,7 +100,8 @@ class Sheet:
                 self.draw.rectangle((x + start, y + near, x + start + dash, y + far), fill=PAPER)
                 self.draw.rectangle((x + near, y + start, x + far, y + start + dash), fill=PAPER)
 
-    def _write(self, x: int, y: int, first: str, second: str, colour: str) -> None:
+    def _write(self, x: int, y: int, first: str, second: str, colour: str, below: str = MUTED) -> None:
         top = y + self.side + self.frame + self.line // 4
         self.draw.text((x, top), fitted(first, self.side, self.letters), fill=colour, font=self.letters)
-        self.draw.text((x, top + self.line), second, fill=MUTED, font=self.small)
+        cut = fitted(second, self.side, self.small)
+        self.draw.text((x, top + self.line), cut, fill=below, font=self.small)

@@ -56,6 +56,7 @@ def query_sheet(
         ],
         [each.label for each in found],
         side,
+        [decision(each) for each in found] if which == "closest" else (),
     )
     return as_figure(sheet, title, remark)
 
@@ -77,8 +78,11 @@ def chosen(
         if threshold is None:
             raise DataError("which=closest: this evaluation has no threshold; say which with threshold=0.5")
         found = closest(per_query, labels, threshold, count, neighbours)
-        wrong = sum((each.value >= 0) != (bool(each.hits) and each.hits[0].right) for each in found)
-        said = f"Their nearest neighbour is near {threshold:.3f}, where “same” begins; {wrong} are wrong."
+        wrong = sum(not decision(each)[1] for each in found)
+        marked = f"{wrong} of them {'is' if wrong == 1 else 'are'} wrong" + " (✗ below the query)" * (
+            wrong > 0
+        )
+        said = f"Their nearest neighbour is near {threshold:.3f}, where “same” begins; {marked}."
         return found, f"The {len(found)} least sure decisions", said
     picked = choose(
         per_query, labels, count if which == "worst" else 0, count if which == "best" else 0, neighbours
@@ -91,3 +95,9 @@ def chosen(
     said = f"{measure} from {min(values):.3f} to {max(values):.3f}, of {picked.judged:,} queries"
     wrong = f"; the nearest neighbour of {picked.wrong_first:,} is of another class."
     return found, f"The {len(found)} {'hardest' if which == 'worst' else 'best'} queries", said + wrong
+
+
+def decision(query: Query) -> tuple[str, bool]:
+    """What the threshold says of a query and its nearest neighbour, and whether it is right."""
+    same = query.value >= 0
+    return f"called {'same' if same else 'different'}", same == (bool(query.hits) and query.hits[0].right)
