@@ -1,13 +1,16 @@
 """Bars with intervals: one metric of several evaluations."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare, new_figure
 
-LONGEST = 44
+SHARE = 6
+"""Letters of a name that an inch of the figure has room for, beside the bars."""
 
 
 def interval_bars(
@@ -16,6 +19,7 @@ def interval_bars(
     metric: str,
     leaders: Sequence[int] = (),
     remark: str = "",
+    width: Annotated[float, Ge(3), Le(30)] = 7.2,
 ) -> Figure:
     """A bar for each evaluation, from the top down, with its interval as a line.
 
@@ -25,8 +29,9 @@ def interval_bars(
         metric: what they measure, for the title.
         leaders: places of those that nothing beats: drawn in another colour.
         remark: a line below the chart.
+        width: inches.
     """
-    figure = new_figure(7.2, 1.15 + 0.42 * len(names) + (0.2 if remark else 0))
+    figure = new_figure(width, 1.15 + 0.42 * len(names) + (0.2 if remark else 0))
     axes = bare(figure.subplots(), metric)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=RULE, linewidth=0.6)
@@ -44,7 +49,7 @@ def interval_bars(
             for edge in (value["low"], value["high"]):
                 axes.plot([edge, edge], [place - 0.14, place + 0.14], color=INK, linewidth=1.6)
         axes.text(end + room, place, f"{100 * value['value']:.1f} %", va="center", fontsize=TEXT, color=INK)
-    axes.set_yticks(places, [shortened(name) for name in names])
+    axes.set_yticks(places, [shortened(name, round(SHARE * width)) for name in names])
     for place, label in enumerate(axes.get_yticklabels()):
         label.set_color(INK if place in leaders else MUTED)
     axes.tick_params(axis="y", length=0)
@@ -59,7 +64,7 @@ def interval_bars(
     return figure
 
 
-def shortened(name: str) -> str:
+def shortened(name: str, most: int = 44) -> str:
     """A long path without its beginning."""
-    text = name if len(name) <= LONGEST else "…" + name[-(LONGEST - 1) :]
+    text = name if len(name) <= most else "…" + name[-(most - 1) :]
     return text.replace("$", r"\$")

@@ -15,6 +15,9 @@ from lookalike.report.numbers import number
 from lookalike.report.pictures import svg
 from lookalike.report.template import filled, write_page
 
+NARROW = 4.4
+"""Inches of a chart that fills a phone, so that its letters stay as large as those beside it."""
+
 
 def write_compare_page(found: Compared, out: Path) -> None:
     """Write the page as one file that needs no other.
@@ -63,7 +66,7 @@ def charts(found: Compared) -> list[Markup]:
     drawn = []
     for place, metric in enumerate(found.metrics):
         values = found.values[metric]
-        figure = interval_bars(found.names, values, metric, found.leaders(metric))
+        figure = interval_bars(found.names, values, metric, found.leaders(metric), width=NARROW)
         words = ", ".join(
             f"{name} {value_text(value)}" for name, value in zip(found.names, values, strict=True)
         )
