@@ -638,3 +638,13 @@ def test_small_pictures_are_decoded_once_for_training_and_come_out_the_same(tabl
     assert not torch.equal(kept[0], kept[1])
     shown(table, seed=None)
     assert len(opened) == 5 + 12 + 12
+
+
+def test_paths_in_warnings_have_no_detours(tmp_path):
+    from lookalike.data.thumbnails import plain
+
+    (tmp_path / "run" / "embeddings").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "run" / "embeddings")
+    assert plain(tmp_path / "run" / "embeddings" / ".." / "a.png") == str(tmp_path / "run" / "a.png")
+    kept = tmp_path / "link" / ".." / "a.png"
+    assert plain(kept) == str(kept), "a link leads elsewhere"

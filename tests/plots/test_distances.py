@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 
-from lookalike.plots.distances import BARS, distance_histogram, in_short, trimmed
+from lookalike.plots.distances import BARS, distance_histogram, in_short, pair_distances, trimmed
 
 DISTANCES = {
     "edges": np.linspace(-1, 1, 9).tolist(),
@@ -75,3 +75,13 @@ def test_counts_in_words():
         14_611_000: "14.6 million",
     }
     assert {count: in_short(count) for count in words} == words
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "said"),
+    [([0, 0], [1, 2], "no pairs of the same class"), ([1, 0], [0, 0], "no pairs of different classes")],
+)
+def test_without_pairs_of_one_kind_no_overlap_is_claimed(positive, negative, said):
+    given = {"edges": [-1, 0, 1], "positive": positive, "negative": negative, "threshold": None}
+    words = " ".join(text.get_text() for text in pair_distances(given).texts)
+    assert said in words and "in common" not in words

@@ -2,8 +2,10 @@
 
 import base64
 import io
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from PIL import Image, ImageDraw
 
@@ -55,10 +57,16 @@ class Thumbnails:
             image = open_image(file, self.table.box(row), at_least=self.side)
         except (LookalikeError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or str(error)
-            self.problems[row] = Problem(str(file), reason, row)
+            self.problems[row] = Problem(plain(file), reason, row)
             return placeholder(self.side)
         image.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
         return image
+
+
+def plain(file: Path) -> str:
+    """A path without `..` in its middle, where that still leads to the same file."""
+    short = os.path.normpath(file)
+    return short if os.path.realpath(short) == os.path.realpath(file) else str(file)
 
 
 def placeholder(side: int) -> Image.Image:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, bare, name_axes, new_figure
+from lookalike.plots.text import brief
 
 BARS = 40
 """At most, or a few more."""
@@ -24,7 +25,7 @@ def class_size_figure(sizes: np.ndarray, title: str = "") -> Figure:
 
     Args:
         sizes: images of each class, [C], each at least 1.
-        title: whose they are.
+        title: whose they are, if it is to stand above the drawing.
 
     Raises:
         ValueError: there are no classes, or one without images.
@@ -34,7 +35,7 @@ def class_size_figure(sizes: np.ndarray, title: str = "") -> Figure:
         raise ValueError("sizes: at least one class is needed, and each has an image")
     figure = new_figure(9.6, 4.1)
     left, right = figure.subplots(1, 2, width_ratios=(1.75, 1), gridspec_kw={"wspace": 0.06})
-    draw_sizes(bare(left, title.replace("$", r"\$"), ROOM), sizes)
+    draw_sizes(bare(left, brief(title, 44) if title else "Images in each class", ROOM), sizes)
     draw_shares(bare(right, "Share of the largest classes", ROOM), sizes)
     return figure
 

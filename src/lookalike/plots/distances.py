@@ -24,12 +24,15 @@ def pair_distances(distances: Mapping[str, Any], far: float | None = None, densi
         density: smooth the counts, by a kernel as wide as Scott's rule says.
     """
     figure = distance_histogram(distances, far, density)
-    overlap = overlapping(*(np.asarray(distances[name], float) for name in ("positive", "negative")))
-    headline(
-        figure,
-        "How alike pairs of images are",
-        f"The less the two overlap, the better; here they have {percent(overlap)} in common.",
-    )
+    positive, negative = (np.asarray(distances[name], float) for name in ("positive", "negative"))
+    if positive.any() and negative.any():
+        overlap = percent(overlapping(positive, negative))
+        said = f"The less the two overlap, the better; here they have {overlap} in common."
+    else:
+        kinds = {"the same class": positive, "different classes": negative}
+        lacking = [name for name, pairs in kinds.items() if not pairs.any()]
+        said = f"There are no pairs of {' and none of '.join(lacking)} to compare with."
+    headline(figure, "How alike pairs of images are", said)
     return figure
 
 

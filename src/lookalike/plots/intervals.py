@@ -32,7 +32,8 @@ def interval_bars(
         width: inches.
     """
     figure = new_figure(width, 1.15 + 0.42 * len(names) + (0.2 if remark else 0))
-    axes = bare(figure.subplots(), metric)
+    sure = ", with its 95 % interval" if any("low" in value for value in values) else ""
+    axes = bare(figure.subplots(), f"{metric} of each run{sure}")
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     places = range(len(names))

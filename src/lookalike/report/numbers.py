@@ -13,20 +13,20 @@ MEANINGS: tuple[tuple[str, str, str, str], ...] = (
         r"recall@1",
         "Recall@1",
         "share",
-        "The nearest image is of the right class for {of_100} of 100 queries.",
+        "The nearest image is of the right class for {of_100} % of the queries.",
     ),
     (
         r"recall@(\d+)",
         "Recall@{0}",
         "share",
-        "For {of_100} of 100 queries, at least one of the {0} nearest images is of the right class.",
+        "For {of_100} % of the queries, at least one of the {0} nearest images is of the right class.",
     ),
     (r"precision@1", "Precision@1", "share", "The same as recall@1: one neighbour is right or it is not."),
     (
         r"precision@(\d+)",
         "Precision@{0}",
         "share",
-        "Of the {0} nearest images, {of_100} in 100 are of the right class; small classes cannot reach 100.",
+        "Of the {0} nearest images, {of_100} % are of the right class; small classes cannot reach 100 %.",
     ),
     (
         r"map@r",
@@ -38,7 +38,7 @@ MEANINGS: tuple[tuple[str, str, str, str], ...] = (
         r"r_precision",
         "R-precision",
         "share",
-        "Of as many neighbours as there are right images to find, {of_100} in 100 are right.",
+        "Of as many neighbours as there are right images to find, {of_100} % are right.",
     ),
     (
         r"map|average_precision",
@@ -50,13 +50,13 @@ MEANINGS: tuple[tuple[str, str, str, str], ...] = (
         r"auc",
         "AUC",
         "share",
-        "A pair of the same class is more alike than a pair of different classes in {of_100} of 100 cases.",
+        "A pair of the same class is more alike than a pair of different classes in {of_100} % of the cases.",
     ),
     (
         r"tar@far=(.+)",
         "True accepts at {percent_0} false",
         "share",
-        "When {percent_0} of different-class pairs may pass for the same, {of_100} in 100 of the same do.",
+        "When {percent_0} of different-class pairs may pass for the same, {of_100} % of the same do.",
     ),
     (
         r"threshold(?:@far=(.+))?",
