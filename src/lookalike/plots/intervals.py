@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare, new_figure
+from lookalike.plots.text import headline
 
 SHARE = 6
 """Letters of a name that an inch of the figure has room for, beside the bars."""
@@ -31,9 +32,10 @@ def interval_bars(
         remark: a line below the chart.
         width: inches.
     """
-    figure = new_figure(width, 1.15 + 0.42 * len(names) + (0.2 if remark else 0))
+    figure = new_figure(width, 0.75 + 0.42 * len(names) + (0.2 if remark else 0))
     sure = ", with its 95 % interval" if any("low" in value for value in values) else ""
-    axes = bare(figure.subplots(), f"{metric} of each run{sure}")
+    headline(figure, f"{metric} of each run{sure}")
+    axes = bare(figure.subplots())
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     places = range(len(names))
