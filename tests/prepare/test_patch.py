@@ -301,3 +301,29 @@ def test_from_the_command_line(dataset, patch, capsys):
 def test_keys_that_do_not_go_together(arguments, message, capsys):
     assert main(["prepare", "out=o", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_is_made_from_a_patched_dataset_keeps_its_pairs_and_says_where_to_undo(
+    dataset, patch, tmp_path, caplog
+):
+    apart = different("cat/0.png", "lynx", "dog/0.png", "dog")
+    gone = different("cat/1.png", "cat", "fox/0.png", "fox")
+    file = patch(relabel("cat/0.png", "cat", "lynx"), apart, gone)
+    once = applied(dataset, file, out="once")
+    (tmp_path / "drop.txt").write_text("fox\n")
+    few = tmp_path / "sub" / "few"
+    assert main(["prepare", "filter", f"dataset={once}", f"drop={tmp_path / 'drop.txt'}", f"out={few}"]) == 0
+    assert f"{once}: its patches stay applied, and can be undone only there" in caplog.text
+    assert "1 pair of different.csv left out" in caplog.text
+    pairs = pl.read_csv(few / "different.csv")
+    assert len(pairs) == 1 and set(pairs.select("path_a", "path_b").row(0)) <= set(
+        read_table(few).frame["path"]
+    )
+    with pytest.raises(DataError, match=f"made from {once}: undo it there"):
+        applied(few, file, out="back", undo=True)
+    later = applied(few, patch(different("cat/2.png", "cat", "dog/1.png", "dog"), name="bob.jsonl"), out="l")
+    assert len(pl.read_csv(later / "different.csv")) == 2
+    more = applied(later, patch(relabel("dog/2.png", "dog", "wolf"), name="cy.jsonl"), out="m")
+    assert len(pl.read_csv(more / "different.csv")) == 2
+    undone = applied(later, tmp_path / "bob.jsonl", out="n", undo=True)
+    assert pl.read_csv(undone / "different.csv").equals(pairs)

@@ -34,6 +34,12 @@ def read_tables(dataset: str | list[str], data_dir: Path) -> dict[str, Table]:
     return {name: read_table(_find(name, data_dir)) for name in names}
 
 
+def folders_of(dataset: str | list[str], data_dir: Path) -> list[Path]:
+    """The folder of each of these data sets."""
+    places = [_find(name, data_dir) for name in ([dataset] if isinstance(dataset, str) else dataset)]
+    return [place if place.is_dir() else place.parent for place in places]
+
+
 def joined(tables: dict[str, Table]) -> Table:
     """One table: all rows with absolute paths and labels as text, or a single table as it is.
 

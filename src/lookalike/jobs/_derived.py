@@ -24,7 +24,7 @@ PAIRS = "pairs.csv"
 
 
 def write_derived(table: "Table", config: BaseModel, beside: "dict[str, pl.DataFrame]") -> None:
-    """Write the table as a dataset folder; pairs to verify that lie beside its source come along.
+    """Write the table as a dataset folder; pairs that lie beside its source come along.
 
     Args:
         table: its paths start in the folder of the dataset it is made from.
@@ -34,7 +34,9 @@ def write_derived(table: "Table", config: BaseModel, beside: "dict[str, pl.DataF
     import polars as pl
 
     from lookalike.data.table import write_table
+    from lookalike.jobs._datasets import folders_of
     from lookalike.prepare.dataset import moved_pairs
+    from lookalike.prepare.different import carried_pairs
 
     values = config.model_dump(mode="json")
     pairs = table.folder / PAIRS
@@ -42,4 +44,6 @@ def write_derived(table: "Table", config: BaseModel, beside: "dict[str, pl.DataF
         said = pl.read_csv(pairs, schema_overrides={"path_a": pl.String, "path_b": pl.String})
         if {"path_a", "path_b"} <= set(said.columns):
             beside = beside | {PAIRS: moved_pairs(said, table, Path(values["out"]))}
+    folders = folders_of(values["dataset"], Path(values["data_dir"]))
+    beside = beside | carried_pairs(folders, table, Path(values["out"]))
     write_table(table, values["out"], values, beside=beside)

@@ -39,7 +39,8 @@ def main(config: Config) -> Path:
     """Write the merged dataset, with all clashes in clashes.csv, and return its folder."""
     from lookalike.data.table import write_table
     from lookalike.files import refuse_existing
-    from lookalike.jobs._datasets import read_tables
+    from lookalike.jobs._datasets import folders_of, read_tables
+    from lookalike.prepare.different import carried_pairs
     from lookalike.prepare.merge import Choices, merged
     from lookalike.prepare.splits.assigned import ordered, summary, warn_of_shared
 
@@ -50,6 +51,7 @@ def main(config: Config) -> Path:
     table = ordered(table)
     warn_of_shared(table.frame)
     beside = {"clashes.csv": clashes} if len(clashes) else {}
+    beside |= carried_pairs(folders_of(config.dataset, config.data_dir), table, config.out)
     write_table(table, config.out, config.model_dump(mode="json"), beside=beside)
     log.info("%s", summary(table))
     return config.out

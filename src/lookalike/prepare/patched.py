@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
 from lookalike.data.checking import check_table
 from lookalike.data.table import Table, write_table
 from lookalike.errors import DataError
 from lookalike.prepare.dataset import moved_pairs
+from lookalike.prepare.different import DIFFERENT, LOG
 from lookalike.prepare.naming import counted
 from lookalike.prepare.patch import Change, read_patch, wrong
 from lookalike.prepare.replay import Replay
 from lookalike.prepare.splits.assigned import summary, warn_of_shared
 
 log = logging.getLogger(__name__)
-LOG = "changes.jsonl"
 ORIGINAL = "original.parquet"
 
 
@@ -56,7 +57,8 @@ def patch_dataset(
     _tell(replay, fresh, undo, len(asked))
     patched = Table(replay.frame(), replay.table.folder)
     _check(patched)
-    _write(patched, replay, events, table, out, about)
+    earlier = _earlier_pairs(table, original, before)
+    _write(patched, replay, events, table, out, about, earlier)
     return out
 
 
@@ -68,8 +70,24 @@ def _undone(asked: dict[str, Change], before: dict[str, Change], table: Table) -
     gone = [change for key, change in asked.items() if key in before]
     if not gone:
         files = ", ".join(sorted({change.file for change in asked.values()}))
-        raise DataError(f"{table.folder}: no change of {files} is in force here, so there is nothing to undo")
+        raise DataError(
+            f"{table.folder}: no change of {files} is in force in its {LOG}, so there is nothing to undo"
+            f"{_made_from(table.folder)}"
+        )
     return gone
+
+
+def _made_from(folder: Path) -> str:
+    """Where else to look, for a dataset that is filtered, split or merged from others."""
+    try:
+        about = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        names = about["dataset"] if "patch" not in about else None
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return ""
+    if not names:
+        return ""
+    listed = names if isinstance(names, str) else ", ".join(map(str, names))
+    return f" here; it was made from {listed}: undo it there, then make this dataset again"
 
 
 def _original(table: Table) -> Table:
@@ -165,11 +183,14 @@ def _write(
     table: Table,
     out: Path,
     about: dict[str, Any],
+    earlier: Sequence[pl.DataFrame],
 ) -> None:
     lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
     beside: dict[str, pl.DataFrame | str] = {LOG: lines, ORIGINAL: replay.table.relative_to(out).frame}
-    if replay.apart:
-        beside["different.csv"] = moved_pairs(replay.different(), patched, out)
+    pairs = [replay.different(), *earlier]
+    different = moved_pairs(pl.concat([each.cast(pl.String) for each in pairs]), patched, out)
+    if replay.apart or len(different):
+        beside[DIFFERENT] = different
     if (table.folder / "pairs.csv").is_file():
         pairs = pl.read_csv(table.folder / "pairs.csv", infer_schema=False)
         beside["pairs.csv"] = moved_pairs(pairs, patched, out) if "path_a" in pairs.columns else pairs
@@ -178,3 +199,13 @@ def _write(
     write_table(patched, out, about, beside=beside)
     warn_of_shared(patched.frame)
     log.info("%s", summary(patched))
+
+
+def _earlier_pairs(table: Table, original: Table, before: dict[str, Change]) -> list[pl.DataFrame]:
+    """Pairs beside the table that come from before its log: from the dataset that it was made from."""
+    file = table.folder / DIFFERENT
+    if not file.is_file():
+        return []
+    said = pl.read_csv(file, infer_schema=False)
+    own = Replay(original).run(before.values()).different()
+    return [said.join(own, on=["path_a", "path_b", "at"], how="anti", maintain_order="left")]
