@@ -221,8 +221,53 @@ def test_a_change_can_be_taken_back_and_a_patch_opened_again(visit, tmp_path):
     assert other.locator("#changes-title").inner_text() == "2 changes"
     assert other.evaluate("[...lookalike.state.dropped].slice(4, 8)") == [1, 1, 1, 1]
     other.locator("#open").set_input_files({"name": "x.jsonl", "mimeType": "text/plain", "buffer": b"<b>no"})
-    other.locator("#said", has_text="cannot be read").wait_for()
+    other.locator("#said", has_text="cannot be opened").wait_for()
     assert trouble == more == []
+
+
+def test_a_patch_of_another_folder_or_of_unknown_classes_is_refused(visit):
+    page, trouble = visit()
+    who = {"author": "Ann", "note": "", "at": "2026-05-01T12:00:00Z"}
+    merge = {"do": "merge", "to": "cat", **who}
+    for root, change, said in [
+        ("shop/photos", {**merge, "from": ["dog"]}, "its paths start in shop/photos"),
+        ("", {**merge, "from": ["dog", "__proto__"]}, "change 1 merges __proto__, which is no class"),
+        ("", {**merge, "from": ["constructor"]}, "change 1 merges constructor, which is no class"),
+        ("", {**who, "do": "toString"}, "change 1 is none of relabel, merge, drop, different"),
+    ]:
+        lines = [{"lookalike_patch": 1, "root": root}, change]
+        text = "\n".join(map(json.dumps, lines)).encode()
+        page.locator("#open").set_input_files({"name": "x.jsonl", "mimeType": "text/plain", "buffer": text})
+        page.locator("#said", has_text=said).wait_for()
+        assert page.locator("#changes").is_hidden()
+    assert trouble == []
+
+
+def test_shift_adds_to_the_selection_in_move_mode(visit):
+    page, _ = visit()
+    select_rows(page, 0, 4)
+    page.evaluate("lookalike.state.matched = null")
+    row = 20
+    x, y = spot(page, row)
+    page.keyboard.down("Shift")
+    page.mouse.move(x - 6, y - 6)
+    page.mouse.down()
+    page.mouse.move(x + 6, y + 6, steps=3)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    chosen = page.evaluate("[...lookalike.state.selected]")
+    assert chosen[:4] == [1] * 4 and chosen[row] == 1
+
+
+def test_a_long_toast_stays_small_and_off_the_map_of_a_narrow_screen(visit):
+    page, _ = visit(390, height=844)
+    text = json.dumps({"lookalike_patch": 1, "root": "x" * 2000}).encode()
+    page.locator("#open").set_input_files({"name": "x.jsonl", "mimeType": "text/plain", "buffer": text})
+    toast = page.locator("#said", has_text="another data set")
+    toast.wait_for()
+    box, around = toast.bounding_box(), page.locator("#map").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    assert box["y"] + box["height"] <= around["y"]
 
 
 def test_search_finds_labels_paths_and_columns(visit):

@@ -140,14 +140,20 @@ window.addEventListener("beforeunload", (event) => { if (changes.length) event.p
 const reopened = (text) => {
   const lines = text.split("\n").filter((line) => line.trim()).map((line) => JSON.parse(line));
   if (!lines.length || lines[0].lookalike_patch !== 1) throw new Error("this is no patch");
+  if (lines[0].root && lines[0].root !== data.root) throw new Error(`it is of another data set: its paths start in ${lines[0].root}, those of this map in ${data.root}`);
+  const known = new Set(data.columns[0].values);
   const spot = (path, corners) => JSON.stringify([path, corners || null]);
   const rows = new Map(data.paths.map((path, row) => [spot(path, box(row)), row]));
   const found = [];
   let lost = 0, last = "";
-  for (const { do: kind, author, note, at, to, from, ...line } of lines.slice(1)) {
+  for (const [place, { do: kind, author, note, at, to, from, ...line }] of lines.slice(1).entries()) {
+    if (!Object.hasOwn(WORDS, kind)) throw new Error(`change ${place + 1} is none of ${Object.keys(WORDS).join(", ")}`);
+    const missing = kind === "merge" ? from.find((name) => !known.has(name)) : undefined;
+    if (missing !== undefined) throw new Error(`change ${place + 1} merges ${missing}, which is no class on this map; apply the patch with lookalike prepare`);
     const here = kind === "merge" ? [] : [rows.get(spot(line.path, line.box))];
     if (kind === "different") here.push(rows.get(spot(line.other, line.other_box)));
     if (here.includes(undefined)) { lost++; continue; }
+    if (to !== undefined) known.add(to);
     const who = { author, note: note || "", at };
     const key = kind === "relabel" || kind === "drop" ? JSON.stringify([kind, to, who]) : "";
     if (key && key === last) found[found.length - 1].act.rows.push(...here);
@@ -165,7 +171,7 @@ element("open").addEventListener("change", async (event) => {
     replay();
     say(`${counted(found.length, "change")} read${lost ? `; ${counted(lost, "line")} left out: no such image on this map` : ""}`);
   } catch (error) {
-    say(`${file.name} cannot be read: ${error.message}`);
+    say(`${file.name} cannot be opened: ${error.message}`);
   }
   event.target.value = "";
 });

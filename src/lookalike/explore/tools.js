@@ -91,7 +91,7 @@ const release = (event) => {
   if (!touches.delete(event.pointerId)) return;
   if (event.type === "pointerup" && start && !touches.size) {
     if (!moved) pick(place(event), event);
-    else if (shape && start.tool !== "move") select(rowsInside(shape), howOf(event) === "more" && tool === "move" ? "new" : howOf(event));
+    else if (shape && start.tool !== "move") select(rowsInside(shape), howOf(event));
   }
   if (!touches.size) start = shape = null;
   pinch = 0;
