@@ -270,6 +270,18 @@ def test_a_long_toast_stays_small_and_off_the_map_of_a_narrow_screen(visit):
     assert box["y"] + box["height"] <= around["y"]
 
 
+def test_characters_that_turn_text_around_are_seen_and_kept_in_the_patch(visit, tmp_path):
+    page, trouble = visit(accept_downloads=True)
+    select_rows(page, 0, 4)
+    note(page, "relabel", "a\u202egnp.exe")
+    click_row(page, 0)
+    assert page.locator("#image h2").inner_text().startswith("a\ufffdgnp.exe")
+    assert page.evaluate("!/[\\u202a-\\u202e]/.test(document.querySelector('main').textContent)")
+    assert page.locator("#changes-list").inner_text().startswith("4 images → a\ufffdgnp.exe")
+    assert "a\u202egnp.exe" in saved(page, tmp_path).read_text(encoding="utf-8")
+    assert trouble == []
+
+
 def test_search_finds_labels_paths_and_columns(visit):
     page, trouble = visit()
     for text, count in [

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from html import escape
 
+from lookalike.data.visible import visible
+
 FRAME = "margin:0;width:{side}px;font:12px/1.35 system-ui,sans-serif"
 CUT = "display:block;overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
 
@@ -16,12 +18,13 @@ def card(uri: str, name: object, *about: object, side: int = 80) -> str:
         about: further lines.
         side: pixels of the picture.
     """
-    lines = "".join(f'<span style="{CUT};opacity:.75">{escape(str(line))}</span>' for line in about)
+    name = visible(str(name))
+    lines = "".join(f'<span style="{CUT};opacity:.75">{escape(visible(str(line)))}</span>' for line in about)
     shown = f"width:{side}px;height:{side}px;object-fit:contain;background:#fff"
     return (
         f'<figure style="{FRAME.format(side=side)}">'
-        f'<img src="{escape(uri)}" alt="{escape(str(name))}" style="{shown}">'
-        f'<figcaption title="{escape(str(name))}"><b style="{CUT}">{escape(str(name))}</b>{lines}'
+        f'<img src="{escape(uri)}" alt="{escape(name)}" style="{shown}">'
+        f'<figcaption title="{escape(name)}"><b style="{CUT}">{escape(name)}</b>{lines}'
         "</figcaption></figure>"
     )
 

@@ -103,7 +103,7 @@ const ask = (kind) => {
   if (!rows.length) return;
   asking = { kind, rows };
   element("ask-title").textContent = WORDS[kind][0];
-  element("ask-text").textContent = WORDS[kind][1](rows);
+  element("ask-text").textContent = visible(WORDS[kind][1](rows));
   const wants = kind === "relabel" || kind === "merge";
   element("ask-label").hidden = !wants;
   element("to").required = wants;

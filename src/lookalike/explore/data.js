@@ -22,6 +22,9 @@ const unpack = async (text) => {
   return head;
 };
 
+// Characters that turn the text after them around are seen, and do nothing.
+const visible = (text) => text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+
 let data = null;
 let count = 0;
 const state = {

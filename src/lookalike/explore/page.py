@@ -13,6 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lookalike import __version__
+from lookalike.data.visible import visible
 from lookalike.explore.columns import Column
 
 SCRIPTS = ("data.js", "colours.js", "map.js", "tools.js", "panel.js", "changes.js", "start.js")
@@ -71,6 +72,7 @@ def render(title: str, sentence: str, payload: str, sheets: Sequence[bytes]) -> 
     environment = Environment(
         loader=FunctionLoader(read),
         autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -5,14 +5,14 @@ const make = (tag, properties = {}, ...children) => {
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "class") node.className = value;
-    else node.setAttribute(name, value);
+    else node.setAttribute(name, name === "title" || name === "aria-label" ? visible(value) : value);
   }
-  node.append(...children);
+  node.append(...children.map((child) => (typeof child === "string" ? visible(child) : child)));
   return node;
 };
 let silence = null;
 const say = (text) => {
-  element("said").textContent = text;
+  element("said").textContent = visible(text);
   clearTimeout(silence);
   silence = setTimeout(() => { element("said").textContent = ""; }, 5000);
 };
@@ -116,7 +116,7 @@ const showSelection = () => {
   const names = classes.slice(0, 6).map(([code, number]) => `${state.names[code]} (${number})`);
   if (classes.length > 6) names.push(`${classes.length - 6} more`);
   element("selection-title").textContent = `${counted(rows.length, "image")} selected`;
-  element("selection-classes").textContent = names.join(", ");
+  element("selection-classes").textContent = visible(names.join(", "));
   element("merge").disabled = classes.length < 2;
   element("different").disabled = rows.length < 2 || rows.length > MOST_APART;
   element("different").title = rows.length > MOST_APART ? `at most ${MOST_APART} images at once` : "";
@@ -152,7 +152,7 @@ element("found-select").addEventListener("click", () => state.matched && select(
 
 const showLegend = () => {
   const column = colours.column;
-  element("legend-title").textContent = column.name;
+  element("legend-title").textContent = visible(column.name);
   if (column.kind === "number") return element("legend-body").replaceChildren(scale(column));
   const counts = new Map();
   const codes = codesOf(column);

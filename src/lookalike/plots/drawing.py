@@ -6,6 +6,8 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageFont
 
+from lookalike.data.visible import visible
+
 
 @cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
@@ -16,7 +18,7 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 def fitted(text: str, width: float, letters: ImageFont.FreeTypeFont) -> str:
     """The text on one line, cut with an ellipsis where it is wider than `width` pixels."""
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     if letters.getlength(text) <= width:
         return text
     while text and letters.getlength(f"{text}…") > width:

@@ -2,6 +2,7 @@
 
 from matplotlib.figure import Figure
 
+from lookalike.data.visible import visible
 from lookalike.plots.drawing import font
 from lookalike.plots.style import INK, MUTED, TEXT
 
@@ -19,8 +20,8 @@ def points_wide(text: str, size: float = TEXT, bold: bool = False) -> float:
 
 
 def brief(name: object, most: int = 24) -> str:
-    """A name on one line, its middle left out where it is long, safe from matplotlib's formulas."""
-    text = " ".join(str(name).split())
+    """A name on one line, its middle left out where it is long, safe from formulas and turned text."""
+    text = visible(" ".join(str(name).split()))
     if len(text) > most:
         end = (most - 1) // 3
         text = f"{text[: most - 1 - end].rstrip()}…{text[len(text) - end :].lstrip()}"

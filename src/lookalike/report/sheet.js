@@ -69,7 +69,7 @@
     const link = document.createElement("a");
     link.href = [list.dataset.start, file].join("/").split("/").map(encodeURIComponent).join("/");
     link.target = "_blank";
-    link.textContent = file;
+    link.textContent = file.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
     path.replaceChildren(link);
   };
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lookalike import __version__
+from lookalike.data.visible import visible
 from lookalike.errors import LookalikeError
 from lookalike.files import write_text
 from lookalike.report import numbers
@@ -32,6 +33,7 @@ def filled(template: str, values: dict[str, Any], own: str = "page") -> str:
     environment = Environment(
         loader=FunctionLoader(read),
         autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
