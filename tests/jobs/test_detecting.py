@@ -309,6 +309,19 @@ def test_other_settings_begin_anew(photos, prepare, tmp_path, caplog):
     assert "with other settings are made anew" in caplog.text
 
 
+def test_crops_of_which_too_little_can_be_used_are_kept_for_another_command(
+    photos, prepare, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO)
+    with pytest.raises(DataError, match="1 of 7 images cannot be used") as refused:
+        prepare(f"source.root={photos}", *DETECT, "max_skipped=0")
+    assert "nobody.png" in str(refused.value) and "nobody.png" not in caplog.text, "listed once"
+    left = tmp_path / "data" / ".mine.crops"
+    assert f"{left} keeps the crops for a command with the same detect=" in caplog.text
+    assert "goes on from there" not in caplog.text
+    assert len(prepare(f"source.root={photos}", *DETECT)) == 6 and not left.exists()
+
+
 def test_one_process_at_a_time(photos, prepare, tmp_path):
     from lookalike.detect.journal import journal
 

@@ -64,7 +64,7 @@ class Cropped:
 def crops_of(table: Table, config: "Config", cropping: Cropping) -> Iterator[Cropped]:
     """Crop every picture of a table into a folder beside `out`; it goes away if the block ends well.
 
-    If it does not, what is done stays there, and the same command goes on from it.
+    If it does not, what is done stays there, and the next command with the same `detect` goes on from it.
 
     Raises:
         DataError: the table lacks boxes, or is one of crops.
@@ -86,9 +86,11 @@ def crops_of(table: Table, config: "Config", cropping: Cropping) -> Iterator[Cro
             ]
             _remove_others(made.crops, frame)
             yield Cropped(frame, problems, kept, made.crops, first)
-        except BaseException:
+        except BaseException as error:
             if made.empty:
                 shutil.rmtree(folder)
+            elif isinstance(error, DataError):
+                log.info("%s keeps the crops for a command with the same detect=; else remove it", folder)
             else:
                 log.info("the crops made so far are in %s; the same command goes on from there", folder)
             raise

@@ -158,12 +158,12 @@ def _written(
 
     given = [config.source[key] for key in ("root", "file", "list") if config.source.get(key)]
     where = str(given[0] if given else table.folder)
+    refuse_unusable(table, problems, config.max_skipped, where)
     if problems:
         log.warning("%d left out:%s", len(problems), listing(problems))
     notes = {name: found for name, found in also.items() if found}
     for name, found in notes.items():
         log.info("%s:%s", NOTES[name], listing(found))
-    refuse_unusable(table, problems, config.max_skipped, where)
     table = with_split(table, split)
     beside = {"pairs.csv": moved_pairs(pairs[0], table, config.out)} if pairs else {}
     beside |= {name: problem_frame(found) for name, found in notes.items()}
