@@ -10,14 +10,28 @@ from lookalike.errors import LookalikeError
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, then rename it over `path`; on failure nothing is left."""
+    """Let `write` make a file beside `path`, then rename it over `path`; on failure nothing is left.
+
+    The file can be read by whom the umask says, also where `write`, as that of safetensors, makes a private one.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(beside)
+        _as_readable_as_others(beside)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _as_readable_as_others(file: Path) -> None:
+    """Give a private file the mode that a new file gets here; to ask for the umask would change it."""
+    if file.stat().st_mode & 0o077:
+        return
+    other = file.with_name(f"{file.name}.mode")
+    other.touch()
+    file.chmod(other.stat().st_mode)
+    other.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """The model folder, pretrained weights, and `embed` on what users have at hand."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -64,6 +65,17 @@ def test_space_changes_with_weights_and_with_preprocessing(model):
     other = build(small_cnn([4, 8]), Native(), Linear, 6, Resize(32))
     other.load_state_dict(model.state_dict())
     assert other.space != model.space
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_weights_can_be_read_by_whom_the_umask_says(model, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        model.save(tmp_path / "model")
+    finally:
+        os.umask(before)
+    files = list((tmp_path / "model").iterdir())
+    assert len(files) == 3 and {file.stat().st_mode & 0o777 for file in files} == {mode}
 
 
 def test_missing_extra_and_misshapen_weights_are_listed(model, tmp_path):

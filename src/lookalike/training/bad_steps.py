@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lookalike.data.images import Batch
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError
-from lookalike.files import write_text
+from lookalike.files import replace_file, write_text
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,8 @@ class BadSteps:
                 path, label = self.table.frame["path"][row], self.table.frame["label"][row]
                 writer.writerow([f"{number:04d}.png", row, path, label, length, facts["loss"]])
                 _picture(image).save(beside / f"{number:04d}.png")
-        save_file({"embeddings": embeddings.contiguous()}, beside / "embeddings.safetensors")
+        vectors = {"embeddings": embeddings.contiguous()}
+        replace_file(beside / "embeddings.safetensors", lambda path: save_file(vectors, path))
         write_text(
             beside / "batch.json", json.dumps({name: _plain(v) for name, v in facts.items()}, indent=2)
         )

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lookalike.errors import LookalikeError
+from lookalike.files import replace_file
 
 KEPT = 2
 TREE, TENSORS = "state.json", "tensors.safetensors"
@@ -78,7 +79,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Nested dicts, lists and tuples of tensors and plain values, as two files that are on the disk."""
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, tensors)
-    save_file(tensors, folder / TENSORS)
+    replace_file(folder / TENSORS, lambda path: save_file(tensors, path))
     (folder / TREE).write_text(json.dumps(tree), encoding="utf-8")
     for path in (folder / TENSORS, folder / TREE, folder):
         _flush(path)
