@@ -12,7 +12,7 @@ from lookalike.errors import LookalikeError
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, then rename it over `path`; on failure nothing is left.
 
-    The file can be read by whom the umask says, also where `write`, as that of safetensors, makes a private one.
+    It can be read by whom the umask says, also where `write`, as that of safetensors, makes a private one.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

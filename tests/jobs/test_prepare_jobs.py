@@ -118,6 +118,7 @@ def test_datasets_are_merged(run, animals, tmp_path):
     assert not (tmp_path / "both").exists()
     code, _, err = run("merge", "animals", str(animals), "prefixes=[a/,b/]", "files=first", "out=both")
     assert code == 0, err
+    assert err.count("no row of it is left") == 1 and f"{animals}: no row of it is left" in err
     assert len(read_table(tmp_path / "both")) == 21
     assert len(pl.read_csv(tmp_path / "both" / "clashes.csv")) == 21
     code, _, err = run("merge", "animals", str(animals), "prefixes=[a/]", "out=c")

@@ -64,7 +64,7 @@ def test_queries_without_a_value_are_left_out():
 
 
 def test_one_identity_is_too_few():
-    with pytest.raises(ValueError, match="1 identities with a value"):
+    with pytest.raises(ValueError, match="1 identity has a value"):
         bootstrap(np.ones(5), ["a"] * 5)
 
 

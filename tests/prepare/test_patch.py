@@ -163,6 +163,13 @@ def test_a_class_that_is_now_in_two_splits_is_said(dataset, patch, caplog):
     assert "1 of the 1 identities of test are in train too" in caplog.text
 
 
+def test_a_label_that_means_none_is_refused_by_row(dataset, patch):
+    file = patch(drop("cat/0.png", "cat"), relabel("cat/1.png", "cat", " NaN"), merge(["dog"], "null"))
+    with pytest.raises(DataError, match=r"(?s)row 3: ' NaN' often means.*row 4: 'null'"):
+        applied(dataset, file)
+    assert not (dataset.parent / "new").exists()
+
+
 def test_undo_of_what_was_never_applied(dataset, patch):
     with pytest.raises(DataError, match=r"no change of ann\.jsonl is in force"):
         applied(dataset, patch(drop("dog/0.png", "dog")), undo=True)

@@ -162,6 +162,13 @@ def test_labels_that_are_numbers(raw):
     assert table(file, label="upc")[0].labels.tolist() == [1, 2]
 
 
+def test_labels_in_two_unicode_forms_are_told_apart_in_words(raw, caplog):
+    one, two = "Caf\u00e9", "Cafe\u0301"
+    table(raw(f"path,label\na.jpg,{one}\nb.jpg,{two}\n"))
+    assert f"label {one!r} (1 row) is the same letters in another Unicode form as {two!r}" in caplog.text
+    assert "nearly" not in caplog.text
+
+
 def test_labels_that_are_nearly_the_same(raw, caplog):
     file = raw("path,label\na.jpg,Cat\nb.jpg,cat\nc.jpg,dog\nd.jpg,cat\ne.jpg,dog \n")
     found, problems = table(file)

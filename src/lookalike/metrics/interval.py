@@ -40,7 +40,8 @@ def bootstrap(
     _, codes = np.unique(codes[known], return_inverse=True)
     sums, counts = _per_group(matrix[known], codes)
     if len(counts) < 2:
-        raise ValueError(f"bootstrap: {len(counts)} identities with a value; an interval needs at least 2")
+        many = "1 identity has" if len(counts) == 1 else f"{len(counts)} identities have"
+        raise ValueError(f"bootstrap: {many} a value; an interval needs at least 2")
     means = _resampled_means(sums, counts, n, np.random.default_rng(seed))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low.reshape(columns.shape[1:])[()], high.reshape(columns.shape[1:])[()]

@@ -1,6 +1,7 @@
 """Labels of a user's table: whole again, there or not, and nearly the same."""
 
 import logging
+import unicodedata
 from pathlib import Path
 
 import polars as pl
@@ -78,13 +79,24 @@ def alike_problems(labels: pl.Series, name: str) -> list[Problem]:
     return [
         Problem(
             name,
-            f"label {label!r} ({counted(first[label][1], 'row')}) is nearly "
-            f"{listed([other for other in group if other != label], 3)}",
+            f"label {label!r} ({counted(first[label][1], 'row')}) is {_like(label, group)}",
             first[label][0],
         )
         for group in groups
         for label in group
     ]
+
+
+def _like(label: str, group: list[str]) -> str:
+    """What it is nearly; spellings that look the same are told apart in words."""
+    others = [other for other in group if other != label]
+    form = unicodedata.normalize("NFC", label)
+    twins = [other for other in others if unicodedata.normalize("NFC", other) == form]
+    rest = [other for other in others if other not in twins]
+    said = [f"nearly {listed(rest, 3)}"] if rest else []
+    if twins:
+        said.append(f"the same letters in another Unicode form as {listed(twins, 3)}")
+    return ", and ".join(said)
 
 
 def _first_rows(rows: pl.DataFrame) -> pl.DataFrame:

@@ -99,6 +99,9 @@ def merged(tables: Mapping[str, Table], folder: Path, choices: Choices) -> tuple
     frame = both.filter(pl.Series(stays, dtype=pl.Boolean)).with_columns(
         pl.coalesce(*origin, FROM).alias(ORIGIN)
     )
+    left = set(both.filter(pl.Series(stays, dtype=pl.Boolean))[FROM])
+    for name in [name for name in frames if name not in left]:
+        log.warning("%s: no row of it is left: all of its files are in earlier datasets (files=first)", name)
     table = pl.DataFrame([vars(clash) for clash in clashes], schema=COLUMNS, orient="row")
     return Table(frame.drop(FROM, ROW), folder), table
 

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from lookalike.data.checking import check_table
+from lookalike.data.checking import check_table, says_nothing
 from lookalike.data.table import Table, write_table
 from lookalike.errors import DataError
 from lookalike.prepare.dataset import moved_pairs
@@ -52,6 +52,8 @@ def patch_dataset(
     before, original = _active(events), _original(table)
     _refuse_edited(table, original, before)
     fresh = _undone(asked, before, table) if undo else _new(asked, before)
+    if not undo:
+        _refuse_no_label(fresh, original)
     events += [_event("undone" if undo else "applied", change) for change in fresh]
     replay = Replay(original).run(_active(events).values())
     _tell(replay, fresh, undo, len(asked))
@@ -64,6 +66,21 @@ def patch_dataset(
 
 def _new(asked: dict[str, Change], before: dict[str, Change]) -> list[Change]:
     return [change for key, change in asked.items() if key not in before]
+
+
+def _refuse_no_label(changes: Sequence[Change], table: Table) -> None:
+    """Refuse words that mean no label, unless the table has them as the name of a class."""
+    to = pl.Series([change.values.get("to", "") for change in changes], dtype=pl.String)
+    classes = set(table.frame["label"].cast(pl.String))
+    problems = [
+        change.problem(f"{label!r} often means that there is no label: choose another one, or drop the image")
+        for change, label, nothing in zip(changes, to, says_nothing(to), strict=True)
+        if nothing and label not in classes
+    ]
+    if problems:
+        raise DataError(
+            f"{table.folder}: the patch gives labels that mean none; nothing was written:", problems
+        )
 
 
 def _undone(asked: dict[str, Change], before: dict[str, Change], table: Table) -> list[Change]:
@@ -163,7 +180,8 @@ def _tell(replay: Replay, fresh: Sequence[Change], undo: bool, asked: int) -> No
         log.info("%s said to be different: different.csv", counted(len(replay.apart), "pair is", "pairs are"))
     same = replay.still_same()
     if same:
-        log.warning("%s of them still one label: relabel one image of each", counted(same, "has", "have"))
+        still = counted(same, "such pair still has", "such pairs still have")
+        log.warning("%s one label: relabel one image of each", still)
 
 
 def _check(table: Table) -> None:
