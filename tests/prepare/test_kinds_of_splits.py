@@ -97,7 +97,7 @@ def test_images_and_classes_may_be_for_training_or_testing_only(tmp_path, caplog
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: KFold(folds=3, fold=3), "fold=3: with folds=3 it is 0 to 2"),
+        (lambda: KFold(folds=3, fold=3), "fold=3: of 3 folds it is one of 0 to 2"),
         (lambda: KFold(train_only=Path("nowhere.txt")), "train_only=nowhere.txt: there is no such file"),
         (lambda: ClassSize(smallest=9, largest=8), "smallest=9 is more than largest=8"),
         (lambda: Frequency(val=0.6, test=0.6), "add up to more than 1"),

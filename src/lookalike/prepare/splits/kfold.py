@@ -45,7 +45,7 @@ class KFold:
 
     def __post_init__(self) -> None:
         if not 0 <= self.fold < self.folds:
-            raise ValueError(f"fold={self.fold}: with folds={self.folds} it is 0 to {self.folds - 1}")
+            raise ValueError(f"fold={self.fold}: of {self.folds} folds it is one of 0 to {self.folds - 1}")
         for name in ("train_only", "test_only"):
             file = getattr(self, name)
             if file is not None and not file.is_file():
