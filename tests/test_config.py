@@ -354,7 +354,7 @@ def test_text_becomes_a_path_where_the_target_wants_one():
 @pytest.mark.parametrize("key", ["head", ""])
 def test_build_turns_a_refusal_into_a_config_error(key):
     node = {"_target_": f"{__name__}.Spring", "margin": 3}
-    with pytest.raises(ConfigError, match=f"{key or 'Spring'}: margin=3: at most 2"):
+    with pytest.raises(ConfigError, match=f"{'head.' if key else 'Spring: '}margin=3: at most 2"):
         config.build(node, key)
     with pytest.raises(ConfigError, match="margin=3: at most 2"):
         config.build({"_target_": f"{__name__}.Spring", "miner": node}, "head")

@@ -73,7 +73,7 @@ def test_prepare_itself_takes_every_kind_of_split(animals, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["split", "split=kfold", "split.fold=5"], "split: fold=5: of 5 folds it is one of 0 to 4"),
+        (["split", "split=kfold", "split.fold=5"], "split.fold=5: of 5 folds it is one of 0 to 4"),
         (["split", "split=kfold", "split.folds=1"], "split.folds=1: must be at least 2"),
         (["split", "split=kfold", "of=[training]"], "of=[training]: each must be one of train, val, test"),
         (["split", "val=0.7", "test=0.7"], "add up to more than 1"),

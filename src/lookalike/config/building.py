@@ -30,21 +30,22 @@ def build(node: Mapping[str, Any], key: str = "", /, **offered: Any) -> Any:
         raise ConfigError(
             f"{key or 'config'}: names no _target_, so nothing can be built from its values{leave}"
         )
-    where = key or str(node["_target_"]).rpartition(".")[2]
+    where, keys = key or str(node["_target_"]).rpartition(".")[2], set(node) if key else set()
     try:
         make = instantiate({**node, "_partial_": True}, _convert_="all")
     except InstantiationException as error:
         raise ConfigError(f"{where}: {_reason(error)}") from error
     accepted = {name: value for name, value in offered.items() if name in _parameters(make.func)}
-    later = partial(_called, where, make, **{**_paths(make.func, node), **accepted})
+    later = partial(_called, where, keys, make, **{**_paths(make.func, node), **accepted})
     return later if node.get("_partial_") else later()
 
 
-def _called(where: str, make: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+def _called(where: str, keys: set[str], make: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     try:
         return make(*arguments, **named)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where}: {error}") from error
+        between = "." if str(error).partition("=")[0] in keys else ": "
+        raise ConfigError(f"{where}{between}{error}") from error
 
 
 def _paths(target: Any, node: Mapping[str, Any]) -> dict[str, Path]:
