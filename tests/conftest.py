@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ for name, value in {
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
+
+# A shell's background job ignores Ctrl-C and so would every process that tests start and then stop with it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLOURS = {"red": "#d7263d", "green": "#2a9d4f", "blue": "#2667d7", "orange": "#f08a24", "purple": "#7b3fbf"}
 CORNERS = {"triangle": 3, "square": 4, "hexagon": 6, "circle": 40}
