@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 
+from lookalike.plots.places import principal
 from lookalike.plots.tsne import tsne
 from lookalike.search.exact import Exact
 
@@ -19,18 +20,7 @@ def lay_out(vectors: np.ndarray, layout: str, seed: int) -> np.ndarray:
     if layout == "tsne" and len(vectors) >= 4:
         log.info("t-SNE of %s vectors; layout=pca is quicker and shows less", f"{len(vectors):,}")
         return np.asarray(tsne(np.asarray(vectors, np.float32), seed), np.float64)
-    return pca(vectors)
-
-
-def pca(vectors: np.ndarray) -> np.ndarray:
-    """The first two principal components, [N, 2], turned so that the largest weight of each is positive."""
-    values = np.asarray(vectors, np.float64)
-    values = values - values.mean(axis=0)
-    _, axes = np.linalg.eigh(values.T @ values)
-    axes = axes[:, ::-1][:, :2]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    found = values @ axes
-    return np.pad(found, ((0, 0), (0, 2 - found.shape[1])))
+    return principal(vectors)[0]
 
 
 def scaled(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -36,6 +36,11 @@ def pca(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ValueError: there are fewer than 4 vectors.
     """
     _check(vectors, "pca")
+    return principal(vectors)
+
+
+def principal(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `pca` returns, for any number of vectors."""
     centred = np.asarray(vectors, np.float64) - np.mean(vectors, axis=0, dtype=np.float64)
     values, directions = np.linalg.eigh(centred.T @ centred)
     values, axes = np.clip(values[::-1], 0, None), directions[:, ::-1][:, :2]
