@@ -9,7 +9,7 @@ import torch
 from lookalike.metrics.verification import FINE, Pairs, deciding, eer_threshold
 from lookalike.search.sides import Sides
 
-SAMPLE = 512
+SAMPLE = 256
 """Queries from which thresholds are guessed."""
 
 POSITIVES = 4096
@@ -23,6 +23,9 @@ SAME = 2.0**-20
 FEWEST_SHARED = 4
 MOST_SHARED = 20_000
 """A score is counted exactly if more than one in so many positive pairs have it."""
+
+PART = 8192
+"""Gallery rows that are multiplied at once."""
 
 CERTAIN = 4
 """Standard errors of a guess that a band covers on each side."""
@@ -168,11 +171,9 @@ def _from_top(tail: np.ndarray, count: float) -> float:
 
 def _negatives(sides: Sides, queries: np.ndarray, device: torch.device) -> np.ndarray:
     """The scores of some queries' negative pairs, roughly; -inf for all other pairs, [Q, N]."""
-    scores = np.empty((len(queries), len(sides.rows)), np.float32)
     left = torch.from_numpy(sides.queries[queries]).to(device)
-    for start in range(0, len(sides.rows), 8192):
-        part = torch.from_numpy(sides.rows[start : start + 8192]).to(device)
-        scores[:, start : start + 8192] = torch.mm(left, part.T).cpu().numpy()
+    parts = [torch.from_numpy(sides.rows[start : start + PART]) for start in range(0, len(sides.rows), PART)]
+    scores = torch.cat([torch.mm(left, part.to(device).T).cpu() for part in parts], dim=1).numpy()
     for row, query in zip(scores, queries.tolist(), strict=True):
         row[sides.same(query)] = -np.inf
         row[sides.hidden(query)] = -np.inf

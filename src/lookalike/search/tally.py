@@ -6,23 +6,18 @@ import numpy as np
 import torch
 
 from lookalike.metrics.verification import FINE, PairCounter, Pairs
-from lookalike.search.bands import Band, lower_edges, merged, ordinals
+from lookalike.search.bands import Band, lower_edges, ordinals
 from lookalike.search.cells import CellCounts, distinct
 from lookalike.search.coarse import adding_error
 from lookalike.search.sides import Sides
 from lookalike.search.tile import Tile
-
-CODES = 1 << 16
-HALF = CODES // 2
+from lookalike.search.zones import CODES, HALF, Zones, shifted
 
 MOST_KEPT = 1 << 22
 """Up to so many positive pairs all of their scores are kept."""
 
 MOST_WHOLE = 1 << 23
 """Up to so many scores those of all pairs are kept."""
-
-FEW_BETWEEN = 100
-"""Bands with no more than this part of the pairs between them are looked for together."""
 
 NONE = np.empty(0, np.int64)
 NO_SCORES = np.empty(0)
@@ -50,8 +45,8 @@ class Tally:
         bands: list[Band],
     ):
         self.sides = sides
-        self.near = _near(bands, error)
-        self.bands = [_joined(bands, near) for near in self.near]
+        self.zones = Zones(bands, error)
+        self.bands = self.zones.bands
         self.places = np.array([(one.first, one.last + 1) for one in self.bands]).ravel()
         self.edges = lower_edges(self.places)
         self.doubt = adding_error(sides.queries.shape[1])
@@ -101,7 +96,7 @@ class Tally:
         inside = part % 2 == 1
         fine[1] = distinct(_cells(kept[inside]))
         beside = self._beside(ordinals(kept[~inside]), part[~inside])
-        coarse[1] += np.bincount(_shifted(beside), minlength=CODES)
+        coarse[1] += np.bincount(shifted(beside), minlength=CODES)
         return _together(coarse, fine, kept)
 
     def _keep(self, tile: Tile) -> None:
@@ -136,49 +131,29 @@ class Tally:
         counts: np.ndarray,
     ) -> list[np.ndarray]:
         """Score the pairs near the bands again; corrects `counts`, gives the fine cells of both kinds."""
-        places, before = self._near_places(codes.ravel(), seen, counts.sum(axis=0))
+        places = self.zones.near(codes.ravel(), seen, counts.sum(axis=0))
         if not len(places):
             return [NONE, NONE]
-        scores = self._scores(tile, places)
-        labels = np.zeros(len(places), np.int8) if same is None else same.ravel()[places].astype(np.int8)
-        fine: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-        for band, near in zip(self.bands, self.near, strict=True):
-            close = np.flatnonzero(_within(before, near.first, near.last))
-            cells = _settled(band, scores[close], _ordinals_of(before[close]), labels[close], counts)
-            for label, found in enumerate(cells):
-                fine[label].append(found)
-        return [np.concatenate(found) for found in fine]
+        before = codes.ravel()[places].astype(np.intp) + HALF
+        zone = self.zones.of[before]
+        low, high = self.zones.low[zone], self.zones.high[zone]
+        scores = self._scores(tile, places, low, high)
+        side = (scores >= high).view(np.int8) - (scores < low).view(np.int8)
+        wrong = np.flatnonzero((side == 0) | (side != self.zones.side[before]))
+        side, scores = side[wrong], scores[wrong]
+        label = np.zeros(len(wrong), np.intp) if same is None else same.ravel()[places[wrong]].astype(np.intp)
+        np.subtract.at(counts, (label, before[wrong]), 1)
+        out = np.flatnonzero(side)
+        np.add.at(
+            counts, (label[out], self.zones.beside[zone[wrong[out]], (side[out] > 0).astype(np.intp)]), 1
+        )
+        return [_cells(scores[(side == 0) & (label == kind)]) for kind in (0, 1)]
 
-    def _near_places(
-        self, codes: np.ndarray, seen: np.ndarray | None, counts: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs that may belong to a band, ascending, and their codes.
-
-        Bands with few codes between them are looked for together; `counts` of the codes tell how few.
-        """
-        spans = _spans(self.near, counts)
-        chosen = np.zeros(len(codes), bool)
-        for first, last in spans:
-            chosen |= _within(codes, first, last)
-        if seen is not None:
-            chosen &= seen.ravel()
-        places = np.flatnonzero(chosen)
-        found = codes[places]
-        if len(spans) == len(self.near):
-            return places, found
-        close = np.zeros(len(places), bool)
-        for near in self.near:
-            close |= _within(found, near.first, near.last)
-        return places[close], found[close]
-
-    def _scores(self, tile: Tile, places: np.ndarray) -> np.ndarray:
-        """In 32 bits, but exact where these leave open whether a score is in a band, or in which cell."""
+    def _scores(self, tile: Tile, places: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """In 32 bits, but exact where these leave open whether a score is in its band, or in which cell."""
         scores = tile.scores(places, torch.float32).astype(np.float64)
-        unsure = np.zeros(len(scores), bool)
-        for band in self.bands:
-            unsure |= (scores > band.low - self.doubt) & (scores < band.high + self.doubt)
-        exact = np.flatnonzero(unsure)
-        scores[exact] = tile.scores(places[exact])
+        unsure = np.flatnonzero((scores > low - self.doubt) & (scores < high + self.doubt))
+        scores[unsure] = tile.scores(places[unsure])
         return scores
 
     def _beside(self, place: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -187,78 +162,12 @@ class Tally:
         return np.clip(place, ends[part], ends[part + 1] - 1)
 
 
-def _settled(
-    band: Band, scores: np.ndarray, before: np.ndarray, labels: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fine cells of the pairs in a band; in `counts` the others are moved to the side on which they lie."""
-    below, above = scores < band.low, scores >= band.high
-    inside = ~(below | above)
-    wrong = np.flatnonzero(inside | (below != (before < band.first)) | (above != (before > band.last)))
-    scores, labels, inside, below = scores[wrong], labels[wrong].astype(np.intp), inside[wrong], below[wrong]
-    after = np.where(below, band.first - 1, band.last + 1)
-    np.subtract.at(counts, (labels, _shifted(before[wrong])), 1)
-    np.add.at(counts, (labels[~inside], _shifted(after[~inside])), 1)
-    return _cells(scores[inside & (labels == 0)]), _cells(scores[inside & (labels == 1)])
-
-
 def _counted(codes: torch.Tensor, chosen: np.ndarray | None) -> np.ndarray:
     """How many of the chosen scores have each code, [CODES]."""
     flat = codes.view(-1)
     if chosen is not None:
         flat = flat[torch.from_numpy(np.flatnonzero(chosen))]
     return torch.bincount(flat.int().add_(HALF), minlength=CODES).numpy()
-
-
-def _spans(near: list[Band], counts: np.ndarray) -> list[tuple[int, int]]:
-    """First and last ordinals of bands; of those above zero neighbours are joined over few pairs.
-
-    Args:
-        near: the bands, ascending.
-        counts: of pairs by code, [CODES].
-    """
-    spans: list[tuple[int, int]] = []
-    upto = np.concatenate([[0], np.cumsum(counts[HALF:])])  # pairs below each code that is not negative
-    few = upto[-1] // FEW_BETWEEN
-    for one in near:
-        first = spans[-1][0] if spans else 0
-        if first > 0 and upto[one.first] - upto[spans[-1][1] + 1] <= few:
-            spans[-1] = (first, one.last)
-        else:
-            spans.append((one.first, one.last))
-    return spans
-
-
-def _within(codes: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Whether ordinals of codes lie between two, inclusive; those of negative scores fall as codes rise."""
-    least = -HALF
-    if first > 0:
-        return (codes >= first) & (codes <= last)
-    if last < 0:
-        return (codes >= least - last) & (codes <= least - first)
-    return (codes <= least - first) | ((codes >= 0) & (codes <= last))
-
-
-def _ordinals_of(codes: np.ndarray) -> np.ndarray:
-    """Ordinals of codes."""
-    wide = codes.astype(np.int32)
-    return wide if wide.min(initial=0) >= 0 else np.where(wide < 0, -(wide + HALF), wide)
-
-
-def _shifted(places: np.ndarray) -> np.ndarray:
-    """Codes of ordinals, moved to count from 0."""
-    return np.where(places < 0, -places, places + HALF)
-
-
-def _joined(bands: list[Band], near: Band) -> Band:
-    """One band of those that lie near one another."""
-    inside = [one for one in bands if near.first <= one.first <= near.last]
-    return Band(inside[0].first, inside[-1].last)
-
-
-def _near(bands: list[Band], error: float) -> list[Band]:
-    """Which codes may belong to scores of the bands."""
-    ends = np.array([(one.low - error, one.high + error) for one in bands]).reshape(-1, 2)
-    return merged([Band(int(first), int(last)) for first, last in ordinals(ends)])
 
 
 def _cells(scores: np.ndarray) -> np.ndarray:
