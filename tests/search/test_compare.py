@@ -7,7 +7,7 @@ import torch
 from lookalike.metrics.inputs import GRID, unit_vectors
 from lookalike.metrics.retrieval import average_precision, map_at_r, precision_at, r_precision, recall_at
 from lookalike.metrics.verification import Pairs, auc, eer, tar_at_far
-from lookalike.search import bands, coarse, compare, deep, shortlist, tally, thresholds
+from lookalike.search import bands, coarse, compare, deep, shortlist, tally, thresholds, turning
 from lookalike.search.compare import compare as run
 from lookalike.search.sides import Sides
 
@@ -246,6 +246,15 @@ def test_a_threshold_that_was_guessed_wrong_is_found_all_the_same(small_tiles, m
     rates(run(sides, {}, neighbours=0, fars=FARS).pairs, positive, negative)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_pairs_of_rotated_vectors_equal_loops(mode, small_tiles, monkeypatch):
+    monkeypatch.setattr(shortlist, "WORTH", 0)
+    monkeypatch.setattr(shortlist, "NARROW", 10)
+    sides = sides_of(mode)
+    *_, (positive, negative) = by_loops(sides, 1)
+    rates(run(sides, METRICS, neighbours=2, fars=FARS).pairs, positive, negative)
+
+
 def test_a_rate_that_was_not_asked_for_is_refused(small_tiles):
     vectors, labels = clustered()
     pairs = run(Sides(unit_vectors(vectors), labels), {}, neighbours=0, fars=[]).pairs
@@ -296,6 +305,40 @@ def test_the_bound_of_the_error_holds(kind, fast, monkeypatch):
     for line in (0.05, 0.3, 0.7):
         code = coarse.code_below(np.array([line]))[0]
         assert (codes[exact >= coarse.value_of(np.array([code]))[0] + bound] >= code).all()
+
+
+@pytest.mark.parametrize("kind", ["random", "aligned", "sparse"])
+def test_a_rotation_narrows_the_bound_of_the_error(kind, monkeypatch):
+    monkeypatch.setattr(coarse, "fast_bfloat16", lambda device: True)
+    rng = np.random.default_rng(0)
+    vectors = {
+        "random": rng.standard_normal((150, 768)),
+        "aligned": 1 + 2.0**-8 + 1e-4 * rng.random((150, 768)),
+        "sparse": rng.standard_normal((150, 768)) * (rng.random((150, 768)) < 0.05) + 1e-3,
+    }[kind]
+    unit, device = unit_vectors(vectors), torch.device("cpu")
+    turned = coarse.Lowered(unit, np.arange(150), device, turning.turn(768, device))
+    exact = unit.astype(np.float64) @ unit.T.astype(np.float64)
+    rough = (turned.low.double() @ turned.low.double().T).numpy()
+    errors = np.abs(rough - exact)
+    for score in (0.1, 0.5, 1.0):
+        assert errors[np.abs(exact) <= score].max(initial=0) <= coarse.error_bound(turned, turned, score)
+    plain = coarse.Lowered(unit, np.arange(150), device)
+    assert coarse.error_bound(turned, turned, 0.1) < 0.6 * coarse.error_bound(plain, plain)
+
+
+def test_a_rotation_keeps_products_and_moves_every_axis():
+    found = turning.turn(40, torch.device("cpu"))
+    assert torch.allclose(found @ found.T, torch.eye(40, dtype=torch.float64), atol=1e-12)
+    assert found.abs().max() < 0.9
+
+
+def test_directions_meet_at_no_smaller_angle_than_told(monkeypatch):
+    """With a chance of 0.1 that one of 4,000 does; the bound is not much wider than the widest of them."""
+    monkeypatch.setattr(turning, "CHANCE", 0.1)
+    directions = np.random.default_rng(0).standard_normal((4000, 63))
+    cosines = np.abs(directions[:, 0]) / np.linalg.norm(directions, axis=1)
+    assert turning.widest(64, 4000) / 1.5 < cosines.max() <= turning.widest(64, 4000)
 
 
 def test_blocks_threads_and_ways_do_not_matter(monkeypatch, three_threads):

@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 import torch
 
+from lookalike.search.turning import widest
+
 NOTHING = np.int16(32767)
 """A threshold that no score reaches: NaN as a code."""
 
@@ -25,36 +27,55 @@ class Lowered:
         vectors: from `unit_vectors`, [N, D].
         order: which of them, in which order.
         device: where to keep them.
+        turn: a rotation that they undergo before they are rounded, float64 [D, D]; None for none.
 
     Attributes:
         low: bfloat16 or float32 [M, D].
         residual: the greatest length of what rounding took from a vector.
+        along: the greatest product of a rotated vector and what rounding took from it; None without `turn`.
     """
 
-    def __init__(self, vectors: np.ndarray, order: np.ndarray, device: torch.device):
+    def __init__(
+        self, vectors: np.ndarray, order: np.ndarray, device: torch.device, turn: torch.Tensor | None = None
+    ):
         kind = torch.bfloat16 if fast_bfloat16(device) else torch.float32
         self.low = torch.empty(len(order), vectors.shape[1], dtype=kind, device=device)
-        self.residual = 0.0
+        self.residual, self.along = 0.0, None if turn is None else 0.0
         for start in range(0, len(order), BLOCK):
             block = torch.from_numpy(vectors[order[start : start + BLOCK]]).to(device)
+            if turn is not None:
+                block = torch.mm(block.double(), turn)
             low = self.low[start : start + BLOCK].copy_(block)
-            if kind is torch.bfloat16:
-                lost = torch.linalg.vector_norm(block - low.float(), dim=1).max()  # the difference is exact
-                self.residual = max(self.residual, float(lost) * (1 + len(block[0]) * 2.0**-23))
+            if kind is torch.bfloat16 or turn is not None:
+                lost = block - low.to(block.dtype)  # without a rotation the difference is exact
+                length = float(torch.linalg.vector_norm(lost, dim=1).max())
+                self.residual = max(self.residual, length * (1 + len(block[0]) * 2.0**-23))
+                if self.along is not None:
+                    self.along = max(self.along, float((lost * block).sum(dim=1).abs().max()))
 
 
-def error_bound(left: Lowered, right: Lowered) -> float:
-    """By how much a product in low precision can differ from the exact score, before it becomes a code.
+def error_bound(left: Lowered, right: Lowered, score: float = 1.0) -> float:
+    """By how much a product in low precision can differ from an exact score of at most this size.
+
+    This is before it becomes a code.
 
     Let a = a' + r and b = b' + s, with a' and b' the rounded vectors. Then a·b − a'·b' = r·b + a'·s, at most
     |r| |b| + |a'| |s| (Cauchy and Schwarz). The lengths of r and s are measured; those of a and b are at most
     `UNIT`, that of a' at most `UNIT` + |r|. Adding D products in float32, in any order, errs by at most
     D u / (1 − D u) times the sum of their sizes, which is at most |a'| |b'| (Higham 2002, section 3.1);
     u = 2⁻²³ also covers sums that are cut instead of rounded.
+
+    If both were rotated at random, a·b − a'·b' = r·b + a·s − r·s. Given a, the part of b that is orthogonal
+    to a has a direction that is uniform over all those. So |r·b| is at most |a·b| |r·a| + |r| t; |a·s|
+    likewise. That t is exceeded has a chance of 10⁻¹² (`widest`).
     """
     lost, other = left.residual, right.residual
     adding = adding_error(left.low.shape[1]) * (1 + lost) * (1 + other)
-    return lost * UNIT + (UNIT + lost) * other + adding
+    if left.along is None or right.along is None:
+        return lost * UNIT + (UNIT + lost) * other + adding
+    beside = (lost + other) * widest(left.low.shape[1], len(left.low) * len(right.low))
+    along = score * (left.along + right.along)
+    return (beside + along) * UNIT**2 + lost * other + adding
 
 
 def adding_error(dim: int) -> float:

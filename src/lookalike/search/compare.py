@@ -86,7 +86,7 @@ def compare(
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         advance = partial(bar.advance, bar.add_task("comparing", total=len(left_over)))
         if not small:
-            shortlist = Shortlist(sides, Depth(depth, first, width), where, threads)
+            shortlist = Shortlist(sides, Depth(depth, first, width), where, threads, fars is not None)
             tally = None if fars is None else shortlist.tally(guess(sides, fars, where, crossing))
             for found in shortlist.run(advance, tally, ranks=bool(metrics or width)):
                 result.keep(found)

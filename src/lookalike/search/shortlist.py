@@ -23,6 +23,7 @@ from lookalike.search.coarse import (
     Products,
     codes_at,
     error_bound,
+    fast_bfloat16,
     plain_products,
     value_of,
 )
@@ -32,12 +33,20 @@ from lookalike.search.sides import Sides
 from lookalike.search.tally import Tally
 from lookalike.search.thresholds import Thresholds
 from lookalike.search.tile import Tile
+from lookalike.search.turning import turn, widest
 
 TILE = 1024
 """Queries and gallery rows in a tile; at most 1024, since keys have 10 bits for a query."""
 
 SPARE = 512
 """Candidates that a query may have beyond four times those that it needs."""
+
+
+WORTH = 24
+"""Vectors are rotated if there are so many times as many as they have numbers."""
+
+NARROW = 0.7
+"""They are rotated if their rounding errors can meet others at so small a cosine only."""
 
 
 class _Candidates(NamedTuple):
@@ -58,16 +67,18 @@ class Shortlist:
         depth: how far rankings have to be known.
         device: where to multiply.
         threads: how many tiles at a time.
+        pairs: whether pairs will be counted.
     """
 
-    def __init__(self, sides: Sides, depth: Depth, device: torch.device, threads: int):
+    def __init__(self, sides: Sides, depth: Depth, device: torch.device, threads: int, pairs: bool = False):
         quiet_sparse()
         self.sides, self.depth, self.threads = sides, depth, threads
         size = len(sides.queries)
         queries = sides.order if sides.itself else np.argsort(sides.query_codes, kind="stable")
         self.order = queries, sides.order
-        self.right = Lowered(sides.rows, sides.order, device)
-        self.left = self.right if sides.itself else Lowered(sides.queries, queries, device)
+        turned = self._turn(device) if pairs else None
+        self.right = Lowered(sides.rows, sides.order, device, turned)
+        self.left = self.right if sides.itself else Lowered(sides.queries, queries, device, turned)
         self.error = error_bound(self.left, self.right)
         self.thresholds = Thresholds(sides, depth, self.order, self.left, self.right, self.error)
         self.limits = np.full(size, NOTHING)
@@ -77,9 +88,15 @@ class Shortlist:
         self.lock = Lock()
         self.left_over = [np.empty(0, np.int64)]
 
+    def _turn(self, device: torch.device) -> torch.Tensor | None:
+        """A rotation, where it pays: of many vectors of many dimensions."""
+        dim, size = self.sides.queries.shape[1], len(self.sides.queries)
+        pays = size > WORTH * dim and widest(dim, size * len(self.sides.rows)) < NARROW
+        return turn(dim, device) if pays and fast_bfloat16(device) else None
+
     def tally(self, bands: list[Band]) -> Tally:
         """A count of the pairs, for `run`."""
-        return Tally(self.sides, self.order, self.error, bands)
+        return Tally(self.sides, self.order, partial(error_bound, self.left, self.right), bands)
 
     def run(
         self, advance: Callable[[int], None], tally: Tally | None = None, ranks: bool = True

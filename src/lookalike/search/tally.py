@@ -1,5 +1,6 @@
 """Counts of pairs by their score: all of them in low precision, exactly where a threshold decides."""
 
+from collections.abc import Callable
 from threading import Lock
 
 import numpy as np
@@ -26,14 +27,14 @@ NO_SCORES = np.empty(0)
 class Tally:
     """Counts the pairs of a comparison, tile by tile.
 
-    A pair is counted under the code of its score in low precision, which is wrong by at most `error`. Pairs
-    that may belong to a band are scored exactly, so the numbers of pairs above, below and in every fine cell
-    of a band are exact. So are all positive pairs, unless very many. Of few pairs, all scores are kept.
+    A pair is counted under the code of its score in low precision, which is wrong by at most its `error`.
+    Pairs that may belong to a band are scored exactly, so the numbers of pairs above, below and in every fine
+    cell of a band are exact. So are all positive pairs, unless very many. Of few pairs, all scores are kept.
 
     Args:
         sides: queries and gallery.
         order: in which queries and gallery rows are compared: by identity.
-        error: bound of the error of low precision.
+        error: bound of the error of low precision, of scores of at most some size.
         bands: where to count exactly; they do not touch.
     """
 
@@ -41,7 +42,7 @@ class Tally:
         self,
         sides: Sides,
         order: tuple[np.ndarray, np.ndarray],
-        error: float,
+        error: Callable[[float], float],
         bands: list[Band],
     ):
         self.sides = sides

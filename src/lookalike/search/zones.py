@@ -1,5 +1,7 @@
 """Where bands lie among the codes of scores in low precision."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lookalike.search.bands import Band, merged, ordinals
@@ -17,7 +19,7 @@ class Zones:
 
     Args:
         bands: they do not touch.
-        error: bound of the error of low precision.
+        error: bound of the error of low precision, of scores of at most some size; it grows less than they.
 
     Attributes:
         bands: one a zone: those whose codes overlap are joined.
@@ -28,7 +30,7 @@ class Zones:
         beside: for each band the codes of scores just below and just above, [bands, 2].
     """
 
-    def __init__(self, bands: list[Band], error: float):
+    def __init__(self, bands: list[Band], error: Callable[[float], float]):
         self.spans = _near(bands, error)
         self.bands = [_joined(bands, span) for span in self.spans]
         self.low = np.array([one.low for one in self.bands])
@@ -87,10 +89,11 @@ def _joined(bands: list[Band], near: Band) -> Band:
     return Band(inside[0].first, inside[-1].last)
 
 
-def _near(bands: list[Band], error: float) -> list[Band]:
+def _near(bands: list[Band], error: Callable[[float], float]) -> list[Band]:
     """Which codes may belong to scores of the bands."""
-    ends = np.array([(one.low - error, one.high + error) for one in bands]).reshape(-1, 2)
-    return merged([Band(int(first), int(last)) for first, last in ordinals(ends)])
+    errors = [error(max(abs(one.low), abs(one.high))) for one in bands]
+    ends = [(one.low - error, one.high + error) for one, error in zip(bands, errors, strict=True)]
+    return merged([Band(int(first), int(last)) for first, last in ordinals(np.array(ends).reshape(-1, 2))])
 
 
 def _within(codes: np.ndarray, first: int, last: int) -> np.ndarray:
