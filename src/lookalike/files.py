@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lookalike.errors import LookalikeError
+from lookalike.errors import DataError, LookalikeError
+
+SPARE = 64 << 20
+"""Bytes that stay free."""
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -59,6 +62,18 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def refuse_full(folder: Path, needed: int, what: str, advice: str) -> None:
+    """Refuse to begin on a disk on which `needed` bytes for `what` would not leave some room.
+
+    Raises:
+        DataError: it is so; `advice` ends the message.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free - SPARE:
+        have = f"{free / 1e9:.1f} GB are free"
+        raise DataError(f"{folder}: {needed / 1e9:.1f} GB more are needed for {what}, {have}; {advice}")
 
 
 def refuse_existing(folder: Path) -> None:

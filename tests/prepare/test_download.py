@@ -11,7 +11,6 @@ from hostile import body, in_turn, ranged, serving, stalled, status, trickle
 from layouts import names
 
 from lookalike.errors import DataError
-from lookalike.prepare import download
 from lookalike.prepare.download import Expected, Patience, fetch
 from lookalike.prepare.http import RefusedError, checked_url, retry_after
 
@@ -317,7 +316,7 @@ def test_a_server_that_is_not_there(file):
 
 
 def test_a_disk_that_is_too_small(server, file, monkeypatch):
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 1000))
     with pytest.raises(DataError, match=r"more are needed for a\.zip, 0\.0 GB are free"):
         fetch(server.gives("/a", ranged(DATA)), file, KNOWN, None, QUICK)
     assert server.log == [], "before anything is asked for"

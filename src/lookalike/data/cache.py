@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from lookalike.data.decode import Box, Choose
 from lookalike.data.pixels import cut, open_pixels
+from lookalike.data.shards import status
 from lookalike.files import replace_file
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,11 @@ class Cache:
     def _name(self, file: str, box: Box | None) -> str:
         """What the entry is called; nothing for a file that is not there."""
         try:
-            stat = os.stat(file)  # noqa: PTH116 - once a picture
+            seen = status(file)
         except OSError:
             return ""
         path = file if os.path.isabs(file) else os.path.abspath(file)  # noqa: PTH100, PTH117
-        key = f"{path}\n{stat.st_mtime_ns} {stat.st_size} {box} {self.side}"
+        key = f"{path}\n{seen.changed} {seen.size} {box} {self.side}"
         return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def _read(self, name: str, choose: Choose) -> np.ndarray | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lookalike.data.shards import member, misplaced
 from lookalike.errors import Problem
 
 REQUIRED = ("path", "label", "split")
@@ -164,12 +165,15 @@ def _files(folder: Path) -> Callable[[pl.DataFrame], Found]:
 
 def _missing(file: Path) -> str | None:
     """Why there is no such file to read."""
+    found = member(file)
     try:
-        mode = os.stat(file).st_mode  # noqa: PTH116 - a third of the time of Path.stat, for each row
+        seen = os.stat(file if found is None else found.shard)  # noqa: PTH116 - a third of Path.stat's time
     except FileNotFoundError:
-        return "there is no such file"
+        return f"there is no such {'file' if found is None else 'shard'}"
     except OSError as error:
         return f"cannot be looked at: {error.strerror}"
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(seen.st_mode):
         return "this is a folder"
-    return None if stat.S_ISREG(mode) else "this is not a regular file"
+    if not stat.S_ISREG(seen.st_mode):
+        return "this is not a regular file"
+    return None if found is None else misplaced(found, seen.st_size)

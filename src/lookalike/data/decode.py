@@ -21,6 +21,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from lookalike.data.shards import ShardError, member, opened
 from lookalike.errors import ImageError
 
 Source = str | Path | IO[bytes]
@@ -101,16 +102,16 @@ def _stream(source: Source) -> Iterator[IO[bytes]]:
         yield source
         return
     path = Path(source)
-    if path.exists() and not path.is_file():
+    if member(source) is None and path.exists() and not path.is_file():
         raise _RefusedError("this is a folder" if path.is_dir() else "this is not a regular file")
-    with path.open("rb") as stream:
+    with opened(source) as stream:
         yield stream
 
 
 def _reason(error: Exception) -> str:
     """An error of the system or of a decoder in words for the user."""
     match error:
-        case _RefusedError():
+        case _RefusedError() | ShardError():
             return str(error)
         case FileNotFoundError():
             return "there is no such file"

@@ -4,7 +4,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ import yaml
 
 from lookalike.data.checking import BOX, SPLITS, check_table, says_nothing
 from lookalike.data.reading import READERS, read_frame
+from lookalike.data.shards import parted
 from lookalike.errors import DataError, Problem
 from lookalike.files import new_folder
 
@@ -106,7 +107,7 @@ class Table:
         def path(old: str) -> str:
             if os.path.isabs(old):  # noqa: PTH117 - called once a row
                 return old
-            parent, name = os.path.split(old)
+            parent, name = parted(old)
             return Path(moved(parent), name).as_posix()
 
         paths = pl.Series("path", [path(old) for old in self.frame["path"]], dtype=pl.String)
@@ -177,6 +178,7 @@ def write_table(
     skipped: Iterable[Problem] = (),
     beside: Mapping[str, pl.DataFrame | str] = MappingProxyType({}),
     moved: Mapping[str, Path] = MappingProxyType({}),
+    sealed: Callable[[Path], object] | None = None,
 ) -> None:
     """Write a dataset folder, whole or not at all: table.parquet, config.yaml, perhaps skipped.csv.
 
@@ -186,7 +188,8 @@ def write_table(
         about: what made the table; plain values.
         skipped: what was left out, and why.
         beside: more tables and texts, by the names of their files.
-        moved: folders of the same disk that move into it, by their new names.
+        moved: folders and files of the same disk that move into it, by their new names.
+        sealed: called with the folder when all of it is there, before it takes its name.
 
     Raises:
         LookalikeError: the folder holds something.
@@ -204,6 +207,8 @@ def write_table(
                 write_problems(skipped, place / "skipped.csv")
             for name, old in moved.items():
                 old.rename(place / name)
+            if sealed is not None:
+                sealed(place)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} could not be written: {error}; nothing was left there") from error
 

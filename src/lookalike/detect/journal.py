@@ -3,7 +3,6 @@
 import fcntl
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from lookalike.data.shards import status
 from lookalike.detect.work import Outcome, Task, Written
 from lookalike.errors import LookalikeError
 from lookalike.files import write_text
@@ -106,10 +106,9 @@ def _read(file: Path) -> dict[str, Any]:
 def _stamp(file: Path) -> list[int]:
     """Size and time of the last change, by which another picture is told."""
     try:
-        seen = os.stat(file)  # noqa: PTH116 - once a row
+        return list(status(file))
     except OSError:
         return []
-    return [seen.st_size, seen.st_mtime_ns]
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

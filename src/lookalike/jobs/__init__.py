@@ -39,6 +39,14 @@ JOBS = {
         "lookalike prepare merge data/a data/b out=data/both",
         words="dataset",
     ),
+    "prepare-shards": Job(
+        "Pack the images of a dataset into large tar files, for object stores",
+        "lookalike prepare shards dataset=data/mine out=data/shards",
+    ),
+    "prepare-fetch": Job(
+        "Copy a dataset with shards to this machine, and check every byte",
+        "lookalike prepare fetch url=s3://bucket/shards out=data/mine",
+    ),
     "prepare-stats": Job(
         "Count images, classes, sizes and formats, and draw the class sizes",
         "lookalike prepare stats dataset=data/mine",

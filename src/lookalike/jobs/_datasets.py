@@ -24,14 +24,14 @@ def read_datasets(dataset: str | list[str], data_dir: Path) -> Table:
     return joined(read_tables(dataset, data_dir))
 
 
-def read_tables(dataset: str | list[str], data_dir: Path) -> dict[str, Table]:
-    """The tables of `read_datasets` before they become one, by name."""
+def read_tables(dataset: str | list[str], data_dir: Path, *, files: bool = True) -> dict[str, Table]:
+    """The tables of `read_datasets` before they become one, by name; `files` as in `read_table`."""
     names = [dataset] if isinstance(dataset, str) else dataset
     if not names:
         raise ConfigError("dataset=[]: name at least one data set")
     if len(set(names)) < len(names):
         raise ConfigError(f"dataset=[{','.join(names)}]: a data set is named twice")
-    return {name: read_table(_find(name, data_dir)) for name in names}
+    return {name: read_table(_find(name, data_dir), files=files) for name in names}
 
 
 def folders_of(dataset: str | list[str], data_dir: Path) -> list[Path]:

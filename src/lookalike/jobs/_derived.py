@@ -31,19 +31,26 @@ def write_derived(table: "Table", config: BaseModel, beside: "dict[str, pl.DataF
         config: with `dataset`, `data_dir` and `out`.
         beside: more tables, by the name of the CSV.
     """
+    from lookalike.data.table import write_table
+
+    values = config.model_dump(mode="json")
+    write_table(table, values["out"], values, beside=beside | pairs_beside(table, config))
+
+
+def pairs_beside(table: "Table", config: BaseModel) -> "dict[str, pl.DataFrame]":
+    """The pairs that lie beside the source of a table, for one in `out`, by the name of their file."""
     import polars as pl
 
-    from lookalike.data.table import write_table
     from lookalike.jobs._datasets import folders_of
     from lookalike.prepare.dataset import moved_pairs
     from lookalike.prepare.different import carried_pairs
 
     values = config.model_dump(mode="json")
+    found: dict[str, pl.DataFrame] = {}
     pairs = table.folder / PAIRS
     if isinstance(values["dataset"], str) and pairs.is_file():
         said = pl.read_csv(pairs, schema_overrides={"path_a": pl.String, "path_b": pl.String})
         if {"path_a", "path_b"} <= set(said.columns):
-            beside = beside | {PAIRS: moved_pairs(said, table, Path(values["out"]))}
+            found[PAIRS] = moved_pairs(said, table, Path(values["out"]))
     folders = folders_of(values["dataset"], Path(values["data_dir"]))
-    beside = beside | carried_pairs(folders, table, Path(values["out"]))
-    write_table(table, values["out"], values, beside=beside)
+    return found | carried_pairs(folders, table, Path(values["out"]))

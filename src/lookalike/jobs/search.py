@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from lookalike.data.shards import exists
 from lookalike.errors import DataError, LookalikeError, Problem, listing
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def main(config: Config) -> None:
     from lookalike.search.searcher import Searcher
 
     photos = photos_of(config.image)
-    if not any(photo.exists() for photo in photos):
+    if not any(exists(photo) for photo in photos):
         raise LookalikeError(f"image={config.image}: no such photo, folder or list")
     settle(config.threads)
     searcher = Searcher(config.index, config.model, choose_device(config.device))
@@ -85,7 +86,7 @@ def _listed(file: Path) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise LookalikeError(f"image={file}: cannot be read as a list of paths: {error}") from error
     paths = [Path(line).expanduser() for line in lines if line]
-    return [path if path.exists() else file.parent / path for path in paths]
+    return [path if exists(path) else file.parent / path for path in paths]
 
 
 def _as_json(found: Sequence[tuple[Path, "list[Hit]"]], skipped: Sequence[Problem]) -> str:

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
+from lookalike.data.shards import opened, status
+
 PIECE = 1 << 20
 THREADS = 4
 STARTS = {
@@ -28,7 +30,7 @@ def same_files(files: Sequence[Path]) -> list[list[int]]:
     Raises:
         OSError: a file cannot be read.
     """
-    lengths = _grouped(file.stat().st_size for file in files)
+    lengths = _grouped(status(file).size for file in files)
     found = []
     with ThreadPoolExecutor(THREADS) as pool:
         for places in lengths:
@@ -48,7 +50,7 @@ def _grouped(values: Iterable[object]) -> list[list[int]]:
 def content_hash(file: Path) -> bytes:
     """128 bits that differ where a single byte does."""
     digest = blake2b(digest_size=16)
-    with file.open("rb") as stream:
+    with opened(file) as stream:
         while piece := stream.read(PIECE):
             digest.update(piece)
     return digest.digest()
@@ -57,7 +59,7 @@ def content_hash(file: Path) -> bytes:
 def format_of(file: Path) -> str:
     """The format of a picture by its first bytes, whatever its name says."""
     try:
-        with file.open("rb", buffering=0) as stream:
+        with opened(file) as stream:
             start = stream.read(12)
     except OSError:
         return UNREADABLE

@@ -6,18 +6,16 @@ import json
 import logging
 import random
 import re
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.errors import DataError
-from lookalike.files import write_text
+from lookalike.files import refuse_full, write_text
 from lookalike.prepare.http import AgainError, RefusedError, ask, chunks
 
 log = logging.getLogger(__name__)
-SPARE = 64 << 20
 Told = Callable[[int, int | None], None]
 
 
@@ -252,9 +250,5 @@ def mismatch(file: Path, expected: Expected) -> str | None:
 
 
 def _check_space(file: Path, needed: int) -> None:
-    free = shutil.disk_usage(file.parent).free
-    if needed > free - SPARE:
-        raise DataError(
-            f"{file.parent}: {needed / 1e9:.1f} GB more are needed for {file.name.removesuffix('.part')}, "
-            f"{free / 1e9:.1f} GB are free; make room, or choose another raw="
-        )
+    advice = "make room, or choose another raw="
+    refuse_full(file.parent, needed, file.name.removesuffix(".part"), advice)

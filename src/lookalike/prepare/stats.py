@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lookalike.data.checking import BOX, SPLITS
+from lookalike.data.shards import exists, status
 from lookalike.data.table import Table
 from lookalike.prepare.contents import format_of, same_files
 from lookalike.prepare.files import glanced, look_at
@@ -153,7 +154,7 @@ def formats(files: Sequence[Path]) -> dict[str, Any]:
         for file, name in zip(files, found, strict=True)
         if name in NAMED and file.suffix.lower() not in NAMED[name]
     ]
-    lengths = np.array([file.stat().st_size if file.is_file() else 0 for file in files])
+    lengths = np.array([status(file).size if exists(file) else 0 for file in files])
     return {
         "by_content": dict(Counter(found).most_common()),
         "with_another_ending": len(misnamed),

@@ -1,0 +1,36 @@
+"""The job `prepare fetch`: a dataset with shards copied here from where it lies."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from lookalike.jobs._derived import OUT
+
+log = logging.getLogger(__name__)
+
+
+class Config(BaseModel):
+    """The keys of `lookalike prepare fetch`; their defaults are in conf/prepare-fetch.yaml."""
+
+    url: str = Field(
+        description="the folder that `prepare shards` wrote: https://…, s3://…, gs://…, or a path"
+    )
+    out: Path = OUT
+    threads: Annotated[int, Field(ge=1, le=64)] = Field(description="files fetched at once")
+    progress: bool = Field(description="show a progress bar")
+
+
+def main(config: Config) -> Path:
+    """Fetch the dataset, and return its folder."""
+    from lookalike.data.table import read_table
+    from lookalike.prepare.fetching import fetch_dataset
+    from lookalike.prepare.public import bar
+    from lookalike.prepare.splits.assigned import summary
+    from lookalike.prepare.stores import store_of
+
+    with bar("Fetching", config.progress) as told:
+        fetch_dataset(store_of(config.url), config.out, config.threads, told)
+    log.info("%s", summary(read_table(config.out, files=False)))
+    return config.out

@@ -1,0 +1,98 @@
+"""The job `prepare shards`: the images of a dataset packed into a few large tar files."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, Field
+
+from lookalike.jobs._derived import DATA_DIR, DATASET, OUT, Names
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from lookalike.data.table import Table
+    from lookalike.prepare.shards import Packed
+
+log = logging.getLogger(__name__)
+
+
+class Config(BaseModel):
+    """The keys of `lookalike prepare shards`; their defaults are in conf/prepare-shards.yaml."""
+
+    dataset: Names = DATASET
+    out: Path = OUT
+    megabytes: Annotated[float, Field(gt=0)] = Field(
+        description="size of a shard, at most; a larger image gets one of its own"
+    )
+    max_skipped: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="fail if a larger share of the images cannot be read"
+    )
+    threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        description="images read at once; more help where each takes its time, as over a network"
+    )
+    progress: bool = Field(description="show a progress bar")
+    data_dir: Path = DATA_DIR
+
+
+def main(config: Config) -> Path:
+    """Write the dataset with its shards, and return its folder."""
+    from lookalike.errors import DataError
+    from lookalike.files import refuse_existing
+    from lookalike.jobs._datasets import joined, read_tables
+    from lookalike.prepare.shrunk import room_beside
+
+    refuse_existing(config.out)
+    table = joined(read_tables(config.dataset, config.data_dir, files=False))
+    try:
+        with room_beside(config.out) as room:
+            _write(table, room, config)
+    except OSError as error:
+        raise DataError(f"{config.out} could not be written: {error}; nothing was left there") from error
+    return config.out
+
+
+def _write(table: "Table", room: Path, config: Config) -> None:
+    """Pack the images in `room`, which then becomes part of the dataset folder."""
+    from functools import partial
+
+    from rich.progress import track
+
+    from lookalike.data.table import write_table
+    from lookalike.errors import listing
+    from lookalike.prepare.shards import Packing, refuse_lost, write_sums
+    from lookalike.prepare.splits.assigned import summary
+
+    work = Packing(table, config.out, room, int(config.megabytes * 1e6), config.threads)
+    for _ in track(work, "Packing images", total=len(work), disable=not config.progress):
+        pass
+    packed = work.result()
+    refuse_lost(packed, config.max_skipped, str(table.folder))
+    if packed.problems:
+        log.warning("%d left out:%s", len(packed.problems), listing(packed.problems))
+    size = sum((room / name).stat().st_size for name in packed.sums)
+    write_table(
+        packed.table,
+        config.out,
+        config.model_dump(mode="json"),
+        packed.problems,
+        _pairs(packed, config),
+        moved={name: room / name for name in packed.sums},
+        sealed=partial(write_sums, known=packed.sums, images=packed.images),
+    )
+    log.info("%s images in %d shards, %.1f MB", f"{packed.images:,}", len(packed.sums), size / 1e6)
+    log.info("%s", summary(packed.table))
+
+
+def _pairs(packed: "Packed", config: Config) -> "dict[str, pl.DataFrame]":
+    """Pairs that lie beside the dataset, with the new paths."""
+    import polars as pl
+
+    from lookalike.jobs._derived import pairs_beside
+
+    old = packed.kept.relative_to(config.out).frame["path"]
+    moved = dict(zip(old, packed.table.frame["path"], strict=True))
+    found = pairs_beside(packed.kept, config)
+    return {
+        name: pairs.with_columns(pl.col("path_a", "path_b").replace(moved)) for name, pairs in found.items()
+    }

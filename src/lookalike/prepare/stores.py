@@ -1,0 +1,136 @@
+"""Where a dataset folder may lie: on a web server, in an object store, on this machine."""
+
+import logging
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+from lookalike.errors import DataError
+from lookalike.prepare.download import Expected, Patience, Told, fetch, mismatch
+
+log = logging.getLogger(__name__)
+PIECE = 1 << 20
+INSTALL = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+
+
+class Store(Protocol):
+    """Where a dataset folder lies."""
+
+    def fetch(self, name: str, file: Path, expected: Expected | None, told: Told | None) -> None:
+        """Copy the file of this name; what an earlier attempt left is gone on with.
+
+        Raises:
+            DataError: it cannot be had.
+        """
+
+
+class Web:
+    """A folder of a web server; a query, as of a signed address, goes with every name."""
+
+    def __init__(self, address: str, patience: Patience | None = None):
+        self._parts, self._patience = urllib.parse.urlsplit(address), patience
+
+    def fetch(self, name: str, file: Path, expected: Expected | None, told: Told | None) -> None:
+        """See `Store`."""
+        path = f"{self._parts.path.rstrip('/')}/{name}"
+        fetch(self._parts._replace(path=path).geturl(), file, expected, told, self._patience)
+
+
+class Files:
+    """A folder that opens its files itself: of this machine, or of a store that fsspec knows."""
+
+    def __init__(self, address: str, opened: Callable[[str], IO[bytes]], patience: Patience | None = None):
+        self._address, self._opened, self._patience = address, opened, patience or Patience()
+
+    def fetch(self, name: str, file: Path, expected: Expected | None, told: Told | None) -> None:
+        """See `Store`."""
+        expected, what = expected or Expected(), f"{self._address.rstrip('/')}/{name}"
+        part = file.with_name(f"{file.name}.part")
+        for again in (True, False):
+            self._copy(name, what, part, expected, told or (lambda done, total: None))
+            wrong = mismatch(part, expected)
+            if wrong is None:
+                part.replace(file)
+                return
+            part.unlink()
+            log.warning("%s: %s%s", what, wrong, "; once more from the start" if again else "")
+        raise DataError(f"{what}: {wrong}, twice. It was changed, or is damaged on its way; nothing was kept")
+
+    def _copy(self, name: str, what: str, part: Path, expected: Expected, told: Told) -> None:
+        failures = 0
+        if expected.checksum is None or (part.exists() and part.stat().st_size > (expected.size or 0)):
+            part.unlink(missing_ok=True)
+        while True:
+            before = part.stat().st_size if part.exists() else 0
+            try:
+                return self._go_on(name, part, before, expected, told)
+            except _BrokenError as error:
+                have = part.stat().st_size if part.exists() else 0
+                failures = 0 if have > before else failures + 1
+                if failures >= self._patience.attempts or error.final:
+                    kept = f" {have:,} bytes are kept in {part}:" if have else ""
+                    raise DataError(f"{what}: {error};{kept} run the same command again later") from error
+                time.sleep(self._patience.pause(failures, None))
+
+    def _go_on(self, name: str, part: Path, have: int, expected: Expected, told: Told) -> None:
+        """The rest of the file, or as much of it as comes."""
+        with part.open("ab") as out:
+            for data in _pieces(lambda: self._opened(name), have):
+                out.write(data)
+                have += len(data)
+                told(have, expected.size)
+                if expected.size is not None and have > expected.size:
+                    return
+        if expected.size is not None and have < expected.size:
+            raise _BrokenError(f"ended after {have:,} of {expected.size:,} bytes")
+
+
+class _BrokenError(Exception):
+    """Reading from a store failed; `final` if it will fail again."""
+
+    def __init__(self, reason: str, final: bool = False):
+        self.final = final
+        super().__init__(reason)
+
+
+def _pieces(opened: Callable[[], IO[bytes]], start: int) -> Iterator[bytes]:
+    """What is in a file from `start` on. Stores raise nearly anything: all becomes ours."""
+    try:
+        with opened() as stream:
+            if start:
+                stream.seek(start)
+            while data := stream.read(PIECE):
+                yield data
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        reason = "no permission to read it" if isinstance(error, PermissionError) else "there is no such file"
+        raise _BrokenError(reason, final=True) from error
+    except Exception as error:
+        raise _BrokenError(str(error) or type(error).__name__) from error
+
+
+def store_of(address: str) -> Store:
+    """The folder at an address: http(s)://, whatever fsspec knows (s3://, gs://, …), or a path.
+
+    Raises:
+        DataError: there is no such folder, or a package is missing that knows the kind of address.
+    """
+    scheme = urllib.parse.urlsplit(address).scheme.lower() if "://" in address else ""
+    if scheme in ("http", "https"):
+        return Web(address)
+    if not scheme:
+        folder = Path(address).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"url={address}: there is no such folder")
+        return Files(address, lambda name: (folder / name).open("rb"))
+    try:
+        import fsspec
+
+        system, root = fsspec.core.url_to_fs(address)
+    except ImportError as error:
+        package = INSTALL.get(scheme, "fsspec")
+        raise DataError(f"url={address}: needs a package that is missing: pip install {package}") from error
+    except Exception as error:  # what the makers of these packages like
+        raise DataError(f"url={address}: {error}") from error
+    return Files(address, lambda name: system.open(f"{root.rstrip('/')}/{name}", "rb"))
