@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import re
 import shutil
 import threading
@@ -19,6 +20,7 @@ from lookalike.prepare.download import Expected, Told, mismatch
 from lookalike.prepare.shards import SUMS, VERSION
 from lookalike.prepare.stores import Store
 
+log = logging.getLogger(__name__)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TABLE, LOCK = "table.parquet", ".lock"
 MOST_SUMS = 64 << 20
@@ -48,7 +50,13 @@ def fetch_dataset(store: Store, out: Path, threads: int = 4, told: Told | None =
         work = _Fetching(store, place, wanted, told or (lambda done, total: None))
         work.one(TABLE)
         _refuse_outside(place, wanted)
-        work.rest(threads)
+        try:
+            work.rest(threads)
+        except BaseException as error:
+            log.warning("%s keeps what was fetched; the same command goes on there", place)
+            if isinstance(error, OSError):
+                raise DataError(f"{place} could not be written: {error}") from error
+            raise
         (place / LOCK).unlink()
         if out.exists():
             out.rmdir()

@@ -60,18 +60,21 @@ class Files:
 
     def _copy(self, name: str, what: str, part: Path, expected: Expected, told: Told) -> None:
         failures = 0
-        if expected.checksum is None or (part.exists() and part.stat().st_size > (expected.size or 0)):
+        if expected.checksum is None or _bytes(part) > (expected.size or 0):
             part.unlink(missing_ok=True)
         while True:
-            before = part.stat().st_size if part.exists() else 0
+            before = _bytes(part)
             try:
                 return self._go_on(name, part, before, expected, told)
             except _BrokenError as error:
-                have = part.stat().st_size if part.exists() else 0
+                have = _bytes(part)
                 failures = 0 if have > before else failures + 1
                 if failures >= self._patience.attempts or error.final:
-                    kept = f" {have:,} bytes are kept in {part}:" if have else ""
-                    raise DataError(f"{what}: {error};{kept} run the same command again later") from error
+                    if not have:
+                        part.unlink(missing_ok=True)
+                    kept = f"; {have:,} bytes are kept in {part}" if have else ""
+                    advice = "" if error.final else "; run the same command again later"
+                    raise DataError(f"{what}: {error}{kept}{advice}") from error
                 time.sleep(self._patience.pause(failures, None))
 
     def _go_on(self, name: str, part: Path, have: int, expected: Expected, told: Told) -> None:
@@ -85,6 +88,10 @@ class Files:
                     return
         if expected.size is not None and have < expected.size:
             raise _BrokenError(f"ended after {have:,} of {expected.size:,} bytes")
+
+
+def _bytes(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 class _BrokenError(Exception):
