@@ -1,11 +1,13 @@
 """Reading photos for training, beside Pillow and torchvision's v1 transforms.
 
-LOOKALIKE_DATA=… python benchmarks/loading.py [photos] [small] [images=64] [rounds=7] [seed=0]
+LOOKALIKE_DATA=… python benchmarks/loading.py [photos] [shards] [small] [images=64] [rounds=7] [seed=0]
 
 photos: real photos enlarged to 500 × 375 (quality 90) and to 4000 × 3000 pixels; a random part of each (8 %
   to all of it) made 224 × 224 with antialiasing, mirrored or not, normalised: ours from the files as found,
   from a dataset shrunk once at `prepare` (shorter side 256), and from the cache of raw pixels, over Pillow +
   RandomResizedCrop + RandomHorizontalFlip + ToTensor + Normalize on the files as found. Batches of 32.
+shards: the photos of 500 × 375 as single files and packed by `prepare shards`: their bytes alone, and a
+  random part as above. From files that the system has in memory shards gain nothing; nor may they lose.
 small: reading and changing digits of 28 px, 50 in a batch: microseconds an image, decoded once before.
 
 One thread; processor time of this process, the sides in turns; the system has the files in its cache.
@@ -28,10 +30,12 @@ from lookalike.data.augment import Augment
 from lookalike.data.cache import Cache
 from lookalike.data.images import ImageTable
 from lookalike.data.random_crop import RandomCrop
+from lookalike.data.shards import opened
 from lookalike.data.shrinking import shrink
 from lookalike.data.table import Table
 from lookalike.machine import settle
 from lookalike.model.normalise import normalised
+from lookalike.prepare.shards import Packing
 from mnist import write_dataset
 
 SIZE, BATCH = 224, 32
@@ -166,6 +170,50 @@ def photos(count: int, rounds: int, seed: int) -> None:
     show(f"A random part at 224 px ({rounds} rounds, seed {seed})", columns, rows)
 
 
+def shards(count: int, rounds: int, seed: int) -> None:
+    """Ratios of processor time, single files over shards, in turns."""
+    files = sorted((data("grocery") / "originals").glob("*.jpg"))
+    chosen = np.random.default_rng(seed).permutation(len(files))[:count]
+    room, kept.ROOM = kept.ROOM, 0
+    with tempfile.TemporaryDirectory() as name:
+        source = enlarged([files[row] for row in chosen], Path(name) / "photos", SIZES["500 × 375"])
+        packing = Packing(source, Path(name), Path(name), 512 * 10**6, threads=1)
+        list(packing)
+        packed = packing.result().table
+        crop = RandomCrop(SIZE)
+        rows = []
+        for title, work in {
+            "bytes alone": read_bytes,
+            "a random part at 224 px": lambda table: ours(ImageTable(table, crop, seed=seed)),
+        }.items():
+            sides = [work(source), work(packed)]
+            spent = np.array([[seconds(side) for side in sides] for _ in range(rounds + 1)])[1:] / len(source)
+            ratios = spent[:, 0] / spent[:, 1]
+            rows.append(
+                [
+                    title,
+                    *(f"{1e6 * np.median(one):.0f}" for one in spent.T),
+                    f"{np.median(ratios):.2f}",
+                    f"{ratios.min():.2f} to {ratios.max():.2f}",
+                ]
+            )
+    kept.ROOM = room
+    columns = ["reading", "single files, µs/image", "shards, µs/image", "ratio", "spread"]
+    show(f"{len(source)} photos of 500 × 375 ({rounds} rounds, seed {seed})", columns, rows)
+
+
+def read_bytes(table: Table) -> Work:
+    """All bytes of all images."""
+    paths = [str(table.file(row)) for row in range(len(table))]
+
+    def work() -> None:
+        for path in paths:
+            with opened(path) as stream:
+                stream.read()
+
+    return work
+
+
 def small(rounds: int, seed: int) -> None:
     """Digits: what a batch costs before the model sees it."""
     with tempfile.TemporaryDirectory() as name:
@@ -193,9 +241,11 @@ def small(rounds: int, seed: int) -> None:
 if __name__ == "__main__":
     settle(threads=1)  # as training does: freed memory is used again
     numbers = {key: int(value) for key, value in (word.split("=") for word in sys.argv[1:] if "=" in word)}
-    chosen = [word for word in sys.argv[1:] if "=" not in word] or ["photos", "small"]
+    chosen = [word for word in sys.argv[1:] if "=" not in word] or ["photos", "shards", "small"]
     rounds, seed = numbers.get("rounds", 7), numbers.get("seed", 0)
     if "photos" in chosen:
         photos(numbers.get("images", 64), rounds, seed)
+    if "shards" in chosen:
+        shards(numbers.get("images", 64), rounds, seed)
     if "small" in chosen:
         small(rounds, seed)

@@ -51,7 +51,8 @@ const large = (row) => {
   const small = new Image();
   small.onload = () => pen.drawImage(small, tile.x, tile.y, tile.width, tile.height, 0, 0, canvas.width, canvas.height);
   small.src = sheetUrl(tile.sheet);
-  if (data.originals !== null) {
+  const place = data.originals === null ? "" : `${data.originals}/${data.paths[row]}`;
+  if (place && !place.includes(".tar/@")) {  // no browser opens an image in a shard
     const full = new Image();
     full.onload = () => {
       small.onload = null;
@@ -59,7 +60,7 @@ const large = (row) => {
       pen.clearRect(0, 0, canvas.width, canvas.height);
       pen.drawImage(full, left, top, right - left, bottom - top, 0, 0, canvas.width, canvas.height);
     };
-    full.src = [...data.originals.split("/"), ...data.paths[row].split("/")].map(encodeURIComponent).join("/");
+    full.src = place.split("/").map(encodeURIComponent).join("/");
   }
   return canvas;
 };

@@ -66,9 +66,9 @@
     if (column >= across || !file) return;
     mark.hidden = false;
     Object.assign(mark.style, { left: `${column * side}px`, top: `${row * side}px`, width: `${side}px`, height: `${side}px` });
-    const link = document.createElement("a");
-    link.href = [list.dataset.start, file].join("/").split("/").map(encodeURIComponent).join("/");
-    link.target = "_blank";
+    const place = [list.dataset.start, file].join("/");
+    const link = document.createElement(place.includes(".tar/@") ? "span" : "a");  // no browser opens an image in a shard
+    if (link.tagName === "A") Object.assign(link, { href: place.split("/").map(encodeURIComponent).join("/"), target: "_blank" });
     link.textContent = file.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
     path.replaceChildren(link);
   };
