@@ -10,7 +10,7 @@ import fsspec
 import polars as pl
 import pytest
 from hostile import in_turn, ranged, serving, stalled, status, trickle
-from test_packing import make_dataset, pack
+from sharding import make_dataset, pack
 
 from lookalike import cli
 from lookalike.data.table import read_table
@@ -24,9 +24,9 @@ QUICK = Patience(attempts=3, timeout=1.0, first=0.01, longest=5.0)
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory):
+def packed(tmp_path_factory, shapes_folder):
     root = tmp_path_factory.mktemp("fetching")
-    assert pack(make_dataset(root), root / "packed", "megabytes=0.02") == 0
+    assert pack(make_dataset(root, shapes_folder), root / "packed", "megabytes=0.02") == 0
     return root / "packed"
 
 
