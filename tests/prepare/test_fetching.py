@@ -236,10 +236,15 @@ GOOD = {"file": "table.parquet", "bytes": 3, "sha256": "0" * 64}
         ([GOOD | {"file": "a/b.tar"}], "plain name"),
         ([GOOD | {"file": ".lock"}], "plain name"),
         ([GOOD | {"file": "x.part"}], "plain name"),
+        ([GOOD | {"file": "x.py"}], "plain name"),
+        ([GOOD | {"file": "x.tar\n"}], "plain name"),
         ([GOOD | {"file": "shards.json"}], "plain name"),
         ([GOOD | {"file": 7}], "plain name"),
         ([GOOD | {"bytes": -1}], "whole number"),
         ([GOOD | {"bytes": "3"}], "whole number"),
+        ([GOOD | {"bytes": 10**400}], "whole number"),
+        ([GOOD | {"bytes": True}], "whole number"),
+        ([GOOD | {"file": "TABLE.parquet"}], "does not list table.parquet"),
         ([GOOD | {"sha256": "xyz"}], "64 hexadecimal digits"),
         ([GOOD, GOOD], "listed twice"),
         ([GOOD | {"file": "shard-00000.tar"}], "does not list table.parquet"),
@@ -255,7 +260,12 @@ def test_a_hostile_list(entries, why, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("{}", "not what"), ("no json", "not what"), ('{"lookalike_shards": 2, "files": []}', "version 2")],
+    [
+        ("{}", "not what"),
+        ("[" * 100_000, "not what"),
+        ("no json", "not what"),
+        ('{"lookalike_shards": 2, "files": []}', "version 2"),
+    ],
 )
 def test_what_is_no_list(text, why, tmp_path):
     (tmp_path / "shards.json").write_text(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from lookalike.data.decode import open_image
+from lookalike.data.shards import member
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError, Problem
 
@@ -48,7 +49,10 @@ class Thumbnails:
 
     def path(self, row: int) -> str:
         """The end of a row's path: enough to find the file, and nothing about the machine."""
-        parts = [part for part in self.table.file(row).parts if part != ".."]
+        file = self.table.file(row)
+        found = member(file)
+        file = file if found is None else Path(found.shard, found.name)
+        parts = [part for part in file.parts if part != ".."]
         return "/".join(parts[-3:])
 
     def _read(self, row: int) -> Image.Image:

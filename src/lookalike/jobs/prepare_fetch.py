@@ -25,12 +25,15 @@ class Config(BaseModel):
 def main(config: Config) -> Path:
     """Fetch the dataset, and return its folder."""
     from lookalike.data.table import read_table
+    from lookalike.files import refuse_existing
     from lookalike.prepare.fetching import fetch_dataset
     from lookalike.prepare.public import bar
     from lookalike.prepare.splits.assigned import summary
     from lookalike.prepare.stores import store_of
 
+    refuse_existing(config.out)
+    store = store_of(config.url)
     with bar("Fetching", config.progress) as told:
-        fetch_dataset(store_of(config.url), config.out, config.threads, told)
+        fetch_dataset(store, config.out, config.threads, told)
     log.info("%s", summary(read_table(config.out, files=False)))
     return config.out

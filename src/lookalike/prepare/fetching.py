@@ -21,9 +21,9 @@ from lookalike.prepare.shards import SUMS, VERSION
 from lookalike.prepare.stores import Store
 
 log = logging.getLogger(__name__)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(tar|parquet|csv|json|jsonl|yaml)")
 TABLE, LOCK = "table.parquet", ".lock"
-MOST_SUMS = 64 << 20
+MOST_SUMS, MOST_BYTES = 64 << 20, 1 << 50
 
 
 def fetch_dataset(store: Store, out: Path, threads: int = 4, told: Told | None = None) -> Path:
@@ -101,7 +101,7 @@ def read_sums(file: Path) -> dict[str, Expected]:
         found = json.loads(file.read_text(encoding="utf-8"))
         version = found["lookalike_shards"]
         entries = [(one["file"], one["bytes"], one["sha256"]) for one in found["files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{SUMS}: not what `lookalike prepare shards` writes: {error or type(error).__name__}"
         ) from error
@@ -115,7 +115,7 @@ def read_sums(file: Path) -> dict[str, Expected]:
     names = [str(name).casefold() for name, _, _ in entries]
     if len(set(names)) < len(names):
         problems.append(Problem(SUMS, "a file is listed twice"))
-    if not problems and TABLE not in names:
+    if not problems and TABLE not in {name for name, _, _ in entries}:
         problems.append(Problem(SUMS, f"does not list {TABLE}"))
     if problems:
         raise DataError(f"{SUMS} cannot be used:", problems)
@@ -123,10 +123,10 @@ def read_sums(file: Path) -> dict[str, Expected]:
 
 
 def _impossible(name: Any, size: Any, checksum: Any) -> str:
-    if not isinstance(name, str) or not NAME.fullmatch(name) or name == SUMS or name.endswith(".part"):
-        return "must be the plain name of a file in the folder"
-    if type(size) is not int or size < 0:
-        return f"bytes {size!r:.40}: must be a whole number"
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name == SUMS:
+        return "must be the plain name of a tar, parquet, csv, json, jsonl or yaml file"
+    if type(size) is not int or not 0 <= size <= MOST_BYTES:
+        return f"bytes {size!r:.40}: must be a whole number, up to 2⁵⁰"
     if not isinstance(checksum, str) or not re.fullmatch("[0-9a-f]{64}", checksum):
         return "sha256 must be 64 hexadecimal digits"
     return ""
