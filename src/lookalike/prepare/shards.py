@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from lookalike.data.decode import guarded, image_size
@@ -26,10 +27,14 @@ from lookalike.errors import DataError, ImageError, Problem
 from lookalike.files import refuse_full
 from lookalike.prepare.naming import counted, printable
 
-SUMS, VERSION = "shards.json", 1
+NAME, SUMS, VERSION = "shard-{:05}.tar", "shards.json", 1
 AHEAD = 256 << 20
 """Bytes of images that are read before their turn to be written."""
+LARGEST = 1 << 30
+"""Bytes of an image; a larger file is none."""
 END = 2 * BLOCK
+NOWHERE = (0, 0)
+MANY = 1000
 
 
 class Packed(NamedTuple):
@@ -70,52 +75,58 @@ class Packing:
     def __init__(self, table: Table, out: Path, place: Path, most: int, threads: int):
         self._table, self._out, self._threads = table, out, threads
         self._tars = _Tars(place, most)
-        self._files = _real_files(table)
-        self._names = member_names(dict.fromkeys(self._files.values()))
-        self._packed: dict[str, str] = {}
-        self._wrong: dict[str, str] = {}
-        with ThreadPoolExecutor(threads) as pool:
-            self._sizes = dict(zip(self._names, pool.map(_size, self._names), strict=True))
-        needed = sum(size + 3 * BLOCK for size in self._sizes.values())
+        self._files, self._file_of_row = _real_files(table)
+        self._names = pl.Series(member_names(self._files), dtype=pl.String)
+        self._sizes = _sizes(self._files, threads)
+        self._places: list[tuple[int, int]] = [NOWHERE] * len(self._files)
+        self._wrong: dict[int, str] = {}
+        needed = int(self._sizes.sum()) + 3 * BLOCK * len(self._files)
         refuse_full(place, needed, "the shards", "make room, or choose another out=")
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._files)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[int]:
         with self._tars:
-            for file, (data, reason) in self._contents():
+            for number, (data, reason) in enumerate(self._contents()):
                 if reason:
-                    self._wrong[file] = reason
+                    self._wrong[number] = reason
                 else:
-                    self._packed[file] = self._tars.add(self._names[file], data)
-                yield file
+                    self._sizes[number] = len(data)
+                    self._places[number] = self._tars.add(self._names[number], data)
+                yield number
 
-    def _contents(self) -> Iterator[tuple[str, tuple[bytes, str]]]:
+    def _contents(self) -> Iterator[tuple[bytes, str]]:
         """What is in the files, in order, read ahead by threads as far as memory goes."""
-        waiting: deque[tuple[str, Future[tuple[bytes, str]]]] = deque()
+        waiting: deque[tuple[int, Future[tuple[bytes, str]]]] = deque()
         ahead = 0
         with ThreadPoolExecutor(self._threads) as pool:
-            for file, size in self._sizes.items():
+            for file, size in zip(self._files, self._sizes.tolist(), strict=True):
                 while waiting and (ahead + size > AHEAD or len(waiting) >= 4 * self._threads):
                     first, future = waiting.popleft()
-                    ahead -= self._sizes[first]
-                    yield first, future.result()
-                waiting.append((file, pool.submit(_content, file)))
+                    ahead -= first
+                    yield future.result()
+                waiting.append((size, pool.submit(_content, file)))
                 ahead += size
-            for first, future in waiting:
-                yield first, future.result()
+            for _, future in waiting:
+                yield future.result()
 
     def result(self) -> Packed:
         """The rows, old and new, and what was left out."""
-        files = [self._files[path] for path in self._table.frame["path"]]
-        wrong = [row for row, file in enumerate(files) if file in self._wrong]
-        paths = self._table.frame["path"]
-        problems = [Problem(paths[row], self._wrong[files[row]], row) for row in wrong]
-        kept = self._table.take([row for row, file in enumerate(files) if file in self._packed])
-        new = pl.Series("path", [self._packed[file] for file in files if file in self._packed], pl.String)
-        table = Table(kept.frame.with_columns(new), self._out)
-        return Packed(table, kept, problems, self._tars.sums, len(self._packed))
+        found = pl.Series("path", map(self._path, range(len(self))), pl.String)
+        new, old = found.gather(self._file_of_row), self._table.frame["path"]
+        problems = [
+            Problem(old[row], self._wrong[self._file_of_row[row]], row) for row in new.is_null().arg_true()
+        ]
+        kept = self._table.take(new.is_not_null().to_numpy())
+        table = Table(kept.frame.with_columns(new.drop_nulls()), self._out)
+        return Packed(table, kept, problems, self._tars.sums, len(self) - len(self._wrong))
+
+    def _path(self, number: int) -> str | None:
+        """The path of a file's image in its shard."""
+        shard, offset = self._places[number]
+        size, name = int(self._sizes[number]), self._names[number]
+        return None if number in self._wrong else str(Member(NAME.format(shard), offset, size, name))
 
 
 class _Tars:
@@ -123,7 +134,7 @@ class _Tars:
 
     def __init__(self, place: Path, most: int):
         self.sums: dict[str, str] = {}
-        self._place, self._most, self._name = place, most, ""
+        self._place, self._most = place, most
         self._stream: Any = None
         self._done = 0
 
@@ -136,8 +147,8 @@ class _Tars:
         elif self._stream is not None:
             self._stream.close()
 
-    def add(self, name: str, data: bytes) -> str:
-        """Write a member; the path under which it is found."""
+    def add(self, name: str, data: bytes) -> tuple[int, int]:
+        """Write a member; the number of its shard, and where its bytes begin."""
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(data), 0o644
         header = info.tobuf(tarfile.GNU_FORMAT, "utf-8")
@@ -146,14 +157,13 @@ class _Tars:
         if self._stream is None or self._done + needed + END > self._most:
             self._finish()
             self._begin()
-        found = Member(self._name, self._done + len(header), len(data), name)
+        place = len(self.sums), self._done + len(header)
         for part in (header, data, padding):
             self._write(part)
-        return str(found)
+        return place
 
     def _begin(self) -> None:
-        self._name = f"shard-{len(self.sums):05}.tar"
-        self._stream = (self._place / self._name).open("wb")
+        self._stream = (self._place / NAME.format(len(self.sums))).open("wb")
         self._sum, self._done = hashlib.sha256(), 0
 
     def _write(self, data: bytes) -> None:
@@ -166,11 +176,18 @@ class _Tars:
             return
         self._write(bytes(END))
         self._stream.close()
-        self._stream, self.sums[self._name] = None, self._sum.hexdigest()
+        self._stream, self.sums[NAME.format(len(self.sums))] = None, self._sum.hexdigest()
+
+
+def _sizes(files: pl.Series, threads: int) -> np.ndarray:
+    """Bytes of each file, [N]; 0 where there is none, which is found out when it is read."""
+    some = (files[start : start + MANY] for start in range(0, len(files), MANY))
+    with ThreadPoolExecutor(threads) as pool:
+        parts = pool.map(lambda part: [_size(file) for file in part], some)
+        return np.array([size for part in parts for size in part], np.int64)
 
 
 def _size(file: str) -> int:
-    """Bytes of an image; 0 where there is none, which is found out when it is read."""
     try:
         return status(file).size
     except OSError:
@@ -179,6 +196,8 @@ def _size(file: str) -> int:
 
 def _content(file: str) -> tuple[bytes, str]:
     """The bytes of an image whose header can be read, or else why not."""
+    if _size(file) > LARGEST:
+        return b"", f"it has more than {LARGEST:,} bytes"
     try:
         data = guarded(file, lambda stream: stream.read())
         image_size(io.BytesIO(data))
@@ -187,27 +206,32 @@ def _content(file: str) -> tuple[bytes, str]:
     return data, ""
 
 
-def _real_files(table: Table) -> dict[str, str]:
-    """Where the image of each path really is: one name for one file."""
+def _real_files(table: Table) -> tuple[pl.Series, np.ndarray]:
+    """Where the images really are, one name for one file, [N]; and which of them each row shows."""
 
     @cache
     def real(folder: str) -> str:
         return os.path.realpath(table.folder / folder)
 
-    paths = {path: parted(path) for path in table.frame["path"].unique(maintain_order=True)}
-    return {path: f"{real(folder)}{os.sep}{name}" for path, (folder, name) in paths.items()}
+    paths = table.frame.select("path").unique(maintain_order=True)
+    parts = map(parted, paths["path"])
+    paths = paths.with_columns(file=pl.Series([f"{real(folder)}{os.sep}{name}" for folder, name in parts]))
+    files = paths.select("file").unique(maintain_order=True)
+    numbered = paths.join(files.with_row_index("number"), on="file", maintain_order="left")
+    rows = table.frame.select("path").join(numbered, on="path", maintain_order="left")
+    return files["file"], rows["number"].to_numpy()
 
 
-def member_names(files: Iterable[str]) -> dict[str, str]:
+def member_names(files: Iterable[str]) -> list[str]:
     """Names inside the shards: the paths of the files from the folder on that holds all of them."""
-    plain = {file: os.path.normpath(_outside(file)) for file in files}
-    start = os.path.commonpath([os.path.dirname(name) for name in plain.values()])  # noqa: PTH120
-    names, taken = dict[str, str](), set[str]()
-    for number, (file, name) in enumerate(plain.items()):
+    plain = [os.path.normpath(_outside(file)) for file in files]
+    start = os.path.commonpath({os.path.dirname(name) for name in plain})  # noqa: PTH120 - called once a file
+    names, taken = list[str](), set[str]()
+    for number, name in enumerate(plain):
         short = printable(name[len(start) :].lstrip(os.sep))
         short = f"{number}/{short}" if short in taken else short
         taken.add(short)
-        names[file] = short
+        names.append(short)
     return names
 
 
