@@ -223,6 +223,7 @@ def test_a_folder_without_a_list_is_said(server, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="there is no such file"):
         fetch_dataset(store_of(str(tmp_path / "empty")), tmp_path / "mine")
+    assert [file.name for file in tmp_path.iterdir()] == ["empty"]
 
 
 GOOD = {"file": "table.parquet", "bytes": 3, "sha256": "0" * 64}

@@ -80,6 +80,8 @@ def _wanted(store: Store, place: Path) -> dict[str, Expected]:
     try:
         store.fetch(SUMS, place / SUMS, None, None)
     except DataError as error:
+        if {file.name for file in place.iterdir()} == {LOCK}:
+            shutil.rmtree(place)
         raise DataError(f"{error} (url= is a folder that `lookalike prepare shards` wrote)") from error
     wanted = read_sums(place / SUMS)
     _clear(place, wanted)
