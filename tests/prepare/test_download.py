@@ -5,20 +5,24 @@ import hashlib
 import os
 import shutil
 import time
+from functools import partial
 
 import pytest
 from hostile import body, in_turn, ranged, serving, stalled, status, trickle
 from layouts import names
 
 from lookalike.errors import DataError
-from lookalike.prepare.download import Expected, Patience, fetch
-from lookalike.prepare.http import RefusedError, checked_url, retry_after
+from lookalike.prepare import download
+from lookalike.prepare.download import Expected, Patience
+from lookalike.prepare.http import checked_url, retry_after
+from lookalike.prepare.refused import RefusedError
 
 DATA = os.urandom(300_000)
 MD5 = f"md5:{hashlib.md5(DATA).hexdigest()}"
 SHA = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
 QUICK = Patience(attempts=3, timeout=1.0, first=0.01, longest=5.0)
 KNOWN = Expected(len(DATA), MD5)
+fetch = partial(download.fetch, private=True)
 
 
 @pytest.fixture(scope="module")

@@ -135,17 +135,17 @@ def test_what_is_missing_is_fetched_when_asked(tmp_path, server):
     with pytest.raises(DataError, match="download=true fetches it"):
         Raw(tmp_path).open(what)
     assert server.log == []
-    Raw(tmp_path, download=True).open(what)
+    Raw(tmp_path, download=True, private=True).open(what)
     assert len(server.log) == 1, "one archive, though two pieces are in it"
     assert names(tmp_path) == ["set.unpacked", "set.zip"]
     server.answers.clear()
-    Raw(tmp_path, download=True).open(what)
+    Raw(tmp_path, download=True, private=True).open(what)
 
 
 def test_a_fetched_archive_without_the_piece(tmp_path, server):
     url = server.gives("/other.zip", body(zipped({"other.txt": b"x"})))
     with pytest.raises(DataError, match=r"set\.zip: unpacked in .*, but list\.txt is not in there"):
-        Raw(tmp_path, download=True).open(about(url=url))
+        Raw(tmp_path, download=True, private=True).open(about(url=url))
 
 
 def test_missing_parts_are_fetched(tmp_path, server):
@@ -159,7 +159,7 @@ def test_missing_parts_are_fetched(tmp_path, server):
     written(tmp_path, {"set.zip.001": parts[0]})
     with pytest.raises(DataError, match=r"set\.zip\.002 of 2 parts are missing"):
         Raw(tmp_path).open(what)
-    assert Raw(tmp_path, download=True).open(what)["list.txt"].read_bytes() == b"x"
+    assert Raw(tmp_path, download=True, private=True).open(what)["list.txt"].read_bytes() == b"x"
 
 
 @pytest.fixture
@@ -227,11 +227,11 @@ def test_the_job_downloads(tmp_path, prepare, server, monkeypatch):
         Piece(name, (Archive(name, server.gives(f"/{name}", ranged(data))),)) for name, data in files.items()
     )
     monkeypatch.setattr(module, "SET", replace(module.SET, pieces=pieces))
-    assert len(prepare("source=mnist", "download=true")) == 30
+    assert len(prepare("source=mnist", "download=true", "private=true")) == 30
     server.gives("/t10k-labels-idx1-ubyte.gz", status(404))
     (tmp_path / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match="404"):
-        prepare("source=mnist", "download=true", out="other")
+        prepare("source=mnist", "download=true", "private=true", out="other")
     assert not (tmp_path / "other").exists()
 
 
@@ -240,7 +240,10 @@ def test_the_job_from_addresses(tmp_path, prepare, server):
         (server.gives(f"/{number}.jpg", body(picture(number))), f"cat {number % 3}") for number in range(9)
     ]
     pl.DataFrame(rows, schema=["url", "label"], orient="row").write_csv(tmp_path / "list.csv")
-    table = prepare("source=urls", f"source.list={tmp_path / 'list.csv'}")
+    given = ["source=urls", f"source.list={tmp_path / 'list.csv'}"]
+    with pytest.raises(DataError, match="127.0.0.1 is not a public address"):
+        prepare(*given)
+    table = prepare(*given, "private=true")
     assert len(table) == 9
     assert {"url", "label", "split"} <= set(table.frame.columns)
 

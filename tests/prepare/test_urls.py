@@ -20,7 +20,7 @@ from lookalike.prepare.public import Raw
 from lookalike.prepare.urls import Manners, fetch_images
 
 QUICK = Patience(attempts=3, timeout=1.0, first=0.01, longest=3.0)
-MANNERS = Manners(threads=4, per_host=2, patience=QUICK)
+MANNERS = Manners(threads=4, per_host=2, patience=QUICK, private=True)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_list_becomes_a_table(server, tmp_path, caplog):
     pl.DataFrame(rows, schema=["url", "label", "view", "shelter"], orient="row").write_csv(
         tmp_path / "list.csv"
     )
-    raw = Raw(tmp_path / "raw")
+    raw = Raw(tmp_path / "raw", private=True)
     table, problems = urls.table(tmp_path / "list.csv", raw)
     assert [str(problem) for problem in problems] == [
         f"{server.url}/gone.jpg, row 6: the server says 404 Not Found (there is no such file)",
@@ -74,7 +74,9 @@ def test_the_same_image_in_several_rows_with_boxes(server, tmp_path):
     url = server.gives("/a.jpg", body(picture()))
     frame = pl.DataFrame({"photo": [url] * 3, "id": [1, 2, 3], "bbox": ["0 0 5 5", "5 5 9 9", "9 9 3 3"]})
     frame.write_csv(tmp_path / "list.csv")
-    table, problems = urls.table(tmp_path / "list.csv", Raw(tmp_path / "raw"), url="photo", label="id")
+    table, problems = urls.table(
+        tmp_path / "list.csv", Raw(tmp_path / "raw", private=True), url="photo", label="id"
+    )
     assert len(server.log) == 1
     assert [table.box(row) for row in range(2)] == [(0, 0, 5, 5), (5, 5, 9, 9)]
     assert ["x1 < x2" in problem.reason and problem.row for problem in problems] == [2]
@@ -112,14 +114,14 @@ JPEG = picture()
     ],
 )
 def test_what_comes_is_no_image(server, tmp_path, answer, why):
-    manners = Manners(1, 1, patience=Patience(attempts=3, timeout=0.2, first=0.01, longest=3.0))
+    manners = Manners(1, 1, patience=Patience(attempts=3, timeout=0.2, first=0.01, longest=3.0), private=True)
     reason = outcome(server, tmp_path, answer, manners)
     assert reason is not None
     assert re.search(why, reason), reason
 
 
 def test_too_large(server, tmp_path):
-    small = Manners(1, 1, most=500, patience=QUICK)
+    small = Manners(1, 1, most=500, patience=QUICK, private=True)
     assert "max_megabytes=0.0005" in outcome(server, tmp_path, body(picture(size=(400, 400))), small)
 
     def endless(asked):
@@ -161,7 +163,7 @@ def test_no_more_than_a_few_at_once(server, tmp_path):
         asked.reply(200, JPEG)
 
     wanted = [server.gives(f"/{number}", slow) for number in range(12)]
-    found, _ = fetch_images(wanted, tmp_path, Manners(8, 2, patience=QUICK))
+    found, _ = fetch_images(wanted, tmp_path, Manners(8, 2, patience=QUICK, private=True))
     assert len(found) == 12
     assert most == 2
 
@@ -177,7 +179,7 @@ def test_a_host_that_asks_to_wait_is_left_alone(server, tmp_path):
             asked.reply(200, JPEG)
 
     wanted = [server.gives(f"/{number}", busy) for number in range(4)]
-    found, failed = fetch_images(wanted, tmp_path, Manners(4, 1, patience=QUICK))
+    found, failed = fetch_images(wanted, tmp_path, Manners(4, 1, patience=QUICK, private=True))
     assert failed == {}
     assert len(found) == 4
     assert times[1] - times[0] >= 0.99, "the others of this host wait, too"
@@ -186,7 +188,8 @@ def test_a_host_that_asks_to_wait_is_left_alone(server, tmp_path):
 def test_a_host_that_is_dead_does_not_cost_hours(tmp_path):
     wanted = [f"http://127.0.0.1:1/{number}" for number in range(300)]
     start = time.monotonic()
-    found, failed = fetch_images(wanted, tmp_path, Manners(4, 4, patience=Patience(first=0.05, attempts=5)))
+    patience = Patience(first=0.05, attempts=5)
+    found, failed = fetch_images(wanted, tmp_path, Manners(4, 4, patience=patience, private=True))
     assert found == {}
     assert len(failed) == 300
     assert "its host failed 20 times in a row, the last time: no connection" in failed[wanted[-1]]
@@ -216,17 +219,17 @@ def test_hosts_take_turns_and_end():
 def test_a_list_that_is_none(server, tmp_path):
     file = tmp_path / "list.csv"
     with pytest.raises(DataError, match="there is no such file"):
-        urls.table(file, Raw(tmp_path))
+        urls.table(file, Raw(tmp_path, private=True))
     file.write_text("link,label\nhttp://x,a\n")
     with pytest.raises(DataError, match=r"has no column 'url'; it has 'link', 'label'.*source\.url="):
-        urls.table(file, Raw(tmp_path))
+        urls.table(file, Raw(tmp_path, private=True))
     file.write_text(f"url,label\n{server.url}/no.jpg,a\n")
     with pytest.raises(DataError, match=r"none of its 1 image could be fetched(.|\n)*404"):
-        urls.table(file, Raw(tmp_path))
+        urls.table(file, Raw(tmp_path, private=True))
     assert (tmp_path / "failed.csv").exists()
     file.write_text(f"url,name\n{server.gives('/a.jpg', body(JPEG))},a\n")
     with pytest.raises(DataError, match=r"has no column 'label'.*source\.label="):
-        urls.table(file, Raw(tmp_path))
+        urls.table(file, Raw(tmp_path, private=True))
 
 
 def test_nothing_is_written_outside_whatever_the_address(server, tmp_path):

@@ -42,6 +42,10 @@ class Config(BaseModel):
         description="folder of a public set's archives, or of what was in them; null for raw/<source>"
     )
     download: bool = Field(description="fetch the archives of a public set that are missing in raw=")
+    private: bool = Field(
+        description="also fetch from addresses of this machine and its network, which are refused otherwise: "
+        "a list from elsewhere, or a redirect, could ask for what only you can reach"
+    )
     split: dict[str, Any] = Field(description="what is divided, and how, where the data brings no split")
     val: Share = Field(description="share of the identities to choose the best model by")
     test: Share = Field(
@@ -96,9 +100,10 @@ def main(config: Config) -> Path:
     split, cropping = build(config.split, "split"), build(config.detect, "detect")
     if cropping is not None and config.shrink:
         raise ConfigError(
-            f"shrink={config.shrink}: detect writes crops of a size of its own, detect.size; leave shrink out"
+            f"shrink={config.shrink}: detect looks at the images as they are, and its crops have the size "
+            f"that they are to have: detect.size={config.shrink} instead of shrink"
         )
-    raw = Raw(config.raw, config.download, config.progress)
+    raw = Raw(config.raw, config.download, config.progress, config.private)
     found, unusable, *pairs = build(config.source, "source", raw=raw)
     if cropping is None:
         return _uncropped(config, split, found, unusable, pairs)
@@ -210,9 +215,13 @@ def _refuse_idle(config: Config) -> None:
     known = hints(get_object(config.source["_target_"]))
     if known is None or "raw" in known:
         return
-    given = "download=true" if config.download else f"raw={config.raw}" if config.raw else ""
-    if given:
-        raise ConfigError(f"{given}: only public sets and urls have raw files; this source has none")
+    given = {
+        "download=true": config.download,
+        "private=true": config.private,
+        f"raw={config.raw}": config.raw,
+    }
+    for one in (key for key, used in given.items() if used):
+        raise ConfigError(f"{one}: only public sets and urls have raw files; this source has none")
 
 
 def _looked_at(table: "Table", config: Config) -> "tuple[Table, list[Problem], list[Problem]]":

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lookalike.errors import DataError
 from lookalike.files import refuse_full, write_text
-from lookalike.prepare.http import AgainError, RefusedError, ask, chunks
+from lookalike.prepare.http import AgainError, ask, chunks
+from lookalike.prepare.refused import RefusedError
 
 log = logging.getLogger(__name__)
 Told = Callable[[int, int | None], None]
@@ -84,6 +85,8 @@ def fetch(
     expected: Expected | None = None,
     told: Told | None = None,
     patience: Patience | None = None,
+    *,
+    private: bool = False,
 ) -> None:
     """Download a file; what an earlier attempt left is gone on with.
 
@@ -96,6 +99,7 @@ def fetch(
         expected: what is published about it.
         told: called with bytes so far and bytes in all (None if unknown), for a bar.
         patience: how long to go on.
+        private: also from addresses that are not public.
 
     Raises:
         DataError: it cannot be had; says why, and what was kept.
@@ -106,7 +110,7 @@ def fetch(
     part = _Part(file)
     _check_space(file, (expected.size or 0) - part.size())
     for again in (True, False):
-        _to_the_end(url, part, expected, told, patience)
+        _to_the_end(url, part, expected, told, patience, private)
         wrong = mismatch(part.path, expected)
         if wrong is None:
             part.path.replace(file)
@@ -117,11 +121,13 @@ def fetch(
     raise DataError(f"{url}: {wrong}, twice. It was changed, or is damaged on its way; nothing was kept")
 
 
-def _to_the_end(url: str, part: _Part, expected: Expected, told: Told, patience: Patience) -> None:
+def _to_the_end(
+    url: str, part: _Part, expected: Expected, told: Told, patience: Patience, private: bool
+) -> None:
     failures, most = 0, part.size()
     while True:
         try:
-            return _go_on(url, part, expected, told, patience)
+            return _go_on(url, part, expected, told, patience, private)
         except AgainError as error:
             failures = 0 if part.size() > most else failures + 1
             most = max(most, part.size())
@@ -141,7 +147,7 @@ def _given_up(
     return f"{url}: {error.reason}; {why}.{kept} run the same command again later"
 
 
-def _go_on(url: str, part: _Part, expected: Expected, told: Told, patience: Patience) -> None:
+def _go_on(url: str, part: _Part, expected: Expected, told: Told, patience: Patience, private: bool) -> None:
     """One connection: the rest of the file, or as much of it as comes.
 
     Raises:
@@ -158,7 +164,7 @@ def _go_on(url: str, part: _Part, expected: Expected, told: Told, patience: Pati
     if have and version:
         headers["If-Range"] = version
     try:
-        response = ask(url, headers, patience.timeout)
+        response = ask(url, headers, patience.timeout, private=private)
     except RefusedError as error:
         if error.code != 416 or not have:
             raise

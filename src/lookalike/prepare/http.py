@@ -11,7 +11,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import IO
 
-from lookalike.errors import DataError
+from lookalike.prepare.addresses import PublicHTTP, PublicHTTPS
+from lookalike.prepare.refused import RefusedError
 
 SCHEMES = ("http", "https")
 MOST_REDIRECTS = 5
@@ -19,17 +20,6 @@ CHUNK = 1 << 16
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 AGENT = "lookalike (a dataset preparation tool)"
 WHY = {401: "it wants a login", 403: "it may want a login", 404: "there is no such file", 410: "it is gone"}
-
-
-class RefusedError(DataError):
-    """A request that will not succeed, however often it is made."""
-
-    def __init__(self, url: str, reason: str, code: int = 0):
-        self.url, self.reason, self.code = url, reason, code
-        super().__init__(f"{url}: {reason}")
-
-    def __reduce__(self) -> tuple[type, tuple[str, str, int]]:
-        return type(self), (self.url, self.reason, self.code)
 
 
 class AgainError(Exception):
@@ -61,13 +51,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _opener(private: bool) -> urllib.request.OpenerDirector:
     """Handlers for http and https alone: no file:, ftp: or data:."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPHandler() if private else PublicHTTP(),
+        urllib.request.HTTPSHandler() if private else PublicHTTPS(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         _Redirects(),
@@ -101,13 +91,16 @@ def checked_url(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme.lower(), netloc, path, query, ""))
 
 
-def ask(url: str, headers: Mapping[str, str] | None = None, timeout: float = 30) -> http.client.HTTPResponse:
+def ask(
+    url: str, headers: Mapping[str, str] | None = None, timeout: float = 30, *, private: bool = False
+) -> http.client.HTTPResponse:
     """The open response of a GET; close it.
 
     Args:
         url: http or https.
         headers: more request headers.
         timeout: seconds without a byte after which the server counts as gone.
+        private: also addresses that are not public: of this machine, or of its network.
 
     Raises:
         RefusedError: there is no use in asking again.
@@ -117,7 +110,7 @@ def ask(url: str, headers: Mapping[str, str] | None = None, timeout: float = 30)
     for name, value in {"User-Agent": AGENT, "Accept-Encoding": "identity", **(headers or {})}.items():
         request.add_header(name, value)
     try:
-        return _opener().open(request, timeout=timeout)
+        return _opener(private).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with error:
             raise _judged(url, error) from error

@@ -86,11 +86,13 @@ class Raw:
         folder: holds the archives, or what was in them; None for `raw/<name of the source>`.
         download: fetch what is missing.
         progress: show a bar for each file.
+        private: fetch from addresses that are not public, too.
     """
 
     folder: Path | None = None
     download: bool = False
     progress: bool = False
+    private: bool = False
 
     def place(self, name: str) -> Path:
         """The folder of the source of this name."""
@@ -165,7 +167,7 @@ class Raw:
             return
         log.info("fetching %s", archive.url)
         with bar(archive.file, self.progress) as told:
-            fetch(archive.url, root / archive.file, archive.expected, told)
+            fetch(archive.url, root / archive.file, archive.expected, told, private=self.private)
 
 
 @contextmanager

@@ -23,9 +23,10 @@ from lookalike.files import replace_file
 from lookalike.prepare import tables
 from lookalike.prepare.download import Patience
 from lookalike.prepare.hosts import Hosts
-from lookalike.prepare.http import AgainError, RefusedError, ask, checked_url, chunks
+from lookalike.prepare.http import AgainError, ask, checked_url, chunks
 from lookalike.prepare.naming import counted, listed
 from lookalike.prepare.public import Raw
+from lookalike.prepare.refused import RefusedError
 
 log = logging.getLogger(__name__)
 ENDINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp"}
@@ -42,12 +43,14 @@ class Manners:
         per_host: requests at once to one host.
         most: bytes of one image.
         patience: when to try again.
+        private: also addresses of this machine and of its network.
     """
 
     threads: int = 16
     per_host: int = 4
     most: int = 50_000_000
     patience: Patience = PATIENCE
+    private: bool = False
 
 
 def table(
@@ -94,7 +97,7 @@ def table(
             "Name the column of addresses: source.url=…"
         )
     addresses = frame[url].cast(pl.String).fill_null("").str.strip_chars()
-    manners = Manners(threads, per_host, int(max_megabytes * 1e6))
+    manners = Manners(threads, per_host, int(max_megabytes * 1e6), private=raw.private)
     wanted = [address for address in addresses.unique(maintain_order=True) if address]
     with _counter("Fetching images", len(wanted), raw.progress) as told:
         found, failed = fetch_images(wanted, folder, manners, told)
@@ -223,7 +226,8 @@ def _fetched(url: str, folder: Path, manners: Manners) -> str:
         ImageError: what comes is no image.
         AgainError: it may come later.
     """
-    with ask(url, {"Accept": "image/*,*/*;q=0.5"}, manners.patience.timeout) as response:
+    accept = {"Accept": "image/*,*/*;q=0.5"}
+    with ask(url, accept, manners.patience.timeout, private=manners.private) as response:
         data = _body(url, response, manners)
         whole = response.headers.get("Content-Length") is not None
     image_size(io.BytesIO(data)) if whole else open_image(io.BytesIO(data))

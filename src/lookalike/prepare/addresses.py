@@ -1,0 +1,103 @@
+"""Connections to public addresses alone: what a list or a redirect names must not reach into one's own network."""
+
+import http.client
+import ipaddress
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from lookalike.prepare.refused import RefusedError
+
+Address = tuple[str, int]
+Connect = Callable[..., socket.socket]
+KINDS = (
+    ("is_loopback", "this machine itself"),
+    ("is_link_local", "link-local"),
+    ("is_multicast", "multicast"),
+    ("is_private", "private"),
+)
+
+
+def not_public(place: str) -> str | None:
+    """Of what kind an IP address is that not everybody can reach; None if everybody can."""
+    address = ipaddress.ip_address(place)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or address
+    local = getattr(address, "is_site_local", False) or address.is_multicast
+    if address.is_global and not local:
+        return None
+    return next((said for kind, said in KINDS if getattr(address, kind)), "reserved")
+
+
+def public_places(host: str, port: int) -> list[str]:
+    """The public IP addresses of a host.
+
+    Raises:
+        RefusedError: it has none; says what it has.
+        OSError: the name is not known.
+    """
+    places = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    public = [place for place in places if not_public(place) is None]
+    if not public:
+        place = places[0]
+        known = f"{host} is {place}, " if place != host else f"{host} is "
+        raise RefusedError(
+            host, f"{known}not a public address ({not_public(place)}); private=true lets it be asked"
+        )
+    return public
+
+
+def _connected(address: Address, *options: Any) -> socket.socket:
+    """A connection to one of the public addresses of a host: to the very one that was looked at."""
+    host, port = address
+    failed: OSError | None = None
+    for place in public_places(host, port):
+        try:
+            return socket.create_connection((place, port), *options)
+        except OSError as error:
+            failed = error
+    raise failed or OSError(f"{host} has no address")
+
+
+class _Plain(http.client.HTTPConnection):
+    _create_connection: Connect
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._create_connection = _connected
+
+
+class _Secure(http.client.HTTPSConnection):
+    _create_connection: Connect
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._create_connection = _connected
+
+
+class PublicHTTP(urllib.request.HTTPHandler):
+    """http to public addresses alone; what a proxy fetches is looked at by name, before it is asked."""
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(http.client.HTTPConnection if _by_proxy(req) else _Plain, req)
+
+
+class PublicHTTPS(urllib.request.HTTPSHandler):
+    """The same for https."""
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(http.client.HTTPSConnection if _by_proxy(req) else _Secure, req)
+
+
+def _by_proxy(request: urllib.request.Request) -> bool:
+    """Whether a proxy makes the connection; the name that it is told is looked at, if it is known here."""
+    wanted = urllib.parse.urlsplit(request.full_url)
+    if request.host == wanted.netloc:
+        return False
+    try:
+        public_places(wanted.hostname or "", wanted.port or 0)
+    except OSError:
+        return True
+    return True
