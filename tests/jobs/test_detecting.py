@@ -276,7 +276,7 @@ def test_a_failure_before_the_first_crop_leaves_nothing(photos, prepare, tmp_pat
 
 def test_pairs_of_images_become_pairs_of_crops(tmp_path):
     made = Cropped(
-        Table(pl.DataFrame(), tmp_path), [], [], tmp_path, {"a.jpg": "images/a-1.jpg", "b.jpg": "b"}
+        Table(pl.DataFrame(), tmp_path), [], [], [], tmp_path, {"a.jpg": "images/a-1.jpg", "b.jpg": "b"}
     )
     pairs = pl.DataFrame({"path_a": ["a.jpg", "c.jpg"], "path_b": ["b.jpg", "a.jpg"], "same": [True, False]})
     assert made.pairs(pairs).rows() == [("images/a-1.jpg", "b", True), (None, "images/a-1.jpg", False)]

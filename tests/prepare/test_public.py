@@ -11,7 +11,22 @@ import numpy as np
 import polars as pl
 import pytest
 from hostile import body, ranged, serving, status
-from layouts import cub, idx, inshop, lfw, mnist, names, picture, tarred, written, zipped
+from layouts import (
+    CAR_NAMES,
+    cars,
+    cub,
+    idx,
+    inshop,
+    lfw,
+    lines,
+    mat,
+    mnist,
+    names,
+    picture,
+    tarred,
+    written,
+    zipped,
+)
 from PIL import Image
 
 from lookalike.config import load
@@ -20,8 +35,8 @@ from lookalike.data.pairs import read_pairs
 from lookalike.data.table import read_table
 from lookalike.errors import ConfigError, DataError
 from lookalike.jobs.prepare import Config, main
+from lookalike.prepare import matlab, public
 from lookalike.prepare import mnist as module
-from lookalike.prepare import public
 from lookalike.prepare.locating import located
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
@@ -190,6 +205,66 @@ def test_the_job_from_archive_to_dataset(tmp_path, prepare):
     assert Image.open(table.file(0)).crop(table.box(0)).size == (10, 12)
 
 
+BOXES = [(-3, 3, 7, 15), (20, 3, 30, 15), (30, 3, 35, 8), (-9, 3, -5, 7)]
+"""Of images of 24 × 20 pixels: two that stick out, two that lie outside."""
+
+
+def boxed_cub():
+    boxes = [*BOXES, *[(2, 3, 12, 15)] * 4]
+    rows = [(number, x1, y1, x2 - x1, y2 - y1) for number, (x1, y1, x2, y2) in enumerate(boxes, 1)]
+    return "bounding_boxes.txt", cub() | {"CUB_200_2011/bounding_boxes.txt": lines(*rows)}
+
+
+def boxed_cars():
+    rows = [
+        {
+            "relative_im_path": f"car_ims/{place + 1:06}.jpg",
+            **dict(zip(("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"), (x1 + 1, y1 + 1, x2, y2), strict=True)),
+            "class": 97 + place // 2,
+            "test": 0,
+        }
+        for place, (x1, y1, x2, y2) in enumerate([*BOXES, *[(2, 3, 12, 15)] * 4])
+    ]
+    annotated = mat(annotations=rows, class_names=CAR_NAMES)
+    return "cars_annos.mat", cars() | {"CARS196/cars_annos.mat": annotated}
+
+
+def boxed_inshop():
+    files = inshop()
+    name = "Anno/list_bbox_inshop.txt"
+    count, header, *rows = files[name].decode().splitlines()
+    boxes = [*BOXES, *[(2, 3, 12, 15)] * 2]
+    rows = [
+        f"{row.split()[0]} 3 1 {x1 + 1} {y1 + 1} {x2} {y2}"
+        for row, (x1, y1, x2, y2) in zip(rows, boxes, strict=True)
+    ]
+    return "list_bbox_inshop.txt", files | {name: lines(count, header, *rows)}
+
+
+@pytest.mark.parametrize("detect", ["none", "box"])
+@pytest.mark.parametrize(
+    ("source", "boxed"), [("cub", boxed_cub), ("cars196", boxed_cars), ("inshop", boxed_inshop)]
+)
+def test_boxes_of_public_sets_outside_of_their_images(tmp_path, prepare, source, boxed, detect, monkeypatch):
+    monkeypatch.setattr(matlab, "apart", lambda work, *arguments: work(*arguments))
+    name, files = boxed()
+    written(tmp_path / "raw", files)
+    table = prepare(f"source={source}", "source.boxes=true", f"detect={detect}")
+    assert len(table) == len(BOXES) - 2 + (2 if source == "inshop" else 4)
+    assert not [column for column in table.frame.columns if "row" in column or "file" in column]
+    if detect == "none":
+        assert [table.box(row) for row in range(2)] == [(0, 3, 7, 15), (20, 3, 24, 15)]
+    cut = pl.read_csv(tmp_path / "out" / "cut_boxes.csv")
+    assert cut["row"].to_list() == [0, 1], "the rows of the file of boxes"
+    assert all(reason.endswith(f"cut off at its border ({name})") for reason in cut["reason"])
+    left_out = {row: (path, why) for path, row, why in pl.read_csv(tmp_path / "out" / "skipped.csv").rows()}
+    assert left_out.keys() == {2, 3}
+    assert left_out[2][0].endswith(".jpg")
+    assert left_out[2][1].endswith(f", outside of the image of 24 × 20 pixels ({name})")
+    assert left_out[3][0] == name
+    assert left_out[3][1].endswith(": lies left of or above the image")
+
+
 def test_the_job_divides_what_brings_no_split(tmp_path, prepare):
     written(tmp_path / "raw", mnist(train=40, test=20))
     table = prepare("source=mnist", "source.official_split=false", "val=0", "test=0.5")
@@ -241,7 +316,7 @@ def test_the_job_from_addresses(tmp_path, prepare, server):
     ]
     pl.DataFrame(rows, schema=["url", "label"], orient="row").write_csv(tmp_path / "list.csv")
     given = ["source=urls", f"source.list={tmp_path / 'list.csv'}"]
-    with pytest.raises(DataError, match="127.0.0.1 is not a public address"):
+    with pytest.raises(DataError, match=r"127\.0\.0\.1 is not a public address"):
         prepare(*given)
     table = prepare(*given, "private=true")
     assert len(table) == 9

@@ -210,21 +210,25 @@ def test_cub_lists_every_slip(tmp_path):
         "2 2.0 3.0 0.0 12.0",
         "3 nan 3.0 10.0 12.0",
         *(f"{number} -1.0 3.0 10.0 12.0" for number in (4, 5)),
-        *(f"{number} 1.0 3.0 10.0 12.0" for number in (6, 7, 8, 8)),
+        "6 -9.0 3.0 4.0 12.0",
+        *(f"{number} 1.0 3.0 10.0 12.0" for number in (7, 8, 8)),
     )
+    files[f"{top}/train_test_split.txt"] = lines(*((number, number) for number in range(1, 9)))
     table, problems = cub.table(Raw(written(tmp_path, files)))
     assert sorted(said(problems)) == [
+        "bounding_boxes.txt, row 1: box 2.0 3.0 2.0 15.0: must be x1 y1 x2 y2 with x1 < x2 and y1 < y2",
+        "bounding_boxes.txt, row 2: x='nan' y='3.0' w='10.0' h='12.0': must be numbers",
         "bounding_boxes.txt, row 3: id '4' is not in images.txt",
+        "bounding_boxes.txt, row 5: box -9.0 3.0 -5.0 15.0: lies left of or above the image",
         "bounding_boxes.txt, row 8: id '8' is listed before",
         "image_class_labels.txt, row 7: id '9' is not in images.txt",
-        "images.txt, row 1: box 2.0 3.0 2.0 15.0: must be x1 y1 x2 y2 with x1 < x2 and y1 < y2",
-        "images.txt, row 2: x='nan' y='3.0' w='10.0' h='12.0': must be numbers",
         "images.txt, row 3: id '4' has no row in image_class_labels.txt",
-        "images.txt, row 4: box -1.0 3.0 9.0 15.0: begins left of or above the image",
         "images.txt, row 7: label is empty",
     ]
     assert len(table) == 3
-    assert table.box(0) == (2, 3, 13, 16)
+    assert [table.box(row) for row in (0, 1)] == [(2, 3, 13, 16), (-1, 3, 9, 15)], "the second is cut later"
+    official = [str(problem) for problem in cub.table(Raw(tmp_path), official_split=True, boxes=False)[1]]
+    assert "images.txt, row 1: split is empty" in official, "2 is neither train nor test"
     (tmp_path / top / "classes.txt").unlink()
     with pytest.raises(DataError, match=r"classes.txt: cannot be read: No such file"):
         cub.table(Raw(tmp_path))

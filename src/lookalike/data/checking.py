@@ -111,7 +111,8 @@ def _names(frame: pl.DataFrame) -> Found:
             yield from _where(frame, pl.when(strange).then(reason))
 
 
-def _boxes(frame: pl.DataFrame) -> Found:
+def check_boxes(frame: pl.DataFrame) -> Found:
+    """What is wrong with the boxes of a table: half given, no numbers, inverted, or begun outside."""
     if "x1" not in frame.columns:
         return
     numbers = frame.select(pl.col(BOX).cast(pl.Float64))
@@ -124,6 +125,8 @@ def _boxes(frame: pl.DataFrame) -> Found:
         .then(pl.lit("half of a box: give x1, y1, x2 and y2, or none of them"))
         .when(pl.any_horizontal(~pl.col(BOX).is_finite()))
         .then(pl.lit("a box needs finite numbers"))
+        .when((x1 < x2) & (y1 < y2) & ((x2 <= 0) | (y2 <= 0)))
+        .then(pl.concat_str(said, pl.lit(": lies left of or above the image")))
         .when((x1 < 0) | (y1 < 0))
         .then(pl.concat_str(said, pl.lit(": begins left of or above the image")))
         .when((x2 <= x1) | (y2 <= y1))
@@ -146,7 +149,7 @@ def _duplicates(frame: pl.DataFrame) -> Found:
             yield row, f"{shortened(path)} is listed before, in row {first}"
 
 
-RULES: list[Callable[[pl.DataFrame], Found]] = [_empty, _zeros, _names, _boxes, _duplicates]
+RULES: list[Callable[[pl.DataFrame], Found]] = [_empty, _zeros, _names, check_boxes, _duplicates]
 
 
 def _files(folder: Path) -> Callable[[pl.DataFrame], Found]:

@@ -10,7 +10,7 @@ import polars as pl
 from lookalike.data.checking import BOX
 from lookalike.data.table import Table
 from lookalike.detect.work import Outcome, Task, Written
-from lookalike.errors import DataError, Problem
+from lookalike.errors import DataError
 
 FOLDER = "images"
 DIGITS = 12
@@ -52,8 +52,8 @@ def _plain(text: str) -> str:
 
 def cropped(
     table: Table, outcomes: Sequence[Outcome], size: int, folder: Path
-) -> tuple[Table, list[Problem], dict[str, str]]:
-    """The table of crops, the pictures that have none, and the first crop of each picture.
+) -> tuple[Table, dict[str, str]]:
+    """The table of crops, and the first crop of each picture.
 
     Args:
         table: of the pictures.
@@ -78,12 +78,7 @@ def cropped(
     schema = {"path": pl.String, "width": pl.Int32, "height": pl.Int32, **NEW}
     added = pl.DataFrame(new, schema=schema, orient="row")
     kept = table.frame[rows].drop([*schema, *BOX], strict=False)
-    problems = [
-        Problem(table.frame["path"][row], outcome.reason)
-        for row, outcome in enumerate(outcomes)
-        if not outcome.crops
-    ]
-    return Table(added.select("path").hstack(kept).hstack(added.drop("path")), folder), problems, first
+    return Table(added.select("path").hstack(kept).hstack(added.drop("path")), folder), first
 
 
 def _where(crop: Written) -> tuple[object, ...]:

@@ -59,12 +59,14 @@ class Outcome:
         crops: those written; of a picture kept whole there is one, though nothing was found.
         reason: why nothing was found.
         none_found: whether it was looked for, and is not there.
+        box: what is to say of the box of the row: that it was cut off, or, as the reason, lies outside.
     """
 
     count: int = 0
     crops: tuple[Written, ...] = ()
     reason: str = ""
     none_found: bool = False
+    box: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,11 @@ class Cut:
         """
         cropping = _made(self.make, self.settings)
         try:
-            count, crops = _cropped(cropping, task)
+            image = open_image(task.file)
+            box, said = (None, "") if task.box is None else _inside(task.box, image.size)
+            if task.box is not None and box is None:
+                return Outcome(reason=said, box=said)
+            count, crops = _cropped(cropping, image, box)
         except ImageError as error:
             return Outcome(reason=error.reason)
         except MemoryError:
@@ -101,7 +107,7 @@ class Cut:
             self._write(image, one, f"{task.name}{f'-{number}' if number else ''}.{ending}")
             for number, (image, one) in enumerate(crops)
         )
-        return Outcome(count, written, "" if count else cropping.nothing, none_found=not count)
+        return Outcome(count, written, "" if count else cropping.nothing, none_found=not count, box=said)
 
     def _write(self, image: Image.Image, one: Detection | None, name: str) -> Written:
         file = self.folder / name
@@ -114,10 +120,10 @@ class Cut:
         return Written(name, tuple(map(float, one.box)), points, float(one.score))
 
 
-def _cropped(cropping: Cropping, task: Task) -> tuple[int, list[tuple[Image.Image, Detection | None]]]:
-    """How many things are in the picture, and the crops wanted."""
-    image = open_image(task.file)
-    box = None if task.box is None else _inside(task, image.size)
+def _cropped(
+    cropping: Cropping, image: Image.Image, box: Box | None
+) -> tuple[int, list[tuple[Image.Image, Detection | None]]]:
+    """How many things are in the picture, or in the box, and the crops wanted."""
     found = cropping.find(image, box)
     wanted = chosen(found, cropping.which, box or (0, 0, *image.size))
     if not found and cropping.missing == "keep":
@@ -125,14 +131,14 @@ def _cropped(cropping: Cropping, task: Task) -> tuple[int, list[tuple[Image.Imag
     return len(found), [(cropping.cut(image, one), one) for one in wanted]
 
 
-def _inside(task: Task, size: tuple[int, int]) -> Box:
-    """The part of the task's box that lies in the picture."""
-    x1, y1, x2, y2 = task.box or (0, 0, *size)
-    if x1 >= size[0] or y1 >= size[1]:
-        raise ImageError(
-            task.file, f"box begins at {x1} {y1}, outside of the image of {size[0]} × {size[1]} pixels"
-        )
-    return x1, y1, min(x2, size[0]), min(y2, size[1])
+def _inside(box: Box, size: tuple[int, int]) -> tuple[Box | None, str]:
+    """The part of a box that lies in the picture, if any does, and what is to say of the rest."""
+    (x1, y1, x2, y2), (width, height) = box, size
+    if x1 >= width or y1 >= height:
+        return None, f"box begins at {x1} {y1}, outside of the image of {width} × {height} pixels"
+    part = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+    cut = f"box {x1} {y1} {x2} {y2} of an image of {width} × {height} pixels: cut off at its border"
+    return part, "" if part == box else cut
 
 
 @functools.lru_cache(maxsize=1)

@@ -21,6 +21,7 @@ from lookalike.detect.journal import Journal, journal
 from lookalike.detect.rows import FOLDER, cropped, tasks
 from lookalike.detect.work import Cut, Outcome, Task
 from lookalike.errors import DataError, Problem
+from lookalike.prepare.boxes import Places, placed
 from lookalike.prepare.files import CRASHED, in_workers
 from lookalike.prepare.naming import counted
 
@@ -39,6 +40,7 @@ class Cropped:
         table: a row for each crop, as it will be when `images` lies in the dataset's folder.
         problems: the pictures that have no crop, and why.
         kept: pictures in which nothing was found, and which were kept whole.
+        cut: boxes that stick out of their picture, and were cut off there.
         images: the folder of the crops.
         first: the path of the first crop of each picture.
     """
@@ -46,6 +48,7 @@ class Cropped:
     table: Table
     problems: list[Problem]
     kept: list[Problem]
+    cut: list[Problem]
     images: Path
     first: Mapping[str, str]
 
@@ -72,20 +75,17 @@ def crops_of(table: Table, config: "Config", cropping: Cropping) -> Iterator[Cro
     """
     if isinstance(cropping, Boxes) and "x1" not in table.frame.columns:
         raise DataError("detect=box crops to boxes, and this source has none (columns x1 y1 x2 y2, or bbox)")
+    frame, places = placed(table.frame)
+    table = Table(frame, table.folder)
     work = tasks(table)
     folder = config.out.with_name(f".{config.out.name}.crops")
     with journal(folder, {"detect": config.detect, "code": _code(config.detect)}) as made:
         try:
             outcomes = _outcomes(work, made, config)
             log.info("%s", _summary(outcomes, cropping))
-            frame, problems, first = cropped(table, outcomes, cropping.size, config.out)
-            kept = [
-                Problem(path, outcome.reason)
-                for path, outcome in zip(table.frame["path"], outcomes, strict=True)
-                if outcome.crops and not outcome.count
-            ]
-            _remove_others(made.crops, frame)
-            yield Cropped(frame, problems, kept, made.crops, first)
+            made_of, first = cropped(table, outcomes, cropping.size, config.out)
+            _remove_others(made.crops, made_of)
+            yield Cropped(made_of, *_said(frame["path"], outcomes, places), made.crops, first)
         except BaseException as error:
             if made.empty:
                 shutil.rmtree(folder)
@@ -95,6 +95,23 @@ def crops_of(table: Table, config: "Config", cropping: Cropping) -> Iterator[Cro
                 log.info("the crops made so far are in %s; the same command goes on from there", folder)
             raise
         shutil.rmtree(folder)
+
+
+def _said(
+    paths: pl.Series, outcomes: list[Outcome], places: Places
+) -> tuple[list[Problem], list[Problem], list[Problem]]:
+    """The pictures without a crop, those kept whole, and the boxes that were cut off."""
+    left_out, kept, cut = list[Problem](), list[Problem](), list[Problem]()
+    for row, (path, outcome) in enumerate(zip(paths, outcomes, strict=True)):
+        of_box = places.box_problem(row, path, outcome.box)
+        of_image = places.problem(row, path, outcome.reason)
+        if not outcome.crops:
+            left_out.append(of_box if outcome.box == outcome.reason else of_image)
+        elif not outcome.count:
+            kept.append(of_image)
+        if outcome.crops and outcome.box:
+            cut.append(of_box)
+    return left_out, kept, cut
 
 
 def _cropping(settings: str) -> Cropping:

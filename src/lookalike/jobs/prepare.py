@@ -112,7 +112,7 @@ def main(config: Config) -> Path:
     with crops_of(found, config, cropping) as made:
         problems = [*unusable, *made.problems]
         moved = [made.pairs(each) for each in pairs]
-        also = {"kept_whole.csv": made.kept}
+        also = {"cut_boxes.csv": made.cut, "kept_whole.csv": made.kept}
         return _written(config, split, made.table, problems, moved, also, made.moved)
 
 

@@ -1,4 +1,4 @@
-"""Connections to public addresses alone: what a list or a redirect names must not reach into one's own network."""
+"""Connections to public addresses alone: a list, or a redirect, must not reach into one's own network."""
 
 import http.client
 import ipaddress
@@ -81,6 +81,7 @@ class PublicHTTP(urllib.request.HTTPHandler):
     """http to public addresses alone; what a proxy fetches is looked at by name, before it is asked."""
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """The response to a request."""
         return self.do_open(http.client.HTTPConnection if _by_proxy(req) else _Plain, req)
 
 
@@ -88,6 +89,7 @@ class PublicHTTPS(urllib.request.HTTPSHandler):
     """The same for https."""
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """The response to a request."""
         return self.do_open(http.client.HTTPSConnection if _by_proxy(req) else _Secure, req)
 
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import polars as pl
 
-from lookalike.data.checking import BOX, check_table, shortened
+from lookalike.data.checking import BOX, check_boxes, check_table, shortened
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
+from lookalike.prepare.boxes import FILE, begun_inside
+from lookalike.prepare.boxes import ROW as BOXES_ROW
 from lookalike.prepare.labels import warn_of_alike
 from lookalike.prepare.naming import ENDINGS, listed, printable, readable
 from lookalike.prepare.public import PublicSet, warn_of_counts
@@ -24,6 +26,8 @@ from lookalike.prepare.public import PublicSet, warn_of_counts
 log = logging.getLogger(__name__)
 Found = tuple[Table, list[Problem]]
 FROM, ROW = "annotation file", "annotation row"
+BOX_PLACE = (f"{FROM} of the box", f"{ROW} of the box")
+"""Columns of where a box was written, if that is a file of its own."""
 
 
 def text_of(file: Path) -> str:
@@ -144,25 +148,28 @@ def _from(file: Path) -> pl.Expr:
 
 
 def numbers(
-    frame: pl.DataFrame, names: Sequence[str], *, whole: bool = True
+    frame: pl.DataFrame, names: Sequence[str], *, whole: bool = True, of: str | None = None
 ) -> tuple[pl.DataFrame, list[Problem]]:
-    """Columns of text as numbers; the rows where one is none are left out and listed."""
+    """Columns of text as numbers; rows where one is none are left out, and listed where the `of` is from."""
     kind = pl.Int64 if whole else pl.Float64
+    file, line = _at(of)
     read = frame.with_columns(pl.col(name).str.strip_chars().cast(kind, strict=False) for name in names)
     bad = read.select(pl.any_horizontal(pl.col(names).is_null() | ~pl.col(names).is_finite())).to_series()
     wrong = []
     for row in bad.arg_true():
         said = " ".join(f"{name}={frame[name][row]!r}" for name in names)
         what = "whole numbers" if whole else "numbers"
-        wrong.append(Problem(frame[FROM][row], f"{said}: must be {what}", frame[ROW][row]))
+        wrong.append(Problem(frame[file][row], f"{said}: must be {what}", frame[line][row]))
     return read.filter(~bad), wrong
 
 
-def joined(main: pl.DataFrame, other: pl.DataFrame, by: str) -> tuple[pl.DataFrame, list[Problem]]:
+def joined(
+    main: pl.DataFrame, other: pl.DataFrame, by: str, *, of: str | None = None
+) -> tuple[pl.DataFrame, list[Problem]]:
     """The rows of `main` with the columns of `other` that has the same key.
 
     Left out and listed are keys that stand twice in a file (the first counts), rows of `main` that `other`
-    lacks, and rows of `other` that `main` lacks.
+    lacks, and rows of `other` that `main` lacks. The file and row of `other` stay known as those of the `of`.
     """
     wrong = []
     tables = []
@@ -175,7 +182,14 @@ def joined(main: pl.DataFrame, other: pl.DataFrame, by: str) -> tuple[pl.DataFra
     wrong += _problems(extra, f"{by} {{}} is not in {_files_of(main)}", by)
     missing = main.join(other, on=by, how="anti", maintain_order="left")
     wrong += _problems(missing, f"{by} {{}} has no row in {_files_of(other)}", by)
-    return main.join(other.drop(FROM, ROW), on=by, maintain_order="left"), wrong
+    other = (
+        other.drop(FROM, ROW) if of is None else other.rename(dict(zip((FROM, ROW), _at(of), strict=True)))
+    )
+    return main.join(other, on=by, maintain_order="left"), wrong
+
+
+def _at(of: str | None) -> tuple[str, str]:
+    return (FROM, ROW) if of is None else (f"{FROM} of the {of}", f"{ROW} of the {of}")
 
 
 def _files_of(frame: pl.DataFrame) -> str:
@@ -185,27 +199,6 @@ def _files_of(frame: pl.DataFrame) -> str:
 def _problems(frame: pl.DataFrame, said: str, column: str) -> list[Problem]:
     rows = frame.select(FROM, ROW, column).iter_rows()
     return [Problem(file, said.format(repr(value)), row) for file, row, value in rows]
-
-
-def corners_from_one(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Boxes whose first pixel is 1 and whose last pixel is inside, as MATLAB writes them, as x1 y1 x2 y2.
-
-    The first pixel becomes 0, and x2, y2 lie just outside: 1 1 4 3 is 0 0 4 3, four pixels wide.
-    """
-    x1, y1, x2, y2 = map(pl.col, names)
-
-    def first(column: pl.Expr) -> pl.Expr:
-        return pl.when(column > 0).then(column - 1).otherwise(column)
-
-    boxes = frame.select(x1=first(x1), y1=first(y1), x2=x2, y2=y2)
-    return frame.drop(names).hstack(boxes)
-
-
-def corners_from_size(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Boxes x y width height as x1 y1 x2 y2."""
-    x, y, width, height = map(pl.col, names)
-    boxes = frame.select(x1=x, y1=y, x2=x + width, y2=y + height)
-    return frame.drop(names).hstack(boxes)
 
 
 def finished(
@@ -232,15 +225,16 @@ def finished(
     warn_of_counts(frame if "split" in frame.columns else frame.with_columns(split=pl.lit("all")), about)
     frame = frame if keep_split else frame.drop("split")
     frame = frame.with_columns(path=pl.col("path").str.replace(r"^(\.?/)+", ""))
-    known = frame.drop(FROM, ROW, strict=False)
-    rules = known if "split" in known.columns else known.with_columns(split=pl.lit("train"))
-    places = list(zip(*(_column(frame, name) for name in (FROM, ROW)), strict=True))
+    known = frame.drop(FROM, ROW, *BOX_PLACE, strict=False)
+    rules = begun_inside(known if "split" in known.columns else known.with_columns(split=pl.lit("train")))
+    places, boxes = _places(frame, FROM, ROW), _places(frame, *BOX_PLACE)
+    wrong_boxes = dict(check_boxes(rules))
     wrong, bad = list(problems), set()
     for problem in check_table(rules, folder, about.name):
         if problem.row is None:
             raise DataError(f"{about.title}: {problem.reason}", wrong)
         bad.add(problem.row)
-        file, row = places[problem.row]
+        file, row = (boxes if problem.reason == wrong_boxes.get(problem.row) else places)[problem.row]
         wrong.append(Problem(file or known["path"][problem.row] or about.name, problem.reason, row))
     if len(bad) == len(known):
         raise DataError(
@@ -248,6 +242,8 @@ def finished(
         )
     warn_of_alike(known["label"], about.title)
     if "x1" in known.columns:
+        file, row = zip(*boxes, strict=True)
+        known = known.with_columns(pl.Series(FILE, file), pl.Series(BOXES_ROW, row))
         log.info("images are cropped to their boxes; source.boxes=false keeps them whole")
     good = pl.Series([row not in bad for row in range(len(known))], dtype=pl.Boolean)
     kept = known.filter(good)
@@ -255,8 +251,11 @@ def finished(
     return Table(kept.select(*order, pl.exclude(order)), folder), wrong
 
 
-def _column(frame: pl.DataFrame, name: str) -> list[Any]:
-    return frame[name].to_list() if name in frame.columns else [None] * len(frame)
+def _places(frame: pl.DataFrame, file: str, row: str) -> list[tuple[str | None, int | None]]:
+    """File and row by which each row was annotated; those of the boxes are by default the same."""
+    names = (file, row) if file in frame.columns else (FROM, ROW)
+    columns = (frame[name].to_list() if name in frame.columns else [None] * len(frame) for name in names)
+    return list(zip(*columns, strict=True))
 
 
 def class_folders(places: Mapping[str, Path], root: Path) -> tuple[pl.DataFrame, list[Problem]]:

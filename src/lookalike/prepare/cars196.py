@@ -9,7 +9,8 @@ import polars as pl
 from lookalike.data.checking import BOX
 from lookalike.errors import DataError
 from lookalike.prepare import matlab
-from lookalike.prepare.annotations import FROM, ROW, Found, corners_from_one, finished
+from lookalike.prepare.annotations import FROM, ROW, Found, finished
+from lookalike.prepare.boxes import corners_from_one
 from lookalike.prepare.locating import located, located_archive
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 

@@ -6,15 +6,16 @@ import polars as pl
 
 from lookalike.data.checking import BOX
 from lookalike.prepare.annotations import (
+    BOX_PLACE,
     FROM,
     ROW,
     Found,
-    corners_from_size,
     fields,
     finished,
     joined,
     numbers,
 )
+from lookalike.prepare.boxes import corners_from_size
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 TGZ = Archive(
@@ -32,6 +33,7 @@ SET = PublicSet(
     counts={"train": (5_864, 100), "test": (5_924, 100)},
 )
 OFFICIAL = {"train": (5_994, 200), "test": (5_794, 200)}
+SPLITS = {"1": "train", "0": "test"}
 TRAINED = 100
 SIZES = ["x", "y", "w", "h"]
 
@@ -51,29 +53,28 @@ def table(raw: Raw, official_split: bool = False, boxes: bool = True) -> Found:
     """
     folder = raw.open(SET)["images.txt"].parent
     frame, wrong = fields(folder / "images.txt", ("id", "path"), last_is_rest=True)
-    tables: dict[str, tuple[str, ...]] = {"image_class_labels.txt": ("id", "class")}
-    if boxes:
-        tables["bounding_boxes.txt"] = ("id", *SIZES)
-    if official_split:
-        tables["train_test_split.txt"] = ("id", "trained")
-    for name, columns in tables.items():
-        other, bad = fields(folder / name, columns)
-        frame, unequal = joined(frame, other, "id")
+    tables = [("class", "image_class_labels.txt", ["class"])]
+    tables += [("box", "bounding_boxes.txt", SIZES)] if boxes else []
+    tables += [("split", "train_test_split.txt", ["trained"])] if official_split else []
+    for what, name, columns in tables:
+        other, bad = fields(folder / name, ("id", *columns))
+        frame, unequal = joined(frame, other, "id", of=what)
         wrong += bad + unequal
     names, bad = fields(folder / "classes.txt", ("class", "label"), last_is_rest=True)
     frame = frame.join(names.select("class", "label"), on="class", how="left", maintain_order="left")
-    frame, unlike = numbers(frame, ["class"])
+    frame, unlike = numbers(frame, ["class"], of="class")
     wrong += bad + unlike
     if boxes:
-        frame, bad = numbers(frame, SIZES, whole=False)
+        frame, bad = numbers(frame, SIZES, whole=False, of="box")
         frame, wrong = corners_from_size(frame, SIZES), wrong + bad
-    trained = pl.col("trained") == "1" if official_split else pl.col("class") <= TRAINED
+    by_class = pl.when(pl.col("class") <= TRAINED).then(pl.lit("train")).otherwise(pl.lit("test"))
+    given = pl.col("trained").replace_strict(SPLITS, default=None, return_dtype=pl.String)
     frame = frame.select(
         "label",
         FROM,
         ROW,
-        *(BOX if boxes else ()),
+        *((*BOX, *BOX_PLACE) if boxes else ()),
         path=pl.concat_str(pl.lit("images/"), "path"),
-        split=pl.when(trained).then(pl.lit("train")).otherwise(pl.lit("test")),
+        split=given if official_split else by_class,
     )
     return finished(frame, folder, replace(SET, counts=OFFICIAL) if official_split else SET, wrong)

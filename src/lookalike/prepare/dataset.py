@@ -9,8 +9,9 @@ import polars as pl
 from lookalike.data.checking import BOX
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
+from lookalike.prepare.boxes import placed
 from lookalike.prepare.files import Seen
-from lookalike.prepare.naming import ROW, UNLISTED, counted
+from lookalike.prepare.naming import UNLISTED, counted
 from lookalike.prepare.splits.assigned import Split, ordered, warn_of_shared
 
 log = logging.getLogger(__name__)
@@ -22,28 +23,33 @@ def with_sizes(table: Table, seen: Iterable[Seen]) -> tuple[Table, list[Problem]
     A box that sticks out of its picture is cut off at the border; one that lies outside leaves its row out.
 
     Args:
-        table: rows as the source found them; a column `ROW` says where, and is taken out.
+        table: rows as the source found them; columns may say where, see `placed`, and are taken out.
         seen: what was found in the file of each row.
     """
     columns = [(one.width, one.height, one.reason or None) for one in seen]
     sizes = pl.DataFrame(
         columns, schema={"width": pl.Int32, "height": pl.Int32, "reason": pl.String}, orient="row"
     )
-    frame = table.frame.with_columns(sizes["width"], sizes["height"])
-    rows = frame[ROW].to_list() if ROW in frame.columns else [None] * len(frame)
-    frame, paths = frame.drop(ROW, strict=False), frame["path"]
-    reasons, cut = sizes["reason"], pl.Series([None] * len(frame), dtype=pl.String)
+    frame, places = placed(table.frame.with_columns(sizes["width"], sizes["height"]))
+    paths, reasons = frame["path"], sizes["reason"]
+    off = cut = pl.repeat(None, len(frame), dtype=pl.String, eager=True)
     if "x1" in frame.columns:
         outside = (pl.col("x1") >= pl.col("width")) | (pl.col("y1") >= pl.col("height"))
         said = pl.format(
             "box begins at {} {}, outside of the image of {} × {} pixels", "x1", "y1", "width", "height"
         )
-        reasons = reasons.fill_null(frame.select(reason=pl.when(outside).then(said))["reason"])
+        off = frame.select(reason=pl.when(outside).then(said))["reason"]
         cut = frame.select(_cut_off())["cut"]
         frame = _fitted(frame)
-    good = reasons.is_null()
-    problems = [Problem(paths[row], reasons[row], rows[row]) for row in (~good).arg_true()]
-    shortened = [Problem(paths[row], cut[row], rows[row]) for row in (good & cut.is_not_null()).arg_true()]
+    good = reasons.is_null() & off.is_null()
+    problems = [
+        places.problem(row, paths[row], reasons[row])
+        if reasons[row]
+        else places.box_problem(row, paths[row], off[row])
+        for row in (~good).arg_true()
+    ]
+    cut_off = (good & cut.is_not_null()).arg_true()
+    shortened = [places.box_problem(row, paths[row], cut[row]) for row in cut_off]
     return Table(frame.filter(good), table.folder), problems, shortened
 
 

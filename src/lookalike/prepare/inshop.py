@@ -8,10 +8,10 @@ import polars as pl
 from lookalike.data.checking import BOX
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.annotations import (
+    BOX_PLACE,
     FROM,
     ROW,
     Found,
-    corners_from_one,
     fields,
     finished,
     header_of,
@@ -19,6 +19,7 @@ from lookalike.prepare.annotations import (
     numbers,
     text_of,
 )
+from lookalike.prepare.boxes import corners_from_one
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 PARTITION = Piece("list_eval_partition.txt", (Archive("list_eval_partition.txt"),))
@@ -69,13 +70,13 @@ def table(raw: Raw, images: Literal["img", "img_highres"] = "img", boxes: bool =
     frame = frame.filter(~unknown)
     if boxes:
         other, bad = _listed(places[BOXES.holds], ("image_name", "clothes_type", "pose_type", *CORNERS))
-        frame, unequal = joined(frame, other, "image_name")
-        frame, unlike = numbers(frame, CORNERS)
+        frame, unequal = joined(frame, other, "image_name", of="box")
+        frame, unlike = numbers(frame, CORNERS, of="box")
         frame, wrong = corners_from_one(frame, CORNERS), wrong + bad + unequal + unlike
     frame = frame.select(
         FROM,
         ROW,
-        *(BOX if boxes else ()),
+        *((*BOX, *BOX_PLACE) if boxes else ()),
         path=pl.col("image_name").str.replace("^img/", f"{images}/"),
         label="item_id",
         split=pl.when(pl.col("evaluation_status") == "train").then(pl.lit("train")).otherwise(pl.lit("test")),

@@ -16,8 +16,6 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
-ROW = "row of the source"
-"""Column of a source's table: the row of its file that each row comes from; gone in the finished table."""
 UNLISTED = "no row of the table names it"
 
 

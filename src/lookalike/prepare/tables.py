@@ -15,8 +15,9 @@ from lookalike.data.checking import BOX, check_table, says_nothing, shortened
 from lookalike.data.reading import read_frame
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
+from lookalike.prepare.boxes import ROW, begun_inside
 from lookalike.prepare.labels import named, warn_of_alike, whole_labels, without_label
-from lookalike.prepare.naming import ROW, SPLIT_NAMES, UNLISTED, counted, listed
+from lookalike.prepare.naming import SPLIT_NAMES, UNLISTED, counted, listed
 
 log = logging.getLogger(__name__)
 Column = dict[int, str]
@@ -159,12 +160,6 @@ def _with_numbers(frame: pl.DataFrame) -> tuple[pl.DataFrame, Column]:
     return frame if bad is None else frame.with_columns(pl.when(~bad).then(pl.col(names))), wrong
 
 
-def _begun_inside(frame: pl.DataFrame) -> pl.DataFrame:
-    """Boxes that stick out to the left or above as if they began at the border, where they are cut off."""
-    names = [name for name in BOX[:2] if name in frame.columns and frame.schema[name].is_numeric()]
-    return frame.with_columns(pl.col(names).clip(lower_bound=0))
-
-
 def _corners(numbers: list[float], kind: str) -> tuple[float, ...]:
     x1, y1, x2, y2 = numbers
     return (x1, y1, x2, y2) if kind == "corners" else (x1, y1, x1 + x2, y1 + y2)
@@ -218,7 +213,7 @@ def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tupl
         if "split" in frame.columns
         else (frame.with_columns(split=pl.lit("train")))
     )
-    problems = check_table(_begun_inside(known), folder, name)
+    problems = check_table(begun_inside(known), folder, name)
     whole = [problem for problem in problems if problem.row is None]
     if whole:
         raise DataError(f"{name} cannot be used:", whole)

@@ -1,0 +1,69 @@
+"""Boxes of a source: from the ways in which they are written to x1 y1 x2 y2, and where each was written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from lookalike.data.checking import BOX
+from lookalike.errors import Problem
+
+ROW, FILE = "row of the source", "file of the box"
+"""Columns of a source's table, gone in the finished one: the row of its file that each row comes from; or, if
+there is a column `FILE`, the file and row of its box."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of a source were written.
+
+    Attributes:
+        rows: of the table, or of the file of boxes; None where there is no such file.
+        files: of boxes, where they are in files of their own.
+    """
+
+    rows: list[int | None]
+    files: list[str | None]
+
+    def problem(self, row: int, path: str, reason: str) -> Problem:
+        """What is wrong with the image of a row."""
+        return Problem(path, reason, None if self.files[row] else self.rows[row])
+
+    def box_problem(self, row: int, path: str, reason: str) -> Problem:
+        """What is to say of the box of a row."""
+        file = self.files[row]
+        return Problem(path, f"{reason} ({file})" if file else reason, self.rows[row])
+
+
+def placed(frame: pl.DataFrame) -> tuple[pl.DataFrame, Places]:
+    """The table without the columns `ROW` and `FILE`, and what they said."""
+    nothing = [None] * len(frame)
+    rows, files = (frame[name].to_list() if name in frame.columns else nothing for name in (ROW, FILE))
+    return frame.drop(ROW, FILE, strict=False), Places(rows, files)
+
+
+def begun_inside(frame: pl.DataFrame) -> pl.DataFrame:
+    """Boxes that stick out to the left or above as if they began at the border, to be cut there."""
+    if not all(name in frame.columns and frame.schema[name].is_numeric() for name in BOX):
+        return frame
+    x1, y1, x2, y2 = map(pl.col, BOX)
+    proper = (x1 < x2) & (y1 < y2) & (x2 > 0) & (y2 > 0)
+    start = pl.col(BOX[:2])
+    return frame.with_columns(pl.when(proper).then(start.clip(lower_bound=0)).otherwise(start))
+
+
+def corners_from_one(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Boxes whose first pixel is 1 and whose last pixel is inside, as MATLAB writes them, as x1 y1 x2 y2.
+
+    The first pixel becomes 0, and x2, y2 lie just outside: 1 1 4 3 is 0 0 4 3, four pixels wide.
+    """
+    x1, y1, x2, y2 = map(pl.col, names)
+    boxes = frame.select(x1=x1 - 1, y1=y1 - 1, x2=x2, y2=y2)
+    return frame.drop(names).hstack(boxes)
+
+
+def corners_from_size(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Boxes x y width height as x1 y1 x2 y2."""
+    x, y, width, height = map(pl.col, names)
+    boxes = frame.select(x1=x, y1=y, x2=x + width, y2=y + height)
+    return frame.drop(names).hstack(boxes)
