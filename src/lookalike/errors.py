@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that would move the cursor of a terminal, or colour it, and end lines."""
 LISTED = 20
 """Problems that a message shows of many."""
 
@@ -32,7 +35,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = self.path if self.row is None else f"{self.path}, row {self.row}"
-        return f"{where}: {self.reason}"
+        return CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{where}: {self.reason}")
 
 
 class DataError(LookalikeError):

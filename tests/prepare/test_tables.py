@@ -1,5 +1,6 @@
 import csv
 import logging
+import re
 
 import polars as pl
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from lookalike.errors import DataError
 from lookalike.prepare.boxes import ROW
+from lookalike.prepare.dataset import refuse_unusable
 from lookalike.prepare.naming import UNLISTED
 from lookalike.prepare.tables import table
 
@@ -118,7 +120,7 @@ def test_bad_rows_are_left_out_with_a_reason(raw):
     assert said(problems) == [
         "b.jpg, row 1: label is empty",
         "info.csv, row 2: path is empty",
-        "gone.jpg, row 3: gone.jpg: there is no such file",
+        "gone.jpg, row 3: there is no such file",
         "a.jpg, row 4: a.jpg is listed before, in row 0",
         "c.jpg, row 5: c.jpg is listed under 2 labels, here '3'",
         "c.jpg, row 6: c.jpg is listed under 2 labels, here '4'",
@@ -309,3 +311,39 @@ def test_every_row_is_used_or_listed_with_its_number(raw_folder, rows, names, no
             "cat", "Cat", "cat ", label
         })  # fmt: skip
         assert nothing == "keep" or label.lower() not in ("nan", "null", "none")
+
+
+def test_empty_rows_are_listed_once_each(raw):
+    found, problems = table(raw("path,label,split\n\na.jpg,1,train\n,,\nb.jpg,2,test\n , ,\n\n"))
+    assert len(found) == 2
+    assert [str(problem).partition(", ")[2] for problem in problems] == [
+        f"row {row}: the row is empty" for row in (0, 2, 4, 5)
+    ]
+    left_out = refuse_unusable(found, problems, 0.0, "list.csv")
+    assert left_out is None, "they are no lost images"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('path,label\na.jpg,1\nb.jpg,"2\nc.jpg,3\n', "row 1: a quote mark is opened here and not closed"),
+        ('path,label\na.jpg,5" wide\nb.jpg,2\n', "a quote mark stands alone in a text: put quotes"),
+        ('path,label\na.jpg,"1" x\nb.jpg,2\n', "a quote mark stands alone in a text: put quotes"),
+        ("path,label\ra.jpg,1\rb.jpg,2\r", "its lines end as those of old Mac programs do"),
+        (f"path,label,note\na.jpg,1,{'x' * 200_000}\nb.jpg,2\n", "row 1: 2 fields where the header has 3"),
+    ],
+)
+def test_a_csv_that_no_program_wrote(raw, text, said):
+    with pytest.raises(DataError, match=re.escape(said)):
+        table(raw(text))
+
+
+def test_a_label_that_swallowed_rows(raw):
+    found, problems = table(raw('path,label\na.jpg,"1\nb.jpg,2"\nc.jpg,3\nd.jpg,4\n'))
+    assert len(found) == 2
+    assert said(problems) == ["a.jpg, row 0: label holds a line break, as where a quote mark lacks its pair"]
+
+
+def test_messages_do_not_play_with_the_terminal(raw):
+    _, problems = table(raw("path,label\na\x1b[31m.jpg,1\nb.jpg,2\nc.jpg,3\n"))
+    assert said(problems) == ["a\\x1b[31m.jpg, row 0: there is no such file"]

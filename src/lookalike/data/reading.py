@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +12,7 @@ from lookalike.errors import DataError, Problem
 
 TEXT = ("path", "label", "split", "role", "group", "hash")
 SEPARATORS = ",;\t|"
+LONGEST = (1 << 31) - 1
 SMALL = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
 
 
@@ -37,7 +37,7 @@ def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
             if read is _csv:
                 _refuse_bad_lines(stream, file)
             frame = read(stream, {*TEXT, *text})
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"{file}: not a readable {file.suffix[1:].lower()} table: {_reason(error)}"
         ) from error
@@ -53,11 +53,15 @@ def _reason(error: BaseException) -> str:
     text = str(error).strip()
     if "utf-8" in text:
         return "it is not UTF-8 text; save it as 'CSV UTF-8'"
+    if "CSV malformed" in text or 'could not parse `"' in text:
+        return "a quote mark stands alone in a text: put quotes around that text, and write the mark twice"
     return text.splitlines()[0] if text else type(error).__name__
 
 
 def _csv(stream: IO[bytes], text: Collection[str]) -> pl.DataFrame:
     header = stream.readline().decode("utf-8-sig")
+    if "\r" in header.rstrip("\r\n"):
+        raise ValueError("its lines end as those of old Mac programs do; save it as 'CSV UTF-8'")
     separator = max(SEPARATORS, key=header.count)
     names = next(csv.reader([header], delimiter=separator), [])
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -88,8 +92,8 @@ def _refuse_bad_lines(stream: IO[bytes], file: Path) -> None:
         stream.seek(0)
     if wrong:
         raise DataError(
-            f"{file}: not every row has the fields of the header; put quotes around texts with commas. "
-            "Rows, counted from 0:",
+            f"{file}: not every row has the fields of the header; put quotes around texts with commas, and "
+            "two quote marks where a text has one. Rows, counted from 0:",
             wrong,
         )
 
@@ -98,13 +102,18 @@ def _ragged(text: IO[str], name: str) -> Iterator[Problem]:
     """The rows with other fields than the header."""
     header = text.readline()
     text.seek(0)
-    rows = csv.reader(text, delimiter=max(SEPARATORS, key=header.count))
-    with suppress(csv.Error):  # what only this reader cannot read
+    csv.field_size_limit(LONGEST)
+    rows = csv.reader(text, delimiter=max(SEPARATORS, key=header.count), strict=True)
+    number = -1
+    try:
         wanted = len(next(rows, []))
         for number, row in enumerate(rows):
             if row and len(row) != wanted:
                 said = f"{len(row)} fields where the header has {wanted}: {','.join(row)[:80]!r}"
                 yield Problem(name, said, number)
+    except csv.Error as error:  # of others, let the one who reads it say whether it can
+        if "end of data" in str(error):
+            yield Problem(name, "a quote mark is opened here and not closed", number + 1)
 
 
 def _other_kind(data: bytes) -> str:

@@ -30,6 +30,8 @@ KINDS = {
     "giraffe": 25,
 }
 OUTPUTS = 91
+WITHOUT_EPSILON = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "maskrcnn_resnet50_fpn")
+"""Networks whose published weights were trained with batch norm that adds nothing to the variance."""
 CHOICES = (
     "give the file that torchvision publishes for {} (detect.detector.weights=…), a detector of your own "
     "('detect.detector={{_target_: my_module.Detector}}'), or a table with boxes (detect=box)"
@@ -88,6 +90,7 @@ class Coco:
     @cached_property
     def _model(self) -> "Module":
         import torch
+        from torch.nn import BatchNorm2d
         from torchvision.models import detection, get_model, list_models
 
         if self.network not in list_models(detection):
@@ -101,4 +104,8 @@ class Coco:
             raise ConfigError(
                 f"weights {self.file}: not those of {self.network}: {str(error).splitlines()[0]}"
             ) from error
+        if self.network in WITHOUT_EPSILON:
+            for layer in model.modules():
+                if isinstance(layer, BatchNorm2d):
+                    layer.eps = 0.0
         return model.eval()

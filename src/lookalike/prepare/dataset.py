@@ -11,7 +11,7 @@ from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.boxes import placed
 from lookalike.prepare.files import Seen
-from lookalike.prepare.naming import UNLISTED, counted
+from lookalike.prepare.naming import EMPTY, UNLISTED, counted
 from lookalike.prepare.splits.assigned import Split, ordered, warn_of_shared
 
 log = logging.getLogger(__name__)
@@ -78,10 +78,14 @@ def refuse_unusable(table: Table, problems: list[Problem], most: float, where: s
 
     Raises:
         DataError: more than the share `most` of the images are lost (empty folders, whose names end in a
-            slash, and files that a table does not name do not count), or all classes but one.
+            slash, files that a table does not name, and empty rows do not count), or all classes but one.
     """
     lost = len(
-        {(one.path, one.row) for one in problems if not one.path.endswith("/") and one.reason != UNLISTED}
+        {
+            (one.path, one.row)
+            for one in problems
+            if not one.path.endswith("/") and one.reason not in (UNLISTED, EMPTY)
+        }
     )
     total = lost + len(table)
     if not len(table) or lost > most * total:

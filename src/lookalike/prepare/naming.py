@@ -16,6 +16,7 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
+EMPTY = "the row is empty"
 UNLISTED = "no row of the table names it"
 
 

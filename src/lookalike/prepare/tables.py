@@ -17,10 +17,11 @@ from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.boxes import ROW, begun_inside
 from lookalike.prepare.labels import named, warn_of_alike, whole_labels, without_label
-from lookalike.prepare.naming import SPLIT_NAMES, UNLISTED, counted, listed
+from lookalike.prepare.naming import EMPTY, SPLIT_NAMES, UNLISTED, counted, listed
 
 log = logging.getLogger(__name__)
 Column = dict[int, str]
+BROKEN = "label holds a line break, as where a quote mark lacks its pair"
 
 
 def table(
@@ -58,15 +59,32 @@ def table(
     frame = _renamed(read_frame(file, (path, label, split, "bbox")), file, path, label, split)
     if frame.is_empty():
         raise DataError(f"{file}: the table has no rows; its columns are {', '.join(frame.columns)}")
+    empty = dict.fromkeys(_empty(frame), EMPTY)
     frame = whole_labels(frame, file)
     frame, wrong = _with_splits(frame, file)
     frame, bad_boxes = _with_boxes(frame, boxes)
     frame = _plain_paths(_with_slashes(_sized(frame), folder))
     if nothing == "leave_out":
         wrong |= without_label(frame["label"])
+    if file.suffix.lower() in (".csv", ".tsv"):
+        wrong |= dict.fromkeys(_broken(frame["label"]), BROKEN)
     frame = named(frame, file, names)
-    found, problems = _usable(frame, folder, file.name, wrong | bad_boxes)
+    found, problems = _usable(frame, folder, file.name, wrong | bad_boxes | empty)
     return found, [*problems, *(_unlisted(frame, folder) if unlisted else [])]
+
+
+def _empty(frame: pl.DataFrame) -> list[int]:
+    """Rows with nothing in any column, as spreadsheets leave them."""
+    words = [name for name, kind in frame.schema.items() if kind == pl.String]
+    tidy = frame.with_columns(pl.when(pl.col(words).str.strip_chars() != "").then(pl.col(words)))
+    return tidy.select(pl.all_horizontal(pl.all().is_null())).to_series().arg_true().to_list()
+
+
+def _broken(labels: pl.Series) -> list[int]:
+    """Labels with a line break."""
+    if labels.dtype != pl.String:
+        return []
+    return labels.str.contains(r"[\r\n]").fill_null(False).arg_true().to_list()
 
 
 def _unlisted(frame: pl.DataFrame, folder: Path) -> list[Problem]:
@@ -217,10 +235,14 @@ def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tupl
     whole = [problem for problem in problems if problem.row is None]
     if whole:
         raise DataError(f"{name} cannot be used:", whole)
-    reasons = [*wrong.items(), *((one.row, one.reason) for one in problems if one.row is not None)]
+    found_wrong = ((one.row, one.reason) for one in problems if one.row is not None)
+    reasons = [*wrong.items(), *((row, why) for row, why in found_wrong if wrong.get(row) != EMPTY)]
     bad = {row for row, _ in reasons}
     paths = frame["path"]
-    found = [Problem(shortened(paths[row] or name), reason, row) for row, reason in sorted(reasons)]
+    found = [
+        Problem(shortened(paths[row] or name), reason.removeprefix(f"{shortened(paths[row] or '')}: "), row)
+        for row, reason in sorted(reasons)
+    ]
     if len(bad) == len(frame):
         raise DataError(
             f"{name}: none of its {counted(len(frame), 'row')} can be used; paths start in {folder}:", found
