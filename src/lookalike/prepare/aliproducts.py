@@ -30,7 +30,7 @@ SET = PublicSet(
     name="aliproducts",
     title="AliProducts",
     licence="research, by the terms of its challenge",
-    size="over 100 GB in ten archives, not published",
+    size="not published, in ten archives",
     page="https://retailvisionworkshop.github.io/recognition_challenge_2020/",
     pieces=tuple(Piece(f"train_val.part{part}{UNPACKED}", (one,)) for part, one in enumerate(PARTS)),
 )

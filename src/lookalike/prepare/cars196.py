@@ -18,7 +18,7 @@ ZIP = Archive("CARS196.zip", "http://ftp.cs.stanford.edu/cs/cvgl/CARS196.zip")
 ABOUT: dict[str, Any] = {
     "name": "cars196",
     "title": "Cars196",
-    "licence": "non-commercial research",
+    "licence": "research: its page says for what",
     "size": "2 GB",
     "page": "https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
 }
@@ -33,8 +33,14 @@ DEVKIT = PublicSet(
         Piece("cars_train_annos.mat", (Archive("car_devkit.tgz"),)),
         Piece("cars_meta.mat", (Archive("car_devkit.tgz"),)),
         Piece("cars_test_annos_withlabels.mat", (Archive("cars_test_annos_withlabels.mat"),)),
-        Piece("cars_train", (Archive("cars_train.tgz", checksum="md5:065e5b463ae28d29e77c1b4b166cfe61"),)),
-        Piece("cars_test", (Archive("cars_test.tgz", checksum="md5:4ce7ebf6a94d07f1952d94dd34c4d501"),)),
+        Piece(
+            "cars_train",
+            (Archive("cars_train.tgz", size=979_269_282, checksum="md5:065e5b463ae28d29e77c1b4b166cfe61"),),
+        ),
+        Piece(
+            "cars_test",
+            (Archive("cars_test.tgz", size=977_350_468, checksum="md5:4ce7ebf6a94d07f1952d94dd34c4d501"),),
+        ),
     ),
     login="The server of its authors no longer gives these files; copies of them are on Kaggle.",
     counts=SET.counts,

@@ -16,7 +16,11 @@ PARTITION = Piece(
 PIECES = (
     Piece(
         "img_align_celeba",
-        (Archive("img_align_celeba.zip", checksum="md5:00d2c5bc6d35e252742224ab0c1e8fcb"),),
+        (
+            Archive(
+                "img_align_celeba.zip", size=1_443_490_838, checksum="md5:00d2c5bc6d35e252742224ab0c1e8fcb"
+            ),
+        ),
     ),
     Piece(
         "identity_CelebA.txt",

@@ -21,12 +21,13 @@ from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 TGZ = Archive(
     "CUB_200_2011.tgz",
     "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+    size=1_150_585_339,
     checksum="md5:97eceeb196236b17998738112f37df78",
 )
 SET = PublicSet(
     name="cub",
     title="CUB-200-2011",
-    licence="non-commercial research and education",
+    licence="research: its page says for what",
     size="1.2 GB",
     page="https://www.vision.caltech.edu/datasets/cub_200_2011/",
     pieces=(Piece("images.txt", (TGZ,)),),

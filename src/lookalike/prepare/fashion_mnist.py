@@ -8,7 +8,7 @@ SET = PublicSet(
     name="fashion_mnist",
     title="Fashion-MNIST",
     licence="MIT",
-    size="30 MB",
+    size="31 MB",
     page="https://github.com/zalandoresearch/fashion-mnist",
     pieces=files(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",

@@ -15,6 +15,7 @@ SUMS = {
     "train_mini": ("db6ed8330e634445efc8fec83ae81442", "395a35be3651d86dc3b0d365b8ea5f92"),
     "val": ("f6f6e0e242e3d4c9569ba56400938afc", "4d761e0f6a86cc63e8f7afc91f6a8f0b"),
 }
+BYTES = {"train": 239_909_164_970, "train_mini": 44_636_137_542, "val": 8_931_661_582}
 COUNTS = {"train": 2_686_843, "train_mini": 500_000}
 
 
@@ -24,12 +25,13 @@ def about(images: str) -> PublicSet:
     for name in (images, "val"):
         for holds, md5 in zip((name, f"{name}.json"), SUMS[name], strict=True):
             file = f"{holds}.tar.gz"
-            pieces.append(Piece(holds, (Archive(file, f"{BUCKET}/{file}", checksum=f"md5:{md5}"),)))
+            archive = Archive(file, f"{BUCKET}/{file}", BYTES.get(holds), f"md5:{md5}")
+            pieces.append(Piece(holds, (archive,)))
     return PublicSet(
         name="inaturalist2021",
         title="iNaturalist 2021",
         licence="non-commercial research; each photo has its own licence",
-        size="233 GB (train), 42 GB (train_mini)",
+        size="249 GB (train), 54 GB (train_mini), both with the images of val",
         page="https://github.com/visipedia/inat_comp/tree/master/2021",
         pieces=tuple(pieces),
         counts={"train": (COUNTS[images], 10_000), "test": (100_000, 10_000)},

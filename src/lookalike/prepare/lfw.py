@@ -30,7 +30,7 @@ def about(images: str) -> PublicSet:
         name="lfw",
         title="LFW",
         licence="none stated; used for research",
-        size="180 MB",
+        size="181 MB",
         page="http://vis-www.cs.umass.edu/lfw/",
         pieces=(Piece(images, (archive,)), PAIRS),
         counts={"test": (13_233, 5_749)},

@@ -31,7 +31,7 @@ def about(distractors: bool) -> PublicSet:
         name="met",
         title="The Met",
         licence="exhibits CC0 (The Met Open Access), photos of visitors for research: see its page",
-        size="32 GB",
+        size="about 32 GB",
         page="http://cmp.felk.cvut.cz/met/",
         pieces=(
             *(Piece(name, (TRUTH,)) for name in LISTS),

@@ -16,20 +16,20 @@ from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 log = logging.getLogger(__name__)
 BASE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
-SUMS = {
-    "images_background": "68d2efa1b9178cc56df9314c21c6e718",
-    "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
+KNOWN = {
+    "images_background": (9_464_212, "68d2efa1b9178cc56df9314c21c6e718"),
+    "images_evaluation": (6_462_886, "6b91aef0f799c5bb55b94e3f2daec811"),
 }
 SPLITS = {"images_background": "train", "images_evaluation": "test"}
 SET = PublicSet(
     name="omniglot",
     title="Omniglot",
     licence="MIT",
-    size="15 MB",
+    size="16 MB",
     page="https://github.com/brendenlake/omniglot",
     pieces=tuple(
-        Piece(name, (Archive(f"{name}.zip", f"{BASE}/{name}.zip", checksum=f"md5:{md5}"),))
-        for name, md5 in SUMS.items()
+        Piece(name, (Archive(f"{name}.zip", f"{BASE}/{name}.zip", size, f"md5:{md5}"),))
+        for name, (size, md5) in KNOWN.items()
     ),
 )
 COUNTS = {"train": (19_280, 964), "test": (13_180, 659)}

@@ -8,13 +8,14 @@ from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 ZIP = Archive(
     "Stanford_Online_Products.zip",
     "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
+    size=3_083_860_082,
     checksum="md5:7f73d41a2f44250d4779881525aea32e",
 )
 SET = PublicSet(
     name="sop",
     title="Stanford Online Products",
     licence="none stated; used for research",
-    size="3 GB",
+    size="3.1 GB",
     page="https://cvgl.stanford.edu/projects/lifted_struct/",
     pieces=(Piece("Ebay_train.txt", (ZIP,)), Piece("Ebay_test.txt", (ZIP,))),
     counts={"train": (59_551, 11_318), "test": (60_502, 11_316)},

@@ -33,7 +33,7 @@ def about(images: str) -> PublicSet:
     return PublicSet(
         name="tsinghua_dogs",
         title="Tsinghua Dogs",
-        licence="non-commercial research",
+        licence="academic research",
         size="about 19 GB in nine parts (high-resolution), 2.5 GB (low-resolution)",
         page=f"{HOME}/",
         pieces=(Piece(images, archives), *(Piece(f"TrainAndValList/{name}", (SPLIT,)) for name in LISTS)),
