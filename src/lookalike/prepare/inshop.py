@@ -35,7 +35,7 @@ def about(images: str, boxes: bool) -> PublicSet:
     return PublicSet(
         name="inshop",
         title="DeepFashion In-shop",
-        licence="non-commercial research, by agreement",
+        licence="research, by agreement with its authors",
         size="not published",
         page="https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
         pieces=(PARTITION, Piece(images, (Archive(f"{images}.zip"),)), *((BOXES,) if boxes else ())),
