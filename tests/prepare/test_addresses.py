@@ -7,7 +7,7 @@ from hostile import body, ranged, serving, status
 from layouts import picture
 
 from lookalike.prepare import addresses
-from lookalike.prepare.addresses import not_public
+from lookalike.prepare.addresses import lies_within, not_public
 from lookalike.prepare.download import Expected, fetch
 from lookalike.prepare.http import ask
 from lookalike.prepare.refused import RefusedError
@@ -139,3 +139,17 @@ def test_behind_a_proxy_the_name_is_looked_at(server, monkeypatch, names):
         with pytest.raises(RefusedError, match="not a public address"):
             ask(url)
     assert len(server.log) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "within"),
+    [
+        ("http://127.0.0.1:9000/a", True),
+        ("http://[::1]/a", True),
+        ("http://10.0.0.7/a", True),
+        ("https://8.8.8.8/a", False),
+        ("http://[::1/a", False),
+    ],
+)
+def test_a_server_of_the_own_network(url, within):
+    assert lies_within(url) == within

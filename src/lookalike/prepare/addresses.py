@@ -49,6 +49,17 @@ def public_places(host: str, port: int) -> list[str]:
     return public
 
 
+def lies_within(url: str) -> bool:
+    """Whether the host of a URL is of this machine or its network; false if its name is not known."""
+    try:
+        public_places(urllib.parse.urlsplit(url).hostname or "", 0)
+    except RefusedError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def _connected(address: Address, *options: Any) -> socket.socket:
     """A connection to one of the public addresses of a host: to the very one that was looked at."""
     host, port = address

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from lookalike.errors import DataError
+from lookalike.prepare.addresses import lies_within
 from lookalike.prepare.download import Expected, Patience, Told, fetch, mismatch
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,10 @@ class Store(Protocol):
 
 
 class Web:
-    """A folder of a web server; a query, as of a signed address, goes with every name."""
+    """A folder of a web server; a query, as of a signed address, goes with every name.
+
+    A server of one's own network, named by the user, may send on within it; one that everybody reaches may not.
+    """
 
     def __init__(self, address: str, patience: Patience | None = None):
         self._parts, self._patience = urllib.parse.urlsplit(address), patience
@@ -35,7 +39,8 @@ class Web:
     def fetch(self, name: str, file: Path, expected: Expected | None, told: Told | None) -> None:
         """See `Store`."""
         path = f"{self._parts.path.rstrip('/')}/{name}"
-        fetch(self._parts._replace(path=path).geturl(), file, expected, told, self._patience)
+        address = self._parts._replace(path=path).geturl()
+        fetch(address, file, expected, told, self._patience, private=lies_within(address))
 
 
 class Files:
