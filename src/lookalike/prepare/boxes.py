@@ -37,9 +37,11 @@ class Places:
 
 def placed(frame: pl.DataFrame) -> tuple[pl.DataFrame, Places]:
     """The table without the columns `ROW` and `FILE`, and what they said."""
-    nothing = [None] * len(frame)
-    rows, files = (frame[name].to_list() if name in frame.columns else nothing for name in (ROW, FILE))
-    return frame.drop(ROW, FILE, strict=False), Places(rows, files)
+    rows, files = (
+        frame[name] if name in frame.columns else pl.repeat(None, len(frame), eager=True)
+        for name in (ROW, FILE)
+    )
+    return frame.drop(ROW, FILE, strict=False), Places(rows.to_list(), files.to_list())
 
 
 def begun_inside(frame: pl.DataFrame) -> pl.DataFrame:

@@ -30,7 +30,7 @@ class Store(Protocol):
 class Web:
     """A folder of a web server; a query, as of a signed address, goes with every name.
 
-    A server of one's own network, named by the user, may send on within it; one that everybody reaches may not.
+    A server of one's own network, as the user named it, may send on within that; a public one may not.
     """
 
     def __init__(self, address: str, patience: Patience | None = None):
