@@ -58,15 +58,13 @@ def _font(name: str, size: int, bold: bool) -> ImageFont.FreeTypeFont:
 
 
 def spelt(text: str) -> str:
-    """The text with `\\u6f22` for each letter that no font here has, of which a warning tells once."""
+    """The text with an escape for each letter that no font here has, of which a warning tells once."""
     _, missing = fonts_for(text)
     if missing - _told:
         warn(missing - _told, "written as escapes")
         _told.update(missing)
-    return "".join(
-        letter.encode("ascii", "backslashreplace").decode() if letter in missing else letter
-        for letter in text
-    )
+    escapes = {ord(letter): letter.encode("ascii", "backslashreplace").decode() for letter in missing}
+    return text.translate(escapes)
 
 
 def fitted(text: str, width: float, letters: Letters) -> str:

@@ -53,7 +53,7 @@ def legible(figure: Figure) -> Iterator[None]:
 
 
 def fonts_for(text: str) -> tuple[list[str], set[str]]:
-    """Names of fonts that together have the letters of a text, our own first; and the letters that none has."""
+    """Names of fonts that together have the letters of a text, our own first; and letters that none has."""
     missing = {letter for letter in text if letter.isprintable()} - letters_of(OWN)
     fonts = [OWN]
     for name in installed() if missing else ():
