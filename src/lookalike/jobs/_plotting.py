@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.errors import ConfigError, LookalikeError, listing
+from lookalike.jobs._embedding import classes_of
 from lookalike.jobs._roc import roc_by, rules_of
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import polars as pl
     from PIL import Image
 
-    from lookalike.data.table import Table
     from lookalike.embeddings import Embeddings
     from lookalike.evaluation import Evaluation as Evaluated
     from lookalike.jobs._batch import Shown
@@ -248,23 +248,6 @@ class Inputs:
         problems = list(self.thumbnails.problems.values()) if "thumbnails" in self.__dict__ else []
         if problems:
             log.warning("%d images cannot be read and are crossed out:%s", len(problems), listing(problems))
-
-
-def classes_of(table: "Table", by: str) -> "np.ndarray":
-    """The class of each row, by a column of the table.
-
-    Raises:
-        ConfigError: there is no such column.
-    """
-    import numpy as np
-
-    if by == "label":
-        return table.labels
-    if by not in table.frame.columns:
-        raise ConfigError(f"by={by}: the table has no such column; it has {', '.join(table.frame.columns)}")
-    column = table.frame[by]
-    whole = column.dtype.is_integer() and not column.null_count()
-    return column.to_numpy() if whole else np.array([str(value) for value in column.to_list()])
 
 
 OFFERS: dict[str, Callable[[Inputs], Any]] = {
