@@ -188,6 +188,7 @@ def test_from_the_command_line(embeddings, capsys, monkeypatch):
     page = embeddings / "explore" / "index.html"
     assert capsys.readouterr().out.splitlines()[-1] == str(page) and opened == []
     assert "<title>" in page.read_text()
+    assert main(["explore", f"run={embeddings}", "layout=pca", "seed=3"]) == 2
     assert main(["explore", f"run={embeddings}", "layout=pca", "progress=false", "open=true"]) == 0
     assert opened == [page.as_uri()]
 

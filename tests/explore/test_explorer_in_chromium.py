@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from browser_checks import CONTRAST
 from hostile_names import HOSTILE, LABELS, NAMES, make_vectors
 
+from browser_checks import CONTRAST
 from lookalike.cli import main
 from lookalike.data.table import read_table
 
@@ -203,6 +203,22 @@ def test_a_selection_becomes_a_patch_that_changes_the_table(visit, made, tmp_pat
     )
     assert (tmp_path / "new" / "different.csv").is_file()
     assert trouble == []
+
+
+@pytest.mark.parametrize(("label", "said"), [(" NaN", "“NaN” says that there is no"), ("  ", "Give a label")])
+def test_a_label_that_the_table_would_refuse_is_refused(visit, label, said):
+    page, trouble = visit()
+    select_rows(page, 0, 4)
+    note(page, "relabel", label)
+    assert said in page.locator("#to").evaluate("field => field.validationMessage")
+    assert page.locator("#ask").is_visible() and not page.locator("#changes").is_visible()
+    page.locator("#to").fill("lynx")
+    page.locator("#ask button[type=submit]").click()
+    assert page.locator("#changes").is_visible() and trouble == []
+    page.locator("#clear").click()
+    select_rows(page, 4, 8)
+    note(page, "drop")
+    assert page.locator("#changes li").count() == 2
 
 
 def test_a_change_can_be_taken_back_and_a_patch_opened_again(visit, tmp_path):

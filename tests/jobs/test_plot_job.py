@@ -80,7 +80,7 @@ GIVEN = {
     "saliency": "model=run/model images=[photos/1.png,photos/9.png] plot.steps=3",
     "det": "runs=[eval/a,eval/b]",
     "queries": "run=run plot.which=closest",
-    "confusion": "embeddings=emb reference=emb plot.k=1",
+    "confusion": "embeddings=emb reference=emb by=camera plot.k=1",
     "mosaic": "embeddings=emb plot.method=pca plot.side=400",
     "tsne": "embeddings=emb by=camera",
     "distances": "embeddings=emb plot.density=true",
@@ -141,6 +141,9 @@ def test_vector_formats_are_the_same_each_time(folders, tmp_path, monkeypatch, e
             "plot=pca embeddings=emb runs=[eval/a,eval/b]",
             "eval/b]: plot=pca makes no use of it;",
         ),
+        ("plot=queries evaluation=eval/a threshold=0.5", "makes no use of it with plot.which=worst; it uses"),
+        ("plot=similarity embeddings=emb plot.rows=[0,1] plot.classes=[a]", "give one of them"),
+        ("plot=confusion embeddings=emb reference=emb by=colour", "no such column; it has"),
         ("plot=roc embeddings=emb force=true", "force=true: plot=roc makes no use of it so; it uses"),
     ],
 )

@@ -70,7 +70,9 @@ def readable_pictures() -> Iterator[None]:
     def noted(self, xy, text, *more, **named):
         if text.strip():
             boxes = drawn.setdefault(id(self), (self, {}))[1]
-            boxes[f"{len(boxes)} {text!r}"] = self.textbbox(xy, text, font=named["font"])
+            boxes[f"{len(boxes)} {text!r}"] = self.textbbox(
+                xy, text, font=named["font"], anchor=named.get("anchor")
+            )
         return write(self, xy, text, *more, **named)
 
     ImageDraw.ImageDraw.text = noted

@@ -137,6 +137,12 @@ def test_every_picture_has_words(page, run_folder, evaluation):
     assert all(each.get("aria-label") and each.get("role") == "img" for each in parsed.all("svg"))
 
 
+def test_figures_take_the_colours_of_the_light_or_dark_page(page, run_folder, evaluation):
+    _, text = page(run_folder, evaluation(classes(6)), FAST)
+    figures = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert len(figures) == 4 and not re.findall(r"(?:fill|stroke): #\w+", "".join(figures))
+
+
 def test_ids_are_unique(page, run_folder, evaluation):
     parsed, _ = page(run_folder, evaluation(classes(6)))
     ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]

@@ -113,9 +113,17 @@ const ask = (kind) => {
   element("labels").replaceChildren(...names.map((name) => make("option", { value: name })));
   element("author").value = element("author").value || remembered();
   element("note").value = "";
+  checkLabel();
   dialog.showModal();
   (wants ? element("to") : element("author").value ? element("note") : element("author")).focus();
 };
+const checkLabel = () => {
+  const label = element("to").value.trim();
+  const nothing = data.nothing.includes(label.toLowerCase());
+  const blank = element("to").required && element("to").value && !label;
+  element("to").setCustomValidity(nothing ? `“${label}” says that there is no label, and would be refused. Give another one.` : blank ? "Give a label." : "");
+};
+element("to").addEventListener("input", checkLabel);
 element("ask-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const { kind, rows } = asking;

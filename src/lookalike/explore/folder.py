@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from lookalike import __version__
+from lookalike.data.checking import NOTHING
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError, Problem, listing
 from lookalike.explore import near, sheets
@@ -148,6 +149,7 @@ def _fill(
         "root": root,
         "paths": paths,
         "boxes": boxes_of(table),
+        "nothing": NOTHING,
         "originals": _from(out, folder) if options.originals else None,
         "columns": listed,
         "k": layout.rows.shape[1],

@@ -9,6 +9,9 @@ from pydantic import BaseModel, Field
 from lookalike.errors import ConfigError, DataError, LookalikeError, listing
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from lookalike.data.table import Table
     from lookalike.embeddings import Embeddings
 
 log = logging.getLogger(__name__)
@@ -107,6 +110,23 @@ def stored(
     found.table.split(*split)  # says which splits there are
     rows = found.table.frame["split"].is_in(split).to_numpy()
     return Embeddings(found.vectors[rows], found.table.take(rows), found.space, found.skipped, found.model)
+
+
+def classes_of(table: "Table", by: str) -> "np.ndarray":
+    """The class of each row, by a column of the table.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    import numpy as np
+
+    if by == "label":
+        return table.labels
+    if by not in table.frame.columns:
+        raise ConfigError(f"by={by}: the table has no such column; it has {', '.join(table.frame.columns)}")
+    column = table.frame[by]
+    whole = column.dtype.is_integer() and not column.null_count()
+    return column.to_numpy() if whole else np.array([str(value) for value in column.to_list()])
 
 
 def _of_file(file: Path, labels: Path | None, labelled: bool) -> "Embeddings":

@@ -19,7 +19,7 @@ KEYS = {
     "sizes": (*VECTORS, "by"),
     "pictures": VECTORS,
     "reference_vectors": (*VECTORS, "reference"),
-    "reference_labels": (*VECTORS, "reference"),
+    "reference_labels": (*VECTORS, "reference", "by"),
     "per_query": VECTORS,
     "distances": (*VECTORS, "threshold"),
     "far": (*VECTORS, "threshold"),
@@ -78,6 +78,8 @@ def _read(config: "Config", name: str) -> set[str]:
     keys = set(KEYS[name])
     if "runs" in keys:
         return keys - set(VECTORS) if config.runs else keys - {"runs", "force"}
+    if name == "threshold" and config.plot.get("which", "closest") != "closest":
+        keys -= {"threshold"}
     if name == "model":
         return {"model"} if config.model is not None else keys
     if "split" in keys and (config.evaluation is not None or config.run is not None):
@@ -89,6 +91,8 @@ def _beside(config: "Config", possible: set[str], unused: list[str]) -> str:
     """Which key takes the place of those that the plot could use."""
     if not possible & set(unused):
         return ""
+    if unused == ["threshold"]:
+        return f" with plot.which={config.plot['which']}"
     given = [key for key in ("runs", *STORED, "model") if getattr(config, key) and key not in unused]
     return f" with {given[0]}=" if given else " so"
 

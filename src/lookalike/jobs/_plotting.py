@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.errors import ConfigError, LookalikeError, listing
+from lookalike.jobs._embedding import classes_of
 from lookalike.jobs._roc import roc_by, rules_of
 
 if TYPE_CHECKING:
@@ -90,17 +91,7 @@ class Inputs:
     @cached_property
     def labels(self) -> "np.ndarray":
         """The class of each vector, by the column that was named."""
-        import numpy as np
-
-        table = self.embeddings.table
-        if self.config.by == "label":
-            return table.labels
-        if self.config.by not in table.frame.columns:
-            there = ", ".join(table.frame.columns)
-            raise ConfigError(f"by={self.config.by}: the table has no such column; it has {there}")
-        column = table.frame[self.config.by]
-        whole = column.dtype.is_integer() and not column.null_count()
-        return column.to_numpy() if whole else np.array([str(value) for value in column.to_list()])
+        return classes_of(self.embeddings.table, self.config.by)
 
     @property
     def sizes(self) -> "np.ndarray":
@@ -149,6 +140,11 @@ class Inputs:
                 f"{self.embeddings.space}; embed both with one model"
             )
         return found
+
+    @property
+    def reference_labels(self) -> "np.ndarray | None":
+        """Their classes, by the same column as those of the vectors."""
+        return None if self.reference is None else classes_of(self.reference.table, self.config.by)
 
     @cached_property
     def run(self) -> "Run":
@@ -260,7 +256,7 @@ OFFERS: dict[str, Callable[[Inputs], Any]] = {
     "sizes": lambda inputs: inputs.sizes,
     "pictures": lambda inputs: inputs.pictures,
     "reference_vectors": lambda inputs: inputs.reference.vectors if inputs.reference else None,
-    "reference_labels": lambda inputs: inputs.reference.table.labels if inputs.reference else None,
+    "reference_labels": lambda inputs: inputs.reference_labels,
     "per_query": lambda inputs: inputs.per_query,
     "distances": lambda inputs: inputs.distances,
     "far": lambda inputs: inputs.distances.get("far"),

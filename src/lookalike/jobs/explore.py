@@ -46,8 +46,11 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Write the explorer's folder, and return its page."""
+    from lookalike.errors import ConfigError
     from lookalike.explore.folder import Options, write_explorer
 
+    if config.layout == "pca" and config.seed:
+        raise ConfigError(f"seed={config.seed}: layout=pca leaves nothing to chance, so a seed does nothing")
     vectors, table, title, further = shown(config)
     options = Options(**config.model_dump(include=set(Options.__dataclass_fields__)))
     page = write_explorer(vectors, table, config.out or config.run / "explore", title, options, further)

@@ -27,7 +27,7 @@ class Config(BaseModel):
     best: Annotated[int, Field(ge=0, le=100)] = Field(description="how many of the best queries to show")
     neighbours: Annotated[int, Field(ge=1, le=10)] = Field(description="how many hits of each query to show")
     map_images: Annotated[int, Field(ge=0, le=5000)] = Field(
-        description="most images on the map of embeddings; 0 for no map"
+        description="most images on the map of embeddings; less than 4 for no map"
     )
     thumbnail: Annotated[int, Field(ge=16, le=256)] = Field(description="longer side of a picture, pixels")
     seed: int = Field(ge=0, description="same seed, same map")

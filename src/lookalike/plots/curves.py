@@ -24,11 +24,15 @@ from lookalike.plots.style import (
     name_axes,
     new_figure,
 )
+from lookalike.plots.text import brief
 
 Panel = Callable[[Axes], None]
 VALIDATION = "validation"
 LINE = 12
 """Points from one line of small text to the next."""
+LEGEND_LINE = 15
+FEW = 4
+"""Lines of which the names find room on the drawing."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Frame:
         if not any(np.isfinite(values).any() for values in drawn.values()):
             axes.text(0.5, 0.5, "no value is a number", transform=axes.transAxes, ha="center", color=MUTED)
         elif len(drawn) > 1 or "loss" not in drawn:
-            explain_lines(axes, columns=1 if len(drawn) <= 4 else 2, loc="best")
+            name_lines(axes, len(drawn))
 
     def _name_stages(self, axes: Axes) -> None:
         """A hairline where a stage ends, the names in the line above the axes."""
@@ -98,7 +102,7 @@ def curves(history: pl.DataFrame, best_metric: str = "map@r", best_epoch: int | 
     figure = new_figure(4.6 * len(found), 3.2)
     for axes, draw in zip(np.ravel(figure.subplots(1, len(found))), found.values(), strict=True):
         draw(axes)
-    return figure
+    return make_room(figure)
 
 
 def single_curves(
@@ -109,6 +113,7 @@ def single_curves(
     for name, draw in panels(history, best_metric, best_epoch).items():
         figures[name] = new_figure(3.9, 2.9)
         draw(figures[name].subplots())
+        make_room(figures[name])
     return figures
 
 
@@ -240,8 +245,26 @@ def mark_best(axes: Axes, frame: Frame, values: np.ndarray | None, best: int) ->
         axes.plot([best], [values[at[0]]], "o", markersize=9, zorder=5, **ring)
 
 
+def name_lines(axes: Axes, count: int) -> None:
+    """A legend on the drawing, or below it where it would hide too much."""
+    if count <= FEW:
+        explain_lines(axes, loc="best")
+    else:
+        explain_lines(
+            axes, 2, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3.8, columnspacing=1
+        )
+
+
+def make_room(figure: Figure) -> Figure:
+    """Make the figure higher by its longest legend among those below the drawings."""
+    names = [len(legend.get_texts()) for axes in figure.axes if (legend := axes.get_legend())]
+    lines = -(-max(names, default=0) // 2) if max(names, default=0) > FEW else 0
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * lines / 72)
+    return figure
+
+
 def line(axes: Axes, epochs: np.ndarray, values: np.ndarray, name: str, dashes: Any, **style: Any) -> None:
     """One curve; with few epochs each is a dot too, so that one epoch alone is seen."""
     finite = np.where(np.isfinite(values), values, np.nan)
     marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= 12 else {}
-    axes.plot(epochs, finite, label=name.replace("$", r"\$"), linestyle=dashes, **marker, **style)
+    axes.plot(epochs, finite, label=brief(name, 17), linestyle=dashes, **marker, **style)

@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lookalike.plots.style import DIFFERENT, INK, SAME, bare, explain_lines, name_axes, new_figure
-from lookalike.plots.text import headline, percent
+from lookalike.plots.text import headline, percent, wrapped
 
 BARS = 80
+SAID = 285
+"""Points that the words of the legend have across."""
 
 
 def pair_distances(distances: Mapping[str, Any], far: float | None = None, density: bool = False) -> Figure:
@@ -146,9 +148,8 @@ def named(what: str, counts: np.ndarray) -> str:
 def mark_threshold(axes: Axes, threshold: float, far: float | None) -> None:
     """A line where "same" begins; what it says stands in the legend, where nothing can be in its way."""
     rate = f": {100 * far:.3g} % of different-class pairs lie above" if far is not None else ""
-    axes.axvline(
-        threshold, color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label=f"threshold {threshold:.3f}{rate}"
-    )
+    said = "\n".join(wrapped(f"threshold {threshold:.3f}{rate}", SAID))
+    axes.axvline(threshold, color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label=said)
 
 
 def in_short(count: float) -> str:

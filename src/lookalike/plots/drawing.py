@@ -1,29 +1,81 @@
 """Text and pictures on pictures; the font is the one that matplotlib carries, the same on every machine."""
 
+from bisect import bisect_right
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib
-from PIL import Image, ImageFont
+from matplotlib.font_manager import FontProperties, findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from lookalike.data.visible import visible
+from lookalike.plots.letters import OWN, fonts_for, letters_of, warn
+
+_told: set[str] = set()
+
+
+class Letters:
+    """DejaVu Sans of some pixels, and other fonts of this machine for the letters that it lacks."""
+
+    def __init__(self, size: int, bold: bool = False):
+        self.size, self.bold = size, bold
+
+    def getlength(self, text: str) -> float:
+        """How wide a line of text is drawn, in pixels."""
+        return sum(own.getlength(part) for part, own in self.parts(text))
+
+    def write(self, draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, fill: str) -> None:
+        """Write a line of text, `place` the upper left corner of its letters."""
+        across, top = place
+        base = top + _font(OWN, self.size, self.bold).getmetrics()[0]
+        for part, own in self.parts(text):
+            draw.text((across, base), part, fill=fill, font=own, anchor="ls")
+            across += own.getlength(part)
+
+    def parts(self, text: str) -> list[tuple[str, ImageFont.FreeTypeFont]]:
+        """The text in parts, each with a font that has its letters."""
+        names, _ = fonts_for(text)
+
+        def having(letter: str) -> str:
+            return next((name for name in names if letter in letters_of(name)), OWN)
+
+        return [("".join(part), _font(name, self.size, self.bold)) for name, part in groupby(text, having)]
 
 
 @cache
-def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans of this many pixels."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+def font(size: int, bold: bool = False) -> Letters:
+    """The plots' letters, of this many pixels."""
+    return Letters(size, bold)
 
 
-def fitted(text: str, width: float, letters: ImageFont.FreeTypeFont) -> str:
+@cache
+def _font(name: str, size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    if name != OWN:
+        return ImageFont.truetype(findfont(FontProperties(family=name)), size)
+    file = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / file, size)
+
+
+def spelt(text: str) -> str:
+    """The text with an escape for each letter that no font here has, of which a warning tells once."""
+    _, missing = fonts_for(text)
+    if missing - _told:
+        warn(missing - _told, "written as escapes")
+        _told.update(missing)
+    escapes = {ord(letter): letter.encode("ascii", "backslashreplace").decode() for letter in missing}
+    return text.translate(escapes)
+
+
+def fitted(text: str, width: float, letters: Letters) -> str:
     """The text on one line, cut with an ellipsis where it is wider than `width` pixels."""
-    text = visible(" ".join(text.split()))
+    text = spelt(visible(" ".join(text.split())))
     if letters.getlength(text) <= width:
         return text
-    while text and letters.getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text.rstrip()}…"
+    kept = bisect_right(
+        range(len(text)), width, lo=1, key=lambda count: letters.getlength(f"{text[:count]}…")
+    )
+    return f"{text[: kept - 1].rstrip()}…"
 
 
 def contained(image: Image.Image, side: int) -> Image.Image:

@@ -89,8 +89,8 @@ class Sheet:
     def head(self, title: str, facts: str) -> None:
         """Title and facts, above everything."""
         width = self.picture.width - 2 * self.gap
-        self.draw.text((self.gap, 10), fitted(title, width, self.large), fill=INK, font=self.large)
-        self.draw.text((self.gap, 33), fitted(facts, width, self.letters), fill=MUTED, font=self.letters)
+        self.large.write(self.draw, (self.gap, 10), fitted(title, width, self.large), INK)
+        self.letters.write(self.draw, (self.gap, 33), fitted(facts, width, self.letters), MUTED)
 
     def group(self, number: int, images: Sequence[np.ndarray], name: str) -> None:
         """The images of a class, its name below."""
@@ -106,7 +106,7 @@ class Sheet:
             self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
         below = top + -(-len(images) // self.across) * (self.side + 2) + 2
         width = max(self.side, min(len(images), self.across) * (self.side + 2))
-        self.draw.text((left, below), fitted(name, width, self.letters), fill=INK, font=self.letters)
+        self.letters.write(self.draw, (left, below), fitted(name, width, self.letters), INK)
 
 
 def shown_side(side: int) -> int:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare, new_figure
-from lookalike.plots.text import headline
+from lookalike.plots.text import MARGIN, headline, wrapped
 
 SHARE = 6
 """Letters of a name that an inch of the figure has room for, beside the bars."""
@@ -32,7 +32,8 @@ def interval_bars(
         remark: a line below the chart.
         width: inches.
     """
-    figure = new_figure(width, 0.75 + 0.42 * len(names) + (0.2 if remark else 0))
+    said = wrapped(remark, 72 * width - 2 * MARGIN, TEXT - 1)
+    figure = new_figure(width, 0.75 + 0.42 * len(names) + 0.2 * len(said))
     sure = ", with its 95 % interval" if any("low" in value for value in values) else ""
     headline(figure, f"{metric} of each run{sure}")
     axes = bare(figure.subplots())
@@ -62,7 +63,9 @@ def interval_bars(
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     if remark:
         figure.supxlabel(
-            remark.replace("$", r"\$"), fontsize=TEXT - 1, color=DIFFERENT if not leaders else MUTED
+            "\n".join(said).replace("$", r"\$"),
+            fontsize=TEXT - 1,
+            color=DIFFERENT if not leaders else MUTED,
         )
     return figure
 

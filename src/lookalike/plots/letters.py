@@ -42,23 +42,25 @@ def legible(figure: Figure) -> Iterator[None]:
     """Give the texts of a figure fonts that have their letters, to save it; warn once of what none has."""
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
     strange = [text for text in texts if set(text.get_text()) - letters_of(OWN)]
-    wanted = {letter for text in strange for letter in text.get_text() if letter.isprintable()}
-    missing = wanted - letters_of(OWN)
+    fonts, missing = fonts_for("".join(text.get_text() for text in strange))
+    for text in strange:
+        text.set_fontfamily(fonts)
+    if missing:
+        warn(missing, "drawn as boxes")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
+
+
+def fonts_for(text: str) -> tuple[list[str], set[str]]:
+    """Names of fonts that together have the letters of a text, our own first; and letters that none has."""
+    missing = {letter for letter in text if letter.isprintable()} - letters_of(OWN)
     fonts = [OWN]
     for name in installed() if missing else ():
         if missing & letters_of(name):
             fonts.append(name)
             missing -= letters_of(name)
-    for text in strange:
-        text.set_fontfamily(fonts)
-    if missing:
-        some, more = "".join(sorted(missing)[:SHOWN]), " …" * (len(missing) > SHOWN)
-        log.warning(
-            "no font here has the letters %s%s, drawn as boxes; install %s", some, more, help_for(missing)
-        )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        yield
+    return fonts, missing
 
 
 def installed() -> list[str]:
@@ -72,6 +74,12 @@ def letters_of(name: str) -> frozenset[str]:
     """The letters that a font has, and line ends."""
     font = get_font(findfont(FontProperties(family=name)))
     return frozenset(map(chr, font.get_charmap())) | {"\n"}
+
+
+def warn(missing: set[str], instead: str) -> None:
+    """Say which letters no font has, what stands in their place, and what to install."""
+    some, more = "".join(sorted(missing)[:SHOWN]), " …" * (len(missing) > SHOWN)
+    log.warning("no font here has the letters %s%s, %s; install %s", some, more, instead, help_for(missing))
 
 
 def help_for(missing: set[str]) -> str:

@@ -102,6 +102,6 @@ class Sheet:
 
     def _write(self, x: int, y: int, first: str, second: str, colour: str, below: str = MUTED) -> None:
         top = y + self.side + self.frame + self.line // 4
-        self.draw.text((x, top), fitted(first, self.side, self.letters), fill=colour, font=self.letters)
+        self.letters.write(self.draw, (x, top), fitted(first, self.side, self.letters), colour)
         cut = fitted(second, self.side, self.small)
-        self.draw.text((x, top + self.line), cut, fill=below, font=self.small)
+        self.small.write(self.draw, (x, top + self.line), cut, below)

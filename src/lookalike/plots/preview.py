@@ -53,8 +53,8 @@ class _Paper:
 
     def head(self, title: str, facts: str) -> None:
         width = self.picture.width - 2 * MARGIN
-        self.draw.text((MARGIN, 12), fitted(title, width, self.large), fill=INK, font=self.large)
-        self.draw.text((MARGIN, 37), fitted(facts, width, self.letters), fill=MUTED, font=self.letters)
+        self.large.write(self.draw, (MARGIN, 12), fitted(title, width, self.large), INK)
+        self.letters.write(self.draw, (MARGIN, 37), fitted(facts, width, self.letters), MUTED)
 
     def image(self, pixels: np.ndarray, left: int, top: int) -> None:
         picture = scaled(pixels, self.side)
@@ -64,4 +64,4 @@ class _Paper:
 
     def label(self, text: str, top: int) -> None:
         width = self.picture.width - 2 * MARGIN
-        self.draw.text((MARGIN, top), fitted(text, width, self.letters), fill=INK, font=self.letters)
+        self.letters.write(self.draw, (MARGIN, top), fitted(text, width, self.letters), INK)

@@ -48,6 +48,8 @@ def similarity_matrix(
     Raises:
         ValueError: a class or row that is not there, or more images than can be read.
     """
+    if rows is not None and classes is not None:
+        raise ValueError("classes and rows each say which images are shown; give one of them")
     if rows is None:
         rows = chosen(labels, classes, num_classes, per_class, seed)
     elif max(rows, default=0) >= len(labels):

@@ -1,5 +1,8 @@
 """Words on figures: names that fit, headings that wrap, all measured in the font that is drawn."""
 
+from bisect import bisect_right
+from collections.abc import Iterator
+
 from matplotlib.figure import Figure
 
 from lookalike.data.visible import visible
@@ -34,15 +37,26 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def wrapped(text: str, width: float, size: float = TEXT, bold: bool = False) -> list[str]:
-    """The text in lines at most `width` points wide; a longer word gets a line of its own."""
+    """The text in lines at most `width` points wide; a longer word is broken."""
     lines: list[str] = []
-    for word in text.split():
+    for word in (piece for whole in text.split() for piece in _pieces(whole, width, size, bold)):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and points_wide(longer, size, bold) <= width:
             lines[-1] = longer
         else:
             lines.append(word)
     return lines
+
+
+def _pieces(word: str, width: float, size: float, bold: bool) -> Iterator[str]:
+    """The word in parts that fit, nearly always one."""
+    while points_wide(word, size, bold) > width and len(word) > 1:
+        fits = (
+            bisect_right(range(len(word)), width, lo=2, key=lambda n: points_wide(word[:n], size, bold)) - 1
+        )
+        yield word[:fits]
+        word = word[fits:]
+    yield word
 
 
 def headline(figure: Figure, title: str, remark: str = "") -> float:

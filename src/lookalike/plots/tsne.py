@@ -161,7 +161,7 @@ def name_classes(colours: dict[str, str], width: int) -> Image.Image:
     draw = ImageDraw.Draw(strip)
     for x, y, text, colour in spots:
         draw.rectangle((x, y + size // 8, x + size, y + size // 8 + size), fill=colour)
-        draw.text((x + 1.4 * size, y), text, fill=INK, font=letters)
+        letters.write(draw, (x + 1.4 * size, y), text, INK)
     return strip
 
 

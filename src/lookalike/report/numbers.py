@@ -107,6 +107,12 @@ MEANINGS: tuple[tuple[str, str, str, str], ...] = (
         "Known identities found when {percent_0} of unknown ones are taken for somebody.",
     ),
     (
+        r"operating_threshold",
+        "The model's own threshold",
+        "plain",
+        "From this similarity on, the model calls two images the same.",
+    ),
+    (
         r"operating_far",
         "False accepts here",
         "share",

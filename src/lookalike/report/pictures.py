@@ -10,13 +10,14 @@ from PIL import Image
 
 from lookalike.data.thumbnails import webp_uri
 from lookalike.plots.letters import legible
-from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, SERIES
+from lookalike.plots.style import DIFFERENT, INK, MUTED, PAPER, RULE, SAME, SERIES
 
 # Colours of the plots that follow the page's light or dark theme.
 THEMED = {
     INK: "ink",
     MUTED: "muted",
     RULE: "rule",
+    PAPER: "paper",
     SAME: "same",
     DIFFERENT: "different",
     **{colour: f"series-{place}" for place, colour in enumerate(SERIES) if place > 1},
