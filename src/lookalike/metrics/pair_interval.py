@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from lookalike.metrics.confidence import confidence
 from lookalike.metrics.interval import resampled
 from lookalike.metrics.pair_counts import IdentityCounts
 from lookalike.metrics.verification import Pairs
 
 STEP = 1e-3
 """By how much an identity's weight is raised to see what it does."""
+
+GROUPS = 256
+"""Of more identities, random groups are counted twice to see how skewed what they do is."""
 
 Interval = tuple[float, float]
 Function = Callable[..., Any]
@@ -97,7 +101,7 @@ def bootstrap_pairs(
 
     Returns:
         By name of the metric; also `auc`, `eer` and the distances, and `accuracy` and `balanced_accuracy` at
-        the first rate.
+        the first rate. Metrics that no resample moves, and of which no limits are known, are absent.
 
     Raises:
         ValueError: fewer than three identities, or pairs of one kind only.
@@ -105,18 +109,54 @@ def bootstrap_pairs(
     _check(counts)
     seen = _whole(counts)
     rng = np.random.default_rng(seed)
+    values = {name: float(value[0]) for name, value in _metrics(seen, fars, thresholds, functions).items()}
+    limits = _limits(seen, fars, thresholds)
     parts = [
         _metrics(_weighed(counts, weights), fars, thresholds, functions)
         for weights in resampled(len(counts.negative), n, rng)
     ]
-    ends = [(1 - level) / 2, (1 + level) / 2]
+    twice = _metrics(_weighed(counts, 1 + _groups(len(counts.negative), rng)), fars, thresholds, functions)
     found: dict[str, Interval] = {}
-    for name, (value,) in _metrics(seen, fars, thresholds, functions).items():
+    for name, value in values.items():
         moved = np.concatenate([part[name] for part in parts]) - value
-        if np.isnan(moved).all():
+        moved, influence = moved[~np.isnan(moved)], twice[name] - value
+        known = limits.get(name, (-np.inf, np.inf))
+        if not len(moved) or not (moved.any() or np.isfinite(known).all()):
             continue
-        low, high = np.quantile(moved[~np.isnan(moved)], ends) * counts.share**0.5
-        found[name] = float(low), float(high)
+        ends = confidence(
+            np.array([value]),
+            value + moved[:, None] * counts.share**0.5,
+            (influence - np.nanmean(influence))[:, None],
+            np.array(known)[:, None],
+            level,
+        )
+        low, high = (float(end[0]) - value for end in ends)
+        found[name] = low, high
+    return found
+
+
+def _groups(identities: int, rng: np.random.Generator) -> np.ndarray:
+    """Which identities are in each of at most `GROUPS` random groups, 1 or 0, [G, C]."""
+    size = min(identities, GROUPS)
+    group = rng.permutation(identities) % size
+    return (np.arange(size)[:, None] == group).astype(np.float64)
+
+
+def _limits(
+    whole: _Curves, fars: Sequence[float], thresholds: Sequence[float]
+) -> dict[str, tuple[float, float]]:
+    """The least and the most that shares can be; at a rate, where no positive pair is accepted, and where all
+    are."""
+    found = dict.fromkeys(("auc", "eer"), (0.0, 1.0))
+    for threshold in thresholds:
+        found.update(
+            dict.fromkeys((f"{kind}@threshold={threshold:g}" for kind in ("far", "tar")), (0.0, 1.0))
+        )
+    for place, far in enumerate(fars):
+        none, all_ = (_decided(whole, far, np.array([tar]), place == 0) for tar in (0.0, 1.0))
+        for name in none:
+            least, most = sorted((float(none[name][0]), float(all_[name][0])))
+            found[name] = least, most
     return found
 
 
