@@ -77,12 +77,13 @@ def test_counts_are_those_of_a_loop():
 
 def test_without_resampling_the_curves_give_the_metrics_themselves():
     """Weights of one: what the grid of thresholds costs in precision."""
-    from lookalike.metrics.pair_interval import _metrics, _whole
+    from lookalike.metrics.pair_curves import metrics_of
+    from lookalike.metrics.pair_interval import _whole
 
     block = drawn(60, seed=1)
     thresholds = thresholds_for(pairs_of(block), FARS, [THRESHOLD])
     counts = IdentityCounts.of([block], np.arange(60), thresholds)
-    found = _metrics(_whole(counts), FARS, [THRESHOLD])
+    found = metrics_of(_whole(counts), FARS, [THRESHOLD])
     for name, value in values(block).items():
         assert found[name][0] == pytest.approx(value, abs=3e-3), name
 
