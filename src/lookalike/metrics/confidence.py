@@ -1,4 +1,4 @@
-"""From resamples of identities to an interval that holds: bias, skewness, few identities, shares near 0 and 1."""
+"""From resamples of identities to an interval that holds, with few identities and near 0 and 1, too."""
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit

@@ -30,8 +30,8 @@ def bootstrap(
         n: resamples.
         seed: the same seed gives the same interval.
         level: share of such intervals that hold the truth.
-        shares: whether metrics whose values all lie from 0 to 1 can be no more and no less, so that the interval
-            stays honest where nearly all queries succeed, or fail.
+        shares: whether metrics whose values all lie from 0 to 1 can be no more and no less, so that the
+            interval stays honest where nearly all queries succeed, or fail.
 
     Returns:
         Low and high end: numbers for [Q], arrays [M] for [Q, M].

@@ -28,8 +28,9 @@ def identity_counts(
 ) -> IdentityCounts:
     """Count the pairs of each identity above each threshold, in blocks.
 
-    Of more than `most` images, or `MOST_ROWS`, a seeded sample is counted: fewer images of large identities, each of which
-    then stands for as many as it should, then fewer identities. A distractor is an identity of its own.
+    Of more than `most` images, or `MOST_ROWS`, a seeded sample is counted: fewer images of large identities,
+    each of which then stands for as many as it should, then fewer identities. A distractor is an identity of
+    its own.
 
     Args:
         parts: the comparisons.
