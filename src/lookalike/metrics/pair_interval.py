@@ -91,7 +91,7 @@ def _groups(identities: int, rng: np.random.Generator) -> np.ndarray:
 def _limits(
     whole: Curves, fars: Sequence[float], thresholds: Sequence[float]
 ) -> dict[str, tuple[float, float]]:
-    """The least and the most that shares can be; at a rate, where no positive pair is accepted, or all are."""
+    """The least and the most that shares can be; at a rate, with no or all positive pairs accepted."""
     found = dict.fromkeys(("auc", "eer"), (0.0, 1.0))
     for threshold in thresholds:
         found.update(
