@@ -66,7 +66,8 @@ def test_many_images_are_sampled(monkeypatch):
     thresholds = np.array([0.5, -2.0])
     few = identity_counts(SelfRetrieval().parts(samples(images=4000, identities=10)), thresholds)
     assert few.share == 1  # ten large identities: fewer images of each
-    assert few.positive[:, -1].tolist() == [10 * 9 // 2] * 10
+    assert few.different == 45 * 10 * 10
+    assert few.positive[:, -1].sum() == pytest.approx(10 * 400 * 399 / 2, rel=0.15)  # each for 40
     many = identity_counts(SelfRetrieval().parts(samples(images=400, identities=100)), thresholds)
     assert many.share < 0.5  # a hundred small ones: fewer identities
     assert len(many.positive) == round(many.share * 100)
@@ -94,3 +95,19 @@ def test_what_comes_from_a_sample_is_said(monkeypatch):
         "different pairs: the intervals of verification metrics, operating_far and operating_tar"
     )
     assert not any(said in note for note in evaluate(given.unit, given.codes, far=0.1, intervals=False).notes)
+
+
+def test_images_that_were_kept_stand_for_those_that_were_not():
+    """One identity has nearly all pairs: a sample of its images must not make it one of many."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(21), [120] + [6] * 20)
+    vectors = rng.standard_normal((21, 6))[codes] + rng.standard_normal((len(codes), 6))
+    parts = SelfRetrieval().parts(Samples(unit_vectors(vectors), codes, np.arange(21), pl.DataFrame()))
+    thresholds = np.array([0.5, 0.0, -2.0])
+    whole, some = (identity_counts(parts, thresholds, most=most) for most in (1000, 145))
+    assert (whole.share, some.share) == (1.0, 1.0)
+    assert whole.different == whole.negative[:, -1].sum() / 2
+    assert some.different < 0.6 * whole.different
+    for kind in ("positive", "negative"):
+        one, other = getattr(whole, kind), getattr(some, kind)
+        assert other[:, -1] == pytest.approx(one[:, -1], rel=0.15)

@@ -287,7 +287,7 @@ def _means(
     if codes is None or not columns:
         return metrics, []
     try:
-        ends = bootstrap(np.stack(list(columns.values()), axis=1), codes, seed=seed)
+        ends = bootstrap(np.stack(list(columns.values()), axis=1), codes, seed=seed, shares=True)
     except ValueError as error:
         return metrics, [f"no intervals: {error}"]
     for value, low, high in zip(metrics.values(), *ends, strict=True):

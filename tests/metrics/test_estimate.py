@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from lookalike.metrics.clustering import agreement
+from lookalike.metrics.clustering import clustering
 from lookalike.metrics.decision import k_fold_accuracy
 from lookalike.metrics.estimate import Estimate, estimate_intervals, of_identities
 from lookalike.metrics.interval import bootstrap
@@ -32,14 +32,6 @@ def listed(rng, identities=60):
     return scores, same, first % 10, np.stack([first, second], axis=1)
 
 
-def partitions(rng, identities=70):
-    """Clusters that are there beforehand: an image falls into that of its identity, or into any."""
-    labels = np.repeat(np.arange(identities), rng.integers(2, 9, identities))
-    lost = rng.random(len(labels)) < rng.beta(1, 2, identities)[labels]
-    home = rng.integers(0, 30, identities)[labels]
-    return labels, np.where(lost, rng.integers(0, 30, len(labels)), home)
-
-
 def vectors(rng, identities=80):
     """Images of an identity lie beside it, along directions that most do not use."""
     codes = np.repeat(np.arange(identities), 3)
@@ -55,7 +47,7 @@ def measured(rng):
     *pairs, identities = listed(rng)
     found["fold_accuracy"] = k_fold_accuracy(*pairs, identities)["fold_accuracy"]
     found["effective_rank"] = effective_rank(*vectors(rng))
-    return {**found, **agreement(*partitions(rng))}
+    return found
 
 
 def test_intervals_cover_the_truth_in_about_95_of_100_draws():
@@ -78,7 +70,7 @@ def raised(function, codes, identity, times):
     return function(more)
 
 
-@pytest.mark.parametrize("name", ["gap", "effective_rank", "nmi"])
+@pytest.mark.parametrize("name", ["gap", "effective_rank"])
 def test_influences_are_what_more_of_an_identity_does(name):
     """All images 200 times and those of one identity once more: nearly the derivative."""
     rng = np.random.default_rng(0)
@@ -90,22 +82,15 @@ def test_influences_are_what_more_of_an_identity_does(name):
             parts = (near.rows, near.labels, near.scores, near.label, near.total)
             return global_average_precision(Neighbours(*(part[rows] for part in parts), 12))
 
-    elif name == "effective_rank":
+    else:
         unit, codes = vectors(rng, identities=12)
 
         def value(rows):
             return effective_rank(unit[rows])
 
-    else:
-        codes, clusters = partitions(rng, identities=12)
-
-        def value(rows):
-            return agreement(codes[rows], clusters[rows])["nmi"]
-
     found = {
         "gap": lambda: value(np.arange(len(codes))),
         "effective_rank": lambda: effective_rank(unit, codes),
-        "nmi": lambda: value(np.arange(len(codes))),
     }[name]()
     slopes = np.array([(raised(value, codes, each, 1) - found) * 200 for each in range(12)])
     assert found.influence == pytest.approx(slopes - slopes.mean(), abs=0.02 * np.abs(slopes).max())
@@ -154,6 +139,43 @@ def test_halves_of_the_identities_tell_how_hubness_varies():
     assert 0.7 <= widths / np.std(values) <= 1.5
     inside = [low <= np.mean(values) <= high for low, high in ends]
     assert np.mean(inside) >= 0.85
+
+
+def clustered(seed, identities=16, each=4):
+    """Images around centres of which k-means finds some."""
+    rng = np.random.default_rng(seed)
+    codes = np.repeat(np.arange(identities), each)
+    rows = rng.standard_normal((identities, 6))[codes] + 0.7 * rng.standard_normal((len(codes), 6))
+    return clustering(
+        rows / np.linalg.norm(rows, axis=1, keepdims=True), codes, seed=seed, splits=5, rounds=8
+    )
+
+
+def test_halves_that_are_clustered_anew_tell_how_clustering_varies():
+    draws = [clustered(seed) for seed in range(50)]
+    for name in ("nmi", "ami", "ari"):
+        truth = np.mean([draw[name] for draw in draws])
+        ends = [estimate_intervals(draw)[name] for draw in draws]
+        assert np.mean([low <= truth <= high for low, high in ends]) >= 0.87, name
+        errors = np.sqrt(np.mean([draw[name].error ** 2 for draw in draws]))
+        assert 0.75 <= errors / np.std([draw[name] for draw in draws]) <= 1.45, name
+
+
+def test_a_sample_of_the_identities_gives_about_the_error_of_all(monkeypatch):
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(60), 4)
+    rows = rng.standard_normal((60, 6))[codes] + 0.7 * rng.standard_normal((240, 6))
+    whole = clustering(rows, codes, splits=25)["ami"]
+    monkeypatch.setattr("lookalike.metrics.clustering.MOST_SPLIT", 120)
+    assert clustering(rows, codes, splits=25)["ami"].error == pytest.approx(whole.error, rel=0.45)
+
+
+def test_clustering_of_few_identities_and_without_splits_has_no_interval():
+    rows, codes = np.random.default_rng(0).standard_normal((12, 4)), np.repeat(np.arange(3), 4)
+    assert estimate_intervals(clustering(rows, codes)) == {}
+    assert estimate_intervals(clustering(rows, np.repeat(np.arange(6), 2), splits=0)) == {}
+    fixed = clustering(rows, np.repeat(np.arange(6), 2), clusters=3)
+    assert set(estimate_intervals(fixed)) == {"nmi", "ami", "ari"}
 
 
 def test_a_number_with_influences_is_a_number():

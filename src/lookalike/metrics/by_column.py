@@ -46,7 +46,7 @@ def _means(
         return {}
     found: dict[str, float | None] = dict(zip(names, matrix.mean(axis=0).tolist(), strict=True))
     if seed is not None and len(np.unique(codes)) > 1:
-        low, high = bootstrap(matrix, codes, seed=seed)
+        low, high = bootstrap(matrix, codes, seed=seed, shares=True)
         found.update({f"{name}_low": float(end) for name, end in zip(names, low, strict=True)})
         found.update({f"{name}_high": float(end) for name, end in zip(names, high, strict=True)})
     return found

@@ -6,21 +6,31 @@ from typing import Self
 import numpy as np
 from scipy.special import gammaln
 
-from lookalike.metrics.estimate import Estimate
+from lookalike.metrics.estimate import Spread, split_errors
 from lookalike.metrics.k_means import estimate_clusters, k_means
+
+MOST_SPLIT = 4096
+"""Intervals come from identities with about so many images at most, since k-means takes long."""
+
+FEWEST = 4
+"""Of fewer identities there are no intervals."""
 
 
 def clustering(
-    unit: np.ndarray, codes: np.ndarray, clusters: int = 0, seed: int = 0, rounds: int = 50
+    unit: np.ndarray, codes: np.ndarray, clusters: int = 0, seed: int = 0, rounds: int = 50, splits: int = 10
 ) -> dict[str, float]:
     """NMI, AMI and ARI of k-means clusters against identities.
+
+    k-means ends elsewhere from each start, and finds other clusters among other identities, so intervals come
+    from splits of the identities in halves, of which each is clustered anew (see `split_errors`).
 
     Args:
         unit: vectors of length 1, [N, D].
         codes: identities, [N].
         clusters: how many; 0 for as many as there are identities, -1 to estimate it (`estimate_clusters`).
-        seed: of the start.
+        seed: of the start and of the splits.
         rounds: most rounds of k-means.
+        splits: how many splits of the identities tell the intervals; 0 for no intervals.
 
     Returns:
         `nmi`, `ami`, `ari`, and `clusters`, how many there were.
@@ -28,48 +38,78 @@ def clustering(
     Raises:
         ValueError: more clusters than vectors, or fewer than -1.
     """
-    wanted = clusters if clusters > 0 else len(np.unique(codes))
+    identities = len(np.unique(codes))
+    wanted = clusters if clusters > 0 else identities
     if clusters == -1:
         wanted = estimate_clusters(unit, seed, rounds)
-    found = k_means(unit, wanted, seed, rounds).codes
-    return {**agreement(codes, found), "clusters": float(wanted)}
+    found = agreement(codes, k_means(unit, wanted, seed, rounds).codes)
+    if splits > 0 and identities >= FEWEST:
+        halves = _Halves(unit, codes, max(clusters, 0), wanted / identities, seed, rounds)
+        found = {
+            name: Spread(found[name], error, min(splits, halves.counted - 1), identities, share=name == "nmi")
+            for name, error in halves.errors(splits).items()
+        }
+    return {**found, "clusters": float(wanted)}
 
 
-def agreement(labels: np.ndarray, clusters: np.ndarray) -> dict[str, Estimate]:
+class _Halves:
+    """Clusters halves of the identities; of many images, halves of a sample of the identities.
+
+    Args:
+        unit: vectors, [N, D].
+        codes: identities, [N].
+        clusters: how many; 0 for `rate` times the number of identities.
+        rate: clusters by identity.
+        seed: of the halves and of the starts.
+        rounds: most rounds of k-means.
+    """
+
+    def __init__(
+        self, unit: np.ndarray, codes: np.ndarray, clusters: int, rate: float, seed: int, rounds: int
+    ):
+        self.unit, self.clusters, self.rate, self.rounds = unit, clusters, rate, rounds
+        self.rng = np.random.default_rng(seed)
+        places = np.unique(codes, return_inverse=True)[1]
+        counts = np.bincount(places)
+        order = self.rng.permutation(len(counts))
+        self.counted = max(FEWEST, int((np.cumsum(counts[order]) <= MOST_SPLIT).sum()))
+        self.places = np.argsort(order)[places]  # the first ones are counted
+        self.share = self.counted / len(counts)
+
+    def errors(self, splits: int) -> dict[str, float]:
+        """Standard errors of all numbers; that of a sample shrinks with the root of its share."""
+        found = split_errors(self.agreement, self.counted, splits, self.rng) * self.share**0.5
+        return dict(zip(("nmi", "ami", "ari"), found.tolist(), strict=True))
+
+    def agreement(self, kept: np.ndarray) -> np.ndarray:
+        """Of clusters of the identities that are kept."""
+        rows = np.flatnonzero(np.append(kept, np.zeros(self.places.max() + 1 - len(kept), bool))[self.places])
+        k = int(np.clip(self.clusters or round(self.rate * kept.sum()), 1, len(rows)))
+        found = k_means(self.unit[rows], k, int(self.rng.integers(1 << 31)), self.rounds)
+        return np.array(list(agreement(self.places[rows], found.codes).values()))
+
+
+def agreement(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
     """How well two partitions agree, 1 if they are the same, about 0 (AMI, ARI) if by chance.
 
     `nmi`: mutual information over the mean of the two entropies (Strehl and Ghosh 2002). `ami`: the same,
     less what chance gives (Vinh et al. 2010). `ari`: pairs of images put together or apart alike, less
-    chance (Hubert and Arabie 1985). Influences are those of the labels, sorted, on the table of labels and
-    clusters: which cluster an image is in stays as it is.
+    chance (Hubert and Arabie 1985).
     """
     table = _Table.of(labels, clusters)
-    none = np.zeros(len(table.rows))
     if len(table.rows) == len(table.columns) and len(table.rows) in (1, table.size):
-        return {"nmi": Estimate(1.0, none), "ami": Estimate(1.0, none), "ari": _rand(table)}
-    information, of_information = table.information()
-    entropy, of_entropy = table.mean_entropy()
-    parts = _expected_information(table.rows, table.columns)
-    chance = float(parts.sum())
-    of_chance = parts - table.rows / table.size * chance
+        return {"nmi": 1.0, "ami": 1.0, "ari": _rand(table)}
+    information, entropy = table.information(), table.mean_entropy()
+    chance = _expected_information(table.rows, table.columns)
     above = entropy - chance
     above = above if abs(above) > np.finfo(float).eps else np.finfo(float).eps
     nmi = information / entropy if information > 1e-12 else 0.0
-    ami = (information - chance) / above
-    return {
-        "nmi": Estimate(nmi, (of_information - nmi * of_entropy) / entropy),
-        "ami": Estimate(ami, (of_information - of_chance - ami * (of_entropy - of_chance)) / above),
-        "ari": _rand(table),
-    }
+    return {"nmi": nmi, "ami": (information - chance) / above, "ari": _rand(table)}
 
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """How many images each label and cluster share, where any, [S]; and the sizes of both, float64.
-
-    Sums over it come with their parts: by how much each label changes them when it is counted once more, less
-    what its share of all images would.
-    """
+    """How many images each label and cluster share, where any, [S]; and the sizes of both, float64."""
 
     joint: np.ndarray
     row: np.ndarray
@@ -91,51 +131,36 @@ class _Table:
         """How many images."""
         return float(self.rows.sum())
 
-    def by_label(self, values: np.ndarray) -> np.ndarray:
-        """Sums over the clusters of each label."""
-        return np.bincount(self.row, values, minlength=len(self.rows))
-
-    def information(self) -> tuple[float, np.ndarray]:
+    def information(self) -> float:
         """Mutual information in nats."""
         share = self.joint / self.size
         likely = self.rows[self.row] / self.size * self.columns[self.column] / self.size
-        parts = self.by_label(share * np.log(share / likely))
-        return float(parts.sum()), parts - self.rows / self.size * parts.sum()
+        return float((share * np.log(share / likely)).sum())
 
-    def mean_entropy(self) -> tuple[float, np.ndarray]:
+    def mean_entropy(self) -> float:
         """Mean of the entropies of labels and of clusters."""
-        rows, columns = -np.log(self.rows / self.size), -np.log(self.columns / self.size)
-        share = self.joint / self.size
-        parts = self.by_label(share * (rows[self.row] + columns[self.column])) / 2
-        return float(parts.sum()), parts - self.rows / self.size * parts.sum()
+        shares = (each / self.size for each in (self.rows, self.columns))
+        return -sum(float((share * np.log(share)).sum()) for share in shares) / 2
 
 
-def _rand(table: _Table) -> Estimate:
+def _rand(table: _Table) -> float:
     """The adjusted Rand index."""
-    joint, rows, columns, size = table.joint, table.rows, table.columns, table.size
-    together, in_rows, in_columns = ((each * (each - 1) / 2).sum() for each in (joint, rows, columns))
-    pairs = size * (size - 1) / 2
+    together, in_rows, in_columns = (
+        float((each * (each - 1) / 2).sum()) for each in (table.joint, table.rows, table.columns)
+    )
+    pairs = table.size * (table.size - 1) / 2
     expected = in_rows * in_columns / pairs if pairs else 0.0
     most = (in_rows + in_columns) / 2
-    if most == expected:
-        return Estimate(1.0, np.zeros(len(rows)))
-    value = (together - expected) / (most - expected)
-    of_together, of_rows = table.by_label(joint * (joint - 1) / 2), rows * (rows - 1) / 2
-    of_columns = table.by_label(joint * (columns[table.column] - 0.5))
-    of_pairs = rows * (size - 0.5)
-    of_expected = (of_rows * in_columns + in_rows * of_columns - expected * of_pairs) / pairs
-    of_most = (of_rows + of_columns) / 2
-    moved = of_together - of_expected - value * (of_most - of_expected)
-    return Estimate(float(value), moved / (most - expected))
+    return 1.0 if most == expected else (together - expected) / (most - expected)
 
 
-def _expected_information(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """What each row adds to the mutual information that chance gives, [C]; equal sizes are reckoned once."""
+def _expected_information(rows: np.ndarray, columns: np.ndarray) -> float:
+    """The mutual information that chance gives; equal sizes are reckoned once."""
     size = rows.sum()
-    row_sizes, place = np.unique(rows, return_inverse=True)
+    row_sizes, row_counts = np.unique(rows, return_counts=True)
     column_sizes, column_counts = np.unique(columns, return_counts=True)
-    found = np.zeros(len(row_sizes))
-    for number, a in enumerate(row_sizes):
+    found = 0.0
+    for a, alike in zip(row_sizes, row_counts, strict=True):
         for b, others in zip(column_sizes, column_counts, strict=True):
             shared = np.arange(max(1.0, a + b - size), min(a, b) + 1)
             chance = np.exp(
@@ -143,5 +168,5 @@ def _expected_information(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
                 - gammaln(size + 1) - gammaln(shared + 1) - gammaln(a - shared + 1)
                 - gammaln(b - shared + 1) - gammaln(size - a - b + shared + 1)
             )  # fmt: skip
-            found[number] += others * float((shared / size * np.log(size * shared / (a * b)) * chance).sum())
-    return found[place]
+            found += alike * others * float((shared / size * np.log(size * shared / (a * b)) * chance).sum())
+    return found

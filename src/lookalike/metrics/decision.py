@@ -167,7 +167,7 @@ def k_fold_accuracy(
     mean = float(each.mean())
     if identities is not None:
         moved = (right - each[codes]) / sizes[codes] / len(each)
-        mean = Estimate(mean, _of_both(moved, identities))
+        mean = Estimate(mean, _of_both(moved, identities), share=True)
     return {
         "fold_accuracy": mean,
         "fold_accuracy_std": spread,

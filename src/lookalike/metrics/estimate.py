@@ -1,11 +1,16 @@
-"""Numbers that know what each identity adds to them: intervals and paired tests can be had of them."""
+"""Numbers that know how far chance moves them: intervals and paired tests can be had of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import numpy as np
+from scipy.special import stdtrit
 
+from lookalike.metrics.confidence import confidence, wilson
 from lookalike.metrics.interval import resampled
+
+SHARE = np.array([[0.0], [1.0]])
+ANY = np.array([[-np.inf], [np.inf]])
 
 
 class Estimate(float):
@@ -17,19 +22,22 @@ class Estimate(float):
 
     Attributes:
         influence: float64 [C], by identity; their sum is 0. NaN for those that have no part in it.
+        share: whether it can only be from 0 to 1.
     """
 
     influence: np.ndarray
+    share: bool
 
-    def __new__(cls, value: float, influence: np.ndarray) -> Self:
+    def __new__(cls, value: float, influence: np.ndarray, share: bool = False) -> Self:
         """Of a value and influences, which are made to have the sum 0."""
         number = super().__new__(cls, value)
         known = ~np.isnan(influence)
         number.influence = influence - (influence[known].mean() if known.any() else 0.0)
+        number.share = share
         return number
 
-    def __reduce__(self) -> tuple[type, tuple[float, np.ndarray]]:
-        return type(self), (float(self), self.influence)
+    def __reduce__(self) -> tuple[type, tuple[float, np.ndarray, bool]]:
+        return type(self), (float(self), self.influence, self.share)
 
     @property
     def identities(self) -> int:
@@ -46,22 +54,63 @@ class Estimate(float):
 
 
 class Spread(float):
-    """A number with how far it lies elsewhere in resamples of identities.
+    """A number with its standard error.
 
     Attributes:
-        deviations: from the number, [B].
+        error: standard error.
+        freedom: degrees of freedom of the error.
+        identities: how many the number is of.
+        share: whether it can only be from 0 to 1.
     """
 
-    deviations: np.ndarray
+    error: float
+    freedom: int
+    identities: int
+    share: bool
 
-    def __new__(cls, value: float, deviations: np.ndarray) -> Self:
-        """Of a value and deviations."""
+    def __new__(cls, value: float, error: float, freedom: int, identities: int, share: bool = False) -> Self:
+        """Of a value and what is known of its error."""
         number = super().__new__(cls, value)
-        number.deviations = deviations
+        number.error, number.freedom, number.identities, number.share = error, freedom, identities, share
         return number
 
-    def __reduce__(self) -> tuple[type, tuple[float, np.ndarray]]:
-        return type(self), (float(self), self.deviations)
+    def __reduce__(self) -> tuple[type, tuple[float, float, int, int, bool]]:
+        return type(self), (float(self), self.error, self.freedom, self.identities, self.share)
+
+    def ends(self, level: float) -> tuple[float, float]:
+        """Student's interval; that of a share covers Wilson's, too (see `confidence`)."""
+        t = float(stdtrit(self.freedom, (1 + level) / 2))
+        low, high = float(self) - t * self.error, float(self) + t * self.error
+        least, most = wilson(
+            np.array([float(self)]),
+            np.array([self.error**2]),
+            np.array([t]),
+            np.array([self.identities]),
+            SHARE if self.share else ANY,
+        )
+        return float(np.fmin(low, least[0])), float(np.fmax(high, most[0]))
+
+
+def split_errors(
+    function: Callable[[np.ndarray], np.ndarray], identities: int, splits: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Standard errors of numbers that have no influences, such as what a search for clusters gives, [M].
+
+    The identities are split in halves at random; half the difference of two independent halves varies as much
+    as the number of all of them, be it by identities or by luck (balanced half-samples: McCarthy 1969;
+    Politis and Romano 1994). They have as many degrees of freedom as there are splits, or identities but one.
+
+    Args:
+        function: numbers [M] of some identities, which are given as bool [C].
+        identities: C.
+        splits: how many.
+        rng: draws the halves.
+    """
+    apart = []
+    for _ in range(splits):
+        half = rng.permutation(identities) < identities // 2
+        apart.append((function(half) - function(~half)) / 2)
+    return np.sqrt(np.mean(np.square(apart), axis=0))
 
 
 def of_identities(values: np.ndarray, codes: np.ndarray, size: int = 0) -> np.ndarray:
@@ -79,34 +128,30 @@ def of_identities(values: np.ndarray, codes: np.ndarray, size: int = 0) -> np.nd
 def estimate_intervals(
     numbers: Mapping[str, float], n: int = 1000, seed: int = 0, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of numbers that know their identities; others have none.
+    """Intervals of numbers that know how far chance moves them; others have none.
 
     Of an `Estimate` the part of first order is drawn: in a resample that holds an identity w times it changes
-    by Σ (w − 1) · influence (Efron 1979, 1982).
+    by Σ (w − 1) · influence (Efron 1979, 1982); see `confidence`.
 
     Args:
         numbers: by name.
         n: resamples.
         seed: the same seed gives the same intervals.
-        level: share of resamples inside.
+        level: share of such intervals that hold the truth.
     """
+    found = {name: each.ends(level) for name, each in numbers.items() if isinstance(each, Spread)}
     estimates = {
         name: each for name, each in numbers.items() if isinstance(each, Estimate) and each.identities > 1
     }
-    moved = {
-        name: each.deviations
-        for name, each in numbers.items()
-        if isinstance(each, Spread) and len(each.deviations)
-    }
-    if estimates:
-        matrix = np.zeros((max(len(each.influence) for each in estimates.values()), len(estimates)))
-        for column, each in zip(matrix.T, estimates.values(), strict=True):
-            column[: len(each.influence)] = np.nan_to_num(each.influence)
-        blocks = resampled(len(matrix), n, np.random.default_rng(seed))
-        drawn = np.concatenate([weights @ matrix for weights in blocks])
-        moved.update(zip(estimates, drawn.T, strict=True))
-    found = {}
-    for name, each in moved.items():
-        low, high = np.quantile(each, [(1 - level) / 2, (1 + level) / 2]) + numbers[name]
-        found[name] = float(low), float(high)
-    return found
+    if not estimates:
+        return found
+    matrix = np.full((max(len(each.influence) for each in estimates.values()), len(estimates)), np.nan)
+    for column, each in zip(matrix.T, estimates.values(), strict=True):
+        column[: len(each.influence)] = each.influence
+    value = np.array([float(each) for each in estimates.values()])
+    blocks = resampled(len(matrix), n, np.random.default_rng(seed))
+    drawn = value + np.concatenate([weights @ np.nan_to_num(matrix) for weights in blocks])
+    limits = np.hstack([SHARE if each.share else ANY for each in estimates.values()])
+    low, high = confidence(value, drawn, matrix, limits, level)
+    ends = zip(low.tolist(), high.tolist(), strict=True)
+    return {**found, **dict(zip(estimates, ends, strict=True))}

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from lookalike.metrics.confidence import confidence
 from lookalike.metrics.inputs import factorise
 
 CELLS = 1 << 22
@@ -12,9 +13,14 @@ CELLS = 1 << 22
 
 
 def bootstrap(
-    values: np.ndarray, groups: Any, n: int = 1000, seed: int = 0, level: float = 0.95
+    values: np.ndarray,
+    groups: Any,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    shares: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of the mean, from resampling identities with all their images (Efron 1979).
+    """Interval of the mean, from resampling identities with all their images (Efron 1979; see `confidence`).
 
     Images of one identity succeed and fail together, so resampling images would promise too much.
 
@@ -23,7 +29,9 @@ def bootstrap(
         groups: the identity of each query, integers or strings [Q].
         n: resamples.
         seed: the same seed gives the same interval.
-        level: share of resamples inside.
+        level: share of such intervals that hold the truth.
+        shares: whether metrics whose values all lie from 0 to 1 can be no more and no less, so that the
+            interval stays honest where nearly all queries succeed, or fail.
 
     Returns:
         Low and high end: numbers for [Q], arrays [M] for [Q, M].
@@ -42,9 +50,18 @@ def bootstrap(
     if len(counts) < 2:
         many = "1 identity has" if len(counts) == 1 else f"{len(counts)} identities have"
         raise ValueError(f"bootstrap: {many} a value; an interval needs at least 2")
-    means = _resampled_means(sums, counts, n, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    drawn = _resampled_means(sums, counts, n, np.random.default_rng(seed))
+    means = sums.sum(axis=0) / counts.sum()
+    influence = (sums - means * counts[:, None]) / counts.sum()
+    limits = _limits(matrix[known]) if shares else None
+    low, high = confidence(means, drawn, influence, limits, level)
     return low.reshape(columns.shape[1:])[()], high.reshape(columns.shape[1:])[()]
+
+
+def _limits(matrix: np.ndarray) -> np.ndarray:
+    """0 and 1 for columns whose values lie between them, infinite for others, [2, M]."""
+    inside = (matrix.min(axis=0) >= 0) & (matrix.max(axis=0) <= 1)
+    return np.where(inside, [[0.0], [1.0]], [[-np.inf], [np.inf]])
 
 
 def _per_group(matrix: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from lookalike.metrics.estimate import Estimate, Spread, of_identities
+from lookalike.metrics.estimate import Estimate, Spread, of_identities, split_errors
 
 PART = 1 << 24
 """Comparisons of labels held at once."""
@@ -137,7 +137,8 @@ def global_average_precision(neighbours: Neighbours) -> Estimate:
 
     gain = np.empty(len(order))
     gain[order] = hits * (precision + from_there(hits / last)) - from_there(hits * precision / last)
-    return Estimate(value, of_identities((gain - value * known) / known.sum(), neighbours.label))
+    moved = of_identities((gain - value * known) / known.sum(), neighbours.label)
+    return Estimate(value, moved, share=True)
 
 
 def dir_at(neighbours: Neighbours, far: float) -> Estimate:
@@ -177,7 +178,7 @@ def dir_at(neighbours: Neighbours, far: float) -> Estimate:
         unknown, -slope * (scores > strangers[allowed]) / size, (found(allowed) - value) / (~unknown).sum()
     )
     moved[unknown] -= moved[unknown].mean()
-    return Estimate(value, of_identities(moved, neighbours.label))
+    return Estimate(value, of_identities(moved, neighbours.label), share=True)
 
 
 def hubness(neighbours: Neighbours, k: int = 10, halves: int = 100, seed: int = 0) -> dict[str, float]:
@@ -186,26 +187,27 @@ def hubness(neighbours: Neighbours, k: int = 10, halves: int = 100, seed: int = 
     `hubness_skewness` is 0 where all are found alike, and above about 1 where few rows, the hubs, are found
     by many; `anti_hubs` is the share that nothing finds. Source: Radovanović et al. 2010 (JMLR 11).
 
-    They vary between halves of the identities, queries and gallery rows alike, each looking for its own `k`
-    nearest, as much as between sets of this size (Politis and Romano 1994). For this, some 3 · `k`
-    neighbours of each query are needed.
+    Their intervals come from splits of the identities in halves, queries and gallery rows alike, each half
+    looking for its own `k` nearest (see `split_errors`). For this, some 3 · `k` neighbours of each query are
+    needed.
 
     Args:
         neighbours: of each query.
         k: a row is found by those that have it among so many nearest.
-        halves: how many halves of the identities are drawn for intervals.
+        halves: how many halves of the identities are drawn for intervals, two a split.
         seed: of the halves.
     """
     skewness, alone = _uneven(neighbours.rows[:, :k], neighbours.gallery)
-    if neighbours.codes is None or len(np.unique(neighbours.codes)) < FEWEST:
+    if neighbours.codes is None or len(np.unique(neighbours.codes)) < FEWEST or halves < 4:
         return {"hubness_skewness": skewness, "anti_hubs": alone}
-    rng = np.random.default_rng(seed)
     size = int(max(neighbours.codes.max(), neighbours.label.max())) + 1
-    drawn = np.array([_half(neighbours, k, rng.permutation(size) < size // 2) for _ in range(halves)])
-    moved = drawn.reshape(-1, 2) - (drawn.mean(axis=0) if halves else 0.0)
+    splits = halves // 2
+    rng = np.random.default_rng(seed)
+    errors = split_errors(lambda kept: np.array(_half(neighbours, k, kept)), size, splits, rng).tolist()
+    sure = min(splits, size - 1), size
     return {
-        "hubness_skewness": Spread(skewness, moved[:, 0]),
-        "anti_hubs": Spread(alone, moved[:, 1]),
+        "hubness_skewness": Spread(skewness, errors[0], *sure),
+        "anti_hubs": Spread(alone, errors[1], *sure, share=True),
     }
 
 

@@ -21,12 +21,12 @@ class IdentityCounts:
 
     Attributes:
         thresholds: descending, [T]; the last one accepts every pair.
-        negative: pairs of an identity with any other that are at least as similar, int64 [C, T]; each pair
-        counts
+        negative: pairs of an identity with any other that are at least as similar, [C, T]; each pair counts
             for both.
-        positive: pairs within an identity, int64 [C, T].
+        positive: pairs within an identity, [C, T].
         codes: identity of each line, int64 [C]; below 0 for an image that is an identity of its own.
         share: of the identities, those that were counted; the others were left out to save time.
+        different: how many pairs of different identities were counted; each may stand for more.
     """
 
     thresholds: np.ndarray
@@ -34,6 +34,7 @@ class IdentityCounts:
     positive: np.ndarray
     codes: np.ndarray
     share: float = 1.0
+    different: int = 0
 
     @classmethod
     def of(
@@ -52,21 +53,20 @@ class IdentityCounts:
             share: of the identities that the blocks hold.
         """
         cells = len(thresholds)
-        negative, positive = (
-            np.zeros(len(identities) * cells, np.int64),
-            np.zeros(len(identities) * cells, np.int64),
-        )
-        ascending = thresholds[::-1]
+        negative, positive = np.zeros((2, len(identities) * cells))
+        ascending, different = thresholds[::-1], 0
         for block in blocks:
             place = cells - np.searchsorted(
                 ascending, block.scores, side="right"
             )  # first threshold it reaches
             same = np.flatnonzero(block.first == block.second)
-            own = np.bincount(block.first[same] * cells + place[same], minlength=len(positive))
+            different += len(place) - len(same)
+            weights = None if block.weights is None else block.weights[same]
+            own = np.bincount(block.first[same] * cells + place[same], weights, minlength=len(positive))
             positive += own
             negative -= 2 * own
             for codes in (block.first, block.second):
-                negative += np.bincount(codes * cells + place, minlength=len(negative))
+                negative += np.bincount(codes * cells + place, block.weights, minlength=len(negative))
         shape = (len(identities), cells)
         return cls(
             thresholds,
@@ -74,16 +74,18 @@ class IdentityCounts:
             np.cumsum(positive.reshape(shape), axis=1),
             identities,
             share,
+            different,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class PairBlock:
-    """Some pairs: the identities of both images, and their similarity; all [P]."""
+    """Some pairs: the identities of both images, their similarity, and for how many each stands; all [P]."""
 
     first: np.ndarray
     second: np.ndarray
     scores: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def thresholds_for(pairs: Pairs, fars: Sequence[float], others: Sequence[float] = ()) -> np.ndarray:

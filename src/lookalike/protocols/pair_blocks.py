@@ -23,18 +23,22 @@ BLOCK = 1 << 21
 CELLS = round(1 / FINE)
 
 
-def identity_counts(parts: Sequence[Part], thresholds: np.ndarray, seed: int = 0) -> IdentityCounts:
+def identity_counts(
+    parts: Sequence[Part], thresholds: np.ndarray, seed: int = 0, most: int | None = None
+) -> IdentityCounts:
     """Count the pairs of each identity above each threshold, in blocks.
 
-    Of more than `MOST_ROWS` images a seeded sample is counted: fewer images of large identities, then fewer
-    identities. A distractor is an identity of its own.
+    Of more than `most` images, or `MOST_ROWS`, a seeded sample is counted: fewer images of large identities,
+    each of which then stands for as many as it should, then fewer identities. A distractor is an identity of
+    its own.
 
     Args:
         parts: the comparisons.
         thresholds: descending.
         seed: of the sample.
+        most: images to count.
     """
-    sides, share = _sampled(parts, np.random.default_rng(seed))
+    sides, share = _sampled(parts, np.random.default_rng(seed), most or MOST_ROWS)
     every = np.unique(
         np.concatenate([code for each in sides for code in (each.query_codes, each.gallery_codes)])
     )
@@ -63,13 +67,18 @@ def counted(parts: Sequence[Part]) -> Pairs:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Queries and gallery with an identity for each row, a distractor's being its own."""
+    """Queries and gallery with an identity for each row, a distractor's being its own.
+
+    Where rows were left out, each of the others stands for so many.
+    """
 
     sides: Sides
     queries: np.ndarray
     gallery: np.ndarray
     query_codes: np.ndarray
     gallery_codes: np.ndarray
+    query_weights: np.ndarray | None = None
+    gallery_weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +88,16 @@ class _Numbered:
     gallery_codes: np.ndarray
 
 
-def _sampled(parts: Sequence[Part], rng: np.random.Generator) -> tuple[list[_Rows], float]:
+def _sampled(parts: Sequence[Part], rng: np.random.Generator, rows: int) -> tuple[list[_Rows], float]:
     """The rows to count, by their places in each part, and the share of identities among them."""
     whole = _whole(parts)
     codes = np.concatenate([each.query_codes if each.sides.itself else _both(each) for each in whole])
     names, counts = np.unique(codes, return_counts=True)
-    if counts.sum() <= MOST_ROWS:
+    if counts.sum() <= rows:
         return whole, 1.0
-    most = max(FEWEST_OF_ONE, MOST_ROWS // len(names))
+    most = max(FEWEST_OF_ONE, rows // len(names))
     order = rng.permutation(len(names))
-    kept = names[order[np.cumsum(np.minimum(counts, most)[order]) <= MOST_ROWS]]
+    kept = names[order[np.cumsum(np.minimum(counts, most)[order]) <= rows]]
     return [_thinned(each, kept, most, rng) for each in whole], len(kept) / len(names)
 
 
@@ -109,7 +118,16 @@ def _whole(parts: Sequence[Part]) -> list[_Rows]:
 def _thinned(rows: _Rows, kept: np.ndarray, most: int, rng: np.random.Generator) -> _Rows:
     queries = _some(rows.query_codes, kept, most, rng)
     gallery = queries if rows.sides.itself else _some(rows.gallery_codes, kept, most, rng)
-    return _Rows(rows.sides, queries, gallery, rows.query_codes[queries], rows.gallery_codes[gallery])
+    codes = rows.query_codes[queries], rows.gallery_codes[gallery]
+    weights = _weights(rows.query_codes, codes[0]), _weights(rows.gallery_codes, codes[1])
+    return _Rows(rows.sides, queries, gallery, *codes, *weights)
+
+
+def _weights(codes: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """For how many rows of its identity each row that was kept stands."""
+    _, place, some = np.unique(kept, return_inverse=True, return_counts=True)
+    every = np.bincount(np.searchsorted(np.unique(kept), codes[np.isin(codes, kept)]))
+    return (every / some)[place]
 
 
 def _some(codes: np.ndarray, kept: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -140,10 +158,14 @@ def _blocks(numbered: _Numbered) -> Iterator[PairBlock]:
         scores = (torch.from_numpy(sides.queries[queries]) @ gallery.T).numpy()
         seen = _seen(sides, queries, rows.gallery)
         query, row = np.nonzero(seen)
+        weights = None
+        if rows.query_weights is not None and rows.gallery_weights is not None:
+            weights = rows.query_weights[places][query] * rows.gallery_weights[row]
         yield PairBlock(
             numbered.query_codes[places][query],
             numbered.gallery_codes[row],
             np.clip(scores[query, row], -1, 1).astype(np.float64),
+            weights,
         )
 
 

@@ -125,7 +125,7 @@ def _estimates(
 
 def _sampled(counts: IdentityCounts, pairs: Pairs, threshold: float | None, seed: int | None) -> list[str]:
     """What is said where not all pairs were counted by identity."""
-    share = counts.negative[:, -1].sum() / 2 / pairs.negative.sum()
+    share = counts.different / pairs.negatives
     if share > 1 - 1e-9:
         return []
     what = ["the intervals of verification metrics"] if seed is not None else []
