@@ -32,6 +32,7 @@ def drawn(size: int, dim: int) -> np.ndarray:
 def time_ours(size: int, dim: int, threads: int) -> None:
     """Seconds of `lookalike.plots.tsne.tsne`, imports apart."""
     import openTSNE  # noqa: F401
+    import sklearn.neighbors  # noqa: F401
 
     from lookalike.plots.tsne import tsne
 
