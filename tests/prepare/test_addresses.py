@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from hostile import body, ranged, serving, status
+from hostile import body, ranged, status
 from layouts import picture
 
 from lookalike.prepare import addresses
@@ -14,19 +14,6 @@ from lookalike.prepare.refused import RefusedError
 from lookalike.prepare.urls import Manners, fetch_images
 
 HERE = "127.0.0.1"
-
-
-@pytest.fixture(scope="module")
-def running():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running):
-    running.answers.clear()
-    running.log.clear()
-    return running
 
 
 @pytest.fixture

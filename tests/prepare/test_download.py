@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 import pytest
-from hostile import body, in_turn, ranged, serving, stalled, status, trickle
+from hostile import body, in_turn, ranged, stalled, status, trickle
 from layouts import names
 
 from lookalike.errors import DataError
@@ -23,19 +23,6 @@ SHA = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
 QUICK = Patience(attempts=3, timeout=1.0, first=0.01, longest=5.0)
 KNOWN = Expected(len(DATA), MD5)
 fetch = partial(download.fetch, private=True)
-
-
-@pytest.fixture(scope="module")
-def running():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running):
-    running.answers.clear()
-    running.log.clear()
-    return running
 
 
 @pytest.fixture

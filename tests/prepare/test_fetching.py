@@ -9,7 +9,7 @@ import time
 import fsspec
 import polars as pl
 import pytest
-from hostile import in_turn, ranged, serving, stalled, status, trickle
+from hostile import in_turn, ranged, stalled, status, trickle
 from sharding import make_dataset, pack
 
 from lookalike import cli
@@ -28,19 +28,6 @@ def packed(tmp_path_factory, shapes_folder):
     root = tmp_path_factory.mktemp("fetching")
     assert pack(make_dataset(root, shapes_folder), root / "packed", "megabytes=0.02") == 0
     return root / "packed"
-
-
-@pytest.fixture(scope="module")
-def running():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running):
-    running.answers.clear()
-    running.log.clear()
-    return running
 
 
 def give(server, folder):

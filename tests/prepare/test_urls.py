@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hostile import body, in_turn, serving, stalled, status
+from hostile import body, in_turn, stalled, status
 from layouts import picture
 from PIL import Image
 
@@ -21,19 +21,6 @@ from lookalike.prepare.urls import Manners, fetch_images
 
 QUICK = Patience(attempts=3, timeout=1.0, first=0.01, longest=3.0)
 MANNERS = Manners(threads=4, per_host=2, patience=QUICK, private=True)
-
-
-@pytest.fixture(scope="module")
-def running():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running):
-    running.answers.clear()
-    running.log.clear()
-    return running
 
 
 def test_a_list_becomes_a_table(server, tmp_path, caplog):

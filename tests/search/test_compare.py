@@ -284,18 +284,22 @@ def test_scores_do_not_depend_on_the_order_of_adding():
     assert (unit @ unit.T == np.cumsum(unit[:, None] * unit, axis=2)[..., -1]).all()
 
 
+def rounded_badly(kind, count, dim):
+    """Unit vectors; aligned ones lose the same in every number, so that their errors add up."""
+    rng = np.random.default_rng(0)
+    vectors = {
+        "random": rng.standard_normal((count, dim)),
+        "aligned": 1 + 2.0**-8 + 1e-4 * rng.random((count, dim)),
+        "sparse": rng.standard_normal((count, dim)) * (rng.random((count, dim)) < 0.05) + 1e-3,
+    }
+    return unit_vectors(vectors[kind])
+
+
 @pytest.mark.parametrize("kind", ["random", "aligned", "sparse"])
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_bound_of_the_error_holds(kind, fast, monkeypatch):
-    """Aligned vectors lose the same in every number, so that their errors add up."""
     monkeypatch.setattr(coarse, "fast_bfloat16", lambda device: fast)
-    rng = np.random.default_rng(0)
-    vectors = {
-        "random": rng.standard_normal((200, 96)),
-        "aligned": 1 + 2.0**-8 + 1e-4 * rng.random((200, 96)),
-        "sparse": rng.standard_normal((200, 96)) * (rng.random((200, 96)) < 0.05) + 1e-3,
-    }[kind]
-    unit = unit_vectors(vectors)
+    unit = rounded_badly(kind, 200, 96)
     low = coarse.Lowered(unit, np.arange(200), torch.device("cpu"))
     exact = unit.astype(np.float64) @ unit.T.astype(np.float64)
     rough = low.low.double() @ low.low.double().T
@@ -310,13 +314,7 @@ def test_the_bound_of_the_error_holds(kind, fast, monkeypatch):
 @pytest.mark.parametrize("kind", ["random", "aligned", "sparse"])
 def test_a_rotation_narrows_the_bound_of_the_error(kind, monkeypatch):
     monkeypatch.setattr(coarse, "fast_bfloat16", lambda device: True)
-    rng = np.random.default_rng(0)
-    vectors = {
-        "random": rng.standard_normal((150, 768)),
-        "aligned": 1 + 2.0**-8 + 1e-4 * rng.random((150, 768)),
-        "sparse": rng.standard_normal((150, 768)) * (rng.random((150, 768)) < 0.05) + 1e-3,
-    }[kind]
-    unit, device = unit_vectors(vectors), torch.device("cpu")
+    unit, device = rounded_badly(kind, 150, 768), torch.device("cpu")
     turned = coarse.Lowered(unit, np.arange(150), device, turning.turn(768, device))
     exact = unit.astype(np.float64) @ unit.T.astype(np.float64)
     rough = (turned.low.double() @ turned.low.double().T).numpy()
