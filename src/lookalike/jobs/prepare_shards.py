@@ -60,6 +60,7 @@ def _write(table: "Table", room: Path, config: Config) -> None:
 
     from lookalike.data.table import write_table
     from lookalike.errors import listing
+    from lookalike.prepare.naming import counted
     from lookalike.prepare.shards import Packing, refuse_lost, write_sums
     from lookalike.prepare.splits.assigned import summary
 
@@ -80,7 +81,9 @@ def _write(table: "Table", room: Path, config: Config) -> None:
         moved={name: room / name for name in packed.sums},
         sealed=partial(write_sums, known=packed.sums, images=packed.images),
     )
-    log.info("%s images in %d shards, %.1f MB", f"{packed.images:,}", len(packed.sums), size / 1e6)
+    log.info(
+        "%s in %s, %.1f MB", counted(packed.images, "image"), counted(len(packed.sums), "shard"), size / 1e6
+    )
     log.info("%s", summary(packed.table))
 
 
