@@ -99,6 +99,8 @@ def test_what_becomes_of_a_picture_does_not_depend_on_its_batch(transform, sizes
     rows = numbers(9, transform.count)
     together = transform.many(pictures, rows)
     assert together.dtype == torch.uint8
+    if isinstance(transform, Flip | RandomCrop):
+        assert together.is_contiguous(memory_format=torch.channels_last), "no copy on the way to the model"
     for n in range(9):
         alone = transform.many(pictures[n : n + 1], rows[n : n + 1])
         assert torch.equal(alone[0], together[n])

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lookalike.data.transforms import Resize, to_tensor
+from lookalike.data.transforms import Resize, stacked, to_tensor
 
 
 def picture(width, height):
@@ -17,7 +17,17 @@ def test_the_result_is_square_uint8(how, interpolation, size):
     tensor = Resize(24, how, interpolation)(picture(*size))
     assert tensor.shape == (3, 24, 24)
     assert tensor.dtype == torch.uint8
-    assert tensor.is_contiguous()
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_batch_keeps_the_layout_of_its_pictures(channels_last):
+    pictures = [to_tensor(picture(7, 5)), to_tensor(picture(7, 5)) ^ 255]
+    if not channels_last:
+        pictures = [pixels.contiguous() for pixels in pictures]
+    batch = stacked(pictures)
+    assert torch.equal(batch, torch.stack(pictures))
+    assert batch.is_contiguous(memory_format=torch.channels_last) == channels_last
+    assert batch.is_contiguous() != channels_last
 
 
 @pytest.mark.parametrize("how", ["squash", "crop", "letterbox"])

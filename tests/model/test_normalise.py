@@ -25,6 +25,7 @@ def test_whole_numbers_and_shares_of_white_give_the_same(monkeypatch, chunk):
         found = normalised(given, MEAN, STD)
         assert found.dtype == torch.float32
         assert (found - expected).abs().max() < 1e-5
+        assert found.stride() == given.stride()
     assert normalised(images[:0], MEAN, STD).shape == (0, 3, 7, 6)
 
 

@@ -174,7 +174,7 @@ class Augment(Drawn):
         height, width = (
             max(1, round(side * share)) for side, share in zip(picture.shape[:2], shares[::-1], strict=True)
         )
-        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(np.ascontiguousarray(picture))[None].permute(0, 3, 1, 2)
         small = F.interpolate(pixels, (height, width), mode=self.interpolation, antialias=True)
         return small[0].permute(1, 2, 0).numpy()
 

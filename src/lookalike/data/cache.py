@@ -128,6 +128,6 @@ def shrunk(picture: np.ndarray, side: int) -> np.ndarray:
         return np.ascontiguousarray(picture)
     share = side / min(height, width)
     size = (max(side, round(height * share)), max(side, round(width * share)))
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.ascontiguousarray(picture))[None].permute(0, 3, 1, 2)
     small = F.interpolate(pixels, size, mode="bicubic", antialias=True)
     return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())

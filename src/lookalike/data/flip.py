@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from lookalike.data.decode import Box
 from lookalike.data.drawn import Drawn
-from lookalike.data.transforms import How, Interpolation, Resize, check_value
+from lookalike.data.transforms import How, Interpolation, Resize, check_value, stacked
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Flip(Drawn):
         """See `Drawn.many`."""
         resize = Resize(self.size, self.how, self.interpolation)
         found = [resize(Image.fromarray(picture)) for picture in pictures]
-        return torch.stack(
+        return stacked(
             [
                 pixels.flip(2) if draw < self.flip else pixels
                 for pixels, draw in zip(found, draws[:, 0], strict=True)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from lookalike.data.decode import MAX_PIXELS, Box, image_size, open_image
 from lookalike.data.kept import Kept
+from lookalike.data.pixels import cut, open_pixels
 from lookalike.errors import ImageError, Problem
 
 if TYPE_CHECKING:  # jobs that never need torch import this file, and torch takes seconds to load
@@ -144,7 +145,7 @@ class ImageTable(Rows):
 
     def _called(self, rows: Sequence[int], repeats: Sequence[int]) -> Batch:
         """A batch by any other transform, called for each picture."""
-        import torch
+        from lookalike.data.transforms import stacked
 
         images, good, skipped = [], [], []
         with nullcontext() if self.seed is None else _random_numbers_kept():
@@ -158,7 +159,7 @@ class ImageTable(Rows):
                     _seed(self.seed, self._epoch.item(), row, repeat)
                 images.append(self.transform(image))
                 good.append(row)
-        return self._batch(torch.stack(images) if images else None, good, skipped)
+        return self._batch(stacked(images) if images else None, good, skipped)
 
     def _batch(self, images: Tensor | None, rows: Sequence[int], skipped: list[Problem]) -> Batch:
         import torch
@@ -173,8 +174,6 @@ class ImageTable(Rows):
 
     def _part(self, row: int, choose: Callable[[tuple[int, int]], tuple[Box | None, int]]) -> np.ndarray:
         """What a transform wants of a picture, [h, w, 3]."""
-        from lookalike.data.pixels import cut, open_pixels
-
         whole = self._kept.get(row)
         if whole is None and self.cache is not None:
             return self.cache.get(self._files[row], self._box(row), choose)
@@ -240,6 +239,8 @@ def collate(items: Batch | Iterable[Item | Unreadable]) -> Batch:
     """A batch of the readable items, in order, with the rest listed: each row keeps its own id."""
     import torch
 
+    from lookalike.data.transforms import stacked
+
     if isinstance(items, Batch):
         return items
     items = list(items)
@@ -247,7 +248,7 @@ def collate(items: Batch | Iterable[Item | Unreadable]) -> Batch:
     skipped = [Problem(item.path, item.reason, item.row) for item in items if isinstance(item, Unreadable)]
     images = [item.image for item in good]
     return Batch(
-        torch.stack(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
+        stacked(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
         torch.tensor([item.class_id for item in good], dtype=torch.int64),
         torch.tensor([item.row for item in good], dtype=torch.int64),
         skipped,

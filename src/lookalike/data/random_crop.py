@@ -7,12 +7,16 @@ from typing import ClassVar, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lookalike.data.decode import Box
 from lookalike.data.drawn import Drawn
 from lookalike.data.transforms import Interpolation, check_choice, check_range, check_value
+
+RESIZED_INTO = {  # what F.interpolate calls with antialias=True, but into memory that is there
+    "bicubic": torch.ops.aten._upsample_bicubic2d_aa.out,
+    "bilinear": torch.ops.aten._upsample_bilinear2d_aa.out,
+}
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,13 @@ class RandomCrop(Drawn):
 
     def many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
         """See `Drawn.many`."""
-        found = torch.empty((len(pictures), 3, self.size, self.size), dtype=torch.uint8)
-        for place, picture in enumerate(pictures):
-            found[place] = self._square(picture, draws[place, 4] < self.flip)
+        size = (len(pictures), 3, self.size, self.size)
+        found = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
+        mirrored = (draws[:, 4] < self.flip).tolist()
+        for into, picture, mirror in zip(found.split(1), pictures, mirrored, strict=True):
+            pixels = torch.from_numpy(np.ascontiguousarray(picture))[None].permute(0, 3, 1, 2)
+            RESIZED_INTO[self.interpolation](pixels.flip(3) if mirror else pixels, size[2:], False, out=into)
         return found
-
-    def _square(self, picture: np.ndarray, mirrored: bool) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
-        size = (self.size, self.size)
-        square = F.interpolate(pixels, size, mode=self.interpolation, antialias=True)[0]
-        return square.flip(2) if mirrored else square
 
 
 def _between(ends: tuple[float, float], draw: float) -> float:

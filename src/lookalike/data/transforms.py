@@ -1,6 +1,6 @@
 """From a picture to the model's input: uint8 [3, size, size]. What evaluation does travels with the model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
@@ -124,4 +124,14 @@ def squared_pixels(pixels: np.ndarray) -> np.ndarray:
 
 def to_tensor(image: Image.Image) -> Tensor:
     """An RGB picture as uint8 [3, H, W]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def stacked(pictures: Sequence[Tensor]) -> Tensor:
+    """Pictures of one size, [3, H, W] each, as a batch [B, 3, H, W], in the layout that the first has.
+
+    What this package makes of pictures is "channels last" in memory, as its models read them.
+    """
+    if pictures[0].is_contiguous():
+        return torch.stack(list(pictures))
+    return torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)

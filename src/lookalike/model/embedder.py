@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lookalike.data.images import open_image
-from lookalike.data.transforms import Resize, check_choice
+from lookalike.data.transforms import Resize, check_choice, stacked
 from lookalike.errors import LookalikeError
 from lookalike.files import replace_file, write_text
 from lookalike.model import backbones, heads, pooling
@@ -127,7 +127,7 @@ class EmbeddingModel(nn.Module):
                     for image in images[start : start + batch_size]
                 ]
                 with torch.inference_mode():
-                    vectors.append(self(torch.stack(tensors).to(self.device)).cpu().numpy())
+                    vectors.append(self(stacked(tensors).to(self.device)).cpu().numpy())
         finally:
             self.train(was_training)
         return np.concatenate(vectors)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from lookalike.data.images import open_image
+from lookalike.data.transforms import stacked
 from lookalike.errors import DataError, ImageError, LookalikeError, Problem
 from lookalike.search.exact import Exact
 from lookalike.search.folder import Index
@@ -100,7 +101,7 @@ class Searcher:
         readable = [image for image in small if image is not None]
         if not readable:
             return [Hits() for _ in small]
-        found = iter(self.search_vectors(self._vectors(torch.stack(readable)), k))
+        found = iter(self.search_vectors(self._vectors(stacked(readable)), k))
         return [Hits() if image is None else next(found) for image in small]
 
     def _small(self, image: ImageLike, row: int, problems: list[Problem]) -> torch.Tensor | None:
