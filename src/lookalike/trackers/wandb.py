@@ -34,7 +34,8 @@ class WandB:
         if mode not in ("offline", "online"):
             raise ValueError(f"tracker wandb mode {mode!r}: mode is offline or online")
         need("wandb", "wandb")
-        self.project, self.entity, self.mode, self.every = project, entity, mode, every
+        self.project, self.entity, self.every = project, entity, every
+        self.mode: Literal["offline", "online"] = mode
 
     def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> str:
         """Begin a run or go on with `known`; returns its id."""
