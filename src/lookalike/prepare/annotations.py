@@ -20,6 +20,7 @@ from lookalike.errors import DataError, Problem
 from lookalike.prepare.boxes import FILE, begun_inside
 from lookalike.prepare.boxes import ROW as BOXES_ROW
 from lookalike.prepare.labels import warn_of_alike
+from lookalike.prepare.locating import is_side_file
 from lookalike.prepare.naming import ENDINGS, listed, printable, readable
 from lookalike.prepare.public import PublicSet, warn_of_counts
 
@@ -270,13 +271,14 @@ def class_folders(places: Mapping[str, Path], root: Path) -> tuple[pl.DataFrame,
         start = place.relative_to(root).as_posix()
         for folder in sorted(place.iterdir()):
             name = f"{start}/{folder.name}".removeprefix("./")
-            if folder.name.startswith("."):
+            if is_side_file(folder.name):
                 continue
             if not folder.is_dir():
                 wrong.append(Problem(name, "lies beside the class folders, so it has no label"))
                 continue
             with os.scandir(folder) as entries:
-                images = sorted(entry.name for entry in entries if entry.name.lower().endswith(ENDINGS))
+                found = (entry.name for entry in entries if not is_side_file(entry.name))
+                images = sorted(name for name in found if name.lower().endswith(ENDINGS))
             if not images:
                 wrong.append(Problem(f"{name}/", "a class folder without images"))
             for image in images:

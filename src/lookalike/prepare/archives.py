@@ -19,6 +19,7 @@ from typing import IO, Any
 from lookalike.errors import DataError, LookalikeError
 from lookalike.files import new_folder
 from lookalike.prepare.joined import Joined, joined_zip
+from lookalike.prepare.locating import located
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
@@ -58,7 +59,12 @@ class _RefusedError(Exception):
 
 
 def unpack(
-    archive: Path | Sequence[Path], folder: Path, told: Told | None = None, limits: Limits | None = None
+    archive: Path | Sequence[Path],
+    folder: Path,
+    told: Told | None = None,
+    limits: Limits | None = None,
+    *,
+    top: str = "",
 ) -> None:
     """Unpack a zip, tar, tar.gz, tar.bz2 or tar.xz, told by content, into a new folder.
 
@@ -69,6 +75,7 @@ def unpack(
         folder: must not exist.
         told: called with bytes read and bytes in all, for a bar.
         limits: how much it may hold.
+        top: a folder that everything is to be in; it is made if nothing in the archive is called so.
 
     Raises:
         DataError: it is damaged, cut off, encrypted, too large, of another kind, or wants to write outside of
@@ -82,6 +89,8 @@ def unpack(
             packed = sum(part.stat().st_size for part in parts)
             target = _Target(beside, _Budget(limits, packed, shutil.disk_usage(beside).free))
             _unpacked(stream, parts, target, told or (lambda done, total: None), packed)
+            if top and located(beside, top) is None:
+                _put_into(beside, top)
     except _RefusedError as error:
         raise DataError(f"{_named(parts)}: {error}; nothing was unpacked") from error
     except (LookalikeError, MemoryError):
@@ -91,6 +100,14 @@ def unpack(
             raise
         reason = f"damaged, or cut off: {error or type(error).__name__}"
         raise DataError(f"{_named(parts)}: {reason}; nothing was unpacked. Fetch it again") from error
+
+
+def _put_into(folder: Path, top: str) -> None:
+    """Move all that is in a folder into a new one in it."""
+    entries = list(folder.iterdir())
+    (folder / top).mkdir()
+    for entry in entries:
+        entry.rename(folder / top / entry.name)
 
 
 def _named(parts: Sequence[Path]) -> str:
