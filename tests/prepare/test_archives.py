@@ -200,7 +200,7 @@ def test_random_damage_never_leaves_the_folder(place, kind):
 
 
 def test_other_things(place):
-    for data in (b"", b"<html>404</html>", b"PK", os.urandom(3000)):
+    for data in (b"", b"404: not found", b"PK", b"\1" * 3000):
         refused(place, data, "damaged, or cut off|without the mark")
 
 
@@ -247,3 +247,72 @@ def test_a_folder_that_exists_is_left_alone(place):
     with pytest.raises(Exception, match="exists"):
         unpack(place / "x", place / "out")
     assert names(place / "out") == ["mine"]
+
+
+def entry(name, data=b"", **known):
+    made = tarfile.TarInfo(name)
+    made.size = len(data)
+    for key, value in known.items():
+        setattr(made, key, value)
+    return made, io.BytesIO(data)
+
+
+def tar_of(*entries):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for made, data in entries:
+            archive.addfile(made, data)
+    return stream.getvalue()
+
+
+def test_headers_that_would_fill_the_memory(place):
+    for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+        data = tar_of(entry("x", bytes(2 << 20), type=kind), entry("a", b"x"))
+        refused(place, data, "has a header of 2,097,152 bytes")
+
+
+def test_sparse_files(place):
+    sizes = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "99"}
+    refused(place, tar_of(entry("a", b"1\n0\n1\n".ljust(512, b"\0"), pax_headers=sizes)), "is a sparse file")
+    refused(place, tar_of(entry("a", bytes(512), type=tarfile.GNUTYPE_SPARSE)), "is a sparse file")
+
+
+def test_a_header_that_gives_another_name(place):
+    data = tar_of(entry("a", b"x", pax_headers={"path": "../../out.txt"}))
+    refused(place, data, "would be written outside")
+
+
+@pytest.mark.parametrize("name", ["b" * 300, "a/" * 80 + "x"])
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_names_longer_than_a_disk_takes(place, name, pack):
+    refused(place, pack({name: b"x"}), "is no name for a file")
+
+
+def test_a_name_with_a_zero_byte(place):
+    refused(place, zipped({"a.txt": b"x"}).replace(b"a.txt", b"a\0txt"), "is no name for a file")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "read"), [("utf-8", ["José", "雪碧"]), ("gbk", ["Jos¿ª", "╤⌐▒╠"]), ("cp437", ["José", "??"])]
+)
+def test_names_in_an_encoding_that_is_not_told(place, encoding, read, caplog):
+    raw = [name.encode(encoding, "replace") for name in ("José", "雪碧")]
+    data = zipped({letter * len(one): b"x" for letter, one in zip("ab", raw, strict=True)})
+    for letter, one in zip(b"ab", raw, strict=True):
+        data = data.replace(bytes([letter]) * len(one), one)
+    (place / "x").write_bytes(data)
+    unpack(place / "x", place / "out")
+    assert names(place / "out") == sorted(read)
+    assert ("do not tell their encoding" in caplog.text) == (encoding != "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"7z\xbc\xaf'\x1c" + bytes(600), "it is a 7z archive; zip, tar"),
+        (b"Rar!\x1a\x07\x01" + bytes(600), "it is a rar archive"),
+        (b"<!doctype html>" + bytes(600), "it is a web page: perhaps a login was needed"),
+    ],
+)
+def test_kinds_that_are_not_opened(place, data, said):
+    refused(place, data, said)

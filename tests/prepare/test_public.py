@@ -1,6 +1,5 @@
 """How the files of a public set are found, unpacked, fetched, or asked for."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -35,7 +34,7 @@ from lookalike.data.pairs import read_pairs
 from lookalike.data.table import read_table
 from lookalike.errors import ConfigError, DataError
 from lookalike.jobs.prepare import Config, main
-from lookalike.prepare import matlab, public
+from lookalike.prepare import matlab
 from lookalike.prepare import mnist as module
 from lookalike.prepare.locating import located
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
@@ -79,7 +78,7 @@ def test_a_file_instead_of_a_folder(tmp_path):
         Raw(tmp_path / "set.zip").open(about())
 
 
-@pytest.mark.parametrize("name", ["set.zip", "set.tar.gz", "set.tgz", "deeper/set.zip"])
+@pytest.mark.parametrize("name", ["set.zip", "set.tar.gz", "set.tgz", "one/two/set.zip"])
 def test_an_archive_is_unpacked_beside_itself_once(tmp_path, name):
     written(tmp_path, {name: zipped(FILES) if name.endswith("zip") else tarred(FILES)})
     places = Raw(tmp_path).open(about())
@@ -109,15 +108,41 @@ def test_folders_of_classes_are_not_searched(tmp_path):
 
 def test_half_an_archive_is_not_taken_for_whole(tmp_path):
     data = zipped(FILES)
-    for what, message in [
-        (about(size=len(data)), "half of a download, or another version"),
-        (about(checksum=f"sha256:{hashlib.sha256(data).hexdigest()}"), "its sha256 checksum is"),
-        (about(), "damaged, or cut off"),
-    ]:
-        written(tmp_path, {"set.zip": data[:-30]})
-        with pytest.raises(DataError, match=message):
+    written(tmp_path, {"set.zip": data[:-30]})
+    for what in (about(size=len(data)), about()):
+        with pytest.raises(DataError, match="damaged, or cut off"):
             Raw(tmp_path).open(what)
         assert names(tmp_path) == ["set.zip"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        ({"size": 999}, "bytes, 999 are published: not the archive that its authors published"),
+        ({"checksum": f"md5:{32 * '0'}"}, "its md5 checksum is"),
+    ],
+)
+def test_an_archive_packed_by_others_is_used_and_said(tmp_path, expected, said, caplog):
+    written(tmp_path, {"set.zip": zipped(FILES)})
+    assert Raw(tmp_path).open(about(**expected))["list.txt"].read_bytes() == b"x"
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("top", ["images/", "", "of them/images/"])
+def test_an_archive_of_a_folder_or_of_what_is_in_it(tmp_path, top):
+    what = PublicSet("tiny", "Tiny", "CC0", "1 kB", "x", (Piece("images", (Archive("images.zip"),)),))
+    written(tmp_path, {"images.zip": zipped({f"{top}{name}/1.jpg": b"x" for name in "ab"})})
+    place = Raw(tmp_path).open(what)["images"]
+    assert place.name == "images"
+    assert names(place) == ["a", "b"]
+
+
+def test_what_an_archiver_of_a_mac_adds_is_no_data(tmp_path):
+    mac = {f"__MACOSX/{name.replace('/1', '/._1')}": b"x" for name in FILES} | {".DS_Store": b"x"}
+    written(tmp_path, {"set.zip": zipped({"__MACOSX/set/list.txt": b"no"} | mac | FILES)})
+    places = Raw(tmp_path).open(about())
+    assert places["list.txt"].read_bytes() == b"x"
+    assert places["images"].parent.name == "set"
 
 
 def test_an_archive_that_holds_something_else(tmp_path):
@@ -172,15 +197,14 @@ def test_missing_parts_are_fetched(tmp_path, server):
     )
     what = PublicSet("tiny", "Tiny", "CC0", "1 kB", "x", (Piece("list.txt", archives),))
     written(tmp_path, {"set.zip.001": parts[0]})
-    with pytest.raises(DataError, match=r"set\.zip\.002 of 2 parts are missing"):
+    with pytest.raises(DataError, match=r"in 2 parts; not there: set\.zip\.002"):
         Raw(tmp_path).open(what)
     assert Raw(tmp_path, download=True, private=True).open(what)["list.txt"].read_bytes() == b"x"
 
 
 @pytest.fixture
-def prepare(tmp_path, monkeypatch):
+def prepare(tmp_path):
     """`prepare("source=cub", …)` runs the job with raw files in tmp_path / "raw", and reads what it wrote."""
-    monkeypatch.setattr(public, "mismatch", lambda file, expected: None)
 
     def run(*arguments, out="out"):
         given = [

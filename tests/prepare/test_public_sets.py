@@ -7,6 +7,7 @@ import signal
 from dataclasses import replace
 
 import layouts
+import numpy as np
 import pytest
 from layouts import lines, tarred, written, zipped
 from PIL import Image
@@ -29,19 +30,12 @@ from lookalike.prepare import (
     mnist,
     omniglot,
     products10k,
-    public,
     rp2k,
     shopee,
     sop,
     tsinghua_dogs,
 )
 from lookalike.prepare.public import Raw
-
-
-@pytest.fixture(autouse=True)
-def small_archives(monkeypatch):
-    """The small archives here are not those whose checksums are published."""
-    monkeypatch.setattr(public, "mismatch", lambda file, expected: None)
 
 
 @pytest.fixture
@@ -84,7 +78,7 @@ def test_sop_lists_every_slip(tmp_path):
         "1 1 2 table_final/3810526276_0.JPG",
         "2 1 2",
         "3 two 1 mug_final/3810526277_0.JPG",
-        "4 2 1 mug_final/nothing.JPG",
+        "4 2 1 mug_final/nothing\x85.JPG",
         "",
         "5 3 2 table_final/3810526278_0.JPG",
         "5 3 2 table_final/3810526278_1.JPG",
@@ -99,7 +93,21 @@ def test_sop_lists_every_slip(tmp_path):
         "Ebay_info.txt, row 5: image_id '6' is not in Ebay_train.txt or Ebay_test.txt",
         "Ebay_train.txt, row 7: image_id '99' has no row in Ebay_info.txt",
         "Ebay_train.txt, row 2: class_id='two': must be whole numbers",
-        "Ebay_train.txt, row 3: mug_final/nothing.JPG: there is no such file",
+        "Ebay_train.txt, row 3: mug_final/nothing\\x85.JPG: there is no such file",
+    ]
+
+
+def test_rows_are_those_of_the_files(tmp_path):
+    files = layouts.sop()
+    top = "Stanford_Online_Products"
+    del files[f"{top}/Ebay_info.txt"]
+    first = "2 9 1 mug_final/a.JPG"
+    files[f"{top}/Ebay_train.txt"] = lines(layouts.SOP_HEADER, "1 x 1 mug_final/a.JPG", first)
+    files[f"{top}/Ebay_test.txt"] = lines(layouts.SOP_HEADER, "3 y 1 mug_final/a.JPG", first)
+    files[f"{top}/mug_final/a.JPG"] = layouts.picture()
+    _, problems = sop.table(Raw(written(tmp_path, files)))
+    assert said(problems)[2:] == [
+        "Ebay_test.txt, row 1: mug_final/a.JPG is listed before, in row 1 of Ebay_train.txt"
     ]
 
 
@@ -175,8 +183,39 @@ def test_cars_that_are_no_cars(tmp_path, here):
     table, problems = cars196.table(Raw(written(tmp_path, files | {name: bad})))
     assert len(table) == 1
     assert said(problems) == [
+        "cars_annos.mat, row 2: class 500 is not in cars_annos.mat",
         "cars_annos.mat, row 1: box 0.0 1.0 0.0 11.0: must be x1 y1 x2 y2 with x1 < x2 and y1 < y2",
-        "cars_annos.mat, row 2: label is empty",
+    ]
+
+
+def test_cars_lists_every_slip(tmp_path, here):
+    files = layouts.cars()
+    slips = {1: {"bbox_x1": np.nan}, 2: {"class": 1.5}, 3: {"bbox_y2": []}, 4: {"relative_im_path": 7}}
+    rows = [
+        {"relative_im_path": f"car_ims/{row + 1:06}.jpg", **layouts.CAR_BOX, "class": 97, "test": row % 3}
+        | {"bbox_x2": 20.5}
+        | slips.get(row, {})
+        for row in range(8)
+    ]
+    name = "CARS196/cars_annos.mat"
+    files[name] = layouts.mat(annotations=rows, class_names=layouts.CAR_NAMES)
+    table, problems = cars196.table(Raw(written(tmp_path, files)), official_split=True)
+    assert said(problems) == [
+        "cars_annos.mat, row 1: bbox_x1=nan: must be a number",
+        "cars_annos.mat, row 2: class=1.5: must be a whole number",
+        "cars_annos.mat, row 3: bbox_y2=array([], dtype=float64): must be a number",
+        "cars_annos.mat, row 4: relative_im_path=7: must be text",
+        "cars_annos.mat, row 5: split is empty",
+    ]
+    assert table.box(0)[2] == 21, "the pixel that it ends in"
+    twice = [*layouts.CAR_NAMES[:97], layouts.CAR_NAMES[0]]
+    files[name] = layouts.mat(
+        annotations=[row | {"class": 97 + row["test"] % 2} for row in rows[5:]], class_names=twice
+    )
+    _, problems = cars196.table(Raw(written(tmp_path, files)))
+    assert said(problems) == [
+        f"cars_annos.mat, row 97: label {twice[0]!r} is listed before",
+        "cars_annos.mat, row 2: class 98 is not in cars_annos.mat",
     ]
 
 
@@ -221,9 +260,9 @@ def test_cub_lists_every_slip(tmp_path):
         "bounding_boxes.txt, row 3: id '4' is not in images.txt",
         "bounding_boxes.txt, row 5: box -9.0 3.0 -5.0 15.0: lies left of or above the image",
         "bounding_boxes.txt, row 8: id '8' is listed before",
+        "image_class_labels.txt, row 6: class 7 is not in classes.txt",
         "image_class_labels.txt, row 7: id '9' is not in images.txt",
         "images.txt, row 3: id '4' has no row in image_class_labels.txt",
-        "images.txt, row 7: label is empty",
     ]
     assert len(table) == 3
     assert [table.box(row) for row in (0, 1)] == [(2, 3, 13, 16), (-1, 3, 9, 15)], "the second is cut later"
@@ -300,7 +339,12 @@ def test_aliproducts_unpacked_by_hand(tmp_path):
 def test_rp2k(tmp_path):
     names = ["雪碧", "可口可乐 500ml"]
     files = layouts.class_tree("all/train", names) | layouts.class_tree("all/test", names, each=1)
-    files |= {"all/train/.DS_Store": b"", "all/train/readme.txt": b"", "all/test/空/x.txt": b""}
+    files |= {
+        "all/train/.DS_Store": b"",
+        f"all/train/{names[0]}/._0.jpg": b"x",
+        "all/train/readme.txt": b"",
+        "all/test/空/x.txt": b"",
+    }
     table, problems = rp2k.table(Raw(written(tmp_path, {"rp2k_dataset.zip": zipped(files)})))
     assert by_split(table) == {"train": dict.fromkeys(names, 2), "test": dict.fromkeys(names, 1)}
     assert all_there(table)
@@ -345,9 +389,17 @@ def test_a_csv_with_other_columns_or_ragged_rows(tmp_path):
         "train.csv, row 3: train.unpacked/train/9.jpg: there is no such file",
         "train.csv, row 4: train.unpacked/train/1.jpg is listed under 2 labels, here '1'",
     ]
-    written(tmp_path, {"train.csv": b"name,label,group\n1.jpg,0,7\n"})
-    with pytest.raises(DataError, match=r"has no column 'class'; its columns are 'name', 'label', 'group'"):
-        products10k.table(Raw(tmp_path))
+    for content, wrong in [
+        ("name,label,group\n1.jpg,0,7\n", "has no column 'class'; its columns are 'name', 'label', 'group'"),
+        ("name,class,class\n1.jpg,0,7\n", "has the column 'class' twice"),
+        (
+            'name,class,group\n1.jpg,0,"7\n2.jpg,0,7\n',
+            "train.csv: not a readable CSV from line 3 on, or earlier",
+        ),
+    ]:
+        written(tmp_path, {"train.csv": content.encode()})
+        with pytest.raises(DataError, match=wrong):
+            products10k.table(Raw(tmp_path))
 
 
 def test_met(tmp_path):
@@ -369,13 +421,27 @@ def test_met(tmp_path):
 def test_met_lists_every_slip(tmp_path):
     files = {name: dict(content) for name, content in layouts.met().items()}
     files["ground_truth.tar.gz"]["ground_truth/testset.json"] = layouts.as_json(
-        [{"path": "test_met/test.jpg", "MET_id": 12}, {"MET_id": 12}, "x", {"path": "elsewhere/1.jpg"}]
+        [
+            {"path": "test_met/test.jpg", "MET_id": 12},
+            {"MET_id": 12},
+            "x",
+            {"path": "elsewhere/1.jpg"},
+            {"path": "test_met/test.jpg", "MET_id": 1.5},
+            {"path": "MET/../../1.jpg"},
+        ]
     )
     _, problems = met.table(Raw(written(tmp_path, {name: tarred(one) for name, one in files.items()})))
     assert said(problems) == [
-        "testset.json, row 1: must have a path",
-        "testset.json, row 2: must have a path",
+        *(
+            f"testset.json, row {row}: {entry}: must be text, and a whole number or text"
+            for row, entry in [
+                (1, "path=None MET_id=12"),
+                (2, "path=None MET_id=None"),
+                (4, "path='test_met/test.jpg' MET_id=1.5"),
+            ]
+        ),
         "testset.json, row 3: path 'elsewhere/1.jpg': must begin with MET, test_met, test_other, test_noart",
+        "testset.json, row 5: 'MET.unpacked/MET/../../1.jpg' leads out of its folder",
     ]
 
 
@@ -411,7 +477,7 @@ def test_shopee(tmp_path):
     table, problems = shopee.table(Raw(written(tmp_path, archive)))
     assert table.frame["label"].to_list() == [249114794, 249114794, 2937985045, 2937985045]
     assert table.frame["hash"][0] == "94974f937d4c2433"
-    assert said(problems) == ["train.csv, row 4: train_images/a.jpg is listed before, in row 0"]
+    assert said(problems) == ["train.csv, row 4: train_images/a.jpg is listed before, in row 0 of train.csv"]
 
 
 def inaturalist_files(top="train_mini"):
@@ -446,23 +512,36 @@ def test_inaturalist2021_lists_every_slip(tmp_path):
     assert said(problems) == [
         "val.json (annotations), row 5: image_id 5 is not in val.json (images)",
         "val.json (images), row 0: image_id 1000 has no row in val.json (annotations)",
+        "val.json (annotations), row 1: category_id 77 is not in val.json (categories)",
     ]
-    assert frame["label"].null_count() == 1
+    odd = [{"id": 2**80, "file_name": "a"}, {"id": 1.0, "file_name": "b"}, {"id": 3}, 4]
+    written(tmp_path, {"val.json": layouts.as_json(content | {"images": content["images"] + odd})})
+    same, problems = inaturalist2021.coco(file)
+    assert same.equals(frame)
+    assert said(problems)[:4] == [
+        f"val.json (images), row {row}: {one}: must be whole numbers, file_name and name text"
+        for row, one in enumerate(
+            [
+                f"id={2**80} file_name='a'",
+                "id=1.0 file_name='b'",
+                "id=3 file_name=None",
+                "id=None file_name=None",
+            ],
+            len(content["images"]),
+        )
+    ]
     for wrong, message in [
         ([], "must hold images, annotations and categories"),
-        ({"images": [{"id": 1}]}, "images must have the fields id and file_name: 'file_name'"),
-        (
-            {"images": [{"id": 1, "file_name": "a"}, {"id": "b", "file_name": "b"}]},
-            "values of different kinds",
-        ),
+        ({"images": [{"id": 1}]}, "images must have the fields id and file_name"),
         ({"licenses": []}, "holds no list 'images'; it holds licenses"),
     ]:
         written(tmp_path, {"val.json": layouts.as_json(wrong)})
         with pytest.raises(DataError, match=message):
             inaturalist2021.coco(file)
-    file.write_bytes(layouts.as_json(content)[:-30])
-    with pytest.raises(DataError, match="not readable JSON"):
-        inaturalist2021.coco(file)
+    for broken in (layouts.as_json(content)[:-30], b"[" * 100_000):
+        file.write_bytes(broken)
+        with pytest.raises(DataError, match="not readable JSON"):
+            inaturalist2021.coco(file)
 
 
 def test_inaturalist2018_divided(tmp_path):
@@ -486,7 +565,7 @@ def test_tsinghua_dogs_in_nine_parts(tmp_path):
     parts = {f"TsinghuaDogs.zip.{part + 1:03}": images[part * size : (part + 1) * size] for part in range(9)}
     lost = parts.pop("TsinghuaDogs.zip.005")
     raw = Raw(written(tmp_path, files | parts))
-    with pytest.raises(DataError, match=r"TsinghuaDogs.zip.005 of 9 parts are missing"):
+    with pytest.raises(DataError, match=r"in 9 parts; not there: TsinghuaDogs.zip.005"):
         tsinghua_dogs.table(raw)
     written(tmp_path, {"TsinghuaDogs.zip.005": lost})
     table, problems = tsinghua_dogs.table(raw)
@@ -576,6 +655,10 @@ def test_idx_files_become_images(module, first, tmp_path):
         assert image.size == (28, 28)
         assert image.tobytes() == raw[16 + 784 : 16 + 2 * 784]
     assert "split" not in module.table(Raw(tmp_path), official_split=False)[0].frame.columns
+    other = "train-images-idx3-ubyte.gz"
+    written(tmp_path, {other: gzip.compress(gzip.decompress((tmp_path / other).read_bytes())[:-1] + b"!")})
+    with pytest.raises(DataError, match="png: was not made from the files beside it; take it away"):
+        module.table(Raw(tmp_path))
 
 
 def test_idx_files_that_are_damaged(tmp_path):
@@ -591,6 +674,7 @@ def test_idx_files_that_are_damaged(tmp_path):
         (gzip.compress(plain[:4]), "damaged, or cut off"),
         (b"<html>", "damaged, or cut off"),
         (gzip.compress(plain[:4] + b"\xff" * 12), "not an idx file of images"),
+        (gzip.compress(plain[:4] + bytes(12)), "not an idx file of images"),
     ]:
         with pytest.raises(DataError, match=wrong):
             mnist.table(Raw(written(tmp_path, files | {name: content})))

@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from lookalike.errors import DataError
-from lookalike.prepare.annotations import Found, class_folders, finished
+from lookalike.prepare.annotations import Found, finished
+from lookalike.prepare.class_folders import class_folders
 from lookalike.prepare.locating import UNPACKED
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 

@@ -7,8 +7,8 @@ import csv
 import io
 import json
 import logging
-import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.boxes import FILE, begun_inside
 from lookalike.prepare.boxes import ROW as BOXES_ROW
-from lookalike.prepare.labels import warn_of_alike
-from lookalike.prepare.naming import ENDINGS, listed, printable, readable
+from lookalike.prepare.labels import Place, warn_of_alike
+from lookalike.prepare.naming import listed
 from lookalike.prepare.public import PublicSet, warn_of_counts
 
 log = logging.getLogger(__name__)
 Found = tuple[Table, list[Problem]]
+BLANKS = " \t"
 FROM, ROW = "annotation file", "annotation row"
+BEFORE = re.compile(r"(?<= is listed before, in row )\d+$")
 BOX_PLACE = (f"{FROM} of the box", f"{ROW} of the box")
 """Columns of where a box was written, if that is a file of its own."""
 
@@ -50,32 +52,35 @@ def text_of(file: Path) -> str:
         ) from error
 
 
+def lines_of(file: Path) -> list[str]:
+    """The lines of a text file; what else counts as the end of a line in Unicode may be part of a name."""
+    return text_of(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def fields(
     file: Path,
     names: Sequence[str],
     *,
     header: int = 0,
-    separator: str | None = None,
     last_is_rest: bool = False,
 ) -> tuple[pl.DataFrame, list[Problem]]:
     """The lines of a text file as columns of text, with the row of each; and the lines that are otherwise.
 
     Args:
-        file: lines of fields.
+        file: lines of fields, with any number of spaces and tabs between them.
         names: what the fields are.
         header: lines to leave out at the top.
-        separator: what stands between fields; None for any number of spaces and tabs.
         last_is_rest: the last field is the rest of the line, spaces included.
 
     Raises:
         DataError: the file cannot be read, or no line is as it should be.
     """
-    lines = text_of(file).splitlines()[header:]
+    lines = lines_of(file)[header:]
     rows, wrong = [], []
     for row, line in enumerate(lines):
-        if not line.strip():
+        if not line.strip(BLANKS):
             continue
-        found = line.strip().split(separator, len(names) - 1 if last_is_rest else -1)
+        found = re.split(f"[{BLANKS}]+", line.strip(BLANKS), maxsplit=len(names) - 1 if last_is_rest else 0)
         if len(found) == len(names):
             rows.append((*found, row))
         else:
@@ -95,7 +100,7 @@ def header_of(file: Path, names: Sequence[str], line: int = 0) -> None:
     Raises:
         DataError: it is not; shows both.
     """
-    lines = text_of(file).splitlines()
+    lines = lines_of(file)
     found = lines[line].split() if len(lines) > line else []
     if found != list(names):
         raise DataError(
@@ -109,14 +114,17 @@ def csv_of(file: Path, names: Sequence[str]) -> tuple[pl.DataFrame, list[Problem
     Raises:
         DataError: the file cannot be read, or lacks a column.
     """
-    reader = csv.reader(io.StringIO(text_of(file), newline=""))
-    header = next(reader, [])
-    lacking = [name for name in names if name not in header]
-    if lacking:
-        raise DataError(f"{file}: has no column {listed(lacking)}; its columns are {listed(header, 30)}")
-    places = [header.index(name) for name in names]
+    reader = csv.reader(io.StringIO(text_of(file), newline=""), strict=True)
     rows, wrong = [], []
     try:
+        header = next(reader, [])
+        lacking = [name for name in names if name not in header]
+        if lacking:
+            raise DataError(f"{file}: has no column {listed(lacking)}; its columns are {listed(header, 30)}")
+        twice = [name for name in names if header.count(name) > 1]
+        if twice:
+            raise DataError(f"{file}: has the column {listed(twice)} twice")
+        places = [header.index(name) for name in names]
         for row, line in enumerate(reader):
             if len(line) == len(header):
                 rows.append((*(line[place] for place in places), row))
@@ -124,7 +132,8 @@ def csv_of(file: Path, names: Sequence[str]) -> tuple[pl.DataFrame, list[Problem
                 said = f"{len(line)} fields where the header has {len(header)}"
                 wrong.append(Problem(file.name, said, row))
     except csv.Error as error:
-        raise DataError(f"{file}: not a readable CSV: {error}") from error
+        said = f"not a readable CSV from line {max(1, reader.line_num)} on, or earlier: {error}"
+        raise DataError(f"{file}: {said}") from error
     if not rows:
         raise DataError(f"{file}: no row has {len(header)} fields, as the header has", wrong)
     schema = dict.fromkeys(names, pl.String) | {ROW: pl.Int64}
@@ -139,7 +148,7 @@ def json_of(file: Path) -> Any:
     """
     try:
         return json.loads(text_of(file))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: not readable JSON: {error}") from error
 
 
@@ -188,6 +197,23 @@ def joined(
     return main.join(other, on=by, maintain_order="left"), wrong
 
 
+def looked_up(
+    frame: pl.DataFrame, classes: pl.DataFrame, by: str, *, of: str | None = None
+) -> tuple[pl.DataFrame, list[Problem]]:
+    """The rows of `frame` with the `label` of their class; rows of a class that is not there are left out.
+
+    Classes of the same number, or name, as an earlier one are left out, too; all of it is listed.
+    """
+    wrong = []
+    for key in (by, "label"):
+        first = pl.Series(classes[key].is_first_distinct())
+        wrong += _problems(classes.filter(~first), f"{key} {{}} is listed before", key)
+        classes = classes.filter(first)
+    unknown = frame.join(classes, on=by, how="anti", maintain_order="left")
+    wrong += _problems(unknown, f"{by} {{}} is not in {_files_of(classes)}", by, of)
+    return frame.join(classes.select(by, "label"), on=by, maintain_order="left"), wrong
+
+
 def _at(of: str | None) -> tuple[str, str]:
     return (FROM, ROW) if of is None else (f"{FROM} of the {of}", f"{ROW} of the {of}")
 
@@ -196,8 +222,8 @@ def _files_of(frame: pl.DataFrame) -> str:
     return " or ".join(frame[FROM].unique(maintain_order=True))
 
 
-def _problems(frame: pl.DataFrame, said: str, column: str) -> list[Problem]:
-    rows = frame.select(FROM, ROW, column).iter_rows()
+def _problems(frame: pl.DataFrame, said: str, column: str, of: str | None = None) -> list[Problem]:
+    rows = frame.select(*_at(of), column).iter_rows()
     return [Problem(file, said.format(repr(value)), row) for file, row, value in rows]
 
 
@@ -225,6 +251,10 @@ def finished(
     warn_of_counts(frame if "split" in frame.columns else frame.with_columns(split=pl.lit("all")), about)
     frame = frame if keep_split else frame.drop("split")
     frame = frame.with_columns(path=pl.col("path").str.replace(r"^(\.?/)+", ""))
+    if FROM in frame.columns:
+        climbs = pl.col("path").str.contains(r"(^|[/\\])\.\.([/\\]|$)").fill_null(False)
+        problems = [*problems, *_problems(frame.filter(climbs), "{} leads out of its folder", "path")]
+        frame = frame.filter(~climbs)
     known = frame.drop(FROM, ROW, *BOX_PLACE, strict=False)
     rules = begun_inside(known if "split" in known.columns else known.with_columns(split=pl.lit("train")))
     places, boxes = _places(frame, FROM, ROW), _places(frame, *BOX_PLACE)
@@ -235,12 +265,13 @@ def finished(
             raise DataError(f"{about.title}: {problem.reason}", wrong)
         bad.add(problem.row)
         file, row = (boxes if problem.reason == wrong_boxes.get(problem.row) else places)[problem.row]
-        wrong.append(Problem(file or known["path"][problem.row] or about.name, problem.reason, row))
+        reason = BEFORE.sub(lambda found: "{1} of {0}".format(*places[int(found[0])]), problem.reason)
+        wrong.append(Problem(file or known["path"][problem.row] or about.name, reason, row))
     if len(bad) == len(known):
         raise DataError(
             f"{about.title}: none of its {len(known):,} rows can be used; paths start in {folder}:", wrong
         )
-    warn_of_alike(known["label"], about.title)
+    warn_of_alike(known["label"], about.title, places)
     if "x1" in known.columns:
         file, row = zip(*boxes, strict=True)
         known = known.with_columns(pl.Series(FILE, file), pl.Series(BOXES_ROW, row))
@@ -251,39 +282,8 @@ def finished(
     return Table(kept.select(*order, pl.exclude(order)), folder), wrong
 
 
-def _places(frame: pl.DataFrame, file: str, row: str) -> list[tuple[str | None, int | None]]:
+def _places(frame: pl.DataFrame, file: str, row: str) -> list[Place]:
     """File and row by which each row was annotated; those of the boxes are by default the same."""
     names = (file, row) if file in frame.columns else (FROM, ROW)
     columns = (frame[name].to_list() if name in frame.columns else [None] * len(frame) for name in names)
     return list(zip(*columns, strict=True))
-
-
-def class_folders(places: Mapping[str, Path], root: Path) -> tuple[pl.DataFrame, list[Problem]]:
-    """Images in class folders of split folders: path, label, split.
-
-    Args:
-        places: by split, the folder that holds the class folders.
-        root: what paths are relative to.
-    """
-    rows, wrong = [], []
-    for split, place in places.items():
-        start = place.relative_to(root).as_posix()
-        for folder in sorted(place.iterdir()):
-            name = f"{start}/{folder.name}".removeprefix("./")
-            if folder.name.startswith("."):
-                continue
-            if not folder.is_dir():
-                wrong.append(Problem(name, "lies beside the class folders, so it has no label"))
-                continue
-            with os.scandir(folder) as entries:
-                images = sorted(entry.name for entry in entries if entry.name.lower().endswith(ENDINGS))
-            if not images:
-                wrong.append(Problem(f"{name}/", "a class folder without images"))
-            for image in images:
-                path = f"{name}/{image}"
-                if reason := readable(path):
-                    wrong.append(Problem(printable(path), reason))
-                else:
-                    rows.append((path, folder.name, split))
-    schema = {"path": pl.String, "label": pl.String, "split": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row"), wrong

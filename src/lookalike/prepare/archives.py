@@ -10,7 +10,7 @@ import stat
 import tarfile
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,23 @@ from typing import IO, Any
 
 from lookalike.errors import DataError, LookalikeError
 from lookalike.files import new_folder
+from lookalike.prepare.entries import PlainEntry, RefusedEntryError, safe_name, tar_entries, zip_names
 from lookalike.prepare.joined import Joined, joined_zip
+from lookalike.prepare.locating import located
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
 SPARE = 64 << 20
-LONGEST = 4096
 PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+OTHERS = {
+    b"7z\xbc\xaf'\x1c": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"<": "a web page: perhaps a login was needed",
 }
 Told = Callable[[int, int | None], None]
 
@@ -53,12 +60,13 @@ class Limits:
         return min(self.size, int(self.growth * packed) + self.free)
 
 
-class _RefusedError(Exception):
-    """Something in an archive that is not unpacked; the text says what."""
-
-
 def unpack(
-    archive: Path | Sequence[Path], folder: Path, told: Told | None = None, limits: Limits | None = None
+    archive: Path | Sequence[Path],
+    folder: Path,
+    told: Told | None = None,
+    limits: Limits | None = None,
+    *,
+    top: str = "",
 ) -> None:
     """Unpack a zip, tar, tar.gz, tar.bz2 or tar.xz, told by content, into a new folder.
 
@@ -69,6 +77,7 @@ def unpack(
         folder: must not exist.
         told: called with bytes read and bytes in all, for a bar.
         limits: how much it may hold.
+        top: a folder that everything is to be in; it is made if nothing in the archive is called so.
 
     Raises:
         DataError: it is damaged, cut off, encrypted, too large, of another kind, or wants to write outside of
@@ -82,7 +91,9 @@ def unpack(
             packed = sum(part.stat().st_size for part in parts)
             target = _Target(beside, _Budget(limits, packed, shutil.disk_usage(beside).free))
             _unpacked(stream, parts, target, told or (lambda done, total: None), packed)
-    except _RefusedError as error:
+            if top and located(beside, top) is None:
+                _put_into(beside, top)
+    except RefusedEntryError as error:
         raise DataError(f"{_named(parts)}: {error}; nothing was unpacked") from error
     except (LookalikeError, MemoryError):
         raise
@@ -91,6 +102,14 @@ def unpack(
             raise
         reason = f"damaged, or cut off: {error or type(error).__name__}"
         raise DataError(f"{_named(parts)}: {reason}; nothing was unpacked. Fetch it again") from error
+
+
+def _put_into(folder: Path, top: str) -> None:
+    """Move all that is in a folder into a new one in it."""
+    entries = list(folder.iterdir())
+    (folder / top).mkdir()
+    for entry in entries:
+        entry.rename(folder / top / entry.name)
 
 
 def _named(parts: Sequence[Path]) -> str:
@@ -108,7 +127,7 @@ class _Budget:
     def entry(self, declared: int) -> None:
         self.files += 1
         if self.files > self.most_files:
-            raise _RefusedError(f"it holds more than {self.most_files:,} files")
+            raise RefusedEntryError(f"it holds more than {self.most_files:,} files")
         self._check(self.size + declared)
 
     def written(self, count: int) -> None:
@@ -117,11 +136,11 @@ class _Budget:
 
     def _check(self, size: int) -> None:
         if size > self.most_size:
-            raise _RefusedError(
+            raise RefusedEntryError(
                 f"{self.packed:,} bytes would become more than {self.most_size:,}: a bomb, not a data set"
             )
         if size > self.free:
-            raise _RefusedError(
+            raise RefusedEntryError(
                 f"unpacked it needs more than the {self.free / 1e9:.1f} GB that are free; make room"
             )
 
@@ -137,7 +156,7 @@ class _Target:
         path = safe_name(name)
         key = hash(unicodedata.normalize("NFC", path).casefold())
         if key in self.seen:
-            raise _RefusedError(f"{name!r} is in it twice, or in upper and in lower case")
+            raise RefusedEntryError(f"{name!r} is in it twice, or in upper and in lower case")
         self.seen.add(key)
         self.budget.entry(declared)
         file = self.folder / path
@@ -148,9 +167,9 @@ class _Target:
                     self.budget.written(len(data))
                     out.write(data)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            raise _RefusedError(f"{name!r} is a file and a folder at once") from error
+            raise RefusedEntryError(f"{name!r} is a file and a folder at once") from error
         if file.stat().st_size != declared:
-            raise _RefusedError(
+            raise RefusedEntryError(
                 f"{name!r} has {file.stat().st_size:,} bytes, where {declared:,} are declared"
             )
 
@@ -160,27 +179,15 @@ class _Target:
             safe_name(name)
 
 
-def safe_name(name: str) -> str:
-    """The path of an entry below its folder.
-
-    Raises:
-        _RefusedError: it is absolute, climbs out, or is no name that every system can write.
-    """
-    path = name.replace("\\", "/")
-    names = [part for part in path.split("/") if part not in ("", ".")]
-    if path.startswith("/") or ".." in names or (len(path) > 1 and path[1] == ":" and path[0].isalpha()):
-        raise _RefusedError(f"{name!r} would be written outside of the folder")
-    if not names or len(path) > LONGEST or any(ord(letter) < 32 for letter in path):
-        raise _RefusedError(f"{name[:80]!r} is no name for a file")
-    return "/".join(names)
-
-
 def _unpacked(stream: IO[bytes], parts: Sequence[Path], target: _Target, told: Told, packed: int) -> None:
     start = stream.read(6)
     stream.seek(0)
     opener = next((opener for magic, opener in PACKED.items() if start.startswith(magic)), None)
     if start.startswith(b"PK") or (opener is None and parts[-1].suffix.lower() == ".zip"):
         return _unpack_zip(joined_zip(stream, parts), target, told)
+    other = next((said for magic, said in OTHERS.items() if start.startswith(magic)), None)
+    if other is not None:
+        raise RefusedEntryError(f"it is {other}; zip, tar, tar.gz, tar.bz2 and tar.xz are opened")
     counted = io.BufferedReader(_Told(stream, packed, told), CHUNK)
     _unpack_tar(opener(counted) if opener else counted, target)
     return None
@@ -189,44 +196,37 @@ def _unpacked(stream: IO[bytes], parts: Sequence[Path], target: _Target, told: T
 def _unpack_zip(archive: zipfile.ZipFile, target: _Target, told: Told) -> None:
     entries = archive.infolist()
     done, total = 0, sum(entry.compress_size for entry in entries)
-    for entry in entries:
+    for entry, name in zip(entries, zip_names(entries), strict=True):
         if entry.flag_bits & 1:
-            raise _RefusedError(
+            raise RefusedEntryError(
                 "it is encrypted; unpack it yourself, with the password of its authors, beside it"
             )
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _RefusedError(f"{entry.filename!r} is a link or a device")
+            raise RefusedEntryError(f"{name!r} is a link or a device")
         if entry.is_dir():
-            target.folder_entry(entry.filename)
+            target.folder_entry(name)
             continue
         with archive.open(entry) as stream:
-            target.write(entry.filename, entry.file_size, stream)
+            target.write(name, entry.file_size, stream)
         done += entry.compress_size
         told(done, total)
 
 
 def _unpack_tar(stream: IO[bytes], target: _Target) -> None:
     watched = _Tail(stream, target.budget)
-    with tarfile.open(fileobj=watched, mode="r|", bufsize=CHUNK) as archive:  # pyrefly: ignore
-        for entry in _entries(archive):
+    with tarfile.open(fileobj=watched, mode="r|", bufsize=CHUNK, tarinfo=PlainEntry) as archive:  # pyrefly: ignore
+        for entry in tar_entries(archive):
             if entry.isdir():
                 target.folder_entry(entry.name)
             elif not entry.isreg():
-                raise _RefusedError(f"{entry.name!r} is a link or a device")
+                raise RefusedEntryError(f"{entry.name!r} is a link or a device")
             else:
                 target.write(entry.name, entry.size, archive.extractfile(entry))  # pyrefly: ignore
     while watched.read(CHUNK):
         pass
     if watched.tail.strip(b"\0"):
-        raise _RefusedError("it ends without the mark that ends a tar: half of a download?")
-
-
-def _entries(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """One after another; tarfile itself would remember every one of millions."""
-    while (entry := archive.next()) is not None:
-        archive.members = []  # pyrefly: ignore
-        yield entry
+        raise RefusedEntryError("it ends without the mark that ends a tar: half of a download?")
 
 
 class _Tail:
@@ -241,7 +241,7 @@ class _Tail:
         self.count += len(data)
         self.tail = (self.tail + data)[-512:]
         if self.count > self.budget.most_size + 1024 * (self.budget.files + 100):
-            raise _RefusedError(
+            raise RefusedEntryError(
                 f"it becomes more than {self.budget.most_size:,} bytes: a bomb, not a data set"
             )
         return data

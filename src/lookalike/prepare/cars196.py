@@ -1,15 +1,17 @@
 """Cars196 (Krause et al., 2013): photos of 196 car models."""
 
+import math
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from lookalike.data.checking import BOX
-from lookalike.errors import DataError
+from lookalike.errors import DataError, Problem
 from lookalike.prepare import matlab
-from lookalike.prepare.annotations import FROM, ROW, Found, finished
+from lookalike.prepare.annotations import FROM, ROW, Found, finished, looked_up
 from lookalike.prepare.boxes import corners_from_one
 from lookalike.prepare.locating import located, located_archive
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
@@ -47,7 +49,11 @@ DEVKIT = PublicSet(
 )
 OFFICIAL = {"train": (8_144, 196), "test": (8_041, 196)}
 LISTS = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
+TESTED = {0: "train", 1: "test"}
 TRAINED = 98
+WORDS = {str: "text", int: "a whole number", float: "a number"}
+TYPES = {str: pl.String, int: pl.Int64, float: pl.Float64}
+Annotated = tuple[pl.DataFrame, list[Problem]]
 CORNERS = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
 
 
@@ -65,14 +71,14 @@ def table(raw: Raw, official_split: bool = False, boxes: bool = True) -> Found:
     Raises:
         DataError: a file is missing or is not as published.
     """
-    folder, frame = _devkit(raw) if _has_devkit(raw.root(SET)) else _whole(raw)
+    folder, frame, wrong = _devkit(raw) if _has_devkit(raw.root(SET)) else _whole(raw)
     if not official_split:
         by_class = pl.when(pl.col("class") <= TRAINED).then(pl.lit("train")).otherwise(pl.lit("test"))
         frame = frame.with_columns(split=by_class)
     frame = corners_from_one(frame, CORNERS) if boxes else frame.drop(CORNERS)
     kept = ["path", "label", "split", FROM, ROW, *(BOX if boxes else ())]
     about = replace(SET, counts=OFFICIAL) if official_split else SET
-    return finished(frame.select(kept), folder, about)
+    return finished(frame.select(kept), folder, about, wrong)
 
 
 def _has_devkit(root: Path) -> bool:
@@ -82,62 +88,79 @@ def _has_devkit(root: Path) -> bool:
     return located(root, first.holds) is not None or located_archive(root, first.archives[0].file) is not None
 
 
-def _whole(raw: Raw) -> tuple[Path, pl.DataFrame]:
+def _whole(raw: Raw) -> tuple[Path, pl.DataFrame, list[Problem]]:
     places = raw.open(SET)
     file = places["cars_annos.mat"]
     (content,) = matlab.read(file)
-    frame = _annotations(file, content, ("relative_im_path", "test"))
-    split = pl.when(pl.col("test") == 1).then(pl.lit("test")).otherwise(pl.lit("train"))
+    frame, wrong = _annotations(file, content, {"relative_im_path": str, "test": int})
+    split = pl.col("test").replace_strict(TESTED, default=None, return_dtype=pl.String)
     frame = frame.with_columns(split=split, path="relative_im_path")
-    return places["car_ims"].parent, _named(frame, file, content)
+    return places["car_ims"].parent, *_named(frame, wrong, file, content)
 
 
-def _devkit(raw: Raw) -> tuple[Path, pl.DataFrame]:
+def _devkit(raw: Raw) -> tuple[Path, pl.DataFrame, list[Problem]]:
     places, root = raw.open(DEVKIT), raw.root(SET)
     files = [places[name] for name in (*LISTS.values(), "cars_meta.mat")]
     *contents, names = matlab.read(*files)
-    frames = []
+    frames, wrong = [], []
     for split, file, content in zip(LISTS, files, contents, strict=False):
         images = places[f"cars_{split}"]
         images = images / images.name if (images / images.name).is_dir() else images
         path = pl.concat_str(pl.lit(f"{images.relative_to(root).as_posix()}/"), pl.col("fname"))
-        frames.append(_annotations(file, content, ("fname",)).with_columns(split=pl.lit(split), path=path))
-    return root, _named(pl.concat(frames), files[-1], names)
+        frame, bad = _annotations(file, content, {"fname": str})
+        frames.append(frame.with_columns(split=pl.lit(split), path=path))
+        wrong += bad
+    return root, *_named(pl.concat(frames), wrong, files[-1], names)
 
 
-def _annotations(file: Path, content: dict[str, Any], more: tuple[str, ...]) -> pl.DataFrame:
-    """The rows of the struct array `annotations`."""
+def _annotations(file: Path, content: dict[str, Any], more: dict[str, type]) -> Annotated:
+    """The rows of the struct array `annotations`; those that are not as published are listed."""
     rows = content.get("annotations")
     rows = [rows] if isinstance(rows, dict) else rows
-    wanted = [*CORNERS, "class", *more]
+    kinds = dict.fromkeys(CORNERS, float) | {"class": int} | more
     if rows is None or not len(rows) or not isinstance(rows[0], dict):
         raise DataError(f"{file}: holds no struct array 'annotations'; it holds {_keys(content)}")
-    lacking = [name for name in wanted if name not in rows[0]]
+    lacking = [name for name in kinds if name not in rows[0]]
     if lacking:
         raise DataError(f"{file}: annotations have no field {', '.join(lacking)}; they have {_keys(rows[0])}")
-    try:
-        columns = {name: [_plain(row[name]) for row in rows] for name in wanted}
-        return pl.DataFrame(columns).with_columns(
-            pl.lit(file.name).alias(FROM), pl.Series(ROW, range(len(rows)), dtype=pl.Int64)
-        )
-    except (TypeError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{file}: annotations are not one number, or text, a field: {error}") from error
+    found, wrong = [], []
+    for row, values in enumerate(rows):
+        known = {name: _as(kind, values[name]) for name, kind in kinds.items()}
+        bad = [
+            f"{name}={values[name]!r:.40}: must be {WORDS[kinds[name]]}"
+            for name in kinds
+            if known[name] is None
+        ]
+        if bad:
+            wrong.append(Problem(file.name, ", ".join(bad), row))
+        else:
+            found.append((*known.values(), file.name, row))
+    if not found:
+        raise DataError(f"{file}: no annotation is as published", wrong)
+    schema = {name: TYPES[kind] for name, kind in kinds.items()} | {FROM: pl.String, ROW: pl.Int64}
+    return pl.DataFrame(found, schema=schema, orient="row"), wrong
 
 
-def _plain(value: Any) -> int | str:
-    return value if isinstance(value, str) else int(value)
+def _as(kind: type, value: Any) -> Any:
+    """The value of a field as this kind; None if it is another."""
+    if kind is str:
+        return value if isinstance(value, str) else None
+    if not isinstance(value, Real) or not math.isfinite(value):
+        return None
+    return kind(value) if kind(value) == value else None
 
 
 def _keys(content: dict[str, Any]) -> str:
     return ", ".join(name for name in content if not name.startswith("__"))
 
 
-def _named(frame: pl.DataFrame, file: Path, content: dict[str, Any]) -> pl.DataFrame:
+def _named(frame: pl.DataFrame, wrong: list[Problem], file: Path, content: dict[str, Any]) -> Annotated:
     """The class names as labels."""
     names = content.get("class_names")
     if names is None or isinstance(names, str):
         raise DataError(f"{file}: holds no class_names; it holds {_keys(content)}")
-    known = {number: str(name) for number, name in enumerate(names, 1)}
-    return frame.with_columns(
-        label=pl.col("class").replace_strict(known, default=None, return_dtype=pl.String)
+    known = [(number, str(name), file.name, number - 1) for number, name in enumerate(names, 1)]
+    frame, bad = looked_up(
+        frame, pl.DataFrame(known, schema=["class", "label", FROM, ROW], orient="row"), "class"
     )
+    return frame, wrong + bad

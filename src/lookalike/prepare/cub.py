@@ -13,6 +13,7 @@ from lookalike.prepare.annotations import (
     fields,
     finished,
     joined,
+    looked_up,
     numbers,
 )
 from lookalike.prepare.boxes import corners_from_size
@@ -62,9 +63,10 @@ def table(raw: Raw, official_split: bool = False, boxes: bool = True) -> Found:
         frame, unequal = joined(frame, other, "id", of=what)
         wrong += bad + unequal
     names, bad = fields(folder / "classes.txt", ("class", "label"), last_is_rest=True)
-    frame = frame.join(names.select("class", "label"), on="class", how="left", maintain_order="left")
-    frame, unlike = numbers(frame, ["class"], of="class")
-    wrong += bad + unlike
+    names, unlike = numbers(names, ["class"])
+    frame, odd = numbers(frame, ["class"], of="class")
+    frame, unknown = looked_up(frame, names, "class", of="class")
+    wrong += bad + unlike + odd + unknown
     if boxes:
         frame, bad = numbers(frame, SIZES, whole=False, of="box")
         frame, wrong = corners_from_size(frame, SIZES), wrong + bad

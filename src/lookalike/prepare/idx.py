@@ -5,6 +5,7 @@ import math
 import struct
 import zlib
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ NAMES = {
 }
 MAGIC = {"images": 0x803, "labels": 0x801}
 MOST = 1 << 31
+NOTE = "made_from"
 
 
 def files(base: str, *md5: str) -> tuple[Piece, ...]:
@@ -73,8 +75,7 @@ def images_of(raw: Raw, about: PublicSet, names: Sequence[str], official_split: 
         ]
         schema = dict.fromkeys(("path", "label", "split", FROM), pl.String) | {ROW: pl.Int64}
         frames.append(pl.DataFrame(rows, schema=schema, orient="row"))
-    if not (root / "png").exists():
-        _write(pictures, root / "png")
+    _write(pictures, root / "png")
     frame = pl.concat(frames)
     return finished(frame, root, about, wrong, keep_split=official_split)
 
@@ -91,7 +92,7 @@ def read_idx(file: Path, kind: str) -> np.ndarray:
             head = stream.read(4 * words)
             magic, *shape = struct.unpack(f">{words}I", head)
             length = math.prod(shape)
-            if magic != MAGIC[kind] or length > MOST:
+            if magic != MAGIC[kind] or not 0 < length <= MOST:
                 raise DataError(f"{file}: not an idx file of {kind}; it begins with {head[:4].hex(' ')}")
             data = stream.read(length + 1)
     except (EOFError, OSError, struct.error, zlib.error) as error:
@@ -103,8 +104,24 @@ def read_idx(file: Path, kind: str) -> np.ndarray:
 
 
 def _write(pictures: dict[str, np.ndarray], folder: Path) -> None:
+    """The images as PNG, once.
+
+    Raises:
+        DataError: the folder holds other images than these.
+    """
+    digest = blake2b()
+    for images in pictures.values():
+        digest.update(repr(images.shape).encode() + images.tobytes())
+    made = digest.hexdigest()
+    if folder.exists():
+        if not (folder / NOTE).is_file() or (folder / NOTE).read_text(encoding="utf-8") != made:
+            raise DataError(
+                f"{folder}: was not made from the files beside it; take it away, or choose another raw="
+            )
+        return
     with new_folder(folder) as beside:
         for split, images in pictures.items():
             (beside / split).mkdir()
             for row, image in enumerate(images):
                 Image.fromarray(image).save(beside / split / f"{row:05}.png")
+        (beside / NOTE).write_text(made, encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import polars as pl
 
 from lookalike.errors import DataError, Problem
-from lookalike.prepare.annotations import FROM, ROW, Found, finished, joined, json_of
+from lookalike.prepare.annotations import FROM, ROW, Found, finished, joined, json_of, looked_up
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 BUCKET = "https://ml-inat-competition-datasets.s3.amazonaws.com/2021"
@@ -16,6 +16,8 @@ SUMS = {
     "val": ("f6f6e0e242e3d4c9569ba56400938afc", "4d761e0f6a86cc63e8f7afc91f6a8f0b"),
 }
 BYTES = {"train": 239_909_164_970, "train_mini": 44_636_137_542, "val": 8_931_661_582}
+TEXTS = ("file_name", "name")
+Part = tuple[pl.DataFrame, list[Problem]]
 COUNTS = {"train": 2_686_843, "train_mini": 500_000}
 
 
@@ -75,31 +77,34 @@ def coco(file: Path) -> tuple[pl.DataFrame, list[Problem]]:
     content = json_of(file)
     if not isinstance(content, dict):
         raise DataError(f"{file}: must hold images, annotations and categories")
-    images = _part(file, content, "images", {"id": "image_id", "file_name": "path"})
-    labels = _part(file, content, "annotations", {"image_id": "image_id", "category_id": "category_id"})
-    names = _part(file, content, "categories", {"id": "category_id", "name": "label"})
-    frame, wrong = joined(images, labels, "image_id")
-    twice = names.filter(~names["category_id"].is_first_distinct() | names["label"].is_duplicated())
-    if len(twice):
-        raise DataError(f"{file}: categories share an id or a name: {twice['label'].unique().to_list()[:5]}")
-    frame = frame.join(
-        names.select("category_id", "label"), on="category_id", how="left", maintain_order="left"
-    )
-    return frame.select("path", "label", FROM, ROW), wrong
+    images, wrong = _part(file, content, "images", {"id": "image_id", "file_name": "path"})
+    labels, bad = _part(file, content, "annotations", {"image_id": "image_id", "category_id": "category_id"})
+    names, odd = _part(file, content, "categories", {"id": "category_id", "name": "label"})
+    frame, unequal = joined(images, labels, "image_id", of="class")
+    frame, unknown = looked_up(frame, names, "category_id", of="class")
+    return frame.select("path", "label", FROM, ROW), [*wrong, *bad, *odd, *unequal, *unknown]
 
 
-def _part(file: Path, content: dict[str, Any], part: str, names: dict[str, str]) -> pl.DataFrame:
-    rows = content.get(part)
-    if not isinstance(rows, list) or not rows:
+def _part(file: Path, content: dict[str, Any], part: str, names: dict[str, str]) -> Part:
+    """One of the lists, its fields by our names; entries that have other fields are left out, and listed."""
+    entries = content.get(part)
+    if not isinstance(entries, list) or not entries:
         raise DataError(f"{file}: holds no list {part!r}; it holds {', '.join(content) or 'nothing'}")
-    try:
-        columns = {ours: [row[theirs] for row in rows] for theirs, ours in names.items()}
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{file}: {part} must have the fields {' and '.join(names)}: {error}") from error
-    try:
-        frame = pl.DataFrame(columns, strict=True)
-    except (TypeError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{file}: {part}: values of different kinds in one field: {error}") from error
-    return frame.with_columns(
-        pl.lit(f"{file.name} ({part})").alias(FROM), pl.Series(ROW, range(len(rows)), dtype=pl.Int64)
-    )
+    kinds = [str if name in TEXTS else int for name in names]
+    where, rows, wrong = f"{file.name} ({part})", [], []
+    for row, entry in enumerate(entries):
+        found = [entry.get(name) if isinstance(entry, dict) else None for name in names]
+        if all(_is(kind, value) for value, kind in zip(found, kinds, strict=True)):
+            rows.append((*found, where, row))
+        else:
+            said = " ".join(f"{name}={value!r:.60}" for name, value in zip(names, found, strict=True))
+            wrong.append(Problem(where, f"{said}: must be whole numbers, {' and '.join(TEXTS)} text", row))
+    if not rows:
+        raise DataError(f"{file}: {part} must have the fields {' and '.join(names)}", wrong)
+    schema = [pl.String if kind is str else pl.Int64 for kind in kinds]
+    columns = dict(zip(names.values(), schema, strict=True)) | {FROM: pl.String, ROW: pl.Int64}
+    return pl.DataFrame(rows, schema=columns, orient="row"), wrong
+
+
+def _is(kind: type, value: Any) -> bool:
+    return type(value) is kind and (kind is str or -(2**63) <= value < 2**63)

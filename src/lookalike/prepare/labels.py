@@ -2,6 +2,7 @@
 
 import logging
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ from lookalike.data.reading import SMALL
 from lookalike.errors import DataError, Problem, listing
 from lookalike.prepare.naming import alike, counted, listed, plain
 
+Place = tuple[str | None, int | None]
 log = logging.getLogger(__name__)
 
 
@@ -60,9 +62,18 @@ def named(frame: pl.DataFrame, file: Path, names: str) -> pl.DataFrame:
     return frame.with_columns(label=pl.col("label").replace(one)) if one else frame
 
 
-def warn_of_alike(labels: pl.Series, name: str) -> None:
-    """Labels are kept as they are written, but a slip of the hand should not make two classes of one."""
+def warn_of_alike(labels: pl.Series, name: str, places: Sequence[Place] | None = None) -> None:
+    """Labels are kept as they are written, but a slip of the hand should not make two classes of one.
+
+    Args:
+        labels: of each row.
+        name: of the data.
+        places: file and row that each label comes from, if there are several files.
+    """
     same = alike_problems(labels, name)
+    if places is not None:
+        found = [(*places[one.row or 0], one.reason) for one in same]
+        same = [Problem(file or name, reason, row) for file, row, reason in found]
     if same:
         log.warning(
             "%s: labels written in several ways are kept as different classes:%s", name, listing(same)

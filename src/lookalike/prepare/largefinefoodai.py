@@ -1,6 +1,7 @@
 """LargeFineFoodAI (2021): 1,000 dishes in fine-grained classes."""
 
-from lookalike.prepare.annotations import Found, class_folders, finished
+from lookalike.prepare.annotations import Found, finished
+from lookalike.prepare.class_folders import class_folders
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 BUCKET = "https://s3plus.meituan.net/v1/mss_fad1a48f61e8451b8172ba5abfdbbee5/foodai-workshop-challenge"

@@ -8,7 +8,8 @@ import polars as pl
 from lookalike.data.pairs import read_pairs
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
-from lookalike.prepare.annotations import class_folders, finished, text_of
+from lookalike.prepare.annotations import finished, text_of
+from lookalike.prepare.class_folders import class_folders
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 BASE = "http://vis-www.cs.umass.edu/lfw"

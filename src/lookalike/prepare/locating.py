@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from lookalike.errors import DataError
@@ -18,32 +20,43 @@ def located(root: Path, holds: str) -> Path | None:
     Raises:
         DataError: there are several, equally deep.
     """
-    level = [root] if root.is_dir() else []
-    for _ in range(DEPTH + 1):
+    for level in _levels(root):
         places = [folder / holds for folder in level if (folder / holds).exists()]
         if len(places) > 1:
             said = " and ".join(str(place) for place in places[:4])
             raise DataError(f"{root}: holds {said}; which one is meant? Name its folder: raw=…")
         if places:
             return places[0]
-        level = [below for folder in level for below in _folders(folder)]
     return None
 
 
 def _folders(folder: Path) -> list[Path]:
     """The folders in a folder; none where there are too many for anything but classes of images."""
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_side_file(entry.name))
     return [folder / name for name in names] if len(names) <= MOST_FOLDERS else []
 
 
+def is_side_file(name: str) -> bool:
+    """Whether a file or folder is not data: hidden, as `.DS_Store` and `._1.jpg`, or of a Mac's archiver."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _levels(root: Path) -> Iterator[list[Path]]:
+    """The folder itself, the folders in it, those in them."""
+    level = [root] if root.is_dir() else []
+    for _ in range(DEPTH + 1):
+        yield level
+        level = [below for folder in level for below in _folders(folder)]
+
+
 def located_archive(root: Path, file: str) -> Path | None:
-    """The archive in `root` or a folder in it; `.tgz` and `.tar.gz` and the like are taken for the same."""
+    """The archive in `root` or below it; `.tgz` and `.tar.gz` and the like are taken for the same."""
     if not file.endswith(ENDINGS) and not re.search(r"\.(z\d\d|\d{3})$", file):
         return None
     names = [file]
-    names += [_stem(file) + ending for ending in ENDINGS if file.endswith(ENDINGS)]
-    for folder in [root, *_folders(root)] if root.is_dir() else []:
+    names += [stem(file) + ending for ending in ENDINGS if file.endswith(ENDINGS)]
+    for folder in chain.from_iterable(_levels(root)):
         for name in names:
             for place in (folder / name, folder / f"{name}.001"):
                 if place.is_file():
@@ -66,8 +79,9 @@ def volumes(archive: Path) -> list[Path]:
 
 def unpack_folder(archive: Path) -> Path:
     """Where an archive is unpacked: beside it."""
-    return archive.with_name(_stem(re.sub(r"\.\d{3}$", "", archive.name)) + UNPACKED)
+    return archive.with_name(stem(re.sub(r"\.\d{3}$", "", archive.name)) + UNPACKED)
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """The name of an archive without its ending."""
     return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)

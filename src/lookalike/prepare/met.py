@@ -81,15 +81,14 @@ def _entries(file: Path, split: str, distractors: bool) -> tuple[list[tuple[Any,
     content = json_of(file)
     if not isinstance(content, list):
         raise DataError(f"{file}: must hold a list of images")
-    key = "id" if split == "train" else "MET_id"
+    key, kinds = ("id", (int, str)) if split == "train" else ("MET_id", (int, str, type(None)))
     rows, wrong = [], []
     for row, entry in enumerate(content):
         path = entry.get("path") if isinstance(entry, dict) else None
         label = entry.get(key) if isinstance(entry, dict) else None
-        if not isinstance(path, str) or (split == "train" and label is None):
-            wrong.append(
-                Problem(file.name, f"must have a path{f' and {key}' if split == 'train' else ''}", row)
-            )
+        if not isinstance(path, str) or type(label) not in kinds:
+            said = f"path={path!r:.60} {key}={label!r:.40}: must be text, and a whole number or text"
+            wrong.append(Problem(file.name, said, row))
         elif label is not None:
             rows.append((file.name, row, path, str(label), split, "gallery" if split == "train" else "query"))
         elif distractors:

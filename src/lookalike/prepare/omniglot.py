@@ -11,6 +11,7 @@ from lookalike.data.decode import open_image
 from lookalike.errors import DataError, Problem
 from lookalike.files import new_folder
 from lookalike.prepare.annotations import Found, finished
+from lookalike.prepare.locating import is_side_file
 from lookalike.prepare.naming import ENDINGS
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
@@ -69,16 +70,22 @@ def _characters(place: Path, root: Path, split: str) -> tuple[list[Row], list[Pr
     """The images of `<alphabet>/<character>/`."""
     start = place.relative_to(root).as_posix()
     rows, wrong = [], []
-    for alphabet in sorted(folder for folder in place.iterdir() if folder.is_dir()):
-        for character in sorted(folder for folder in alphabet.iterdir() if folder.is_dir()):
+    for alphabet in _entries(place):
+        for character in _entries(alphabet) if alphabet.is_dir() else []:
+            if not character.is_dir():
+                continue
             label = f"{alphabet.name}/{character.name}"
-            images = [file.name for file in sorted(character.iterdir()) if file.suffix.lower() in ENDINGS]
+            images = [file.name for file in _entries(character) if file.suffix.lower() in ENDINGS]
             rows += [(f"{start}/{label}/{name}", label, split, alphabet.name) for name in images]
             if not images:
                 wrong.append(Problem(f"{start}/{label}/", "a class folder without images"))
     if not rows:
         raise DataError(f"{place}: holds no alphabet/character/image.png")
     return rows, wrong
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not is_side_file(entry.name))
 
 
 def _turned(rows: list[Row], root: Path) -> list[Row]:

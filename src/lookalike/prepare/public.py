@@ -11,7 +11,7 @@ import polars as pl
 from lookalike.errors import DataError
 from lookalike.prepare.archives import unpack
 from lookalike.prepare.download import Expected, Told, fetch, mismatch
-from lookalike.prepare.locating import UNPACKED, located, located_archive, unpack_folder, volumes
+from lookalike.prepare.locating import UNPACKED, located, located_archive, stem, unpack_folder, volumes
 from lookalike.prepare.naming import counted
 
 log = logging.getLogger(__name__)
@@ -136,9 +136,12 @@ class Raw:
             missing = [one.file for one, at in zip(piece.archives, archives, strict=True) if at is None]
             if self.download and all(archive.url for archive in piece.archives):
                 return None
-            raise DataError(f"{root}: {', '.join(missing)} of {counted(len(archives), 'part')} are missing")
+            raise DataError(
+                f"{root}: the archive comes in {len(archives)} parts; not there: {', '.join(missing)}. Put "
+                "them beside the others"
+            )
         folder = self._unpack(piece, there)
-        place = located(root, piece.holds)
+        place = located(root, piece.holds) or located(folder, piece.holds)
         if place is None:
             raise DataError(
                 f"{there[0]}: unpacked in {folder}, but {piece.holds} is not in there. If it is the right "
@@ -151,15 +154,12 @@ class Raw:
         for archive, file in zip(piece.archives, there, strict=True):
             wrong = mismatch(file, archive.expected) if file.name == archive.file else None
             if wrong:
-                raise DataError(
-                    f"{file}: {wrong}: half of a download, or another version. Fetch it again; or, if you "
-                    "trust it, unpack it yourself and take it away"
-                )
+                log.warning("%s: %s: not the archive that its authors published", file, wrong)
         folder = unpack_folder(there[0])
         if folder.exists():
             return folder
         with bar(f"Unpacking {there[0].name}", self.progress) as told:
-            unpack(there if len(there) > 1 else volumes(there[0]), folder, told)
+            unpack(there if len(there) > 1 else volumes(there[0]), folder, told, top=_top(piece))
         return folder
 
     def _fetch(self, archive: Archive, root: Path) -> None:
@@ -192,6 +192,12 @@ def bar(text: str, shown: bool) -> Iterator[Told]:
     with Progress(*columns, disable=not shown) as progress:
         task = progress.add_task(text, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _top(piece: Piece) -> str:
+    """The folder that everything in an archive is in, by its name; some pack only what is in that folder."""
+    holds = piece.holds
+    return holds if holds == stem(piece.archives[0].file) and not Path(holds).suffix else ""
 
 
 def _names(piece: Piece) -> str:

@@ -1,6 +1,7 @@
 """RP2K (Peng et al., 2020): products on the shelves of Chinese shops, cut out of larger photos."""
 
-from lookalike.prepare.annotations import Found, class_folders, finished
+from lookalike.prepare.annotations import Found, finished
+from lookalike.prepare.class_folders import class_folders
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 ZIP = Archive(
