@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookalike.data.table import Table
+from lookalike.data.table import BOX, Table
 from lookalike.errors import DataError
 from lookalike.prepare.splits.assigned import counts, divided
 from lookalike.prepare.splits.class_size import ClassSize
@@ -207,3 +207,10 @@ def test_where_a_table_and_its_images_lie_has_no_say(split):
     ):
         moved = Table(table.frame.with_columns(path=pl.Series(paths)), Path(folder))
         assert split(moved).frame.drop("path").equals(wanted)
+
+
+def test_boxes_of_another_type_are_the_same_boxes():
+    boxes = {name: [number] * 9 for name, number in zip(BOX, (0, 0, 9, 9), strict=True)}
+    table = table_of([5, 4], **boxes)
+    floats = Table(table.frame.with_columns(pl.col(BOX).cast(pl.Float32)), table.folder)
+    assert by_path(KFold()(floats), "fold") == by_path(KFold()(table), "fold")

@@ -30,7 +30,7 @@ def image_names(table: Table) -> list[str]:
     """
     files, rows = real_files(table)
     names = pl.Series("path", member_names(files), dtype=pl.String).gather(rows)
-    boxes = [name for name in BOX if name in table.frame.columns]
+    boxes = [pl.col(name).cast(pl.Float64) for name in BOX if name in table.frame.columns]
     return [str(row) for row in table.frame.with_columns(names).select("path", *boxes).iter_rows()]
 
 
