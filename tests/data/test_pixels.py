@@ -2,12 +2,17 @@ import io
 import random
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
 from lookalike.data import jpeg
-from lookalike.data.images import open_image
+from lookalike.data.augment import Augment, Strong
+from lookalike.data.flip import Flip
+from lookalike.data.images import ImageTable, open_image
 from lookalike.data.pixels import open_pixels
+from lookalike.data.random_crop import RandomCrop
+from lookalike.data.table import Table
 from lookalike.errors import ImageError
 
 
@@ -61,6 +66,17 @@ def test_pixels_are_those_of_pillow(name, box, tmp_path):
     file = tmp_path / "picture"
     file.write_bytes(KINDS[name])
     assert (open_pixels(file, everything, box) == expected).all()
+
+
+@pytest.mark.parametrize("augment", [Augment, Strong, Flip, RandomCrop])
+def test_photos_in_every_orientation_can_be_changed(augment, tmp_path):
+    names = [name for name in KINDS if name.startswith("orientation")]
+    for place, name in enumerate(names):
+        (tmp_path / f"{place}.jpg").write_bytes(KINDS[name])
+    rows = range(len(names))
+    frame = pl.DataFrame({"path": [f"{place}.jpg" for place in rows], "label": names, "split": "train"})
+    batch = ImageTable(Table(frame, tmp_path), augment(48), seed=0).__getitems__(rows)
+    assert batch.rows.tolist() == [*rows]
 
 
 @pytest.mark.parametrize("name", KINDS)

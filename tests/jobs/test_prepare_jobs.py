@@ -126,6 +126,20 @@ def test_datasets_are_merged(run, animals, tmp_path):
     assert run("merge", "animals", "out=c")[0] == 2
 
 
+def test_datasets_joined_for_one_job_may_have_columns_of_other_types(run, animals, tmp_path):
+    table = read_table(animals).relative_to(tmp_path / "other").frame
+    other = table.with_columns(pl.col("width").cast(pl.Float64), label="x" + pl.col("label"))
+    (tmp_path / "other").mkdir()
+    other.write_parquet(tmp_path / "other" / "table.parquet")
+    code, _, err = run("split", "dataset=[animals,other]", "split=kfold", "split.folds=3", "out=both")
+    assert code == 0, err
+    found = read_table(tmp_path / "both").frame
+    assert len(found) == 42 and found.schema["width"] == pl.Float64
+    other.with_columns(width=pl.concat_list("width")).write_parquet(tmp_path / "other" / "table.parquet")
+    code, _, err = run("split", "dataset=[animals,other]", "out=again")
+    assert code == 1 and "animals, other: their columns do not go together" in err
+
+
 def test_statistics_are_printed_written_and_drawn(run, animals, tmp_path):
     code, out, err = run("stats", "dataset=animals", "duplicates=true")
     assert code == 0, err

@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from lookalike.prepare import files
@@ -31,6 +34,23 @@ def test_workers_see_what_one_process_sees(shapes_folder, tmp_path):
     assert [bool(one.reason) for one in alone] == [False] * 80 + [True, True]
     assert alone[0] == Seen(48, 48)
     assert [one.reason for one in look_at(found[-3:], glanced, workers=0)][:2] == ["", ""]
+
+
+KILLED = """
+import os, signal, time
+from lookalike.prepare import files
+
+if __name__ == "__main__":
+    with files._pool(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_when_the_main_process_is_killed(tmp_path):
+    (tmp_path / "killed.py").write_text(KILLED)
+    done = subprocess.run([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, timeout=60)
+    assert done.stdout and done.returncode == -signal.SIGKILL, "run() is back, so no worker holds the output"
 
 
 def test_no_files():

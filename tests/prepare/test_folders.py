@@ -198,8 +198,12 @@ def test_links_are_followed_but_not_in_a_circle(tree, tmp_path, caplog):
 
 def test_links_inside_the_folder_need_no_warning(tree, caplog):
     root = tree("cat/1.jpg", "dog/1.jpg")
-    (root / "old").symlink_to(root / "cat")
-    assert len(table(root)[0]) == 2
+    (root / "alias").symlink_to(root / "cat")
+    (root / "cat" / "more").symlink_to(root / "dog")
+    found, problems = table(root)
+    assert rows(found) == [("cat/1.jpg", "cat"), ("dog/1.jpg", "dog")], "the folder counts, not the link"
+    again = "a linked folder that is read at another place already"
+    assert said(problems) == [f"alias/: {again}", f"cat/more/: {again}"]
     assert "leads out" not in caplog.text
 
 

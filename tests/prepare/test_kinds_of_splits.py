@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookalike.data.table import Table
+from lookalike.data.table import BOX, Table
 from lookalike.errors import DataError
 from lookalike.prepare.splits.assigned import counts, divided
 from lookalike.prepare.splits.class_size import ClassSize
@@ -192,3 +192,25 @@ def test_a_split_that_is_not_there_cannot_be_divided():
     for split in (Classes(), Images(), Frequency()):
         with pytest.raises(DataError, match="each of the 3 classes has a single image"):
             split(table_of([1, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    "split", [KFold(folds=3), Images(0.25, 0.25), Reference(references=2, choose="random")], ids=repr
+)
+def test_where_a_table_and_its_images_lie_has_no_say(split):
+    table = table_of([5, 4, 3])
+    wanted = split(table).frame.drop("path")
+    for paths, folder in (
+        ([f"../../photos/{path}" for path in table.frame["path"]], "/data/mine"),
+        ([f"/other/disk/{path}" for path in table.frame["path"]], "/data/mine"),
+        ([f"shard-{row % 2}.tar/@512+9/{path}" for row, path in enumerate(table.frame["path"])], "/shards"),
+    ):
+        moved = Table(table.frame.with_columns(path=pl.Series(paths)), Path(folder))
+        assert split(moved).frame.drop("path").equals(wanted)
+
+
+def test_boxes_of_another_type_are_the_same_boxes():
+    boxes = {name: [number] * 9 for name, number in zip(BOX, (0, 0, 9, 9), strict=True)}
+    table = table_of([5, 4], **boxes)
+    floats = Table(table.frame.with_columns(pl.col(BOX).cast(pl.Float32)), table.folder)
+    assert by_path(KFold()(floats), "fold") == by_path(KFold()(table), "fold")

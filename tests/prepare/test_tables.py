@@ -10,7 +10,8 @@ from PIL import Image
 
 from lookalike.errors import DataError
 from lookalike.prepare.boxes import ROW
-from lookalike.prepare.dataset import refuse_unusable
+from lookalike.prepare.dataset import refuse_unusable, with_sizes
+from lookalike.prepare.files import Seen
 from lookalike.prepare.naming import UNLISTED
 from lookalike.prepare.tables import table
 
@@ -78,6 +79,13 @@ def test_boxes_that_begin_outside(raw):
     found, problems = table(raw("path,label,x1,y1,x2,y2\na.jpg,1,-2,-1.5,9,9\nb.jpg,1,-9,0,-2,9\n"))
     assert found.box(0) == (-2, -2, 9, 9), "where it ends is known once the image was looked at"
     assert said(problems) == ["b.jpg, row 1: box -9.0 0.0 -2.0 9.0: lies left of or above the image"]
+
+
+def test_boxes_beyond_all_whole_numbers(raw):
+    found, _ = table(raw("path,label,x1,y1,x2,y2\na.jpg,1,1e18,0,2e18,9\nb.jpg,2,0,0,1e300,9\n"))
+    kept, problems, cut = with_sizes(found, [Seen(20, 10), Seen(20, 10)])
+    assert [kept.box(row) for row in range(len(kept))] == [(0, 0, 20, 9)]
+    assert "outside of the image of 20 × 10 pixels" in problems[0].reason and len(cut) == 1
 
 
 def test_boxes_as_lists(raw):
@@ -155,7 +163,9 @@ def test_labels_that_are_numbers(raw):
     assert said(problems) == ["b.jpg, row 1: label is empty"]
     for values, wrong in (
         ([0.5, 1.0], "decimal"),
-        ([2.0**60, 1.0], "decimal"),
+        ([2.0**53, 1.0], "9,007,199,254,740,992 or more"),
+        (pl.Series([2.0**24, 1.0], dtype=pl.Float32), "16,777,216 or more"),
+        ([None, None], "none of its 2 rows"),
         ([True, False], "not Boolean"),
     ):
         pl.DataFrame({"path": ["a.jpg", "b.jpg"], "label": values}).write_parquet(file)
@@ -247,11 +257,19 @@ def test_paths_from_windows(raw):
 
 
 def test_very_long_names_are_shortened_where_they_are_printed(raw):
-    name = "ж" * 3000
+    name = "ж" * 1000
     found, problems = table(raw(f"path,label\na.jpg,{name}\n{name}.jpg,2\nb.jpg,3\n"))
     assert found.labels.tolist() == [name, "3"]
     assert "File name too long" in problems[0].reason
     assert len(str(problems[0])) < 400
+
+
+def test_a_text_that_is_too_long_for_a_label_is_left_out(raw, caplog):
+    found, problems = table(raw(f"path,label\na.jpg,{'x' * 1001}\nb.jpg,{'X' * 1001}\nx/g.jpg,3\n"))
+    assert found.labels.tolist() == ["3"]
+    reason = "label of 1001 characters: a label is a name of at most 1000"
+    assert said(problems) == [f"a.jpg, row 0: {reason}", f"b.jpg, row 1: {reason}"]
+    assert not caplog.text
 
 
 def test_columns_may_be_swapped_or_serve_twice(tmp_path):
@@ -272,6 +290,18 @@ def test_a_file_has_one_spelling(tmp_path):
     found, wrong = table(tmp_path / "t.csv")
     assert found.frame["path"].to_list() == ["a.png"]
     assert len(wrong) == 2
+
+
+def test_a_file_in_several_spellings_is_one_file(tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path)
+    paths = ["a.png", str(tmp_path / "a.png"), "link/a.png", f"../{tmp_path.name}//a.png", "b.png"]
+    pl.DataFrame({"path": paths, "label": ["x", "y", "x", "x", "x"]}).write_csv(tmp_path / "t.csv")
+    found, wrong = table(tmp_path / "t.csv")
+    assert found.frame["path"].to_list() == ["b.png"]
+    assert [problem.row for problem in wrong] == [0, 1, 2, 3]
+    assert "a.png is listed under 2 labels, here 'y'" in str(wrong[1])
 
 
 FIELDS = {

@@ -15,6 +15,8 @@ SPLITS = ("train", "val", "test")
 ROLES = ("query", "gallery", "both", "distractor")
 BOX = ("x1", "y1", "x2", "y2")
 LABELS = (pl.String, pl.Int64, pl.UInt64)
+LONGEST = 1000
+"""Characters of a label."""
 
 NOTHING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nil")
 
@@ -102,6 +104,19 @@ def _zeros(frame: pl.DataFrame) -> Found:
             yield from _where(frame, pl.when(zero).then(pl.lit(f"{name} holds a zero byte")))
 
 
+def too_long(labels: pl.Series) -> pl.Series:
+    """What is said of labels that are no names but whole texts, [N]; null for all others."""
+    if labels.dtype != pl.String:
+        return pl.repeat(None, len(labels), dtype=pl.String, eager=True)
+    length = labels.str.len_chars()
+    said = pl.format("label of {} characters: a label is a name of at most {}", length, pl.lit(LONGEST))
+    return pl.select(pl.when(length > LONGEST).then(said)).to_series()
+
+
+def _long(frame: pl.DataFrame) -> Found:
+    yield from _where(frame, pl.lit(too_long(frame["label"])))
+
+
 def _names(frame: pl.DataFrame) -> Found:
     for name, known in (("split", SPLITS), ("role", ROLES)):
         if name in frame.columns:
@@ -149,7 +164,7 @@ def _duplicates(frame: pl.DataFrame) -> Found:
             yield row, f"{shortened(path)} is listed before, in row {first}"
 
 
-RULES: list[Callable[[pl.DataFrame], Found]] = [_empty, _zeros, _names, check_boxes, _duplicates]
+RULES: list[Callable[[pl.DataFrame], Found]] = [_empty, _zeros, _long, _names, check_boxes, _duplicates]
 
 
 def _files(folder: Path) -> Callable[[pl.DataFrame], Found]:

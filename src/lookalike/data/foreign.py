@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from lookalike.data.checking import too_long
 from lookalike.data.reading import READERS, read_frame
 from lookalike.errors import DataError
 
@@ -42,6 +43,9 @@ def read_foreign(
         raise DataError(f"{labels or file}: {missing} rows have no label")
     if not about.schema["label"].is_integer():
         about = about.with_columns(pl.col("label").cast(pl.String))
+    long = too_long(about["label"]).drop_nulls()
+    if len(long):
+        raise DataError(f"{labels or file}: {long[0]}, in {len(long)} rows")
     if "path" not in about.columns:
         names = pl.Series([f"{file.name}#{row}" for row in range(len(vectors))], dtype=pl.String)
         about = about.with_columns(path=names)

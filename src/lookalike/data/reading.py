@@ -149,8 +149,9 @@ READERS: dict[str, Callable[[IO[bytes], Collection[str]], pl.DataFrame]] = {
 
 
 def _tidy(frame: pl.DataFrame) -> pl.DataFrame:
-    """Categories as text, labels as text or 64-bit integers, no index column that pandas left."""
+    """Categories and empty columns as text, labels as text or 64-bit integers, no index column of pandas."""
     frame = frame.select(name for name in frame.columns if not name.startswith("__index_level_"))
     words = [name for name, kind in frame.schema.items() if kind in (pl.Categorical, pl.Enum)]
     small = [name for name, kind in frame.schema.items() if name == "label" and kind in SMALL]
-    return frame.with_columns(pl.col(words).cast(pl.String), pl.col(small).cast(pl.Int64))
+    nothing = [name for name, kind in frame.schema.items() if name in TEXT and kind == pl.Null]
+    return frame.with_columns(pl.col(words + nothing).cast(pl.String), pl.col(small).cast(pl.Int64))

@@ -44,7 +44,7 @@ def joined(tables: dict[str, Table]) -> Table:
     """One table: all rows with absolute paths and labels as text, or a single table as it is.
 
     Raises:
-        DataError: a label stands in two of the tables.
+        DataError: a label stands in two of the tables, or a column is of types that do not go together.
     """
     if len(tables) == 1:
         return next(iter(tables.values()))
@@ -56,7 +56,11 @@ def joined(tables: dict[str, Table]) -> Table:
         )
         for table in tables.values()
     ]
-    return Table(pl.concat(frames, how="diagonal"), Path())
+    try:
+        return Table(pl.concat(frames, how="diagonal_relaxed"), Path())
+    except pl.exceptions.PolarsError as error:
+        said = str(error).splitlines()[0]
+        raise DataError(f"{', '.join(tables)}: their columns do not go together: {said}") from error
 
 
 def refuse_common_labels(tables: dict[str, Table]) -> None:

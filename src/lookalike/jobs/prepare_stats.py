@@ -96,7 +96,8 @@ def rows(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         ("images", f"{numbers['images']:,} of {numbers['classes']:,} classes, in {numbers['files']:,} files"),
         (
             "images in a class",
-            f"{sizes['min']:,} to {sizes['max']:,}, median {sizes['median']:g}, mean {sizes['mean']:.3g}; "
+            f"{sizes['min']:,} to {sizes['max']:,}, median {sizes['median']:,g}, "
+            f"mean {_short(sizes['mean'])}; "
             f"{sizes['single_images']:,} classes with a single image",
         ),
     ]
@@ -109,12 +110,16 @@ def rows(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     for name, unit in (("width", "px"), ("height", "px"), ("megapixels", "")):
         if name in numbers["pixels"]:
             said = numbers["pixels"][name]
-            found.append(
-                (name, f"{said['min']:.4g} to {said['max']:.4g}, median {said['median']:.4g} {unit}".rstrip())
-            )
+            low, high, middle = (_short(said[key]) for key in ("min", "max", "median"))
+            found.append((name, f"{low} to {high}, median {middle} {unit}".rstrip()))
     if numbers["boxes"]:
         found.append(("boxes", f"{numbers['boxes']:,}"))
     return found + _rows_of_files(numbers)
+
+
+def _short(number: float) -> str:
+    """A number with three digits or more, and never with a power of ten."""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}" if number >= 0.001 else f"{number:.6f}"
 
 
 def _rows_of_files(numbers: dict[str, Any]) -> list[tuple[str, str]]:

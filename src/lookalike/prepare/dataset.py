@@ -40,7 +40,6 @@ def with_sizes(table: Table, seen: Iterable[Seen]) -> tuple[Table, list[Problem]
         )
         off = frame.select(reason=pl.when(outside).then(said))["reason"]
         cut = frame.select(_cut_off())["cut"]
-        frame = _fitted(frame)
     good = reasons.is_null() & off.is_null()
     problems = [
         places.problem(row, paths[row], reasons[row])
@@ -50,7 +49,8 @@ def with_sizes(table: Table, seen: Iterable[Seen]) -> tuple[Table, list[Problem]
     ]
     cut_off = (good & cut.is_not_null()).arg_true()
     shortened = [places.box_problem(row, paths[row], cut[row]) for row in cut_off]
-    return Table(frame.filter(good), table.folder), problems, shortened
+    kept = frame.filter(good)
+    return Table(_fitted(kept) if "x1" in kept.columns else kept, table.folder), problems, shortened
 
 
 def _cut_off() -> pl.Expr:

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver, get_all_start_methods, get_context
+from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TypeVar
@@ -164,14 +164,26 @@ def _each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Worker processes that leave Ctrl-C to the main one, and end with the block whatever waits."""
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(workers, _context(), initializer=signal.signal, initargs=ignore)
+    pool = ProcessPoolExecutor(workers, _context(), initializer=_begin)
     try:
         with _interrupt(later=True):
             pool.submit(os.getpid).result()
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """What a worker does first: leave Ctrl-C to the main process, and see to it that it ends with that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _context() -> BaseContext:

@@ -7,9 +7,10 @@ are splits, and the label is the next level. `level=2` takes the label one level
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,7 @@ from lookalike.prepare.naming import (
 )
 
 log = logging.getLogger(__name__)
+Walk = Iterator[tuple[str, list[str], list[str]]]
 
 
 @dataclass
@@ -118,14 +120,18 @@ def _scanned(root: Path) -> Tree:
 
 
 def _files(root: Path, tree: Tree) -> Iterator[tuple[str, str]]:
-    """Every file as (folder, name), in a fixed order; linked folders are followed, but never in a circle."""
+    """Every file as (folder, name), in a fixed order; linked folders are followed, but never in a circle.
+
+    They come last: what is in a folder and also behind a link has the folder's name.
+    """
 
     def unreadable(error: OSError) -> None:
         tree.problems.append(Problem(printable(str(error.filename)), f"cannot be opened: {error.strerror}"))
 
     seen: set[str] = set()
     top = os.path.realpath(root)
-    for place, folders, files in os.walk(root, onerror=unreadable, followlinks=True):
+    starts = deque([str(root)])
+    for place, folders, files in chain.from_iterable(_walks(starts, unreadable)):
         real = os.path.realpath(place)
         relative = "" if place == str(root) else Path(place).relative_to(root).as_posix()
         if real in seen:
@@ -139,7 +145,15 @@ def _files(root: Path, tree: Tree) -> Iterator[tuple[str, str]]:
         tree.hidden += sum(map(_is_hidden, folders))
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         tree.folders += [f"{relative}/{name}".removeprefix("/") for name in folders]
+        inside = (os.path.join(place, name) for name in folders)  # noqa: PTH118 - called once a folder
+        starts.extend(path for path in inside if os.path.islink(path))  # noqa: PTH114
         yield from ((relative, name) for name in sorted(files))
+
+
+def _walks(starts: deque[str], unreadable: Callable[[OSError], None]) -> Iterator[Walk]:
+    """A walk from each of the folders, and of those that are added meanwhile."""
+    while starts:
+        yield os.walk(starts.popleft(), onerror=unreadable)
 
 
 def _is_hidden(folder: str) -> bool:
@@ -185,6 +199,7 @@ def _loose(tree: Tree, depth: int) -> Iterator[Problem]:
 def _childless(tree: Tree, depth: int) -> Iterator[Problem]:
     """Class folders without a picture."""
     filled = {"/".join(path.split("/")[:depth]) for path in tree.images}
+    filled |= {one.path.removesuffix("/") for one in tree.problems}
     for folder in tree.folders:
         if folder.count("/") == depth - 1 and folder not in filled and not readable(folder):
             yield Problem(f"{folder}/", "a class folder without images")

@@ -25,8 +25,14 @@ def whole_labels(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
     kind = frame.schema["label"]
     if kind.is_float():
         whole = frame["label"].fill_nan(None)
-        if ((whole % 1 != 0) | (whole.abs() > 2**53)).any():
+        if (whole % 1 != 0).any():
             raise DataError(f"{file}: labels are decimal numbers ({kind}); give text or whole numbers")
+        exact = 1 << (24 if kind == pl.Float32 else 53)
+        if (whole.abs() >= exact).any():
+            raise DataError(
+                f"{file}: labels are decimal numbers ({kind}) of {exact:,} or more, of which neighbours may "
+                "have become the same; give text or whole numbers"
+            )
         return frame.with_columns(label=whole.cast(pl.Int64))
     if kind == pl.String or kind in (pl.Int64, pl.UInt64):
         return frame

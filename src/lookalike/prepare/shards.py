@@ -75,7 +75,7 @@ class Packing:
     def __init__(self, table: Table, out: Path, place: Path, most: int, threads: int):
         self._table, self._out, self._threads = table, out, threads
         self._tars = _Tars(place, most)
-        self._files, self._file_of_row = _real_files(table)
+        self._files, self._file_of_row = real_files(table)
         self._names = pl.Series(member_names(self._files), dtype=pl.String)
         self._sizes = _sizes(self._files, threads)
         self._places: list[tuple[int, int]] = [NOWHERE] * len(self._files)
@@ -206,8 +206,8 @@ def _content(file: str) -> tuple[bytes, str]:
     return data, ""
 
 
-def _real_files(table: Table) -> tuple[pl.Series, np.ndarray]:
-    """Where the images really are, one name for one file, [N]; and which of them each row shows."""
+def real_files(table: Table) -> tuple[pl.Series, np.ndarray]:
+    """Where the images of a table really are, one name a file; and which of them each row shows, [N]."""
 
     @cache
     def real(folder: str) -> str:

@@ -11,13 +11,14 @@ from typing import Literal
 
 import polars as pl
 
-from lookalike.data.checking import BOX, check_table, says_nothing, shortened
+from lookalike.data.checking import BOX, NOTHING, check_table, says_nothing, shortened
 from lookalike.data.reading import read_frame
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.boxes import ROW, begun_inside
 from lookalike.prepare.labels import named, warn_of_alike, whole_labels, without_label
 from lookalike.prepare.naming import EMPTY, SPLIT_NAMES, UNLISTED, counted, listed
+from lookalike.prepare.shards import real_files
 
 log = logging.getLogger(__name__)
 Column = dict[int, str]
@@ -63,7 +64,7 @@ def table(
     frame = whole_labels(frame, file)
     frame, wrong = _with_splits(frame, file)
     frame, bad_boxes = _with_boxes(frame, boxes)
-    frame = _plain_paths(_with_slashes(_sized(frame), folder))
+    frame = _one_spelling(_with_slashes(_sized(frame), folder), folder)
     if nothing == "leave_out":
         wrong |= without_label(frame["label"])
     if file.suffix.lower() in (".csv", ".tsv"):
@@ -186,7 +187,7 @@ def _corners(numbers: list[float], kind: str) -> tuple[float, ...]:
 def _numbers(text: str) -> list[float] | None:
     """Four numbers, or an empty list for no box; None if it is neither."""
     words = re.split(r"[\s,;]+", text.strip().strip("[](){}").strip())
-    if words in ([""], ["nan"], ["None"]):
+    if len(words) == 1 and words[0].lower() in ("", *NOTHING):
         return []
     try:
         numbers = [float(word) for word in words]
@@ -216,12 +217,19 @@ def _with_slashes(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     return frame.with_columns(pl.col("path").str.replace_all("\\", "/", literal=True))
 
 
-def _plain_paths(frame: pl.DataFrame) -> pl.DataFrame:
-    """One spelling a file: `./a.png` and `b/./c.png` without their dots."""
+def _one_spelling(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """One spelling a file: paths without idle dots; of several that lead to one file, the first."""
     if frame["path"].dtype != pl.String:
         return frame
     plain = pl.col("path").str.replace_all(r"/(\./)+", "/").str.replace(r"^(\./)+(.)", "${2}")
-    return frame.with_columns(plain)
+    frame = frame.with_columns(plain)
+    paths = frame.select("path").unique(maintain_order=True)
+    paths = paths.filter(~pl.col("path").str.contains("\0", literal=True))
+    files, which = real_files(Table(paths, folder))
+    if len(files) == len(paths):
+        return frame
+    first = paths.with_columns(file=which).select("path", first=pl.col("path").first().over("file"))
+    return frame.with_columns(pl.col("path").replace(first["path"], first["first"]))
 
 
 def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple[Table, list[Problem]]:
@@ -247,6 +255,6 @@ def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tupl
         raise DataError(
             f"{name}: none of its {counted(len(frame), 'row')} can be used; paths start in {folder}:", found
         )
-    warn_of_alike(frame["label"], name)
     good = pl.Series([row not in bad for row in range(len(frame))], dtype=pl.Boolean)
+    warn_of_alike(frame.select(pl.when(good).then(pl.col("label")))["label"], name)
     return Table(frame.with_row_index(ROW).filter(good), folder), found

@@ -10,6 +10,7 @@ from lookalike.data.checking import BOX, SPLITS
 from lookalike.data.table import Table
 from lookalike.errors import DataError
 from lookalike.prepare.naming import counted
+from lookalike.prepare.shards import member_names, real_files
 
 log = logging.getLogger(__name__)
 Split = Callable[[Table], Table]
@@ -23,9 +24,14 @@ def with_splits(table: Table, splits: Sequence[str] | np.ndarray) -> Table:
 
 
 def image_names(table: Table) -> list[str]:
-    """What tells the rows apart, [N]: path, and box where there are boxes."""
-    names = ["path", *(name for name in BOX if name in table.frame.columns)]
-    return [str(row) for row in table.frame.select(names).iter_rows()]
+    """What tells the rows apart, [N]: the file as a shard would call it, and box where there are boxes.
+
+    So what is drawn by names does not depend on where table and images lie, nor on whether they are packed.
+    """
+    files, rows = real_files(table)
+    names = pl.Series("path", member_names(files), dtype=pl.String).gather(rows)
+    boxes = [pl.col(name).cast(pl.Float64) for name in BOX if name in table.frame.columns]
+    return [str(row) for row in table.frame.with_columns(names).select("path", *boxes).iter_rows()]
 
 
 def refuse_single_images(table: Table) -> None:
