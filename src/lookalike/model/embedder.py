@@ -147,6 +147,19 @@ class EmbeddingModel(nn.Module):
         write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
         write_text(folder / "README.md", _card(description, about))
 
+    def check_description(self) -> None:
+        """Find out whether `load` will be able to build what `save` describes.
+
+        Raises:
+            LookalikeError: a part is of an unknown kind, or its spec describes other weights.
+        """
+        again = self._described(self._description()).state_dict()
+        ours = self.state_dict()
+        wrong = [name for name in {**ours, **again} if name not in ours or name not in again]
+        wrong += [name for name in ours if name not in wrong and ours[name].shape != again[name].shape]
+        if wrong:
+            raise LookalikeError(f"its spec describes other weights: {', '.join(wrong[:5])}")
+
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """A saved model, in eval mode, on the CPU. No network, no code from the folder.
