@@ -59,7 +59,7 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
 
     from lookalike.config import build
     from lookalike.jobs._datasets import joined, read_tables, with_validation, without_small
-    from lookalike.jobs._losses import Losses
+    from lookalike.jobs._losses import Losses, check_heads
     from lookalike.jobs._sampler import build_sampler
     from lookalike.machine import choose_workers, settle
     from lookalike.trackers.group import Trackers
@@ -69,6 +69,8 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     from lookalike.training.start import whiten_head
 
     configs = stages(config)
+    for stage in configs:
+        check_heads(stage)
     trackers = Trackers({name: build(node, f"tracker.{name}") for name, node in config.tracker.items()})
     teacher = _teacher(config, configs, accelerator)
     settle(config.threads)
