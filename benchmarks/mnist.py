@@ -13,6 +13,7 @@ import gzip
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,12 @@ def verify(vectors: np.ndarray, labels: np.ndarray, seed: int) -> tuple[float, f
     return (accepted.sum() + PAIRS) / (2 * PAIRS), accepted.mean()
 
 
+def with_spread(scores: Sequence[float]) -> str:
+    """The mean of some seeds, and their standard deviation; one seed has none."""
+    spread = f" ± {np.std(scores, ddof=1):.4f}" if len(scores) > 1 else ""
+    return f"{np.mean(scores):.4f}{spread}"
+
+
 def main(seeds: int = 5, changes: dict[str, object] | None = None) -> None:
     """Train once a seed, and print accuracy and VAL with their spread."""
     source = data("mnist10k")
@@ -83,8 +90,8 @@ def main(seeds: int = 5, changes: dict[str, object] | None = None) -> None:
                 f"seed {seed}: accuracy {scores[-1][0]:.4f}, VAL {scores[-1][1]:.4f}, {minutes:.1f} min",
                 flush=True,
             )
-    mean, spread = np.mean(scores, axis=0), np.std(scores, axis=0, ddof=1)
-    rows = [[f"{mean[0]:.4f} ± {spread[0]:.4f}", f"{mean[1]:.4f} ± {spread[1]:.4f}", f"{mean[2]:.1f}", seeds]]
+    accuracy, val, minutes = zip(*scores, strict=True)
+    rows = [[with_spread(accuracy), with_spread(val), f"{np.mean(minutes):.1f}", seeds]]
     show(
         f"MNIST pairs, small CNN, 8,000 training digits, {recipe['+experiment']}",
         ["accuracy", "VAL at FAR 0.001", "minutes", "seeds"],

@@ -16,8 +16,9 @@ from lookalike.metrics.decision import k_fold_accuracy
 from lookalike.metrics.inputs import factorise, unit_vectors
 from lookalike.metrics.interval import bootstrap
 from lookalike.metrics.verification import Pairs, eer
-from lookalike.protocols.base import Part, Rules, Samples
+from lookalike.protocols.base import Rules, Samples
 from lookalike.protocols.by_identity import add_estimates, by_identity
+from lookalike.protocols.checking import check_columns, check_parts, nothing
 from lookalike.protocols.found import Rerank, compare_parts, data_hash
 from lookalike.protocols.pair_blocks import identity_counts
 from lookalike.protocols.pairs import PairList, listed_counts
@@ -127,7 +128,7 @@ def evaluate(
     unit = unit_vectors(vectors)
     names, codes = factorise(labels, len(unit))
     samples = Samples(unit, codes, names, pl.DataFrame() if frame is None else frame)
-    _check_columns(samples, by)
+    check_columns(samples, by)
     rules = protocol or SelfRetrieval()
     chosen = DEFAULT if metrics is None else metrics
     functions = expanded(chosen, ks, fars)
@@ -136,8 +137,7 @@ def evaluate(
     parts = rules.parts(samples)
     for change in refine:
         parts = [replace(part, sides=change(part.sides)) for part in parts]
-    if not any(_may_find(part) for part in parts):
-        raise ValueError(_nothing(samples, parts))
+    check_parts(samples, parts)
     found = compare_parts(
         parts,
         {name: function for name, function in functions.items() if "ranking" in takes(function)},
@@ -150,7 +150,7 @@ def evaluate(
         progress=progress,
     )
     if not found.totals.any():
-        raise ValueError(_nothing(samples, parts))
+        raise ValueError(nothing(samples, parts))
     offered = {"neighbours": found.neighbours, "pairs": found.pairs, "unit": unit, "codes": codes}
     others = {name: function for name, function in functions.items() if name not in found.columns}
     more, numbers, missing = measured(others, offered)
@@ -250,33 +250,10 @@ def _judged(
     )
 
 
-def _check_columns(samples: Samples, by: Sequence[str]) -> None:
-    columns = samples.frame.columns
-    if columns and samples.frame.height != len(samples):
-        raise ValueError(f"frame: {samples.frame.height} rows for {len(samples)} vectors; each needs one")
-    missing = [name for name in by if name != "label" and name not in columns]
-    if missing:
-        there = ", ".join(["label", *(name for name in columns if name != "label")])
-        raise ValueError(f"by=[{','.join(missing)}]: there is no such column; there are {there}")
-
-
 def _column(samples: Samples, name: str) -> pl.Series:
     if name == "label":
         return pl.Series("label", samples.names[samples.codes].tolist())
     return samples.frame[name]
-
-
-def _may_find(part: Part) -> bool:
-    """Whether any query could find something, as far as identities tell."""
-    first, last = part.sides.bounds
-    return bool((last - first > part.sides.itself).any())
-
-
-def _nothing(samples: Samples, parts: Sequence[Part]) -> str:
-    if all(part.sides.itself for part in parts):
-        return f"labels: {len(samples.names)} identities, none with two images: there is nothing to find"
-    queries = sum(len(part.queries) for part in parts)
-    return f"labels: none of {queries} queries has an image of its identity that it could find in the gallery"
 
 
 def _means(

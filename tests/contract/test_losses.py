@@ -161,6 +161,13 @@ def test_degenerate_batch_is_finite_and_connected(name, case, dtype):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in loss.parameters())
 
 
+@every_loss
+def test_training_can_notice_embeddings_that_are_no_numbers(name):
+    embeddings, labels = batch()
+    value, gradient = value_and_gradient(build(name), embeddings * float("nan"), labels)
+    assert not (value.isfinite() and gradient.isfinite().all())
+
+
 @with_proxies
 @pytest.mark.parametrize("sign", [1, -1])
 def test_embedding_on_its_proxy_or_opposite_is_finite(name, sign):

@@ -177,3 +177,21 @@ def test_a_number_that_is_not_defined_is_absent_and_said(here):
     found = json.loads((here / "collapsed" / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert "pair_precision@far=0.1" not in found
     assert any("no pair_precision@far=0.1" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["by=[colour]"], "by=[colour]: there is no such column"),
+        (["protocol=reid"], "column group: the protocol reid needs it"),
+        (["protocol=query_gallery"], "column role: the protocol query_gallery needs it"),
+        (["split=val"], "none with two images"),
+    ],
+)
+def test_what_the_table_lacks_is_said_before_anything_is_embedded(here, capsys, words, said):
+    rows = {"path": ["0.png", "1.png", "2.png"], "label": ["a", "a", "b"], "split": ["test", "test", "val"]}
+    pl.DataFrame(rows).write_csv("table.csv")
+    for name in rows["path"]:
+        (here / name).touch()
+    assert run("model=nowhere", "dataset=table.csv", "out=e", *words) == 1
+    assert said in capsys.readouterr().err, "and not that there is no such model"

@@ -1,5 +1,6 @@
 """What the train job makes of loss nodes: memories, lengths, class counts."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,7 @@ import torch
 from lookalike.config import load
 from lookalike.data.table import Table
 from lookalike.errors import ConfigError
-from lookalike.jobs._losses import build_losses, class_counts, share_classes
+from lookalike.jobs._losses import build_losses, check_heads, class_counts, share_classes
 from lookalike.jobs.train import Config
 from lookalike.losses import CrossBatchMemory, Matryoshka
 from lookalike.losses.sampled import SampledClasses
@@ -69,3 +70,19 @@ def test_sampled_classes_go_around_margin_heads_only(table):
 def test_a_number_that_is_not_finite_is_refused(word):
     with pytest.raises(ConfigError, match=r"finite number|lr=nan: must be more than 0"):
         load("train", Config, [word], dataset="d", out="o")
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (["loss=triplet", "class_sample=0.5"], True),
+        (["loss=[triplet,arcface]", "class_sample=0.5"], False),
+        (["loss=arcface", "distill_only=true", "class_sample=0.5"], True),
+        (["loss=[]", "+loss.mine._target_=torch.nn.Identity", "class_sample=0.5"], False),
+        (["loss=triplet"], False),
+    ],
+)
+def test_classes_that_no_loss_can_divide_are_refused_before_anything_is_read(words, refused):
+    config = load("train", Config, words, dataset="d", out="o")
+    with pytest.raises(ConfigError, match="margin head") if refused else nullcontext():
+        check_heads(config)

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from safetensors.torch import load_file, save_file
 
 import lookalike
@@ -37,10 +37,40 @@ def test_embed_takes_paths_pictures_and_arrays(model, photo):
     assert np.allclose(vectors, vectors[0], atol=1e-6)
 
 
+def test_a_picture_that_pillow_opened_is_the_one_in_the_file(model, tmp_path):
+    noise = Image.effect_noise((40, 30), 80)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    noise.convert("RGB").save(tmp_path / "turned.png", exif=exif)
+    clear = noise.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    clear.save(tmp_path / "clear.png")
+    deep = np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for name in ("turned.png", "clear.png", "deep.png"):
+        opened = Image.open(tmp_path / name)
+        copied = opened.copy()
+        before = copied.info.copy()
+        vectors = model.embed([tmp_path / name, opened, copied])
+        assert np.allclose(vectors, vectors[0], atol=1e-6), name
+        assert copied.info == before, "the caller's picture stays as it was"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((0, 9, 3), np.uint8), np.zeros((3, 9, 9), np.uint8), np.zeros((9, 9)), torch.zeros(3, 9, 9)],
+)
+def test_what_is_no_image_is_refused(model, image):
+    with pytest.raises(TypeError, match="an image"):
+        model.embed([image])
+
+
 def test_embed_of_nothing_is_empty_and_a_lone_image_is_refused(model, photo):
     assert model.embed([]).shape == (0, 6)
     with pytest.raises(TypeError, match="list"):
         model.embed(photo)
+    with pytest.raises(TypeError, match="list"):
+        model.embed(np.asarray(Image.open(photo)))  # its rows are no images
 
 
 def test_embed_in_batches_equals_embed_at_once_and_keeps_the_mode(model, photo):

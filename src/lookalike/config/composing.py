@@ -148,7 +148,16 @@ def _leave_out(job: str, tree: Tree, changes: Sequence[Change]) -> None:
 
 
 def _chooses(change: Change, groups: Mapping[str, Any], folders: catalogue.Folders) -> bool:
-    """Whether this is GROUP=CHOICE; `+experiment=…` adds a group that the job does not list."""
+    """Whether this is GROUP=CHOICE; `+experiment=…` adds a group that the job does not list.
+
+    `GROUP={_target_: …}` is no choice: it takes the place of one.
+    """
+    if (
+        isinstance(change.value, dict)
+        and "_target_" in change.value
+        and isinstance(groups.get(change.key), str)
+    ):
+        return False
     extra = change.how == "add" and not isinstance(change.value, dict)
     return change.key in groups or (extra and catalogue.is_group(change.key, folders))
 
@@ -203,14 +212,19 @@ def _apply(tree: Tree, change: Change, added: set[str], job: str) -> None:
         del node[last]
     elif isinstance(node.get(last), dict) and node[last] and not _replaces(change, node[last]):
         _apply_inside(tree, change, added, job, node[last])
+    elif _builds(change.value) and _builds(node.get(last)) and "_partial_" in node[last]:
+        node[last] = {"_partial_": node[last]["_partial_"], **change.value}
     else:
         node[last] = change.value
 
 
+def _builds(value: Any) -> bool:
+    return isinstance(value, dict) and "_target_" in value
+
+
 def _replaces(change: Change, node: Tree) -> bool:
     """Something with a `_target_` can be left out, or give way to another."""
-    other = isinstance(change.value, dict) and "_target_" in change.value
-    return "_target_" in node and (other or change.value is None)
+    return _builds(node) and (_builds(change.value) or change.value is None)
 
 
 def _apply_inside(tree: Tree, change: Change, added: set[str], job: str, node: Tree) -> None:

@@ -50,6 +50,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")  # how files of these begin
+IN_MEMORY = "(picture in memory)"
 TRUNCATED = "the file ends too early (truncated)"
 
 
@@ -91,7 +92,7 @@ def guarded(source: Source, read: Callable[[IO[bytes]], Result]) -> Result:
         with _stream(source) as stream:
             return read(stream)
     except Exception as error:
-        name = source if isinstance(source, str | Path) else getattr(source, "name", "(picture in memory)")
+        name = source if isinstance(source, str | Path) else getattr(source, "name", IN_MEMORY)
         raise ImageError(name, _reason(error)) from error
 
 
@@ -173,17 +174,34 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 def chosen(stream: IO[bytes], box: Box | None, choose: Choose) -> Image.Image:
     """The part that `choose` wants of the picture in an open file, or of its `box`; errors as they come."""
     image = _header(stream)
-    turn = TURNS.get(_orientation(image))
     size = _upright_size(image)
     part, reduction = wanted(size, box, choose)
     if image.format == "PNG":
         _check_png(stream)
     if reduction > 1:
         image.draft(None, (image.width // reduction, image.height // reduction))
+    return _upright(image, None if part == (0, 0, *size) else part, size)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """What `open_image` makes of a file, of a picture that Pillow has opened.
+
+    Raises:
+        ImageError: it is damaged, or of a kind that cannot be read.
+    """
+    try:
+        return _upright(image.copy() if type(image) is Image.Image else image, None, image.size)
+    except Exception as error:
+        raise ImageError(getattr(image, "filename", "") or IN_MEMORY, _reason(error)) from error
+
+
+def _upright(image: Image.Image, part: Box | None, size: tuple[int, int]) -> Image.Image:
+    """A part, in pixels of a picture of this size; all of it without one."""
+    turn = TURNS.get(_orientation(image))
     image.load()
     image = _eight_bits(image)
     image = image if turn is None else image.transpose(turn)
-    image = image if part == (0, 0, *size) else image.crop(_scaled(part, size, image.size))
+    image = image if part is None else image.crop(_scaled(part, size, image.size))
     image = _rgb(image)
     image = image if type(image) is Image.Image else image.copy()  # a plain picture, free of its file
     image.info = {}  # else the next reader would turn it again

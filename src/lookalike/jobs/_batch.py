@@ -25,9 +25,9 @@ def first_batch_of(config: "Config") -> Shown:
     Raises:
         DataError: none of its images can be read.
     """
-    from lookalike.config import build
     from lookalike.data.images import ImageTable, collate
     from lookalike.data.table import class_ids
+    from lookalike.jobs._augment import build_augment
     from lookalike.jobs._datasets import joined, read_tables, with_validation, without_small
     from lookalike.jobs._sampler import build_sampler
     from lookalike.jobs._training import stages
@@ -38,7 +38,7 @@ def first_batch_of(config: "Config") -> Shown:
     table.split("train")  # says which splits there are
     table = without_small(table, config.min_per_class)
     train = with_validation(table, config.val_share, config.seed).split("train")
-    augment = build(stage.augment, "augment", size=config.image_size, how=config.resize)
+    augment = build_augment(stage.augment, config.image_size, config.resize)
     enough = getattr(augment, "at_least", None)
     images = ImageTable(train, augment, class_ids(train.labels), seed=config.seed, at_least=enough)
     batches = build_sampler(stage, train, tables)(images.class_ids)

@@ -1,6 +1,7 @@
 """Vectors as the jobs get them: from an embeddings folder, or from a model and a dataset."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings
 
 log = logging.getLogger(__name__)
+Check = Callable[["Table"], None]
+"""Refuses a table by an error."""
 
 
 class Machine(BaseModel):
@@ -40,13 +43,16 @@ class Source(Machine):
     )
 
 
-def vectors_of(config: Source, split: list[str] | None, labels: Path | None = None) -> "Embeddings":
+def vectors_of(
+    config: Source, split: list[str] | None, labels: Path | None = None, check: Check | None = None
+) -> "Embeddings":
     """The vectors that the keys name.
 
     Args:
         config: with `embeddings`, or with `model` and `dataset`.
         split: take only the rows of these splits.
         labels: of a file of vectors that holds none.
+        check: is shown the images before they are embedded.
 
     Raises:
         ConfigError: neither or both are given.
@@ -54,15 +60,21 @@ def vectors_of(config: Source, split: list[str] | None, labels: Path | None = No
         DataError: there are no rows in these splits; says which there are.
     """
     if config.embeddings is None and config.model is not None and config.dataset is not None:
-        return computed(config, config.model, config.dataset, split)
+        return computed(config, config.model, config.dataset, split, check)
     if config.embeddings is None or config.dataset is not None:
         raise ConfigError("give either embeddings=FOLDER, or model=FOLDER and dataset=FOLDER")
     found = stored(config.embeddings, split, labels)
     return found if config.model is None else _of_model(found, config.embeddings, config.model)
 
 
-def computed(config: Machine, model: Path, dataset: str | list[str], split: list[str] | None) -> "Embeddings":
-    """Embed a dataset; images that cannot be read are listed on stderr."""
+def computed(
+    config: Machine,
+    model: Path,
+    dataset: str | list[str],
+    split: list[str] | None,
+    check: Check | None = None,
+) -> "Embeddings":
+    """Embed a dataset; images that cannot be read are listed on stderr. See `vectors_of`."""
     from lookalike.embeddings import embed
     from lookalike.jobs._datasets import read_datasets
     from lookalike.machine import choose_device, choose_workers, settle
@@ -72,6 +84,8 @@ def computed(config: Machine, model: Path, dataset: str | list[str], split: list
     settle(config.threads)
     table = read_datasets(dataset, config.data_dir)
     table = table.split(*split) if split else table
+    if check is not None:
+        check(table)
     found = embed(
         load(model, device),
         table,

@@ -142,8 +142,8 @@ def share_classes(loss: "Terms", config: "Config", processes: int) -> None:
     """
     from lookalike.losses.sharded import divide_classes
 
-    asked = "shard_classes=true" if config.shard_classes else f"class_sample={config.class_sample}"
-    if config.class_sample == 1 and not config.shard_classes:
+    asked = _asked(config)
+    if not asked:
         return
     if config.shard_classes and processes == 1:
         raise ConfigError(f"{asked}: there is one process, so nothing to divide; start several with torchrun")
@@ -154,7 +154,39 @@ def share_classes(loss: "Terms", config: "Config", processes: int) -> None:
     except ValueError as error:
         raise ConfigError(f"{asked}: {error}") from error
     if not found:
-        raise ConfigError(f"{asked}: none of {', '.join(loss.losses)} is a margin head, such as arcface")
+        raise ConfigError(_no_heads(asked, config))
+
+
+def check_heads(config: "Config") -> None:
+    """Refuse, before anything is read, to divide the classes where no loss can be a margin head.
+
+    Raises:
+        ConfigError: all losses are Lookalike's, and none is one. One of the user's own may hold one.
+    """
+    from hydra.utils import get_object
+
+    from lookalike.losses import MarginHead
+
+    asked = _asked(config)
+    paths = [] if config.distill_only else [str(node.get("_target_", "")) for node in config.loss.values()]
+    if not asked or not all(path.startswith("lookalike.") for path in paths):
+        return
+    if not any(issubclass(get_object(path), MarginHead) for path in paths):
+        raise ConfigError(_no_heads(asked, config))
+
+
+def _asked(config: "Config") -> str:
+    """The key by which classes are to be divided; empty without one."""
+    if config.shard_classes:
+        return "shard_classes=true"
+    return "" if config.class_sample == 1 else f"class_sample={config.class_sample}"
+
+
+def _no_heads(asked: str, config: "Config") -> str:
+    names = (
+        f"none of {', '.join(config.loss)} is a" if config.loss and not config.distill_only else "there is no"
+    )
+    return f"{asked}: {names} margin head, such as arcface"
 
 
 def class_counts(train: "Table") -> list[int]:

@@ -139,7 +139,7 @@ def with_before(after: "Evaluation", before: "Evaluation", steps: list[str], see
             (test,) = paired_differences(values, before.per_query["label"].to_numpy(), seed=seed)
         except ValueError:
             break
-        notes.append(f"{name} after: {test.verdict}, {test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}]")
+        notes.append(f"{name} after: {test.verdict}, {test.mean:+z.4f} [{test.low:+z.4f}, {test.high:+z.4f}]")
     plain = {f"before_{name}": value for name, value in before.metrics.items()}
     return replace(after, metrics={**after.metrics, **plain}, notes=[*notes, *after.notes])
 

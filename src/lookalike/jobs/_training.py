@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lookalike.errors import ConfigError
+from lookalike.config.wording import joined as listed
+from lookalike.errors import ConfigError, LookalikeError
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,7 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
 
     from lookalike.config import build
     from lookalike.jobs._datasets import joined, read_tables, with_validation, without_small
-    from lookalike.jobs._losses import Losses
+    from lookalike.jobs._losses import Losses, check_heads
     from lookalike.jobs._sampler import build_sampler
     from lookalike.machine import choose_workers, settle
     from lookalike.trackers.group import Trackers
@@ -68,6 +69,8 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     from lookalike.training.start import whiten_head
 
     configs = stages(config)
+    for stage in configs:
+        check_heads(stage)
     trackers = Trackers({name: build(node, f"tracker.{name}") for name, node in config.tracker.items()})
     teacher = _teacher(config, configs, accelerator)
     settle(config.threads)
@@ -146,6 +149,28 @@ def _check(
 
 
 def _model(config: "Config") -> "EmbeddingModel":
+    """The model as it starts.
+
+    Raises:
+        ConfigError: a part is the user's own, and a saved model could not be loaded again.
+    """
+    parts = {"backbone": config.backbone, "pooling": config.pooling, "head": config.head}
+    own = [name for name, node in parts.items() if not str(node.get("_target_")).startswith("lookalike.")]
+    if not own:
+        return _built(config)
+    try:
+        model = _built(config)
+        model.check_description()
+    except (AttributeError, KeyError, TypeError, ValueError, LookalikeError) as error:
+        raise ConfigError(
+            f"{listed(own)}: once trained, the model could not be loaded again: {error}. A model folder "
+            "names no code, so its parts are of the kinds that Lookalike knows; register an architecture of "
+            "your own with timm (backbone=timm), or train any module in a loop of your own"
+        ) from error
+    return model
+
+
+def _built(config: "Config") -> "EmbeddingModel":
     from lookalike.config import build
     from lookalike.data.transforms import Resize
     from lookalike.model import embedder
@@ -187,11 +212,12 @@ def _cache(config: "Config") -> "Cache | None":
 def _plan(config: "Config", model: "EmbeddingModel", losses: "partial[Terms]", sampler: "Make") -> "Plan":
     from lookalike.config import build
     from lookalike.data.random_crop import RandomCrop
+    from lookalike.jobs._augment import build_augment
     from lookalike.training.mixing import Mixing
     from lookalike.training.plan import Plan
 
     keep = config.keep_statistics
-    augment = build(config.augment, "augment", size=config.image_size, how=config.resize)
+    augment = build_augment(config.augment, config.image_size, config.resize)
     if isinstance(augment, RandomCrop) and config.resize == "letterbox":
         log.warning(
             "augment=crop shows parts without borders, evaluation all of an image between borders "

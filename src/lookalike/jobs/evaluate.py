@@ -12,11 +12,11 @@ from lookalike.errors import ConfigError, DataError
 from lookalike.jobs._embedding import Source
 from lookalike.jobs._refining import ExpandKeys, PcaKeys, RerankKeys
 
-log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
+    from lookalike.data.table import Table
     from lookalike.embeddings import Embeddings
     from lookalike.evaluation import Evaluation
+    from lookalike.protocols.base import Rules
     from lookalike.refine.pca import Pca
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def evaluated(config: Config) -> "tuple[Evaluation, Embeddings, Pca | None]":
     """What the keys ask for, the vectors it is of, and the PCA that was learned for it."""
     from lookalike.config import build
     from lookalike.evaluation import evaluate
-    from lookalike.jobs._embedding import vectors_of
+    from lookalike.jobs._embedding import computed, vectors_of
     from lookalike.jobs._refining import functions_of, refined, with_before
 
     protocol, metrics = build(config.protocol, "protocol"), functions_of(config.metric)
@@ -90,7 +90,9 @@ def evaluated(config: Config) -> "tuple[Evaluation, Embeddings, Pca | None]":
     if isinstance(config.embeddings, list):
         raise ConfigError("embeddings=[…]: several are evaluated one by one, with each=true")
     learn_on = _to_learn_on(config)
-    embeddings = vectors_of(config, split, config.labels)
+    embeddings = vectors_of(config, split, config.labels, partial(_check, config.by, protocol))
+    if config.pca.wanted and learn_on is None and config.model is not None and config.dataset is not None:
+        learn_on = computed(config, config.model, config.dataset, ["train"])
     asked = refined(embeddings, learn_on, config.pca, config.expand, config.rerank)
     judge = partial(
         evaluate,
@@ -118,8 +120,8 @@ def evaluated(config: Config) -> "tuple[Evaluation, Embeddings, Pca | None]":
 
 
 def _to_learn_on(config: Config) -> "Embeddings | None":
-    """The vectors that a PCA is to be learned on, if there is to be one."""
-    from lookalike.jobs._embedding import computed, stored
+    """The vectors that a PCA is to be learned on, if there is to be one and they need not be computed."""
+    from lookalike.jobs._embedding import stored
 
     if not config.pca.wanted:
         return None
@@ -129,7 +131,16 @@ def _to_learn_on(config: Config) -> "Embeddings | None":
         raise ConfigError(
             "pca: say which vectors to learn it on, not those to be tested: pca.learn_on=emb/train"
         )
-    return computed(config, config.model, config.dataset, ["train"])
+    return None
+
+
+def _check(by: list[str], protocol: "Rules", table: "Table") -> None:
+    from lookalike.protocols.checking import check_table
+
+    try:
+        check_table(table.labels, table.frame, protocol, by)
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _threshold(embeddings: "Embeddings") -> float | None:

@@ -39,18 +39,18 @@ def main(config: Config) -> Path:
         ConfigError: `out` is no PNG.
         DataError: none of the images chosen can be read.
     """
-    from lookalike.config import build
     from lookalike.config.catalogue import chosen
     from lookalike.data.images import ImageTable
     from lookalike.data.transforms import Resize
     from lookalike.errors import ConfigError, DataError, listing
     from lookalike.files import replace_file
+    from lookalike.jobs._augment import build_augment
     from lookalike.jobs._datasets import read_datasets
     from lookalike.plots.preview import preview
 
     if config.out.suffix.lower() != ".png" or config.out.is_dir():
         raise ConfigError(f"out={config.out}: a preview is a file that ends in .png")
-    augment = build(config.augment, "augment", size=config.image_size, how=config.resize)
+    augment = build_augment(config.augment, config.image_size, config.resize)
     table = read_datasets(config.dataset, config.data_dir)
     table = table.split(config.split) if config.split else table
     table = table.take(some_of_each(table.labels, config.images, config.seed))

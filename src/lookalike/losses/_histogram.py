@@ -38,7 +38,7 @@ class _SoftHistogram(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, mask: Tensor, bins: int) -> Tensor:
         """Counts at the nodes, [B, bins + 1]; which interval each value is in is kept for the gradient."""
         upper = values.clamp(0, 1).mul_(bins)
-        node = upper.long().clamp_max_(bins - 1)
+        node = upper.long().clamp_(0, bins - 1)  # a NaN is in no interval, but is to be seen
         upper.sub_(node).masked_fill_(~mask, 0)
         ctx.save_for_backward(node, mask)
         counts = values.new_zeros(len(values), bins + 1)

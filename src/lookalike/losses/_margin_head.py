@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._others import Change, Others, own_and_others
@@ -236,37 +236,6 @@ class MarginHead(ProxyLoss):
         if self.class_margins is None:
             return torch.full_like(own, self.margin * self.share)
         return self.class_margins.to(own.dtype)[labels] * self.share
-
-
-class Running(nn.Module):
-    """Numbers that follow the batches, one step for each step of the optimizer.
-
-    However often a batch is seen before the proxies change (in chunks, or twice by a check), the numbers are
-    those after one look at the last one. They are saved with the loss.
-
-    Args:
-        start: the numbers at the start of training.
-    """
-
-    now: Tensor
-    before: Tensor
-
-    def __init__(self, *start: float) -> None:
-        super().__init__()
-        self.register_buffer("now", torch.tensor(start))
-        self.register_buffer("before", torch.tensor(start))
-        self.version: int | None = None
-
-    def previous(self, proxies: Tensor) -> Tensor:
-        """The numbers before this step of the optimizer, told by the version of the proxies."""
-        if proxies._version != self.version:
-            self.before.copy_(self.now)
-            self.version = proxies._version
-        return self.before
-
-    def follow(self, proxies: Tensor, measured: Tensor, rate: float) -> None:
-        """Move the share `rate` of the way from the previous numbers to those measured on a batch."""
-        self.now.copy_(self.previous(proxies).lerp(measured.to(self.now.dtype), rate))
 
 
 def sine_of(cos: Tensor) -> Tensor:

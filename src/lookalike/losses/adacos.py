@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from lookalike.losses._margin_head import MarginHead, MarginOptions, Running, angle_of
+from lookalike.losses._margin_head import MarginHead, MarginOptions, angle_of
 from lookalike.losses._others import Others
+from lookalike.losses._running import Running
 
 
 class AdaCos(MarginHead):

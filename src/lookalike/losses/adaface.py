@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lookalike.losses._margin_head import MarginHead, MarginOptions, Running, Scale, angle_of, check_angle
+from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, angle_of, check_angle
+from lookalike.losses._running import Running
 
 EDGE = 1e-3
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lookalike.losses._margin_head import MarginHead, MarginOptions, Running, Scale, check_angle, plus_angle
+from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
 from lookalike.losses._others import Change
+from lookalike.losses._running import Running
 
 
 class CurricularFace(MarginHead):

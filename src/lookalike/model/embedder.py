@@ -11,11 +11,10 @@ from typing import Any, Self, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lookalike.data.images import open_image
+from lookalike.data.given import ImageLike, given_image, refuse_single
 from lookalike.data.transforms import Resize, check_choice, stacked
 from lookalike.errors import LookalikeError
 from lookalike.files import replace_file, write_text
@@ -24,7 +23,6 @@ from lookalike.model.normalise import Normalise, normalised, standardised
 from lookalike.model.pooling import Native
 
 FORMAT = 1
-ImageLike = str | Path | Image.Image | np.ndarray
 
 
 class EmbeddingModel(nn.Module):
@@ -107,7 +105,8 @@ class EmbeddingModel(nn.Module):
         """Embeddings of a few images; for a data set use `lookalike.embed`.
 
         Args:
-            images: paths, PIL images, or uint8 arrays [H, W, 3] (RGB) or [H, W] (grey).
+            images: paths, PIL images, or uint8 arrays [H, W, 3] (RGB) or [H, W] (grey). EXIF rotation is
+                applied and transparency laid over white, in files and in PIL images.
             batch_size: images a forward pass.
 
         Returns:
@@ -116,14 +115,13 @@ class EmbeddingModel(nn.Module):
         Raises:
             ImageError: a file cannot be read; it is named.
         """
-        if isinstance(images, str | Path | Image.Image):
-            raise TypeError("embed takes a list of images: embed([image])")
+        refuse_single(images, "embed")
         was_training, vectors = self.training, [np.empty((0, self.dim), np.float32)]
         self.eval()
         try:
             for start in range(0, len(images), batch_size):
                 tensors = [
-                    self.resize(_picture(image, self.resize.at_least))
+                    self.resize(given_image(image, self.resize.at_least))
                     for image in images[start : start + batch_size]
                 ]
                 with torch.inference_mode():
@@ -146,6 +144,19 @@ class EmbeddingModel(nn.Module):
         replace_file(folder / "model.safetensors", lambda path: save_file(state, path))
         write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
         write_text(folder / "README.md", _card(description, about))
+
+    def check_description(self) -> None:
+        """Find out whether `load` will be able to build what `save` describes.
+
+        Raises:
+            LookalikeError: a part is of an unknown kind, or its spec describes other weights.
+        """
+        again = self._described(self._description()).state_dict()
+        ours = self.state_dict()
+        wrong = [name for name in {**ours, **again} if name not in ours or name not in again]
+        wrong += [name for name in ours if name not in wrong and ours[name].shape != again[name].shape]
+        if wrong:
+            raise LookalikeError(f"its spec describes other weights: {', '.join(wrong[:5])}")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -216,16 +227,6 @@ def build(
     """A model from its parts; `head` is called with the features that the pooling gives, and `dim`."""
     features = backbone.pooled_dim if isinstance(pool, Native) else backbone.map_dim
     return EmbeddingModel(backbone, pool, head(features=features, dim=dim), resize, normalise)
-
-
-def _picture(image: ImageLike, at_least: int) -> Image.Image:
-    if isinstance(image, str | Path):
-        return open_image(image, at_least=at_least)
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
-            raise TypeError(f"an image array is uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}")
-        return Image.fromarray(image).convert("RGB")
-    return image.convert("RGB")
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from lookalike.plots.text import brief, headline, points_wide
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
 MOST = 48
+NUM_CLASSES, PER_CLASS = 3, 4
 PIXELS = 128
 GAP = 0.06
 
@@ -29,8 +30,8 @@ def similarity_matrix(
     pictures: Pictures,
     classes: list[str] | None = None,
     rows: list[Annotated[int, Ge(0)]] | None = None,
-    num_classes: Annotated[int, Ge(1)] = 3,
-    per_class: Annotated[int, Ge(1)] = 4,
+    num_classes: Annotated[int, Ge(1)] = NUM_CLASSES,
+    per_class: Annotated[int, Ge(1)] = PER_CLASS,
     seed: int = 0,
 ) -> Figure:
     """The cosine distance, 1 − similarity, of every two of some images: 0 is equal, 1 unrelated, 2 opposite.
@@ -46,10 +47,15 @@ def similarity_matrix(
         seed: of the lots.
 
     Raises:
-        ValueError: a class or row that is not there, or more images than can be read.
+        ValueError: a class or row that is not there, more images than can be read, or arguments of a lot
+            that is not drawn.
     """
     if rows is not None and classes is not None:
         raise ValueError("classes and rows each say which images are shown; give one of them")
+    if classes is not None and num_classes != NUM_CLASSES:
+        raise ValueError(f"num_classes={num_classes}: classes says which are shown, so none are drawn by lot")
+    if rows is not None and (num_classes, per_class, seed) != (NUM_CLASSES, PER_CLASS, 0):
+        raise ValueError("num_classes, per_class and seed draw images by lot, and rows says which are shown")
     if rows is None:
         rows = chosen(labels, classes, num_classes, per_class, seed)
     elif max(rows, default=0) >= len(labels):

@@ -38,7 +38,7 @@ def verdict(found: Compared, metric: str, place: int) -> str:
 
 def signed(test: Difference) -> str:
     """+0.034 [+0.021, +0.047]."""
-    return f"{test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}]"
+    return f"{test.mean:+z.4f} [{test.low:+z.4f}, {test.high:+z.4f}]"
 
 
 def chance(p: float) -> str:

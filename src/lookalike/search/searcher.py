@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 
-from lookalike.data.images import open_image
+from lookalike.data.given import ImageLike, given_image, refuse_single
 from lookalike.data.transforms import stacked
 from lookalike.errors import DataError, ImageError, LookalikeError, Problem
 from lookalike.search.exact import Exact
@@ -17,8 +16,6 @@ from lookalike.search.hits import Found, Hit, Hits
 
 if TYPE_CHECKING:
     from lookalike.model.embedder import EmbeddingModel
-
-ImageLike = str | Path | Image.Image | np.ndarray
 
 
 class Searcher:
@@ -71,8 +68,7 @@ class Searcher:
         Raises:
             DataError: some cannot be read, and `skipped` is not given; they are listed.
         """
-        if isinstance(images, str | Path | Image.Image):
-            raise TypeError("search takes a list of images: search([image])")
+        refuse_single(images, "search")
         problems: list[Problem] = []
         hits = Found()
         for start in range(0, len(images), batch_size):
@@ -108,7 +104,7 @@ class Searcher:
         """What the model takes; the photo itself, which may be huge, is let go."""
         transform = self.model.transform()
         try:
-            return transform(_picture(image, getattr(transform, "at_least", None)))
+            return transform(given_image(image, getattr(transform, "at_least", None)))
         except ImageError as error:
             problems.append(Problem(error.path, error.reason, row))
             return None
@@ -125,16 +121,6 @@ class Searcher:
     def _hit(self, row: int, score: float) -> Hit:
         path = self.index.table.folder / self._files[row]
         return Hit(_from_here(path), self._labels[row], min(score, 1.0), row)
-
-
-def _picture(image: ImageLike, at_least: int | None) -> Image.Image:
-    if isinstance(image, str | Path):
-        return open_image(image, at_least=at_least)
-    if not isinstance(image, np.ndarray):
-        return image.convert("RGB")
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise TypeError(f"an image array is uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}")
-    return Image.fromarray(image).convert("RGB")
 
 
 def _from_here(path: Path) -> str:
