@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from lookalike.prepare.prompt import Prompt, PromptSecure
 from lookalike.prepare.refused import RefusedError
 
 Address = tuple[str, int]
@@ -72,7 +73,7 @@ def _connected(address: Address, *options: Any) -> socket.socket:
     raise failed or OSError(f"{host} has no address")
 
 
-class _Plain(http.client.HTTPConnection):
+class _Plain(Prompt):
     _create_connection: Connect
 
     def __init__(self, *arguments: Any, **options: Any):
@@ -80,7 +81,7 @@ class _Plain(http.client.HTTPConnection):
         self._create_connection = _connected
 
 
-class _Secure(http.client.HTTPSConnection):
+class _Secure(PromptSecure):
     _create_connection: Connect
 
     def __init__(self, *arguments: Any, **options: Any):
@@ -93,7 +94,7 @@ class PublicHTTP(urllib.request.HTTPHandler):
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         """The response to a request."""
-        return self.do_open(http.client.HTTPConnection if _by_proxy(req) else _Plain, req)
+        return self.do_open(Prompt if _by_proxy(req) else _Plain, req)
 
 
 class PublicHTTPS(urllib.request.HTTPSHandler):
@@ -101,7 +102,7 @@ class PublicHTTPS(urllib.request.HTTPSHandler):
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         """The response to a request."""
-        return self.do_open(http.client.HTTPSConnection if _by_proxy(req) else _Secure, req)
+        return self.do_open(PromptSecure if _by_proxy(req) else _Secure, req)
 
 
 def _by_proxy(request: urllib.request.Request) -> bool:

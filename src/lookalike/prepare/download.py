@@ -13,10 +13,13 @@ from pathlib import Path
 
 from lookalike.errors import DataError
 from lookalike.files import refuse_full, write_text
-from lookalike.prepare.http import AgainError, ask, chunks
+from lookalike.prepare.http import AgainError, ask, chunks, length_of, whole_number
 from lookalike.prepare.refused import RefusedError
 
 log = logging.getLogger(__name__)
+LOOK = 256 << 20
+"""Bytes after which to look again whether there is room."""
+PAGE = "the server sent a web page, not a file: perhaps a login or consent is needed"
 Told = Callable[[int, int | None], None]
 
 
@@ -25,7 +28,7 @@ class Patience:
     """How long to go on with a server.
 
     Attributes:
-        attempts: failures in a row, none of which brought anything new, after which to give up.
+        attempts: failures in a row, which together brought hardly anything new, after which to give up.
         timeout: seconds without a byte, and seconds over which the speed is measured.
         slowest: bytes a second; less counts as a stall.
         first: seconds before the second attempt; doubled each time, at random between half and all of it.
@@ -112,6 +115,9 @@ def fetch(
     for again in (True, False):
         _to_the_end(url, part, expected, told, patience, private)
         wrong = mismatch(part.path, expected)
+        if _is_page(part.path) and (wrong or expected == Expected()):
+            part.discard()
+            raise RefusedError(url, PAGE)
         if wrong is None:
             part.path.replace(file)
             part.note.unlink(missing_ok=True)
@@ -129,8 +135,9 @@ def _to_the_end(
         try:
             return _go_on(url, part, expected, told, patience, private)
         except AgainError as error:
-            failures = 0 if part.size() > most else failures + 1
-            most = max(most, part.size())
+            failures += 1
+            if part.size() > most + patience.slowest * patience.timeout:
+                failures, most = 0, part.size()
             pause = patience.pause(failures, error.after)
             if failures >= patience.attempts or pause > patience.longest:
                 raise DataError(_given_up(url, part, error, failures, pause, patience)) from error
@@ -186,21 +193,22 @@ def _offered(
 ) -> tuple[int, int | None]:
     """At which byte the answer starts, and how long the whole file is."""
     if response.status != 206:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdigit() else None
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-    if found is None or int(found[1]) != have:
+        return 0, length_of(response)
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", "").strip())
+    if found is None or whole_number(found[1]) != have or whole_number(found[3]) is None:
         part.discard()
         raise AgainError("the server sent another part than was asked for; from the start", 0)
     if version and _version(response) not in (None, version):
         part.discard()
         raise AgainError("the file was changed since it was begun; from the start", 0)
-    return have, None if found[3] == "*" else int(found[3])
+    return have, int(found[3])
 
 
 def _check_offer(url: str, response: http.client.HTTPResponse, total: int | None, expected: Expected) -> None:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise RefusedError(url, "the server sends it compressed, though it was asked not to")
+    if total == 0 and expected.size != 0:
+        raise RefusedError(url, "the server sends an empty file")
     if expected.size is not None and total is not None and total != expected.size:
         raise RefusedError(
             url,
@@ -208,9 +216,7 @@ def _check_offer(url: str, response: http.client.HTTPResponse, total: int | None
         )
     if expected.size is None and expected.checksum is None:
         if response.headers.get_content_type() == "text/html":
-            raise RefusedError(
-                url, "the server sent a web page, not a file: perhaps a login or consent is needed"
-            )
+            raise RefusedError(url, PAGE)
         if total is None:
             raise RefusedError(
                 url, "neither the server nor the publisher says how long it is, so half could pass for whole"
@@ -230,7 +236,7 @@ def _copy(
     told: Told,
     patience: Patience,
 ) -> None:
-    done = start
+    done, looked = start, start
     told(done, total)
     with part.path.open("ab") as stream:
         for data in chunks(response, patience.timeout, patience.slowest):
@@ -238,8 +244,17 @@ def _copy(
             done += len(data)
             told(done, total)
             if total is not None and done > total:
+                part.discard()
                 reason = f"the server sends more than the {total:,} bytes there should be"
                 raise RefusedError(response.url, reason)
+            if total is None and done > looked + LOOK:
+                looked = done
+                _check_room_for_more(part)
+
+
+def _is_page(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def mismatch(file: Path, expected: Expected) -> str | None:
@@ -253,6 +268,15 @@ def mismatch(file: Path, expected: Expected) -> str | None:
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, kind).hexdigest()
     return None if found == wanted.lower() else f"its {kind} checksum is {found}, {wanted} is published"
+
+
+def _check_room_for_more(part: _Part) -> None:
+    """Where nobody knows how much comes: a full disk ends it, and keeps nothing."""
+    try:
+        _check_space(part.path, 0)
+    except DataError:
+        part.discard()
+        raise
 
 
 def _check_space(file: Path, needed: int) -> None:

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from typing import IO
 
 from lookalike.prepare.addresses import PublicHTTP, PublicHTTPS
+from lookalike.prepare.prompt import PromptHTTP, PromptHTTPS
 from lookalike.prepare.refused import RefusedError
 
 SCHEMES = ("http", "https")
 MOST_REDIRECTS = 5
 CHUNK = 1 << 16
+DIGITS = 19
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 AGENT = "lookalike (a dataset preparation tool)"
 WHY = {401: "it wants a login", 403: "it may want a login", 404: "there is no such file", 410: "it is gone"}
@@ -43,6 +45,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
+        fp.close()  # or all that it says about the redirect would be read
         scheme = urllib.parse.urlsplit(newurl).scheme.lower()
         if scheme not in SCHEMES or (req.type == "https" and scheme == "http"):
             raise RefusedError(
@@ -56,8 +59,8 @@ def _opener(private: bool) -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler() if private else PublicHTTP(),
-        urllib.request.HTTPSHandler() if private else PublicHTTPS(),
+        PromptHTTP() if private else PublicHTTP(),
+        PromptHTTPS() if private else PublicHTTPS(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         _Redirects(),
@@ -112,13 +115,13 @@ def ask(
     try:
         return _opener(private).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        with error:
-            raise _judged(url, error) from error
+        error.close()
+        raise _judged(url, error) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise RefusedError(url, f"its certificate is not valid: {error.reason.verify_message}") from error
         raise AgainError(f"no connection: {error.reason}") from error
-    except http.client.InvalidURL as error:
+    except (http.client.InvalidURL, ValueError) as error:
         raise RefusedError(url, f"not a URL: {error}") from error
     except (OSError, http.client.HTTPException) as error:
         raise AgainError(f"the connection broke: {described(error)}") from error
@@ -153,14 +156,32 @@ def chunks(response: http.client.HTTPResponse, timeout: float, slowest: float) -
 
 def _judged(url: str, error: urllib.error.HTTPError) -> Exception:
     if error.code in AGAIN:
-        return AgainError(f"the server says {error.code} {error.reason}", retry_after(error.headers))
+        return AgainError(f"the server says {error.code} {_plain(error.reason)}", retry_after(error.headers))
     if 300 <= error.code < 400:
         to = urllib.parse.urlsplit(error.headers.get("Location") or "").scheme
         reason = f"it redirects in a circle, to nowhere, or more than {MOST_REDIRECTS} times"
         other = f"it redirects from http to {to}, which is not followed"
         return RefusedError(url, other if to not in ("", *SCHEMES) else reason, error.code)
     why = f" ({WHY[error.code]})" if error.code in WHY else ""
-    return RefusedError(url, f"the server says {error.code} {error.reason}{why}", error.code)
+    return RefusedError(url, f"the server says {error.code} {_plain(error.reason)}{why}", error.code)
+
+
+def length_of(response: http.client.HTTPResponse) -> int | None:
+    """The bytes that a response announces; None if it does not.
+
+    Raises:
+        RefusedError: it announces several numbers.
+    """
+    lengths = set(response.headers.get_all("Content-Length", []))
+    if len(lengths) > 1:
+        raise RefusedError(response.url, "the server announces several lengths")
+    return whole_number(lengths.pop()) if lengths else None
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a header gives in decimal digits; None if it is none, or impossibly large."""
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS else None
 
 
 def retry_after(headers: email.message.Message | Mapping[str, str]) -> float | None:
@@ -168,7 +189,7 @@ def retry_after(headers: email.message.Message | Mapping[str, str]) -> float | N
     text = (headers.get("Retry-After") or "").strip()
     if not text:
         return None
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
         moment = email.utils.parsedate_to_datetime(text)
@@ -181,4 +202,9 @@ def described(error: BaseException) -> str:
     """What an error of the network is, in a few words."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return str(error) or type(error).__name__
+    return _plain(error) or type(error).__name__
+
+
+def _plain(said: object) -> str:
+    """What a server says, without what would move the cursor of a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(said)[:120])

@@ -23,7 +23,7 @@ from lookalike.files import replace_file
 from lookalike.prepare import tables
 from lookalike.prepare.download import Patience
 from lookalike.prepare.hosts import Hosts
-from lookalike.prepare.http import AgainError, ask, checked_url, chunks
+from lookalike.prepare.http import AgainError, ask, checked_url, chunks, length_of
 from lookalike.prepare.naming import counted, listed
 from lookalike.prepare.public import Raw
 from lookalike.prepare.refused import RefusedError
@@ -240,8 +240,7 @@ def _fetched(url: str, folder: Path, manners: Manners) -> str:
 
 
 def _body(url: str, response: http.client.HTTPResponse, manners: Manners) -> bytes:
-    declared = response.headers.get("Content-Length", "")
-    total = int(declared) if declared.isdigit() else 0
+    total = length_of(response) or 0
     data = bytearray()
     for chunk in chunks(response, manners.patience.timeout, manners.patience.slowest):
         data += chunk
