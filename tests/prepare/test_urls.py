@@ -215,8 +215,31 @@ def test_a_list_that_is_none(server, tmp_path):
         urls.table(file, Raw(tmp_path, private=True))
     assert (tmp_path / "failed.csv").exists()
     file.write_text(f"url,name\n{server.gives('/a.jpg', body(JPEG))},a\n")
-    with pytest.raises(DataError, match=r"has no column 'label'.*source\.label="):
+    server.log.clear()
+    with pytest.raises(DataError, match=r"list\.csv: has no column 'label'.*source\.label="):
         urls.table(file, Raw(tmp_path, private=True))
+    file.write_text(f"url,label\n{server.url}/a.jpg,Cat\n{server.url}/b.jpg,cat\n")
+    with pytest.raises(DataError, match=r"list\.csv: 1 label is written in several ways"):
+        urls.table(file, Raw(tmp_path, private=True), names="refuse")
+    file.write_text("url,label\n")
+    with pytest.raises(DataError, match=r"list\.csv: the list has no rows"):
+        urls.table(file, Raw(tmp_path, private=True))
+    assert server.log == [], "before anything is asked for"
+
+
+def test_slips_of_the_list_are_said_of_its_addresses(server, tmp_path):
+    one, two, three = (server.gives(f"/{name}.jpg", body(JPEG)) for name in "abc")
+    rows = [(one, "x"), (one, "y"), (two, "x"), (two, "x"), (three, "z"), (three, "")]
+    lines = "".join(f"{url},{label}\n" for url, label in rows)
+    (tmp_path / "list.csv").write_text(f"url,label\n{lines}")
+    table, problems = urls.table(tmp_path / "list.csv", Raw(tmp_path / "raw", private=True))
+    assert table.frame["url"].to_list() == [two, three]
+    assert [str(problem) for problem in problems] == [
+        f"{one}, row 0: {one} is listed under 2 labels, here 'x'",
+        f"{one}, row 1: {one} is listed under 2 labels, here 'y'",
+        f"{two}, row 3: {two} is listed before, in row 2",
+        f"{three}, row 5: label is empty",
+    ]
 
 
 def test_nothing_is_written_outside_whatever_the_address(server, tmp_path):

@@ -152,7 +152,7 @@ def check_boxes(frame: pl.DataFrame) -> Found:
 def _duplicates(frame: pl.DataFrame) -> Found:
     """The same box of the same file twice: the later rows; all of them where their labels differ."""
     key = ["path", *(name for name in BOX if name in frame.columns)]
-    rows = frame.select(*key, "label").with_row_index("row").filter(pl.col("path").is_not_null())
+    rows = frame.select(*key, "label").with_row_index("row").drop_nulls(["path", "label"])
     rows = rows.filter(pl.len().over(key) > 1).with_columns(
         first=pl.col("row").min().over(key), labels=pl.col("label").n_unique().over(key)
     )

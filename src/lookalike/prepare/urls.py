@@ -24,6 +24,7 @@ from lookalike.prepare import tables
 from lookalike.prepare.download import Patience
 from lookalike.prepare.hosts import Hosts
 from lookalike.prepare.http import AgainError, ask, checked_url, chunks, length_of
+from lookalike.prepare.labels import named, whole_labels
 from lookalike.prepare.naming import counted, listed
 from lookalike.prepare.public import Raw
 from lookalike.prepare.refused import RefusedError
@@ -91,11 +92,15 @@ def table(
     raw, file = raw or Raw(), Path(list).expanduser()
     folder = raw.place("urls")
     frame = read_frame(file, (url, label, split, "bbox"))
-    if url not in frame.columns:
-        raise DataError(
-            f"{file}: has no column {url!r}; it has {listed(frame.columns, 30)}. "
-            "Name the column of addresses: source.url=…"
-        )
+    for column, key in ((url, "url"), (label, "label"), *([(split, "split")] if split != "split" else [])):
+        if column not in frame.columns:
+            raise DataError(
+                f"{file}: has no column {column!r}; it has {listed(frame.columns, 30)}. "
+                f"Name the column that it has for that: source.{key}=…"
+            )
+    if frame.is_empty():
+        raise DataError(f"{file}: the list has no rows; its columns are {', '.join(frame.columns)}")
+    named(whole_labels(frame.select(label=label), file), file, names)
     addresses = frame[url].cast(pl.String).fill_null("").str.strip_chars()
     manners = Manners(threads, per_host, int(max_megabytes * 1e6), private=raw.private)
     wanted = [address for address in addresses.unique(maintain_order=True) if address]
@@ -115,7 +120,14 @@ def table(
     replace_file(listing, frame.with_columns(path=paths).write_parquet)
     lost = {problem.row for problem in problems}
     table, others = tables.table(listing, folder, "path", label, split, boxes, names, nothing)
-    return table, [*problems, *(problem for problem in others if problem.row not in lost)]
+    rest = (_by_address(problem, addresses, file) for problem in others if problem.row not in lost)
+    return table, [*problems, *rest]
+
+
+def _by_address(problem: Problem, addresses: pl.Series, file: Path) -> Problem:
+    """The same said of the address, which people know, and not of the file that came from it."""
+    place = file.name if problem.row is None else addresses[problem.row]
+    return Problem(place, problem.reason.replace(problem.path, place), problem.row)
 
 
 def _report(folder: Path, problems: "list[Problem]") -> None:
