@@ -101,6 +101,22 @@ def test_two_that_could_be_meant(tmp_path):
         located(tmp_path, "list.txt")
 
 
+def test_two_archives_that_could_be_meant(tmp_path):
+    written(tmp_path, {f"{name}/set.zip": zipped(FILES) for name in "ab"})
+    with pytest.raises(DataError, match=r"a/set\.zip and .*b/set\.zip; which one is meant"):
+        Raw(tmp_path).open(about())
+
+
+def test_an_archive_that_is_newer_than_what_was_unpacked(tmp_path, caplog):
+    written(tmp_path, {"set.zip": zipped(FILES)})
+    Raw(tmp_path).open(about())
+    Raw(tmp_path).open(about())
+    assert not caplog.text
+    os.utime(tmp_path / "set.zip", (2**32, 2**32))
+    Raw(tmp_path).open(about())
+    assert "set.zip is newer than" in caplog.text
+
+
 def test_folders_of_classes_are_not_searched(tmp_path):
     written(tmp_path, {f"images/{number}/list.txt": b"x" for number in range(80)})
     assert located(tmp_path, "list.txt") is None
@@ -155,6 +171,10 @@ def test_an_archive_that_holds_something_else(tmp_path):
 def test_a_zip_in_pieces(tmp_path):
     data = zipped(FILES)
     written(tmp_path, {f"set.zip.{part + 1:03}": data[part * 100 : (part + 1) * 100] for part in range(20)})
+    (tmp_path / "set.zip.002").rename(tmp_path / "aside")
+    with pytest.raises(DataError, match=r"of the parts of set\.zip, number 2 is missing"):
+        Raw(tmp_path).open(about())
+    (tmp_path / "aside").rename(tmp_path / "set.zip.002")
     assert Raw(tmp_path).open(about())["list.txt"].read_bytes() == b"x"
 
 

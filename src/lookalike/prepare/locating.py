@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 from lookalike.errors import DataError
@@ -22,12 +21,16 @@ def located(root: Path, holds: str) -> Path | None:
     """
     for level in _levels(root):
         places = [folder / holds for folder in level if (folder / holds).exists()]
-        if len(places) > 1:
-            said = " and ".join(str(place) for place in places[:4])
-            raise DataError(f"{root}: holds {said}; which one is meant? Name its folder: raw=…")
         if places:
-            return places[0]
+            return _only(places, root)
     return None
+
+
+def _only(places: list[Path], root: Path) -> Path:
+    if len(places) > 1:
+        said = " and ".join(str(place) for place in places[:4])
+        raise DataError(f"{root}: holds {said}; which one is meant? Name its folder: raw=…")
+    return places[0]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -51,30 +54,41 @@ def _levels(root: Path) -> Iterator[list[Path]]:
 
 
 def located_archive(root: Path, file: str) -> Path | None:
-    """The archive in `root` or below it; `.tgz` and `.tar.gz` and the like are taken for the same."""
+    """The archive in `root` or below it; `.tgz` and `.tar.gz` and the like are taken for the same.
+
+    Raises:
+        DataError: there are several, in folders equally deep.
+    """
     if not file.endswith(ENDINGS) and not re.search(r"\.(z\d\d|\d{3})$", file):
         return None
     names = [file]
     names += [stem(file) + ending for ending in ENDINGS if file.endswith(ENDINGS)]
-    for folder in chain.from_iterable(_levels(root)):
-        for name in names:
-            for place in (folder / name, folder / f"{name}.001"):
-                if place.is_file():
-                    return place
+    files = [file for name in names for file in (name, f"{name}.001")]
+    for level in _levels(root):
+        places = [[folder / file for file in files if (folder / file).is_file()] for folder in level]
+        first = [there[0] for there in places if there]
+        if first:
+            return _only(first, root)
     return None
 
 
 def volumes(archive: Path) -> list[Path]:
-    """All files of an archive that was cut up (`.zip.001 …`) or written across disks (`.z01 … .zip`)."""
+    """All files of an archive that was cut up (`.zip.001 …`) or written across disks (`.z01 … .zip`).
+
+    Raises:
+        DataError: one in between is missing.
+    """
     stem, ending = archive.stem, archive.suffix.lower()
     pattern = {".001": r"\.\d{3}", ".zip": r"\.[zZ]\d{2}"}.get(ending)
     if pattern is None:
         return [archive]
     beside = archive.parent.iterdir()
     others = [one for one in beside if one.stem == stem and re.fullmatch(pattern, one.suffix)]
-    return sorted({*others, *([archive] if ending == ".001" else [])}) + (
-        [archive] if ending == ".zip" else []
-    )
+    parts = sorted({*others, *([archive] if ending == ".001" else [])})
+    for number, part in enumerate(parts, 1):
+        if int(re.sub(r"\D", "", part.suffix)) != number:
+            raise DataError(f"{archive.parent}: of the parts of {archive.stem}, number {number} is missing")
+    return parts + ([archive] if ending == ".zip" else [])
 
 
 def unpack_folder(archive: Path) -> Path:

@@ -127,6 +127,7 @@ class Raw:
         """Where a piece is; its archive is unpacked if only that is there."""
         place = located(root, piece.holds)
         if place is not None:
+            _warn_of_newer(place)
             return place
         archives = [located_archive(root, archive.file) for archive in piece.archives]
         there = [archive for archive in archives if archive is not None]
@@ -192,6 +193,16 @@ def bar(text: str, shown: bool) -> Iterator[Told]:
     with Progress(*columns, disable=not shown) as progress:
         task = progress.add_task(text, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _warn_of_newer(place: Path) -> None:
+    """Say where what was unpacked may not be what its archive holds by now."""
+    folder = next((one for one in (place, *place.parents) if one.name.endswith(UNPACKED)), None)
+    if folder is None:
+        return
+    for file in folder.parent.iterdir():
+        if unpack_folder(file) == folder and file.is_file() and file.stat().st_mtime > folder.stat().st_ctime:
+            log.warning("%s is newer than %s, which is used; take that away to unpack it", file, folder)
 
 
 def _top(piece: Piece) -> str:
