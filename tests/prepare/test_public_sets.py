@@ -499,7 +499,7 @@ def test_inaturalist2021(tmp_path):
         "test": {f"Species {number}": 1 for number in range(3)},
     }
     assert all_there(table)
-    with pytest.raises(DataError, match=r"train.tar.gz, which holds train"):
+    with pytest.raises(DataError, match=r"train.tar.gz, which holds train\n(.|\n)*source.images=train_mini"):
         inaturalist2021.table(Raw(tmp_path), images="train")
 
 

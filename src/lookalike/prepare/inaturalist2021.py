@@ -36,6 +36,7 @@ def about(images: str) -> PublicSet:
         size="249 GB (train), 54 GB (train_mini), both with the images of val",
         page="https://github.com/visipedia/inat_comp/tree/master/2021",
         pieces=tuple(pieces),
+        choice="Or the other training images: source.images=train_mini or source.images=train.",
         counts={"train": (COUNTS[images], 10_000), "test": (100_000, 10_000)},
     )
 

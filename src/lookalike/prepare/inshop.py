@@ -41,6 +41,7 @@ def about(images: str, boxes: bool) -> PublicSet:
         pieces=(PARTITION, Piece(images, (Archive(f"{images}.zip"),)), *((BOXES,) if boxes else ())),
         login="Its authors give it from a shared folder, img_highres.zip with a password on request; take "
         "the files of Eval, Img and, for boxes, Anno from there.",
+        choice="Or the other images: source.images=img or source.images=img_highres.",
         counts=COUNTS,
     )
 

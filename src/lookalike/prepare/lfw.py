@@ -34,6 +34,7 @@ def about(images: str) -> PublicSet:
         size="181 MB",
         page="http://vis-www.cs.umass.edu/lfw/",
         pieces=(Piece(images, (archive,)), PAIRS),
+        choice=f"Or other images: source.images= one of {', '.join(SUMS)}.",
         counts={"test": (13_233, 5_749)},
     )
 

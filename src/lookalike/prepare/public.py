@@ -65,6 +65,7 @@ class PublicSet:
         page: where its authors describe it.
         pieces: what it is made of.
         login: what to do where its files are not free to fetch; empty where they are.
+        choice: which other files can be used instead, and by which key; empty if none can.
         counts: images and classes of each split as published, `all` for all of them together.
     """
 
@@ -75,6 +76,7 @@ class PublicSet:
     page: str
     pieces: tuple[Piece, ...]
     login: str = ""
+    choice: str = ""
     counts: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
 
 
@@ -232,6 +234,7 @@ def _instructions(about: PublicSet, root: Path, lacking: list[Piece]) -> str:
     for files, holds in held.items():
         hint = "" if files == holds[0] or holds[0].endswith(UNPACKED) else f", which holds {', '.join(holds)}"
         lines.append(f"  {files}{hint}")
+    lines += [about.choice] if about.choice else []
     lines += [f"Size: {about.size}. Licence: {about.licence}.", f"It is described at {about.page}"]
     free = all(archive.url for piece in lacking for archive in piece.archives)
     if about.login and not free:

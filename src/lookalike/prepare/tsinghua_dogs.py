@@ -38,6 +38,7 @@ def about(images: str) -> PublicSet:
         page=f"{HOME}/",
         pieces=(Piece(images, archives), *(Piece(f"TrainAndValList/{name}", (SPLIT,)) for name in LISTS)),
         login="Take the small images from its page.",
+        choice="Or the other images: source.images=low-resolution or source.images=high-resolution.",
         counts={"train": (65_228, 130), "test": (5_200, 130)},
     )
 
