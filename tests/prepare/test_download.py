@@ -101,6 +101,19 @@ def test_a_file_that_changes_on_a_server_that_does_not_look_at_if_range(server, 
     assert file.read_bytes() == other
 
 
+def test_two_processes_do_not_write_into_one_file(server, file):
+    url = server.gives("/a", ranged(DATA))
+
+    def told(done, total):
+        with pytest.raises(DataError, match="another process is fetching it"):
+            fetch(url, file, KNOWN, None, QUICK)
+
+    fetch(url, file, KNOWN, told, QUICK)
+    assert left(file) == ["a.zip"]
+    assert file.read_bytes() == DATA
+    assert len(server.log) == 1
+
+
 def test_nothing_is_resumed_that_cannot_be_told_apart(server, file):
     def nameless(asked):
         start = asked.range_start()

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import json
 import logging
 import random
 import re
@@ -12,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.errors import DataError
-from lookalike.files import refuse_full, write_text
+from lookalike.files import refuse_full
 from lookalike.prepare.http import AgainError, ask, chunks, length_of, whole_number
+from lookalike.prepare.part import Part, alone
 from lookalike.prepare.refused import RefusedError
 
 log = logging.getLogger(__name__)
@@ -55,33 +55,6 @@ class Expected:
     checksum: str | None = None
 
 
-class _Part:
-    """The unfinished file, with a note beside it of which version of the original it is."""
-
-    def __init__(self, file: Path):
-        self.path = file.with_name(f"{file.name}.part")
-        self.note = file.with_name(f"{file.name}.part.json")
-
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def version(self, url: str) -> str | None:
-        """What the server called the version that was begun: a strong ETag, or a date."""
-        try:
-            known = json.loads(self.note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return known.get("version") if isinstance(known, dict) and known.get("url") == url else None
-
-    def begin(self, url: str, version: str | None) -> None:
-        self.path.write_bytes(b"")
-        write_text(self.note, json.dumps({"url": url, "version": version}))
-
-    def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
-
-
 def fetch(
     url: str,
     file: Path,
@@ -110,7 +83,12 @@ def fetch(
     expected, patience = expected or Expected(), patience or Patience()
     told = told or (lambda done, total: None)
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(file)
+    with alone(file):
+        _fetch(url, file, expected, told, patience, private)
+
+
+def _fetch(url: str, file: Path, expected: Expected, told: Told, patience: Patience, private: bool) -> None:
+    part = Part(file)
     _check_space(file, (expected.size or 0) - part.size())
     for again in (True, False):
         _to_the_end(url, part, expected, told, patience, private)
@@ -128,7 +106,7 @@ def fetch(
 
 
 def _to_the_end(
-    url: str, part: _Part, expected: Expected, told: Told, patience: Patience, private: bool
+    url: str, part: Part, expected: Expected, told: Told, patience: Patience, private: bool
 ) -> None:
     failures, most = 0, part.size()
     while True:
@@ -146,7 +124,7 @@ def _to_the_end(
 
 
 def _given_up(
-    url: str, part: _Part, error: AgainError, failures: int, pause: float, patience: Patience
+    url: str, part: Part, error: AgainError, failures: int, pause: float, patience: Patience
 ) -> str:
     asks = pause > patience.longest
     why = f"it asks to wait {pause:,.0f} s" if asks else f"given up after {failures} attempts in a row"
@@ -154,7 +132,7 @@ def _given_up(
     return f"{url}: {error.reason}; {why}.{kept} run the same command again later"
 
 
-def _go_on(url: str, part: _Part, expected: Expected, told: Told, patience: Patience, private: bool) -> None:
+def _go_on(url: str, part: Part, expected: Expected, told: Told, patience: Patience, private: bool) -> None:
     """One connection: the rest of the file, or as much of it as comes.
 
     Raises:
@@ -189,7 +167,7 @@ def _go_on(url: str, part: _Part, expected: Expected, told: Told, patience: Pati
 
 
 def _offered(
-    response: http.client.HTTPResponse, have: int, version: str | None, part: _Part
+    response: http.client.HTTPResponse, have: int, version: str | None, part: Part
 ) -> tuple[int, int | None]:
     """At which byte the answer starts, and how long the whole file is."""
     if response.status != 206:
@@ -230,7 +208,7 @@ def _version(response: http.client.HTTPResponse) -> str | None:
 
 def _copy(
     response: http.client.HTTPResponse,
-    part: _Part,
+    part: Part,
     start: int,
     total: int | None,
     told: Told,
@@ -270,7 +248,7 @@ def mismatch(file: Path, expected: Expected) -> str | None:
     return None if found == wanted.lower() else f"its {kind} checksum is {found}, {wanted} is published"
 
 
-def _check_room_for_more(part: _Part) -> None:
+def _check_room_for_more(part: Part) -> None:
     """Where nobody knows how much comes: a full disk ends it, and keeps nothing."""
     try:
         _check_space(part.path, 0)
