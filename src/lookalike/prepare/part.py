@@ -52,13 +52,13 @@ def alone(file: Path) -> Iterator[None]:
     with place.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            known = place.stat()
-        except OSError as error:
-            raise DataError(
-                f"{file}: another process is fetching it; try again when it is through"
-            ) from error
-        if known.st_ino != os.fstat(lock.fileno()).st_ino:
-            raise DataError(f"{file}: another process was fetching it; try again")
+            same = place.exists() and place.stat().st_ino == os.fstat(lock.fileno()).st_ino
+        except BlockingIOError:
+            same = False
+        except OSError:  # a file system without locks
+            same = True
+        if not same:
+            raise DataError(f"{file}: another process is fetching it; try again when it is through")
         try:
             yield
         finally:
