@@ -134,7 +134,10 @@ def embed(
 
     Raises:
         DataError: no image could be read.
+        TypeError: `table` is something else, such as a folder.
     """
+    if not isinstance(table, Table):
+        raise TypeError(f"embed takes a table: embed(model, lookalike.read_table(folder)), got {table!r}")
     if device is not None and isinstance(model, nn.Module):
         model.to(device)
     part = embed_rows(model, table, range(len(table)), batch_size, workers, progress)

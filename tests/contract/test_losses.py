@@ -240,6 +240,8 @@ def test_shapes_that_do_not_fit_are_refused(name):
     embeddings, labels = batch()
     with pytest.raises(ValueError, match=r"labels \[B\]"):
         build(name)(embeddings, labels[:-1])
+    with pytest.raises(TypeError, match="are tensors, got Tensor and list"):
+        build(name)(embeddings, labels.tolist())
 
 
 @every_loss

@@ -79,6 +79,17 @@ def test_photos_in_every_orientation_can_be_changed(augment, tmp_path):
     assert batch.rows.tolist() == [*rows]
 
 
+def test_a_line_of_pixels_can_be_turned_and_changed(tmp_path):
+    cases = [(size, turn) for size in ((1, 1), (1, 9), (9, 1)) for turn in range(1, 9)]
+    for place, (size, turn) in enumerate(cases):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        Image.effect_noise(size, 80).convert("RGB").save(tmp_path / f"{place}.jpg", exif=exif)
+    frame = pl.DataFrame({"path": [f"{place}.jpg" for place in range(len(cases))], "label": "a"})
+    table = Table(frame.with_columns(split=pl.lit("train")), tmp_path)
+    assert len(ImageTable(table, RandomCrop(16), seed=0).__getitems__(range(len(cases))).rows) == len(cases)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_usual_jpegs_take_the_fast_path_and_nothing_else(name):
     assert (jpeg.read_header(KINDS[name]) is not None) == (name in USUAL)

@@ -5,6 +5,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from lookalike.errors import LookalikeError
 from lookalike.losses import (
     Contrastive,
     CrossBatchMemory,
@@ -220,3 +221,31 @@ def test_matryoshka_of_memories_keeps_one_for_each_length():
 def test_a_matryoshka_of_nonsense_is_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+class Given(nn.Module):
+    """A loss of the user's own that gives what it is told to."""
+
+    def __init__(self, give):
+        super().__init__()
+        self.give = give
+
+    def forward(self, embeddings, labels):
+        return self.give(embeddings)
+
+
+@pytest.mark.parametrize(
+    ("give", "said"),
+    [
+        (lambda embeddings: embeddings.square().sum(dim=1), r"loss mine: gives a tensor \[8\]"),
+        (lambda embeddings: 3.0, "loss mine: gives float"),
+        (lambda embeddings: None, "loss mine: gives NoneType"),
+        (lambda embeddings: embeddings.detach().sum(), "loss mine: has no gradient"),
+    ],
+)
+def test_a_loss_that_gives_no_number_to_learn_from_is_refused(give, said):
+    embeddings, labels = next(batches())
+    with pytest.raises(LookalikeError, match=said):
+        Terms({"mine": (1.0, Given(give))})(embeddings, labels)
+    with torch.no_grad():
+        assert Terms({"mine": (2.0, Given(lambda e: e.sum()[None]))})(embeddings, labels).shape == ()

@@ -122,3 +122,21 @@ def test_the_model_is_found_through_the_index(searcher, gallery, tmp_path):
 def test_an_index_without_a_model_says_so(searcher):
     with pytest.raises(LookalikeError, match="does not say which model"):
         Searcher(searcher.index)
+
+
+def test_vectors_are_searched_as_images_are_and_must_have_length_1(searcher, gallery):
+    vectors = np.array(searcher.index.vectors[:3])
+    assert [found[0].row for found in searcher.search_vectors(vectors, k=1)] == [0, 1, 2]
+    for wrong, said in [
+        (vectors * [[1], [3], [1]], "row 1 has the length 3"),
+        (vectors * np.nan, "not finite .* row 0 and 2 more"),
+        (vectors[:1] * np.nan, "row 0$"),
+        (vectors[:, :4] / np.linalg.norm(vectors[:, :4], axis=1, keepdims=True), "4 numbers each"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            searcher.search_vectors(wrong.astype(np.float32))
+
+
+def test_a_folder_is_no_table(gallery):
+    with pytest.raises(TypeError, match="read_table"):
+        embed(small_model(), str(gallery.folder))

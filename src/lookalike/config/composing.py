@@ -256,8 +256,8 @@ def _no_such_key(key: str, tree: Tree, job: str) -> str:
     if known:
         return f"{key}: no such key.{near} {known} has: {_listed(node)}"
     elsewhere = [other for other in catalogue.jobs() if key.split(".")[0] in _own_keys(other)]
-    where = f" It is a key of {joined(elsewhere)}." if elsewhere and not near else ""
-    return f"{key}: {job} has no such key.{near or where} `lookalike {job} --help` lists all"
+    where = f" It is a key of {joined(elsewhere)}." if elsewhere else ""
+    return f"{key}: {job} has no such key.{near}{where} `lookalike {job} --help` lists all"
 
 
 def _own_keys(job: str) -> set[str]:

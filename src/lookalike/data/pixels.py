@@ -62,7 +62,7 @@ def _jpeg(data: bytearray, choose: Choose, box: Box | None) -> np.ndarray | None
     if pixels is None or pixels.shape[1::-1] != stored:
         return None
     part = jpeg.upright(pixels, header.orientation)[y1:y2, x1:x2]
-    return part if min(part.strides) > 0 else np.ascontiguousarray(part)  # torch reads no array backwards
+    return part if min(part.strides) > 0 else part.copy()  # torch reads no array backwards
 
 
 def cut(picture: np.ndarray, part: Box | None) -> np.ndarray:

@@ -79,6 +79,8 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     table = without_small(joined(tables), config.min_per_class)
     table = with_validation(table, config.val_share, config.seed)
     train = table.split("train")
+    if train.frame["label"].n_unique() == 1:
+        log.warning("all %d training images are of one class, so there is nothing to tell apart", len(train))
     samplers = [build_sampler(stage, train, tables) for stage in configs]
     model = _model(config)
     learns = trainable(model)

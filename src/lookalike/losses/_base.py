@@ -62,7 +62,11 @@ def check_batch(owner: str, embeddings: Tensor, labels: Tensor) -> None:
 
     Raises:
         ValueError: if the shapes are not [B, D] and [B], or the labels are not integers.
+        TypeError: if they are no tensors.
     """
+    if not (isinstance(embeddings, Tensor) and isinstance(labels, Tensor)):
+        given = f"{type(embeddings).__name__} and {type(labels).__name__}"
+        raise TypeError(f"{owner}: embeddings and labels are tensors, got {given}")
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         shapes = f"{list(embeddings.shape)} and {list(labels.shape)}"
         raise ValueError(f"{owner}: embeddings are [B, D] and labels [B], got {shapes}")

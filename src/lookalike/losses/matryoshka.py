@@ -58,4 +58,4 @@ class Matryoshka(nn.Module):
             weight * self.losses[str(dim)](embeddings[:, :dim], labels)
             for dim, weight in self.weights.items()
         ]
-        return torch.stack(parts).sum() / sum(self.weights.values())
+        return torch.stack(parts).sum(dim=0) / sum(self.weights.values())

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lookalike.errors import LookalikeError
 from lookalike.losses.distillation import Distillation
 
 
@@ -44,10 +45,13 @@ class Terms(nn.Module):
             labels: [B], or [B, 2] where images are made of two: then a loss is that of the first labels times
                 `mixed_share`, and that of the second times the rest.
             teacher: embeddings of the same images, [B, T]; without them distillation is left out.
+
+        Raises:
+            LookalikeError: a loss gives no single number, or none that depends on the embeddings.
         """
         self.batch = embeddings.detach(), labels if labels.ndim == 1 else labels[:, 0]
         shares = {
-            name: self.weights[name] * self._value(loss, embeddings, labels, teacher)
+            name: self.weights[name] * self._value(name, embeddings, labels, teacher)
             for name, loss in self.losses.items()
             if teacher is not None or not isinstance(loss, Distillation)
         }
@@ -57,22 +61,36 @@ class Terms(nn.Module):
             share = getattr(loss, "active_share", None)
             if isinstance(share, Tensor):
                 self.details[f"{name}_active_share"] = share
-        return torch.stack(list(shares.values())).sum()
+        total = torch.stack(list(shares.values())).sum()
+        if embeddings.requires_grad and torch.is_grad_enabled() and not total.requires_grad:
+            raise LookalikeError(
+                f"loss {', '.join(shares)}: has no gradient. Do not detach the embeddings; where a batch "
+                "holds nothing to learn, a loss is 0 * embeddings.sum()"
+            )
+        return total
 
     def told(self) -> dict[str, Tensor]:
         """What the last call told: the shares of the terms if there are several, and their details."""
         single = {f"loss_{name}": share for name, share in self.last.items()} if len(self.last) > 1 else {}
         return {**single, **self.details}
 
-    def _value(self, loss: nn.Module, embeddings: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+    def _value(self, name: str, embeddings: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+        loss = self.losses[name]
         if isinstance(loss, Distillation):
             return loss(embeddings, teacher)
         if labels.ndim == 1:
-            return loss(embeddings, labels)
+            return _single(name, loss(embeddings, labels))
         weights = (self.mixed_share, 1 - self.mixed_share)
         parts = sorted(zip(weights, labels.unbind(dim=1), strict=True), key=itemgetter(0))
         # What a loss follows from batch to batch is what it saw last: the labels that weigh more.
-        return torch.stack([weight * loss(embeddings, each) for weight, each in parts]).sum()
+        return torch.stack([weight * _single(name, loss(embeddings, each)) for weight, each in parts]).sum()
+
+
+def _single(name: str, value: object) -> Tensor:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.reshape(())
+    given = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise LookalikeError(f"loss {name}: gives {given}; a loss is one number, a tensor, such as a mean")
 
 
 def set_progress(loss: nn.Module, done: float) -> None:

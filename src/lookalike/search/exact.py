@@ -121,5 +121,6 @@ def _matrix(values: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(f"{name}: a matrix [N, D] is needed, got {list(matrix.shape)}")
     if not all(np.isfinite(matrix[start : start + 65536]).all() for start in range(0, len(matrix), 65536)):
         bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-        raise ValueError(f"{name}: not finite (NaN or infinite) in row {bad[0]} and {len(bad) - 1} more")
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise ValueError(f"{name}: not finite (NaN or infinite) in row {bad[0]}{more}")
     return matrix if matrix.flags.writeable else matrix.copy()

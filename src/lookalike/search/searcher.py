@@ -17,6 +17,9 @@ from lookalike.search.hits import Found, Hit, Hits
 if TYPE_CHECKING:
     from lookalike.model.embedder import EmbeddingModel
 
+NEARLY = 1e-2
+"""How far from 1 half precision may leave the length of a vector."""
+
 
 class Searcher:
     """Looks images up in an index.
@@ -82,7 +85,21 @@ class Searcher:
         return hits
 
     def search_vectors(self, vectors: np.ndarray, k: int = 5) -> Found:
-        """The same for vectors of length 1 of the index's model, [Q, D]."""
+        """The same for vectors of length 1 of the index's model, [Q, D].
+
+        Raises:
+            ValueError: they are no matrix, of another D, not finite or not of length 1.
+        """
+        lengths = np.linalg.norm(np.asarray(vectors, np.float64), axis=-1)
+        wrong = np.flatnonzero(np.abs(lengths - 1) > NEARLY)
+        if len(wrong):
+            raise ValueError(
+                f"queries: row {wrong[0]} has the length {lengths.flat[wrong[0]]:.4g}, not 1, so scores "
+                "would be no cosines; divide each row by its length"
+            )
+        return self._nearest(vectors, k)
+
+    def _nearest(self, vectors: np.ndarray, k: int) -> Found:
         scores, rows = self._exact.search(vectors, k)
         pairs = zip(rows.tolist(), scores.tolist(), strict=True)
         hits = (
@@ -97,7 +114,7 @@ class Searcher:
         readable = [image for image in small if image is not None]
         if not readable:
             return [Hits() for _ in small]
-        found = iter(self.search_vectors(self._vectors(stacked(readable)), k))
+        found = iter(self._nearest(self._vectors(stacked(readable)), k))
         return [Hits() if image is None else next(found) for image in small]
 
     def _small(self, image: ImageLike, row: int, problems: list[Problem]) -> torch.Tensor | None:
