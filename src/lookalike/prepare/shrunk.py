@@ -16,6 +16,7 @@ from lookalike.data.decode import Box
 from lookalike.data.shrinking import shrink
 from lookalike.data.table import Table
 from lookalike.errors import ImageError, Problem
+from lookalike.files import unfinished
 from lookalike.prepare.files import CRASHED, Seen, in_workers
 from lookalike.prepare.splits.assigned import image_names
 
@@ -45,7 +46,7 @@ def done(task: Task) -> Seen:
 def room_beside(out: Path) -> Iterator[Path]:
     """A folder for images that will be moved into `out`, on the same disk; it vanishes with the block."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.{os.getpid()}.images")
+    beside = unfinished(out, "images")
     beside.mkdir()
     try:
         yield beside
