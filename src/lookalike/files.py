@@ -1,6 +1,9 @@
 """Writing files and folders so that a reader, or a crash, never meets half of one."""
 
+import glob
+import logging
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +11,7 @@ from pathlib import Path
 
 from lookalike.errors import DataError, LookalikeError
 
+log = logging.getLogger(__name__)
 SPARE = 64 << 20
 """Bytes that stay free."""
 
@@ -42,6 +46,17 @@ def write_text(path: Path, text: str) -> None:
     replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
+def unfinished(folder: Path, ending: str) -> Path:
+    """A name beside a folder for what will be in it; no other run has it, not even one that was killed.
+
+    Such leftovers are said: they take room and nobody sees them. The number of a process is no name, since in
+    containers each run may have the same.
+    """
+    for left in sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.{ending}")):
+        log.warning("%s was left by a run that was killed, and may be removed, unless it still runs", left)
+    return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(3)}.{ending}")
+
+
 @contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
     """A folder to fill; it takes its name only when the block ends well, else it vanishes.
@@ -52,7 +67,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder)
     refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    beside = unfinished(folder, "partial")
     beside.mkdir()
     try:
         yield beside
@@ -96,7 +111,7 @@ def replaced_folder(folder: Path, mark: str) -> Iterator[Path]:
     if not (folder / mark).is_file():
         refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("partial", "old"))
+    beside, old = unfinished(folder, "partial"), unfinished(folder, "old")
     beside.mkdir()
     try:
         yield beside

@@ -2,6 +2,7 @@ import errno
 import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -146,3 +147,13 @@ def test_a_table_reads_through_it(photo, tmp_path, decoded, transform, monkeypat
     assert torch.equal(first.images, second.images)
     assert [problem.row for problem in second.skipped] == [1]
     assert decoded.count(photo) == 1
+
+
+def test_a_cache_of_smaller_pictures_than_the_model_sees_is_said(tmp_path, caplog):
+    from lookalike.jobs._training import _cache
+
+    keys = {"cache": tmp_path / "cache", "cache_gb": 1.0, "image_size": 64}
+    for side, said in ((None, False), (64, False), (32, True)):
+        caplog.clear()
+        _cache(SimpleNamespace(**keys, cache_side=side))
+        assert ("cache_side=32 is less than image_size=64" in caplog.text) == said

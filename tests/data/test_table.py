@@ -1,3 +1,4 @@
+import contextlib
 import math
 import resource
 import signal
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from lookalike.data.table import Table, check_table, class_ids, read_table, write_table
 from lookalike.errors import DataError, LookalikeError, Problem
+from lookalike.files import new_folder
 
 names = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0/\\"), min_size=1, max_size=20
@@ -339,3 +341,20 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
     )
     assert done.stdout.startswith("DataError set could not be written"), done
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_said_and_in_no_ones_way(tmp_path, monkeypatch, caplog):
+    """In containers each run may have the same process number."""
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    names = []
+    for _ in range(2):
+        with contextlib.suppress(KeyboardInterrupt), monkeypatch.context() as killed:
+            killed.setattr("shutil.rmtree", lambda *_, **__: None)
+            with new_folder(tmp_path / "[mine]") as place:
+                names.append(place.name)
+                raise KeyboardInterrupt
+    with new_folder(tmp_path / "[mine]"):
+        pass
+    assert len(set(names)) == 2
+    assert caplog.text.count(f"{names[0]} was left by a run that was killed") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "[mine]"])

@@ -105,8 +105,9 @@ def test_a_box_is_what_counts_of_an_image():
     boxes = {"x1": [0, None], "y1": [0, None], "x2": [30, None], "y2": [9, None]}
     table = table_of([("a.jpg", "1"), ("b.jpg", "1")], width=[99, 99], height=[99, 99], **boxes)
     assert filtered(table, Filters(min_side=10))[0].frame["path"].to_list() == ["b.jpg"]
-    with pytest.raises(DataError, match="min_side needs the size of every image"):
-        filtered(table_of([("a.jpg", "1")]), Filters(min_side=10))
+    for sizes in ({}, *({"width": [9], "height": [size]} for size in (None, float("nan"), "9 px"))):
+        with pytest.raises(DataError, match="min_side needs the size of every image"):
+            filtered(table_of([("a.jpg", "1")], **sizes), Filters(min_side=10))
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from lookalike.config import load
 from lookalike.data.images import open_image
-from lookalike.data.table import read_table
+from lookalike.data.table import Table, read_table
 from lookalike.jobs.prepare import Config, main
 from lookalike.prepare import shrunk
 
@@ -73,6 +73,40 @@ def test_boxes_are_cut_out_and_kept_under_another_name(photos, tmp_path):
     found = np.asarray(open_image(table.file(0))).astype(int)
     original = open_image(table.folder / table.frame["original"][0], (20, 10, 190, 110))
     assert abs(np.asarray(original.resize((85, 50), Image.Resampling.LANCZOS)) - found).mean() < 3
+
+
+def test_names_and_splits_do_not_depend_on_the_order_of_rows(photos, tmp_path):
+    rows = [
+        {"path": f"c{label}/{number}.jpg", "label": f"c{label}"} for label in range(4) for number in (1, 2)
+    ]
+    found = []
+    for place, order in enumerate((rows, rows[::-1])):
+        pl.DataFrame(order).write_csv(photos / "rows.csv")
+        out = tmp_path / str(place)
+        keys = [
+            f"source.file={photos / 'rows.csv'}",
+            "shrink=50",
+            "split=images",
+            "val=0",
+            "test=0.5",
+            "seed=3",
+        ]
+        table = prepare(out, "source=table", *keys)
+        found.append(dict(zip(table.frame["path"], table.frame.select("label", "split").rows(), strict=True)))
+    assert found[0] == found[1]
+
+
+def test_originals_are_found_from_a_dataset_made_from_it(photos, tmp_path):
+    table = prepare(tmp_path, f"source.root={photos}", "shrink=40")
+    moved = table.relative_to(tmp_path / "elsewhere" / "deep").frame
+    files = [(row, name) for row, name in enumerate(moved["original"]) if name is not None]
+    assert len(files) == 8
+    for row, name in files:
+        assert (tmp_path / "elsewhere" / "deep" / name).resolve() == (
+            table.folder / table.frame["original"][row]
+        ).resolve()
+    own = Table(table.frame.with_columns(original=pl.lit("someone's own word")), table.folder)
+    assert own.relative_to(tmp_path / "elsewhere").frame["original"].equals(own.frame["original"])
 
 
 def test_damaged_images_are_listed_and_the_others_do_not_shift(photos, tmp_path):

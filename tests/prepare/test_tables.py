@@ -88,6 +88,22 @@ def test_boxes_beyond_all_whole_numbers(raw):
     assert "outside of the image of 20 × 10 pixels" in problems[0].reason and len(cut) == 1
 
 
+def test_boxes_that_become_the_same_boxes_are_one(raw):
+    boxes = ["a.jpg,1,1.2,0,9,9", "a.jpg,1,1.4,0,9,8.5", "b.jpg,1,0,0,30,9", "b.jpg,1,0,0,40,9"]
+    more = ["b.jpg,2,3,0,30,9", "b.jpg,1,3,0,40,9", "c.jpg,2,,,,"]
+    found, problems = table(raw("path,label,x1,y1,x2,y2\n" + "\n".join(boxes + more)))
+    assert said(problems) == ["a.jpg, row 1: a.jpg is listed before, in row 0"]
+    kept, problems, cut = with_sizes(found, [Seen(20, 10)] * 6)
+    assert kept.frame["path"].to_list() == ["a.jpg", "b.jpg", "c.jpg"]
+    same = "in whole pixels and inside of the image, is that of"
+    assert said(problems) == [
+        f"b.jpg, row 3: box 0 0 20 9, {same} an earlier row",
+        f"b.jpg, row 4: box 3 0 20 9, {same} another row with another label",
+        f"b.jpg, row 5: box 3 0 20 9, {same} another row with another label",
+    ]
+    assert [one.row for one in cut] == [2]
+
+
 def test_boxes_as_lists(raw):
     file = raw("").with_suffix(".parquet")
     pl.DataFrame(

@@ -16,7 +16,7 @@ import yaml
 
 from lookalike.data.checking import BOX, SPLITS, check_table, says_nothing
 from lookalike.data.reading import READERS, read_frame
-from lookalike.data.shards import parted
+from lookalike.data.shards import member, parted
 from lookalike.errors import DataError, Problem
 from lookalike.files import new_folder
 
@@ -97,7 +97,10 @@ class Table:
         return None if x1 is None else (math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
 
     def relative_to(self, folder: str | Path) -> "Table":
-        """The same pictures for a table that lies in `folder`; absolute paths stay."""
+        """The same pictures for a table that lies in `folder`; absolute paths stay.
+
+        What `prepare` wrote into a column `original`, the files that pictures were made from, moves, too.
+        """
         start = os.path.realpath(folder)
 
         @functools.cache
@@ -110,8 +113,19 @@ class Table:
             parent, name = parted(old)
             return Path(moved(parent), name).as_posix()
 
-        paths = pl.Series("path", [path(old) for old in self.frame["path"]], dtype=pl.String)
-        return Table(self.frame.with_columns(paths), Path(folder))
+        names = ["path", *(["original"] if self._has_originals() else [])]
+        moves = (
+            pl.Series(name, [old and path(old) for old in self.frame[name]], dtype=pl.String)
+            for name in names
+        )
+        return Table(self.frame.with_columns(*moves), Path(folder))
+
+    def _has_originals(self) -> bool:
+        """Whether the column `original` holds files; someone's own column of that name may hold anything."""
+        if self.frame.schema.get("original") != pl.String:
+            return False
+        named = self.frame["original"].drop_nulls()
+        return bool(len(named)) and (member(named[0]) is not None or (self.folder / named[0]).is_file())
 
 
 def read_table(source: str | Path, *, files: bool = True) -> Table:

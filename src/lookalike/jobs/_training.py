@@ -205,6 +205,11 @@ def _cache(config: "Config") -> "Cache | None":
     if config.cache is None:
         return None
     side = config.cache_side or round(config.image_size * 8 / 7)
+    if side < config.image_size:
+        log.warning(
+            "cache_side=%d is less than image_size=%d: training sees enlarged images, evaluation does not",
+            *(side, config.image_size),
+        )
     try:
         return Cache(config.cache, side, int(config.cache_gb * 1e9))
     except OSError as error:

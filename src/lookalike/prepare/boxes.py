@@ -45,13 +45,34 @@ def placed(frame: pl.DataFrame) -> tuple[pl.DataFrame, Places]:
 
 
 def begun_inside(frame: pl.DataFrame) -> pl.DataFrame:
-    """Boxes that stick out to the left or above as if they began at the border, to be cut there."""
+    """Boxes in whole pixels, those that stick out to the left or above as if they began at the border."""
     if not all(name in frame.columns and frame.schema[name].is_numeric() for name in BOX):
         return frame
     x1, y1, x2, y2 = map(pl.col, BOX)
     proper = (x1 < x2) & (y1 < y2) & (x2 > 0) & (y2 > 0)
-    start = pl.col(BOX[:2])
-    return frame.with_columns(pl.when(proper).then(start.clip(lower_bound=0)).otherwise(start))
+    start, end = pl.col(BOX[:2]), pl.col(BOX[2:])
+    return frame.with_columns(
+        pl.when(proper).then(start.clip(lower_bound=0).floor()).otherwise(start),
+        pl.when(proper).then(end.ceil()).otherwise(end),
+    )
+
+
+def same_boxes(frame: pl.DataFrame) -> pl.Series:
+    """What is said of rows that show the same part of the same file as another row, [N]; null for others.
+
+    Of rows with one label the first is not meant, of rows with several labels all are.
+    """
+    key = ["path", *BOX]
+    box = pl.format("box {} {} {} {}, in whole pixels and inside of the image, is that of", *BOX)
+    said = (
+        pl.when(pl.col("x1").is_null())
+        .then(None)
+        .when(pl.col("label").n_unique().over(key) > 1)
+        .then(box + pl.lit(" another row with another label"))
+        .when(pl.int_range(pl.len()).over(key) > 0)
+        .then(box + pl.lit(" an earlier row"))
+    )
+    return frame.select(said=said)["said"]
 
 
 def corners_from_one(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import polars as pl
 from lookalike.data.checking import BOX
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
-from lookalike.prepare.boxes import placed
+from lookalike.prepare.boxes import placed, same_boxes
 from lookalike.prepare.files import Seen
 from lookalike.prepare.naming import EMPTY, UNLISTED, counted
 from lookalike.prepare.splits.assigned import Split, ordered, warn_of_shared
@@ -47,10 +47,15 @@ def with_sizes(table: Table, seen: Iterable[Seen]) -> tuple[Table, list[Problem]
         else places.box_problem(row, paths[row], off[row])
         for row in (~good).arg_true()
     ]
-    cut_off = (good & cut.is_not_null()).arg_true()
-    shortened = [places.box_problem(row, paths[row], cut[row]) for row in cut_off]
-    kept = frame.filter(good)
-    return Table(_fitted(kept) if "x1" in kept.columns else kept, table.folder), problems, shortened
+    rows, kept = good.arg_true(), frame.filter(good)
+    if "x1" in kept.columns:
+        kept = _fitted(kept)
+        same = same_boxes(kept)
+        found = zip(rows.filter(same.is_not_null()), same.drop_nulls(), strict=True)
+        problems += [places.box_problem(row, paths[row], said) for row, said in found]
+        rows, kept = rows.filter(same.is_null()), kept.filter(same.is_null())
+    shortened = [places.box_problem(row, paths[row], cut[row]) for row in rows if cut[row] is not None]
+    return Table(kept, table.folder), problems, shortened
 
 
 def _cut_off() -> pl.Expr:

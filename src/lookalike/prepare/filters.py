@@ -132,11 +132,7 @@ def _small(table: Table, filters: Filters) -> dict[int, str]:
 
 def _sides(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Width and height of each image, or of its box."""
-    if (
-        {"width", "height"} - set(frame.columns)
-        or frame["width"].null_count()
-        or frame["height"].null_count()
-    ):
+    if not all(name in frame.columns and _known(frame[name]) for name in ("width", "height")):
         raise DataError(
             "min_side needs the size of every image in the columns width and height; "
             "`lookalike prepare source=table …` measures them"
@@ -147,6 +143,11 @@ def _sides(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         across, down = pl.coalesce(x2 - x1, across), pl.coalesce(y2 - y1, down)
     sizes = frame.select(across=across.cast(pl.Float64), down=down.cast(pl.Float64))
     return sizes["across"].to_numpy(), sizes["down"].to_numpy()
+
+
+def _known(sizes: pl.Series) -> bool:
+    """Whether all of them are numbers."""
+    return sizes.dtype.is_numeric() and not sizes.is_null().any() and bool(sizes.is_finite().all())
 
 
 def _rare(table: Table, filters: Filters) -> dict[int, str]:

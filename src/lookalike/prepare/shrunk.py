@@ -1,9 +1,11 @@
 """A dataset whose images were made small once, in files of its own."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +16,12 @@ from lookalike.data.decode import Box
 from lookalike.data.shrinking import shrink
 from lookalike.data.table import Table
 from lookalike.errors import ImageError, Problem
+from lookalike.files import unfinished
 from lookalike.prepare.files import CRASHED, Seen, in_workers
+from lookalike.prepare.splits.assigned import image_names
 
 FOLDER = "images"
-EACH = 1000
+DIGITS = 12
 
 
 class Task(NamedTuple):
@@ -42,7 +46,7 @@ def done(task: Task) -> Seen:
 def room_beside(out: Path) -> Iterator[Path]:
     """A folder for images that will be moved into `out`, on the same disk; it vanishes with the block."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.{os.getpid()}.images")
+    beside = unfinished(out, "images")
     beside.mkdir()
     try:
         yield beside
@@ -68,7 +72,8 @@ class Shrinking:
         self._table, self._out, self._workers = table, out, workers
         sizes = table.frame.select(pl.min_horizontal("width", "height"))["width"].to_list()
         self._rows = [row for row, shorter in enumerate(sizes) if shorter > side]
-        self._names = [f"{row // EACH:03}/{row:06}.jpg" for row in self._rows]
+        names = image_names(table)
+        self._names = [_name(names[row], table.frame["path"][row]) for row in self._rows]
         self._tasks = [
             Task(table.file(row), table.box(row), place / name, side, quality)
             for row, name in zip(self._rows, self._names, strict=True)
@@ -92,14 +97,13 @@ class Shrinking:
             frame["path"].to_list(),
             dict(zip(self._rows, (s.reason for s in self._seen), strict=True)),
         )
-        origins = self._table.relative_to(self._out).frame["path"].to_list()
         start, folder = os.path.realpath(self._table.folder), os.path.realpath(self._out)
         new = [os.path.relpath(Path(folder, FOLDER, name), start) for name in self._names]
         changed = pl.DataFrame(
             {
                 "row": self._rows,
                 "path": [Path(path).as_posix() for path in new],
-                "original": [origins[row] for row in self._rows],
+                "original": [old[row] for row in self._rows],
                 "width": [seen.width for seen in self._seen],
                 "height": [seen.height for seen in self._seen],
             },
@@ -118,6 +122,13 @@ class Shrinking:
         kept = frame.filter(~pl.int_range(pl.len()).is_in(lost))
         moved = {old[row]: path for row, path in zip(self._rows, changed["path"], strict=True)}
         return Table(kept, self._table.folder), problems, moved
+
+
+def _name(name: str, path: str) -> str:
+    """The file of a row that is told apart by its name: the same in whatever order the rows come."""
+    digest = sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
+    stem = re.sub(r"[^\w-]+", "_", Path(path).stem)[:40].strip("_") or "_"
+    return f"{digest[:2]}/{stem}-{digest}.jpg"
 
 
 def _without_boxes(frame: pl.DataFrame, rows: list[int]) -> pl.DataFrame:

@@ -108,5 +108,6 @@ def warn_of_shared(frame: pl.DataFrame) -> None:
         both = int(files.is_in(train["path"].unique().implode()).sum())
         if both:
             log.warning(
-                "%s of %s in train too, with other boxes", counted(both, "file is", "files are"), name
+                "%s of %s %s in train too, with other boxes",
+                *(counted(both, "file"), name, "is" if both == 1 else "are"),
             )
