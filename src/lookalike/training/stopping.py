@@ -41,8 +41,9 @@ class Stop:
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
         told = torch.tensor(names.index(self.by), device=device)
         dist.all_reduce(told, dist.ReduceOp.MAX)
-        self.by = names[int(told)]
-        return self.by is not None
+        together = names[int(told)]
+        self.by = together or self.by  # a signal that came meanwhile counts after the next step
+        return together is not None
 
 
 @contextmanager
