@@ -23,13 +23,13 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     if images.device.type != "cpu":
         return (images.to(mean.dtype) / 255 - mean) / std
     found = torch.empty_like(images, dtype=mean.dtype)
-    shift, scale, rows, into = -mean / std, 1 / (255 * std), images, found
+    shift, scale, rows, into = 255 * mean, 1 / (255 * std), images, found
     if images.is_contiguous(memory_format=torch.channels_last):  # in the order of memory: far faster
         rows, into = (one.permute(0, 2, 3, 1).flatten(0, 1).flatten(1) for one in (images, found))
         shift, scale = (one.flatten().repeat(images.shape[3]) for one in (shift, scale))
     step = max(1, CHUNK // max(1, rows[:1].numel()))
     for some, part in zip(rows.split(step), into.split(step), strict=True):
-        torch.addcmul(shift, part.copy_(some), scale, out=part)
+        part.copy_(some).sub_(shift).mul_(scale)
     return found
 
 
