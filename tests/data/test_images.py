@@ -436,7 +436,7 @@ def test_a_decompression_bomb_is_refused_from_its_header(name, tmp_path):
 
 
 def test_a_picture_below_the_limit_is_read_and_one_above_it_is_not(monkeypatch):
-    monkeypatch.setattr("lookalike.data.decode.MAX_PIXELS", WIDTH * HEIGHT)
+    monkeypatch.setattr("lookalike.data.header.MAX_PIXELS", WIDTH * HEIGHT)
     assert pixels(encode(noise(), "PNG")).shape == (HEIGHT, WIDTH, 3)
     refused(encode(gradient(WIDTH, HEIGHT + 1), "PNG"), "40 × 31", "1,200")
 

@@ -110,11 +110,11 @@ def test_one_split_under_two_names(tree):
 def test_no_images(tree, tmp_path):
     with pytest.raises(DataError, match="there is no such folder"):
         table(tmp_path / "nowhere")
-    root = tree("notes.txt", "cat/1.heic", "cat/2.heic")
+    root = tree("notes.txt", "cat/1.cr2", "cat/2.cr2")
     with pytest.raises(DataError, match="not a folder"):
         table(root / "notes.txt")
     with pytest.raises(
-        DataError, match=r"no images, only 1 folder and 3 files of other kinds \(.heic 2, .txt 1\)"
+        DataError, match=r"no images, only 1 folder and 3 files of other kinds \(.cr2 2, .txt 1\)"
     ):
         table(root)
     (tmp_path / "bare").mkdir()

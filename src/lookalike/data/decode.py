@@ -1,26 +1,17 @@
 """Reading picture files: each becomes an upright RGB picture, or an error that says why not."""
 
 import re
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    ExifTags,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image
 
+from lookalike.data.flatten import UnsupportedError, over_white, with_alpha
+from lookalike.data.header import MAX_PIXELS, Opened, RefusedError, read_header, with_turn
+from lookalike.data.png import COLOUR, TRUNCATED, DamagedError, read_notes
 from lookalike.data.shards import ShardError, member, opened
 from lookalike.errors import ImageError
 
@@ -31,39 +22,15 @@ Choose = Callable[[tuple[int, int]], tuple[Box | None, int | None]]
 """From a picture's width and height to the part that is wanted, in its pixels (None for all of it), and how
 many pixels its shorter side must keep (None for all of them)."""
 
-MAX_PIXELS = 100_000_000
-READERS = {  # by content, not by name; Pillow's many other formats are a risk without a use here
-    "JPEG": JpegImagePlugin,
-    "PNG": PngImagePlugin,
-    "WEBP": WebPImagePlugin,
-    "BMP": BmpImagePlugin,
-    "GIF": GifImagePlugin,
-    "TIFF": TiffImagePlugin,
-}
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")  # how files of these begin
 IN_MEMORY = "(picture in memory)"
-TRUNCATED = "the file ends too early (truncated)"
-
-
-class _RefusedError(Exception):
-    """A picture we do not read; the text is the reason the user gets."""
 
 
 def open_image(source: Source, box: Box | None = None, at_least: int | None = None) -> Image.Image:
     """The picture in a file: upright, RGB, 8 bits, decoded to the last pixel.
 
-    The format is recognised by content (JPEG, PNG, WebP, BMP, GIF, TIFF), and the number of pixels checked
-    before anything is decoded. EXIF rotation is applied, transparency laid over white, 16 bits scaled to 8;
-    an animation gives its first frame.
+    The format is recognised by content (JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF, netpbm), and the number
+    of pixels checked before anything is decoded. The rotation that EXIF or XMP data ask for is applied,
+    transparency laid over white, 16 bits scaled to 8; an animation gives its first frame.
 
     Args:
         source: a path, or an open binary file.
@@ -83,7 +50,7 @@ def image_size(source: Source) -> tuple[int, int]:
     Raises:
         ImageError: if the header is not one of a picture that can be read.
     """
-    return guarded(source, lambda stream: _upright_size(_header(stream)))
+    return guarded(source, lambda stream: read_header(stream).size)
 
 
 def guarded(source: Source, read: Callable[[IO[bytes]], Result]) -> Result:
@@ -104,7 +71,7 @@ def _stream(source: Source) -> Iterator[IO[bytes]]:
         return
     path = Path(source)
     if member(source) is None and path.exists() and not path.is_file():
-        raise _RefusedError("this is a folder" if path.is_dir() else "this is not a regular file")
+        raise RefusedError("this is a folder" if path.is_dir() else "this is not a regular file")
     with opened(source) as stream:
         yield stream
 
@@ -112,7 +79,7 @@ def _stream(source: Source) -> Iterator[IO[bytes]]:
 def _reason(error: Exception) -> str:
     """An error of the system or of a decoder in words for the user."""
     match error:
-        case _RefusedError() | ShardError():
+        case RefusedError() | ShardError() | DamagedError() | UnsupportedError():
             return str(error)
         case FileNotFoundError():
             return "there is no such file"
@@ -137,50 +104,14 @@ def _number(error: Exception) -> str:
     return f"{int(found[0]):,}" if found else "too many"
 
 
-def _header(stream: IO[bytes]) -> Image.Image:
-    """The picture before decoding: format and size are known and within limits."""
-    start = stream.read(16)
-    if not start:
-        raise _RefusedError("the file is empty (0 bytes)")
-    try:
-        image = Image.open(stream, formats=tuple(READERS))
-    except UnidentifiedImageError:
-        if start.startswith(MAGIC):
-            raise _RefusedError("damaged or cut off: its header cannot be read") from None
-        kinds = ", ".join(READERS)
-        raise _RefusedError(f"not a readable picture ({kinds}); it begins with {start!r}") from None
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _RefusedError(f"too large: {width} × {height} pixels, at most {MAX_PIXELS:,} are read")
-    return image
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8. Pillow turns TIFFs itself; damaged EXIF data costs no picture."""
-    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
-        return 1  # asking a PNG that has none would decode it
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:
-        return 1
-    return value if value in TURNS else 1
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    width, height = image.size
-    return (height, width) if _orientation(image) >= 5 else (width, height)
-
-
 def chosen(stream: IO[bytes], box: Box | None, choose: Choose) -> Image.Image:
     """The part that `choose` wants of the picture in an open file, or of its `box`; errors as they come."""
-    image = _header(stream)
-    size = _upright_size(image)
-    part, reduction = wanted(size, box, choose)
-    if image.format == "PNG":
-        _check_png(stream)
+    opened = read_header(stream, check=True)
+    part, reduction = wanted(opened.size, box, choose)
     if reduction > 1:
+        image = opened.image
         image.draft(None, (image.width // reduction, image.height // reduction))
-    return _upright(image, None if part == (0, 0, *size) else part, size)
+    return _upright(opened, None if part == (0, 0, *opened.size) else part, stream)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -190,22 +121,61 @@ def upright(image: Image.Image) -> Image.Image:
         ImageError: it is damaged, or of a kind that cannot be read.
     """
     try:
-        return _upright(image.copy() if type(image) is Image.Image else image, None, image.size)
+        stream = getattr(image, "fp", None)
+        unread = image.format == "PNG" and bool(getattr(image, "tile", None)) and stream is not None
+        notes = read_notes(stream, check=True) if unread else None
+        image = image if unread or type(image) is not Image.Image else image.copy()
+        with _unmapped(image):
+            return _upright(with_turn(image, notes), None, stream)
     except Exception as error:
         raise ImageError(getattr(image, "filename", "") or IN_MEMORY, _reason(error)) from error
 
 
-def _upright(image: Image.Image, part: Box | None, size: tuple[int, int]) -> Image.Image:
-    """A part, in pixels of a picture of this size; all of it without one."""
-    turn = TURNS.get(_orientation(image))
+@contextmanager
+def _unmapped(image: Image.Image) -> Iterator[None]:
+    """Keep Pillow from mapping a TIFF into memory by its name, which it does with the sides swapped."""
+    name = getattr(image, "filename", "")
+    if image.format != "TIFF" or not name:
+        yield
+        return
+    image.filename = ""  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        image.filename = name  # type: ignore[attr-defined]
+
+
+def _upright(opened: Opened, part: Box | None, stream: IO[bytes] | None) -> Image.Image:
+    """A part, in pixels of the upright picture; all of it without one."""
+    image, notes = opened.image, opened.notes
+    key = None if notes is None else notes.transparent
+    low = None
+    if (
+        notes is not None
+        and key is not None
+        and stream is not None
+        and (notes.bits, notes.kind) == (16, COLOUR)
+    ):
+        low = _lower_bytes(stream)
     image.load()
-    image = _eight_bits(image)
-    image = image if turn is None else image.transpose(turn)
-    image = image if part is None else image.crop(_scaled(part, size, image.size))
-    image = _rgb(image)
+    image = with_alpha(image, key, 8 if notes is None else notes.bits, low)
+    image = image if opened.turn is None else image.transpose(opened.turn)
+    image = image if part is None else image.crop(_scaled(part, opened.size, image.size))
+    image = over_white(image)
     image = image if type(image) is Image.Image else image.copy()  # a plain picture, free of its file
     image.info = {}  # else the next reader would turn it again
     return image
+
+
+def _lower_bytes(stream: IO[bytes]) -> np.ndarray:
+    """The lower bytes of a PNG with 16 bits a channel, [H, W, 3]; Pillow keeps the upper ones."""
+    before = stream.tell()
+    stream.seek(0)
+    image = Image.open(stream, formats=("PNG",))
+    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]  # of the other byte order
+    image.load()
+    stream.seek(before)
+    return np.asarray(image)
 
 
 def wanted(size: tuple[int, int], box: Box | None, choose: Choose) -> tuple[Box, int]:
@@ -222,7 +192,7 @@ def _inside(box: Box, size: tuple[int, int]) -> Box:
     """The part of the box that lies in the picture."""
     x1, y1, x2, y2 = max(box[0], 0), max(box[1], 0), min(box[2], size[0]), min(box[3], size[1])
     if x1 >= x2 or y1 >= y2:
-        raise _RefusedError(f"box {tuple(box)} holds nothing of the {size[0]} × {size[1]} picture")
+        raise RefusedError(f"box {tuple(box)} holds nothing of the {size[0]} × {size[1]} picture")
     return x1, y1, x2, y2
 
 
@@ -231,52 +201,3 @@ def _scaled(box: Box, size: tuple[int, int], actual: tuple[int, int]) -> Box:
     across, down = actual[0] / size[0], actual[1] / size[1]
     x1, y1 = min(int(box[0] * across), actual[0] - 1), min(int(box[1] * down), actual[1] - 1)
     return x1, y1, max(x1 + 1, round(box[2] * across)), max(y1 + 1, round(box[3] * down))
-
-
-def _check_png(stream: IO[bytes]) -> None:
-    """Check each needed part up to the end mark: Pillow shows wrong pixels without a word."""
-    before = stream.tell()
-    stream.seek(8)
-    kind = b""
-    while kind != b"IEND":
-        length, kind = struct.unpack(">I4s", _exactly(stream, 8))
-        crc = zlib.crc32(kind)
-        for start in range(0, length, 1 << 16):
-            crc = zlib.crc32(_exactly(stream, min(1 << 16, length - start)), crc)
-        if struct.unpack(">I", _exactly(stream, 4))[0] != crc and kind[:1].isupper():
-            raise _RefusedError(f"damaged: the checksum of its {kind.decode('latin-1')} part is wrong")
-    stream.seek(before)
-
-
-def _exactly(stream: IO[bytes], count: int) -> bytes:
-    data = stream.read(count)
-    if len(data) < count:
-        raise _RefusedError(TRUNCATED)
-    return data
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 (Pillow alone would cut it off at 255); 12-bit TIFFs by their own white."""
-    if not image.mode.startswith("I;16"):
-        return image
-    tags = getattr(image, "tag_v2", {})
-    white = 4095 if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else 65535
-    scale = np.minimum(np.arange(65536) / white, 1)
-    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-        scale = 1 - scale  # this TIFF counts ink, not light
-    return Image.fromarray(np.rint(scale * 255).astype(np.uint8)[np.asarray(image)])
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """RGB, with whatever is transparent over white."""
-    if image.mode in ("I", "F"):
-        raise _RefusedError(f"32-bit pixels (mode {image.mode}) have no fixed white: save 8 or 16")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        canvas = Image.new("RGB", image.size, "white")
-        canvas.paste(image, mask=image.getchannel("A"))
-        return canvas
-    try:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    except ValueError:
-        raise _RefusedError(f"pixels of mode {image.mode} are not supported: save it as RGB") from None

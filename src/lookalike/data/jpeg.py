@@ -7,14 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lookalike.data.orientation import decide
+
 START, EXIF = b"\xff\xd8\xff", b"Exif\0\0"
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
 FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, Huffman coded
+SIZES = {marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)}  # frames of all kinds
+SCAN = 0xDA
 RGB = 3  # torchvision.io.ImageReadMode.RGB
 ORIENTATION = 0x0112
 
 
 class Header(NamedTuple):
-    """Size as stored, and EXIF orientation, 1 to 8."""
+    """Size as stored, and orientation, 1 to 8, as EXIF or XMP data say."""
 
     width: int
     height: int
@@ -24,7 +29,7 @@ class Header(NamedTuple):
 def read_header(data: bytes | bytearray) -> Header | None:
     """What a JPEG says of itself; None for anything unusual or damaged, which is left to Pillow.
 
-    Usual are 8 bits a channel, grey or YCbCr; EXIF data, if any, must be readable.
+    Usual are 8 bits a channel, grey or YCbCr; EXIF data, if any, must be readable and in one part.
     """
     if data[:3] != START:
         return None
@@ -35,28 +40,44 @@ def read_header(data: bytes | bytearray) -> Header | None:
 
 
 def _header(data: bytes | bytearray) -> Header | None:
-    place, orientation = 2, 1
+    """The same of a file that is whole; metadata may stand anywhere before the pixels."""
+    place, size = 2, None
+    exif: int | None = None
+    xmp: bytes | None = None
+    notes = 0
     while data[place] == 0xFF:
         marker, length = data[place + 1], struct.unpack_from(">H", data, place + 2)[0]
-        body = place + 4
-        if marker in FRAMES:
-            bits, height, width, channels = struct.unpack_from(">BHHB", data, body)
-            usual = bits == 8 and channels in (1, 3) and height and width
-            return Header(width, height, orientation) if usual else None
+        body, end = place + 4, place + 2 + length
+        if marker == SCAN:
+            return Header(*size, decide(exif, xmp)) if size else None
         if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or length < 2:
             return None
+        if marker in SIZES:
+            size = _size(data, marker, body) if size is None else None
+            if size is None:
+                return None
         if marker == 0xEE and data[body : body + 5] == b"Adobe" and data[body + 11] != 1:
             return None  # not YCbCr
         if marker == 0xE1 and data[body : body + 6] == EXIF:
-            orientation = _orientation(data[body + 6 : place + 2 + length])
-            if not 1 <= orientation <= 8:
-                return None
-        place += 2 + length
+            exif, notes = _orientation(data[body + 6 : end]), notes + 1
+            if notes > 1 or not 0 <= (exif or 0) <= 8 or exif == 0:
+                return None  # in several parts, or unusual
+        elif marker == 0xE1 and data[body : body + len(XMP)] == XMP:
+            xmp = bytes(data[body + len(XMP) : end])
+        place = end
     return None
 
 
-def _orientation(exif: bytes | bytearray) -> int:
-    """The orientation in a block of EXIF data, 1 if it says none, 0 if it cannot be read."""
+def _size(data: bytes | bytearray, marker: int, body: int) -> tuple[int, int] | None:
+    """Width and height by a frame header; None for frames that are unusual."""
+    if marker not in FRAMES:
+        return None
+    bits, height, width, channels = struct.unpack_from(">BHHB", data, body)
+    return (width, height) if bits == 8 and channels in (1, 3) and height and width else None
+
+
+def _orientation(exif: bytes | bytearray) -> int | None:
+    """The orientation in a block of EXIF data, None if it says none, 0 if it cannot be read."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(exif[:4]))
     if order is None:
         return 0
@@ -65,7 +86,7 @@ def _orientation(exif: bytes | bytearray) -> int:
         tag, kind, count, value = struct.unpack_from(f"{order}HHIH", exif, first + 2 + 12 * entry)
         if tag == ORIENTATION:
             return value if (kind, count) == (3, 1) else 0
-    return 1
+    return None
 
 
 def decode(data: bytearray) -> np.ndarray | None:

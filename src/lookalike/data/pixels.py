@@ -6,6 +6,7 @@ from typing import IO
 import numpy as np
 
 from lookalike.data import decode, jpeg
+from lookalike.data import header as headers
 from lookalike.data.decode import Box, Choose, Source
 
 
@@ -51,7 +52,7 @@ def _is_file(stream: IO[bytes]) -> bool:
 def _jpeg(data: bytearray, choose: Choose, box: Box | None) -> np.ndarray | None:
     """The wanted part, if it takes the whole resolution of a usual JPEG."""
     header = jpeg.read_header(data)
-    if header is None or header.width * header.height > decode.MAX_PIXELS:
+    if header is None or header.width * header.height > headers.MAX_PIXELS:
         return None
     stored = (header.width, header.height)
     size = stored[::-1] if header.orientation >= 5 else stored

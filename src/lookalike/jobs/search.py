@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 LISTS = {".txt", ".lst", ".list"}
 
 
@@ -69,7 +68,9 @@ def photos_of(image: str | Sequence[str]) -> list[Path]:
         return [photo for one in image for photo in photos_of(one)]
     path = Path(image).expanduser()
     if path.is_dir():
-        photos = sorted(file for file in path.rglob("*") if file.suffix.lower() in PHOTOS and file.is_file())
+        from lookalike.data.formats import ENDINGS
+
+        photos = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
     elif path.suffix.lower() in LISTS and path.is_file():
         photos = _listed(path)
     else:

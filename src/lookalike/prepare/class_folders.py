@@ -6,9 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
+from lookalike.data.formats import ENDINGS
 from lookalike.errors import Problem
 from lookalike.prepare.locating import is_side_file
-from lookalike.prepare.naming import ENDINGS, printable, readable
+from lookalike.prepare.naming import printable, readable
 
 
 def class_folders(places: Mapping[str, Path], root: Path) -> tuple[pl.DataFrame, list[Problem]]:

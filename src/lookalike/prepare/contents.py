@@ -6,19 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
+from lookalike.data.formats import HEAD, format_of_bytes
 from lookalike.data.shards import opened, status
 
 PIECE = 1 << 20
 THREADS = 4
-STARTS = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-    b"RIFF": "WebP",
-    b"BM": "BMP",
-    b"GIF8": "GIF",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-}
 OTHER, UNREADABLE = "other", "unreadable"
 
 
@@ -60,7 +52,7 @@ def format_of(file: Path) -> str:
     """The format of a picture by its first bytes, whatever its name says."""
     try:
         with opened(file) as stream:
-            start = stream.read(12)
+            start = stream.read(HEAD)
     except OSError:
         return UNREADABLE
-    return next((name for sign, name in STARTS.items() if start.startswith(sign)), OTHER)
+    return format_of_bytes(start) or OTHER

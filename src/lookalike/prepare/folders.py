@@ -17,10 +17,10 @@ from typing import Annotated, Literal
 import polars as pl
 from annotated_types import Ge
 
+from lookalike.data.formats import ENDINGS
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.naming import (
-    ENDINGS,
     SPLIT_NAMES,
     alike,
     counted,

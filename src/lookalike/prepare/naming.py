@@ -4,7 +4,6 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",

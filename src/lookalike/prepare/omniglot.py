@@ -8,11 +8,11 @@ import polars as pl
 from PIL import Image
 
 from lookalike.data.decode import open_image
+from lookalike.data.formats import ENDINGS
 from lookalike.errors import DataError, Problem
 from lookalike.files import new_folder
 from lookalike.prepare.annotations import Found, finished
 from lookalike.prepare.locating import is_side_file
-from lookalike.prepare.naming import ENDINGS
 from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
 
 log = logging.getLogger(__name__)

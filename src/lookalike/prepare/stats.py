@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lookalike.data.checking import BOX, SPLITS
+from lookalike.data.formats import ENDINGS_OF
 from lookalike.data.shards import exists, status
 from lookalike.data.table import Table
 from lookalike.prepare.contents import format_of, same_files
@@ -18,14 +19,6 @@ from lookalike.prepare.naming import alike
 from lookalike.prepare.splits.assigned import counts
 
 FEW = (2, 3, 5, 10, 20, 50, 100, 200, 500)
-NAMED = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "WebP": (".webp",),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-}
 OURS = {"path", "label", "split", "fold", "role", "width", "height", *BOX}
 
 
@@ -152,7 +145,7 @@ def formats(files: Sequence[Path]) -> dict[str, Any]:
     misnamed = [
         file
         for file, name in zip(files, found, strict=True)
-        if name in NAMED and file.suffix.lower() not in NAMED[name]
+        if name in ENDINGS_OF and file.suffix.lower() not in ENDINGS_OF[name]
     ]
     lengths = np.array([status(file).size if exists(file) else 0 for file in files])
     return {

@@ -16,6 +16,7 @@ import polars as pl
 from annotated_types import Ge, Gt
 
 from lookalike.data.decode import image_size, open_image
+from lookalike.data.formats import ENDINGS_OF, HEAD, format_of_bytes
 from lookalike.data.reading import read_frame
 from lookalike.data.table import Table, write_problems
 from lookalike.errors import DataError, ImageError, Problem
@@ -30,7 +31,6 @@ from lookalike.prepare.public import Raw
 from lookalike.prepare.refused import RefusedError
 
 log = logging.getLogger(__name__)
-ENDINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp"}
 DIGITS = 24
 PATIENCE = Patience(attempts=4)
 
@@ -243,7 +243,7 @@ def _fetched(url: str, folder: Path, manners: Manners) -> str:
         data = _body(url, response, manners)
         whole = response.headers.get("Content-Length") is not None
     image_size(io.BytesIO(data)) if whole else open_image(io.BytesIO(data))
-    ending = next((ending for magic, ending in ENDINGS.items() if data.startswith(magic)), ".tif")
+    ending = ENDINGS_OF[format_of_bytes(data[:HEAD]) or "TIFF"][0]
     name = _name(url)
     file = folder / name[:2] / f"{name}{ending}"
     file.parent.mkdir(exist_ok=True)

@@ -1,0 +1,138 @@
+"""Headers of picture files: the format, the upright size, and what turns the picture upright."""
+
+from dataclasses import dataclass
+from typing import IO
+
+from PIL import (  # noqa: F401 - a format can be opened once its module was imported
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+    features,
+)
+
+from lookalike.data.formats import HEAD, described, format_of_bytes
+from lookalike.data.orientation import TAG, TURNS, decide
+from lookalike.data.png import Notes, read_notes
+
+MAX_PIXELS = 100_000_000
+PLUGINS = {  # Pillow's many other formats are a risk without a use here
+    "JPEG": "JPEG",
+    "PNG": "PNG",
+    "WebP": "WEBP",
+    "BMP": "BMP",
+    "GIF": "GIF",
+    "TIFF": "TIFF",
+    "AVIF": "AVIF",
+    "netpbm": "PPM",
+}
+KINDS = ", ".join([*PLUGINS, "HEIC"])
+NO_HEIC = "HEIC is read with the package pi-heif, which is not installed: pip install pi-heif"
+NO_AVIF = "AVIF cannot be read, since this Pillow was built without it: pip install --upgrade pillow"
+
+
+class RefusedError(Exception):
+    """A picture that is not read; the text is the reason that the user gets."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture before decoding.
+
+    Attributes:
+        image: as Pillow opened it.
+        size: width and height of the upright picture.
+        turn: what remains to be done to make it upright once it is decoded.
+        notes: of a PNG.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    turn: Image.Transpose | None
+    notes: Notes | None = None
+
+
+def read_header(stream: IO[bytes], check: bool = False) -> Opened:
+    """The picture before decoding: format and size are known and within limits.
+
+    Args:
+        stream: of the file, at its start.
+        check: look for damage where the decoder would not.
+    """
+    image = _identified(stream)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise RefusedError(f"too large: {width} × {height} pixels, at most {MAX_PIXELS:,} are read")
+    return with_turn(image, read_notes(stream, check) if image.format == "PNG" else None)
+
+
+def _identified(stream: IO[bytes]) -> Image.Image:
+    """The picture as Pillow opens it, by the format that its first bytes say."""
+    start = stream.read(HEAD)
+    if not start:
+        raise RefusedError("the file is empty (0 bytes)")
+    stream.seek(0)
+    kind = format_of_bytes(start)
+    if kind is None:
+        said = described(start)
+        said = f"it is {said}" if said else f"it begins with {start[:16]!r}"
+        raise RefusedError(f"not a readable picture ({KINDS}); {said}")
+    if kind == "AVIF" and not features.check("avif"):
+        raise RefusedError(NO_AVIF)
+    try:
+        return _heic(stream) if kind == "HEIC" else Image.open(stream, formats=(PLUGINS[kind],))
+    except (UnidentifiedImageError, SyntaxError):
+        also = ", or it is a kind of TIFF that is not supported" if kind == "TIFF" else ""
+        raise RefusedError(f"damaged or cut off: its header cannot be read{also}") from None
+
+
+def _heic(stream: IO[bytes]) -> Image.Image:
+    try:
+        from pi_heif import HeifImageFile
+    except ImportError:
+        raise RefusedError(NO_HEIC) from None
+    return HeifImageFile(stream)
+
+
+def with_turn(image: Image.Image, notes: Notes | None) -> Opened:
+    """The picture with what its header says about its orientation."""
+    if notes is not None:
+        exif, xmp = _exif_tag(notes.exif), notes.xmp
+    elif image.format == "TIFF":
+        exif, xmp = image.tag_v2.get(TAG), image.info.get("xmp")  # type: ignore[attr-defined]
+    else:
+        exif, xmp = _exif_tag(image.info.get("exif")), image.info.get("xmp")
+    orientation = decide(exif, xmp)
+    width, height = image.size
+    if image.format != "TIFF":
+        size = (height, width) if orientation >= 5 else (width, height)
+        return Opened(image, size, TURNS.get(orientation), notes)
+    if (orientation >= 5) != (exif in TURNS and exif >= 5):
+        width, height = height, width  # Pillow turns a TIFF when it is decoded, but counts on the tag alone
+    return Opened(image, (width, height), None if _turned_by_pillow(image) else TURNS.get(orientation))
+
+
+def _turned_by_pillow(image: Image.Image) -> bool:
+    """Whether decoding a TIFF will turn it."""
+    try:
+        return image.getexif().get(TAG) in TURNS
+    except Exception:
+        return False
+
+
+def _exif_tag(data: bytes | None) -> object:
+    """The orientation in EXIF data; damaged data says nothing, and costs no picture."""
+    if not data:
+        return None
+    try:
+        exif = Image.Exif()
+        exif.load(data)
+        return exif.get(TAG)
+    except Exception:
+        return None
