@@ -11,7 +11,16 @@ import polars as pl
 import torch
 
 from lookalike.metrics.by_column import by_column
-from lookalike.metrics.chosen import DEFAULT, Function, depth, expanded, measured, takes, width
+from lookalike.metrics.chosen import (
+    DEFAULT,
+    Function,
+    changed_arguments,
+    depth,
+    expanded,
+    measured,
+    takes,
+    width,
+)
 from lookalike.metrics.decision import k_fold_accuracy
 from lookalike.metrics.inputs import factorise, unit_vectors
 from lookalike.metrics.interval import bootstrap
@@ -26,6 +35,10 @@ from lookalike.protocols.retrieval import SelfRetrieval
 from lookalike.protocols.verified import Value, add_intervals, verified_over
 from lookalike.search.sides import Sides
 
+FAR = 1e-3
+JUDGED = ("accuracy", "balanced_accuracy")
+"""Metrics at the first false accept rate, which is not in their names."""
+
 LONE = {"left_out": "not scored", "zero": "scored as 0"}
 
 
@@ -36,7 +49,7 @@ class Evaluation:
     Attributes:
         metrics: name to `value`, and `low` and `high` where there is an interval.
         per_query: one line a query: row, label, every retrieval metric, neighbours (rows) and their scores.
-        protocol: hash of the rules.
+        protocol: hash of the rules, and of `arguments`.
         queries: how many queries have a score.
         lone_queries: how many have no other image of their identity, so none.
         distances: histogram of similarities: edges, positive, negative, threshold.
@@ -46,6 +59,9 @@ class Evaluation:
         per_pair: one line a pair of a given list; None without a list.
         per_identity: one line an identity: label, and for the metrics of all queries or pairs together what
             each would be if all identities were like it, to first order; two models are compared by it.
+        rules: hash of the rules alone.
+        arguments: metric to those of its arguments that change its value, do not stand in its name, and are
+            not the defaults; such as the rate that `accuracy` is judged at.
     """
 
     metrics: dict[str, Value]
@@ -59,11 +75,15 @@ class Evaluation:
     by: dict[str, pl.DataFrame] = field(default_factory=dict)
     per_pair: pl.DataFrame | None = None
     per_identity: pl.DataFrame = field(default_factory=pl.DataFrame)
+    rules: str = ""
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def summary(self, skipped: int = 0) -> dict[str, Any]:
         """Flat, as metrics.json has it."""
         counts = {"queries": self.queries, "lone_queries": self.lone_queries, "skipped": skipped}
-        hashes = {"protocol": self.protocol, "data": self.data}
+        hashes: dict[str, Any] = {"protocol": self.protocol, "data": self.data, "rules": self.rules}
+        if self.arguments:
+            hashes["arguments"] = self.arguments
         return {**self.metrics, **hashes, **counts, "notes": self.notes}
 
 
@@ -74,7 +94,7 @@ def evaluate(
     frame: pl.DataFrame | None = None,
     metrics: Mapping[str, Function] | None = None,
     ks: Sequence[int] = (1, 5, 10),
-    far: float | Sequence[float] = 1e-3,
+    far: float | Sequence[float] = FAR,
     coarse_far: bool = False,
     threshold: float | None = None,
     intervals: bool = True,
@@ -131,7 +151,7 @@ def evaluate(
     check_columns(samples, by)
     rules = protocol or SelfRetrieval()
     chosen = DEFAULT if metrics is None else metrics
-    functions = expanded(chosen, ks, fars)
+    functions = expanded(chosen, ks, fars, coarse_far)
     if isinstance(rules, PairList):
         return _judged(rules, samples, functions, fars, coarse_far, threshold, seed if intervals else None)
     parts = rules.parts(samples)
@@ -153,7 +173,8 @@ def evaluate(
         raise ValueError(nothing(samples, parts))
     offered = {"neighbours": found.neighbours, "pairs": found.pairs, "unit": unit, "codes": codes}
     others = {name: function for name, function in functions.items() if name not in found.columns}
-    more, numbers, missing = measured(others, offered)
+    more, numbers, missing, sources = measured(others, offered)
+    arguments = _arguments(functions, sources)
     columns = {
         name: {**found.columns, **more}[name] for name in functions if name in {**found.columns, **more}
     }
@@ -184,7 +205,9 @@ def evaluate(
     return Evaluation(
         metrics={**means, **verified},
         per_query=found.table(names, columns, neighbours),
-        protocol=rules.hash,
+        protocol=rules.hash_with(judged := _judged_at(arguments, verified, shown)),
+        rules=rules.hash,
+        arguments=judged,
         queries=len(lone) if rules.lone == "zero" else int((~lone).sum()),
         lone_queries=int(lone.sum()),
         distances=shown,
@@ -214,7 +237,8 @@ def _judged(
     scores, same = listed["similarity"].to_numpy(), listed["same"].to_numpy()
     pairs = Pairs.of(scores[same], scores[~same])
     wanted = {name: function for name, function in functions.items() if takes(function) == {"pairs"}}
-    numbers, missing = measured(wanted, {"pairs": pairs})[1:]
+    numbers, missing, sources = measured(wanted, {"pairs": pairs})[1:]
+    arguments = _arguments(wanted, sources)
     verified, shown, absent = verified_over(pairs, fars, coarse)
     codes = samples.codes[listed.select("first", "second").to_numpy()]
     sure = ((codes[:, 0] == codes[:, 1]) == same).all()
@@ -234,7 +258,9 @@ def _judged(
     return Evaluation(
         metrics=verified,
         per_query=pl.DataFrame(),
-        protocol=rules.hash,
+        protocol=rules.hash_with(judged := _judged_at(arguments, verified, shown)),
+        rules=rules.hash,
+        arguments=judged,
         queries=0,
         lone_queries=0,
         distances=shown,
@@ -248,6 +274,21 @@ def _judged(
         per_pair=listed,
         per_identity=by_identity(samples.names, estimates),
     )
+
+
+def _arguments(functions: Mapping[str, Function], sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Of each metric, or number of a metric, the arguments that neither its name nor its default tells."""
+    changed = {name: changed_arguments(name, function) for name, function in functions.items()}
+    named = {**{name: name for name in functions if name not in sources.values()}, **sources}
+    return {name: changed[source] for name, source in named.items() if changed[source]}
+
+
+def _judged_at(
+    arguments: Mapping[str, dict[str, Any]], values: Mapping[str, Value], shown: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """With the rate that accuracies are judged at, where it is not the default."""
+    judged = [] if shown.get("far") == FAR else [name for name in JUDGED if name in values]
+    return {**arguments, **{name: {"far": shown["far"]} for name in judged}}
 
 
 def _column(samples: Samples, name: str) -> pl.Series:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lookalike.errors import LookalikeError
 from lookalike.evaluation import evaluate
 from lookalike.files import write_text
+from lookalike.metrics.records import rate_name
 
 FILE = "operating_point.json"
 Answer = Literal["same", "different", "cannot tell"]
@@ -82,7 +83,7 @@ def choose(vectors: Any, labels: Any, far: float, space: str, seed: int = 0) -> 
         raise ValueError(f"{identities} identity: a threshold needs pairs of different ones")
     reachable = max(far, 1 / negatives)
     found = evaluate(vectors, labels, metrics={}, far=reachable, coarse_far=True, seed=seed).metrics
-    threshold, tar = found[f"threshold@far={reachable:g}"], found[f"tar@far={reachable:g}"]
+    threshold, tar = found[f"threshold@far={rate_name(reachable)}"], found[f"tar@far={rate_name(reachable)}"]
     if "low" not in threshold:
         raise ValueError(
             f"{identities} identities are too few to say how sure a threshold is; at least 3 are needed"

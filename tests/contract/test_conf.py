@@ -19,7 +19,7 @@ SUPPLIED = {
     "sampler": {"labels", "seed", "undersample", "oversample"},
     "optimizer": {"params", "lr"},
     "scheduler": {"progress", "epochs"},
-    "metric": {"ranking", "neighbours", "pairs", "unit", "codes", "k", "far"},
+    "metric": {"ranking", "neighbours", "pairs", "unit", "codes", "k", "far", "coarse"},
     "source": {"raw"},
     "split": {"table"},
     "plot": set(OFFERS),

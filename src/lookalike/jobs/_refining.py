@@ -128,6 +128,7 @@ def _projected(embeddings: "Embeddings", learn_on: "Embeddings", keys: PcaKeys) 
 def with_before(after: "Evaluation", before: "Evaluation", steps: list[str], seed: int) -> "Evaluation":
     """The evaluation after the steps, with the plain numbers as `before_…` and the differences in words."""
     from lookalike.metrics.paired import paired_differences
+    from lookalike.metrics.records import sign_of
 
     notes = [f"after: {step}" for step in steps]
     shared = [
@@ -139,6 +140,7 @@ def with_before(after: "Evaluation", before: "Evaluation", steps: list[str], see
             (test,) = paired_differences(values, before.per_query["label"].to_numpy(), seed=seed)
         except ValueError:
             break
+        test = replace(test, sign=sign_of(name))
         notes.append(f"{name} after: {test.verdict}, {test.mean:+z.4f} [{test.low:+z.4f}, {test.high:+z.4f}]")
     plain = {f"before_{name}": value for name, value in before.metrics.items()}
     return replace(after, metrics={**after.metrics, **plain}, notes=[*notes, *after.notes])

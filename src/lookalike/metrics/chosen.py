@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lookalike.metrics.estimate import Estimate, Spread
+from lookalike.metrics.records import general_name, rate_name
 from lookalike.metrics.retrieval import (
     average_precision,
     map_at_r,
@@ -31,7 +32,7 @@ DEFAULT: dict[str, Function] = {
 
 
 def expanded(
-    metrics: Mapping[str, Function], ks: Sequence[int], fars: Sequence[float]
+    metrics: Mapping[str, Function], ks: Sequence[int], fars: Sequence[float], coarse: bool = False
 ) -> dict[str, Function]:
     """One function a number: `recall_at_k` becomes recall@1, recall@5, …; `dir_at_far` dir@far=0.01, ….
 
@@ -40,13 +41,17 @@ def expanded(
         `_at_far`.
         ks: the k asked for.
         fars: the false accept rates asked for.
+        coarse: given to functions that take it: whether a rate may be finer than the pairs can show.
     """
     found: dict[str, Function] = {}
     for name, function in metrics.items():
         if name.endswith("_at_k"):
             found.update({f"{name[:-5]}@{k}": partial(function, k=k) for k in ks})
         elif name.endswith("_at_far"):
-            found.update({f"{name[:-7]}@far={far:g}": partial(function, far=far) for far in fars})
+            how = {"coarse": coarse} if "coarse" in inspect.signature(function).parameters else {}
+            found.update(
+                {f"{name[:-7]}@far={rate_name(far)}": partial(function, far=far, **how) for far in fars}
+            )
         else:
             found[name.replace("_at_r", "@r")] = function
     return found
@@ -66,6 +71,48 @@ def takes(function: Function) -> set[str]:
     return found
 
 
+def changed_arguments(name: str, function: Function) -> dict[str, Any]:
+    """The arguments that a metric of this name was given, where neither the name nor the default tells them.
+
+    They are part of the hash of the protocol, since they change values. A function from outside the package
+    also names itself, as its name may be that of another metric.
+    """
+    given: dict[str, Any] = {}
+    while isinstance(function, partial):
+        parameters = list(inspect.signature(function.func).parameters)
+        given = {**dict(zip(parameters, function.args, strict=False)), **function.keywords, **given}
+        function = function.func
+    defaults = {key: each.default for key, each in inspect.signature(function).parameters.items()}
+    told = {"@k": ("k",), "@far=F": ("far", "coarse")}.get(general_name(name)[len(name.split("@")[0]) :], ())
+    found = {
+        key: _plain(value)
+        for key, value in given.items()
+        if key not in told and not _equal(value, defaults.get(key))
+    }
+    if not getattr(function, "__module__", "").startswith("lookalike."):
+        found["function"] = _plain(function)
+    return found
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays
+        return False
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it; a function or object by its name, which does not change from run to run."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(each) for each in value]
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 def depth(metrics: Mapping[str, Function], ks: Sequence[int]) -> int | None:
     """How deep the metrics of a ranking look; None for all of it."""
     ranked = [name for name, function in metrics.items() if "ranking" in takes(function)]
@@ -74,12 +121,16 @@ def depth(metrics: Mapping[str, Function], ks: Sequence[int]) -> int | None:
 
 
 def measured(functions: Mapping[str, Function], offered: Mapping[str, Any]) -> tuple[
-    dict[str, np.ndarray], dict[str, float], list[str]
+    dict[str, np.ndarray], dict[str, float], list[str], dict[str, str]
 ]:  # fmt: skip
-    """What the functions give: columns with one value a query, numbers, and what is absent and why."""
+    """What the functions give: columns with one value a query, numbers, what is absent and why, and sources.
+
+    The sources name the function of each number.
+    """
     columns: dict[str, np.ndarray] = {}
     numbers: dict[str, float] = {}
     absent: list[str] = []
+    sources: dict[str, str] = {}
     for name, function in functions.items():
         try:
             found = function(**{key: offered[key] for key in takes(function)})
@@ -88,6 +139,7 @@ def measured(functions: Mapping[str, Function], offered: Mapping[str, Any]) -> t
             continue
         if isinstance(found, Mapping):
             numbers.update({key: _number(value) for key, value in found.items()})
+            sources.update(dict.fromkeys(found, name))
         elif np.ndim(found):
             columns[name] = np.asarray(found, np.float64)
         else:
@@ -95,7 +147,7 @@ def measured(functions: Mapping[str, Function], offered: Mapping[str, Any]) -> t
     nowhere = [name for name, value in numbers.items() if not np.isfinite(value)]
     absent += [f"no {name}: it is not defined here" for name in nowhere]
     numbers = {name: value for name, value in numbers.items() if name not in nowhere}
-    return columns, numbers, absent
+    return columns, numbers, absent, sources
 
 
 def width(functions: Mapping[str, Function], least: int) -> int:

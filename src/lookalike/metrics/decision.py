@@ -7,6 +7,7 @@ import numpy as np
 
 from lookalike.metrics.estimate import Estimate, of_identities
 from lookalike.metrics.inputs import factorise
+from lookalike.metrics.records import rate_name
 from lookalike.metrics.verification import Pairs, tar_at_far
 
 
@@ -68,18 +69,18 @@ def roc(pairs: Pairs) -> Roc:
     return Roc(threshold, accepted[0] / pairs.negatives, accepted[1] / pairs.positives)
 
 
-def fnmr_at(pairs: Pairs, far: float) -> float:
+def fnmr_at(pairs: Pairs, far: float, coarse: bool = False) -> float:
     """False non-match rate at the threshold whose false match rate is at most `far`: 1 − true accept rate."""
-    return 1 - tar_at_far(pairs, far).tar
+    return 1 - tar_at_far(pairs, far, coarse).tar
 
 
-def decided_at(pairs: Pairs, far: float) -> dict[str, float]:
+def decided_at(pairs: Pairs, far: float, coarse: bool = False) -> dict[str, float]:
     """Accuracy, precision, recall and F1 over all pairs at the threshold of `far`, named by the rate.
 
     All depend on how many pairs of each kind there are, which is a property of the test set.
     """
-    found = decisions(pairs, tar_at_far(pairs, far).threshold)
-    mark = f"@far={far:g}"
+    found = decisions(pairs, tar_at_far(pairs, far, coarse).threshold)
+    mark = f"@far={rate_name(far)}"
     return {
         f"pair_accuracy{mark}": found.accuracy,
         f"pair_precision{mark}": found.precision,

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 from lookalike.metrics.estimate import Estimate, Spread, of_identities, split_errors
+from lookalike.metrics.records import rate_name
 
 PART = 1 << 24
 """Comparisons of labels held at once."""
@@ -141,7 +142,7 @@ def global_average_precision(neighbours: Neighbours) -> Estimate:
     return Estimate(value, moved, share=True)
 
 
-def dir_at(neighbours: Neighbours, far: float) -> Estimate:
+def dir_at(neighbours: Neighbours, far: float, coarse: bool = False) -> Estimate:
     """Detection and identification rate in open-set search: known queries found first, and above the
     threshold.
 
@@ -161,8 +162,11 @@ def dir_at(neighbours: Neighbours, far: float) -> Estimate:
         raise ValueError(f"far={far}: a false accept rate is at least 0 and less than 1")
     size = int(unknown.sum())
     allowed = int(Fraction(repr(float(far))) * size)
-    if allowed < 1:
-        raise ValueError(f"dir@far={far:g}: {size} unknown queries show no rate below 1 / their number")
+    if allowed < 1 and not coarse:
+        raise ValueError(
+            f"dir@far={rate_name(far)}: {size} unknown queries show no rate below {1 / size:.3g}; evaluate "
+            "more of them, ask for a higher far, or allow a coarse one (coarse_far)"
+        )
     right, scores = _first(neighbours)
     strangers = np.append(np.sort(scores[unknown])[::-1], -np.inf)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lookalike.metrics.records import rate_name
 from lookalike.metrics.verification import Pairs
 
 Function = Callable[..., Any]
@@ -87,12 +88,12 @@ def metrics_of(
 def _at_far(curves: Curves, far: float, first: bool) -> dict[str, np.ndarray]:
     """What is decided at a false accept rate, and at which threshold."""
     tar, threshold = curves.at_far(far)
-    return {f"threshold@far={far:g}": threshold, **decided(curves, far, tar, first)}
+    return {f"threshold@far={rate_name(far)}": threshold, **decided(curves, far, tar, first)}
 
 
 def decided(curves: Curves, far: float, tar: np.ndarray, first: bool) -> dict[str, np.ndarray]:
     """What is decided where so many positive pairs are accepted, [B]."""
-    mark = f"@far={far:g}"
+    mark = f"@far={rate_name(far)}"
     right, wrong = tar * curves.positives, far * curves.negatives
     accuracy = (right + curves.negatives - wrong) / (curves.positives + curves.negatives)
     found = {

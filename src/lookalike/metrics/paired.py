@@ -18,7 +18,7 @@ FLIPS = 10_000
 CELLS = 1 << 22
 """Signs held at once."""
 
-Verdict = Literal["better", "worse", "cannot tell"]
+Verdict = Literal["better", "worse", "higher", "lower", "cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Difference:
         high: upper end.
         p: how often chance alone gives a difference as large.
         level: of the interval, and 1 − the p that is small enough.
-        less_is_better: of the metric.
+        sign: 1 where higher values of the metric are better, -1 where lower ones are, 0 where neither.
     """
 
     first: int
@@ -43,14 +43,19 @@ class Difference:
     high: float
     p: float
     level: float = 0.95
-    less_is_better: bool = False
+    sign: int = 1
 
     @property
     def verdict(self) -> Verdict:
-        """What can be said of the second model; interval and test must agree for a winner to be named."""
+        """What can be said of the second model; interval and test must agree for a winner to be named.
+
+        Of a metric without a better direction it is only `higher` or `lower`.
+        """
         if self.p > 1 - self.level + 1e-12 or self.low <= 0 <= self.high:
             return "cannot tell"
-        return "better" if (self.mean > 0) != self.less_is_better else "worse"
+        if not self.sign:
+            return "higher" if self.mean > 0 else "lower"
+        return "better" if self.mean * self.sign > 0 else "worse"
 
 
 def paired_differences(

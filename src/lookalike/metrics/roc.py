@@ -7,6 +7,7 @@ import numpy as np
 
 from lookalike.metrics.pair_counts import IdentityCounts, thresholds_for
 from lookalike.metrics.pair_interval import bootstrap_pairs
+from lookalike.metrics.records import rate_name
 from lookalike.metrics.verification import Pairs, auc, eer
 
 PER_DECADE = 4
@@ -76,7 +77,7 @@ def roc_of(
     for name, value in areas.items():
         low, high = found[name]
         value.update(low=max(0.0, value["value"] + low), high=min(1.0, value["value"] + high))
-    moves = np.array([found[f"tar@far={rate:g}"] for rate in rates])
+    moves = np.array([found[f"tar@far={rate_name(rate)}"] for rate in rates])
     low, high = np.clip(curve.tar_at(np.array(rates))[:, None] + moves, 0, 1).T
     return replace(curve, rates=np.array(rates), low=low, high=high)
 

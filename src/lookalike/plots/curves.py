@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
+from lookalike.metrics.records import sign_of
 from lookalike.plots.style import (
     DASHES,
     DIFFERENT,
@@ -126,7 +127,8 @@ def panels(history: pl.DataFrame, best_metric: str, best_epoch: int | None) -> d
     if "loss" in scores:
         losses[VALIDATION] = scores.pop("loss")
     if best_epoch is None:
-        best_epoch = best_of(epochs, scores.get(best_metric))
+        chosen = losses.get(VALIDATION) if best_metric == "loss" else scores.get(best_metric)
+        best_epoch = best_of(epochs, chosen, best_metric)
     frame = Frame(epochs, stages(history), marked=bool(scores) and best_epoch is not None)
     drawn: dict[str, Panel] = {}
     if losses:
@@ -166,11 +168,12 @@ def series(history: pl.DataFrame, prefix: str) -> dict[str, np.ndarray]:
     }
 
 
-def best_of(epochs: np.ndarray, values: np.ndarray | None) -> int | None:
-    """The first epoch with the highest value; None without one."""
-    if values is None or not np.isfinite(values).any():
+def best_of(epochs: np.ndarray, values: np.ndarray | None, metric: str) -> int | None:
+    """The first epoch with the best value of a metric; None without one, or where no value is better."""
+    sign = sign_of(metric)
+    if not sign or values is None or not np.isfinite(values).any():
         return None
-    return int(epochs[np.nanargmax(np.where(np.isfinite(values), values, np.nan))])
+    return int(epochs[np.nanargmax(np.where(np.isfinite(values), sign * values, np.nan))])
 
 
 def draw_losses(axes: Axes, frame: Frame, losses: dict[str, np.ndarray]) -> None:

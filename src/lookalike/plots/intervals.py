@@ -7,6 +7,7 @@ from annotated_types import Ge, Le
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from lookalike.metrics.records import direction_of, limits_of
 from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare, new_figure
 from lookalike.plots.text import MARGIN, headline, wrapped
 
@@ -35,10 +36,16 @@ def interval_bars(
     said = wrapped(remark, 72 * width - 2 * MARGIN, TEXT - 1)
     figure = new_figure(width, 0.75 + 0.42 * len(names) + 0.2 * len(said))
     sure = ", with its 95 % interval" if any("low" in value for value in values) else ""
-    headline(figure, f"{metric} of each run{sure}")
+    lower = "; lower is better" if direction_of(metric) == "lower" else ""
+    headline(figure, f"{metric} of each run{sure}{lower}")
     axes = bare(figure.subplots())
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=RULE, linewidth=0.6)
+    share = limits_of(metric) == (0.0, 1.0)
+
+    def written(value: float) -> str:
+        return f"{100 * value:.1f} %" if share else f"{value:.4g}"
+
     places = range(len(names))
     heights = [value["value"] for value in values]
     colours = [SAME if place in leaders else "#a9b4bd" for place in places]
@@ -52,7 +59,7 @@ def interval_bars(
             )
             for edge in (value["low"], value["high"]):
                 axes.plot([edge, edge], [place - 0.14, place + 0.14], color=INK, linewidth=1.6)
-        axes.text(end + room, place, f"{100 * value['value']:.1f} %", va="center", fontsize=TEXT, color=INK)
+        axes.text(end + room, place, written(value["value"]), va="center", fontsize=TEXT, color=INK)
     axes.set_yticks(places, [shortened(name, round(SHARE * width)) for name in names])
     for place, label in enumerate(axes.get_yticklabels()):
         label.set_color(INK if place in leaders else MUTED)
@@ -60,7 +67,9 @@ def interval_bars(
     axes.invert_yaxis()
     lowest = min(0.0, *(value.get("low", value["value"]) for value in values))
     axes.set_xlim(lowest, max(max(ends) * 1.13, 1e-3))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:.3g} %" if share else f"{value:.3g}")
+    )
     if remark:
         figure.supxlabel(
             "\n".join(said).replace("$", r"\$"),

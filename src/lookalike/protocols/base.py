@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -108,7 +109,13 @@ class Rules:
     @property
     def hash(self) -> str:
         """The first 12 digits of a SHA-256 of the rules."""
+        return self.hash_with({})
+
+    def hash_with(self, arguments: Mapping[str, Mapping[str, Any]]) -> str:
+        """The same with arguments of metrics that change values and do not stand in the metrics' names."""
         said = {"protocol": self.name, **self.said()}
+        if arguments:
+            said["arguments"] = arguments
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
     def parts(self, samples: Samples) -> list[Part]:

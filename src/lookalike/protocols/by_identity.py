@@ -6,10 +6,8 @@ import numpy as np
 import polars as pl
 
 from lookalike.metrics.estimate import Estimate, estimate_intervals
+from lookalike.metrics.records import record_of
 from lookalike.protocols.verified import Value, within
-
-NOT_COMPARED = ("effective_rank", "nmi", "ami", "ari")
-"""More dimensions are neither better nor worse, and clusters differ by the start of k-means as well."""
 
 
 def add_estimates(
@@ -27,7 +25,7 @@ def add_estimates(
     return {
         name: each
         for name, each in numbers.items()
-        if isinstance(each, Estimate) and name not in NOT_COMPARED
+        if isinstance(each, Estimate) and ((record := record_of(name)) is None or record.tested)
     }
 
 

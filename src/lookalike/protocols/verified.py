@@ -9,6 +9,7 @@ from lookalike.metrics.decision import decided_at, fnmr_at
 from lookalike.metrics.estimate import Estimate
 from lookalike.metrics.pair_counts import IdentityCounts, thresholds_for
 from lookalike.metrics.pair_interval import bootstrap_pairs, pair_influences
+from lookalike.metrics.records import limits_of, rate_name, record_of
 from lookalike.metrics.verification import Pairs, auc, distances, eer, histogram, tar_at_far
 
 Value = dict[str, float]
@@ -16,9 +17,6 @@ Function = Callable[..., Any]
 
 KNOWN = (eer, fnmr_at, decided_at)
 """Metrics of pairs that `bootstrap_pairs` gives by itself."""
-
-COMPARED = ("auc", "eer", "tar@", "fnmr@", "accuracy", "balanced_accuracy", "pair_")
-"""Metrics of which more, or less, is better, and two models can be compared by."""
 
 
 def verified_over(
@@ -38,7 +36,10 @@ def verified_over(
         except ValueError as error:
             absent.append(f"no true accept rate, threshold and accuracy: {error}")
             continue
-        found[f"tar@far={far:g}"], found[f"threshold@far={far:g}"] = point.tar, point.threshold
+        found[f"tar@far={rate_name(far)}"], found[f"threshold@far={rate_name(far)}"] = (
+            point.tar,
+            point.threshold,
+        )
         if shown["threshold"] is None:
             found["accuracy"], found["balanced_accuracy"] = point.accuracy, point.balanced_accuracy
             shown["threshold"], shown["far"] = point.threshold, far
@@ -69,7 +70,7 @@ def add_intervals(
     Returns:
         The metrics with the influence of each identity, and what is absent and why.
     """
-    wanted = [far for far in fars if f"tar@far={far:g}" in values]
+    wanted = [far for far in fars if f"tar@far={rate_name(far)}" in values]
     if "auc" not in values or (seed is None and threshold is None):
         return {}, []
     extra = [] if threshold is None else [threshold]
@@ -97,15 +98,7 @@ def add_intervals(
 
 def within(name: str, low: float, high: float) -> Value:
     """The ends of an interval, as far as values of this metric go."""
-    least, most = 0.0, 1.0
-    if name.startswith(("positive_", "negative_")) or name == "alignment":
-        most = 4.0
-    elif "threshold" in name or name in ("ami", "ari"):
-        least, most = -1.0, 2.0 if name.startswith("best_") else 1.0
-    elif name == "effective_rank":
-        least, most = 1.0, np.inf
-    elif not name.startswith((*COMPARED, "operating_", "best_", "nmi", "gap", "dir@", "fold_", "anti_hubs")):
-        least, most = -np.inf, np.inf
+    least, most = limits_of(name)
     return {"low": float(max(least, low)), "high": float(min(most, high))}
 
 
@@ -116,7 +109,8 @@ def _estimates(
     known = codes >= 0
     found = {}
     for name, each in moved.items():
-        if name in values and name.startswith(COMPARED):
+        record = record_of(name)
+        if name in values and (record is None or record.tested):
             influence = np.full(int(codes.max(initial=-1)) + 1, np.nan)
             influence[codes[known]] = each[known]
             found[name] = Estimate(values[name]["value"], influence)

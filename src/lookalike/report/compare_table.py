@@ -15,6 +15,8 @@ def sentence(found: Compared, metric: str, first: int, second: int) -> str:
     numbers = f"{metric} {signed(test)}, p {chance(test.p)}"
     if test.verdict == "cannot tell":
         return f"cannot tell {other} from {one} at {100 * test.level:g} %: {numbers}"
+    if not test.sign:
+        return f"{metric} of {other} is {test.verdict} than that of {one}: {numbers}"
     return f"{other} is {test.verdict} than {one}: {numbers}"
 
 

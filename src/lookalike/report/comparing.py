@@ -1,5 +1,6 @@
 """Several evaluations side by side: whether they are of the same test, and which one is really better."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,13 @@ import numpy as np
 import polars as pl
 
 from lookalike.errors import ConfigError, LookalikeError
+from lookalike.evaluation import FAR, JUDGED
 from lookalike.metrics.paired import Difference, paired_differences, swapped
+from lookalike.metrics.records import sign_of
 from lookalike.report.matching import matched_identities, matched_queries
 from lookalike.report.read import Evaluation, existing, read_evaluation
 
 NOT_METRICS = {"row", "path", "label", "neighbours", "scores"}
-LESS_IS_BETTER = ("eer", "fnmr@")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Compared:
         beaten = {
             test.first if test.verdict == "better" else test.second
             for test in self.differences[metric]
-            if test.verdict != "cannot tell"
+            if test.verdict in ("better", "worse")
         }
         return [place for place in range(len(self.names)) if place not in beaten]
 
@@ -94,7 +96,7 @@ def of_one_test(folders: Sequence[str | Path], force: bool = False) -> list[Eval
     names, found = [str(folder) for folder in folders], [find_evaluation(folder) for folder in folders]
     if force:
         return found
-    notes = _differing(names, found)
+    notes = _differing(names, found, [])
     if all(each.per_query is not None for each in found):
         try:
             notes += matched_queries(names, found, [])[1]
@@ -134,7 +136,7 @@ def compare(
         raise ConfigError(f"compare: a folder is given twice among {', '.join(names)}")
     found = [find_evaluation(folder) for folder in folders]
     of_queries = _check_metrics(names, found, metrics)
-    notes = _differing(names, found)
+    notes = _differing(names, found, metrics)
     tables: dict[str, list[pl.DataFrame]] = {}
     matched: list[pl.DataFrame] = []
     if all(each.per_query is not None for each in found):
@@ -147,8 +149,8 @@ def compare(
             notes += passed
     if not force:
         _refuse_differing(notes, "comparing them says nothing about the models", "compare")
-    best = _sign(metrics[0])
-    order = sorted(range(len(names)), key=lambda place: -best * _mean(tables[metrics[0]][place], metrics[0]))
+    means = [_mean(table, metrics[0]) for table in tables[metrics[0]]]
+    order = sorted(range(len(names)), key=lambda place: _rank(means[place], metrics[0]))
     found = [found[place] for place in order]
     tables = {metric: [each[place] for place in order] for metric, each in tables.items()}
     first = tables[metrics[0]][0].drop_nulls(metrics[0])
@@ -186,11 +188,6 @@ def shortened(names: list[str]) -> list[str]:
     return [os.path.relpath(name, common or ".") for name in names]
 
 
-def _sign(metric: str) -> int:
-    """-1 where less is better."""
-    return -1 if metric.startswith(LESS_IS_BETTER) else 1
-
-
 def _tested(tables: list[pl.DataFrame], metric: str, n: int, seed: int, level: float) -> list[Difference]:
     values = np.stack(
         [table[metric].cast(pl.Float64).fill_null(np.nan).to_numpy() for table in tables], axis=1
@@ -199,7 +196,7 @@ def _tested(tables: list[pl.DataFrame], metric: str, n: int, seed: int, level: f
         found = paired_differences(values, tables[0]["label"].to_numpy(), n, seed, level)
     except ValueError as error:
         raise LookalikeError(f"{metric}: {error}") from error
-    return [replace(each, less_is_better=_sign(metric) < 0) for each in found]
+    return [replace(each, sign=sign_of(metric)) for each in found]
 
 
 def _check_metrics(names: list[str], found: list[Evaluation], metrics: Sequence[str]) -> list[str]:
@@ -229,10 +226,13 @@ def _columns(tables: Sequence[pl.DataFrame | None]) -> list[str]:
     return [name for name in first if name not in NOT_METRICS and all(name in each for each in known)]
 
 
-def _differing(names: list[str], found: list[Evaluation]) -> list[str]:
-    """In what the evaluations differ beside the model."""
+def _differing(names: list[str], found: list[Evaluation], metrics: Sequence[str]) -> list[str]:
+    """In what the evaluations differ beside the model, as far as these metrics depend on it."""
+    keys = {"data": "queries or galleries"}
+    if not _differ_by_arguments(found):
+        keys = {"protocol": "protocols", **keys}
     notes = []
-    for key, what in (("protocol", "protocols"), ("data", "queries or galleries")):
+    for key, what in keys.items():
         hashes = [str(each.metrics[key]) for each in found if key in each.metrics]
         if len(set(hashes)) > 1:
             said = ", ".join(
@@ -241,12 +241,46 @@ def _differing(names: list[str], found: list[Evaluation]) -> list[str]:
                 if key in each.metrics
             )
             notes.append(f"different {what}: {said}")
+    for metric in metrics:
+        arguments = [_arguments(each, metric) for each in found]
+        if any(each != arguments[0] for each in arguments[1:]):
+            said = ", ".join(
+                f"{_in_words(each)} ({name})" for name, each in zip(names, arguments, strict=True)
+            )
+            notes.append(f"{metric} was measured with different arguments: {said}")
     return notes
+
+
+def _differ_by_arguments(found: list[Evaluation]) -> bool:
+    """Whether all are under the same rules, so that at most arguments of single metrics differ."""
+    known = [each.metrics for each in found if "protocol" in each.metrics]
+    rules = {str(each.get("rules", each["protocol"])) for each in known}
+    explained = all(
+        each.get("rules", each["protocol"]) == each["protocol"] or each.get("arguments") for each in known
+    )
+    return len(rules) == 1 and explained
+
+
+def _arguments(found: Evaluation, metric: str) -> dict[str, Any]:
+    """The arguments of a metric that its name does not tell; none that are its defaults."""
+    if "rules" in found.metrics or metric not in JUDGED:
+        return (found.metrics.get("arguments") or {}).get(metric, {})
+    rates = [name.removeprefix("tar@far=") for name in found.metrics if name.startswith("tar@far=")]
+    return {"far": float(rates[0])} if rates and float(rates[0]) != FAR else {}
+
+
+def _in_words(arguments: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in arguments.items()) or "the defaults"
 
 
 def _mean(table: pl.DataFrame, metric: str) -> float:
     mean: Any = table[metric].mean()
-    return float("-inf") if mean is None else float(mean)
+    return math.nan if mean is None else float(mean)
+
+
+def _rank(mean: float, metric: str) -> float:
+    """Ascending from the best value; what has none comes last."""
+    return math.inf if math.isnan(mean) else -(sign_of(metric) or 1) * mean
 
 
 def _value(found: Evaluation, table: pl.DataFrame, metric: str) -> dict[str, float]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from lookalike.data.thumbnails import Thumbnails
 from lookalike.errors import LookalikeError, Problem
+from lookalike.metrics.records import direction_of, limits_of
 from lookalike.metrics.roc import Roc
 from lookalike.plots.confusable import Confused
 from lookalike.plots.curves import best_of, series, single_curves
@@ -220,13 +221,13 @@ def describe(run: Run, history: pl.DataFrame, name: str, metric: str) -> str:
         return f"Training loss over {epochs}: from {first:.3g} to {last:.3g}."
     if name == "validation":
         scores = series(history, "val").get(metric)
-        best = run.summary.get("best_epoch") or best_of(history["epoch"].to_numpy(), scores)
-        top = (
-            numbers.written(float(np.nanmax(scores)), True)
-            if scores is not None and np.isfinite(scores).any()
-            else "–"
-        )
-        return f"Validation metrics over {epochs}: {metric} is highest at {top}; epoch {best} was kept."
+        best = run.summary.get("best_epoch") or best_of(history["epoch"].to_numpy(), scores, metric)
+        lower = direction_of(metric) == "lower"
+        top, share = "–", limits_of(metric) == (0.0, 1.0)
+        if scores is not None and np.isfinite(scores).any():
+            top = numbers.written(float(np.nanmin(scores) if lower else np.nanmax(scores)), share)
+        extreme = "lowest" if lower else "highest"
+        return f"Validation metrics over {epochs}: {metric} is {extreme} at {top}; epoch {best} was kept."
     return f"Learning rates over {epochs}."
 
 

@@ -10,6 +10,7 @@ from lookalike.errors import ConfigError, LookalikeError
 from lookalike.evaluation import evaluate
 from lookalike.losses.modifiers import Terms
 from lookalike.metrics.inputs import factorise
+from lookalike.metrics.records import direction_of, rankable, sign_of
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.validation_loss import validation_loss
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 SHOWN = ("recall@1", "map@r")
 LOSS = "loss"
-LOWER = (LOSS,)
-"""What is better the lower it is."""
 
 
 def validate(embeddings: Embeddings | None, loss: Terms, metric: str, seed: int) -> dict[str, float]:
@@ -48,15 +47,22 @@ def validate(embeddings: Embeddings | None, loss: Terms, metric: str, seed: int)
 
 
 def check_metric(metric: str) -> None:
-    """Refuse a metric that evaluation does not give, before anything is trained.
+    """Refuse a metric that evaluation does not give, or whose values are neither better nor worse.
 
     Raises:
-        ConfigError: listing those that it gives.
+        ConfigError: listing those that can choose a model, and which of them are better the lower they are.
     """
     labels = np.arange(64) // 4
     known = evaluate(np.random.default_rng(0).normal(size=(64, 2)), labels, intervals=False).metrics
-    if metric not in (*known, LOSS):
-        raise ConfigError(f"best_metric={metric}: choose one of {', '.join((LOSS, *known))}")
+    usable = rankable((LOSS, *known))
+    if metric in usable:
+        return
+    lower = ", ".join(name for name in usable if direction_of(name) == "lower")
+    higher = ", ".join(name for name in usable if direction_of(name) == "higher")
+    why = "no value of it is better than another; " if metric in known else ""
+    raise ConfigError(
+        f"best_metric={metric}: {why}choose one of {higher} (higher is better), {lower} (lower is better)"
+    )
 
 
 def keep_best(
@@ -65,7 +71,7 @@ def keep_best(
     """Save the model if its score beats the best so far; without a score (None or NaN), always."""
     known = score is not None and not math.isnan(score)
     if known and result.best_score is not None:
-        sign = -1 if metric in LOWER else 1
+        sign = sign_of(metric)
         if not sign * score > sign * result.best_score:
             return
     result.best_score, result.best_epoch = score if known else None, result.epochs

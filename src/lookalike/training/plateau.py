@@ -1,4 +1,4 @@
-"""A schedule that waits for the score to stop rising."""
+"""A schedule that waits for the score to stop improving."""
 
 import logging
 import math
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Plateau:
-    """Linear warm-up, and a cut each time the validation score has not risen for a while.
+    """Linear warm-up, and a cut each time the validation score has not improved for a while.
 
     `observe` is called with the score at the end of each epoch; without validation there is nothing to
     observe, and training refuses to start.
@@ -20,7 +20,7 @@ class Plateau:
     Args:
         factor: what a cut multiplies by.
         patience: epochs without a better score that are waited for; the next one brings the cut.
-        threshold: how much a score must be above the best one to be better.
+        threshold: by how much a score must be better than the best one to count.
         floor: the factor never falls below this.
         warmup: how long the factor rises from 0.
         unit: of the warm-up, share of training or epochs.
@@ -60,7 +60,7 @@ class Plateau:
         self.waited += 1
         if self.waited > self.patience and self.now > self.floor:
             self.now, self.waited = max(self.floor, self.now * self.factor), 0
-            log.info("learning rates cut to %g of their full values: the score no longer rises", self.now)
+            log.info("learning rates cut to %g of their full values: the score no longer improves", self.now)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values; the best score is None before the first."""

@@ -16,13 +16,14 @@ from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
 from lookalike.errors import ConfigError, LookalikeError, Problem, listing
 from lookalike.losses.sharded import sharded_parameters
+from lookalike.metrics.records import sign_of
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.bad_steps import BadSteps
 from lookalike.training.bank import bank_of, go_on_with, look_for_negatives
 from lookalike.training.checkpoint import Checkpoints, random_states, set_random_states
 from lookalike.training.groups import named_rates
 from lookalike.training.history import History, Means, Row, now
-from lookalike.training.judge import LOWER, keep_best, validate
+from lookalike.training.judge import keep_best, validate
 from lookalike.training.optimise import Average
 from lookalike.training.plan import Parts
 from lookalike.training.plateau import Plateau
@@ -144,7 +145,7 @@ class Training:
         metric = self.parts.settings.best_metric
         score = told.get(f"val_{metric}")
         if isinstance(self.stage.plan.schedule, Plateau) and score is not None:
-            self.stage.plan.schedule.observe(-score if metric in LOWER else score)
+            self.stage.plan.schedule.observe(sign_of(metric) * score)
         self.means.clear()
         if at.epoch < self.parts.epochs:
             look_for_negatives(self.stage.batches, at.epoch, told, self.parts, self.result.skip)

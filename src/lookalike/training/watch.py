@@ -13,7 +13,9 @@ from torch import Tensor
 from lookalike.data.table import Table, class_ids
 from lookalike.losses.modifiers import Terms
 from lookalike.losses.triplet import Triplet
+from lookalike.metrics.records import sign_of
 from lookalike.training.history import Row
+from lookalike.training.judge import LOSS
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +179,8 @@ def _idle(row: Row, loss: Terms) -> dict[str, str]:
 def _worse(row: Row, earlier: Sequence[Row], metric: str) -> dict[str, str]:
     """Validation has been worse than its best for several epochs, while the training loss fell."""
     rows = [each for each in (*earlier, row) if each.get("stage") == row.get("stage")]
-    column, sign = (f"val_{metric}", 1) if f"val_{metric}" in row else ("val_loss", -1)
+    metric = metric if f"val_{metric}" in row else LOSS
+    column, sign = f"val_{metric}", sign_of(metric)
     scores = [sign * _number(each.get(column)) for each in rows]
     losses = [_number(each.get("loss")) for each in rows]
     known = [place for place, score in enumerate(scores) if math.isfinite(score)]
