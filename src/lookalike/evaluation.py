@@ -83,7 +83,11 @@ class Evaluation:
         counts = {"queries": self.queries, "lone_queries": self.lone_queries, "skipped": skipped}
         hashes: dict[str, Any] = {"protocol": self.protocol, "data": self.data, "rules": self.rules}
         if self.arguments:
-            hashes["arguments"] = self.arguments
+            hashes["arguments"] = [
+                f"{name} {key}={value}"
+                for name, each in self.arguments.items()
+                for key, value in each.items()
+            ]
         return {**self.metrics, **hashes, **counts, "notes": self.notes}
 
 

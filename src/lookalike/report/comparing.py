@@ -244,9 +244,7 @@ def _differing(names: list[str], found: list[Evaluation], metrics: Sequence[str]
     for metric in metrics:
         arguments = [_arguments(each, metric) for each in found]
         if any(each != arguments[0] for each in arguments[1:]):
-            said = ", ".join(
-                f"{_in_words(each)} ({name})" for name, each in zip(names, arguments, strict=True)
-            )
+            said = ", ".join(f"{each} ({name})" for name, each in zip(names, arguments, strict=True))
             notes.append(f"{metric} was measured with different arguments: {said}")
     return notes
 
@@ -261,16 +259,13 @@ def _differ_by_arguments(found: list[Evaluation]) -> bool:
     return len(rules) == 1 and explained
 
 
-def _arguments(found: Evaluation, metric: str) -> dict[str, Any]:
-    """The arguments of a metric that its name does not tell; none that are its defaults."""
+def _arguments(found: Evaluation, metric: str) -> str:
+    """The arguments of a metric that its name does not tell, such as `far=0.1`."""
     if "rules" in found.metrics or metric not in JUDGED:
-        return (found.metrics.get("arguments") or {}).get(metric, {})
+        every = [str(each).partition(" ") for each in found.metrics.get("arguments") or []]
+        return " ".join(given for name, _, given in every if name == metric) or "the defaults"
     rates = [name.removeprefix("tar@far=") for name in found.metrics if name.startswith("tar@far=")]
-    return {"far": float(rates[0])} if rates and float(rates[0]) != FAR else {}
-
-
-def _in_words(arguments: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in arguments.items()) or "the defaults"
+    return f"far={float(rates[0])}" if rates and float(rates[0]) != FAR else "the defaults"
 
 
 def _mean(table: pl.DataFrame, metric: str) -> float:
