@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from lookalike.config.wording import shown
 from lookalike.errors import ConfigError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -92,6 +93,24 @@ def entries(file: Path) -> list[Entry]:
     except yaml.YAMLError as error:
         raise ConfigError(_broken(file, error)) from error
     return [entry for entry in _walk(root, "", text) if not entry.key.startswith("defaults")]
+
+
+def settings(file: Path) -> list[str]:
+    """What a recipe sets, one `key=value` a line as one would type it; each stage has a line of its own."""
+    items = [item for item in _content(file).get("defaults", []) if isinstance(item, dict)]
+    lines = [f"{key.removeprefix('override /')}={shown(item[key])}" for item in items for key in item]
+    for entry in entries(file):
+        if entry.text.startswith("- "):
+            stages = [shown(stage, 200).replace(",", ", ") for stage in _content(file)[entry.key]]
+            lines += [f"{entry.key}: {number}. {stage}" for number, stage in enumerate(stages, 1)]
+        else:
+            lines.append(f"{entry.key}={entry.text.replace(', ', ',')}")
+    return lines
+
+
+def inherited(file: Path) -> list[str]:
+    """The recipes that a recipe starts from."""
+    return [item for item in _content(file).get("defaults", []) if isinstance(item, str) and item != "_self_"]
 
 
 def _walk(root: yaml.Node | None, prefix: str, text: str) -> Iterator[Entry]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lookalike.config import catalogue
 from lookalike.config.overrides import Change, from_values, read
+from lookalike.config.recipes import RECIPES, check_recipe, leave_out_unfit
 from lookalike.config.wording import did_you_mean, joined, shown
 from lookalike.errors import ConfigError
 
@@ -115,6 +116,7 @@ def check_choice(group: str, choice: Any, folders: catalogue.Folders = ()) -> No
 def _composed(job: str, changes: Sequence[Change]) -> Tree:
     folders = own_folders(changes)
     groups = catalogue.groups(job)
+    check_recipe(job, changes, folders)
     chosen, rest = dict[str, Any](), list[Change]()
     for change in changes:
         if change.how != "delete" and _chooses(change, groups, folders):
@@ -123,7 +125,9 @@ def _composed(job: str, changes: Sequence[Change]) -> Tree:
             chosen[change.key] = change.value
         elif change.key != "conf_dir":
             rest.append(change)
-    tree = {group: {} for group in groups} | _composed_by_hydra(job, groups, chosen, folders)
+    composed = _composed_by_hydra(job, groups, chosen, folders)
+    leave_out_unfit(composed, groups, chosen, lambda some: _composed_by_hydra(job, groups, some, folders))
+    tree = {group: {} for group in groups} | composed
     added: set[str] = set()
     for change in rest:
         _apply(tree, change, added, job)
@@ -148,7 +152,7 @@ def _leave_out(job: str, tree: Tree, changes: Sequence[Change]) -> None:
 
 
 def _chooses(change: Change, groups: Mapping[str, Any], folders: catalogue.Folders) -> bool:
-    """Whether this is GROUP=CHOICE; `+experiment=…` adds a group that the job does not list.
+    """Whether this is GROUP=CHOICE; `+experiment=…` adds a group that the job does not list, plus or not.
 
     `GROUP={_target_: …}` is no choice: it takes the place of one.
     """
@@ -158,7 +162,7 @@ def _chooses(change: Change, groups: Mapping[str, Any], folders: catalogue.Folde
         and isinstance(groups.get(change.key), str)
     ):
         return False
-    extra = change.how == "add" and not isinstance(change.value, dict)
+    extra = (change.how == "add" or change.key == RECIPES) and not isinstance(change.value, dict)
     return change.key in groups or (extra and catalogue.is_group(change.key, folders))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lookalike.config import catalogue
 from lookalike.config.composing import MISSING, check_choice, own_folders
 from lookalike.config.overrides import read
+from lookalike.config.recipes import JOB, RECIPES
 from lookalike.config.wording import shown
 
 Row = tuple[str, str]
@@ -44,7 +45,10 @@ def of_job(job: str, summary: str, example: str, config: Any, arguments: Sequenc
     changes = [read(argument) for argument in arguments]
     folders, groups = own_folders(changes), catalogue.groups(job)
     asked = {change.key: change.value for change in changes if change.key in groups}
+    named = [change.value for change in changes if change.key == RECIPES] if job == JOB else []
     fields = config.model_fields
+    if named:
+        return of_recipe(named[-1], folders)
     if asked:
         return "\n\n".join(_group_page(job, group, choice, folders) for group, choice in asked.items())
     keys = [
@@ -66,6 +70,38 @@ def of_job(job: str, summary: str, example: str, config: Any, arguments: Sequenc
         lines += ["", *_choices(group, default, _sentence(fields[group].description), folders)]
     if groups:
         lines += ["", *_wrapped(_pointer(job, groups))]
+    if job == JOB:
+        lines += ["", recipes(folders)]
+    return "\n".join(lines)
+
+
+def recipes(folders: catalogue.Folders = ()) -> str:
+    """All recipes, each with what it reproduces, and how to use one."""
+    files = sorted(catalogue.choices(RECIPES, folders).items())
+    rows = [(f"{RECIPES}={name}", _sentence(catalogue.summary(file))) for name, file in files]
+    use = (
+        f"A recipe sets many keys at once; keys and choices beside it take precedence: `lookalike {JOB} "
+        f"dataset=data/mine out=runs/mine {RECIPES}=nekonet_1 image_size=96 backbone=efficientnet_lite0`. "
+        "`lookalike recipes NAME` shows what a recipe sets."
+    )
+    return "\n".join(["Recipes:", *_table(rows, widest=28), "", *_wrapped(use)])
+
+
+def of_recipe(name: Any, folders: catalogue.Folders = ()) -> str:
+    """What a recipe is for, its command, and the values that it sets, those it inherits included.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    check_choice(RECIPES, name, folders)
+    files = catalogue.choices(RECIPES, folders)
+    notes = [line for note in catalogue.notes(files[name]) for line in _wrapped(note)]
+    lines = [*_wrapped(f"{RECIPES}={name}: {_sentence(catalogue.summary(files[name]))}"), "", *notes]
+    parent: str | None = name
+    while parent:
+        lines += ["", f"It sets{f', by {parent}' if parent != name else ''}:"]
+        lines += [f"  {line}" for line in catalogue.settings(files[parent])]
+        parent = next(iter(catalogue.inherited(files[parent])), None)
     return "\n".join(lines)
 
 

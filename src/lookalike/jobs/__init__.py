@@ -63,6 +63,11 @@ JOBS = {
         "Train a model on a dataset and keep its best state",
         "lookalike train dataset=data/mine out=runs/mine loss=triplet epochs=6",
     ),
+    "recipes": Job(
+        "List the recipes for training, with what each reproduces",
+        "lookalike recipes nekonet_1",
+        words="name",
+    ),
     "embed": Job(
         "Turn the images of a dataset into vectors",
         "lookalike embed model=runs/mine/model dataset=data/mine out=emb/mine",

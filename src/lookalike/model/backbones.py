@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lookalike.errors import ConfigError, LookalikeError
+from lookalike.model import hub
 
 Spec = dict[str, Any]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -194,11 +195,12 @@ def _timm_net(
         overrides["img_size"] = size
     try:
         if state is None:
-            net = library.create_model(name, pretrained=pretrained, num_classes=0, **overrides)
+            with hub.local_if_unreachable(pretrained):
+                net = library.create_model(name, pretrained=pretrained, num_classes=0, **overrides)
         else:
             net = _with_state(library, name, state, overrides)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise LookalikeError(f"backbone {name}: {_reason(error, pretrained)}") from error
+        raise LookalikeError(_reason(name, error, pretrained)) from error
     return Timm(net, spec)
 
 
@@ -229,13 +231,12 @@ def _nearest(library: Any, name: str) -> str:
     )
 
 
-def _reason(error: Exception, from_hub: bool) -> str:
-    if from_hub:
-        return (
-            f"its published weights could not be had ({str(error).splitlines()[0]}). Without a network, "
-            "give a file with backbone.weights=FILE, or start from random weights: backbone.pretrained=false"
-        )
-    return str(error)
+def _reason(name: str, error: Exception, from_hub: bool) -> str:
+    if not from_hub:
+        return f"backbone {name}: {error}"
+    if "Hub" in str(error) or isinstance(error, OSError):
+        return hub.missing_weights(name)
+    return f"backbone.name={name}: its published weights cannot be loaded: {str(error).splitlines()[0]}"
 
 
 def _lite0_weights(net: nn.Module) -> dict[str, Tensor]:
