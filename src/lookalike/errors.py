@@ -57,6 +57,21 @@ class ImageError(DataError):
         return type(self), (self.path, self.reason)
 
 
+def one_per_row(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems with all that is wrong with one row of one file as one; those without a row as they
+    are.
+    """
+    found: dict[object, Problem] = {}
+    for problem in problems:
+        key = (problem.path, problem.row) if problem.row is not None else len(found)
+        known = found.get(key)
+        if known is None:
+            found[key] = problem
+        elif problem.reason not in known.reason.split("; also "):
+            found[key] = Problem(known.path, f"{known.reason}; also {problem.reason}", known.row)
+    return list(found.values())
+
+
 def listing(problems: Sequence[Problem], most: int = LISTED) -> str:
     """The problems, one a line, cut after `most` with a count of the rest."""
     lines = [f"\n  {problem}" for problem in problems[:most]]

@@ -64,7 +64,8 @@ def test_what_does_not_fit_is_said(folder):
     pl.DataFrame({"label": ["a", "b"], "v": [[1.0, 2.0], [1.0]]}).write_parquet(folder / "ragged.parquet")
     pl.DataFrame({"label": ["a"], "v": [["x"]]}).write_parquet(folder / "words.parquet")
     pl.DataFrame({"label": ["a"], "v": [[1]], "w": [[1]]}).write_parquet(folder / "two.parquet")
-    (folder / "hole.csv").write_text("label,a,b\nx,1,2\ny,,3\n")
+    (folder / "hole.csv").write_text("label,f0,f1\nx,1,2\ny,,3\n")
+    (folder / "letters.csv").write_text("label,a,b\nx,1,2\ny,4,3\n")
     (folder / "text.csv").write_text("label,name\nx,y\n")
     (folder / "short.csv").write_text("label\nx\ny\n")
     (folder / "other.csv").write_text("name,age\nx,1\n")
@@ -75,13 +76,14 @@ def test_what_does_not_fit_is_said(folder):
         ("nowhere.npy", "bare.csv", "nowhere.npy"),
         ("v.npy", "floats.npy", "labels are integers or text"),
         ("v.npy", "short.csv", "2 labels for 5 vectors"),
-        ("v.npy", "other.csv", "has no column label"),
+        ("v.npy", "other.csv", "has no column 'label'"),
         ("v.npy", "labels.txt", "labels are a .npy file or a table"),
         ("list.parquet", "short.csv", "2 rows for 5 vectors"),
         ("ragged.parquet", None, "not all of one length"),
         ("words.parquet", None, "not of numbers"),
         ("two.parquet", None, "call the one of the vectors `vector`"),
         ("hole.csv", None, "missing in row 1"),
+        ("letters.csv", None, "which of its columns of numbers are the dimensions"),
         ("text.csv", None, "neither a column of vectors nor columns of numbers"),
     ):
         with pytest.raises(DataError, match=said):

@@ -211,7 +211,10 @@ def test_every_problem_is_listed_with_its_row(photos):
     frame.write_parquet(folder / "t.parquet")
     with pytest.raises(DataError, match="7 of 8 rows are wrong") as caught:
         read_table(folder / "t.parquet")
-    assert len(caught.value.problems) == len(found)
+    assert [problem.row for problem in caught.value.problems] == sorted({row for row, _ in found})
+    assert "row 3: split 'dev': must be train | val | test; also gone.jpg: there is no such file" in str(
+        caught.value
+    )
 
 
 def test_a_thousand_problems_print_twenty(tmp_path):

@@ -62,7 +62,7 @@ def test_the_same_image_in_several_rows_with_boxes(server, tmp_path):
     frame = pl.DataFrame({"photo": [url] * 3, "id": [1, 2, 3], "bbox": ["0 0 5 5", "5 5 9 9", "9 9 3 3"]})
     frame.write_csv(tmp_path / "list.csv")
     table, problems = urls.table(
-        tmp_path / "list.csv", Raw(tmp_path / "raw", private=True), url="photo", label="id"
+        tmp_path / "list.csv", Raw(tmp_path / "raw", private=True), url="photo", label="id", box="xyxy"
     )
     assert len(server.log) == 1
     assert [table.box(row) for row in range(2)] == [(0, 0, 5, 5), (5, 5, 9, 9)]
@@ -207,8 +207,8 @@ def test_a_list_that_is_none(server, tmp_path):
     file = tmp_path / "list.csv"
     with pytest.raises(DataError, match="there is no such file"):
         urls.table(file, Raw(tmp_path, private=True))
-    file.write_text("link,label\nhttp://x,a\n")
-    with pytest.raises(DataError, match=r"has no column 'url'; it has 'link', 'label'.*source\.url="):
+    file.write_text("where,label\nhttp://x,a\n")
+    with pytest.raises(DataError, match=r"has no column 'url'; it has 'where', 'label'.*source\.url="):
         urls.table(file, Raw(tmp_path, private=True))
     file.write_text(f"url,label\n{server.url}/no.jpg,a\n")
     with pytest.raises(DataError, match=r"none of its 1 image could be fetched(.|\n)*404"):

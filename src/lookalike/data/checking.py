@@ -7,13 +7,13 @@ from pathlib import Path
 
 import polars as pl
 
+from lookalike.data.box_columns import BOX as BOX
 from lookalike.data.shards import member, misplaced
 from lookalike.errors import Problem
 
 REQUIRED = ("path", "label", "split")
 SPLITS = ("train", "val", "test")
 ROLES = ("query", "gallery", "both", "distractor")
-BOX = ("x1", "y1", "x2", "y2")
 LABELS = (pl.String, pl.Int64, pl.UInt64)
 LONGEST = 1000
 """Characters of a label."""

@@ -1,17 +1,50 @@
-"""Lists of pairs to judge as same or different: LFW's pairs.txt, and CSV files of path, path, same."""
+"""Lists of pairs to judge as same or different: LFW's pairs.txt, and tables of path, path, same."""
 
 import csv
+import logging
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lookalike.errors import DataError, Problem
+from lookalike.data.box_columns import squeezed, words
+from lookalike.data.csv_text import decode, separator_of, split_sep_line
+from lookalike.data.reading import READERS, read_frame
+from lookalike.errors import DataError, Problem, one_per_row
 
-YES = {"1", "true", "yes", "same", "1.0"}
-NO = {"0", "false", "no", "different", "0.0", "-1"}
+log = logging.getLogger(__name__)
+YES = {"1", "true", "yes", "same", "1.0", "t", "y", "match", "positive", "genuine"}
+NO = {
+    *("0", "false", "no", "different", "0.0", "-1", "-1.0", "f", "n"),
+    *("mismatch", "nonmatch", "negative", "impostor"),
+}
+STEMS = words("path image img file filename imagepath imgpath imagefile photo picture name id face")
+FIRST = {
+    *(f"{stem}{end}" for stem in STEMS for end in ("a", "1", "one", "left", "0")),
+    *(f"{end}{stem}" for stem in STEMS for end in ("first", "left", "query", "source")),
+    *words("a one first left query probe anchor reference enroll enrol source"),
+}
+SECOND = {
+    *(f"{stem}{end}" for stem in STEMS for end in ("b", "2", "two", "right")),
+    *(f"{end}{stem}" for stem in STEMS for end in ("second", "right", "gallery", "target")),
+    *words("b two second right gallery other candidate test"),
+}
+SAME = {
+    *words(
+        "same issame samelabel sameid sameidentity sameperson sameclass issameperson samepair label match"
+    ),
+    *words("ismatch matches matching target y gt groundtruth truth positive ispositive genuine isgenuine"),
+    *words("duplicate isduplicate similar issimilar pairlabel"),
+}
+DIFFERENT = {
+    *words("different isdifferent differs dissimilar isdissimilar negative isnegative impostor mismatch")
+}
+FOLD = {*words("fold foldid foldnumber cvfold foldindex split set part")}
+FORMS = "path_a, path_b, same (1 or 0) and, if there are folds, fold"
+IMAGE = re.compile(r".*(\.(jpe?g|png|webp|bmp|gif|tiff?|ppm|pgm|heic|avif)|[/\\].*)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -25,37 +58,177 @@ class Pair:
     line: int
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Places of the cells; `inverted` where 1 means different."""
+
+    first: int
+    second: int
+    same: int
+    fold: int | None
+    inverted: bool = False
+
+
+Rows = list[tuple[int, list[str]]]
+
+
 def read_pairs(file: str | Path, folds: int = 10) -> list[Pair]:
     """The pairs of a list.
 
-    A `.csv` holds path, path, same (1 or 0, true or false, same or different), and perhaps a fold, with or
-    without a header. Anything else is read as LFW's pairs.txt: `name i j` for a same pair, `name i other j`
-    for a different one, after a line with the number of folds and of pairs of each kind in a fold.
+    A table (`.csv`, `.tsv`, `.parquet`, `.feather`) holds two paths, whether they show the same, and
+    perhaps a fold: in
+    this order if it has no header, otherwise in columns of usual names, which are logged. Anything else
+    is read as
+    LFW's pairs.txt, `name i j` for a same pair and `name i other j` for a different one, after a line
+    with the number
+    of folds and of pairs of each kind in a fold; or as lines of `path path 1`, or `1 path path`.
 
     Args:
         file: the list.
         folds: into how many folds of consecutive pairs a list is cut that names none.
 
     Raises:
-        DataError: there is no such file, or lines of it are not understood; lists them.
+        DataError: there is no such file, its header is not understood, or lines of it are not; lists them.
     """
     file = Path(file)
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is not UTF-8 text") from error
     problems: list[Problem] = []
-    found = (_csv if file.suffix.lower() == ".csv" else _lfw)(lines, file.name, problems)
+    found, cut = _of_table(file, problems) if file.suffix.lower() in READERS else _of_text(file, problems)
     if problems:
+        problems = one_per_row(problems)
         raise DataError(f"{file}: {len(problems)} lines are not understood, counted from 1:", problems)
     if not found:
         raise DataError(f"{file}: holds no pair")
-    if any(pair.fold < 0 for pair in found):
-        cut = (np.arange(len(found)) * max(folds, 1) // len(found)).tolist()
-        found = [Pair(p.first, p.second, p.same, fold, p.line) for p, fold in zip(found, cut, strict=True)]
+    if cut:
+        places = (np.arange(len(found)) * max(folds, 1) // len(found)).tolist()
+        found = [Pair(p.first, p.second, p.same, fold, p.line) for p, fold in zip(found, places, strict=True)]
     return found
+
+
+def _lines(file: Path) -> str:
+    try:
+        return decode(file.read_bytes(), file)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _of_table(file: Path, problems: list[Problem]) -> tuple[list[Pair], bool]:
+    """The pairs of a table, and whether it names no folds."""
+    if file.suffix.lower() not in (".csv", ".tsv"):
+        frame = read_frame(file)
+        cells = [["" if cell is None else str(cell).strip() for cell in row] for row in frame.iter_rows()]
+        return _pairs([(0, frame.columns), *enumerate(cells, 1)], file, problems)
+    text, separator = split_sep_line(_lines(file), file)
+    separator = separator or separator_of(text)
+    try:
+        reader = csv.reader(text.splitlines(), delimiter=separator, skipinitialspace=True)
+        rows = [(line, [cell.strip() for cell in row]) for line, row in enumerate(reader, 1)]
+    except csv.Error as error:
+        raise DataError(f"{file}: not a readable table: {error}") from error
+    return _pairs(rows, file, problems)
+
+
+def _pairs(rows: Rows, file: Path, problems: list[Problem]) -> tuple[list[Pair], bool]:
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    if not rows:
+        return [], True
+    header = rows[0][1]
+    if _is_header(header):
+        columns, rows = _named(header, rows[1:], file), rows[1:]
+    else:
+        columns = _Columns(0, 1, 2, 3 if any(len(cells) > 3 and cells[3] for _, cells in rows) else None)
+    found, folds = [], []
+    for line, cells in rows:
+        cells = cells + [""] * (
+            max(columns.first, columns.second, columns.same, columns.fold or 0) + 1 - len(cells)
+        )
+        first, second, same = cells[columns.first], cells[columns.second], cells[columns.same].lower()
+        if same not in YES | NO or not first or not second:
+            said = f"{','.join(cells).rstrip(',')[:80]!r}: must be path,path,1 or path,path,0"
+            problems.append(Problem(file.name, said, line))
+            continue
+        folds.append(cells[columns.fold] if columns.fold is not None else "")
+        found.append(Pair(first, second, (same in YES) != columns.inverted, 0, line))
+    if columns.fold is None:
+        return found, True
+    numbers = _fold_numbers(folds)
+    for pair, fold in zip(found, folds, strict=True):
+        if not fold:
+            said = (
+                "has no fold, and other lines have one: fill it, or take the column out to cut the list anew"
+            )
+            problems.append(Problem(file.name, said, pair.line))
+    found = [
+        Pair(p.first, p.second, p.same, numbers.get(fold, 0), p.line)
+        for p, fold in zip(found, folds, strict=True)
+    ]
+    return found, False
+
+
+def _fold_numbers(folds: Iterable[str]) -> dict[str, int]:
+    """Folds as numbers: whole numbers, also 1.0, as they are; any other names in their order, from 0."""
+    names = sorted({fold for fold in folds if fold})
+    try:
+        numbers = {name: float(name) for name in names}
+        if all(number.is_integer() and 0 <= number < 2**31 for number in numbers.values()):
+            return {name: int(number) for name, number in numbers.items()}
+        names.sort(key=numbers.__getitem__)
+    except ValueError:
+        pass
+    return {name: place for place, name in enumerate(names)}
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Whether a line names columns: none of its cells is an image, a number, or says whether two are the
+    same.
+    """
+    known = FIRST | SECOND | SAME | DIFFERENT | FOLD
+    filled = [cell for cell in cells if cell]
+    if any(IMAGE.match(cell) or re.fullmatch(r"[+-]?[\d.]+", cell) for cell in filled):
+        return False
+    if all(squeezed(cell) in known for cell in filled):
+        return True
+    return not any(cell.lower() in YES | NO for cell in cells[2:3])
+
+
+def _named(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
+    """Places of the columns by their names.
+
+    Raises:
+        DataError: one is missing, or several could be it; names them.
+    """
+    short = [squeezed(name) for name in header]
+    first, second = _places(short, FIRST), _places(short, SECOND)
+    same, different, fold = _places(short, SAME), _places(short, DIFFERENT), _places(short, FOLD)
+    exact = [place for place, name in enumerate(short) if name in ("same", "issame")]
+    same = exact if len(exact) == 1 else same
+    exact = [place for place in fold if short[place].startswith(("fold", "cvfold"))]
+    fold = exact or fold
+    if len(first) != 1 or len(second) != 1 or len(same) + len(different) != 1 or len(fold) > 1:
+        shown = ", ".join(map(repr, header))
+        raise DataError(
+            f"{file}: the columns of its header, {shown}, are not clear: a list of pairs has {FORMS}. "
+            f"Rename them so"
+        )
+    found = _Columns(first[0], second[0], (same or different)[0], fold[0] if fold else None, not same)
+    if found.fold is not None and not any(cells[found.fold] for _, cells in rows if len(cells) > found.fold):
+        found = _Columns(found.first, found.second, found.same, None, found.inverted)
+    used = [found.first, found.second, found.same, *([found.fold] if found.fold is not None else [])]
+    kept = [name or f"column {place + 1}" for place, name in enumerate(header) if place not in used]
+    log.info(
+        "%s: pairs are in %s and %s; %s says whether they are %s; folds: %s%s",
+        file,
+        header[found.first],
+        header[found.second],
+        header[found.same],
+        "different" if found.inverted else "the same",
+        header[found.fold] if found.fold is not None else "none, the list is cut",
+        f"; ignored: {', '.join(kept)}" if kept else "",
+    )
+    return found
+
+
+def _places(names: Sequence[str], known: Collection[str]) -> list[int]:
+    return [place for place, name in enumerate(names) if name in known]
 
 
 def match_paths(names: Sequence[str], paths: Sequence[str]) -> np.ndarray:
@@ -67,8 +240,9 @@ def match_paths(names: Sequence[str], paths: Sequence[str]) -> np.ndarray:
     exact = {path: row for row, path in enumerate(paths)}
     by_name: dict[str, list[int]] = defaultdict(list)
     for row, path in enumerate(paths):
-        by_name[PurePosixPath(path).name].append(row)
-        by_name[PurePosixPath(path).stem].append(row)
+        if path:
+            by_name[PurePosixPath(path).name].append(row)
+            by_name[PurePosixPath(path).stem].append(row)
     return np.array([exact.get(name, _nearest(name, paths, by_name)) for name in names], np.int64)
 
 
@@ -92,28 +266,35 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> int:
     return count
 
 
-def _csv(lines: list[str], name: str, problems: list[Problem]) -> list[Pair]:
-    found = []
-    for line, cells in enumerate(csv.reader(lines), 1):
-        cells = [cell.strip() for cell in cells]
-        if not any(cells):
-            continue
-        same = cells[2].lower() if len(cells) > 2 else ""
-        heading = line == 1 and not any(sign in cell for cell in cells[:2] for sign in "./0123456789")
-        if same not in YES | NO or (heading and same == "same"):
-            if not heading:
-                problems.append(
-                    Problem(name, f"{','.join(cells)[:80]!r}: must be path,path,1 or path,path,0", line)
-                )
-            continue
-        fold = int(cells[3]) if len(cells) > 3 and cells[3].isdigit() else -1
-        found.append(Pair(cells[0], cells[1], same in YES, fold, line))
-    return found
-
-
-def _lfw(lines: list[str], name: str, problems: list[Problem]) -> list[Pair]:
+def _of_text(file: Path, problems: list[Problem]) -> tuple[list[Pair], bool]:
+    """The pairs of a text file: LFW's form, or lines of paths."""
+    lines = _lines(file).splitlines()
     rows = [(line, text.split("\t") if "\t" in text else text.split()) for line, text in enumerate(lines, 1)]
     rows = [(line, [cell.strip() for cell in cells]) for line, cells in rows if any(cells)]
+    sides = [cells for _, cells in rows]
+    judged = sides and all(len(cells) in (3, 4) and cells[2].lower() in YES | NO for cells in sides)
+    if judged and not all(cells[1].isdigit() for cells in sides):
+        return _pairs(rows, file, problems)
+    if sides and all(
+        len(cells) == 3 and cells[0] in ("0", "1") and not cells[2].isdigit() for cells in sides
+    ):
+        return _pairs([(line, [*cells[1:], cells[0]]) for line, cells in rows], file, problems)
+    if rows and _is_separated(lines):
+        separator = separator_of("\n".join(lines))
+        table = [
+            (line, [cell.strip() for cell in text.split(separator)]) for line, text in enumerate(lines, 1)
+        ]
+        return _pairs(table, file, problems)
+    return _lfw(rows, file.name, problems)
+
+
+def _is_separated(lines: Sequence[str]) -> bool:
+    """Whether lines are three or four fields between commas or semicolons, as in a CSV."""
+    filled = [line for line in lines if line.strip()]
+    return any(all(2 <= line.count(sign) <= 4 for line in filled) for sign in ",;")
+
+
+def _lfw(rows: Rows, name: str, problems: list[Problem]) -> tuple[list[Pair], bool]:
     each = 0
     if rows and len(rows[0][1]) <= 2 and all(cell.isdigit() for cell in rows[0][1]):
         head = [int(cell) for cell in rows.pop(0)[1]]
@@ -130,5 +311,5 @@ def _lfw(lines: list[str], name: str, problems: list[Problem]) -> list[Pair]:
         first, second = (
             f"{who}/{who}_{int(i):04d}" for who, i in zip((cells[0], other), numbers, strict=True)
         )
-        found.append(Pair(first, second, len(cells) == 3, len(found) // each if each else -1, line))
-    return found
+        found.append(Pair(first, second, len(cells) == 3, len(found) // each if each else 0, line))
+    return found, not each

@@ -2,25 +2,35 @@
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterator
+import logging
+import re
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import IO, Any
 
 import polars as pl
 
-from lookalike.errors import DataError, Problem
+from lookalike.data.columns import is_text
+from lookalike.data.csv_text import as_plain, decode, parse
+from lookalike.errors import DataError
 
+log = logging.getLogger(__name__)
 TEXT = ("path", "label", "split", "role", "group", "hash")
-SEPARATORS = ",;\t|"
-LONGEST = (1 << 31) - 1
 SMALL = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
+UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?")
+DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*$"
+THOUSANDS = r"^\s*[+-]?\d{1,3},\d{3}\s*$"
+PLAIN_NUMBER = r"^\s*[+-]?\d+(\.\d+)?([eE][+-]?\d+)?\s*$"
 
 
 def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
     """The table in a file; its ending says which kind it is.
 
-    In a CSV the columns of `TEXT` and of `text` stay as they are written, so that the label 007 is not 7.
-    Elsewhere a label keeps its type: text, or whole numbers of up to 64 bits.
+    In a CSV, columns whose name may be that of a path, label, split and the like, and those of `text`,
+    stay as
+    they are written, so that the label 007 is not 7. Elsewhere a label keeps its type: text, or whole
+    numbers of
+    up to 64 bits. Empty columns without a name and row numbers as pandas writes them are left out, which is
+    logged.
 
     Raises:
         DataError: there is no such file, or it is not a table of its kind.
@@ -33,11 +43,14 @@ def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
     if not file.is_file():
         raise DataError(f"{file}: {'this is a folder' if file.is_dir() else 'there is no such file'}")
     try:
-        with file.open("rb") as stream:
-            if read is _csv:
-                _refuse_bad_lines(stream, file)
-            frame = read(stream, {*TEXT, *text})
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, csv.Error) as error:
+        frame = read(file, {*TEXT, *text})
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        OSError,
+        ValueError,
+        csv.Error,
+    ) as error:
         raise DataError(
             f"{file}: not a readable {file.suffix[1:].lower()} table: {_reason(error)}"
         ) from error
@@ -45,11 +58,8 @@ def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
 
 
 def _reason(error: BaseException) -> str:
-    match error:
-        case UnicodeDecodeError():
-            return "it is not UTF-8 text; save it as 'CSV UTF-8'"
-        case pl.exceptions.NoDataError():
-            return "it is empty"
+    if isinstance(error, pl.exceptions.NoDataError):
+        return "it is empty"
     text = str(error).strip()
     if "utf-8" in text:
         return "it is not UTF-8 text; save it as 'CSV UTF-8'"
@@ -58,88 +68,81 @@ def _reason(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def _csv(stream: IO[bytes], text: Collection[str]) -> pl.DataFrame:
-    header = stream.readline().decode("utf-8-sig")
-    if "\r" in header.rstrip("\r\n"):
-        raise ValueError("its lines end as those of old Mac programs do; save it as 'CSV UTF-8'")
-    separator = max(SEPARATORS, key=header.count)
-    names = next(csv.reader([header], delimiter=separator), [])
-    twice = sorted({name for name in names if names.count(name) > 1})
+def _csv(file: Path, text: Collection[str]) -> pl.DataFrame:
+    found = parse(decode(file.read_bytes(), file), file)
+    names = [name if not UNNAMED.fullmatch(name) else "" for name in found.header]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise ValueError(f"the header names {', '.join(map(repr, twice))} twice")
-    stream.seek(0)
-    types: Any = {name: pl.String for name in names if name in text}
-    return pl.read_csv(stream, separator=separator, schema_overrides=types, infer_schema_length=None)
+    known = [name or f"column {number}" for number, name in enumerate(names, 1)]
+    frame = pl.read_csv(
+        io.BytesIO(as_plain(found, known)),
+        separator=found.separator,
+        schema_overrides={name: pl.String for name in names if name in text or is_text(name)},
+        infer_schema_length=None,
+        truncate_ragged_lines=True,
+    )
+    unnamed = [one for one, name in zip(known, names, strict=True) if not name]
+    frame = _without_unnamed(frame, unnamed, file)
+    return frame if found.separator == "," else _with_decimal_points(frame, file)
 
 
-def _refuse_bad_lines(stream: IO[bytes], file: Path) -> None:
-    """Refuse a CSV with rows that have more or fewer fields than its header, or are in another encoding.
-
-    Raises:
-        DataError: lists all of them.
-    """
-    text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
-    try:
-        wrong = list(_ragged(text, file.name))
-    except UnicodeDecodeError:
-        data = file.read_bytes()
-        kind = _other_kind(data)
-        lines = [] if kind else list(_undecodable(data, file.name))
-        said = f"it is {kind}, not UTF-8 text" if kind else "it is not UTF-8 text"
-        raise DataError(f"{file}: not a readable table: {said}; save it as 'CSV UTF-8'", lines) from None
-    finally:
-        text.detach()
-        stream.seek(0)
-    if wrong:
-        raise DataError(
-            f"{file}: not every row has the fields of the header; put quotes around texts with commas, and "
-            "two quote marks where a text has one. Rows, counted from 0:",
-            wrong,
-        )
+def _without_unnamed(frame: pl.DataFrame, names: list[str], file: Path) -> pl.DataFrame:
+    """Without the columns that have no name and hold nothing, or the numbers of the rows."""
+    empty = [name for name in names if _is_blank(frame[name])]
+    numbers = [name for name in names if name not in empty and _counts_rows(frame[name])]
+    if empty:
+        log.info("%s: empty columns without a name are ignored: %s", file, ", ".join(empty))
+    if numbers:
+        log.info("%s: row numbers in a column without a name are ignored: %s", file, ", ".join(numbers))
+    return frame.drop(empty, numbers)
 
 
-def _ragged(text: IO[str], name: str) -> Iterator[Problem]:
-    """The rows with other fields than the header."""
-    header = text.readline()
-    text.seek(0)
-    csv.field_size_limit(LONGEST)
-    rows = csv.reader(text, delimiter=max(SEPARATORS, key=header.count), strict=True)
-    number = -1
-    try:
-        wanted = len(next(rows, []))
-        for number, row in enumerate(rows):
-            if row and len(row) != wanted:
-                said = f"{len(row)} fields where the header has {wanted}: {','.join(row)[:80]!r}"
-                yield Problem(name, said, number)
-    except csv.Error as error:  # of others, let the one who reads it say whether it can
-        if "end of data" in str(error):
-            yield Problem(name, "a quote mark is opened here and not closed", number + 1)
+def _is_blank(column: pl.Series) -> bool:
+    if column.dtype == pl.String:
+        return bool((column.fill_null("").str.strip_chars() == "").all())
+    return column.null_count() == len(column)
 
 
-def _other_kind(data: bytes) -> str:
-    """What a file that is no UTF-8 is, where its beginning says so."""
-    known = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"PK\3\4": "a zip or Excel file"}
-    return next((name for start, name in known.items() if data.startswith(start)), "")
+def _counts_rows(column: pl.Series) -> bool:
+    if not column.dtype.is_integer() or not len(column) or column.null_count():
+        return False
+    return column[0] in (0, 1) and bool((column.diff().drop_nulls() == 1).all())
 
 
-def _undecodable(data: bytes, name: str) -> Iterator[Problem]:
-    for number, line in enumerate(data.split(b"\n")):
-        try:
-            line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            shown = line[max(0, error.start - 20) : error.start + 20].decode("utf-8", "replace").strip()
-            yield Problem(name, f"byte {line[error.start]:#04x} in {shown!r}", number - 1 if number else None)
+def _with_decimal_points(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
+    """Numbers with decimal commas as numbers; `1,234` may be a thousand, so a column of these stays text."""
+    names = [
+        name
+        for name, kind in frame.schema.items()
+        if kind == pl.String and not is_text(name) and name not in TEXT
+    ]
+    changed = [name for name in names if _has_decimal_commas(frame[name])]
+    if changed:
+        log.info("%s: commas are decimal points in %s", file, ", ".join(changed))
+    point = pl.col(changed).str.strip_chars().str.replace(",", ".", literal=True)
+    return frame.with_columns(point.cast(pl.Float64, strict=False)) if changed else frame
 
 
-def _parquet(stream: IO[bytes], _: Collection[str]) -> pl.DataFrame:
-    return pl.read_parquet(stream)
+def _has_decimal_commas(column: pl.Series) -> bool:
+    filled = column.drop_nulls().filter(column.drop_nulls().str.strip_chars() != "")
+    commas = filled.str.contains(DECIMAL_COMMA)
+    if not commas.any() or not (commas | filled.str.contains(PLAIN_NUMBER)).all():
+        return False
+    return not filled.filter(commas).str.contains(THOUSANDS).all()
 
 
-def _feather(stream: IO[bytes], _: Collection[str]) -> pl.DataFrame:
-    return pl.read_ipc(stream)
+def _parquet(file: Path, _: Collection[str]) -> pl.DataFrame:
+    with file.open("rb") as stream:
+        return pl.read_parquet(stream)
 
 
-READERS: dict[str, Callable[[IO[bytes], Collection[str]], pl.DataFrame]] = {
+def _feather(file: Path, _: Collection[str]) -> pl.DataFrame:
+    with file.open("rb") as stream:
+        return pl.read_ipc(stream)
+
+
+READERS: dict[str, Callable[[Path, Collection[str]], pl.DataFrame]] = {
     ".parquet": _parquet,
     ".feather": _feather,
     ".arrow": _feather,

@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 import yaml
 
-from lookalike.data.checking import BOX, SPLITS, check_table, says_nothing
+from lookalike.data.checking import BOX, REQUIRED, SPLITS, check_table, says_nothing
+from lookalike.data.columns import find_columns
 from lookalike.data.reading import READERS, read_frame
 from lookalike.data.shards import member, parted
-from lookalike.errors import DataError, Problem
+from lookalike.errors import DataError, Problem, one_per_row
 from lookalike.files import new_folder
 
 __all__ = [
@@ -140,18 +141,48 @@ def read_table(source: str | Path, *, files: bool = True) -> Table:
     """
     file = _table_file(Path(source))
     frame = read_frame(file)
+    prepared = (file.parent / "config.yaml").is_file() and file.stem == "table"
+    command = f"`lookalike prepare source=table source.file={file} out=…`"
     problems = check_table(frame, file.parent, file.name, files=files)
     if any(problem.row is None for problem in problems):
-        raise DataError(
-            f"{file} is not a dataset table; `lookalike prepare source=table source.file={file} out=…` "
-            "makes one from it:",
-            problems,
-        )
+        raise DataError(f"{file} is not a dataset table; {command} makes one from it:", problems)
+    if not prepared:
+        _refuse_unused(frame, file, command)
     if problems:
-        rows = len({problem.row for problem in problems})
-        raise DataError(f"{file}: {rows} of {len(frame)} rows are wrong, counted from 0:", problems)
+        problems = one_per_row(problems)
+        also = "" if prepared else f". {command} leaves them out and lists them"
+        raise DataError(
+            f"{file}: {len(problems)} of {len(frame)} rows are wrong{also}. Rows, counted from 0:", problems
+        )
     _warn_of_nothing(frame, file)
     return Table(frame, file.parent)
+
+
+def _refuse_unused(frame: pl.DataFrame, file: Path, command: str) -> None:
+    """Log what the columns of a table that nobody prepared are used for; nothing is read under another
+    name here.
+
+    Raises:
+        DataError: one that is not used looks as if it should be; says which command reads it.
+    """
+    try:
+        columns = find_columns(frame, file, {}, REQUIRED)
+        others = [(ours, theirs) for ours, theirs in columns.used.items() if ours != theirs]
+        boxes = [] if columns.boxes is None or columns.boxes.names == BOX else list(columns.boxes.names)
+        if others or boxes:
+            said = [f"{theirs!r} looks like {ours}" for ours, theirs in others]
+            said += [f"{', '.join(boxes)} look like boxes, which are x1, y1, x2, y2 here"] if boxes else []
+            raise DataError(f"{file}: {' and '.join(said)}, but is not read without `prepare`.")
+    except DataError as error:
+        raise DataError(f"{error}\n{command} reads it; or take the column out") from error
+    if columns.boxes is not None:
+        largest = frame.select(pl.max_horizontal(pl.col(BOX).cast(pl.Float64).abs().max())).item()
+        if largest is not None and 0 < largest <= 1:
+            raise DataError(
+                f"{file}: its boxes are within 0 and 1, as fractions of the image are; here they are pixels. "
+                f"{command} turns them into pixels"
+            )
+    log.info("%s: %s", file, columns.report())
 
 
 def _warn_of_nothing(frame: pl.DataFrame, file: Path) -> None:

@@ -4,16 +4,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
+from lookalike.data.columns import SPLIT_NAMES as SPLIT_NAMES
 
 EMPTY = "the row is empty"
 UNLISTED = "no row of the table names it"

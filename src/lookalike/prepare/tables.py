@@ -5,73 +5,163 @@ Also reads `dataset_info.csv` of easy_metric_learning: file_name, label, bbox (`
 
 import logging
 import os
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import unquote
 
 import polars as pl
 
-from lookalike.data.checking import BOX, NOTHING, check_table, says_nothing, shortened
+from lookalike.data.box_columns import BoxColumns, squeezed
+from lookalike.data.checking import BOX, check_table, shortened
+from lookalike.data.columns import FLAGS, ROLE_NAMES, ROLES, SPLIT_NAMES, Columns, find_columns
 from lookalike.data.reading import read_frame
 from lookalike.data.table import Table
-from lookalike.errors import DataError, Problem
+from lookalike.errors import DataError, Problem, one_per_row
+from lookalike.prepare.box_reading import BoxRules, Kind, with_boxes
 from lookalike.prepare.boxes import ROW, begun_inside
 from lookalike.prepare.labels import named, warn_of_alike, whole_labels, without_label
-from lookalike.prepare.naming import EMPTY, SPLIT_NAMES, UNLISTED, counted, listed
+from lookalike.prepare.naming import EMPTY, UNLISTED, counted
 from lookalike.prepare.shards import real_files
 
 log = logging.getLogger(__name__)
 Column = dict[int, str]
 BROKEN = "label holds a line break, as where a quote mark lacks its pair"
+KEYS = (*ROLES, "box")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read the columns of a table.
+
+    Attributes:
+        columns: theirs by ours, None for none.
+        boxes: what the numbers of boxes are.
+        names: what to do with labels that are nearly the same: refuse, merge or keep.
+        nothing: what to do with labels like NaN: leave_out or keep.
+        unlisted: also list the images below the folder that no row names.
+    """
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    boxes: BoxRules = field(default_factory=BoxRules)
+    names: str = "keep"
+    nothing: str = "leave_out"
+    unlisted: bool = False
 
 
 def table(
     file: Path,
     root: Path | None = None,
-    path: str = "path",
-    label: str = "label",
-    split: str = "split",
-    boxes: Literal["corners", "size"] = "corners",
+    path: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    columns: dict[str, Any] | None = None,
+    box: Kind | None = None,
+    relative: bool | None = None,
     names: Literal["refuse", "merge", "keep"] = "keep",
     nothing: Literal["leave_out", "keep"] = "leave_out",
     unlisted: bool = False,
 ) -> tuple[Table, list[Problem]]:
     """The rows of a table file that can be used, and the others with the reason.
 
+    What each column is used for is logged. A column that is found by itself has our name, but for case
+    and signs, or
+    another usual one; where several could be meant, or one that looks as if it should be used is not, the
+    table is
+    refused, with the keys that decide.
+
     Args:
         file: .csv, .tsv, .parquet or .feather.
         root: where relative paths start; the table's own folder if none.
-        path: the column of image files; `file_name` is found by itself.
-        label: the column of labels.
-        split: the column of splits, if there is one; `is_test` (0 or 1) is found by itself.
-        boxes: what the numbers of a `bbox` column are: x1 y1 x2 y2, or x y width height.
+        path: the column of image files; found by itself if it has a usual name.
+        label: the column of labels; found by itself if it has a usual name.
+        split: the column of splits; found by itself if it holds train, val and test.
+        columns: any of path, label, split, role, group, fold and box, each with the name of its column,
+        or null
+            where there is none to be read; box has one or four.
+        box: what the numbers of boxes are: xyxy (left top right bottom), xywh (left top width height), or
+        cxcywh
+            (centre, width and height); if none, by the names of the columns, or as only one agrees with
+            the images.
+        relative: whether boxes are fractions of the image; if none, they are if all numbers are from 0 to 1.
         names: what to do with labels that are the same but for case, spaces at the ends, or Unicode form:
             refuse, merge into one class, or keep apart.
         nothing: what to do with labels like NaN, null and None: leave the rows out, or keep them as names.
         unlisted: also list the images below `root` that no row names.
 
     Raises:
-        DataError: the file is no table, a column is missing, or no row can be used.
+        DataError: the file is no table, a column is missing or could be several things, or no row can be
+        used.
+        ValueError: `columns` names something else.
     """
     file = Path(file).expanduser()
     folder = file.parent if root is None else Path(root).expanduser()
     if not folder.is_dir():
         raise DataError(f"source.root={folder}: there is no such folder")
-    frame = _renamed(read_frame(file, (path, label, split, "bbox")), file, path, label, split)
+    given = named_columns(columns, path=path, label=label, split=split)
+    frame = read_frame(file, texts_of(given))
+    return usable_rows(frame, file, folder, Reading(given, BoxRules(box, relative), names, nothing, unlisted))
+
+
+def named_columns(columns: Mapping[str, Any] | None, **single: str | None) -> dict[str, Any]:
+    """What the user says that columns are, from one key for all and from keys of their own.
+
+    Raises:
+        ValueError: a name is not one of ours, or is given twice.
+    """
+    given = dict(columns or {})
+    strange = [name for name in given if name not in (*KEYS, *single)]
+    if strange:
+        raise ValueError(f"columns={{{strange[0]}: …}}: must be one of {', '.join(KEYS)}")
+    four = given.get("box")
+    if isinstance(four, list | tuple) and len(four) not in (1, 4):
+        raise ValueError(f"columns={{box: {four}}}: must be one column, or four")
+    for name, theirs in single.items():
+        if theirs is None:
+            continue
+        if given.get(name, theirs) != theirs:
+            raise ValueError(f"columns={{{name}: {given[name]}}}: but {name}={theirs}; give one of the two")
+        given[name] = theirs
+    return given
+
+
+def texts_of(given: Mapping[str, Any]) -> list[str]:
+    """Columns that hold text, even if it looks like numbers."""
+    return [str(theirs) for ours, theirs in given.items() if ours != "box" and theirs is not None]
+
+
+def usable_rows(
+    frame: pl.DataFrame, file: Path, folder: Path, reading: Reading
+) -> tuple[Table, list[Problem]]:
+    """The rows of a table that can be used, and the others with the reason. See `table`."""
     if frame.is_empty():
         raise DataError(f"{file}: the table has no rows; its columns are {', '.join(frame.columns)}")
+    columns = find_columns(frame, file, reading.columns)
     empty = dict.fromkeys(_empty(frame), EMPTY)
+    frame = _renamed(frame, file, columns)
     frame = whole_labels(frame, file)
-    frame, wrong = _with_splits(frame, file)
-    frame, bad_boxes = _with_boxes(frame, boxes)
-    frame = _one_spelling(_with_slashes(_sized(frame), folder), folder)
-    if nothing == "leave_out":
+    frame, wrong = _with_splits(frame, file, columns)
+    frame = _with_roles(frame)
+    frame = _one_spelling(_with_slashes(_without_scheme(_sized(frame)), folder), folder)
+    boxes = _of_known_tool(columns, frame, file)
+    frame, bad_boxes = with_boxes(frame, boxes, reading.boxes, file, folder)
+    if reading.nothing == "leave_out":
         wrong |= without_label(frame["label"])
     if file.suffix.lower() in (".csv", ".tsv"):
         wrong |= dict.fromkeys(_broken(frame["label"]), BROKEN)
-    frame = named(frame, file, names)
+    frame = named(frame, file, reading.names)
     found, problems = _usable(frame, folder, file.name, wrong | bad_boxes | empty)
-    return found, [*problems, *(_unlisted(frame, folder) if unlisted else [])]
+    return found, [*problems, *(_unlisted(frame, folder) if reading.unlisted else [])]
+
+
+def _of_known_tool(columns: Columns, frame: pl.DataFrame, file: Path) -> BoxColumns | None:
+    """Where boxes are; easy_metric_learning writes corners into dataset_info.csv."""
+    theirs = file.name == "dataset_info.csv" or {"is_test", "hash"} <= set(frame.columns)
+    known = theirs and columns.used["path"] == "file_name"
+    if known and columns.boxes is not None and columns.boxes.names == ("bbox",):
+        return BoxColumns(("bbox",), "xyxy")
+    return columns.boxes
 
 
 def _empty(frame: pl.DataFrame) -> list[int]:
@@ -97,103 +187,101 @@ def _unlisted(frame: pl.DataFrame, folder: Path) -> list[Problem]:
     return [Problem(path, UNLISTED) for path in found]
 
 
-def _renamed(frame: pl.DataFrame, file: Path, path: str, label: str, split: str) -> pl.DataFrame:
-    """The user's column names to ours; a column that stood under our name makes way."""
-    if path == "path" and "path" not in frame.columns and "file_name" in frame.columns:
-        path = "file_name"
-    missing = {"path": path, "label": label}
-    if split != "split":
-        missing["split"] = split
-    lacking = [(ours, theirs) for ours, theirs in missing.items() if theirs not in frame.columns]
-    if lacking:
-        said = " and ".join(repr(theirs) for _, theirs in lacking)
-        keys = ", ".join(f"source.{ours}=…" for ours, _ in lacking)
-        raise DataError(
-            f"{file}: has no column {said}; it has {listed(frame.columns, 30)}. "
-            f"Name the {'column' if len(lacking) == 1 else 'columns'} that it has for that: {keys}"
-        )
-    rest = [name for name in frame.columns if name not in {*missing.values(), *missing}]
-    return frame.select(*(pl.col(theirs).alias(ours) for ours, theirs in missing.items()), *rest)
+def _renamed(frame: pl.DataFrame, file: Path, columns: Columns) -> pl.DataFrame:
+    """The user's column names to ours; a column that stood under our name makes way. Logs what is used."""
+    boxes = columns.boxes.names if columns.boxes else ()
+    gone = [name for name in columns.kept if name in (*ROLES, *BOX)]
+    log.info("%s: %s", file, columns.report([*gone, "width", "height"]))
+    taken = {*columns.used.values(), *gone}
+    rest = [name for name in frame.columns if name not in taken or (name in boxes and name not in gone)]
+    clash = [name for name in rest if name in columns.used and name not in columns.used.values()]
+    ours = [pl.col(theirs).alias(name) for name, theirs in columns.used.items()]
+    return frame.select(*ours, *(name for name in rest if name not in clash))
 
 
-def _with_splits(frame: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, Column]:
-    """The split as train, val, test; from `is_test` if only that is there; no column if it says nothing."""
-    if "split" not in frame.columns and "is_test" in frame.columns:
-        log.info("%s: splits are taken from its column is_test: 0 is train, 1 is test", file)
-        said = frame["is_test"].cast(pl.String).str.strip_chars().str.to_lowercase()
-        known = {"0": "train", "1": "test", "false": "train", "true": "test", "0.0": "train", "1.0": "test"}
-        column, what = said, "is_test"
-    elif "split" in frame.columns:
-        column, what = frame["split"].cast(pl.String).str.strip_chars(), "split"
-        known = {
-            name: SPLIT_NAMES[name.lower()]
-            for name in column.unique().drop_nulls()
-            if name.lower() in SPLIT_NAMES
-        }
-    else:
+def _with_splits(frame: pl.DataFrame, file: Path, columns: Columns) -> tuple[pl.DataFrame, Column]:
+    """The split as train, val, test, and query and gallery as roles; no split if its column says nothing."""
+    if columns.flags:
+        return _with_flags(frame, columns.flags)
+    if "split" not in columns.used:
         return frame, {}
+    column = frame["split"].cast(pl.String).str.strip_chars()
     if (column.is_null() | (column == "")).all():
-        return frame.drop("split", strict=False), {}
-    splits = column.replace_strict(known, default=None, return_dtype=pl.String).alias("split")
-    allowed = "0 or 1" if what == "is_test" else "train, val or test"
+        log.info("%s: its column %s is empty: the classes are divided anew", file, columns.used["split"])
+        return frame.drop("split"), {}
+    words = column.str.to_lowercase()
+    roles = words.replace_strict(ROLE_NAMES, default=None, return_dtype=pl.String)
+    if roles.drop_nulls().len():
+        if "role" in frame.columns:
+            raise DataError(
+                f"{file}: its column {columns.used['split']} holds {roles.drop_nulls()[0]}, which is a "
+                f"role, and there is "
+                "a column role as well; write train, val or test into the split, or leave the roles out: "
+                "'source.columns={role: null}'"
+            )
+        log.info("%s: rows of split query and gallery become split test, with that role", file)
+        frame = frame.with_columns(role=roles)
+        words = words.replace(dict.fromkeys(ROLE_NAMES, "test"))
+    splits = words.replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String).alias("split")
+    what = columns.used["split"]
     wrong = {
-        row: f"{what} {shortened(str(column[row] or ''))!r}: must be {allowed}"
+        row: f"{what} {shortened(str(column[row] or ''))!r}: must be train, val or test"
         for row in splits.is_null().arg_true().to_list()
     }
     if len(wrong) == len(frame):
-        raise DataError(f"{file}: no row has a split that is known; {wrong[0]}")
+        raise DataError(
+            f"{file}: no row has a split that is known; {wrong[0]}. Query and gallery are known, too; "
+            "'source.columns={split: null}' divides anew"
+        )
     return frame.with_columns(splits), wrong
 
 
-def _with_boxes(frame: pl.DataFrame, kind: str) -> tuple[pl.DataFrame, Column]:
-    """The numbers of a `bbox` column as four columns."""
-    if "bbox" not in frame.columns:
-        return _with_numbers(frame)
-    if any(name in frame.columns for name in BOX):
-        raise DataError(f"the table has a column bbox and also {', '.join(BOX)}: keep one of the two")
-    rows, wrong = [], {}
-    for row, value in enumerate(frame["bbox"].to_list()):
-        text = "" if value is None else str(value)
-        numbers = _numbers(text)
-        if numbers is None:
-            wrong[row] = f"bbox {shortened(text)!r}: must be four numbers, as '10 20 110 220'"
-        rows.append(_corners(numbers, kind) if numbers else (None,) * 4)
-    columns = pl.DataFrame(rows, schema=dict.fromkeys(BOX, pl.Float64), orient="row")
-    return frame.drop("bbox").hstack(columns), wrong
-
-
-def _with_numbers(frame: pl.DataFrame) -> tuple[pl.DataFrame, Column]:
-    """Box columns that are text, since something in them is no number, as numbers."""
+def _with_flags(frame: pl.DataFrame, flags: list[str]) -> tuple[pl.DataFrame, Column]:
+    """The split from columns such as is_test."""
+    split = pl.repeat(None, len(frame), dtype=pl.String, eager=True)
     wrong: Column = {}
-    for name in BOX:
-        if name not in frame.columns or frame.schema[name] != pl.String:
-            continue
-        text = frame[name].str.strip_chars()
-        numbers = text.cast(pl.Float64, strict=False)
-        given = (text != "").fill_null(False) & ~says_nothing(text)
-        for row in (given & numbers.is_null()).arg_true():
-            wrong.setdefault(int(row), f"{name} {shortened(text[row])!r}: must be a number")
-        frame = frame.with_columns(numbers.alias(name))
-    bad = pl.Series([row in wrong for row in range(len(frame))], dtype=pl.Boolean) if wrong else None
-    names = [name for name in BOX if name in frame.columns]
-    return frame if bad is None else frame.with_columns(pl.when(~bad).then(pl.col(names))), wrong
+    known = {
+        "0": False,
+        "1": True,
+        "false": False,
+        "true": True,
+        "0.0": False,
+        "1.0": True,
+        "no": False,
+        "yes": True,
+    }
+    for name in sorted(flags, key=lambda one: squeezed(one).startswith("istrain")):
+        one, other = FLAGS[squeezed(name)]
+        said = frame[name].cast(pl.String).str.strip_chars()
+        on = said.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.Boolean)
+        for row in on.is_null().arg_true().to_list():
+            wrong.setdefault(row, f"{name} {shortened(said[row] or '')!r}: must be 0 or 1")
+        meant = pl.select(pl.when(on).then(pl.lit(one)).when(~on).then(pl.lit(other))).to_series()
+        first = split.is_null() | (on & (split == "train"))
+        split = pl.select(pl.when(first).then(meant).otherwise(split)).to_series()
+    return frame.with_columns(split=split), wrong
 
 
-def _corners(numbers: list[float], kind: str) -> tuple[float, ...]:
-    x1, y1, x2, y2 = numbers
-    return (x1, y1, x2, y2) if kind == "corners" else (x1, y1, x1 + x2, y1 + y2)
+def _with_roles(frame: pl.DataFrame) -> pl.DataFrame:
+    """Roles in lower case, and others' words for them."""
+    if frame.schema.get("role") != pl.String:
+        return frame
+    plain = pl.col("role").str.strip_chars().str.to_lowercase()
+    return frame.with_columns(
+        role=pl.when(plain.is_in(list(ROLE_NAMES))).then(plain.replace(ROLE_NAMES)).otherwise(pl.col("role"))
+    )
 
 
-def _numbers(text: str) -> list[float] | None:
-    """Four numbers, or an empty list for no box; None if it is neither."""
-    words = re.split(r"[\s,;]+", text.strip().strip("[](){}").strip())
-    if len(words) == 1 and words[0].lower() in ("", *NOTHING):
-        return []
-    try:
-        numbers = [float(word) for word in words]
-    except ValueError:
-        return None
-    return numbers if len(numbers) == 4 else None
+def _without_scheme(frame: pl.DataFrame) -> pl.DataFrame:
+    """Paths written as file:///photos/a%20b.jpg."""
+    if frame["path"].dtype != pl.String or not frame["path"].str.starts_with("file://").any():
+        return frame
+    log.info("paths that begin with file:// are read as paths")
+    plain = [
+        unquote(path.removeprefix("file://")) if path and path.startswith("file://") else path
+        for path in frame["path"]
+    ]
+    return frame.with_columns(path=pl.Series(plain, dtype=pl.String))
 
 
 def _sized(frame: pl.DataFrame) -> pl.DataFrame:
@@ -247,14 +335,30 @@ def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tupl
     reasons = [*wrong.items(), *((row, why) for row, why in found_wrong if wrong.get(row) != EMPTY)]
     bad = {row for row, _ in reasons}
     paths = frame["path"]
-    found = [
+    found = one_per_row(
         Problem(shortened(paths[row] or name), reason.removeprefix(f"{shortened(paths[row] or '')}: "), row)
         for row, reason in sorted(reasons)
-    ]
+    )
     if len(bad) == len(frame):
         raise DataError(
             f"{name}: none of its {counted(len(frame), 'row')} can be used; paths start in {folder}:", found
         )
+    _warn_of_parts(frame, name)
     good = pl.Series([row not in bad for row in range(len(frame))], dtype=pl.Boolean)
     warn_of_alike(frame.select(pl.when(good).then(pl.col("label")))["label"], name)
     return Table(frame.with_row_index(ROW).filter(good), folder), found
+
+
+def _warn_of_parts(frame: pl.DataFrame, name: str) -> None:
+    """Say it where many rows name one image and no boxes tell which part of it each is about."""
+    again = len(frame) - frame["path"].n_unique()
+    if "x1" not in frame.columns and again > 1 and again > len(frame) / 10:
+        log.warning(
+            "%s: %d rows name an image that another row names, and there are no boxes. If each is about a "
+            "part of its "
+            "image, add columns x1 y1 x2 y2, or name the ones that there are: 'source.columns={box: [left, "
+            "top, right, "
+            "bottom]}'",
+            name,
+            again,
+        )

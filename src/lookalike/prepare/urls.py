@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
 from annotated_types import Ge, Gt
 
+from lookalike.data.columns import find_columns
 from lookalike.data.decode import image_size, open_image
 from lookalike.data.formats import ENDINGS_OF, HEAD, format_of_bytes
 from lookalike.data.reading import read_frame
@@ -22,11 +23,12 @@ from lookalike.data.table import Table, write_problems
 from lookalike.errors import DataError, ImageError, Problem
 from lookalike.files import replace_file
 from lookalike.prepare import tables
+from lookalike.prepare.box_reading import BoxRules, Kind
 from lookalike.prepare.download import Patience
 from lookalike.prepare.hosts import Hosts
 from lookalike.prepare.http import AgainError, ask, checked_url, chunks, length_of
 from lookalike.prepare.labels import named, whole_labels
-from lookalike.prepare.naming import counted, listed
+from lookalike.prepare.naming import counted
 from lookalike.prepare.public import Raw
 from lookalike.prepare.refused import RefusedError
 
@@ -57,10 +59,12 @@ class Manners:
 def table(
     list: Path,
     raw: Raw | None = None,
-    url: str = "url",
-    label: str = "label",
-    split: str = "split",
-    boxes: Literal["corners", "size"] = "corners",
+    url: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    columns: dict[str, Any] | None = None,
+    box: Kind | None = None,
+    relative: bool | None = None,
     names: Literal["refuse", "merge", "keep"] = "keep",
     nothing: Literal["leave_out", "keep"] = "leave_out",
     threads: Annotated[int, Ge(1)] = 16,
@@ -76,10 +80,12 @@ def table(
     Args:
         list: .csv, .tsv, .parquet or .feather.
         raw: where the images go.
-        url: the column of addresses, http or https.
+        url: the column of addresses, http or https; found by itself if it has a usual name.
         label: the column of labels.
-        split: the column of splits, if there is one; `is_test` (0 or 1) is found by itself.
-        boxes: what the numbers of a `bbox` column are: x1 y1 x2 y2, or x y width height.
+        split: the column of splits.
+        columns: names of columns, as in a table; with url in place of path.
+        box: what the numbers of boxes are.
+        relative: whether boxes are fractions of the image.
         names: what to do with labels that are the same but for case, spaces at the ends, or Unicode form.
         nothing: what to do with labels like NaN, null and None: leave the rows out, or keep them as names.
         threads: requests at once.
@@ -91,15 +97,12 @@ def table(
     """
     raw, file = raw or Raw(), Path(list).expanduser()
     folder = raw.place("urls")
-    frame = read_frame(file, (url, label, split, "bbox"))
-    for column, key in ((url, "url"), (label, "label"), *([(split, "split")] if split != "split" else [])):
-        if column not in frame.columns:
-            raise DataError(
-                f"{file}: has no column {column!r}; it has {listed(frame.columns, 30)}. "
-                f"Name the column that it has for that: source.{key}=…"
-            )
+    given = tables.named_columns(columns, url=url, label=label, split=split)
+    frame = read_frame(file, tables.texts_of(given))
     if frame.is_empty():
         raise DataError(f"{file}: the list has no rows; its columns are {', '.join(frame.columns)}")
+    found_columns = find_columns(frame, file, {"path": None, **given}, ("url", "label"))
+    url, label = found_columns.used["url"], found_columns.used["label"]
     named(whole_labels(frame.select(label=label), file), file, names)
     addresses = frame[url].cast(pl.String).fill_null("").str.strip_chars()
     manners = Manners(threads, per_host, int(max_megabytes * 1e6), private=raw.private)
@@ -116,10 +119,14 @@ def table(
     if not found:
         raise DataError(f"{file}: none of its {counted(len(wanted), 'image')} could be fetched:", problems)
     paths = addresses.replace_strict(found, default=None, return_dtype=pl.String)
-    listing = folder / "list.parquet"
-    replace_file(listing, frame.with_columns(path=paths).write_parquet)
     lost = {problem.row for problem in problems}
-    table, others = tables.table(listing, folder, "path", label, split, boxes, names, nothing)
+    reading = tables.Reading(
+        {**{name: theirs for name, theirs in given.items() if name != "url"}, "path": "path"},
+        BoxRules(box, relative),
+        names,
+        nothing,
+    )
+    table, others = tables.usable_rows(frame.with_columns(path=paths), file, folder, reading)
     rest = (_by_address(problem, addresses, file) for problem in others if problem.row not in lost)
     return table, [*problems, *rest]
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from lookalike.data.pairs import match_paths, read_pairs
-from lookalike.errors import DataError, Problem
+from lookalike.errors import DataError, Problem, one_per_row
 from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
 from lookalike.protocols.base import Part, Rules, Samples
 
@@ -42,9 +42,8 @@ class PairList(Rules):
             DataError: a pair names an image that is not there.
         """
         listed = read_pairs(self.file, self.folds)
-        paths = samples.column("path", "pairs").to_list()
         first, second = (
-            match_paths([getattr(pair, side) for pair in listed], paths) for side in ("first", "second")
+            _rows([getattr(pair, side) for pair in listed], samples) for side in ("first", "second")
         )
         problems = [
             Problem(self.file.name, _why(name, row), pair.line)
@@ -53,7 +52,10 @@ class PairList(Rules):
             if row < 0
         ]
         if problems:
-            raise DataError(f"{self.file}: {len(problems)} images are not among the vectors:", problems)
+            problems = one_per_row(problems)
+            raise DataError(
+                f"{self.file}: {len(problems)} lines name images that are not among the vectors:", problems
+            )
         scores = np.einsum("pd,pd->p", samples.unit[first].astype(np.float64), samples.unit[second])
         return pl.DataFrame(
             {
@@ -75,6 +77,20 @@ def listed_counts(
         codes, size = np.stack([first, first + ~same], axis=1), 2 * len(same)
     block = PairBlock(codes[:, 0], codes[:, 1], scores)
     return IdentityCounts.of([block], np.arange(size), thresholds)
+
+
+def _rows(names: list[str], samples: Samples) -> np.ndarray:
+    """The row of each name: by its very path, by the file that a crop was made from, or by the end of its
+    path.
+    """
+    paths = samples.column("path", "pairs").to_list()
+    rows = match_paths(names, paths)
+    if samples.frame.schema.get("original") != pl.String:
+        return rows
+    exact = set(paths)
+    of_originals = match_paths(names, samples.frame["original"].to_list())
+    by_original = np.array([name not in exact for name in names]) & (of_originals != -1)
+    return np.where(by_original, of_originals, rows)
 
 
 def _why(name: str, row: int) -> str:

@@ -1,0 +1,307 @@
+"""Which column of a table means what: by the name that was given, by its own name, or by what it holds."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from lookalike.data.box_columns import BoxColumns, find_boxes, is_box_name, squeezed, words
+from lookalike.errors import DataError
+
+ROLES = ("path", "label", "split", "role", "group", "fold")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "trn": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "tst": "test",
+}
+ROLE_NAMES = {
+    "query": "query",
+    "queries": "query",
+    "probe": "query",
+    "gallery": "gallery",
+    "both": "both",
+    "distractor": "distractor",
+    "distractors": "distractor",
+}
+TWINS = {
+    "path": words(
+        """
+        filename filepath file image imagepath imagefile imagefilename imagename img imgpath imgfile imgname
+        picture picturepath photo photopath photofile fname relativepath relpath
+        """
+    ),
+    "label": words(
+        """
+        class classname classid identity identityid identityname individual individualid person personid
+        personname pid subject subjectid category categoryname categoryid target labelid labelname classlabel
+        productid itemid
+        """
+    ),
+    "url": words("imageurl photourl pictureurl link href address imagelink uri downloadurl"),
+    "split": words(
+        """
+        subset partition set phase usage stage imageset dataset datasplit traintest traintestsplit
+        trainvaltest splits splitname splitset evaluationstatus evalpartition
+        """
+    ),
+}
+"""Other names for the same, without case, spaces and signs."""
+FLAGS = {
+    "istest": ("test", "train"),
+    "istrain": ("train", "test"),
+    "istraining": ("train", "test"),
+    "isval": ("val", "train"),
+    "isvalid": ("val", "train"),
+    "isvalidation": ("val", "train"),
+}
+"""Columns of 0 and 1 that say which split a row is in: for 1, and for 0."""
+OTHERS = ("width", "height", "hash", "original")
+CODED = (
+    "partition",
+    "subset",
+    "datasplit",
+    "traintest",
+    "traintestsplit",
+    "trainvaltest",
+    "evalpartition",
+    "splitset",
+)
+"""Names of columns in which numbers stand for splits, as in CelebA."""
+MOST_CODES = 5
+"""Different values that a column of coded splits has at most."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a table are used for.
+
+    Attributes:
+        used: theirs by ours: path, label, split, role, group and fold.
+        flags: columns of 0 and 1 that give the split.
+        boxes: the columns of boxes.
+        kept: columns that nothing is read from.
+    """
+
+    used: dict[str, str]
+    flags: list[str] = field(default_factory=list)
+    boxes: BoxColumns | None = None
+    kept: list[str] = field(default_factory=list)
+
+    def report(self, replaced: Sequence[str] = ()) -> str:
+        """What each column is used for, in one line."""
+        parts = [ours if ours == theirs else f"{ours} from {theirs}" for ours, theirs in self.used.items()]
+        parts += [f"split from {' and '.join(self.flags)}"] if self.flags else []
+        parts += [f"boxes from {', '.join(self.boxes.names)}"] if self.boxes else []
+        said = f"columns used: {', '.join(parts)}"
+        gone = [name for name in self.kept if name in replaced]
+        rest = [name for name in self.kept if name not in gone]
+        said += f"; replaced: {', '.join(gone)}" if gone else ""
+        return said + (f"; kept, not used: {', '.join(rest)}" if rest else "")
+
+
+def is_text(name: str) -> bool:
+    """Whether a column of this name may hold paths, labels or splits, whose digits are no numbers."""
+    short = squeezed(name)
+    return short in ("path", "label", "split", "role", "group", "hash") or any(
+        short in them for them in TWINS.values()
+    )
+
+
+def find_columns(
+    frame: pl.DataFrame,
+    file: Path,
+    named: Mapping[str, object],
+    required: Iterable[str] = ("path", "label"),
+    prefix: str = "source.",
+) -> Columns:
+    """What the columns are used for.
+
+    Args:
+        frame: the table.
+        file: for messages.
+        named: by ours, what the user says: the name of a column, or None for none; `box` may be four names.
+        required: those without which there is no table.
+        prefix: of the keys in messages.
+
+    Raises:
+        DataError: a column that was named is not there; one that is needed is not found, or several could
+        be it; or
+            a column that is not used looks as if it should be. Lists all of it, with the keys that decide.
+    """
+    names = frame.columns
+    _refuse_unknown(names, file, named, prefix)
+    used, wrong, missing = dict[str, str](), list[str](), list[str]()
+    for ours in dict.fromkeys((*required, *ROLES)):
+        if ours in named:
+            used |= {ours: str(named[ours])} if named[ours] is not None else {}
+            continue
+        found = _candidates(names, ours, used)
+        if len(found) == 1:
+            used[ours] = found[0]
+        elif found:
+            wrong.append(
+                f"{' and '.join(map(repr, found))} may each be the {ours}: {_keys(ours, found, prefix)}"
+            )
+        elif ours in required:
+            missing.append(ours)
+    if missing:
+        raise DataError(_missing_message(names, file, missing, prefix))
+    flags = _split_columns(frame, named, used, wrong, prefix)
+    boxes = find_boxes(frame, named, {*used.values(), *flags}, wrong, prefix)
+    taken = {*used.values(), *flags, *(boxes.names if boxes else ())}
+    wrong += _lookalikes(names, named, used, taken, prefix)
+    if wrong:
+        raise DataError(f"{file}: it is not clear what some columns are.\n  " + "\n  ".join(wrong))
+    return Columns(used, flags, boxes, [name for name in names if name not in taken])
+
+
+def _refuse_unknown(names: Sequence[str], file: Path, named: Mapping[str, object], prefix: str) -> None:
+    lacking = [
+        (ours, one)
+        for ours, theirs in named.items()
+        for one in (theirs if isinstance(theirs, list | tuple) else [theirs])
+        if one is not None and one not in names
+    ]
+    if lacking:
+        said = " and ".join(dict.fromkeys(repr(theirs) for _, theirs in lacking))
+        keys = ", ".join(dict.fromkeys(f"{prefix}{_key(ours)}" for ours, _ in lacking))
+        raise DataError(
+            f"{file}: has no column {said}; it has {_quoted(names)}. Name the "
+            f"{'column' if len(lacking) == 1 else 'columns'} that it has for that: {keys}"
+        )
+
+
+def _candidates(names: Sequence[str], ours: str, used: Mapping[str, str]) -> list[str]:
+    """The columns that may be ours: of this very name, or but for case and signs, or of another usual
+    name.
+    """
+    if ours in names:
+        return [ours]
+    alike = [name for name in names if squeezed(name) == ours]
+    if alike or ours not in ("path", "label", "url"):
+        return alike
+    return [name for name in names if squeezed(name) in TWINS[ours] and name not in used.values()]
+
+
+def _missing_message(names: Sequence[str], file: Path, missing: Sequence[str], prefix: str) -> str:
+    if any(re.search(r"\.(jpe?g|png|webp|bmp|gif|tiff?)$", name.strip().lower()) for name in names):
+        return (
+            f"{file}: its first line, {_quoted(names)}, looks like an image and not like the names of "
+            f"columns. Put a "
+            "line with names above it, such as path,label"
+        )
+    keys = ", ".join(f"{prefix}{_key(ours)}" for ours in missing)
+    said = " and ".join(repr(ours) for ours in missing)
+    if not prefix:
+        return (
+            f"{file}: has no column {said}; it has {_quoted(names)}. Rename the one that is meant to {said}"
+        )
+    return (
+        f"{file}: has no column {said}; it has {_quoted(names)}. "
+        f"Name the {'column' if len(missing) == 1 else 'columns'} that it has for that: {keys}"
+    )
+
+
+def _key(ours: str) -> str:
+    return f"{ours}=…" if ours in ("path", "label", "split", "url") else f"columns={{{ours}: …}}"
+
+
+def _keys(ours: str, names: Sequence[str], prefix: str) -> str:
+    """The keys that say which of some columns is meant."""
+    return " or ".join(column_key(ours, name, prefix) for name in names)
+
+
+def column_key(ours: str, name: str | None, prefix: str = "source.") -> str:
+    """The words of a command that say which column is ours, as a shell takes them."""
+    if not prefix:
+        return f"rename {name!r} to {ours!r}" if name else f"take the column {ours} out"
+    if name is None:
+        return f"'{prefix}columns={{{ours}: null}}'"
+    plain = re.fullmatch(r"[A-Za-z_][\w]*", name)
+    return f"'{prefix}columns={{{ours}: {name}}}'" if plain else f"\"{prefix}columns={{{ours}: '{name}'}}\""
+
+
+def _quoted(names: Sequence[str], most: int = 30) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return (shown or "none") + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def _split_columns(
+    frame: pl.DataFrame, named: Mapping[str, object], used: dict[str, str], wrong: list[str], prefix: str
+) -> list[str]:
+    """Find a split under another name or as flags; returns the flags."""
+    if "split" in named or "split" in used:
+        return []
+    free = [name for name in frame.columns if name not in used.values()]
+    flags = [name for name in free if squeezed(name) in FLAGS and _is_flag(frame[name])]
+    if flags:
+        return flags
+    worded = [name for name in free if says_splits(frame[name])]
+    usual = [name for name in worded if squeezed(name) in TWINS["split"]]
+    if len(usual) == 1 and len(worded) == 1:
+        used["split"] = usual[0]
+    elif worded:
+        wrong.append(
+            f"{' and '.join(map(repr, worded))} hold{'s' if len(worded) == 1 else ''} the names of splits: "
+            f"{_keys('split', worded, prefix)}; or {column_key('split', None, prefix)} to divide anew"
+        )
+    for name in free:
+        if squeezed(name) in CODED and _is_code(frame[name]):
+            values = ", ".join(map(str, frame[name].drop_nulls().unique().sort().to_list()))
+            wrong.append(
+                f"{name!r} looks like a split, but holds {values}: write train, val and test there, or add "
+                f"{column_key('split', None, prefix)} to divide anew"
+            )
+    return []
+
+
+def _is_flag(column: pl.Series) -> bool:
+    words = column.cast(pl.String).drop_nulls().str.strip_chars().str.to_lowercase()
+    return bool(words.is_in(["0", "1", "true", "false", "0.0", "1.0", "yes", "no", ""]).all())
+
+
+def _is_code(column: pl.Series) -> bool:
+    words = column.cast(pl.String, strict=False).drop_nulls().str.strip_chars()
+    return 1 < words.n_unique() <= MOST_CODES and bool(words.str.contains(r"^\d(\.0)?$").all())
+
+
+def says_splits(column: pl.Series) -> bool:
+    """Whether a column holds names of splits, or of query and gallery, and nothing else."""
+    if column.dtype != pl.String:
+        return False
+    words = column.drop_nulls().str.strip_chars().str.to_lowercase()
+    words = words.filter(words != "").unique()
+    return len(words) > 1 and bool(words.is_in([*SPLIT_NAMES, *ROLE_NAMES]).all())
+
+
+def _lookalikes(
+    names: Sequence[str],
+    named: Mapping[str, object],
+    used: Mapping[str, str],
+    taken: set[str],
+    prefix: str,
+) -> list[str]:
+    """Columns that are not used, and have the name of one that is, but for case and signs."""
+    said = []
+    for name in names:
+        ours = squeezed(name)
+        if name in taken or name == ours or ours not in ROLES or ours in named:
+            continue
+        other = used.get(ours)
+        said.append(
+            f"{name!r} looks like {ours}, for which {other!r} is used: {column_key(ours, name, prefix)} or "
+            f"{column_key(ours, other, prefix)}"
+        )
+    return said
+
+
+__all__ = ["Columns", "column_key", "find_columns", "is_box_name", "is_text", "says_splits"]

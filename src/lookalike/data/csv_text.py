@@ -1,0 +1,194 @@
+"""CSV files as programs and people write them, as plain CSV: one separator, one header, UTF-8."""
+
+import csv
+import io
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lookalike.errors import DataError, Problem
+
+log = logging.getLogger(__name__)
+SEPARATORS = ",;\t|"
+LONGEST = (1 << 31) - 1
+SAMPLE = 50
+"""Lines that are compared to tell the separator."""
+MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+SEP_LINE = re.compile(r"\s*\"?sep=(.)\"?[,;\t| ]*\r?\n?", re.IGNORECASE)
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
+
+
+@dataclass(frozen=True)
+class CsvText:
+    """The text of a CSV.
+
+    Attributes:
+        body: all lines below the header.
+        separator: between fields.
+        header: the names as written, without spaces at their ends.
+        padded: whether fields begin with a space after the separator, as in `path, label`.
+    """
+
+    body: str
+    separator: str
+    header: list[str]
+    padded: bool
+
+
+def decode(data: bytes, file: Path) -> str:
+    """Text in UTF-8, or in UTF-16 with its byte order mark, as Excel's "Unicode text" is.
+
+    Raises:
+        DataError: it is in another encoding; lists the lines.
+    """
+    encoding = MARKS.get(data[:2], "utf-8-sig")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        other = "a zip or Excel file" if data.startswith(b"PK\3\4") else ""
+        lines = [] if other or encoding == "utf-16" else list(_undecodable(data, file.name))
+        said = (
+            f"it is {other}, not UTF-8 text"
+            if other
+            else f"it is not {'UTF-16' if encoding == 'utf-16' else 'UTF-8'} text"
+        )
+        raise DataError(f"{file}: not a readable table: {said}; save it as 'CSV UTF-8'", lines) from None
+    if encoding == "utf-16":
+        log.info("%s: read as UTF-16", file)
+    return text
+
+
+def _undecodable(data: bytes, name: str) -> Iterator[Problem]:
+    for number, line in enumerate(data.split(b"\n")):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            shown = line[max(0, error.start - 20) : error.start + 20].decode("utf-8", "replace").strip()
+            yield Problem(name, f"byte {line[error.start]:#04x} in {shown!r}", number - 1 if number else None)
+
+
+def parse(text: str, file: Path) -> CsvText:
+    """The parts of a CSV with a header.
+
+    Raises:
+        DataError: rows have more or fewer fields than the header; lists all of them.
+        ValueError: it is empty, or has no line ends that are known.
+    """
+    if not text.strip():
+        raise ValueError("it is empty")
+    text, separator = split_sep_line(text, file)
+    if "\r" in text.split("\n", 1)[0].rstrip("\r"):
+        raise ValueError("its lines end as those of old Mac programs do; save it as 'CSV UTF-8'")
+    separator = separator or separator_of(text)
+    padded = _is_padded(text, separator)
+    stream = io.StringIO(text, newline="")
+    csv.field_size_limit(LONGEST)
+    header = next(csv.reader(stream, delimiter=separator, skipinitialspace=padded), [])
+    found = CsvText(text[stream.tell() :], separator, [" ".join(name.split()) for name in header], padded)
+    wrong = list(_ragged(found, file.name))
+    if wrong:
+        raise DataError(_ragged_message(file, found, wrong), wrong)
+    return found
+
+
+def split_sep_line(text: str, file: Path) -> tuple[str, str]:
+    """The text without Excel's first line `sep=;`, and the separator that it names; empty if there is
+    none.
+    """
+    first = SEP_LINE.match(text)
+    if first is None:
+        return text, ""
+    log.info("%s: the first line, %s, names the separator", file, first[0].strip())
+    return text[first.end() :], first[1]
+
+
+def separator_of(text: str) -> str:
+    """The separator that makes most fields of the first line, and as many of those below.
+
+    Where commas are in numbers, as in `0,5;0,25`, they separate nothing.
+    """
+    lines = text.splitlines()[:SAMPLE]
+    counts = {one: [len(row) for row in _rows(lines, one)] for one in SEPARATORS}
+
+    def rank(one: str) -> tuple[int, int]:
+        first = counts[one][0] if counts[one] else 0
+        return first, sum(count == first for count in counts[one])
+
+    best = max(SEPARATORS, key=rank)
+    if best == ",":
+        for other in ";\t|":
+            if (
+                counts[other]
+                and min(counts[other]) == max(counts[other]) > 1
+                and _commas_in_numbers(lines, other)
+            ):
+                return other
+    return best
+
+
+def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
+    try:
+        return [row for row in csv.reader(lines, delimiter=separator) if row]
+    except csv.Error:
+        return []
+
+
+def _commas_in_numbers(lines: Sequence[str], separator: str) -> bool:
+    cells = [cell for row in _rows(lines, separator) for cell in row if "," in cell]
+    return bool(cells) and all(DECIMAL_COMMA.fullmatch(cell) for cell in cells)
+
+
+def _is_padded(text: str, separator: str) -> bool:
+    names = text.split("\n", 1)[0].split(separator)[1:]
+    return bool(names) and separator != " " and all(name.startswith(" ") for name in names if name.strip())
+
+
+def as_plain(found: CsvText, names: Sequence[str]) -> bytes:
+    """The CSV with these names in its header, with the same separator, in UTF-8."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=found.separator, lineterminator="\n")
+    writer.writerow(names)
+    if found.padded:
+        writer.writerows(
+            csv.reader(io.StringIO(found.body, newline=""), delimiter=found.separator, skipinitialspace=True)
+        )
+        return out.getvalue().encode()
+    return (out.getvalue() + found.body).encode()
+
+
+def _ragged(found: CsvText, name: str) -> Iterator[Problem]:
+    """The rows with other fields than the header; empty ones at the right do not count."""
+    wanted = len(found.header)
+    least = max((number for number, one in enumerate(found.header, 1) if one), default=0)
+    rows = csv.reader(
+        io.StringIO(found.body, newline=""),
+        delimiter=found.separator,
+        strict=True,
+        skipinitialspace=found.padded,
+    )
+    number = -1
+    try:
+        for number, row in enumerate(rows):
+            if row and (len(row) < least or any(cell.strip() for cell in row[wanted:])):
+                said = f"{len(row)} fields where the header has {wanted}: {','.join(row)[:80]!r}"
+                yield Problem(name, said, number)
+    except csv.Error as error:  # of others, let the one who reads it say whether it can
+        if "end of data" in str(error):
+            yield Problem(name, "a quote mark is opened here and not closed", number + 1)
+
+
+def _ragged_message(file: Path, found: CsvText, wrong: Sequence[Problem]) -> str:
+    said = (
+        f"{file}: not every row has the fields of the header; put quotes around texts with commas, and "
+        "two quote marks where a text has one. "
+    )
+    rows = list(csv.reader(io.StringIO(found.body, newline=""), delimiter=found.separator))
+    filled = [row for row in rows if row]
+    if len(wrong) == len(filled) and all(len(row) == len(found.header) + 1 for row in filled):
+        said += (
+            "Every row has one field more than the header: if the first is a row number, as R writes it, put "
+            f"row{found.separator} before the header. "
+        )
+    return said + "Rows, counted from 0:"

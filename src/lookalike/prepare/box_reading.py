@@ -1,0 +1,257 @@
+"""Boxes of a user's table: in one column or four, as corners, corner and size, or centre and size, in
+pixels or as
+fractions of the image, to x1 y1 x2 y2 in pixels.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from lookalike.data.box_columns import FAMILIES, BoxColumns, squeezed
+from lookalike.data.checking import BOX, NOTHING, says_nothing, shortened
+from lookalike.data.decode import image_size
+from lookalike.errors import DataError, ImageError
+
+log = logging.getLogger(__name__)
+Kind = Literal["xyxy", "xywh", "cxcywh"]
+KINDS: tuple[Kind, ...] = ("xyxy", "xywh", "cxcywh")
+MEANINGS = {
+    "xyxy": "left top right bottom",
+    "xywh": "left top width height",
+    "cxcywh": "centre, width and height",
+}
+LOOKED_AT = 300
+"""Rows whose images are looked at to tell kinds of boxes apart."""
+AGAINST = 0.1
+"""Share of the rows, and at least two of them, that have to speak against a kind of box to exclude it."""
+Column = dict[int, str]
+
+
+@dataclass(frozen=True)
+class BoxRules:
+    """What the user says about the numbers of boxes; None for what the table shows itself."""
+
+    kind: Kind | None = None
+    relative: bool | None = None
+
+
+def with_boxes(
+    frame: pl.DataFrame, boxes: BoxColumns | None, rules: BoxRules, file: Path, folder: Path
+) -> tuple[pl.DataFrame, Column]:
+    """The table with columns x1 y1 x2 y2 in place of its own columns of boxes; and what is wrong with some.
+
+    Raises:
+        DataError: it cannot be told what the numbers are; names the keys that say it.
+    """
+    if boxes is None:
+        if rules.kind or rules.relative is not None:
+            raise DataError(
+                f"{file}: source.box and source.relative are about boxes, and the table has none. Name "
+                f"their columns: "
+                "'source.columns={box: [x1, y1, x2, y2]}'"
+            )
+        return frame, {}
+    four, wrong, kind = _four_columns(frame, boxes) if len(boxes.names) == 4 else _one_column(frame, boxes)
+    bad = pl.Series([row in wrong for row in range(len(four))], dtype=pl.Boolean)
+    four = four.select(pl.when(~bad).then(pl.all()))
+    whole = four.select(pl.all_horizontal(pl.all().is_finite())).to_series().fill_null(False)
+    sizes = _Sizes(frame["path"].to_list(), folder)
+    numbers = four.filter(whole).to_numpy()
+    rows = whole.arg_true().to_list()
+    what = ", ".join(boxes.names)
+    relative = _is_relative(numbers, rules.relative, f"{file}: {what}")
+    kind = rules.kind or _chosen_kind(kind, numbers, rows, sizes if not relative else None, f"{file}: {what}")
+    corners = _corners(four, kind)
+    if relative:
+        corners = _in_pixels(corners, sizes)
+    elif rules.relative is None:
+        wrong |= _tiny(corners, four)
+    bad = pl.Series([row in wrong for row in range(len(four))], dtype=pl.Boolean)
+    unit = "fractions of the image" if relative else "pixels"
+    log.info("%s: boxes in %s are read as %s (source.box=%s), in %s", file, what, MEANINGS[kind], kind, unit)
+    return frame.drop(boxes.names).hstack(corners.select(pl.when(~bad).then(pl.all()))), wrong
+
+
+class _Sizes:
+    """Width and height of the image of each row, read when they are asked for; NaN where it cannot be
+    read.
+    """
+
+    def __init__(self, paths: list[str | None], folder: Path):
+        self.paths, self.folder = paths, folder
+        self.known: dict[str, tuple[float, float]] = {}
+
+    def of(self, rows: list[int]) -> np.ndarray:
+        """Sizes of some rows, [N, 2]."""
+        return np.array([self._size(self.paths[row]) for row in rows], np.float64).reshape(-1, 2)
+
+    def _size(self, path: str | None) -> tuple[float, float]:
+        if path is None or "\0" in path:
+            return (np.nan, np.nan)
+        if path not in self.known:
+            try:
+                self.known[path] = image_size(self.folder / path)
+            except ImageError:
+                self.known[path] = (np.nan, np.nan)
+        return self.known[path]
+
+
+def _four_columns(frame: pl.DataFrame, boxes: BoxColumns) -> tuple[pl.DataFrame, Column, str]:
+    """Numbers of four columns; and rows with something else in one of them."""
+    wrong, columns = dict[int, str](), []
+    for name, ours in zip(boxes.names, BOX, strict=True):
+        column = frame[name]
+        if column.dtype == pl.String:
+            text = column.str.strip_chars()
+            numbers = text.cast(pl.Float64, strict=False)
+            given = (text != "").fill_null(False) & ~says_nothing(text)
+            for row in (given & numbers.is_null()).arg_true():
+                wrong.setdefault(int(row), f"{name} {shortened(text[row])!r}: must be a number")
+            column = numbers
+        elif not (column.dtype.is_numeric() or column.dtype == pl.Null):
+            raise DataError(f"column {name} must hold numbers, not {column.dtype}")
+        columns.append(column.cast(pl.Float64).alias(ours))
+    return pl.DataFrame(columns), wrong, boxes.kind
+
+
+def _one_column(frame: pl.DataFrame, boxes: BoxColumns) -> tuple[pl.DataFrame, Column, str]:
+    """Numbers of a column that holds all four, as text or list; rows with something else; what keys in it
+    say.
+    """
+    rows, wrong, kinds = [], dict[int, str](), set[str]()
+    (name,) = boxes.names
+    for row, value in enumerate(frame[name].to_list()):
+        numbers, kind = _parsed(value)
+        if numbers is None:
+            text = shortened("" if value is None else str(value))
+            wrong[row] = f"{name} {text!r}: must be four numbers, as '10 20 110 220'"
+        rows.append(numbers or (None,) * 4)
+        kinds |= {kind} if numbers else set()
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(BOX, pl.Float64), orient="row")
+    said = kinds.pop() if len(kinds) == 1 else ""
+    return frame, wrong, boxes.kind or said
+
+
+def _parsed(value: object) -> tuple[list[float] | None, str]:
+    """Four numbers and the kind that their keys say; an empty list for no box; None if it is neither."""
+    if isinstance(value, Mapping):
+        return _of_keys(value)
+    text = "" if value is None else str(value).strip()
+    if text.startswith("{"):
+        try:
+            found = json.loads(text.replace("'", '"'))
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict):
+            return _of_keys(found)
+    words = re.split(r"[\s,;]+", text.strip("[](){}").strip())
+    if len(words) == 1 and words[0].lower() in ("", *NOTHING):
+        return [], ""
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        return None, ""
+    return (numbers if len(numbers) == 4 else None), ""
+
+
+def _of_keys(found: Mapping[str, object]) -> tuple[list[float] | None, str]:
+    """The numbers of a JSON object such as `{"left": 1, "top": 2, "width": 3, "height": 4}`."""
+    short = {squeezed(str(key)): value for key, value in found.items()}
+    for kind, family in FAMILIES:
+        values = [short.get(name) for name in family]
+        if all(isinstance(value, int | float) for value in values):
+            return [float(value) for value in values if isinstance(value, int | float)], kind
+    return None, ""
+
+
+def _is_relative(numbers: np.ndarray, said: bool | None, what: str) -> bool:
+    """Whether boxes are fractions of the image.
+
+    Raises:
+        DataError: some are and some are not.
+    """
+    if said is not None or not len(numbers):
+        return bool(said)
+    inside = np.all((numbers >= -1e-3) & (numbers <= 1 + 1e-3), axis=1)
+    if inside.all():
+        return True
+    if inside.mean() > 0.5:
+        raise DataError(
+            f"{what}: {inside.sum():,} of {len(inside):,} boxes are within 0 and 1, as fractions of the "
+            f"image are; "
+            f"the largest number is {numbers.max():g}. Add source.relative=true if all of them are "
+            f"fractions, or "
+            "source.relative=false if they are pixels"
+        )
+    return False
+
+
+def _chosen_kind(kind: str, numbers: np.ndarray, rows: list[int], sizes: "_Sizes | None", what: str) -> Kind:
+    """What the four numbers are: by their names, or as only one kind agrees with the images.
+
+    Raises:
+        DataError: several kinds do.
+    """
+    options = [one for one in KINDS if one in kind.split(" or ")] if kind else list(KINDS)
+    if len(options) == 1 or not len(numbers):
+        return options[0]
+    some = np.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows))).astype(int)
+    size = np.ones((len(some), 2)) if sizes is None else sizes.of([rows[one] for one in some])
+    slack = 0.002 if sizes is None else 1.5
+    good = {one: _agrees(numbers[some], one, size, slack) for one in options}
+    enough = max(2, AGAINST * len(some))
+    left = [one for one in options if (~good[one]).sum() < enough]
+    if len(left) == 1 and good[left[0]].all():
+        return left[0]
+    keys = " or ".join(f"source.box={one} ({MEANINGS[one]})" for one in left or options)
+    first = " ".join(f"{number:g}" for number in numbers[0])
+    raise DataError(f"{what}: the numbers, such as {first}, may mean several things. Add {keys}")
+
+
+def _agrees(numbers: np.ndarray, kind: Kind, size: np.ndarray, slack: float) -> np.ndarray:
+    """Which boxes are inside of their images, as far as these are known, if they are of this kind."""
+    a, b, c, d = numbers.T
+    if kind == "xyxy":
+        x1, y1, x2, y2 = a, b, c, d
+    elif kind == "xywh":
+        x1, y1, x2, y2 = a, b, a + c, b + d
+    else:
+        x1, y1, x2, y2 = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    over = (x2 > size[:, 0] + slack) | (y2 > size[:, 1] + slack)
+    return (x1 < x2) & (y1 < y2) & (x1 > -slack) & (y1 > -slack) & ~over
+
+
+def _corners(four: pl.DataFrame, kind: Kind) -> pl.DataFrame:
+    a, b, c, d = map(pl.col, BOX)
+    if kind == "xywh":
+        return four.select(x1=a, y1=b, x2=a + c, y2=b + d)
+    if kind == "cxcywh":
+        return four.select(x1=a - c / 2, y1=b - d / 2, x2=a + c / 2, y2=b + d / 2)
+    return four
+
+
+def _in_pixels(corners: pl.DataFrame, sizes: _Sizes) -> pl.DataFrame:
+    """Fractions as pixels; no box where the image cannot be read, which leaves out its row later."""
+    size = sizes.of(list(range(len(corners))))
+    frame = corners.with_columns(w=pl.Series(size[:, 0]), h=pl.Series(size[:, 1]))
+    frame = frame.with_columns(pl.col("w", "h").fill_nan(None))
+    x, y = pl.col("x1", "x2"), pl.col("y1", "y2")
+    return frame.with_columns((x * pl.col("w")).round(3), (y * pl.col("h")).round(3)).select(BOX)
+
+
+def _tiny(corners: pl.DataFrame, four: pl.DataFrame) -> Column:
+    """Boxes of less than a pixel, as fractions among pixels are."""
+    x1, y1, x2, y2 = map(pl.col, BOX)
+    small = ((x2 - x1) < 1) & ((y2 - y1) < 1) & (x2 > x1) & (y2 > y1) & (x2 <= 1) & (y2 <= 1)
+    rows = corners.select(small.fill_null(False)).to_series().arg_true()
+    said = "is less than a pixel; fractions of the image need source.relative=true"
+    return {
+        row: f"box {' '.join(f'{number:g}' for number in four.row(row))} {said}" for row in rows.to_list()
+    }
