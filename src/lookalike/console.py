@@ -1,7 +1,15 @@
-"""Our own messages on stderr, through the console that progress bars draw on, too."""
+"""What is printed: messages on stderr, above progress bars, and tables on stdout."""
 
 import logging
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from lookalike.errors import CONTROL
+
+Rows = Sequence[Sequence[object]]
+LIMITLESS = 1_000_000
+"""Columns of a terminal on which every table has room."""
 
 
 def show_messages(level: int) -> None:
@@ -26,3 +34,71 @@ class Lines(logging.Handler):
         get_console().print(
             f"{mark}{self.format(record)}", soft_wrap=True, markup=False, highlight=False, emoji=False
         )
+
+
+def print_table(columns: Sequence[str], rows: Rows, title: str = "") -> None:
+    """Print a table on stdout; nothing in it is ever broken or cut, so that a path can be copied.
+
+    In a terminal it is drawn with lines; where the terminal is too narrow for that, each row becomes a block
+    of `column: value` lines. Into a file or pipe go tab-separated lines, the first with the names of the
+    columns.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not in_terminal():
+        _print_lines(["\t".join(map(_cell, columns)), *("\t".join(row) for row in cells)])
+    elif not _draw(columns, cells, title):
+        _print_lines([*([_cell(title)] if title else []), *_blocks(columns, cells)])
+
+
+def print_tables(group: str, columns: Sequence[str], tables: Mapping[str, Rows]) -> None:
+    """Print several tables of the same columns; into a file or pipe as one, titles in the column `group`."""
+    if in_terminal():
+        for title, rows in tables.items():
+            print_table(columns, rows, title)
+    else:
+        print_table([group, *columns], [[title, *row] for title, rows in tables.items() for row in rows])
+
+
+def in_terminal() -> bool:
+    """Whether what is printed is read on a screen."""
+    return sys.stdout.isatty()
+
+
+def _cell(value: object) -> str:
+    """A value on one line, what would move the cursor as an escape."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], str(value))
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    if lines:
+        print("\n".join(lines), flush=True)
+
+
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> bool:
+    """Draw a table with lines, if the terminal is wide enough."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(emoji=False, highlight=False)
+    table = Table()
+    for column in columns:
+        table.add_column(Text(column), no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    fits = console.measure(table, options=console.options.update(width=LIMITLESS)).maximum <= console.width
+    if fits:
+        _print_lines([_cell(title)] if title else [])
+        console.print(table)
+    return fits
+
+
+def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines `column: value` for each row, an empty line between two rows; empty values are left out."""
+    lines: list[str] = []
+    for place, row in enumerate(rows):
+        lines += [""] * bool(place)
+        lines += [
+            f"{name}: {value}" if name else value for name, value in zip(columns, row, strict=True) if value
+        ]
+    return lines

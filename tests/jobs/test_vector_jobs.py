@@ -172,12 +172,11 @@ def test_search_as_a_table_shows_label_score_and_a_path_that_opens(index, here, 
     photo = next(iter(sorted(here.glob("photos/*/0.png"))))
     capsys.readouterr()
     assert run("search", "index=index", f"image={photo}", "k=3") == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
-    assert len(rows) == 3
-    cells = [cell.strip() for cell in rows[0].split("│")[1:-1]]
-    assert cells[0] == "1"
-    assert 0 < float(cells[1]) <= 1
-    assert (here / cells[3]).is_file()
+    head, *rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert head == ["image", "rank", "score", "label", "path"] and len(rows) == 3
+    assert rows[0][:2] == [str(photo), "1"]
+    assert 0 < float(rows[0][2]) <= 1
+    assert (here / rows[0][4]).is_file()
 
 
 @pytest.mark.parametrize("image", ["nowhere.jpg", "empty", "bad.jpg"])

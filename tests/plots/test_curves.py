@@ -71,7 +71,7 @@ def test_gaps_and_values_that_are_no_numbers(bad):
         "epoch", loss=pl.Series([bad] * 4), **{"val_map@r": pl.Series([bad] * 4, dtype=pl.Float64)}
     )
     figure = pixels(curves(none))
-    assert all("no value is a number" in marked(axes) for axes in figure.axes)
+    assert all("all values are NaN" in marked(axes) for axes in figure.axes)
 
 
 STAGED = HISTORY.with_columns(stage=pl.Series([1, 1, 2, 3]), val_loss=pl.Series([2.0, 1.5, 1.4, 1.3]))

@@ -30,7 +30,7 @@ def test_the_legend_names_pairs_and_threshold():
     assert legend(distance_histogram(DISTANCES, far=0.001)) == [
         "different class (100 pairs)",
         "same class (10 pairs)",
-        "threshold 0.500: 0.1 % of different-class pairs lie above",
+        "threshold 0.500: 0.1\N{NO-BREAK SPACE}% of different-class pairs lie above",
     ]
     assert distance_histogram(DISTANCES).axes[0].lines[0].get_xdata()[0] == 0.5
 

@@ -52,14 +52,21 @@ def test_each_image_is_a_point_of_its_class():
     assert len({tuple(dots.get_facecolor()[0]) for dots in classes}) == 5
 
 
-def test_a_label_stands_at_the_median_of_its_class():
+def test_a_label_stands_in_the_thick_of_its_class():
     centres = np.array([[0.0, 0], [50, 0], [0, 50]])
     labels = np.repeat(["a", "b", "c"], 9)
     spots = np.repeat(centres, 9, axis=0) + np.random.default_rng(0).normal(size=(27, 2))
     figure = points(spots, labels)
     for text, name in zip(figure.axes[0].texts, "abc", strict=True):
         assert text.get_text() == name
-        np.testing.assert_allclose(text.get_position(), np.median(spots[labels == name], axis=0), atol=0.5)
+        np.testing.assert_allclose(text.get_position(), np.median(spots[labels == name], axis=0), atol=1)
+
+
+def test_the_label_of_a_class_in_two_parts_stands_at_one_of_them():
+    spots = np.random.default_rng(0).normal(size=(40, 2)) + np.repeat([[0, 0], [90, 0]], [17, 23], axis=0)
+    figure = points(np.concatenate([spots, [[45, 60.0]]]), np.repeat(["split", "other"], [40, 1]))
+    place = {text.get_text(): text.get_position() for text in figure.axes[0].texts}["split"]
+    assert np.linalg.norm(spots - place, axis=1).min() < 2
 
 
 @pytest.mark.parametrize(("classes", "each"), [(1, 5), (2, 4), (10, 3), (11, 3), (41, 3), (500, 2)])

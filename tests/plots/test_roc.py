@@ -6,7 +6,7 @@ from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 from lookalike.metrics.inputs import unit_vectors
 from lookalike.metrics.roc import rates_of, roc_of
 from lookalike.metrics.verification import Pairs, tar_at_far
-from lookalike.plots.roc import band, det, plainly, roc, thinned
+from lookalike.plots.roc import band, crossing, det, plainly, roc, steps, thinned
 from lookalike.protocols.base import Samples, self_retrieval
 from lookalike.protocols.roc import roc_over
 
@@ -112,7 +112,56 @@ def test_numbers_without_powers_of_ten():
 
 def test_the_band_goes_to_the_end_and_holds_the_curve():
     found = roc_over(of_samples()[2])
-    rates, low, high = band(found)
+    far, tar = steps(found, 1 / found.negatives, found.rates)
+    rates, low, high = band(found, far)
     assert (rates[-1], low[-1], high[-1]) == (1, 1, 1) and (np.diff(rates) > 0).all()
     assert (low <= found.tar_at(rates)).all() and (high >= found.tar_at(rates)).all()
-    np.testing.assert_array_equal(low[: len(found.low)], found.low)
+    known = np.isin(rates, found.rates)
+    drawn = np.isin(found.rates, rates)
+    np.testing.assert_array_equal(low[known][: drawn.sum()], found.low[drawn])
+    assert drawn.sum() >= len(drawn) - 1, "the finest one may be rounded to just below 1 / pairs"
+    np.testing.assert_array_equal(tar, found.tar_at(far))
+
+
+def height_at(line, x):
+    """Lowest and highest place of a drawn line at x, steps and all, in the pixels of the figure."""
+    path = line.get_path() if line.get_drawstyle() == "default" else None
+    xs, ys = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+    if path is None:
+        assert line.get_drawstyle() == "steps-post"
+        left = np.searchsorted(xs, x, side="right") - 1
+        same = np.searchsorted(xs, x, side="left") - 1
+        ends = [ys[max(left, 0)], ys[max(same, 0)]]
+        return min(ends), max(ends)
+    inside = np.interp(np.log(x), np.log(xs), ys)
+    return inside, inside
+
+
+@pytest.mark.parametrize("draw", [roc, det])
+@pytest.mark.parametrize(
+    ("positives", "negatives", "ties"),
+    [(60, 400, False), (60, 400, True), (3, 7, False), (2, 1000, True), (700, 20_000, False)],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_every_marker_lies_on_its_curve(draw, positives, negatives, ties, seed):
+    curve = roc_of(Pairs.of(*pairs(positives, negatives, seed, ties)))
+    rates = [0.5, 0.2, 0.1, 0.03, 0.01, 0.0012345, 0.001]
+    figure = draw({"mine": curve, "other": roc_of(Pairs.of(*pairs(50, 300, seed + 9)))}, at=rates)
+    checked = 0
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata())]
+    for line, markers in [(line, rest) for line in lines if line.get_label()[0] != "_" for rest in lines]:
+        if markers.get_marker() != "o" or markers.get_markeredgecolor() != line.get_color():
+            continue
+        for x, y in zip(markers.get_xdata(), markers.get_ydata(), strict=True):
+            low, high = height_at(line, x)
+            assert x < line.get_xdata()[0] or low - 1e-9 <= y <= high + 1e-9, f"({x}, {y}) not in {low, high}"
+            checked += 1
+    assert checked
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_ring_lies_where_both_rates_are_equal(seed):
+    curve = roc_of(Pairs.of(*pairs(seed % 7 + 2, 3 * seed + 5, seed, ties=bool(seed % 2))))
+    equal = crossing(curve)
+    before = curve.tar[np.searchsorted(curve.far, equal, side="left") - 1] if equal else 0
+    assert 1 - float(curve.tar_at(equal)) - 1e-12 <= equal <= 1 - before + 1e-12

@@ -1,10 +1,12 @@
 """An evaluation as tables: one on the screen, and one of several evaluations in files."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookalike.metrics.records import BEFORE, meaning_of
+from lookalike.wording import counted
 
 if TYPE_CHECKING:
     from lookalike.evaluation import Evaluation
@@ -14,24 +16,21 @@ WIDE = 110
 
 def show(found: "Evaluation", skipped: int) -> None:
     """The metrics as a table, and below it what is left out."""
-    from rich.console import Console
-    from rich.table import Table
+    from lookalike.console import in_terminal, print_table
 
-    console = Console(emoji=False)
-    wide = console.width >= WIDE
+    wide = not in_terminal() or shutil.get_terminal_size().columns >= WIDE
     before = {name: value for name, value in found.metrics.items() if name.startswith(BEFORE)}
     earlier, words = ["before"] * bool(before), ["in words"] * wide
-    table = Table("metric", "value", "95 % interval", *earlier, *words)
+    rows = []
     for name in dict.fromkeys(name.removeprefix(BEFORE) for name in found.metrics):
         value, plain = found.metrics.get(name), before.get(BEFORE + name)
         cells = ["", ""] if value is None else [f"{value['value']:.4f}", _interval(value)]
-        earlier = [f"{plain['value']:.4f}" if plain else ""] * bool(before)
-        table.add_row(name, *cells, *earlier, *[meaning_of(name)] * wide)
-    console.print(table)
-    unread = [f"{skipped} images cannot be read and are left out"] if skipped else []
-    queries = f"{found.queries} queries, " if found.queries else ""
-    for note in [f"{queries}protocol {found.protocol}", *found.notes, *unread]:
-        console.print(note, markup=False, highlight=False, emoji=False)
+        before_it = [f"{plain['value']:.4f}" if plain else ""] * bool(before)
+        rows.append([name, *cells, *before_it, *[meaning_of(name)] * wide])
+    print_table(["metric", "value", "95 % interval", *earlier, *words], rows)
+    unread = [f"left out, since unreadable: {counted(skipped, 'image')}"] if skipped else []
+    queries = f"{counted(found.queries, 'query', 'queries')}, " if found.queries else ""
+    print("\n".join([f"{queries}protocol {found.protocol}", *found.notes, *unread]))
 
 
 def _interval(value: Mapping[str, float]) -> str:
@@ -58,7 +57,8 @@ def write_table(folder: Path, found: "Mapping[str, Evaluation]") -> None:
     frame.select(name for name in frame.columns if frame[name].null_count() < len(frame)).write_csv(
         folder / "table.csv"
     )
-    shown = [name for name in names if "low" in next(iter(found.values())).metrics.get(name, {})] or names[:8]
+    shown = [name for name in names if any("low" in each.metrics.get(name, {}) for each in found.values())]
+    shown = shown or names[:8]
     lines = ["| | queries | " + " | ".join(shown) + " |", "|---|---|" + "---|" * len(shown)]
     for name, each in found.items():
         cells = [_cell(each.metrics.get(metric)) for metric in shown]

@@ -78,21 +78,15 @@ def write(folder: Path, found: "Compared", about: dict[str, object]) -> None:
 
 
 def _show(found: "Compared") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    from lookalike.console import print_table
     from lookalike.report.compare_table import basis, conclusion, signed, value_text, verdict
 
-    console = Console(emoji=False)
     first = found.metrics[0]
-    table = Table("run", *(f"{metric} [95 %]" for metric in found.metrics), f"against the first ({first})")
+    columns = ["run", *(f"{metric} [95 %]" for metric in found.metrics), f"against the first ({first})"]
+    rows = []
     for place, name in enumerate(found.names):
         test = found.against(first, place)
         said = "" if test is None else f"{verdict(found, first, place)}: {signed(test)}"
-        table.add_row(
-            Text(name), *(value_text(found.values[metric][place]) for metric in found.metrics), said
-        )
-    console.print(table, markup=False)
-    for line in [conclusion(found), *basis(found)]:
-        console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        rows.append([name, *(value_text(found.values[metric][place]) for metric in found.metrics), said])
+    print_table(columns, rows)
+    print("\n".join([conclusion(found), *basis(found)]))

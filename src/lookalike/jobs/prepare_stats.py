@@ -78,15 +78,9 @@ def write(folder: Path, name: str, found: "Stats") -> None:
 
 def show(name: str, numbers: dict[str, Any]) -> None:
     """Print a table a subject."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from lookalike.console import print_table
 
-    console = Console(emoji=False, highlight=False)
-    table = Table(title=Text(name), show_header=False, title_justify="left")
-    for term, value in rows(numbers):
-        table.add_row(Text(term), Text(value))
-    console.print(table)
+    print_table(("dataset", name), rows(numbers))
 
 
 def rows(numbers: dict[str, Any]) -> list[tuple[str, str]]:

@@ -108,14 +108,10 @@ def _as_json(found: Sequence[tuple[Path, "list[Hit]"]], skipped: Sequence[Proble
 
 def _show(found: Sequence[tuple[Path, "list[Hit]"]]) -> None:
     """One table a photo."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from lookalike.console import print_tables
 
-    console = Console(emoji=False)
-    for photo, hits in found:
-        table = Table("", "score", "label", "path", title=Text(str(photo)), title_justify="left")
-        table.columns[3].overflow = "fold"
-        for rank, hit in enumerate(hits, 1):
-            table.add_row(str(rank), f"{hit.score:.4f}", Text(str(hit.label)), Text(hit.path))
-        console.print(table)
+    tables = {
+        str(photo): [(rank, f"{hit.score:.4f}", hit.label, hit.path) for rank, hit in enumerate(hits, 1)]
+        for photo, hits in found
+    }
+    print_tables("image", ("rank", "score", "label", "path"), tables)

@@ -35,7 +35,9 @@ def class_size_figure(sizes: np.ndarray, title: str = "") -> Figure:
         raise ValueError("sizes: at least one class is needed, and each has an image")
     figure = new_figure(9.6, 4.1)
     left, right = figure.subplots(1, 2, width_ratios=(1.75, 1), gridspec_kw={"wspace": 0.06})
-    draw_sizes(bare(left, brief(title, 44) if title else "Images in each class", ROOM), sizes)
+    draw_sizes(
+        bare(left, brief(title, 390, TEXT + 1.5, bold=True) if title else "Images in each class", ROOM), sizes
+    )
     draw_shares(bare(right, "Share of the largest classes", ROOM), sizes)
     return figure
 

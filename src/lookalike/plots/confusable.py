@@ -13,8 +13,9 @@ from PIL import Image
 from lookalike.metrics.inputs import factorise
 from lookalike.plots.sheets import framed
 from lookalike.plots.style import DIFFERENT, INK, MUTED, TEXT, axes_at, blank_at, paper
-from lookalike.plots.text import brief, headline, percent
+from lookalike.plots.text import briefs, headline, percent
 from lookalike.plots.votes import nearest
+from lookalike.wording import counted
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
 ROW = 0.86
@@ -107,28 +108,39 @@ def confusable(
     """
     found = confused_pairs(vectors, labels, k, most)
     title = (
-        f"The {len(found)} pairs of classes taken for each other most often"
+        f"The {counted(len(found), 'pair', 'pairs')} of classes taken for each other most often"
+        if len(found) > 1
+        else "The pair of classes taken for each other"
         if found
         else "No class is taken for another"
     )
     near = "as nearest neighbour" if k == 1 else f"among their {k} nearest"
+    called = briefs([name for pair in found for name in (pair.one, pair.other)], 205)
     how = f"Images with one of the other class {near}; shown are the two that are most alike."
     figure = paper(7.6, max(0.1, ROW * len(found) + 0.1))
     top = figure.get_figheight()
     headline(figure, title, how)
     for place, pair in enumerate(found):
-        draw_pair(figure, top - ROW * (place + 1), pair, pictures(pair.rows), max(p.count for p in found))
+        bottom, largest = top - ROW * (place + 1), max(each.count for each in found)
+        draw_pair(figure, bottom, pair, called[2 * place : 2 * place + 2], pictures(pair.rows), largest)
     return figure
 
 
-def draw_pair(figure: Figure, bottom: float, pair: Confused, images: list[Image.Image], largest: int) -> None:
+def draw_pair(
+    figure: Figure,
+    bottom: float,
+    pair: Confused,
+    names: list[str],
+    images: list[Image.Image],
+    largest: int,
+) -> None:
     """Two pictures, two names, and a bar."""
     for place, image in enumerate(images):
         axes = axes_at(figure, 0.15 + place * (PICTURE + 0.08), bottom, PICTURE, PICTURE)
         framed(axes, image)
     text = blank_at(figure, 1.8, bottom, 2.9, PICTURE)
-    text.text(0, 0.25 * 72 * PICTURE, brief(pair.one, 34), fontsize=TEXT, color=INK, va="center")
-    text.text(0, 0.55 * 72 * PICTURE, brief(pair.other, 34), fontsize=TEXT, color=INK, va="center")
+    text.text(0, 0.25 * 72 * PICTURE, names[0], fontsize=TEXT, color=INK, va="center")
+    text.text(0, 0.55 * 72 * PICTURE, names[1], fontsize=TEXT, color=INK, va="center")
     said = f"similarity {pair.similarity:.3f}"
     text.text(0, 0.85 * 72 * PICTURE, said, fontsize=TEXT - 1.5, color=MUTED, va="center")
     bar = blank_at(figure, 4.75, bottom, BAR + 0.6, PICTURE)

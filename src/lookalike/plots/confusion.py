@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 
 from lookalike.metrics.inputs import factorise
 from lookalike.plots.style import INK, MUTED, RIGHT, RULE, WRONG, axes_at, ink_on, paper
-from lookalike.plots.text import brief, headline, percent, points_wide
+from lookalike.plots.text import briefs, headline, percent, points_wide
 from lookalike.plots.votes import predicted
 
 Count = Annotated[int, Ge(1)]
 SMALL = 7.5
+NAME = 135
+"""Points that the name of a class has across."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,7 @@ def draw_confusion(found: Confusion, how: str = "", most: int = 30) -> Figure:
         headline(figure, title, f"{how} None of {size:,} classes is taken for another.")
         return figure
     cells = found.counts[np.ix_(chosen, chosen)]
-    names = [brief(found.names[place]) for place in chosen]
+    names = briefs(found.names[chosen].tolist(), NAME, SMALL + 1)
     columns = names
     if len(chosen) < size:
         rest = found.counts[chosen].sum(axis=1) - cells.sum(axis=1)

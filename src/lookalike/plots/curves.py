@@ -25,13 +25,15 @@ from lookalike.plots.style import (
     name_axes,
     new_figure,
 )
-from lookalike.plots.text import brief
+from lookalike.plots.text import briefs
 
 Panel = Callable[[Axes], None]
 VALIDATION = "validation"
 LINE = 12
 """Points from one line of small text to the next."""
 LEGEND_LINE = 15
+NAME = 84
+"""Points that a name in a legend has across."""
 FEW = 4
 """Lines of which the names find room on the drawing."""
 
@@ -58,11 +60,11 @@ class Frame:
         """Whole epochs below, stages, a legend for two lines, and a word where no value is a number."""
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if len(self.epochs) == 1:
-            axes.set_xlim(self.epochs[0] - 1, self.epochs[0] + 1)
+            axes.set_xlim(self.epochs[0] - 0.5, self.epochs[0] + 0.5)
         name_axes(axes, "epoch")
         self._name_stages(axes)
         if not any(np.isfinite(values).any() for values in drawn.values()):
-            axes.text(0.5, 0.5, "no value is a number", transform=axes.transAxes, ha="center", color=MUTED)
+            axes.text(0.5, 0.5, "all values are NaN", transform=axes.transAxes, ha="center", color=MUTED)
         elif len(drawn) > 1 or "loss" not in drawn:
             name_lines(axes, len(drawn))
 
@@ -181,18 +183,20 @@ def draw_losses(axes: Axes, frame: Frame, losses: dict[str, np.ndarray]) -> None
     both = VALIDATION in losses
     frame.begin(axes, "Loss" if both else "Training loss")
     names = {"loss": "training" if both else "sum"}
+    called = briefs([names.get(name, name) for name in losses], NAME)
     for place, (name, values) in enumerate(losses.items()):
         colour = INK if name == "loss" else SERIES[(place - 1) % 6]
         width = 2 if name in ("loss", VALIDATION) else 1.4
         dashes = DASHES[place % 6]
-        line(axes, frame.epochs, values, names.get(name, name), dashes, color=colour, linewidth=width)
+        line(axes, frame.epochs, values, called[place], dashes, color=colour, linewidth=width)
     frame.end(axes, losses)
 
 
 def draw_rates(axes: Axes, frame: Frame, rates: dict[str, np.ndarray]) -> None:
     """Learning rates, on a log axis where all are above zero."""
     frame.begin(axes, "Learning rate")
-    for place, (name, values) in enumerate(rates.items()):
+    called = briefs(list(rates), NAME)
+    for place, (name, values) in enumerate(zip(called, rates.values(), strict=True)):
         line(axes, frame.epochs, values, name, DASHES[place % 6], color=SERIES[place % 6], linewidth=1.8)
     known = [value for values in rates.values() for value in values if math.isfinite(value)]
     if known and min(known) > 0:
@@ -217,7 +221,8 @@ def draw_scores(
 ) -> None:
     """Validation metrics, with the chosen epoch marked."""
     frame.begin(axes, "On validation identities")
-    for place, (name, values) in enumerate(scores.items()):
+    called = briefs(list(scores), NAME)
+    for place, (name, values) in enumerate(zip(called, scores.values(), strict=True)):
         line(axes, frame.epochs, values, name, DASHES[place % 6], color=SERIES[place % 6], linewidth=1.8)
     if all(np.nanmax(np.abs(values), initial=0) <= 1 for values in scores.values()):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
@@ -270,4 +275,4 @@ def line(axes: Axes, epochs: np.ndarray, values: np.ndarray, name: str, dashes: 
     """One curve; with few epochs each is a dot too, so that one epoch alone is seen."""
     finite = np.where(np.isfinite(values), values, np.nan)
     marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= 12 else {}
-    axes.plot(epochs, finite, label=brief(name, 17), linestyle=dashes, **marker, **style)
+    axes.plot(epochs, finite, label=name, linestyle=dashes, **marker, **style)

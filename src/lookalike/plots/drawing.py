@@ -1,6 +1,6 @@
 """Text and pictures on pictures; the font is the one that matplotlib carries, the same on every machine."""
 
-from bisect import bisect_right
+from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -9,8 +9,8 @@ import matplotlib
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from lookalike.data.visible import visible
 from lookalike.plots.letters import OWN, fonts_for, letters_of, warn
+from lookalike.plots.shortening import fitted_names, in_lines
 
 _told: set[str] = set()
 
@@ -67,15 +67,15 @@ def spelt(text: str) -> str:
     return text.translate(escapes)
 
 
-def fitted(text: str, width: float, letters: Letters) -> str:
-    """The text on one line, cut with an ellipsis where it is wider than `width` pixels."""
-    text = spelt(visible(" ".join(text.split())))
-    if letters.getlength(text) <= width:
-        return text
-    kept = bisect_right(
-        range(len(text)), width, lo=1, key=lambda count: letters.getlength(f"{text[:count]}…")
-    )
-    return f"{text[: kept - 1].rstrip()}…"
+def fitted(text: object, width: float, letters: Letters) -> str:
+    """The text on one line, its middle left out where it is wider than `width` pixels."""
+    return fitted_each([text], width, letters)[0]
+
+
+def fitted_each(texts: Sequence[object], width: float, letters: Letters, lines: int = 1) -> list[str]:
+    """Texts that stand together, each on so many lines at most `width` wide; see `plots.shortening`."""
+    known = [spelt(str(text)) for text in texts]
+    return fitted_names(known, lambda text: in_lines(text, width, letters.getlength, lines))
 
 
 def contained(image: Image.Image, side: int) -> Image.Image:

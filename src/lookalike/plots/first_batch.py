@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from lookalike.plots.drawing import fitted, font
+from lookalike.plots.drawing import fitted, fitted_each, font
 from lookalike.plots.sheets import as_figure
 from lookalike.plots.style import INK, MUTED, PAPER, RULE
+from lookalike.wording import counted
 
 MOST = 128
 SMALLEST, LARGEST = 72, 128
@@ -40,10 +41,13 @@ def first_batch(images: np.ndarray, labels: Sequence[object], title: str = "") -
     groups = shown(labels)
     sheet = Sheet(images.shape[1], [len(rows) for _, rows in groups])
     count = sum(len(rows) for _, rows in groups)
-    among = f"{count} of {len(images)}" if count < len(images) else str(count)
-    classes = "1 class" if len(groups) == 1 else f"{len(groups)} classes"
-    sheet.head(title, f"{among} images, {classes}, {images.shape[2]} × {images.shape[1]} px")
-    for number, (name, rows) in enumerate(groups):
+    among = f"{count} of {len(images)}"
+    shown_images = f"{among} images" if count < len(images) else counted(count, "image")
+    classes = counted(len(groups), "class", "classes")
+    sheet.head(title, f"{shown_images}, {classes}, {images.shape[2]} × {images.shape[1]} px")
+    widths = [sheet.name_width(len(rows)) for _, rows in groups]
+    called = fitted_each([name for name, _ in groups], min(widths), sheet.letters)
+    for number, (name, (_, rows)) in enumerate(zip(called, groups, strict=True)):
         sheet.group(number, [images[row] for row in rows], name)
     return sheet.picture
 
@@ -105,8 +109,11 @@ class Sheet:
             self.picture.paste(picture, (x + inset[0], y + inset[1]))
             self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
         below = top + -(-len(images) // self.across) * (self.side + 2) + 2
-        width = max(self.side, min(len(images), self.across) * (self.side + 2))
-        self.letters.write(self.draw, (left, below), fitted(name, width, self.letters), INK)
+        self.letters.write(self.draw, (left, below), name, INK)
+
+    def name_width(self, images: int) -> int:
+        """Pixels that the name below so many images has across."""
+        return max(self.side, min(images, self.across) * (self.side + 2))
 
 
 def shown_side(side: int) -> int:

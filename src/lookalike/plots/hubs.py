@@ -14,8 +14,9 @@ from PIL import Image
 from lookalike.metrics.inputs import factorise
 from lookalike.plots.sheets import framed
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, axes_at, bare, blank_at, name_axes, paper
-from lookalike.plots.text import brief, headline
+from lookalike.plots.text import briefs, headline
 from lookalike.plots.votes import nearest
+from lookalike.wording import counted
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
 PICTURE = 0.95
@@ -76,7 +77,10 @@ def hubs(
     lines = -(-len(order) // across)
     figure = paper(3.9 + across * STEP, max(3.0, lines * DEEP) + 0.1)
     top = figure.get_figheight()
-    title = f"One image is found by {found.counts.max():,} others, {never:,} of {len(labels):,} by none"
+    most_found = int(found.counts.max())
+    several = int(np.count_nonzero(found.counts == most_found))
+    subject = "One image is" if several == 1 else f"{counted(several, 'image')} are each"
+    title = f"{subject} found by {counted(most_found, 'other')}, {never:,} of {len(labels):,} by none"
     said = (
         f"How often each image is among the {found.k} nearest of another: {found.counts.mean():.3g} times on "
         f"average. Skewness {found.skewness:.2f}: above about 1 there are hubs."
@@ -84,10 +88,11 @@ def hubs(
     headline(figure, title, said)
     height = max(3.0, lines * DEEP) - 0.62
     draw_counts(axes_at(figure, 0.72, top - height - 0.06, 2.75, height), found)
+    called = briefs(labels[order].tolist(), 72 * STEP - 8, TEXT - 1.5)
     for place, (row, image) in enumerate(zip(order.tolist(), pictures(order.tolist()), strict=True)):
         line, column = divmod(place, across)
         left, bottom = 3.8 + column * STEP, top - line * DEEP - PICTURE - 0.06
-        draw_hub(figure, left, bottom, image, brief(labels[row], 15), found.counts[row], found.wrong[row])
+        draw_hub(figure, left, bottom, image, called[place], found.counts[row], found.wrong[row])
     return figure
 
 

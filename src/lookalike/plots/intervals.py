@@ -5,14 +5,14 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lookalike.metrics.records import direction_of, limits_of
 from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare, new_figure
-from lookalike.plots.text import MARGIN, headline, wrapped
+from lookalike.plots.text import MARGIN, briefs, headline, safe, wrapped
 
-SHARE = 6
-"""Letters of a name that an inch of the figure has room for, beside the bars."""
+SHARE = 0.36
+"""Part of the figure's width that names may take, beside the bars."""
 
 
 def interval_bars(
@@ -60,26 +60,21 @@ def interval_bars(
             for edge in (value["low"], value["high"]):
                 axes.plot([edge, edge], [place - 0.14, place + 0.14], color=INK, linewidth=1.6)
         axes.text(end + room, place, written(value["value"]), va="center", fontsize=TEXT, color=INK)
-    axes.set_yticks(places, [shortened(name, round(SHARE * width)) for name in names])
+    axes.set_yticks(places, briefs(names, SHARE * 72 * width, lines=2))
     for place, label in enumerate(axes.get_yticklabels()):
         label.set_color(INK if place in leaders else MUTED)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     lowest = min(0.0, *(value.get("low", value["value"]) for value in values))
     axes.set_xlim(lowest, max(max(ends) * 1.13, 1e-3))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6 if width > 5 else 3))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{100 * value:.3g} %" if share else f"{value:.3g}")
     )
     if remark:
         figure.supxlabel(
-            "\n".join(said).replace("$", r"\$"),
+            safe("\n".join(said)),
             fontsize=TEXT - 1,
             color=DIFFERENT if not leaders else MUTED,
         )
     return figure
-
-
-def shortened(name: str, most: int = 44) -> str:
-    """A long path without its beginning."""
-    text = name if len(name) <= most else "…" + name[-(most - 1) :]
-    return text.replace("$", r"\$")

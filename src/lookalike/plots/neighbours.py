@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from lookalike.plots.drawing import contained, fitted, font
+from lookalike.plots.drawing import contained, fitted, fitted_each, font
 from lookalike.plots.style import DIFFERENT, INK, MUTED, PAPER, RULE, SAME
 
 Hit = tuple[Image.Image, str, float, bool | None]
@@ -35,7 +35,8 @@ def gallery(
         raise ValueError(
             f"gallery: {len(rows)} rows with {len(captions)} captions; it needs a row, and a caption each"
         )
-    sheet = Sheet(side, columns=max(len(hits) for _, hits in rows), rows=len(rows))
+    labels = [label for _, hits in rows for _, label, _, _ in hits]
+    sheet = Sheet(side, max(len(hits) for _, hits in rows), len(rows), [*captions, *labels])
     for line, (query, hits) in enumerate(rows):
         decision = decisions[line] if decisions else None
         sheet.query(line, query, captions[line] if captions else "query", decision)
@@ -47,12 +48,15 @@ def gallery(
 class Sheet:
     """The paper that `gallery` draws on; everything is measured in shares of a picture's side."""
 
-    def __init__(self, side: int, columns: int, rows: int):
+    def __init__(self, side: int, columns: int, rows: int, names: Sequence[str] = ()):
         self.side, self.gap, self.frame = side, side // 7, max(2, side // 32)
         self.letters, self.small = font(max(9, side // 10)), font(max(8, side // 11))
         self.line = round(self.letters.size * 1.4)
         self.step = side + self.gap
-        self.row = side + 2 * self.line + 2 * self.gap
+        room = side - self.letters.getlength("✓ ")
+        self.names = dict(zip(names, fitted_each(names, room, self.letters, lines=2), strict=True))
+        self.lines = 1 + max((text.count("\n") for text in self.names.values()), default=0)
+        self.row = side + (1 + self.lines) * self.line + 2 * self.gap
         width = self.step * (columns + 1) + 2 * self.gap
         self.picture = Image.new("RGB", (width, self.row * rows + self.gap), PAPER)
         self.draw = ImageDraw.Draw(self.picture)
@@ -65,10 +69,17 @@ class Sheet:
         self._paste(image, x, y)
         self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
         if decision is None:
-            self._write(x, y, caption, "query" if caption != "query" else "", INK)
+            self._write(x, y, self.names.get(caption, caption), "query" if caption != "query" else "", INK)
         else:
             said, right = decision
-            self._write(x, y, caption, f"{'✓' if right else '✗'} {said}", INK, SAME if right else DIFFERENT)
+            self._write(
+                x,
+                y,
+                self.names.get(caption, caption),
+                f"{'✓' if right else '✗'} {said}",
+                INK,
+                SAME if right else DIFFERENT,
+            )
         across = x + self.step
         self.draw.line((across, y, across, y + self.side), fill=RULE, width=2)
 
@@ -83,7 +94,13 @@ class Sheet:
         else:
             self._frame(x, y, colour, dashed=not right)
         sign = "" if right is None else "✓ " if right else "✗ "
-        self._write(x, y, f"{sign}{label}", f"{score:.3f}", colour if right is not None else INK)
+        self._write(
+            x,
+            y,
+            f"{sign}{self.names.get(label, label)}",
+            f"{score:.3f}",
+            colour if right is not None else INK,
+        )
 
     def _paste(self, image: Image.Image, x: int, y: int) -> None:
         fit = contained(image, self.side)
@@ -102,6 +119,7 @@ class Sheet:
 
     def _write(self, x: int, y: int, first: str, second: str, colour: str, below: str = MUTED) -> None:
         top = y + self.side + self.frame + self.line // 4
-        self.letters.write(self.draw, (x, top), fitted(first, self.side, self.letters), colour)
-        cut = fitted(second, self.side, self.small)
-        self.small.write(self.draw, (x, top + self.line), cut, below)
+        for line in first.split("\n"):
+            self.letters.write(self.draw, (x, top), line, colour)
+            top += self.line
+        self.small.write(self.draw, (x, top), fitted(second, self.side, self.small), below)

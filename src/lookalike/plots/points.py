@@ -11,14 +11,18 @@ from matplotlib.figure import Figure
 from lookalike.plots.labels import Look, distinct, parted
 from lookalike.plots.places import pca, umap
 from lookalike.plots.style import FAINT, INK, MUTED, PAPER, RULE, axes_at, blank_at, name_axes, paper
-from lookalike.plots.text import brief, headline, percent, points_wide
+from lookalike.plots.text import briefs, headline, percent, points_wide
 from lookalike.plots.tsne import tsne
+from lookalike.wording import counted
 
 SIDE = 6.2
 SMALL = 7.5
 IN_A_COLUMN = 30
 NAMED_IN_PLACE = 10
 """Up to so many classes have their names on the map; more have numbers there, and names in the legend."""
+
+CROWD = 500
+"""Points of a class that are looked at to find where it is thickest, or a few more."""
 
 Count = Annotated[int, Ge(1)]
 
@@ -93,7 +97,7 @@ def points(
     seed: int = 0,
     axes_names: Sequence[str] = (),
 ) -> Figure:
-    """A point for each image, with a label at the median of each class and a legend.
+    """A point for each image, with a label among the points of each class and a legend.
 
     Args:
         places: [N, 2].
@@ -107,11 +111,13 @@ def points(
     names, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     lot = np.random.default_rng(seed).permutation(len(names))
     shown = np.sort(np.lexsort((lot, -counts))[:named])
-    medians = np.array([np.median(places[codes == code], axis=0) for code in shown])
-    looks = distinct(medians)
-    entries = [f"{brief(names[code], 28)} ({counts[code]:,})" for code in shown]
+    anchors = np.array([anchor(places[codes == code]) for code in shown])
+    looks = distinct(anchors)
+    called = briefs(names[shown].tolist(), 170, SMALL + 0.5)
+    entries = [f"{name} ({counts[code]:,})" for name, code in zip(called, shown, strict=True)]
     numbered = len(shown) > NAMED_IN_PLACE
-    marks = [str(number) if numbered else brief(names[code], 20) for number, code in enumerate(shown, 1)]
+    in_place = briefs(names[shown].tolist(), 96, SMALL, bold=True, lines=2)
+    marks = [str(number) if numbered else name for number, name in enumerate(in_place, 1)]
     deep = column_height(len(entries))
     columns = column_widths(entries, numbered, deep)
     size = map_size(places)
@@ -123,17 +129,26 @@ def points(
     axes = axes_at(figure, left, top - size[1], *size)
     frame(axes, places, axes_names)
     scatter(axes, places, codes, shown, looks)
-    mark(axes, medians, marks, looks, size)
+    mark(axes, anchors, marks, looks, size)
     legend = blank_at(figure, left + size[0] + 0.2, top - legend_height, sum(columns) / 72, legend_height)
     rest = int(counts.sum() - counts[shown].sum()), len(names) - len(shown)
     explain(legend, entries, looks, columns, deep, numbered, rest)
     return figure
 
 
+def anchor(places: np.ndarray) -> np.ndarray:
+    """The point in the thick of a class: nearest to its nearest half, so never between two parts of it."""
+    some = places[:: -(-len(places) // CROWD)]
+    gaps = np.linalg.norm(some[:, None] - some[None], axis=2)
+    half = max(2, -(-len(some) // 2))
+    return some[np.sort(gaps, axis=1)[:, :half].mean(axis=1).argmin()]
+
+
 def heading(shown: int, of: int | None, classes: int) -> str:
     """How much is on the map."""
     among = f" of {of:,}" if of is not None and of > shown else ""
-    return f"{shown:,}{among} images of {'one class' if classes == 1 else f'{classes:,} classes'}"
+    images = counted(shown, "image") if not among else f"{shown:,}{among} images"
+    return f"{images} of {counted(classes, 'class', 'classes')}"
 
 
 def map_size(places: np.ndarray) -> tuple[float, float]:
@@ -174,13 +189,18 @@ def scatter(axes: Axes, places: np.ndarray, codes: np.ndarray, shown: np.ndarray
 
 
 def mark(
-    axes: Axes, medians: np.ndarray, marks: list[str], looks: list[Look], size: tuple[float, float]
+    axes: Axes, anchors: np.ndarray, marks: list[str], looks: list[Look], size: tuple[float, float]
 ) -> None:
-    """A label at each median, moved just so far that none hides another; a line leads back to the median."""
+    """A label at each anchor, moved just so far that none hides another; a line leads back to the anchor."""
     low, high = (np.array([axes.get_xlim()[end], axes.get_ylim()[end]]) for end in (0, 1))
     scale = 72 * np.array(size) / (high - low)
-    wanted = (medians - low) * scale
-    boxes = np.array([[points_wide(mark, SMALL, bold=True) + 7, SMALL + 5] for mark in marks])
+    wanted = (anchors - low) * scale
+    boxes = np.array(
+        [
+            [points_wide(mark, SMALL, bold=True) + 7, SMALL * (1 + 1.3 * mark.count("\n")) + 5]
+            for mark in marks
+        ]
+    )
     found = parted(wanted, boxes, (72 * size[0], 72 * size[1]), gap=3)
     for text, start, place, (colour, _) in zip(marks, wanted, found, looks, strict=True):
         at, back = low + place / scale, low + start / scale
@@ -191,7 +211,7 @@ def mark(
             at[1],
             text,
             ha="center",
-            va="center_baseline",
+            va="center" if "\n" in text else "center_baseline",
             fontsize=SMALL,
             fontweight="bold",
             color=INK,
@@ -238,5 +258,5 @@ def explain(
     if classes:
         y = (deep + 1) * LINE
         axes.scatter(6, y, s=22, color=FAINT, linewidths=0)
-        words = f"{classes:,} more {'class' if classes == 1 else 'classes'} ({images:,})"
+        words = f"{counted(classes, 'more class', 'more classes')} ({images:,})"
         axes.text(18, y, words, va="center_baseline", fontsize=SMALL + 0.5, color=MUTED)

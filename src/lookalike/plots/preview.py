@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lookalike.plots.drawing import fitted, font
+from lookalike.plots.drawing import fitted, fitted_each, font
 from lookalike.plots.first_batch import scaled, shown_side
 from lookalike.plots.style import INK, MUTED, PAPER, RULE
 
@@ -34,12 +34,13 @@ def preview(
     least = max(font(13).getlength(facts), font(17, bold=True).getlength(title))
     picture = _Paper(max(width, math.ceil(least) + 2 * MARGIN), height, side)
     picture.head(title, facts)
-    for line, (image, label) in enumerate(zip(plain, labels, strict=True)):
+    called = fitted_each(labels, picture.picture.width - 2 * MARGIN, picture.letters)
+    for line, (image, label) in enumerate(zip(plain, called, strict=True)):
         top = TOP + line * (side + LINE)
         picture.image(image, MARGIN, top)
         for place, images in enumerate(drawn):
             picture.image(images[line], left + place * (side + GAP), top)
-        picture.label(str(label), top + side + 3)
+        picture.label(label, top + side + 3)
     return picture.picture
 
 
@@ -63,5 +64,4 @@ class _Paper:
         self.draw.rectangle((left - 1, top - 1, left + self.side, top + self.side), outline=RULE)
 
     def label(self, text: str, top: int) -> None:
-        width = self.picture.width - 2 * MARGIN
-        self.letters.write(self.draw, (MARGIN, top), fitted(text, width, self.letters), INK)
+        self.letters.write(self.draw, (MARGIN, top), text, INK)

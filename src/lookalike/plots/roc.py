@@ -1,4 +1,4 @@
-"""ROC and DET curves on log axes, with intervals."""
+"""ROC and DET curves as steps on log axes, with intervals."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -11,11 +11,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from lookalike.metrics.roc import Roc
 from lookalike.plots.style import DASHES, MUTED, RULE, SERIES, bare, explain_lines, name_axes, new_figure
-from lookalike.plots.text import brief, headline
+from lookalike.plots.text import briefs, headline
 
 Rate = Annotated[float, Gt(0), Lt(1)]
 WIDTH, HEIGHT = 6.4, 4.2
+NAME = 190
+"""Points that a name in the legend has across."""
 DRAWN = 600
+NOTHING = 1e-12
+"""Where a rate of 0 is drawn on a log axis: far below what is seen."""
 
 
 def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
@@ -32,16 +36,18 @@ def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
         remark(roc_curves, "auc", "area under the curve"),
         ("false accept rate", "true accept rate"),
     )
-    marked = marks(roc_curves, at)
+    names = curve_names(roc_curves)
+    marked, low = marks(roc_curves, at), finest(roc_curves)
     for place, (name, curve) in enumerate(roc_curves.items()):
-        far, tar = thinned(curve.far, curve.tar)
+        far, tar = steps(curve, low, marked)
         colour = SERIES[place % len(SERIES)]
-        axes.fill_between(*band(curve), color=colour, alpha=0.16, linewidth=0)
-        said = f"{brief(name, 30)}: AUC {with_interval(curve.areas['auc'], 4)}"
-        axes.plot(far, tar, linestyle=DASHES[place % 6], color=colour, linewidth=1.8, label=said)
+        axes.fill_between(*band(curve, far), color=colour, alpha=0.16, linewidth=0, step="post")
+        said = f"{names[name]}: AUC {with_interval(curve.areas['auc'], 4)}"
+        style = {"linestyle": DASHES[place % 6], "color": colour, "linewidth": 1.8, "label": said}
+        axes.plot(far, tar, drawstyle="steps-post", **style)
         axes.plot(marked, curve.tar_at(marked), "o", color=colour, markersize=5, zorder=5)
     axes.set_xscale("log")
-    axes.set(xlim=(finest(roc_curves), 1), ylim=(0, 1.02))
+    axes.set(xlim=(low, 1), ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     finish(axes, marked)
     return figure
@@ -57,21 +63,23 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
         remark(roc_curves, "eer", "where both rates are equal (○)"),
         ("false accept rate", "false reject rate"),
     )
-    marked = marks(roc_curves, at)
+    names = curve_names(roc_curves)
+    marked, low = marks(roc_curves, at), finest(roc_curves)
     lowest = min(0.5 / curve.positives for curve in roc_curves.values())
     for place, (name, curve) in enumerate(roc_curves.items()):
-        far, tar = thinned(curve.far, curve.tar)
+        equal = crossing(curve)
+        far, tar = steps(curve, low, np.append(marked, equal))
         colour = SERIES[place % len(SERIES)]
-        rates, low, high = band(curve)
-        least, worst = (np.maximum(1 - each, lowest) for each in (high, low))
-        axes.fill_between(rates, least, worst, color=colour, alpha=0.16, linewidth=0)
-        said = f"{brief(name, 30)}: EER {with_interval(curve.areas['eer'], 2, True)}"
-        missed = np.where(tar < 1, 1 - tar, np.nan)
-        axes.plot(far, missed, linestyle=DASHES[place % 6], color=colour, linewidth=1.8, label=said)
-        axes.plot(marked, 1 - curve.tar_at(marked), "o", color=colour, markersize=5, zorder=5)
-        equal = curve.areas["eer"]["value"]
-        axes.plot(equal, equal, "o", markersize=8, markerfacecolor="none", markeredgecolor=colour, zorder=6)
-    low = finest(roc_curves)
+        rates, least, most = band(curve, far)
+        below, above = (np.maximum(1 - each, lowest) for each in (most, least))
+        axes.fill_between(rates, below, above, color=colour, alpha=0.16, linewidth=0, step="post")
+        said = f"{names[name]}: EER {with_interval(curve.areas['eer'], 2, True)}"
+        style = {"linestyle": DASHES[place % 6], "color": colour, "linewidth": 1.8, "label": said}
+        axes.plot(far, np.maximum(1 - tar, NOTHING), drawstyle="steps-post", **style)
+        missed = 1 - curve.tar_at(marked)
+        axes.plot(marked[missed > 0], missed[missed > 0], "o", color=colour, markersize=5, zorder=5)
+        ring = {"markerfacecolor": "none", "markeredgecolor": colour, "zorder": 6}
+        axes.plot(equal, max(equal, NOTHING), "o", markersize=8, **ring)
     axes.plot([low, 1], [low, 1], color=RULE, linewidth=1, zorder=0)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -111,6 +119,11 @@ def plainly(value: float) -> str:
     return np.format_float_positional(float(f"{value:.3g}"), trim="-")
 
 
+def curve_names(curves: Mapping[str, Roc]) -> dict[str, str]:
+    """What each curve is called in the legend."""
+    return dict(zip(curves, briefs(list(curves), NAME), strict=True))
+
+
 def marks(curves: Mapping[str, Roc], at: list[float] | None) -> np.ndarray:
     """The rates to mark, those left out that the pairs cannot show."""
     low = finest(curves)
@@ -136,24 +149,36 @@ def thinned(far: np.ndarray, tar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return far[last], tar[last]
 
 
-def band(curve: Roc) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rates with the interval at each, up to 1, where all pairs are accepted, and both of its ends are 1.
+def steps(curve: Roc, low: float, marked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The corners of the curve from just below the rate `low` on, thinned; exact at every marked rate.
 
-    From the last rate with an interval to 1 both ends are straight lines on a log axis, which never leave out
-    the curve itself.
+    Between two corners the rate of the left one holds: no threshold gives anything between them. So they are
+    to be joined by steps (`steps-post`), not by slopes, and a marker at any rate lies on the curve.
+    """
+    far, _ = thinned(curve.far, curve.tar)
+    far = np.unique(np.concatenate([[0.99 * low, low], far[far > low], marked[marked >= low], [1.0]]))
+    return far, curve.tar_at(far)
+
+
+def crossing(curve: Roc) -> float:
+    """Where the stepped curve meets the diagonal on which both error rates are equal."""
+    missed = 1 - curve.tar
+    after = int(np.argmax(missed <= curve.far))
+    return float(min(missed[after - 1], curve.far[after])) if after else float(missed[0])
+
+
+def band(curve: Roc, far: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The interval at each of the rates `far`, straight on a log axis between those that were computed.
+
+    At rate 1 all pairs are accepted and both ends are 1. The curve itself is never left out.
     """
     if not len(curve.rates):
         return curve.rates, curve.low, curve.high
-    rates = np.geomspace(curve.rates[-1], 1, 24)[1:]
-    rates[-1] = 1.0
-    share = 1 - np.log(rates) / np.log(curve.rates[-1])
-    low, high = (end[-1] + share * (1 - end[-1]) for end in (curve.low, curve.high))
-    tar = curve.tar_at(rates)
-    return (
-        np.append(curve.rates, rates),
-        np.append(curve.low, np.minimum(low, tar)),
-        np.append(curve.high, np.maximum(high, tar)),
-    )
+    far = far[far >= curve.rates[0]]
+    known = np.log(np.append(curve.rates, 1.0))
+    low, high = (np.interp(np.log(far), known, np.append(end, 1.0)) for end in (curve.low, curve.high))
+    tar = curve.tar_at(far)
+    return far, np.minimum(low, tar), np.maximum(high, tar)
 
 
 def with_interval(value: Mapping[str, float], digits: int, percent: bool = False) -> str:

@@ -76,7 +76,7 @@ def draw_saliency(
     for place, (name, picture, values) in enumerate(zip(names, pictures, maps, strict=True)):
         left = 0.15 + place * (SIDE + 0.25)
         above = axes_at(figure, left, top - SIDE - 0.25, SIDE, SIDE)
-        above.set_title(brief(name, 34), fontsize=TEXT, color=INK, pad=4)
+        above.set_title(brief(name, 72 * SIDE), fontsize=TEXT, color=INK, pad=4)
         show(above, np.asarray(shown(picture)))
         show(axes_at(figure, left, top - 2 * SIDE - 0.4, SIDE, SIDE), overlaid(shown(picture), values / most))
     return figure

@@ -15,7 +15,7 @@ from lookalike.metrics.inputs import unit_vectors
 from lookalike.plots.drawing import contained
 from lookalike.plots.labels import distinct
 from lookalike.plots.style import INK, NEAR_TO_FAR, PAPER, axes_at, ink_on, paper
-from lookalike.plots.text import brief, headline, points_wide
+from lookalike.plots.text import briefs, headline, points_wide
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
 MOST = 48
@@ -104,7 +104,7 @@ def draw_similarity(distances: np.ndarray, images: Sequence[Image.Image], labels
     count = len(images)
     cell = float(np.clip(6.4 / count, 0.36, 0.8))
     runs = blocks(labels)
-    names = [brief(labels[start], 20) for start, _ in runs]
+    names = briefs([labels[start] for start, _ in runs], 120, 9, lines=2 if cell * min_run(runs) > 0.4 else 1)
     looks = distinct(np.arange(2 * len({str(name) for name in labels})).reshape(-1, 2))
     colours = dict(zip(dict.fromkeys(map(str, labels)), (colour for colour, _ in looks), strict=True))
     side = cell + GAP
@@ -142,6 +142,11 @@ def blocks(labels: np.ndarray) -> list[tuple[int, int]]:
     """First and last + 1 of each run of equal labels."""
     cuts = [0, *(place for place in range(1, len(labels)) if labels[place] != labels[place - 1]), len(labels)]
     return list(pairwise(cuts))
+
+
+def min_run(runs: list[tuple[int, int]]) -> int:
+    """How many images the shortest run has."""
+    return min(stop - start for start, stop in runs)
 
 
 def draw_cells(axes: Axes, distances: np.ndarray, runs: list[tuple[int, int]], cell: float) -> None:

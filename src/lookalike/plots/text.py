@@ -1,12 +1,15 @@
 """Words on figures: names that fit, headings that wrap, all measured in the font that is drawn."""
 
-from bisect import bisect_right
-from collections.abc import Iterator
+import warnings
+from collections.abc import Sequence
+from functools import cache, lru_cache
 
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
-from lookalike.data.visible import visible
-from lookalike.plots.drawing import font
+from lookalike.plots.letters import fonts_for
+from lookalike.plots.shortening import break_lines, fitted_names, in_lines
 from lookalike.plots.style import INK, MUTED, TEXT
 
 HEADING = TEXT + 2.5
@@ -14,20 +17,53 @@ MARGIN = 10
 """Points between a heading and the edges of its figure."""
 
 LEADING = 1.35
-MEASURED = 100
+UNIT = "\N{NO-BREAK SPACE}%"
+DOTS = 144
+"""Dots an inch at which texts are measured."""
 
 
 def points_wide(text: str, size: float = TEXT, bold: bool = False) -> float:
-    """How wide a line of text is drawn, in points."""
-    return font(MEASURED, bold).getlength(text) * size / MEASURED
+    """How wide matplotlib draws a text, in points; of several lines the widest."""
+    lines = text.replace(r"\$", "$").split("\n")
+    return max(_measured(line, size, bold) for line in lines)
 
 
-def brief(name: object, most: int = 24) -> str:
-    """A name on one line, its middle left out where it is long, safe from formulas and turned text."""
-    text = visible(" ".join(str(name).split()))
-    if len(text) > most:
-        end = (most - 1) // 3
-        text = f"{text[: most - 1 - end].rstrip()}…{text[len(text) - end :].lstrip()}"
+@lru_cache(maxsize=20_000)
+def _measured(line: str, size: float, bold: bool) -> float:
+    fonts, _ = fonts_for(line)
+    properties = FontProperties(family=fonts, size=size, weight="bold" if bold else "normal")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        width, _, _ = _renderer().get_text_width_height_descent(line, properties, ismath=False)
+    return width * 72 / DOTS
+
+
+@cache
+def _renderer() -> RendererAgg:
+    return RendererAgg(1, 1, DOTS)
+
+
+def brief(name: object, width: float, size: float = TEXT, bold: bool = False, lines: int = 1) -> str:
+    """A name that fits, see `briefs`."""
+    return briefs([name], width, size, bold, lines)[0]
+
+
+def briefs(
+    names: Sequence[object], width: float, size: float = TEXT, bold: bool = False, lines: int = 1
+) -> list[str]:
+    """Names that stand together, each at most `width` points wide, safe from formulas and turned text.
+
+    Where one is too long, what all begin with is left out, then the middle; different names stay different.
+    """
+
+    def fit(text: str) -> str:
+        return in_lines(text, width, lambda part: points_wide(part, size, bold), lines)
+
+    return [safe(text) for text in fitted_names(names, fit)]
+
+
+def safe(text: str) -> str:
+    """The text as matplotlib draws it without taking it for a formula."""
     return text.replace("$", r"\$")
 
 
@@ -37,9 +73,10 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def wrapped(text: str, width: float, size: float = TEXT, bold: bool = False) -> list[str]:
-    """The text in lines at most `width` points wide; a longer word is broken."""
+    """The text in lines at most `width` points wide; a longer word is broken, a number keeps its unit."""
     lines: list[str] = []
-    for word in (piece for whole in text.split() for piece in _pieces(whole, width, size, bold)):
+    words = [word for word in text.replace(" %", UNIT).replace("\n", " ").split(" ") if word]
+    for word in (piece for whole in words for piece in _pieces(whole, width, size, bold)):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and points_wide(longer, size, bold) <= width:
             lines[-1] = longer
@@ -48,15 +85,9 @@ def wrapped(text: str, width: float, size: float = TEXT, bold: bool = False) -> 
     return lines
 
 
-def _pieces(word: str, width: float, size: float, bold: bool) -> Iterator[str]:
+def _pieces(word: str, width: float, size: float, bold: bool) -> list[str]:
     """The word in parts that fit, nearly always one."""
-    while points_wide(word, size, bold) > width and len(word) > 1:
-        fits = (
-            bisect_right(range(len(word)), width, lo=2, key=lambda n: points_wide(word[:n], size, bold)) - 1
-        )
-        yield word[:fits]
-        word = word[fits:]
-    yield word
+    return break_lines(word, width, lambda part: points_wide(part, size, bold))
 
 
 def headline(figure: Figure, title: str, remark: str = "") -> float:
@@ -82,8 +113,7 @@ def headline(figure: Figure, title: str, remark: str = "") -> float:
     for lines, size, colour, weight in blocks:
         for line in lines:
             across, up = MARGIN / (width + 2 * MARGIN), top / height
-            safe = line.replace("$", r"\$")
-            figure.text(across, up, safe, va="top", fontsize=size, color=colour, fontweight=weight)
+            figure.text(across, up, safe(line), va="top", fontsize=size, color=colour, fontweight=weight)
             top -= LEADING * size
     engine = figure.get_layout_engine()
     if engine is not None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from lookalike.machine import cores
-from lookalike.plots.drawing import contained, fitted, font
+from lookalike.plots.drawing import contained, fitted_each, font
 from lookalike.plots.labels import distinct
 from lookalike.plots.sheets import as_figure
 from lookalike.plots.style import CLASSES, INK, PAPER, SERIES
@@ -184,8 +184,8 @@ def name_classes(colours: dict[str, str], width: int) -> Image.Image:
     size = max(18, width // 60)
     letters, step = font(size), round(size * 1.7)
     spots, x, y = [], size, size // 2
-    for name, colour in colours.items():
-        text = fitted(name, min(width - 4 * size, 16 * size), letters)
+    called = fitted_each(list(colours), min(width - 4 * size, 16 * size), letters)
+    for text, colour in zip(called, colours.values(), strict=True):
         wide = round(2.6 * size + letters.getlength(text))
         if x > size and x + wide > width - size:
             x, y = size, y + step

@@ -5,14 +5,10 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 from lookalike.data.columns import SPLIT_NAMES as SPLIT_NAMES
+from lookalike.wording import counted as counted
 
 EMPTY = "the row is empty"
 UNLISTED = "no row of the table names it"
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """The number with its noun, as `1 image` or `1,200 images`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def listed(names: list[str], most: int = 8) -> str:

@@ -8,6 +8,7 @@ import polars as pl
 
 from lookalike.report.numbers import as_float
 from lookalike.report.read import Evaluation, Run
+from lookalike.wording import counted
 
 Facts = list[tuple[str, str]]
 FEW_QUERIES = 200
@@ -245,11 +246,6 @@ def loss_words(name: str, node: Any) -> str:
 def listed(value: Any) -> str:
     """A name, or several joined."""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
-
-
-def counted(count: Any, one: str, many: str = "") -> str:
-    """`1 image`, `5,409 images`."""
-    return f"{int(count):,} {one if int(count) == 1 else many or one + 's'}"
 
 
 def duration(minutes: Any) -> str:

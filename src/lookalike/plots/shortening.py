@@ -1,0 +1,117 @@
+"""Names too long for their place: without what they share, on several lines, or with the middle left out.
+
+Everything is measured as drawn; a function says how wide a text is.
+"""
+
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+
+from lookalike.data.visible import visible
+
+Length = Callable[[str], float]
+Fit = Callable[[str], str]
+DOTS = "…"
+BREAKS = " _-/\\.,:|"
+WORTH = 4
+"""Characters that names must share at their beginning before it is left out."""
+
+
+def plain(name: object) -> str:
+    """A name on one line, safe from characters that turn text around."""
+    return visible(" ".join(str(name).split()))
+
+
+def in_lines(text: str, width: float, length: Length, lines: int = 2) -> str:
+    """The text on at most so many lines, each at most `width` wide, its middle left out if it is too long."""
+    broken = break_lines(text, width, length)
+    if len(broken) <= lines:
+        return "\n".join(broken)
+    kept = bisect_right(
+        range(1, len(text)), 0, key=lambda count: len(break_lines(cut(text, count), width, length)) > lines
+    )
+    return "\n".join(break_lines(cut(text, kept), width, length)[:lines])
+
+
+def cut(text: str, count: int) -> str:
+    """The first and the last characters of the text, `count` in all, and an ellipsis between them."""
+    head = text[: count - count // 2]
+    tail = text[len(text) - count // 2 :]
+    while tail and unicodedata.category(tail[0]) in ("Mn", "Me", "Cf"):
+        tail = tail[1:]  # without the letter that it belongs to
+    return f"{head.rstrip()}{DOTS}{tail.lstrip()}"
+
+
+def break_lines(text: str, width: float, length: Length) -> list[str]:
+    """Lines at most `width` wide, ended at a space or sign where one is in reach; one letter at least."""
+    lines = []
+    while length(text) > width and len(text) > 1:
+        fits = max(1, bisect_right(range(1, len(text) + 1), width, key=lambda count: length(text[:count])))
+        if fits == len(text):  # the width of a beginning does not always grow with it
+            break
+        sign = max(text.rfind(each, fits // 3, fits) for each in BREAKS) + 1
+        end = fits if text[fits] == " " else sign or fits
+        lines.append(text[:end].rstrip())
+        text = text[end:].lstrip()
+    return [*lines, text]
+
+
+def fitted_names(names: Sequence[object], fit: Fit) -> list[str]:
+    """Texts for names that stand together: where one does not fit, what all begin with is left out.
+
+    Names that would become the same text show the part in which they differ.
+
+    Args:
+        names: may come several times.
+        fit: from a text to one that fits, see `in_lines`.
+    """
+    wanted = [plain(name) for name in names]
+    every = list(dict.fromkeys(wanted))
+    drawn = {text: fit(text) for text in every}
+    if any(is_cut(text, drawn[text]) for text in every):
+        start = shared_start(every)
+        drawn = {text: fit(DOTS + text[start:] if start else text) for text in every}
+        _tell_apart(drawn, fit)
+    return [drawn[text] for text in wanted]
+
+
+def is_cut(text: str, drawn: str) -> bool:
+    """Whether something is left out."""
+    return "".join(drawn.split()) != "".join(text.split())
+
+
+def shared_start(texts: Sequence[str]) -> int:
+    """How many characters all texts begin with, up to the end of a word; 0 where that is not worth it."""
+    if len(texts) < 2:
+        return 0
+    shared = common_start(texts)
+    shared = shared[: min(len(shared), min(map(len, texts)) - 1)]
+    word = max(shared.rfind(each) for each in BREAKS) + 1
+    start = word if word >= WORTH else len(shared)
+    return start if start >= WORTH else 0
+
+
+def common_start(texts: Sequence[str]) -> str:
+    """The characters that all texts begin with."""
+    first, last = min(texts), max(texts)
+    pairs = enumerate(zip(first, last, strict=False))
+    return first[: next((place for place, (a, b) in pairs if a != b), min(len(first), len(last)))]
+
+
+def _tell_apart(drawn: dict[str, str], fit: Fit) -> None:
+    """Give names with the same text one that shows where they differ."""
+    for group in _groups(drawn):
+        start = len(common_start(group))
+        end = min(len(common_start([text[::-1] for text in group])), min(map(len, group)) - start)
+        apart = {text: fit(f"{DOTS}{text[start : len(text) - end]}{DOTS if end else ''}") for text in group}
+        if len(set(apart.values())) > 1:
+            _tell_apart(apart, fit)
+        drawn.update(apart)
+
+
+def _groups(drawn: dict[str, str]) -> Iterable[list[str]]:
+    """The names that have the same text, in groups of two or more."""
+    by_text: dict[str, list[str]] = {}
+    for name, text in drawn.items():
+        by_text.setdefault(text, []).append(name)
+    return [group for group in by_text.values() if len(group) > 1]
