@@ -147,7 +147,12 @@ def meaning_of(name: str) -> str:
         return ""
     argument = name.rpartition("@")[2].removeprefix("far=")
     lower = "; lower is better" if record.direction == "lower" else ""
-    return record.meaning.format(argument) + lower
+    words = record.meaning.format(argument) + lower
+    if argument == "1":
+        words = words.replace("one of the nearest 1 ", "the nearest one ")
+        words = words.replace("the nearest 1 that show ", "the nearest one that shows ")
+        words = words.replace("the nearest 1 show ", "the nearest one shows ").replace("nearest 1", "nearest one")
+    return words
 
 
 def rankable(names: Sequence[str]) -> list[str]:
