@@ -151,7 +151,9 @@ def meaning_of(name: str) -> str:
     if argument == "1":
         words = words.replace("one of the nearest 1 ", "the nearest one ")
         words = words.replace("the nearest 1 that show ", "the nearest one that shows ")
-        words = words.replace("the nearest 1 show ", "the nearest one shows ").replace("nearest 1", "nearest one")
+        words = words.replace("the nearest 1 show ", "the nearest one shows ").replace(
+            "nearest 1", "nearest one"
+        )
     return words
 
 
