@@ -63,6 +63,9 @@ def test_loose_and_empty_and_other_files_are_said(tree, caplog):
     assert said(problems) == [
         "loose.jpg: lies above the class folders, so it has no label",
         "empty/: a class folder without images",
+        "Thumbs.db: not an image",
+        "cat/README: not an image",
+        "cat/notes.txt: not an image",
     ]
     assert "3 files of other kinds (.db 1, no ending 1, .txt 1) and 4 hidden files or folders" in caplog.text
 

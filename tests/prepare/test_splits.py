@@ -111,3 +111,34 @@ def test_shares_that_are_none(both):
     ):
         with pytest.raises(ValueError, match=r"share|add up"):
             split()
+
+
+@pytest.mark.parametrize("sizes", [[4] * 60, [5] * 40, [4, 6, 9, 3, 2, 1, 12] * 9, [30] * 8, [300] * 3])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_shares_of_images_are_right_over_the_whole_set(sizes, seed, caplog):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    splits = within_class(labels, [str(row) for row in range(len(labels))], 0.1, 0.2, seed)
+    for name, share in {"val": 0.1, "test": 0.2}.items():
+        assert abs((splits == name).mean() - share) <= 0.02 + 2 / len(labels), name
+    for label in range(len(sizes)):
+        counts = {name: int((splits[labels == label] == name).sum()) for name in ("train", "val", "test")}
+        assert counts["train"] >= min(2, sizes[label])
+        assert counts["val"] != 1
+        assert counts["test"] != 1
+    assert "instead of" not in caplog.text
+
+
+def test_small_classes_that_cannot_give_their_share_are_said(caplog):
+    labels = np.repeat(np.arange(30), [3] * 28 + [8] * 2)
+    splits = within_class(labels, [str(row) for row in range(len(labels))], 0.1, 0.2, 0)
+    assert (splits[labels < 28] == "train").all()
+    assert "instead of 20 %" in caplog.text
+    assert "28 classes with fewer than 4 images give it none" in caplog.text
+    assert (splits == "test").sum() <= 8, "large classes do not pay for small ones without a limit"
+
+
+def test_nothing_for_train_leaves_no_single_images():
+    labels = np.repeat(np.arange(20), 5)
+    splits = within_class(labels, [str(row) for row in range(100)], 0.3, 0.7, 0)
+    assert set(splits) == {"val", "test"}
+    assert abs((splits == "val").mean() - 0.3) <= 0.04

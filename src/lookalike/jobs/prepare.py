@@ -158,14 +158,16 @@ def _written(
     """
     from lookalike.data.table import problem_frame, write_table
     from lookalike.errors import listing
-    from lookalike.prepare.dataset import moved_pairs, refuse_unusable, with_split
+    from lookalike.prepare.dataset import moved_pairs, refuse_unusable, to_warn_of, with_split
+    from lookalike.prepare.identical import warn_of_identical
     from lookalike.prepare.splits.assigned import summary
 
     given = [config.source[key] for key in ("root", "file", "list") if config.source.get(key)]
     where = str(given[0] if given else table.folder)
     refuse_unusable(table, problems, config.max_skipped, where)
-    if problems:
-        log.warning("%d left out:%s", len(problems), listing(problems))
+    missed = to_warn_of(problems)
+    if missed:
+        log.warning("%d left out:%s", len(missed), listing(missed))
     notes = {name: found for name, found in also.items() if found}
     for name, found in notes.items():
         log.info("%s:%s", NOTES[name], listing(found))
@@ -176,6 +178,8 @@ def _written(
     if problems:
         log.info("%s lists what was left out", config.out / "skipped.csv")
     log.info("%s", summary(table))
+    if config.check:
+        warn_of_identical(table, config.out)
     return config.out
 
 

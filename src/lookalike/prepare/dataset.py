@@ -11,7 +11,7 @@ from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.boxes import placed, same_boxes
 from lookalike.prepare.files import Seen
-from lookalike.prepare.naming import EMPTY, UNLISTED, counted
+from lookalike.prepare.naming import ASIDE, EMPTY, UNLISTED, UNREAD, counted
 from lookalike.prepare.splits.assigned import Split, ordered, warn_of_shared
 
 log = logging.getLogger(__name__)
@@ -83,15 +83,10 @@ def refuse_unusable(table: Table, problems: list[Problem], most: float, where: s
 
     Raises:
         DataError: more than the share `most` of the images are lost (empty folders, whose names end in a
-            slash, files that a table does not name, and empty rows do not count), or all classes but one.
+            slash, files that a table does not name or no reader is for, and empty rows do not count), or all
+            classes but one.
     """
-    lost = len(
-        {
-            (one.path, one.row)
-            for one in problems
-            if not one.path.endswith("/") and one.reason not in (UNLISTED, EMPTY)
-        }
-    )
+    lost = len({(one.path, one.row) for one in problems if _is_lost(one)})
     total = lost + len(table)
     if not len(table) or lost > most * total:
         raise DataError(
@@ -106,6 +101,18 @@ def refuse_unusable(table: Table, problems: list[Problem], most: float, where: s
             "used; at least two are needed",
             problems,
         )
+
+
+def _is_lost(problem: Problem) -> bool:
+    """Whether a problem costs an image that could be expected to be used."""
+    reason = problem.reason
+    other = reason in (UNLISTED, EMPTY) or reason.startswith(ASIDE) or UNREAD in reason
+    return not other and not problem.path.endswith("/")
+
+
+def to_warn_of(problems: list[Problem]) -> list[Problem]:
+    """The problems without files that nobody would miss."""
+    return [one for one in problems if not one.reason.startswith(ASIDE)]
 
 
 def with_split(table: Table, split: Split) -> Table:

@@ -1,16 +1,14 @@
 """Class folders to a table: `root/<label>/photo.jpg`.
 
 The rule: the label of a picture is the name of its first-level folder, and whatever lies deeper in there
-belongs to it too. If the first-level folders are train, val, test (two of them at least, and no others), they
-are splits, and the label is the next level. `level=2` takes the label one level further down.
+belongs to it too. If the first-level folders are train, val, test, query, gallery (two of them at least, and
+no others), they are splits, and the label is the next level. `level=2` takes the label one level further
+down; `pattern` takes it from the names of files.
 """
 
 import logging
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import chain
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,30 +18,16 @@ from annotated_types import Ge
 from lookalike.data.formats import ENDINGS
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
-from lookalike.prepare.naming import (
-    SPLIT_NAMES,
-    alike,
-    counted,
-    listed,
-    plain,
-    printable,
-    readable,
-)
+from lookalike.prepare import name_patterns
+from lookalike.prepare.name_patterns import OF_NAMES, ROLES, NamePattern
+from lookalike.prepare.naming import ASIDE, SPLIT_NAMES, alike, counted, listed, plain, readable
+from lookalike.prepare.scanning import Tree, left_aside, scan
 
 log = logging.getLogger(__name__)
-Walk = Iterator[tuple[str, list[str], list[str]]]
-
-
-@dataclass
-class Tree:
-    """What a folder holds; paths are relative to it, with slashes."""
-
-    images: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-    hidden: int = 0
-    others: Counter[str] = field(default_factory=Counter)
+Splits = dict[str, tuple[str, str | None]]
+"""From first-level folder to split and role."""
+BESIDE = ("gt_bbox", "gt_query", "multi-query", "multi_query")
+"""Folders beside the splits of re-identification datasets that hold the same images once more."""
 
 
 def table(
@@ -51,6 +35,7 @@ def table(
     level: Annotated[int, Ge(1)] = 1,
     names: Literal["refuse", "merge", "keep"] = "refuse",
     splits: bool = True,
+    pattern: str | None = None,
 ) -> tuple[Table, list[Problem]]:
     """The pictures of class folders, and what could not be used.
 
@@ -59,134 +44,119 @@ def table(
         level: which folder level is the label; 1 is directly under `root`.
         names: what to do with class folders whose names are the same but for case, spaces at the ends,
             Unicode form, or the folder they are in: refuse, merge into one class, or keep apart.
-        splits: take first-level folders train, val and test for splits.
+        splits: take first-level folders train, val, test, query and gallery for splits.
+        pattern: take the label from the names of files instead: the name of one of
+            `name_patterns.PATTERNS`, or a regular expression with a group `label`.
 
     Raises:
+        ConfigError: `pattern` is neither.
         DataError: there is no such folder, it holds no pictures, one class only, or identical names.
     """
     root = Path(root).expanduser()
-    tree = _scanned(root)
-    split_folders = _split_folders(root, tree) if splits else {}
-    above = 1 if split_folders else 0
+    by_name = None if pattern is None else name_patterns.compiled(pattern)
+    tree = scan(root)
+    folders = _split_folders(root, tree) if splits else {}
+    if folders:
+        log.info("%s: folders %s are taken for splits", root, listed([*folders]))
+    if by_name is None and splits and _is_reid(tree):
+        by_name = name_patterns.compiled("reid")
+    if by_name is not None:
+        return _named_files(root, tree, folders, by_name, names)
+    above = 1 if folders else 0
+    if folders:
+        log.info("%s: labels are the folders below the splits", root)
     depth = level + above
     images = [path for path in tree.images if path.count("/") >= depth]
-    problems = [*tree.problems, *_loose(tree, depth), *_childless(tree, depth)]
+    problems = [*tree.problems, *_loose(tree, depth), *_childless(tree, depth), *tree.aside]
     if not images:
         raise DataError(_nothing(root, tree, level), problems)
     owners = ["/".join(path.split("/")[above:depth]) for path in images]
     labels = _labels(root, sorted(set(owners)), names)
-    columns = {"path": images, "label": [labels[owner] for owner in owners]}
-    if split_folders:
-        columns["split"] = [split_folders[path.partition("/")[0]] for path in images]
-    if len(set(columns["label"])) == 1:
-        raise DataError(_one_class(root, columns["label"][0], images, depth))
+    rows = [{"path": path, "label": labels[owner]} for path, owner in zip(images, owners, strict=True)]
+    if len(set(labels.values())) == 1:
+        raise DataError(_one_class(root, rows[0]["label"], images, depth))
     _hint_at_deeper(images, depth, level)
-    return Table(pl.DataFrame(columns), root), problems
+    _hint_at_cameras(images)
+    return _table(root, rows, folders), problems
 
 
-def images_below(root: Path) -> list[str]:
-    """The images in a folder and the folders below it, as paths relative to it.
-
-    Raises:
-        DataError: there is no such folder.
-    """
-    return _scanned(root).images
-
-
-def _scanned(root: Path) -> Tree:
-    if not root.is_dir():
-        raise DataError(f"{root}: {'not a folder' if root.exists() else 'there is no such folder'}")
-    tree = Tree()
-    for folder, name in _files(root, tree):
-        path = f"{folder}/{name}" if folder else name
-        ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - called once a file
-        if name.startswith("."):
-            tree.hidden += 1
-        elif ending not in ENDINGS:
-            tree.others[ending or "no ending"] += 1
-        elif reason := readable(path):
-            tree.problems.append(Problem(printable(path), reason))
+def _named_files(
+    root: Path, tree: Tree, folders: Splits, pattern: NamePattern, names: str
+) -> tuple[Table, list[Problem]]:
+    """The pictures by what their names say."""
+    problems, rows = [*tree.problems, *tree.aside], []
+    for path in tree.images:
+        said = pattern.columns(path)
+        if folders and path.partition("/")[0] not in folders:
+            problems.append(Problem(path, f"{ASIDE} of a split: the same images once more"))
+        elif said is None:
+            problems.append(Problem(path, f"its name does not fit source.pattern={pattern.name}"))
         else:
-            tree.images.append(path)
-    left = _left_aside(tree)
-    if left:
-        log.info("%s: left aside %s", root, left)
-    if tree.outside:
-        said = counted(len(tree.outside), "linked folder leads", "linked folders lead")
-        log.warning(
-            "%s: %s out of it, and is read all the same:\n  %s", root, said, "\n  ".join(tree.outside)
+            rows.append({"path": path, **said})
+    if not rows:
+        raise DataError(
+            f"{root}: no name of its {counted(len(tree.images), 'image')} fits source.pattern={pattern.name} "
+            f"({name_patterns.EXAMPLES.get(pattern.name, pattern.expression.pattern)})",
+            problems,
         )
-    return tree
+    for row in rows:
+        split = folders.get(row["path"].partition("/")[0])
+        if split and split[1]:
+            row["role"] = split[1]
+    distractors = 0
+    if pattern.name == "reid":
+        rows, junk = name_patterns.without_junk(rows)
+        problems += junk
+        distractors = name_patterns.mark_distractors(rows)
+    elif pattern.name == "msmt17" and folders:
+        for row in rows:  # its identities are counted from 0 in both halves
+            row["label"] = f"{folders[row['path'].partition('/')[0]][0]}-{row['label']}"
+    labels = _labels(root, sorted({row["label"] for row in rows}), names)
+    for row in rows:
+        row["label"] = labels[row["label"]]
+    if len(set(labels.values())) == 1:
+        raise DataError(
+            f"{root}: source.pattern={pattern.name} finds one identity, {rows[0]['label']!r}, in all names"
+        )
+    log.info("%s: %s", root, name_patterns.summary(pattern, rows, distractors))
+    return _table(root, rows, folders), problems
 
 
-def _files(root: Path, tree: Tree) -> Iterator[tuple[str, str]]:
-    """Every file as (folder, name), in a fixed order; linked folders are followed, but never in a circle.
-
-    They come last: what is in a folder and also behind a link has the folder's name.
-    """
-
-    def unreadable(error: OSError) -> None:
-        tree.problems.append(Problem(printable(str(error.filename)), f"cannot be opened: {error.strerror}"))
-
-    seen: set[str] = set()
-    top = os.path.realpath(root)
-    starts = deque([str(root)])
-    for place, folders, files in chain.from_iterable(_walks(starts, unreadable)):
-        real = os.path.realpath(place)
-        relative = "" if place == str(root) else Path(place).relative_to(root).as_posix()
-        if real in seen:
-            said = f"{printable(relative)}/"
-            tree.problems.append(Problem(said, "a linked folder that is read at another place already"))
-            folders.clear()
-            continue
-        seen.add(real)
-        if os.path.islink(place) and relative and os.path.commonpath([top, real]) != top:  # noqa: PTH114
-            tree.outside.append(f"{printable(relative)} -> {printable(real)}")
-        tree.hidden += sum(map(_is_hidden, folders))
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        tree.folders += [f"{relative}/{name}".removeprefix("/") for name in folders]
-        inside = (os.path.join(place, name) for name in folders)  # noqa: PTH118 - called once a folder
-        starts.extend(path for path in inside if os.path.islink(path))  # noqa: PTH114
-        yield from ((relative, name) for name in sorted(files))
+def _table(root: Path, rows: list[dict[str, str]], folders: Splits) -> Table:
+    """The rows with split and role as their first-level folders say."""
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    if folders:
+        first = [folders[row["path"].partition("/")[0]] for row in rows]
+        frame = frame.with_columns(pl.Series("split", [split for split, _ in first]))
+        if "role" not in frame.columns and any(role for _, role in first):
+            frame = frame.with_columns(pl.Series("role", [role for _, role in first], dtype=pl.String))
+    return Table(frame, root)
 
 
-def _walks(starts: deque[str], unreadable: Callable[[OSError], None]) -> Iterator[Walk]:
-    """A walk from each of the folders, and of those that are added meanwhile."""
-    while starts:
-        yield os.walk(starts.popleft(), onerror=unreadable)
+def _is_reid(tree: Tree) -> bool:
+    """Whether these are the folders and names of a dataset with identities in file names."""
+    tops = {path.partition("/")[0].lower() for path in tree.images if "/" in path}
+    return bool(tops & set(OF_NAMES)) and "pattern=reid" in name_patterns.suggestion(tree.images)
 
 
-def _is_hidden(folder: str) -> bool:
-    return folder.startswith(".") or folder == "__MACOSX"
-
-
-def _left_aside(tree: Tree) -> str:
-    """The files that are no pictures, in words."""
-    kinds = ", ".join(f"{ending} {count}" for ending, count in tree.others.most_common(6))
-    others = f"{counted(tree.others.total(), 'file')} of other kinds ({kinds})" if tree.others else ""
-    hidden = (
-        f"{counted(tree.hidden, 'hidden file or folder', 'hidden files or folders')}" if tree.hidden else ""
-    )
-    return " and ".join(filter(None, [others, hidden]))
-
-
-def _split_folders(root: Path, tree: Tree) -> dict[str, str]:
-    """From first-level folder to split, if these are splits."""
+def _split_folders(root: Path, tree: Tree) -> Splits:
+    """From first-level folder to split and role, if these are splits."""
+    known: Splits = {name: (split, None) for name, split in SPLIT_NAMES.items()}
+    known.update(ROLES)
     tops = sorted({path.partition("/")[0] for path in tree.images if "/" in path})
-    found = {name: SPLIT_NAMES[name.lower()] for name in tops if name.lower() in SPLIT_NAMES}
+    found = {name: known[name.lower()] for name in tops if name.lower() in known}
     if len(found) < 2:
         return {}
-    if len(set(found.values())) < len(found):
+    if len(set(found.values())) < len(found) or {("test", None), ("test", "query")} <= set(found.values()):
         raise DataError(
             f"{root}: folders {listed(list(found))} are the same split under two names; merge them"
         )
-    rest = [name for name in tops if name not in found]
+    rest = [name for name in tops if name not in found and name.lower() not in BESIDE]
     if rest:
         raise DataError(
             f"{root}: folders {listed(list(found))} look like splits, but beside them is {listed(rest)}. "
             "Move that away, or, if all of them are classes, add source.splits=false"
         )
-    log.info("%s: folders %s are taken for splits; labels are the folders below them", root, listed(tops))
     return found
 
 
@@ -202,15 +172,27 @@ def _childless(tree: Tree, depth: int) -> Iterator[Problem]:
     filled |= {one.path.removesuffix("/") for one in tree.problems}
     for folder in tree.folders:
         if folder.count("/") == depth - 1 and folder not in filled and not readable(folder):
-            yield Problem(f"{folder}/", "a class folder without images")
+            yield Problem(f"{folder}/", f"a class folder without images{_instead(tree, folder)}")
+
+
+def _instead(tree: Tree, folder: str) -> str:
+    """What is in a folder without images, in words."""
+    inside = [one for one in (*tree.problems, *tree.aside) if one.path.startswith(f"{folder}/")]
+    endings = Counter(Path(one.path).suffix.lower() or "no ending" for one in inside)
+    kinds = ", ".join(f"{ending} {count}" for ending, count in endings.most_common(6))
+    return f" that can be read, only {counted(len(inside), 'other file')} ({kinds})" if inside else ""
 
 
 def _nothing(root: Path, tree: Tree, level: int) -> str:
     if tree.images:
         where = f"source.level={level} takes labels from folder level {level}"
-        return f"{root}: none of its {counted(len(tree.images), 'image')} lies in a class folder ({where})"
+        hint = name_patterns.suggestion(tree.images)
+        hint = f". {hint}" if hint else ": put the photos of each identity into a folder of its own"
+        return (
+            f"{root}: none of its {counted(len(tree.images), 'image')} lies in a class folder ({where}){hint}"
+        )
     folders = f"{counted(len(tree.folders), 'folder')} and " if tree.folders else ""
-    found = _left_aside(tree) or "no files"
+    found = left_aside(tree) or "no files"
     return (
         f"{root}: no images, only {folders}{found}. Images end in {' '.join(ENDINGS)}, in upper or lower case"
     )
@@ -222,7 +204,8 @@ def _one_class(root: Path, label: str, images: list[str], depth: int) -> str:
     if len(below) > 1:
         start = root / "/".join(images[0].split("/")[:depth])
         text += f". If the {len(below)} folders below it are the classes, start there: source.root={start}"
-    return text
+    hint = name_patterns.suggestion(images)
+    return f"{text}. {hint}" if hint else text
 
 
 def _labels(root: Path, owners: list[str], names: str) -> dict[str, str]:
@@ -259,3 +242,10 @@ def _hint_at_deeper(images: list[str], depth: int, level: int) -> None:
             len({"/".join(path.split("/")[: depth + 1]) for path in deeper}),
             level + 1,
         )
+
+
+def _hint_at_cameras(images: list[str]) -> None:
+    """Class folders of a dataset whose names of files say more than the folders."""
+    hint = name_patterns.suggestion(images)
+    if "camera" in hint:
+        log.warning("Cameras are not read. %s and cameras, which no query must find, too", hint)

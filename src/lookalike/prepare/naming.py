@@ -9,6 +9,10 @@ from lookalike.wording import counted as counted
 
 EMPTY = "the row is empty"
 UNLISTED = "no row of the table names it"
+ASIDE = "not an image"
+"""How the reason begins for a file that nobody would miss."""
+UNREAD = "not read here"
+"""What the reason holds for a file that has to do with images, but that no reader here is for."""
 
 
 def listed(names: list[str], most: int = 8) -> str:

@@ -180,7 +180,7 @@ def _broken(labels: pl.Series) -> list[int]:
 
 def _unlisted(frame: pl.DataFrame, folder: Path) -> list[Problem]:
     """Images below the folder that no row names."""
-    from lookalike.prepare.folders import images_below
+    from lookalike.prepare.scanning import images_below
 
     known = {os.path.realpath(folder / path) for path in frame["path"].drop_nulls()}
     found = [path for path in images_below(folder) if os.path.realpath(folder / path) not in known]

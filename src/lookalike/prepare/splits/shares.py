@@ -11,6 +11,8 @@ from lookalike.prepare.naming import counted
 log = logging.getLogger(__name__)
 FEWEST = 2
 ALL = 1 - 1e-9
+TOLERANCE = 0.02
+"""How far a split may be from its share of the images before a warning says so."""
 
 
 def class_disjoint(labels: np.ndarray, val: float = 0.1, test: float = 0.2, seed: int = 0) -> np.ndarray:
@@ -55,13 +57,15 @@ def within_class(
     """A split for each row that divides the images of every identity, for sets with too few identities.
 
     Scores on such a split are about new images of known identities. A split gets at least two images of an
-    identity or none, and train at least two.
+    identity or none, since nothing could be found for a single one, and train at least two. So small classes
+    take turns: of classes with four images, some give two to test, others two to val, others none, such that
+    the shares are right over the whole set. No class gives more than twice its share.
 
     Args:
         labels: text or whole numbers, [N].
         paths: what tells the images of an identity apart, [N].
-        val: share of its images.
-        test: share of its images.
+        val: share of the images.
+        test: share of the images.
         seed: another one gives another split.
 
     Raises:
@@ -70,16 +74,51 @@ def within_class(
     check_shares(val, test)
     names, classes = np.unique(labels, return_inverse=True)
     paths = list(paths)
-    splits = np.full(
-        len(paths), "train" if val + test < ALL else "test" if test >= val else "val", dtype="U5"
-    )
+    rest = "train" if val + test < ALL else "test" if test >= val else "val"
+    shares = {name: share for name, share in (("test", test), ("val", val)) if share and name != rest}
+    owed = dict.fromkeys(shares, 0.0)
+    splits = np.full(len(paths), rest, dtype="U5")
     order = np.argsort(classes, kind="stable")
-    for rows in np.split(order, np.searchsorted(classes[order], np.arange(1, len(names)))):
-        order_in_class = shuffled(rows.tolist(), paths, seed)
-        in_val, in_test = sizes(len(rows), val, test)
-        splits[order_in_class[:in_test]] = "test"
-        splits[order_in_class[in_test : in_test + in_val]] = "val"
+    groups = np.split(order, np.searchsorted(classes[order], np.arange(1, len(names))))
+    for place in shuffled(range(len(names)), names.tolist(), seed):
+        rows = shuffled(groups[place].tolist(), paths, seed)
+        start = 0
+        for name, count in _given(len(rows), shares, owed).items():
+            splits[rows[start : start + count]] = name
+            start += count
+    _warn_of_shares(splits, shares, rest, sum(len(rows) < 2 * FEWEST for rows in groups))
     return splits
+
+
+def _given(count: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
+    """How many images a class gives to each split; `owed`, what they still lack, is changed.
+
+    The split that lacks most, for its share, comes first.
+    """
+    for name, share in shares.items():
+        owed[name] += share * count
+    free, given = count - FEWEST, dict[str, int]()
+    for name in sorted(shares, key=lambda name: -owed[name] / shares[name]):
+        most = min(free, max(FEWEST, rounded(2 * shares[name] * count)))
+        if owed[name] >= FEWEST / 2 and most >= FEWEST:
+            given[name] = min(max(rounded(owed[name]), FEWEST), most)
+            owed[name] -= given[name]
+            free -= given[name]
+    return given
+
+
+def _warn_of_shares(splits: np.ndarray, shares: dict[str, float], rest: str, small: int) -> None:
+    """Say where a split did not get its share."""
+    for name, share in shares.items():
+        count = int(np.count_nonzero(splits == name))
+        if abs(count - share * len(splits)) <= max(FEWEST, TOLERANCE * len(splits)):
+            continue
+        log.warning(
+            "%s gets %.0f %% of the images (%d) instead of %.0f %%: it takes at least %d images of a class "
+            "or none, and %s keeps %d, so the %s with fewer than %d images give it none",
+            *(name, 100 * count / len(splits), count, 100 * share, FEWEST),
+            *(rest, FEWEST, counted(small, "class", "classes"), 2 * FEWEST),
+        )
 
 
 def check_shares(val: float, test: float) -> None:

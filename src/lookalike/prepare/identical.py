@@ -1,0 +1,73 @@
+"""Identical images of a dataset under different labels, and in several splits."""
+
+import logging
+from pathlib import Path
+
+import polars as pl
+
+from lookalike.data.checking import BOX
+from lookalike.data.table import Table
+from lookalike.prepare.contents import same_files
+from lookalike.prepare.naming import counted
+
+log = logging.getLogger(__name__)
+SHOWN = 3
+
+
+def warn_of_identical(table: Table, out: Path) -> None:
+    """Say how many images have the same bytes as another one, and whether labels or splits differ.
+
+    An identity that was entered twice shows in this, and so does a test image that training sees. Images with
+    other boxes are other images.
+
+    Args:
+        table: with a split.
+        out: the folder of the dataset, for the commands that list all.
+    """
+    groups = identical(table)
+    if not groups:
+        return
+    labels, splits = (table.frame[name].to_list() for name in ("label", "split"))
+    several = [rows for rows in groups if len({labels[row] for row in rows}) > 1]
+    across = [rows for rows in groups if len({splits[row] for row in rows}) > 1]
+    extra = sum(len(rows) - 1 for rows in groups)
+    copies = f"{counted(extra, 'image is a copy', 'images are copies')} of another image, byte for byte"
+    more = f"`lookalike prepare stats dataset={out} duplicates=true` lists all of them"
+    if not several and not across:
+        log.info("%s, in the same class and split; %s", copies, more)
+        return
+    parts = []
+    if several:
+        parts.append(f"{counted(len(several), 'image occurs', 'images occur')} under different labels")
+    if across:
+        parts.append(f"{counted(len(across), 'image occurs', 'images occur')} in several splits")
+    shown = [_shown(table, rows) for rows in dict.fromkeys(map(tuple, several + across))]
+    lines = shown[:SHOWN] + ([f"and {len(shown) - SHOWN:,} more"] if len(shown) > SHOWN else [])
+    log.warning(
+        "%s: %s. Perhaps an identity was entered twice, or training sees test images:\n  %s\n%s; with a "
+        "trained model, `lookalike plot plot=confusable` shows classes that look alike",
+        *(copies, " and ".join(parts), "\n  ".join(lines), more),
+    )
+
+
+def identical(table: Table) -> list[list[int]]:
+    """The rows whose images have the same bytes and box, in groups of two or more, none of them one file."""
+    boxes = [name for name in BOX if name in table.frame.columns]
+    paths = table.frame["path"].to_list()
+    unique = list(dict.fromkeys(paths))
+    try:
+        groups = same_files([table.folder / path for path in unique])
+    except OSError as error:
+        log.warning("identical images were not looked for: %s", error)
+        return []
+    content = {unique[place]: number for number, places in enumerate(groups) for place in places}
+    key = pl.Series("content", [content.get(path) for path in paths], dtype=pl.Int64)
+    rows = table.frame.select(*boxes, key).with_row_index("row").filter(pl.col("content").is_not_null())
+    found = rows.group_by("content", *boxes, maintain_order=True).agg("row")["row"].to_list()
+    return [group for group in found if len({paths[row] for row in group}) > 1]
+
+
+def _shown(table: Table, rows: tuple[int, ...]) -> str:
+    paths, labels, splits = (table.frame[name] for name in ("path", "label", "split"))
+    names = [f"{paths[row]} ({labels[row]}, {splits[row]})" for row in rows[:SHOWN]]
+    return " = ".join(names) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")

@@ -1,0 +1,138 @@
+"""Identity and camera from the names of files, as re-identification datasets write them."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lookalike.errors import ConfigError, Problem
+from lookalike.prepare.naming import ASIDE, counted, listed
+
+PATTERNS = {
+    "reid": r"(?:^|/)(?P<label>-?\d+)_c(?P<camera>\d+)(?:s(?P<sequence>\d+))?_[^/]*$",
+    "msmt17": r"(?:^|/)(?P<label>\d+)_\d+_(?P<camera>\d+)_\d{4}(?:morning|noon|afternoon)[^/]*$",
+    "numbered": r"(?:^|/)(?P<label>[^/]*?[^/\d\s_().-])[\s_.-]*\(?\d+\)?\.[^./]+$",
+}
+"""Patterns with a name: the first group of names that fits is suggested."""
+EXAMPLES = {
+    "reid": "those of Market-1501, DukeMTMC-reID and VeRi-776: 0002_c1s1_0451_03.jpg is 0002, camera 1",
+    "msmt17": "those of MSMT17: 0000_004_05_0303morning_0020_0.jpg is 0000, camera 05",
+    "numbered": "a name and a number: Abyssinian_12.jpg is Abyssinian",
+}
+ROLES = {  # first-level folders of such datasets: split and role
+    "bounding_box_train": ("train", None),
+    "image_train": ("train", None),
+    "query": ("test", "query"),
+    "probe": ("test", "query"),
+    "image_query": ("test", "query"),
+    "gallery": ("test", "gallery"),
+    "bounding_box_test": ("test", "gallery"),
+    "image_test": ("test", "gallery"),
+}
+OF_NAMES = ("bounding_box_train", "bounding_box_test", "image_train", "image_query", "image_test")
+"""Folders that only datasets with identities in file names have."""
+RESERVED = ("path", "split", "role", "fold", "width", "height", "hash", "x1", "y1", "x2", "y2")
+JUNK, DISTRACTOR = "-1", 0
+MOST = 0.9
+COLUMNS = {"camera": "group", "group": "group"}
+
+
+@dataclass(frozen=True)
+class NamePattern:
+    """A regular expression that is searched in the path of a file, and its named groups.
+
+    Attributes:
+        name: as it was given, the name of one of `PATTERNS` or an expression.
+        expression: with a group `label`; `camera` or `group` become the column `group`, others columns.
+    """
+
+    name: str
+    expression: re.Pattern[str]
+
+    def columns(self, path: str) -> dict[str, str] | None:
+        """What a path says, by column; None if it does not fit."""
+        found = self.expression.search(path)
+        if found is None or not found["label"]:
+            return None
+        return {COLUMNS.get(name, name): value or "" for name, value in found.groupdict().items()}
+
+
+def compiled(pattern: str) -> NamePattern:
+    """A pattern by its name, or a regular expression of the user's.
+
+    Raises:
+        ConfigError: it is neither, or has no group `label`.
+    """
+    text = PATTERNS.get(pattern, pattern)
+    choices = f"one of {', '.join(PATTERNS)}, or a regular expression with a group (?P<label>…)"
+    try:
+        expression = re.compile(text)
+    except re.error as error:
+        raise ConfigError(
+            f"source.pattern={pattern!r}: not a regular expression ({error}); give {choices}"
+        ) from None
+    groups = expression.groupindex
+    if "label" not in groups:
+        raise ConfigError(f"source.pattern={pattern!r}: names no identity; give {choices}")
+    wrong = [name for name in groups if name in RESERVED]
+    if wrong or {"camera", "group"} <= set(groups):
+        which = listed(wrong) if wrong else "both 'camera' and 'group'"
+        raise ConfigError(
+            f"source.pattern={pattern!r}: cannot have the group {which}; known are label, camera "
+            "(or group), and names of your own, which become columns"
+        )
+    return NamePattern(pattern, expression)
+
+
+def suggestion(images: Sequence[str]) -> str:
+    """A sentence about a pattern that fits nearly all of these names, with the key for it; else nothing."""
+    for name in PATTERNS:
+        pattern = compiled(name)
+        found = [said for path in images if (said := pattern.columns(path)) is not None]
+        labels = {said["label"] for said in found}
+        repeated = len(labels) < len(found) and (name != "numbered" or 2 <= len(labels) <= len(found) / 2)
+        if found and repeated and len(found) >= MOST * len(images):
+            example = next(path for path in images if pattern.columns(path) is not None)
+            said = pattern.columns(example) or {}
+            camera = f", camera {said['group']}" if "group" in said else ""
+            return (
+                f"File names look like {EXAMPLES[name].split(':')[0]} ({example!r}: identity "
+                f"{said['label']}{camera}): add source.pattern={name} to read identities from file names"
+            )
+    return ""
+
+
+def without_junk(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[Problem]]:
+    """Rows without those of identity -1, which Market-1501 calls junk; and the latter."""
+    reason = f"{ASIDE} of an identity: junk, by its identity -1"
+    junk = [Problem(row["path"], reason) for row in rows if row["label"] == JUNK]
+    return [row for row in rows if row["label"] != JUNK], junk
+
+
+def mark_distractors(rows: list[dict[str, str]]) -> int:
+    """Make images of the gallery with identity 0, of which Market-1501 has no query, distractors."""
+    queries = {row["label"] for row in rows if row.get("role") == "query"}
+    count = 0
+    for row in rows:
+        nobody = row["label"].isdecimal() and int(row["label"]) == DISTRACTOR
+        if nobody and row.get("role") == "gallery" and row["label"] not in queries:
+            row["role"] = "distractor"
+            count += 1
+    return count
+
+
+def summary(pattern: NamePattern, rows: list[dict[str, str]], distractors: int) -> str:
+    """What was read from the names, in words."""
+    example = rows[0]
+    camera = f", camera {example['group']}" if "group" in example else ""
+    cameras = Counter(row["group"] for row in rows) if "group" in example else None
+    seen = f" and {counted(len(cameras), 'camera')} (column group)" if cameras else ""
+    labels = {row["label"] for row in rows}
+    said = (
+        f"identities{' and cameras' if camera else ''} are read from file names by "
+        f"source.pattern={pattern.name} ({example['path']!r}: identity {example['label']}{camera}): "
+        f"{counted(len(labels), 'identity', 'identities')}{seen}"
+    )
+    if distractors:
+        said += f"; {counted(distractors, 'image')} of identity 0 in the gallery are distractors"
+    return said

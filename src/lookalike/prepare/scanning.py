@@ -1,0 +1,161 @@
+"""What a folder of photos holds: images, files that are left out and why, links, hidden files."""
+
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from lookalike.data.formats import ENDINGS, ENDINGS_OF, HEAD, format_of_bytes
+from lookalike.errors import DataError, Problem
+from lookalike.prepare.naming import ASIDE, UNREAD, counted, printable, readable
+
+log = logging.getLogger(__name__)
+Walk = Iterator[tuple[str, list[str], list[str]]]
+
+PHOTOS_NOT_READ = {
+    "a raw photo of a camera": (
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw"),
+        *(".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw", ".x3f"),
+    ),
+    "JPEG XL": (".jxl",),
+    "JPEG 2000": (".jp2", ".j2k", ".jpf", ".jpx"),
+    "another format": (".psd", ".svg", ".eps", ".ico", ".tga", ".exr", ".hdr", ".xcf", ".pcx", ".pfm"),
+}
+KIND_OF = {ending: kind for kind, endings in PHOTOS_NOT_READ.items() for ending in endings}
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+
+
+@dataclass
+class Tree:
+    """What a folder holds; paths are relative to it, with slashes.
+
+    Attributes:
+        images: those to read, by the ending of their names.
+        folders: all of them.
+        problems: what cannot be used, and why.
+        aside: files that are not images.
+        outside: linked folders that lead out of it.
+        hidden: number of hidden files and folders.
+        others: number of files of other kinds by their ending, those that are left out as images included.
+    """
+
+    images: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    aside: list[Problem] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    hidden: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def images_below(root: Path) -> list[str]:
+    """The images in a folder and the folders below it, as paths relative to it.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    return scan(root).images
+
+
+def scan(root: Path) -> Tree:
+    """Look through a folder and the folders below it.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: {'not a folder' if root.exists() else 'there is no such folder'}")
+    tree = Tree()
+    for folder, name in _files(root, tree):
+        path = f"{folder}/{name}" if folder else name
+        ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - called once a file
+        if name.startswith("."):
+            tree.hidden += 1
+        elif reason := readable(path):
+            tree.problems.append(Problem(printable(path), reason))
+        elif ending in ENDINGS:
+            tree.images.append(path)
+        else:
+            tree.others[ending or "no ending"] += 1
+            reason = _why_not(root / path, ending)
+            (tree.problems if reason else tree.aside).append(Problem(path, reason or ASIDE))
+    left = left_aside(tree)
+    if left:
+        log.info("%s: left aside %s", root, left)
+    if tree.outside:
+        said = counted(len(tree.outside), "linked folder leads", "linked folders lead")
+        log.warning(
+            "%s: %s out of it, and is read all the same:\n  %s", root, said, "\n  ".join(tree.outside)
+        )
+    return tree
+
+
+def _why_not(file: Path, ending: str) -> str:
+    """Why a file without an image's ending is left out although it has to do with images; else nothing."""
+    if ending in KIND_OF:
+        return f"{KIND_OF[ending]} ({ending}), {UNREAD}: convert it to JPEG or PNG"
+    if ending in ARCHIVES:
+        return f"an archive, {UNREAD}: unpack it to use the images in it"
+    try:
+        with file.open("rb") as stream:
+            kind = format_of_bytes(stream.read(HEAD))
+    except OSError:
+        return ""
+    if kind is None or kind == "BMP":  # two letters tell a BMP: not enough for a file of any name
+        return ""
+    usual = " or ".join(ENDINGS_OF[kind][:2])
+    return f"{kind} by its content, {UNREAD}, since its name does not end in {usual}: rename it to use it"
+
+
+def _files(root: Path, tree: Tree) -> Iterator[tuple[str, str]]:
+    """Every file as (folder, name), in a fixed order; linked folders are followed, but never in a circle.
+
+    They come last: what is in a folder and also behind a link has the folder's name.
+    """
+
+    def unreadable(error: OSError) -> None:
+        tree.problems.append(Problem(printable(str(error.filename)), f"cannot be opened: {error.strerror}"))
+
+    seen: set[str] = set()
+    top = os.path.realpath(root)
+    starts = deque([str(root)])
+    for place, folders, files in chain.from_iterable(_walks(starts, unreadable)):
+        real = os.path.realpath(place)
+        relative = "" if place == str(root) else Path(place).relative_to(root).as_posix()
+        if real in seen:
+            said = f"{printable(relative)}/"
+            tree.problems.append(Problem(said, "a linked folder that is read at another place already"))
+            folders.clear()
+            continue
+        seen.add(real)
+        if os.path.islink(place) and relative and os.path.commonpath([top, real]) != top:  # noqa: PTH114
+            tree.outside.append(f"{printable(relative)} -> {printable(real)}")
+        tree.hidden += sum(map(_is_hidden, folders))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        tree.folders += [f"{relative}/{name}".removeprefix("/") for name in folders]
+        inside = (os.path.join(place, name) for name in folders)  # noqa: PTH118 - called once a folder
+        starts.extend(path for path in inside if os.path.islink(path))  # noqa: PTH114
+        yield from ((relative, name) for name in sorted(files))
+
+
+def _walks(starts: deque[str], unreadable: Callable[[OSError], None]) -> Iterator[Walk]:
+    """A walk from each of the folders, and of those that are added meanwhile."""
+    while starts:
+        yield os.walk(starts.popleft(), onerror=unreadable)
+
+
+def _is_hidden(folder: str) -> bool:
+    return folder.startswith(".") or folder == "__MACOSX"
+
+
+def left_aside(tree: Tree) -> str:
+    """The files that are not read, in words."""
+    kinds = ", ".join(f"{ending} {count}" for ending, count in tree.others.most_common(6))
+    others = f"{counted(tree.others.total(), 'file')} of other kinds ({kinds})" if tree.others else ""
+    hidden = (
+        f"{counted(tree.hidden, 'hidden file or folder', 'hidden files or folders')}" if tree.hidden else ""
+    )
+    return " and ".join(filter(None, [others, hidden]))
