@@ -270,4 +270,4 @@ def test_sampled_classes_and_a_memory_train(dataset, tmp_path):
 def test_weights_that_are_no_numbers_any_more_are_an_error_that_says_what_to_do(dataset, tmp_path):
     with pytest.raises(LookalikeError, match="Lower the learning rates"):
         lookalike.train(dataset, tmp_path / "run", **{**SMALL, "lr": 1e30, "clip": None, "val_share": 0.3})
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "model").exists()

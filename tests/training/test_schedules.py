@@ -3,6 +3,7 @@
 import json
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -17,7 +18,9 @@ from lookalike.model.pooling import Native
 from lookalike.training.history import History, Means
 from lookalike.training.optimise import Average, shrink
 from lookalike.training.plateau import Plateau
+from lookalike.training.position import Position
 from lookalike.training.schedules import constant, cosine, cyclic, exponential, multi_step, one_cycle, step
+from lookalike.training.stage import Stage
 
 STEPS, EPOCHS = 60, 12
 EVERY = [cosine, constant, step, multi_step, exponential, cyclic, one_cycle]
@@ -207,3 +210,16 @@ def test_average_trails_the_weights_and_follows_counts():
     averaged.update(model)
     torch.testing.assert_close(averaged.model.head.layer.bias, start + 1 - 0.1 * 2 / 11)
     assert averaged.model.backbone.body[0][1].num_batches_tracked == 7
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+@pytest.mark.parametrize("schedule", EVERY)
+@pytest.mark.parametrize("warmup", [None, 1.0])
+def test_a_run_of_very_few_steps_learns_in_every_one(schedule, epochs, warmup):
+    schedule = partial(schedule, **({} if warmup is None else {"warmup": warmup}))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    made = {"total": epochs, "optimizer": optimizer, "rates": [1.0], "loss": torch.nn.ReLU()}
+    stage = SimpleNamespace(**made, plan=SimpleNamespace(schedule=schedule))
+    for number in range(1, epochs + 1):
+        Stage.set_progress(stage, Position(step=number))
+        assert optimizer.param_groups[0]["lr"] > 1e-3, number

@@ -250,12 +250,13 @@ def test_the_validation_loss_is_that_of_the_formula():
     whole = float(contrastive(torch.from_numpy(vectors), torch.from_numpy(codes)))
     proxies = ProxyAnchor(5, 6)
     terms = Terms({"a": (2.0, contrastive), "b": (1.0, proxies)})
-    assert validation_loss(terms, vectors, codes, 0) == pytest.approx(2 * whole, rel=1e-5)
+    assert validation_loss(terms, vectors, codes, 0, 5) == pytest.approx({"loss_a": 2 * whole}, rel=1e-5)
     memory = Terms({"a": (1.0, CrossBatchMemory(contrastive, 8, 6))})
-    assert validation_loss(memory, vectors, codes, 0) == pytest.approx(whole, rel=1e-5)
+    assert validation_loss(memory, vectors, codes, 0, 5) == pytest.approx({"loss": whole}, rel=1e-5)
     other = float(Triplet(mining="semi_hard")(torch.from_numpy(vectors), torch.from_numpy(codes)))
-    assert validation_loss(Terms({"b": (1.0, proxies)}), vectors, codes, 0) == pytest.approx(other, rel=1e-5)
-    assert validation_loss(terms, vectors[:1], codes[:1], 0) is None
+    found = validation_loss(Terms({"b": (1.0, proxies)}), vectors, codes, 0, 5)
+    assert found == pytest.approx({"semi_hard_triplet_loss": other}, rel=1e-5)
+    assert validation_loss(terms, vectors[:1], codes[:1], 0, 5) == {}
 
 
 @pytest.mark.slow

@@ -111,6 +111,11 @@ def build_losses(config: "Config", train: "Table", dim: int, teacher_dim: int | 
     _check_mixing(config, built)
     if teacher_dim and config.distill_weight:
         built[DISTILL] = (config.distill_weight, Distillation(dim, teacher_dim, config.distill))
+    if not any(weight for weight, _ in built.values()):
+        raise ConfigError(
+            f"{', '.join(f'loss.{name}.weight=0' for name in built)}: nothing is left to minimise; "
+            "give a loss a weight above 0"
+        )
     losses = [loss for _, loss in built.values()]
     if config.memory and not any(_has_memory(loss) for loss in losses):
         raise ConfigError(

@@ -59,7 +59,7 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
 
     from lookalike.config import build
     from lookalike.jobs._datasets import joined, read_tables, with_validation, without_small
-    from lookalike.jobs._losses import Losses, check_heads
+    from lookalike.jobs._losses import Losses, check_heads, class_counts
     from lookalike.jobs._sampler import build_sampler
     from lookalike.machine import choose_workers, settle
     from lookalike.trackers.group import Trackers
@@ -93,7 +93,7 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
     for stage, plan in zip(configs, plans, strict=True):
         refreeze(model, learns, stage.freeze, stage.unfreeze)
-        _check(stage, plan, model, losses.trial(stage), validation)
+        _check(stage, plan, model, losses.trial(stage), len(class_counts(train)), validation)
     model.to(device)
     starts = config.head_start == "whitened" and model.backbone.pretrained and any(c.epochs for c in configs)
     if starts and not Checkpoints(config.out / "state").all():
@@ -126,18 +126,25 @@ def _teacher(config: "Config", configs: "Sequence[Config]", accelerator: "Accele
 
 
 def _check(
-    config: "Config", plan: "Plan", model: "EmbeddingModel", loss: "Terms", validation: "Table | None"
+    config: "Config",
+    plan: "Plan",
+    model: "EmbeddingModel",
+    loss: "Terms",
+    classes: int,
+    validation: "Table | None",
 ) -> None:
     """Find out, before anything is trained, what a stage's optimiser and schedule would stumble over.
 
     Raises:
         ConfigError: the optimiser does not fit the losses, a name pattern matches nothing, or the schedule
-            refuses its values or wants a score that there is not.
+            refuses its values or wants a score that there is not, or the loss is to choose the best epoch and
+            has no value on validation identities.
     """
     from lookalike.training.curvature import DrawnLabels
     from lookalike.training.groups import check_optimizer, parameter_groups
     from lookalike.training.plateau import Plateau
     from lookalike.training.sophia import Sophia
+    from lookalike.training.validation_loss import bound_terms
 
     parameter_groups(model, loss, plan)
     if isinstance(check_optimizer(plan.optimizer, sparse=config.class_sample < 1), Sophia):
@@ -147,6 +154,12 @@ def _check(
         raise ConfigError(
             "scheduler=plateau: waits for the validation score, and there is no validation split; set "
             "val_share=0.1, or take another scheduler"
+        )
+    bound = bound_terms(loss, classes) if config.best_metric == "loss" else []
+    if bound:
+        raise ConfigError(
+            f"best_metric=loss: {listed(bound)} is bound to the training classes or to a teacher, "
+            "so the loss has no value on validation identities; choose a metric, such as best_metric=map@r"
         )
 
 

@@ -128,6 +128,8 @@ def panels(history: pl.DataFrame, best_metric: str, best_epoch: int | None) -> d
     losses, rates, scores = (series(history, prefix) for prefix in ("loss", "lr", "val"))
     if "loss" in scores:
         losses[VALIDATION] = scores.pop("loss")
+    for name in [name for name in scores if "loss" in name]:  # of one term, or in place of the loss
+        losses[f"{VALIDATION} {name.removeprefix('loss_')}"] = scores.pop(name)
     if best_epoch is None:
         chosen = losses.get(VALIDATION) if best_metric == "loss" else scores.get(best_metric)
         best_epoch = best_of(epochs, chosen, best_metric)
@@ -180,13 +182,13 @@ def best_of(epochs: np.ndarray, values: np.ndarray | None, metric: str) -> int |
 
 def draw_losses(axes: Axes, frame: Frame, losses: dict[str, np.ndarray]) -> None:
     """The loss, the terms it is the sum of, and the loss on the validation identities."""
-    both = VALIDATION in losses
+    both = any(name.startswith(VALIDATION) for name in losses)
     frame.begin(axes, "Loss" if both else "Training loss")
     names = {"loss": "training" if both else "sum"}
     called = briefs([names.get(name, name) for name in losses], NAME)
     for place, (name, values) in enumerate(losses.items()):
         colour = INK if name == "loss" else SERIES[(place - 1) % 6]
-        width = 2 if name in ("loss", VALIDATION) else 1.4
+        width = 2 if name == "loss" or name.startswith(VALIDATION) else 1.4
         dashes = DASHES[place % 6]
         line(axes, frame.epochs, values, called[place], dashes, color=colour, linewidth=width)
     frame.end(axes, losses)

@@ -43,7 +43,7 @@ def fit(parts: Parts, folder: Path, result: Result, state: dict[str, Any] | None
     saved = started = time.monotonic()
     earlier = result.minutes
     if parts.epochs == 0 and main:
-        keep_best(parts.model, None, settings.best_metric, folder / "model", result)
+        keep_best(parts.model, None, settings.best_metric, folder / "model", result, epoch=0)
 
     with bars(settings.progress and main, training.steps, at.steps) as advance, listening() as stop:
         while not training.over(at):
@@ -71,7 +71,6 @@ def fit(parts: Parts, folder: Path, result: Result, state: dict[str, Any] | None
                     raise Stopped(stop.by, at.epoch, at.batch)
 
             # --- end of an epoch: history, validation, the best model, the next stage
-            result.epochs = at.epoch
             speed = (training.means.count - seen) / (time.monotonic() - epoch_started)
             training.end_epoch(at, speed)
             if main:

@@ -1,21 +1,25 @@
 """Training on several processes: each sees its share of every batch, the loss sees all of it."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import nn
+from torch import Tensor, nn
 
 from lookalike.data.table import Table
-from lookalike.embeddings import Embeddings, embed_rows, together
-from lookalike.errors import ConfigError, PeerError
+from lookalike.embeddings import Embeddings, Part, embed_rows, together
+from lookalike.errors import ConfigError, DataError, PeerError
 from lookalike.losses.modifiers import AcrossProcesses, Terms
 from lookalike.losses.sharded import sharded_parameters
 from lookalike.model.embedder import EmbeddingModel
@@ -24,6 +28,7 @@ from lookalike.training.rank import MEETING
 if TYPE_CHECKING:
     from lookalike.training.plan import Batches
 
+log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one another, as while the main one evaluates. A dead one is noticed at once."""
@@ -183,24 +188,79 @@ def images_of_all(images: int, accelerator: Accelerator) -> int:
     return sum(counts) if min(counts) else 0
 
 
-def embed_together(model: EmbeddingModel, table: Table | None, accelerator: Accelerator) -> Embeddings | None:
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors of a table.
+
+    Attributes:
+        embeddings: of length 1.
+        lengths: of the raw embeddings, [N]; None if they were not asked for.
+    """
+
+    embeddings: Embeddings
+    lengths: np.ndarray | None = None
+
+
+class WithLengths:
+    """A model whose embeddings have one more number, their raw length.
+
+    Args:
+        model: in eval mode.
+    """
+
+    def __init__(self, model: EmbeddingModel):
+        self.model, self.dim, self.device, self.space = model, model.dim + 1, model.device, model.space
+        self.transform = model.transform
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Embeddings of length 1 and their raw length, [B, dim + 1]."""
+        raw = self.model.features(images).float()
+        return torch.cat([F.normalize(raw, dim=1), raw.norm(dim=1, keepdim=True)], dim=1)
+
+
+def embed_together(
+    model: EmbeddingModel, table: Table | None, accelerator: Accelerator, lengths: bool
+) -> Embedded | str | None:
     """Vectors of a table, of whose rows each process embeds its share.
 
     Returns:
-        None without a table, and in all processes but the main one.
-
-    Raises:
-        DataError: no image could be read.
+        Why there are none, if the images cannot be embedded in one of the processes. None without a table,
+        and in all processes but the main one.
     """
     if table is None:
         return None
     count, process = accelerator.num_processes, accelerator.process_index
-    part = embed_rows(model, table, range(process, len(table), count), progress=False)
+    part = _embed_share(model, table, range(process, len(table), count), lengths)
     parts: list[Any] | None = [part]
     if count > 1:
         parts = [None] * count if process == 0 else None
         dist.gather_object(part, parts)
-    return together(model, table, parts) if parts else None
+    if not parts:
+        return None
+    problems = [each for each in parts if isinstance(each, str)]
+    if problems:
+        return problems[0]
+    try:
+        embeddings = together(model, table, parts)
+    except DataError as error:
+        return str(error)
+    if not lengths:
+        return Embedded(embeddings)
+    vectors = np.ascontiguousarray(embeddings.vectors[:, :-1])
+    return Embedded(replace(embeddings, vectors=vectors), embeddings.vectors[:, -1])
+
+
+def _embed_share(model: EmbeddingModel, table: Table, rows: range, lengths: bool) -> Part | str:
+    """Vectors of the rows of this process, or why there are none: the others must not wait for it in vain."""
+    was_training = model.training
+    model.eval()
+    try:
+        return embed_rows(WithLengths(model) if lengths else model, table, rows, progress=False)  # type: ignore
+    except Exception as error:
+        log.debug("embedding validation images failed", exc_info=True)
+        return f"{type(error).__name__}: {error}"
+    finally:
+        model.train(was_training)
 
 
 def everyones(values: Iterable[Value], accelerator: Accelerator) -> list[Value]:

@@ -50,6 +50,7 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
         fit(parts, folder, result, state)
         if main:
             choose_threshold(parts, folder / "model")
+            _tell_of_ties(parts, result)
             _tell(parts, folder, result, "finished", started)
         parts.trackers.finish("finished")
     except (Stopped, KeyboardInterrupt) as error:
@@ -90,6 +91,14 @@ def _stopped(parts: Parts, folder: Path, result: Result, started: float) -> str:
     except OSError as error:
         log.error("%s could not be completed: %s", folder, error)
     return f"the model of epoch {result.best_epoch} is kept in {folder / 'model'}; {on}"
+
+
+def _tell_of_ties(parts: Parts, result: Result) -> None:
+    if result.best_score is not None and result.equal_epochs > 1:
+        log.info(
+            "best_metric=%s was equally good (%.4g) in %d epochs; the last of them, epoch %d, is kept",
+            *(parts.settings.best_metric, result.best_score, result.equal_epochs, result.best_epoch),
+        )
 
 
 def _tell(parts: Parts, folder: Path, result: Result, status: str, started: float) -> None:

@@ -133,10 +133,14 @@ class Stage:
             )
 
     def set_progress(self, at: Position) -> None:
-        """Rates, and losses that change over training, as they are at this batch."""
-        done = (at.step - 1) / self.total
-        set_rates(self.optimizer, self.rates, self.plan.schedule(done))
-        set_progress(self.loss, done)
+        """Rates, and losses that change over training, as they are at this batch.
+
+        Rates are those of the middle of the batch: at its start a warm-up is still at 0, which is all that a
+        run of one step would ever see.
+        """
+        middle = min(1.0, (at.step - 0.5) / self.total)
+        set_rates(self.optimizer, self.rates, self.plan.schedule(middle))
+        set_progress(self.loss, min(1.0, (at.step - 1) / self.total))
 
     def clip(self) -> Tensor:
         """Limit the gradients that are there; their length before."""

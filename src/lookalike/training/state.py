@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lookalike.data.images import Batch
 from lookalike.data.table import Table
-from lookalike.embeddings import Embeddings
 from lookalike.errors import ConfigError, LookalikeError, Problem, listing
+from lookalike.losses.modifiers import Terms
 from lookalike.losses.sharded import sharded_parameters
 from lookalike.metrics.records import sign_of
 from lookalike.model.embedder import EmbeddingModel
@@ -23,15 +23,16 @@ from lookalike.training.bank import bank_of, go_on_with, look_for_negatives
 from lookalike.training.checkpoint import Checkpoints, random_states, set_random_states
 from lookalike.training.groups import named_rates
 from lookalike.training.history import History, Means, Row, now
-from lookalike.training.judge import keep_best, validate
+from lookalike.training.judge import Support, check_alive, keep_best, support, validate
 from lookalike.training.optimise import Average
 from lookalike.training.plan import Parts
 from lookalike.training.plateau import Plateau
 from lookalike.training.position import Position
-from lookalike.training.processes import embed_together, equalise, everyones
+from lookalike.training.processes import Embedded, embed_together, equalise, everyones
 from lookalike.training.show import show_first_batch
 from lookalike.training.stage import Stage
 from lookalike.training.uses import Uses, statistics, write_uses
+from lookalike.training.validation_loss import LOSS, uses_length
 from lookalike.training.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -39,17 +40,30 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Result:
-    """What training came to: the best epoch, its score, the rows that could not be read."""
+    """What training came to: the best epoch, its score, the rows that could not be read.
+
+    Attributes:
+        epochs: how many are finished.
+        improved_epoch: the last one with a better score than all before it.
+        equal_epochs: how many epochs have the best score.
+    """
 
     epochs: int = 0
     best_epoch: int = 0
     best_score: float | None = None
+    improved_epoch: int = 0
+    equal_epochs: int = 0
     minutes: float = 0.0
     skipped: dict[str, Problem] = field(default_factory=dict)
 
     def skip(self, problems: Iterable[Problem]) -> None:
         """Note rows that could not be read, each once."""
         self.skipped.update({str(problem): problem for problem in problems})
+
+    def best(self) -> dict[str, Any]:
+        """Which epoch is kept, and why."""
+        names = ("best_epoch", "best_score", "improved_epoch", "equal_epochs")
+        return {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -80,6 +94,7 @@ class Training:
         self.bad = BadSteps(folder, parts.train, parts.accelerator)
         self.bad.follow(parts.model, stage.loss)
         self.watch = Watch(parts.train, parts.settings.best_metric, parts.epochs)
+        self.support = Support()
         self.uses = Uses(len(parts.train))
 
     @property
@@ -113,9 +128,11 @@ class Training:
             LookalikeError: they were none in one step after the other.
         """
         where = {"step": at.steps, "epoch": at.epoch, "stage": at.stage + 1}
-        if not self.bad.passes(self.stage.clip(), **where, **named_rates(self.stage.optimizer)):
+        gradient = self.stage.clip()
+        if not self.bad.passes(gradient, **where, **named_rates(self.stage.optimizer)):
             self.stage.drop()
             return
+        self.watch.stepped(gradient)
         self.stage.update()
         if self.averaged:
             self.averaged.update(self.parts.model)
@@ -133,15 +150,18 @@ class Training:
                 "not one training image could be read" + listing([*self.result.skipped.values()])
             )
         judged = self.averaged.model if self.averaged else model
+        check_alive(self.watch.batch[0].float().cpu().numpy())
         equalise([model, judged], self.stage.loss)
-        vectors = embed_together(judged, self.parts.validation, accelerator)
-        rows, note = self.means.count, self.bad.note()
-        uses, told = self.uses.total(accelerator), {}
+        embedded, notes = self._embed_validation(judged), [self.bad.note()]
+        rows, uses, told = self.means.count, self.uses.total(accelerator), {}
         if accelerator.is_main_process:
-            told = self._judge(at, judged, vectors, speed, {"rows": rows, **statistics(uses)}, note)
+            scores = self._scores(at, embedded, notes)
+            used = {"rows": rows, **statistics(uses)}
+            told = self._record(at, judged, scores, {**used, "images_per_second": speed}, notes)
             write_uses(self.folder, self.parts.train, uses)
-        agreed = broadcast_object_list([self.result.best_epoch, self.result.best_score, told])
-        self.result.best_epoch, self.result.best_score, told = agreed
+        best, told = broadcast_object_list([self.result.best(), told])
+        self.result.__dict__.update(best)
+        self.result.epochs = at.epoch
         metric = self.parts.settings.best_metric
         score = told.get(f"val_{metric}")
         if isinstance(self.stage.plan.schedule, Plateau) and score is not None:
@@ -152,33 +172,91 @@ class Training:
 
     def begin(self, state: dict[str, Any] | None, at: Position) -> None:
         """Take over a checkpoint if there is one, else do what the first epoch needs before it."""
+        self._check_validation()
         if state is not None:
             self.resume(state, at)
         elif self.parts.epochs:
             look_for_negatives(self.stage.batches, at.epoch - 1, {}, self.parts, self.result.skip)
 
-    def _judge(
-        self,
-        at: Position,
-        judged: EmbeddingModel,
-        vectors: Embeddings | None,
-        speed: float,
-        used: Row,
-        note: str,
+    def _check_validation(self) -> None:
+        """Find out what the validation images can tell, and say what follows if they cannot choose a model.
+
+        Raises:
+            ConfigError: they support other metrics than the one asked for, or the schedule waits for a score.
+        """
+        validation, metric = self.parts.validation, self.parts.settings.best_metric
+        patience = any(plan.patience is not None for plan in self.parts.plans)
+        if validation is None:
+            if patience:
+                log.warning("patience is ignored: there are no validation images to judge an epoch by")
+            return
+        self.support = support(validation.labels)
+        reason = self.support.reason(metric)
+        if not reason:
+            return
+        plateau = any(isinstance(plan.schedule, Plateau) for plan in self.parts.plans)
+        if plateau or not (self.support.problem or metric in self.support.constant):
+            waits = "scheduler=plateau waits for it: take another scheduler or more validation images. "
+            choices = ", ".join(self.support.metrics) or "none"
+            raise ConfigError(
+                f"best_metric={metric}: {reason}. {waits if plateau else ''}These {len(validation)} "
+                f"validation images support {choices}"
+            )
+        log.warning(
+            "validation cannot choose an epoch: %s. The last epoch is kept%s. Use more validation identities "
+            "with two images or more each (split=val in the table, or val_share)",
+            *(reason, ", and patience is ignored" if patience else ""),
+        )
+
+    def _embed_validation(self, judged: EmbeddingModel) -> Embedded | str | None:
+        """Vectors of the validation images, or why there are none; None where nothing can be evaluated."""
+        if self.support.problem and self.support.complete:
+            return None
+        return embed_together(
+            judged, self.parts.validation, self.parts.accelerator, uses_length(self.stage.loss)
+        )
+
+    def _scores(self, at: Position, embedded: Embedded | str | None, notes: list[str]) -> dict[str, float]:
+        """Losses and scores of an epoch; none, and a note, where evaluation fails.
+
+        Raises:
+            LookalikeError: training has diverged.
+        """
+        settings, problem = self.parts.settings, embedded
+        if embedded is None:
+            return {}
+        if not isinstance(embedded, str):
+            self.result.skip(embedded.embeddings.skipped)
+            check_alive(embedded.embeddings.vectors)
+            try:
+                return validate(
+                    embedded, self.stage.loss, settings.best_metric, settings.seed, len(self.watch.names)
+                )
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+                log.debug("validation failed", exc_info=True)
+        notes.append(f"validation failed: {problem}")
+        log.warning(
+            "epoch %d: validation failed, so this epoch has no scores and training continues: %s",
+            *(at.epoch, problem),
+        )
+        return {}
+
+    def _record(
+        self, at: Position, judged: EmbeddingModel, scores: dict[str, float], measured: Row, notes: list[str]
     ) -> dict[str, float]:
-        """Judge and keep the model, write the row, and return losses and scores."""
+        """Write the epoch's row, keep the model if it is the best, and return losses and scores."""
         parts, result, metric = self.parts, self.result, self.parts.settings.best_metric
-        result.skip(vectors.skipped if vectors else [])
-        scores = validate(vectors, self.stage.loss, metric, parts.settings.seed)
         stage = {"stage": at.stage + 1} if len(parts.plans) > 1 else {}
-        row: Row = {"epoch": at.epoch, **stage, **self.means.all(), **used, **scores}
+        row: Row = {"epoch": at.epoch, **stage, **self.means.all(), **measured, **scores}
         row |= {"validation_rows": len(parts.validation)} if parts.validation else {}
         row |= named_rates(self.stage.optimizer)
-        row |= {"images_per_second": speed, "minutes": result.minutes, "date": now()}
+        row |= {"minutes": result.minutes, "date": now()}
         warnings = self.watch.end_epoch(row, self.history.rows, self.stage.loss)
-        self.history.add({**row, "notes": "; ".join([*filter(None, [note]), *warnings])})
+        self.history.add({**row, "notes": "; ".join([*filter(None, notes), *warnings])})
         parts.trackers.epoch(self.history.rows[-1], at.steps)
-        keep_best(judged, scores.get(f"val_{metric}"), metric, self.folder / "model", result)
+        score = None if self.support.reason(metric) else scores.get(f"val_{metric}")
+        keep_best(judged, score, metric, self.folder / "model", result, at.epoch)
         return {name: float(value) for name, value in {**self.means.all(), **scores}.items()}
 
     def over(self, at: Position) -> bool:
@@ -190,17 +268,31 @@ class Training:
         began = False
         while self._stage_over(at) and at.stage + 1 < len(self.parts.plans):
             at.next_stage()
-            before, began = self.stage.batches, True
+            before, began, old = self.stage.batches, True, self.stage.loss
             self.stage = Stage(self.parts, at.stage, self.stage.loss, fresh=True)
+            self._forget_losses(at, old)
             go_on_with(bank_of(before), self.stage.batches)
             self.bad.follow(self.parts.model, self.stage.loss)
         if began:
             look_for_negatives(self.stage.batches, at.epoch - 1, {}, self.parts, self.result.skip)
         return began
 
+    def _forget_losses(self, at: Position, before: Terms) -> None:
+        """Choose the best epoch anew where it is chosen by the loss, and the stage before had another one."""
+        now = self.stage.loss
+        same = now.weights == before.weights and all(now.losses[n] is before.losses[n] for n in now.weights)
+        if self.parts.settings.best_metric != LOSS or same or self.result.best_score is None:
+            return
+        self.result.best_score = None
+        log.warning(
+            "stage %d has other losses than the stage before, whose values cannot be compared: the "
+            "best epoch is chosen anew from here on",
+            at.stage + 1,
+        )
+
     def _stage_over(self, at: Position) -> bool:
         plan = self.stage.plan
-        waited = at.epoch - 1 - max(self.result.best_epoch, at.epoch - at.within)
+        waited = at.epoch - 1 - max(self.result.improved_epoch, at.epoch - at.within)
         return at.within > plan.epochs or (plan.patience is not None and waited >= plan.patience)
 
     def save(self, checkpoints: Checkpoints, at: Position) -> None:

@@ -1,58 +1,111 @@
 """The loss on identities that training never sees, on the same batches in every epoch."""
 
+import logging
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lookalike.data.samplers import PerClass
-from lookalike.losses._base import PairLoss
+from lookalike.losses._base import ProxyLoss
 from lookalike.losses.cross_batch_memory import CrossBatchMemory
+from lookalike.losses.distillation import Distillation
+from lookalike.losses.margin import Margin
 from lookalike.losses.modifiers import Terms
 from lookalike.losses.triplet import Triplet
+from lookalike.training.preserved import preserved
 
+log = logging.getLogger(__name__)
 CLASSES, IMAGES = 16, 4
+LOSS, STAND_IN = "loss", "semi_hard_triplet_loss"
+NEVER = 2**62
+"""Calls before a memory is looked at."""
 
 
-def validation_loss(loss: Terms, vectors: np.ndarray, codes: np.ndarray, seed: int) -> float | None:
-    """Mean loss of fixed batches of validation images, each image about once.
+def validation_loss(
+    loss: Terms, vectors: np.ndarray, codes: np.ndarray, seed: int, num_classes: int
+) -> dict[str, float]:
+    """Mean losses of fixed batches of validation images, each image about once, by name.
 
-    The terms that compare images with images are taken as they are, without their memory. Terms with proxies
-    have none for these classes: where there are no other terms, it is the semi-hard triplet loss of margin
-    0.2 instead.
+    `loss` is the whole training loss, without memories. Where a term is bound to the training classes or to a
+    teacher, there is no such number: then the other terms are `loss_<term>` each, times their weight. Where
+    every term is bound, `semi_hard_triplet_loss` is the semi-hard triplet loss of margin 0.2.
 
     Args:
-        loss: what training minimises.
-        vectors: embeddings, [N, D].
+        loss: what training minimises; it is as before afterwards.
+        vectors: embeddings, [N, D]; raw if `uses_length(loss)`.
         codes: class of each, [N].
         seed: of the batches.
+        num_classes: of the training images.
 
     Returns:
-        None where no class has two images.
+        Nothing where fewer than two classes have two images.
     """
     sizes = np.bincount(codes)
     if (sizes > 1).sum() < 2:
-        return None
+        return {}
     batches = PerClass(codes, min(CLASSES, int((sizes > 1).sum())), IMAGES, seed=seed).batches(0)
-    terms = [(weight, term) for weight, term in _terms(loss) if _compares(term)]
-    terms = terms or [(1.0, Triplet(mining="semi_hard"))]
+    bound = bound_terms(loss, num_classes)
+    terms = {f"{LOSS}_{name}": (loss.weights[name], term) for name, term in loss.losses.items()}
+    terms = {name: term for name, term in terms.items() if name.removeprefix(f"{LOSS}_") not in bound}
+    terms = terms or {STAND_IN: (1.0, Triplet(mining="semi_hard"))}
     embeddings, labels = torch.from_numpy(np.ascontiguousarray(vectors)), torch.from_numpy(codes)
-    with torch.no_grad(), torch.random.fork_rng([]):
+    with torch.no_grad(), preserved(loss, device=_device(loss)):
         torch.manual_seed(seed)
-        values = [weight * term(embeddings[rows], labels[rows]) for rows in batches for weight, term in terms]
-    return float(torch.stack(values).sum()) / len(batches)
+        loss.eval()
+        for part in loss.modules():
+            if isinstance(part, CrossBatchMemory):
+                part.warm_up = NEVER
+        found: dict[str, float] = dict.fromkeys(terms, 0.0)
+        for rows in batches:
+            for name, (weight, term) in terms.items():
+                found[name] += weight * float(_value(term, embeddings[rows], labels[rows]))
+    means = {name: total / len(batches) for name, total in found.items()}
+    return {LOSS: sum(means.values())} if not bound else means
 
 
-def _terms(loss: Terms) -> list[tuple[float, nn.Module]]:
-    """Weights and losses, those of a memory without it."""
-    return [
-        (loss.weights[name], term.loss if isinstance(term, CrossBatchMemory) else term)
-        for name, term in loss.losses.items()
-    ]
+def bound_terms(loss: Terms, num_classes: int) -> list[str]:
+    """Names of the terms that have no value for images of other classes than those of training."""
+    return [name for name, term in loss.losses.items() if _is_bound(term, num_classes)]
 
 
-def _compares(term: nn.Module) -> bool:
-    """Whether it compares images with images, by their directions, and has learned nothing of its classes."""
-    pairs = any(isinstance(part, PairLoss) for part in term.modules())
-    memory = any(isinstance(part, CrossBatchMemory) for part in term.modules())
-    learned = next(term.parameters(), None) is not None
-    return pairs and not memory and not learned and not getattr(term, "uses_length", False)
+def _is_bound(term: nn.Module, num_classes: int) -> bool:
+    """Whether a term knows the training classes, or wants a teacher's embeddings.
+
+    A loss of the user's own knows them if it has an attribute `num_classes`, or a tensor with as many rows or
+    columns as there are classes.
+    """
+    for part in term.modules():
+        if isinstance(part, Distillation | ProxyLoss) or getattr(part, "num_classes", None) is not None:
+            return True
+        if isinstance(part, Margin) and part.learn == "per_class":
+            return True
+        if not _is_ours(part) and any(num_classes in numbers.shape for numbers in _tensors(part)):
+            return True
+    return False
+
+
+def uses_length(loss: Terms) -> bool:
+    """Whether the length of raw embeddings changes the loss; of a loss of the user's own nobody knows."""
+    return any(
+        getattr(part, "uses_length", not _is_ours(part))
+        for part in loss.losses.modules()
+        if not isinstance(part, nn.ModuleDict | nn.ModuleList)
+    )
+
+
+def _is_ours(part: nn.Module) -> bool:
+    return type(part).__module__.startswith(("lookalike.", "torch."))
+
+
+def _tensors(part: nn.Module) -> list[Tensor]:
+    return [*part.parameters(recurse=False), *part.buffers(recurse=False)]
+
+
+def _value(term: nn.Module, embeddings: Tensor, labels: Tensor) -> Tensor:
+    device = _device(term)
+    return term(embeddings.to(device), labels.to(device))
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((each.device for each in [*module.parameters(), *module.buffers()]), torch.device("cpu"))

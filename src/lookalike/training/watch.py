@@ -15,7 +15,6 @@ from lookalike.losses.modifiers import Terms
 from lookalike.losses.triplet import Triplet
 from lookalike.metrics.records import sign_of
 from lookalike.training.history import Row
-from lookalike.training.judge import LOSS
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +79,17 @@ class Watch:
         self.seen = torch.zeros(len(ids) + 1, dtype=torch.bool)
         self.given: set[str] = set()
         self.batch = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
+        self.steps = self.still = 0
 
     def saw(self, loss: Terms) -> None:
         """Note the classes of the batch that `loss` has just seen."""
         self.batch, labels = loss.batch, loss.batch[1]
         self.seen = self.seen.to(labels.device)
         self.seen[labels.remainder(len(self.seen))] = True  # -1, unknown, goes to the end
+
+    def stepped(self, gradient: Tensor) -> None:
+        """Note the length of all gradients in a step of the optimizer."""
+        self.steps, self.still = self.steps + 1, self.still + (float(gradient) == 0)
 
     def end_epoch(self, row: Row, earlier: Sequence[Row], loss: Terms) -> list[str]:
         """The warnings that are new in this epoch, which are logged, too.
@@ -100,9 +104,10 @@ class Watch:
             **_idle(row, loss),
             **_worse(row, earlier, self.metric),
             **self._unseen(int(row["epoch"])),
+            **self._still(),
         }
         new = [text for cause, text in found.items() if cause not in self.given]
-        self.given = set(found)
+        self.given, self.steps, self.still = set(found), 0, 0
         for text in new:
             log.warning("epoch %s: %s", row["epoch"], text)
         return new
@@ -126,13 +131,25 @@ class Watch:
             f"{', '.join(examples)}; {why}"
         }
 
+    def _still(self) -> dict[str, str]:
+        """No step had a gradient: the loss is constant, or nothing in it depends on what is trained."""
+        if not self.steps or self.still < self.steps:
+            return {}
+        return {
+            "still": f"the gradient was exactly zero in all {self.steps} steps, so nothing was learned. "
+            "Check that the loss depends on the embeddings and is not constant (weights, margins, mining), "
+            "and that not everything is frozen (freeze)"
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """What was seen and said."""
-        return {"seen": self.seen.cpu(), "given": sorted(self.given), "batch": self.batch}
+        seen = {"seen": self.seen.cpu(), "given": sorted(self.given), "batch": self.batch}
+        return {**seen, "steps": self.steps, "still": self.still}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.seen, self.given, self.batch = state["seen"], set(state["given"]), state["batch"]
+        self.steps, self.still = state["steps"], state["still"]
 
 
 def _collapse(row: Row, loss: Terms, found: Spread, dim: int) -> dict[str, str]:
@@ -179,15 +196,15 @@ def _idle(row: Row, loss: Terms) -> dict[str, str]:
 def _worse(row: Row, earlier: Sequence[Row], metric: str) -> dict[str, str]:
     """Validation has been worse than its best for several epochs, while the training loss fell."""
     rows = [each for each in (*earlier, row) if each.get("stage") == row.get("stage")]
-    metric = metric if f"val_{metric}" in row else LOSS
-    column, sign = f"val_{metric}", sign_of(metric)
+    known = f"val_{metric}" in row or "val_loss" not in row
+    column, sign = (f"val_{metric}", sign_of(metric)) if known else ("val_loss", -1)
     scores = [sign * _number(each.get(column)) for each in rows]
     losses = [_number(each.get("loss")) for each in rows]
-    known = [place for place, score in enumerate(scores) if math.isfinite(score)]
-    if len(known) <= PATIENCE:
+    there = [place for place, score in enumerate(scores) if math.isfinite(score)]
+    if len(there) <= PATIENCE:
         return {}
-    best = max(known, key=lambda place: scores[place])
-    recent = known[-PATIENCE:]
+    best = max(there, key=lambda place: scores[place])
+    recent = there[-PATIENCE:]
     level = sum(scores[place] for place in recent) / PATIENCE
     worse = best < recent[0] and level < scores[best] - WORSE * abs(scores[best])
     if not worse or not losses[-1] < losses[best]:
@@ -205,6 +222,8 @@ def margins(loss: Terms) -> dict[str, float]:
     """What each triplet loss comes to when all embeddings are equal, by name of the term."""
     found = {}
     for name, term in loss.losses.items():
+        if not loss.weights[name]:
+            continue
         triplets = [part for part in term.modules() if isinstance(part, Triplet)]
         if len(triplets) == 1:
             value = math.log(2) if triplets[0].soft_margin else triplets[0].margin

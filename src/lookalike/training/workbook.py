@@ -101,7 +101,7 @@ def _width(name: str, values: Sequence[Any], kind: str) -> float:
 
 def _add_charts(book: "Workbook", columns: list[str], count: int) -> None:
     """Losses, and scores on the validation identities, on a sheet of their own."""
-    losses = [name for name in columns if name.startswith("loss") or name == "val_loss"]
+    losses = [name for name in columns if name.startswith(("loss", "val_")) and "loss" in name]
     scores = [name for name in columns if name.startswith("val_") and name not in losses]
     drawn = [pair for pair in (("Loss", losses), ("On validation identities", scores)) if pair[1]]
     if not drawn or "epoch" not in columns:
