@@ -91,7 +91,7 @@ def test_two_processes_train_the_model_of_one(one, two):
     assert_close(kept[1], kept[0], 1e-5)
     histories = [pl.read_csv(run / "history.csv") for run in (one, two)]
     assert histories[0].columns == histories[1].columns
-    for name in ("loss", "val_loss", "val_map@r"):
+    for name in ("loss", "val_loss_contrastive", "val_map@r"):
         assert histories[1][name].to_list() == pytest.approx(histories[0][name].to_list(), abs=1e-3)
 
 
