@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -78,3 +80,14 @@ def listing(problems: Sequence[Problem], most: int = LISTED) -> str:
     if len(problems) > most:
         lines.append(f"\n  … and {len(problems) - most} more")
     return "".join(lines)
+
+
+def check_finite(owner: str, **numbers: float) -> None:
+    """Refuse arguments that are no finite numbers; what else they must be is up to the owner.
+
+    Raises:
+        ValueError: naming the owner, the argument and its value.
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise ValueError(f"{owner} {name} {value}: {name} is a finite number")

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from lookalike.errors import check_finite
+
 INFINITY = float("inf")
 
 Negatives = Literal["semi_hard", "hard", "all"]
@@ -28,6 +30,7 @@ def multi_similarity(
     is less similar than the most similar negative plus `epsilon`. An anchor without positives or without
     negatives keeps nothing on either side.
     """
+    check_finite("multi_similarity", epsilon=epsilon)
     lowest = sim.masked_fill(~positive, INFINITY).amin(dim=1, keepdim=True)
     highest = sim.masked_fill(~negative, -INFINITY).amax(dim=1, keepdim=True)
     return positive & (sim < highest + epsilon), negative & (sim > lowest - epsilon)
@@ -45,6 +48,7 @@ def semi_hard(sim: Tensor, positive: Tensor, negative: Tensor, margin: float = 0
     units of the cosine. These are the pairs of pytorch-metric-learning's TripletMarginMiner with `semihard`
     and its CosineSimilarity distance. A negative for each positive pair is `mining=semi_hard` of `Triplet`.
     """
+    check_finite("semi_hard", margin=margin)
     most = int(positive.sum(dim=1).max()) if positive.numel() else 0
     values, columns = sim.masked_fill(~positive, -INFINITY).topk(most, dim=1)
     kept_positive, kept_negative = torch.zeros_like(positive), torch.zeros_like(negative)
@@ -110,6 +114,7 @@ def distance_weighted(
         nonzero_cutoff: farther negatives are never drawn; an anchor that has no others gets none. The
             official code then draws any.
     """
+    check_finite("distance_weighted", dim=dim, cutoff=cutoff, nonzero_cutoff=nonzero_cutoff)
     squared = (2 - 2 * sim).clamp(cutoff**2, 4 - 1e-6)
     log_weight = (2 - dim) / 2 * squared.log() + (3 - dim) / 2 * torch.log1p(-squared / 4)
     # by column, so that what the batch draws does not depend on how many rows a memory adds

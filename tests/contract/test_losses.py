@@ -35,9 +35,15 @@ def arguments(node):
     return set(inspect.signature(target(node)).parameters)
 
 
-def build(name, num_classes=CLASSES, dim=DIM):
+def build(name, num_classes=CLASSES, dim=DIM, change=None):
     node = copy.deepcopy(TERMS[name])
     node.pop("weight")
+    if change is not None:
+        (*inside, key), value = change
+        part = node
+        for each in inside:
+            part = part[each]
+        part[key] = value
     torch.manual_seed(0)
     sizes = {"num_classes": num_classes, "class_counts": [4] * num_classes, "dim": dim}
     return instantiate(node, **{key: sizes[key] for key in sizes.keys() & arguments(node)})
@@ -228,11 +234,92 @@ def test_unknown_labels_are_left_out_or_refused(name):
         assert gradient.abs().sum() > 0
 
 
+INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32, torch.uint64]
+WHOLE = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
 @every_loss
-def test_a_label_that_is_not_an_integer_is_refused(name):
+@pytest.mark.parametrize("dtype", INTEGERS + WHOLE)
+def test_labels_of_other_types_are_those_of_int64(name, dtype):
+    loss, (embeddings, labels) = build(name), batch()
+    if not has_proxies(loss) and torch.tensor(-1).to(dtype) != -1:  # unsigned: the largest is a class
+        labels = torch.where(labels == 0, torch.iinfo(dtype).max if dtype.itemsize < 8 else 9, labels)
+    value, gradient = value_and_gradient(loss, embeddings, labels)
+    other, other_gradient = value_and_gradient(build(name), embeddings, labels.to(dtype))
+    torch.testing.assert_close(other, value, rtol=0, atol=0)
+    torch.testing.assert_close(other_gradient, gradient, rtol=0, atol=0)
+
+
+@every_loss
+def test_bool_labels_are_two_classes(name):
+    loss, (embeddings, labels) = build(name), batch()
+    value, gradient = value_and_gradient(loss, embeddings, labels % 2)
+    other, other_gradient = value_and_gradient(build(name), embeddings, labels % 2 == 1)
+    torch.testing.assert_close(other, value, rtol=0, atol=0)
+    torch.testing.assert_close(other_gradient, gradient, rtol=0, atol=0)
+
+
+@with_pairs
+def test_the_largest_byte_in_a_memory_is_a_class(name):
+    loss, (embeddings, labels) = build(name), batch()
+    labels = torch.where(labels == 0, 255, labels)
+    seen, _ = batch(seed=1)
+    expected, _ = value_and_gradient(partial(loss, extra=(seen.detach(), labels)), embeddings, labels)
+    other = partial(build(name), extra=(seen.detach(), labels.byte()))
+    torch.testing.assert_close(value_and_gradient(other, embeddings, labels.byte())[0], expected)
+
+
+@every_loss
+@pytest.mark.parametrize("wrong", [0.5, float("nan"), float("inf"), 2.0**24 + 2, 1j])
+def test_labels_that_are_no_exact_integers_are_refused(name, wrong):
     embeddings, labels = batch()
     with pytest.raises(ValueError, match="labels are integers"):
-        build(name)(embeddings, labels.float())
+        build(name)(embeddings, labels + torch.full(labels.shape, wrong))
+
+
+def numbers(node, path=()):
+    """Paths of all numeric arguments, those of nested objects and of miners too."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from numbers(value, (*path, key))
+        elif type(value) in (int, float) and not key.startswith("_") and key != "weight":
+            yield (*path, key)
+
+
+NUMBERS = [(name, path) for name, node in TERMS.items() for path in numbers(node)]
+ids = [f"{name}-{'.'.join(path)}" for name, path in NUMBERS]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(("name", "path"), NUMBERS, ids=ids)
+def test_arguments_that_are_not_finite_are_refused(name, path, wrong):
+    with pytest.raises(Exception, match=rf"{path[-1]}.*{wrong}"):
+        build(name, change=(path, wrong))(*batch())
+
+
+def slope(loss, embeddings, labels, along):
+    """The gradient in a direction, as a function of the embeddings."""
+    torch.manual_seed(0)
+    (gradient,) = torch.autograd.grad(loss(embeddings, labels), embeddings, create_graph=True)
+    return (gradient * along).sum()
+
+
+@every_loss
+def test_second_order_gradients_are_right_or_refused(name):
+    loss, (embeddings, labels) = build(name).double(), batch(dtype=torch.float64)
+    along = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    try:
+        (found,) = torch.autograd.grad(slope(loss, embeddings, labels, along), embeddings)
+    except RuntimeError as error:
+        assert "no second-order gradients" in str(error)
+        return
+    step = 1e-6
+    sides = []
+    for sign in (1, -1):
+        moved = (embeddings + sign * step * along).detach().requires_grad_()
+        torch.manual_seed(0)
+        sides.append(torch.autograd.grad(loss(moved, labels), moved)[0])
+    torch.testing.assert_close(found, (sides[0] - sides[1]) / (2 * step), rtol=1e-4, atol=1e-5)
 
 
 @every_loss

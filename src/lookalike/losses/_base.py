@@ -6,6 +6,7 @@ works.
 """
 
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +42,13 @@ def relations(
     """Similarity [B, R] of the batch to itself and to `extra`, and which pairs are positive and negative.
 
     The first B columns are the batch, so an image itself is the diagonal and is neither positive nor
-    negative; nor is any pair with a label of -1. Labels are compared as integers of their own type.
+    negative; nor is any pair with a label of -1. Labels are compared as integers.
     """
     others, names = embeddings, labels
     if extra is not None:
         dtype = torch.promote_types(embeddings.dtype, extra[0].dtype)
         others = torch.cat([embeddings.to(dtype), extra[0].to(dtype)])
-        names = torch.cat([labels, extra[1].to(labels.dtype)])
+        names = torch.cat([labels, _integers("extra", extra[1]).to(labels.dtype)])
     positive = labels[:, None] == names[None, :]
     negative = ~positive
     if (names == UNKNOWN).any():
@@ -57,8 +58,10 @@ def relations(
     return cosine(embeddings, others), positive.fill_diagonal_(False), negative
 
 
-def check_batch(owner: str, embeddings: Tensor, labels: Tensor) -> None:
-    """Refuse what no loss can read.
+def check_batch(owner: str, embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Refuse what no loss can read; the labels as int64.
+
+    Labels of any integer type, bool, and floats that are whole and exact mean the same classes as int64.
 
     Raises:
         ValueError: if the shapes are not [B, D] and [B], or the labels are not integers.
@@ -70,8 +73,23 @@ def check_batch(owner: str, embeddings: Tensor, labels: Tensor) -> None:
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         shapes = f"{list(embeddings.shape)} and {list(labels.shape)}"
         raise ValueError(f"{owner}: embeddings are [B, D] and labels [B], got {shapes}")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"{owner}: labels are integers, got {labels.dtype}; floats would merge large labels")
+    return _integers(owner, labels)
+
+
+def _integers(owner: str, labels: Tensor) -> Tensor:
+    if labels.is_complex():
+        raise ValueError(f"{owner}: labels are integers, got {labels.dtype}")
+    whole = labels.long()
+    if labels.is_floating_point():
+        exact = 1 / torch.finfo(labels.dtype).eps  # from twice this on, neighbours are more than 1 apart
+        if not ((labels == whole) & (labels.abs() <= exact)).all():
+            raise ValueError(
+                f"{owner}: labels are integers, got {labels.dtype} with fractions, NaN or values above "
+                f"{exact:.0f}, where floats merge labels; pass integer labels"
+            )
+    elif labels.dtype == torch.uint64 and (whole < 0).any():
+        raise ValueError(f"{owner}: labels are integers below 2^63, got larger ones")
+    return whole
 
 
 def check_choice(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -119,7 +137,7 @@ class PairLoss(nn.Module):
         Raises:
             ValueError: if shapes or label type are wrong.
         """
-        check_batch(type(self).__name__, embeddings, labels)
+        labels = check_batch(type(self).__name__, embeddings, labels)
         if not len(embeddings):
             return embeddings.float().sum()
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -161,8 +179,10 @@ class ProxyLoss(nn.Module):
     def __init__(self, num_classes: int, dim: int, centers: int = 1) -> None:
         super().__init__()
         for name, value in (("num_classes", num_classes), ("dim", dim), ("centers", centers)):
-            if value < 1:
-                raise ValueError(f"{type(self).__name__} {name} {value}: {name} is at least 1")
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(
+                    f"{type(self).__name__} {name} {value}: {name} is a whole number, at least 1"
+                )
         self.num_classes, self.dim, self.centers = num_classes, dim, centers
         self.proxies = nn.Parameter(torch.randn(num_classes * centers, dim))
 
@@ -176,23 +196,24 @@ class ProxyLoss(nn.Module):
         Raises:
             ValueError: if shapes or labels are wrong; a proxy loss needs every label known.
         """
-        self._check(embeddings, labels)
+        labels = self._check(embeddings, labels)
         if not len(embeddings):
             return embeddings.float().sum() + 0 * self.proxies.sum()
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.classes(cosine(embeddings, self.proxies), labels.long())
+            return self.classes(cosine(embeddings, self.proxies), labels)
 
     def classes(self, cos: Tensor, labels: Tensor) -> Tensor:
         """Scalar loss of the similarities [B, C * centers] to the proxies and the class ids [B]."""
         raise NotImplementedError
 
-    def _check(self, embeddings: Tensor, labels: Tensor) -> None:
+    def _check(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The labels as int64, if they and the shapes fit."""
         owner = type(self).__name__
-        check_batch(owner, embeddings, labels)
+        labels = check_batch(owner, embeddings, labels)
         if embeddings.shape[1] != self.dim:
             raise ValueError(f"{owner}: built for embeddings of length {self.dim}, got {embeddings.shape[1]}")
         if not len(labels):
-            return
+            return labels
         low, high = (int(end) for end in labels.aminmax())
         if low == UNKNOWN:
             raise ValueError(f"{owner}: a label of -1 (unknown); a loss with proxies needs every label known")
@@ -201,3 +222,4 @@ class ProxyLoss(nn.Module):
                 f"{owner}: labels are from 0 to {self.num_classes - 1}, got {low} to {high}; "
                 "number the classes of the training images without gaps"
             )
+        return labels

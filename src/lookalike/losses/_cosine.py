@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from lookalike.losses._gradient import refuse_second_order
 
 
 def inverse_norm(vectors: Tensor) -> Tensor:
@@ -30,9 +31,9 @@ class Cosine(torch.autograd.Function):
         return sim
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None]:
         """For both sides the part of the gradient at right angles to the vector, over its length."""
+        refuse_second_order()
         (gradient,) = grad_outputs
         unit, b, scale_a, scale_b, sim = ctx.saved_tensors
         along, scaled = gradient * sim, gradient * scale_b.T
@@ -58,9 +59,9 @@ class SelfCosine(torch.autograd.Function):
         return unit @ unit.T
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
         """The part of the gradient at right angles to each vector, over its length."""
+        refuse_second_order()
         (gradient,) = grad_outputs
         unit, scale = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):
@@ -78,9 +79,9 @@ class Product(torch.autograd.Function):
         return a @ b.T
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None]:
         """Each side's gradient is a mix of the rows of the other."""
+        refuse_second_order()
         (gradient,) = grad_outputs
         a, b = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):

@@ -5,13 +5,25 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 NOTHING = -1e30
 """Stands for minus infinity in log-sum-exp; a real infinity would make the gradient of an empty row NaN."""
 
 LEAST = 1e-12
 """Smallest squared distance: nearer vectors get no gradient, where that of a root would be infinite."""
+
+
+def refuse_second_order() -> None:
+    """Refuse to be differentiated twice; the first line of every written-out gradient.
+
+    Raises:
+        RuntimeError: the backward pass runs with `create_graph=True`.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "this loss has no second-order gradients: its gradient is written out. Call backward without "
+            "create_graph=True; gradient penalties and Hessians need a loss made of torch operations"
+        )
 
 
 def with_slope(value: Tensor, sim: Tensor, slope: Tensor) -> Tensor:
@@ -42,8 +54,8 @@ class _WithSlope(torch.autograd.Function):
         return value.to(sim.dtype, copy=True)
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[None, Tensor, None]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[None, Tensor, None]:
+        refuse_second_order()
         (slope,) = ctx.saved_tensors
         return None, slope * grad_outputs[0], None
 
@@ -58,7 +70,7 @@ class _LogSumExp(torch.autograd.Function):
         return filled.amax(dim) - share.amax(dim).log()  # the largest entry has the share exp(max - total)
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:
+        refuse_second_order()
         (share,) = ctx.saved_tensors
         return share * grad_outputs[0].unsqueeze(ctx.dim), None, None

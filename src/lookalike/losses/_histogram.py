@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from lookalike.losses._gradient import refuse_second_order
 
 
 def soft_histogram(values: Tensor, mask: Tensor, bins: int) -> Tensor:
@@ -47,9 +48,9 @@ class _SoftHistogram(torch.autograd.Function):
         return counts
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """Slope of each value, zero where it does not count."""
+        refuse_second_order()
         (gradient,) = grad_outputs
         node, mask = ctx.saved_tensors
         steps = gradient.diff(dim=1) * (gradient.shape[1] - 1)

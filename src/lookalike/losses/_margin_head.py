@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._others import Change, Others, own_and_others
 
@@ -52,6 +53,10 @@ class MarginOptions:
         Raises:
             ValueError: naming the value and what is allowed.
         """
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None:
+                check_finite("MarginOptions", **{each.name: value})
         _require("start", self.start, 0 <= self.start <= 1, "from 0 to 1")
         growth = 0 <= self.grow_from <= self.grow_until <= 1
         _require("grow_from", self.grow_from, growth, f"from 0 to grow_until ({self.grow_until}), at most 1")
@@ -133,6 +138,7 @@ class MarginHead(ProxyLoss):
     ) -> None:
         super().__init__(num_classes, dim, centers)
         owner = type(self).__name__
+        check_finite(owner, margin=margin)
         if scale == "auto":
             scale = max(1.0, math.sqrt(2) * math.log(max(num_classes - 1, 1)))
         if isinstance(scale, str) or not 0 < scale < math.inf:
@@ -157,11 +163,11 @@ class MarginHead(ProxyLoss):
         Raises:
             ValueError: if shapes or labels are wrong; a proxy loss needs every label known.
         """
-        self._check(embeddings, labels)
+        labels = self._check(embeddings, labels)
         if not len(embeddings):
             return embeddings.float().sum() + sum(0 * each.sum() for each in self.parameters())
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.of_rows(embeddings, self.proxies, labels.long(), labels.long())
+            return self.of_rows(embeddings, self.proxies, labels, labels)
 
     def of_rows(self, embeddings: Tensor, proxies: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
         """Loss over some classes only.

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lookalike.losses._cosine import inverse_norm
-from lookalike.losses._gradient import NOTHING
+from lookalike.losses._gradient import NOTHING, refuse_second_order
 
 Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """`change(cos [n, B], own [B]) -> (changed cos [n, B], its derivative [n, B])`, for the other classes."""
@@ -104,9 +103,9 @@ class _OwnAndOthers(torch.autograd.Function):
         return own, rest.where(some, NOTHING), mean
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """Gradients of embeddings, proxies and scale; each block of classes is read once."""
+        refuse_second_order()
         own_gradient, rest_gradient, mean_gradient = grad_outputs
         unit, length, proxies, inverse, cos, best, own, own_row, rows, scale, shift, count = ctx.saved_tensors
         grad_unit, grad_scale = torch.zeros_like(unit), torch.zeros_like(own)

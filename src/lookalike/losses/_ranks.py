@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from lookalike.losses._gradient import refuse_second_order
 
 
 def smooth_ranks(
@@ -54,9 +55,9 @@ class _Ranks(torch.autograd.Function):
         return among, total
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """What each comparison pulls at the two similarities it compares."""
+        refuse_second_order()
         grad_among, grad_total = grad_outputs
         listed, positive, rows, columns = ctx.saved_tensors
         gradient = torch.zeros_like(listed)

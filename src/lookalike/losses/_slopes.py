@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lookalike.losses._base import ProxyLoss
 from lookalike.losses._cosine import inverse_norm
-from lookalike.losses._gradient import NOTHING
+from lookalike.losses._gradient import NOTHING, refuse_second_order
 
 Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """`rule(cos [C, B], labels [B]) -> (loss, slope [C, B])`."""
@@ -31,12 +30,12 @@ def proxy_loss(
     Raises:
         ValueError: if shapes or labels do not fit the owner.
     """
-    owner._check(embeddings, labels)
+    labels = owner._check(embeddings, labels)
     if not len(embeddings):
         return embeddings.float().sum() + 0 * owner.proxies.sum()
     dtype = torch.promote_types(torch.promote_types(embeddings.dtype, owner.proxies.dtype), torch.float32)
     with torch.autocast(embeddings.device.type, enabled=False):
-        return compute(embeddings.to(dtype), owner.proxies.to(dtype), labels.long())
+        return compute(embeddings.to(dtype), owner.proxies.to(dtype), labels)
 
 
 class SlopeLoss(torch.autograd.Function):
@@ -52,9 +51,9 @@ class SlopeLoss(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """Each block of classes is read once; the slope stays as it is, so this can run again."""
+        refuse_second_order()
         unit, length, proxies, inverse, slope = ctx.saved_tensors
         grads = Gradients(unit, proxies, inverse, ctx.needs_input_grad[1:3])
         with torch.autocast(unit.device.type, enabled=False):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, angle_of, check_angle
 from lookalike.losses._running import Running
 
@@ -46,10 +47,13 @@ class AdaFace(MarginHead):
         options: MarginOptions | None = None,
         class_counts: Sequence[int] | None = None,
     ) -> None:
+        check_finite("AdaFace", margin=margin, h=h, momentum=momentum)
         super().__init__(num_classes, dim, margin, scale, options, class_counts)
         check_angle("AdaFace", margin)
         if not 0 < momentum <= 1:
             raise ValueError(f"AdaFace momentum {momentum}: from above 0 to 1")
+        if h < 0:
+            raise ValueError(f"AdaFace h {h}: h is at least 0")
         self.h, self.momentum = h, momentum
         self.running = Running(20.0, 100.0)
 

@@ -5,6 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 from lookalike.losses._cosine import Product
 
@@ -29,6 +30,7 @@ class Angular(PairLoss):
     """
 
     def __init__(self, alpha: float = 0.7, miner: Miner | None = None) -> None:
+        check_finite("Angular", alpha=alpha)
         super().__init__(miner)
         if not 0 < alpha <= LARGEST:
             raise ValueError(f"Angular alpha {alpha}: an angle in radians, above 0 to {LARGEST}")

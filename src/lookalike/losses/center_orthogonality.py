@@ -31,7 +31,7 @@ class CenterOrthogonality(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D] with labels [B]; zero where there is one class or none."""
-        check_batch("CenterOrthogonality", embeddings, labels)
+        labels = check_batch("CenterOrthogonality", embeddings, labels)
         known = labels != UNKNOWN
         with torch.autocast(embeddings.device.type, enabled=False):
             vectors = unit(embeddings[known])

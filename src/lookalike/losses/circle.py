@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 from lookalike.losses._gradient import log_sum_exp
 from lookalike.losses._tuplets import check_positive
@@ -27,6 +28,7 @@ class Circle(PairLoss):
     holds_fixed = True
 
     def __init__(self, margin: float = 0.4, scale: float = 80.0, miner: Miner | None = None) -> None:
+        check_finite("Circle", margin=margin, scale=scale)
         super().__init__(miner)
         check_positive("Circle", "scale", scale)
         self.margin, self.scale = margin, scale

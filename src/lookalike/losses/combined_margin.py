@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, angle_of, falling_cosine
 
 
@@ -32,6 +33,7 @@ class CombinedMargin(MarginHead):
         scale: Scale = 30.0,
         options: MarginOptions | None = None,
     ) -> None:
+        check_finite("CombinedMargin", m1=m1, m2=m2, m3=m3)
         super().__init__(num_classes, dim, m2, scale, options)
         self.options.refuse("CombinedMargin", "rare_margin")
         for name, value, least in (("m1", m1, 1), ("m2", m2, 0), ("m3", m3, 0)):

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 
 
@@ -22,6 +23,7 @@ class Contrastive(PairLoss):
     def __init__(
         self, positive_margin: float = 1.0, negative_margin: float = 0.0, miner: Miner | None = None
     ) -> None:
+        check_finite("Contrastive", positive_margin=positive_margin, negative_margin=negative_margin)
         super().__init__(miner)
         self.positive_margin, self.negative_margin = positive_margin, negative_margin
 

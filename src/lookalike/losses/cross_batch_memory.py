@@ -5,6 +5,7 @@ import inspect
 import torch
 from torch import Tensor, nn
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import UNKNOWN, check_batch
 
 
@@ -39,6 +40,7 @@ class CrossBatchMemory(nn.Module):
     steps: Tensor
 
     def __init__(self, loss: nn.Module, size: int, dim: int, warm_up: int = 0) -> None:
+        check_finite("CrossBatchMemory", size=size, warm_up=warm_up)
         super().__init__()
         if "extra" not in inspect.signature(loss.forward).parameters:
             raise ValueError(
@@ -66,14 +68,14 @@ class CrossBatchMemory(nn.Module):
         Raises:
             ValueError: if shapes or label type are wrong.
         """
-        check_batch("CrossBatchMemory", embeddings, labels)
+        labels = check_batch("CrossBatchMemory", embeddings, labels)
         if embeddings.shape[1] != self.dim:
             raise ValueError(
                 f"CrossBatchMemory: built for embeddings of length {self.dim}, got {embeddings.shape[1]}"
             )
         ready = int(self.steps) >= self.warm_up
         extra = (self.vectors.clone(), self.labels.clone()) if ready else None
-        value = self.loss(embeddings, labels.long(), extra=extra)
+        value = self.loss(embeddings, labels, extra=extra)
         if self.training:
             self._keep(embeddings.detach(), labels)
         return value

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
 from lookalike.losses._others import Change
 from lookalike.losses._running import Running
@@ -41,6 +42,7 @@ class CurricularFace(MarginHead):
         options: MarginOptions | None = None,
         class_counts: Sequence[int] | None = None,
     ) -> None:
+        check_finite("CurricularFace", margin=margin, momentum=momentum)
         super().__init__(num_classes, dim, margin, scale, options, class_counts)
         check_angle("CurricularFace", margin)
         if not 0 < momentum <= 1:

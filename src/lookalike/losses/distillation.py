@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import check_choice, cosine
 from lookalike.losses._unit import unit
 
@@ -58,6 +59,7 @@ class Distillation(nn.Module):
     takes_mixed = True
 
     def __init__(self, dim: int, teacher_dim: int, kind: str = "cosine", temperature: float = 0.1) -> None:
+        check_finite("Distillation", temperature=temperature)
         super().__init__()
         check_choice("Distillation", "kind", kind, DIRECT + RELATIONAL)
         for name, value in (("dim", dim), ("teacher_dim", teacher_dim), ("temperature", temperature)):

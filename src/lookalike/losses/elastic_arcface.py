@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
 
 
@@ -37,6 +38,7 @@ class ElasticArcFace(MarginHead):
         options: MarginOptions | None = None,
         class_counts: Sequence[int] | None = None,
     ) -> None:
+        check_finite("ElasticArcFace", margin=margin, std=std)
         super().__init__(num_classes, dim, margin, scale, options, class_counts)
         check_angle("ElasticArcFace", margin)
         check_std("ElasticArcFace", std)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale
 from lookalike.losses.cosface import check_cosine
 from lookalike.losses.elastic_arcface import check_std, deviations
@@ -37,6 +38,7 @@ class ElasticCosFace(MarginHead):
         options: MarginOptions | None = None,
         class_counts: Sequence[int] | None = None,
     ) -> None:
+        check_finite("ElasticCosFace", margin=margin, std=std)
         super().__init__(num_classes, dim, margin, scale, options, class_counts)
         check_cosine("ElasticCosFace", margin)
         check_std("ElasticCosFace", std)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import UNKNOWN, check_batch, mean_over
 
 
@@ -27,6 +28,7 @@ class EmbeddingNorm(nn.Module):
     takes_mixed = True
 
     def __init__(self, target: float = 10.0) -> None:
+        check_finite("EmbeddingNorm", target=target)
         super().__init__()
         if target < 0:
             raise ValueError(f"EmbeddingNorm target {target}: target is at least 0")
@@ -34,7 +36,7 @@ class EmbeddingNorm(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D] with labels [B]."""
-        check_batch("EmbeddingNorm", embeddings, labels)
+        labels = check_batch("EmbeddingNorm", embeddings, labels)
         vectors = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
         length = torch.linalg.vector_norm(vectors, dim=1)
         return mean_over((length - self.target).square(), labels != UNKNOWN)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 from lookalike.losses._histogram import check_bins, soft_histogram
 
@@ -21,6 +22,7 @@ class FastAP(PairLoss):
     """
 
     def __init__(self, bins: int = 10, miner: Miner | None = None) -> None:
+        check_finite("FastAP", bins=bins)
         super().__init__(miner)
         check_bins("FastAP", bins)
         self.bins = bins

@@ -21,7 +21,7 @@ class GOR(PairLoss):
         self, embeddings: Tensor, labels: Tensor, extra: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Loss of a batch, as `PairLoss.forward`; zero where all labels are the same."""
-        check_batch("GOR", embeddings, labels)
+        labels = check_batch("GOR", embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             sim, _, negative = relations(embeddings, labels, extra)
             first, second = mean_over(sim, negative), mean_over(sim.square(), negative)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss
 from lookalike.losses._histogram import check_bins, soft_histogram
 
@@ -24,6 +25,7 @@ class Histogram(PairLoss):
     """
 
     def __init__(self, bins: int = 100, miner: Miner | None = None) -> None:
+        check_finite("Histogram", bins=bins)
         super().__init__(miner)
         check_bins("Histogram", bins)
         self.bins = bins

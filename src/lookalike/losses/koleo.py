@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import PairLoss, check_batch, mean_over, relations
 from lookalike.losses._unit import unit
 
@@ -28,6 +29,7 @@ class KoLeo(PairLoss):
     takes_mixed = True
 
     def __init__(self, epsilon: float = 1e-4) -> None:
+        check_finite("KoLeo", epsilon=epsilon)
         super().__init__()
         if epsilon <= 0:
             raise ValueError(f"KoLeo epsilon {epsilon}: epsilon is above 0")
@@ -37,7 +39,7 @@ class KoLeo(PairLoss):
         self, embeddings: Tensor, labels: Tensor, extra: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Loss of a batch, as `PairLoss.forward`."""
-        check_batch("KoLeo", embeddings, labels)
+        labels = check_batch("KoLeo", embeddings, labels)
         if not len(embeddings):
             return embeddings.float().sum()
         with torch.autocast(embeddings.device.type, enabled=False):

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 from lookalike.losses._gradient import log_sum_exp
 from lookalike.losses._tuplets import check_positive
@@ -27,6 +28,7 @@ class LiftedStructure(PairLoss):
     """
 
     def __init__(self, margin: float = 1.0, scale: float = 10.0, miner: Miner | None = None) -> None:
+        check_finite("LiftedStructure", margin=margin, scale=scale)
         super().__init__(miner)
         check_positive("LiftedStructure", "scale", scale)
         self.margin, self.scale = margin, scale

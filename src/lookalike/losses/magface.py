@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
 from lookalike.losses._others import Others
 
@@ -41,12 +42,22 @@ class MagFace(MarginHead):
         scale: Scale = 64.0,
         options: MarginOptions | None = None,
     ) -> None:
+        check_finite(
+            "MagFace",
+            margin=margin,
+            long_margin=long_margin,
+            shortest=shortest,
+            longest=longest,
+            regularizer=regularizer,
+        )
         super().__init__(num_classes, dim, margin, scale, options)
         self.options.refuse("MagFace", "rare_margin")
         check_angle("MagFace", margin)
         check_angle("MagFace", long_margin)
         if not 0 < shortest < longest:
             raise ValueError(f"MagFace shortest {shortest}: a length above 0 and below longest ({longest})")
+        if regularizer < 0:
+            raise ValueError(f"MagFace regularizer {regularizer}: a weight of at least 0")
         self.long_margin, self.shortest, self.longest = long_margin, shortest, longest
         self.regularizer = regularizer
 

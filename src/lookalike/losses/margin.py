@@ -6,7 +6,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lookalike.losses._base import Miner, PairLoss, check_choice
+from lookalike.errors import check_finite
+from lookalike.losses._base import Miner, PairLoss, check_batch, check_choice
 from lookalike.losses._gradient import LEAST
 from lookalike.miners import distance_weighted
 
@@ -45,6 +46,7 @@ class Margin(PairLoss):
         nu: float = 0.0,
         miner: Miner | None = None,
     ) -> None:
+        check_finite("Margin", margin=margin, beta=beta, nu=nu)
         super().__init__(partial(distance_weighted, dim=dim) if miner is None else miner)
         check_choice("Margin", "learn", learn, get_args(Learn))
         if margin < 0 or not 0 < beta < 2 or nu < 0:
@@ -70,6 +72,7 @@ class Margin(PairLoss):
         Raises:
             ValueError: also if a label has no radius of its own where each class has one.
         """
+        labels = check_batch("Margin", embeddings, labels)
         if self.learn == "per_class" and len(labels):
             low, high = (int(end) for end in labels.aminmax())
             if low < -1 or high >= len(self.beta):

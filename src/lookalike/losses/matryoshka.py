@@ -48,7 +48,7 @@ class Matryoshka(nn.Module):
         Raises:
             ValueError: if shapes or label type are wrong, or D is less than the greatest length.
         """
-        check_batch("Matryoshka", embeddings, labels)
+        labels = check_batch("Matryoshka", embeddings, labels)
         if embeddings.shape[1] < max(self.weights):
             raise ValueError(
                 f"Matryoshka: the greatest length is {max(self.weights)}, got embeddings of length "

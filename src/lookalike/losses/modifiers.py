@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lookalike.errors import LookalikeError
+from lookalike.errors import LookalikeError, check_finite
 from lookalike.losses.distillation import Distillation
 
 
@@ -30,6 +30,10 @@ class Terms(nn.Module):
         super().__init__()
         if not terms:
             raise ValueError("Terms: no loss given; choose at least one")
+        for name, (weight, _) in terms.items():
+            check_finite(f"loss {name}", weight=weight)
+            if weight < 0:
+                raise ValueError(f"loss {name} weight {weight}: weight is at least 0")
         self.weights = {name: float(weight) for name, (weight, _) in terms.items()}
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
         self.last: dict[str, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss
 from lookalike.losses._gradient import log1p_sum_exp
 
@@ -24,7 +25,11 @@ class MultiSimilarity(PairLoss):
     def __init__(
         self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, miner: Miner | None = None
     ) -> None:
+        check_finite("MultiSimilarity", alpha=alpha, beta=beta, base=base)
         super().__init__(miner)
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            if value <= 0:
+                raise ValueError(f"MultiSimilarity {name} {value}: {name} is above 0")
         self.alpha, self.beta, self.base = alpha, beta, base
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, check_batch, mean_over, relations
 from lookalike.losses._tuplets import tuplet_mean
 
@@ -26,6 +27,7 @@ class NPairs(PairLoss):
     uses_length = True
 
     def __init__(self, l2: float = 0.002, miner: Miner | None = None) -> None:
+        check_finite("NPairs", l2=l2)
         super().__init__(miner)
         if not l2 >= 0:
             raise ValueError(f"NPairs l2 {l2}: a weight of at least 0")
@@ -35,7 +37,7 @@ class NPairs(PairLoss):
         self, embeddings: Tensor, labels: Tensor, extra: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Loss of a batch, as `PairLoss.forward`."""
-        check_batch("NPairs", embeddings, labels)
+        labels = check_batch("NPairs", embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
             sim, positive, negative = relations(embeddings, labels, extra)

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 from lookalike.losses._gradient import log_sum_exp
 from lookalike.losses._triplets import positive_columns
@@ -24,6 +25,7 @@ class NCA(PairLoss):
     """
 
     def __init__(self, scale: float = 10.0, miner: Miner | None = None) -> None:
+        check_finite("NCA", scale=scale)
         super().__init__(miner)
         if scale <= 0:
             raise ValueError(f"NCA scale {scale}: scale is above 0")

@@ -4,6 +4,7 @@ from functools import partial
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._slopes import SlopeLoss, cross_entropy, proxy_loss
 
@@ -21,6 +22,7 @@ class NormalizedSoftmax(ProxyLoss):
     """
 
     def __init__(self, num_classes: int, dim: int, scale: float = 20.0) -> None:
+        check_finite("NormalizedSoftmax", scale=scale)
         super().__init__(num_classes, dim)
         if scale <= 0:
             raise ValueError(f"NormalizedSoftmax scale {scale}: scale is above 0")

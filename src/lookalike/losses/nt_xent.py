@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss
 from lookalike.losses._tuplets import check_positive, tuplet_mean
 
@@ -21,6 +22,7 @@ class NTXent(PairLoss):
     """
 
     def __init__(self, temperature: float = 0.07, miner: Miner | None = None) -> None:
+        check_finite("NTXent", temperature=temperature)
         super().__init__(miner)
         check_positive("NTXent", "temperature", temperature)
         self.temperature = temperature

@@ -6,10 +6,10 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from lookalike.losses._base import Miner, PairLoss, check_batch, check_choice, mean_over, relations
 from lookalike.losses._cosine import Product
+from lookalike.losses._gradient import refuse_second_order
 from lookalike.losses._unit import unit
 
 Features = Literal["difference", "product", "both"]
@@ -58,7 +58,7 @@ class PairBCE(PairLoss):
         Raises:
             ValueError: if shapes or label type are wrong.
         """
-        check_batch("PairBCE", embeddings, labels)
+        labels = check_batch("PairBCE", embeddings, labels)
         if embeddings.shape[1] != self.dim:
             raise ValueError(f"PairBCE: built for embeddings of length {self.dim}, got {embeddings.shape[1]}")
         if not len(embeddings):
@@ -104,9 +104,9 @@ class _Difference(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, ...]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, ...]:
         """The gradient with the sign of each difference, summed by row and by column."""
+        refuse_second_order()
         (gradient,) = grad_outputs
         a, b, weight = ctx.saved_tensors
         rows, columns = torch.empty_like(a.T), torch.empty_like(b.T)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss
 from lookalike.losses._gradient import NOTHING
 from lookalike.losses._slopes import SlopeLoss, proxy_loss
@@ -27,6 +28,7 @@ class ProxyAnchor(ProxyLoss):
     """
 
     def __init__(self, num_classes: int, dim: int, alpha: float = 32.0, margin: float = 0.1) -> None:
+        check_finite("ProxyAnchor", alpha=alpha, margin=margin)
         super().__init__(num_classes, dim)
         if alpha <= 0:
             raise ValueError(f"ProxyAnchor alpha {alpha}: alpha is above 0")

@@ -4,6 +4,7 @@ from functools import partial
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._slopes import SlopeLoss, cross_entropy, proxy_loss
 
@@ -38,6 +39,9 @@ class ProxyNCA(ProxyLoss):
         smoothing: float = 0.0,
         positive_in_sum: bool = True,
     ) -> None:
+        check_finite(
+            "ProxyNCA", embedding_scale=embedding_scale, proxy_scale=proxy_scale, smoothing=smoothing
+        )
         super().__init__(num_classes, dim)
         for name, value in (("embedding_scale", embedding_scale), ("proxy_scale", proxy_scale)):
             if value <= 0:

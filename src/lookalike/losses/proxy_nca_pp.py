@@ -4,6 +4,7 @@ from functools import partial
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._slopes import SlopeLoss, cross_entropy, proxy_loss
 
@@ -26,6 +27,7 @@ class ProxyNCApp(ProxyLoss):
     """
 
     def __init__(self, num_classes: int, dim: int, temperature: float = 0.111) -> None:
+        check_finite("ProxyNCApp", temperature=temperature)
         super().__init__(num_classes, dim)
         if temperature <= 0:
             raise ValueError(f"ProxyNCApp temperature {temperature}: a temperature is above 0")

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 from lookalike.losses._gradient import NOTHING
 
@@ -36,6 +37,14 @@ class RankedList(PairLoss):
         balance: float = 0.5,
         miner: Miner | None = None,
     ) -> None:
+        check_finite(
+            "RankedList",
+            alpha=alpha,
+            margin=margin,
+            positive_sharpness=positive_sharpness,
+            negative_sharpness=negative_sharpness,
+            balance=balance,
+        )
         super().__init__(miner)
         for name, value in (("positive", positive_sharpness), ("negative", negative_sharpness)):
             if value < 0:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 from lookalike.losses._ranks import smooth_ranks
 
@@ -36,6 +37,7 @@ class RecallAtK(PairLoss):
         k_temperature: float = 1.0,
         miner: Miner | None = None,
     ) -> None:
+        check_finite("RecallAtK", temperature=temperature, k_temperature=k_temperature)
         super().__init__(miner)
         for name, value in (("temperature", temperature), ("k_temperature", k_temperature)):
             if value <= 0:

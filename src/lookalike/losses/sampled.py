@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from lookalike.losses._gradient import refuse_second_order
 from lookalike.losses._margin_head import MarginHead
 
 
@@ -40,9 +40,8 @@ class SampledClasses(nn.Module):
         """
         if self.sample.rate == 1 or not len(embeddings):
             return self.head(embeddings, labels)
-        self.head._check(embeddings, labels)
+        labels = self.head._check(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
-            labels = labels.long()
             proxies, rows = self.sample(self.head.proxies, labels, self.head.centers)
             return self.head.of_rows(embeddings, proxies, rows, labels)
 
@@ -115,9 +114,9 @@ class TakeRows(torch.autograd.Function):
         return table.index_select(0, rows)
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:
         """The gradient of these rows."""
+        refuse_second_order()
         (rows,) = ctx.saved_tensors
         gradient = torch.sparse_coo_tensor(
             rows[None], grad_outputs[0], ctx.shape, is_coalesced=True, check_invariants=False

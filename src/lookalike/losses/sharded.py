@@ -6,9 +6,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from lookalike.losses._cosine import inverse_norm
+from lookalike.losses._gradient import refuse_second_order
 from lookalike.losses._margin_head import MarginHead
 from lookalike.losses._others import Change, Others, own_and_others
 from lookalike.losses.sampled import ClassSample, SampledClasses, check_head
@@ -51,9 +51,8 @@ class ShardedClasses(nn.Module):
         """
         if not len(embeddings):
             return self.head(embeddings, labels)
-        self.head._check(embeddings, labels)
+        labels = self.head._check(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
-            labels = labels.long()
             here = (labels >= self.first) & (labels < self.stop)
             own = (labels - self.first).where(here, -1)
             proxies, rows = self.sample(self.head.proxies, own, self.head.centers)
@@ -176,9 +175,9 @@ class _Together(torch.autograd.Function):
         return owns.sum(dim=0), whole, totals.sum(dim=0) / total
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """The part of this process."""
+        refuse_second_order()
         own, rest, mean = grad_outputs
         part_of_rest, part_of_mean = ctx.saved_tensors
         return own, rest * part_of_rest, mean * part_of_mean, None
@@ -193,9 +192,9 @@ class _SumGradients(torch.autograd.Function):
         return numbers.view_as(numbers)
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
         """The sum."""
+        refuse_second_order()
         gradient = grad_outputs[0].contiguous().clone()
         dist.all_reduce(gradient)
         return gradient

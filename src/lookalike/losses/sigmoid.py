@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 
 
@@ -24,6 +25,7 @@ class Sigmoid(PairLoss):
     """
 
     def __init__(self, scale: float = 10.0, bias: float = -10.0, miner: Miner | None = None) -> None:
+        check_finite("Sigmoid", scale=scale, bias=bias)
         super().__init__(miner)
         if scale <= 0:
             raise ValueError(f"Sigmoid scale {scale}: scale is above 0")

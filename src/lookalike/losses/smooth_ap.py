@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, mean_over
 from lookalike.losses._ranks import smooth_ranks
 
@@ -24,6 +25,7 @@ class SmoothAP(PairLoss):
     """
 
     def __init__(self, temperature: float = 0.01, miner: Miner | None = None) -> None:
+        check_finite("SmoothAP", temperature=temperature)
         super().__init__(miner)
         if temperature <= 0:
             raise ValueError(f"SmoothAP temperature {temperature}: temperature is above 0")

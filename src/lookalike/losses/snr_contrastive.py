@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss, check_batch, mean_over, relations
 from lookalike.losses._cosine import inverse_norm
 
@@ -36,6 +37,12 @@ class SNRContrastive(PairLoss):
         zero_mean: float = 0.0,
         miner: Miner | None = None,
     ) -> None:
+        check_finite(
+            "SNRContrastive",
+            positive_margin=positive_margin,
+            negative_margin=negative_margin,
+            zero_mean=zero_mean,
+        )
         super().__init__(miner)
         if not zero_mean >= 0:
             raise ValueError(f"SNRContrastive zero_mean {zero_mean}: a weight of at least 0")
@@ -49,7 +56,7 @@ class SNRContrastive(PairLoss):
         self, embeddings: Tensor, labels: Tensor, extra: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Loss of a batch, as `PairLoss.forward`."""
-        check_batch("SNRContrastive", embeddings, labels)
+        labels = check_batch("SNRContrastive", embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
             sim, positive, negative = relations(embeddings, labels, extra)

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._cosine import inverse_norm
+from lookalike.losses._gradient import refuse_second_order
 from lookalike.losses._slopes import Gradients, across, blocks, cross_entropy, proxy_loss
 
 NEAR = 1e-5
@@ -48,6 +49,7 @@ class SoftTriple(ProxyLoss):
         margin: float = 0.01,
         tau: float = 0.2,
     ) -> None:
+        check_finite("SoftTriple", centers=centers, la=la, gamma=gamma, margin=margin, tau=tau)
         super().__init__(num_classes, dim, centers)
         for name, value in (("la", la), ("gamma", gamma)):
             if value <= 0:
@@ -105,9 +107,9 @@ class _OfCenters(torch.autograd.Function):
         return value + apart.sum() * (loss.pull / 2)
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """What was kept stays as it is, so this can run again."""
+        refuse_second_order()
         unit, length, centers, inverse, slope, adds, apart = ctx.saved_tensors
         loss, (upstream,) = ctx.loss, grad_outputs
         grads = Gradients(unit, centers, inverse, ctx.needs_input_grad[1:3])

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss
 from lookalike.losses._cosine import Product
 
@@ -28,6 +29,7 @@ class Softmax(ProxyLoss):
     starts_at_means = False
 
     def __init__(self, num_classes: int, dim: int, smoothing: float = 0.0, bias: bool = True) -> None:
+        check_finite("Softmax", smoothing=smoothing)
         super().__init__(num_classes, dim)
         if not 0 <= smoothing < 1:
             raise ValueError(f"Softmax smoothing {smoothing}: a share from 0 to below 1")
@@ -37,12 +39,12 @@ class Softmax(ProxyLoss):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D] and class ids [B]."""
-        self._check(embeddings, labels)
+        labels = self._check(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             logits = self.class_scores(embeddings)
             if not len(labels):
                 return logits.sum()
-            return F.cross_entropy(logits, labels.long(), label_smoothing=self.smoothing)
+            return F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
 
     def class_scores(self, embeddings: Tensor) -> Tensor:
         """Logits [B, num_classes] of raw embeddings [B, D]."""

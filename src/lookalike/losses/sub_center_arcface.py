@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
 
 
@@ -34,6 +35,7 @@ class SubCenterArcFace(MarginHead):
         options: MarginOptions | None = None,
         class_counts: Sequence[int] | None = None,
     ) -> None:
+        check_finite("SubCenterArcFace", margin=margin, centers=centers)
         super().__init__(num_classes, dim, margin, scale, options, class_counts, centers)
         check_angle("SubCenterArcFace", margin)
         if centers > 255:

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss
-from lookalike.losses._gradient import NOTHING
+from lookalike.losses._gradient import NOTHING, refuse_second_order
 from lookalike.losses._tuplets import check_positive
 
 
@@ -27,6 +27,7 @@ class SupCon(PairLoss):
     """
 
     def __init__(self, temperature: float = 0.1, miner: Miner | None = None) -> None:
+        check_finite("SupCon", temperature=temperature)
         super().__init__(miner)
         check_positive("SupCon", "temperature", temperature)
         self.temperature = temperature
@@ -59,7 +60,7 @@ class _SupCon(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable  # it renames `ctx` in the eyes of a type checker
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None, None]:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None, None]:
         """The kept gradient, for the similarities alone."""
+        refuse_second_order()
         return ctx.saved_tensors[0] * grad_outputs[0], None, None, None

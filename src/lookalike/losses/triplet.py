@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses import _triplets
 from lookalike.losses._base import Miner, PairLoss, check_choice, mean_over
 from lookalike.losses._gradient import LEAST, with_slope
@@ -62,6 +63,7 @@ class Triplet(PairLoss):
         then: Mining | None = None,
         then_at: float = 0.4,
     ) -> None:
+        check_finite("Triplet", margin=margin, then_at=then_at)
         super().__init__(miner)
         check_choice("Triplet", "mining", mining, get_args(Mining))
         check_choice("Triplet", "distance", distance, get_args(Distance))

@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import Miner, PairLoss
 from lookalike.losses._tuplets import check_positive, tuplet_mean
 
@@ -25,6 +26,7 @@ class TupletMargin(PairLoss):
     """
 
     def __init__(self, margin: float = 0.1, scale: float = 64.0, miner: Miner | None = None) -> None:
+        check_finite("TupletMargin", margin=margin, scale=scale)
         super().__init__(miner)
         if not 0 <= margin < math.pi / 2:
             raise ValueError(f"TupletMargin margin {margin}: in radians, from 0 to below {math.pi / 2:.4f}")

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import cosine
 from lookalike.losses._gradient import NOTHING
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale
@@ -41,9 +42,12 @@ class UniFace(MarginHead):
         options: MarginOptions | None = None,
         class_counts: Sequence[int] | None = None,
     ) -> None:
+        check_finite("UniFace", margin=margin, balance=balance)
         super().__init__(num_classes, dim, margin, scale, options, class_counts)
         self.options.refuse("UniFace", "smoothing", "focal")
         check_cosine("UniFace", margin)
+        if balance <= 0:
+            raise ValueError(f"UniFace balance {balance}: balance is above 0")
         self.balance = balance
         self.bias = nn.Parameter(torch.tensor(math.log(10 * num_classes)))
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import PairLoss
 from lookalike.losses._gradient import NOTHING
 
@@ -24,6 +25,7 @@ class Uniformity(PairLoss):
     takes_mixed = True
 
     def __init__(self, t: float = 2.0) -> None:
+        check_finite("Uniformity", t=t)
         super().__init__()
         if t <= 0:
             raise ValueError(f"Uniformity t {t}: t is above 0")
