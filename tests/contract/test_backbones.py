@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 import lookalike
 from lookalike.data.transforms import Resize
+from lookalike.errors import ConfigError
 from lookalike.model.backbones import Backbone
 from lookalike.model.embedder import EmbeddingModel, build
 
@@ -56,6 +57,10 @@ def images(count: int = 3) -> torch.Tensor:
 
 @pytest.mark.parametrize("pooling", choices("pooling"))
 def test_unit_vectors_with_every_pooling(backbone, pooling):
+    if pooling == "cls" and "vit" not in backbone.spec.get("name", ""):
+        with pytest.raises(ConfigError, match=r"pooling=cls: backbone .* has no class token; take "):
+            model_of(backbone, pooling)
+        return
     model = model_of(backbone, pooling).eval()
     vectors = model(images())
     assert vectors.shape == (3, 16)

