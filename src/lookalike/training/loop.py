@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.training.checkpoint import Checkpoints
+from lookalike.training.fitting import check_data
 from lookalike.training.judge import keep_best
 from lookalike.training.plan import Parts
 from lookalike.training.position import Position
@@ -18,28 +19,48 @@ from lookalike.training.stopping import Stopped, listening
 log = logging.getLogger(__name__)
 
 
-def fit(parts: Parts, folder: Path, result: Result, state: dict[str, Any] | None) -> None:
+def prepare(
+    parts: Parts, folder: Path, result: Result, state: dict[str, Any] | None
+) -> tuple[Training, Position]:
+    """Everything as it is before the next step, and where that is; writes nothing.
+
+    Args:
+        parts: the model is changed in place.
+        folder: the run folder.
+        result: filled epoch by epoch, so that it is right when training stops early.
+        state: the checkpoint to go on from; None to begin.
+
+    Raises:
+        ConfigError: the checkpoint does not fit the values or the images, or validation cannot do what they
+            ask for.
+    """
+    if state is not None:
+        check_data(state, parts, folder)
+    at = Position.of(state)
+    training = Training(parts, Stage(parts, at.stage, None, fresh=state is None), folder, result)
+    training.begin(state, at)
+    return training, at
+
+
+def fit(training: Training, at: Position, folder: Path) -> None:
     """Train stage by stage, keep the model that is best on the validation identities, and write history.
 
     From a checkpoint training goes on, and ends as if it had never stopped.
 
     Args:
-        parts: the model is changed in place.
+        training: see `prepare`.
+        at: where it stands.
         folder: the run folder; history.csv, model/ and state/ are written to it.
-        result: filled epoch by epoch, so that it is right when training stops early.
-        state: the checkpoint to go on from; None to begin.
 
     Raises:
         LookalikeError: the loss is no longer a number in step after step, or not one image of an epoch could
             be read.
         Stopped: somebody asked training to end; it can go on from the checkpoint.
     """
+    parts, result = training.parts, training.result
     settings, accelerator = parts.settings, parts.accelerator
     main = accelerator.is_main_process
     checkpoints = Checkpoints(folder / "state")
-    at = Position.of(state)
-    training = Training(parts, Stage(parts, at.stage, None, fresh=state is None), folder, result)
-    training.begin(state, at)
     saved = started = time.monotonic()
     earlier = result.minutes
     if parts.epochs == 0 and main:

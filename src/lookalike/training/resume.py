@@ -42,9 +42,7 @@ def may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -
         return True
     if not any((folder / "state").glob("[0-9]*")) and not (folder / "model").exists():
         return True
-    changed = differences(
-        _read(file, yaml.safe_load, "so what the run is is not known; take another out="), config
-    )
+    changed = changed_values(folder, config)
     unknown = [key for key in allow if key.split(".")[0] not in config]
     if unknown:
         raise ConfigError(f"resume.allow: {', '.join(unknown)}: train has no such key")
@@ -56,6 +54,16 @@ def may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -
             f"values by resume.allow=[{','.join(sorted({key.split('.')[0] for key in refused}))}]"
         )
     return bool(changed) or not finished(folder)
+
+
+def changed_values(folder: Path, config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """`differences` from the run in a folder.
+
+    Raises:
+        LookalikeError: its config is damaged.
+    """
+    then = "so what the run is is not known; take another out="
+    return differences(_read(folder / CONFIG, yaml.safe_load, then), config)
 
 
 def finished(folder: Path) -> bool:

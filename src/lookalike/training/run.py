@@ -16,11 +16,12 @@ from lookalike.plots.curves import curves
 from lookalike.plots.uses import uses_histogram
 from lookalike.training.bad_steps import BAD_BATCHES
 from lookalike.training.checkpoint import Checkpoints
-from lookalike.training.loop import fit
+from lookalike.training.loop import fit, prepare
 from lookalike.training.operating import choose_threshold
 from lookalike.training.plan import Parts
-from lookalike.training.resume import CONFIG
-from lookalike.training.state import Result
+from lookalike.training.position import Position
+from lookalike.training.resume import CONFIG, changed_values
+from lookalike.training.state import Result, Training
 from lookalike.training.stopping import Stopped
 from lookalike.training.uses import USES
 from lookalike.training.workbook import write_workbook
@@ -42,12 +43,13 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
     result, started = Result(), time.time()
     main = parts.accelerator.is_main_process
     state = Checkpoints(folder / "state").latest()
+    training, at = _prepared(parts, folder, result, state, config)
     try:
         if main:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
             parts.trackers.start(folder, config, Checkpoints(folder / "state").steps())
-        fit(parts, folder, result, state)
+        fit(training, at, folder)
         if main:
             choose_threshold(parts, folder / "model")
             _tell_of_ties(parts, result)
@@ -71,6 +73,30 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
         log.error("training failed in epoch %d; %s", min(result.epochs + 1, parts.epochs), kept)
         raise error
     return result
+
+
+def _prepared(
+    parts: Parts, folder: Path, result: Result, state: dict[str, Any] | None, config: dict[str, Any]
+) -> tuple[Training, Position]:
+    """Everything as it is before the next step; where that fails, the folder is as before.
+
+    Raises:
+        ConfigError: values or images do not fit the checkpoint, or it is at its end and they change nothing.
+    """
+    try:
+        training, at = prepare(parts, folder, result, state)
+    except BaseException:
+        fresh = state is None and not (folder / "model").exists() and not (folder / BAD_BATCHES).exists()
+        if fresh and parts.accelerator.is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    changed = changed_values(folder, config) if state is not None else {}
+    if changed and training.over(at):
+        raise ConfigError(
+            f"{folder}: all of its {at.epoch - 1} epochs are done, so nothing is left to do with other "
+            f"values of {', '.join(changed)}. Go on for longer (epochs, stages), or take another out="
+        )
+    return training, at
 
 
 def _stopped(parts: Parts, folder: Path, result: Result, started: float) -> str:

@@ -1,7 +1,7 @@
 """All that changes while training runs, as one state to save and to go on from."""
 
-import hashlib
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -12,7 +12,6 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from lookalike.data.images import Batch
-from lookalike.data.table import Table
 from lookalike.errors import ConfigError, LookalikeError, Problem, listing
 from lookalike.losses.modifiers import Terms
 from lookalike.losses.sharded import sharded_parameters
@@ -21,6 +20,14 @@ from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.bad_steps import BadSteps
 from lookalike.training.bank import bank_of, go_on_with, look_for_negatives
 from lookalike.training.checkpoint import Checkpoints, random_states, set_random_states
+from lookalike.training.fingerprint import fingerprint
+from lookalike.training.fitting import (
+    apply_changes,
+    check_state,
+    hyperparameters,
+    optimizer_kind,
+    trained_shapes,
+)
 from lookalike.training.groups import named_rates
 from lookalike.training.history import History, Means, Row, now
 from lookalike.training.judge import Support, check_alive, keep_best, support, validate
@@ -95,6 +102,8 @@ class Training:
         self.bad.follow(parts.model, stage.loss)
         self.watch = Watch(parts.train, parts.settings.best_metric, parts.epochs)
         self.support = Support()
+        self.built_with = hyperparameters(stage.optimizer)
+        self.tables: dict[str, Any] = {}
         self.uses = Uses(len(parts.train))
 
     @property
@@ -173,6 +182,8 @@ class Training:
     def begin(self, state: dict[str, Any] | None, at: Position) -> None:
         """Take over a checkpoint if there is one, else do what the first epoch needs before it."""
         self._check_validation()
+        parts = self.parts
+        self.tables = {"training": fingerprint(parts.train), "validation": fingerprint(parts.validation)}
         if state is not None:
             self.resume(state, at)
         elif self.parts.epochs:
@@ -270,6 +281,7 @@ class Training:
             at.next_stage()
             before, began, old = self.stage.batches, True, self.stage.loss
             self.stage = Stage(self.parts, at.stage, self.stage.loss, fresh=True)
+            self.built_with = hyperparameters(self.stage.optimizer)
             self._forget_losses(at, old)
             go_on_with(bank_of(before), self.stage.batches)
             self.bad.follow(self.parts.model, self.stage.loss)
@@ -311,15 +323,12 @@ class Training:
         accelerator.wait_for_everyone()
 
     def resume(self, state: dict[str, Any], at: Position) -> None:
-        """Take over a checkpoint.
+        """Take over a checkpoint, with the values that were changed since.
 
         Raises:
-            ConfigError: the dataset or the teacher is not the one that the run started with.
+            ConfigError: it does not fit the values of now; nothing was changed.
         """
-        if state["table"] != fingerprint(self.parts.train):
-            raise ConfigError(f"{self.folder} was started with other training images; take another out=")
-        if state["teacher"] != self._taught_by():
-            raise ConfigError(f"{self.folder} was started with another teacher; take another out=")
+        check_state(state, self, at)
         accelerator = self.parts.accelerator
         everyone, rank = state["everyone"], accelerator.process_index
         if len(everyone) != accelerator.num_processes:
@@ -336,11 +345,15 @@ class Training:
         self.parts.model.load_state_dict(state["model"])
         self.stage.loss.load_state_dict(mine.get("loss", state["loss"]))
         self.stage.optimizer.load_state_dict(mine.get("optimizer", state["optimizer"]))
-        if isinstance(self.stage.plan.schedule, Plateau):
+        apply_changes(self.stage.optimizer, state["hyperparameters"], self.built_with)
+        if isinstance(self.stage.plan.schedule, Plateau) and state["schedule"] is not None:
             self.stage.plan.schedule.load_state_dict(state["schedule"])
-        if self.averaged is not None:
+        if self.averaged is not None and state["averaged"] is not None:
             self.averaged.model.load_state_dict(state["averaged"]["model"])
             self.averaged.steps = state["averaged"]["steps"]
+        elif self.averaged is not None:
+            self.averaged = Average(self.parts.model, self.averaged.decay)
+            log.warning("average=%g: the average begins with the weights of now", self.averaged.decay)
         if accelerator.scaler is not None and state["scaler"]:
             accelerator.scaler.load_state_dict(state["scaler"])
         self.history.rows = state["history"]
@@ -352,9 +365,29 @@ class Training:
         self.uses.go_on(state["uses"], accelerator)
         go_on_with(state["bank"], self.stage.batches)
         set_random_states(mine["random"], accelerator.device)
+        self._change_metric(state["best_metric"])
+        at.step = (at.within - 1) * len(self.stage.batches) + at.batch
         log.info("going on from epoch %d, after %d batches of it", at.epoch, at.batch)
-        if at.epoch - 1 > self.parts.epochs:
-            log.warning("%d epochs are done already, more than epochs=%d", at.epoch - 1, self.parts.epochs)
+
+    def _change_metric(self, before: str) -> None:
+        """Let another metric than before choose the best epoch from here on."""
+        metric, result = self.parts.settings.best_metric, self.result
+        if metric == before:
+            return
+        column = f"val_{metric}"
+        known = {int(row["epoch"]): row.get(column) for row in self.history.rows}
+        score = known.get(result.best_epoch)
+        result.best_score = float(score) if isinstance(score, int | float) and math.isfinite(score) else None
+        result.improved_epoch, result.equal_epochs = result.best_epoch, 1
+        if isinstance(self.stage.plan.schedule, Plateau):
+            self.stage.plan.schedule.best, self.stage.plan.schedule.waited = -math.inf, 0
+        log.warning(
+            "best_metric=%s chose epoch %d so far. From here on %s chooses: %s",
+            *(before, result.best_epoch, metric),
+            "it starts as the best so far"
+            if result.best_score is not None
+            else "it was not measured in that epoch, so the next epoch replaces it",
+        )
 
     def _taught_by(self) -> str | None:
         return None if self.parts.teacher is None else self.parts.teacher.space
@@ -364,7 +397,12 @@ class Training:
         schedule = self.stage.plan.schedule
         return {
             "position": astuple(at),
-            "table": fingerprint(self.parts.train),
+            "tables": self.tables,
+            "best_metric": self.parts.settings.best_metric,
+            "batches": len(self.stage.batches),
+            "hyperparameters": self.built_with,
+            "trained": trained_shapes(self.stage.optimizer),
+            "optimizer_kind": optimizer_kind(self.stage.optimizer),
             "teacher": self._taught_by(),
             "model": dict(self.parts.model.state_dict()),
             "loss": dict(self.stage.loss.state_dict()),
@@ -381,10 +419,3 @@ class Training:
             "bank": bank_of(self.stage.batches),
             "everyone": everyone,
         }
-
-
-def fingerprint(table: Table) -> str:
-    """Which images, labels and boxes these are, in which order."""
-    columns = [name for name in ("path", "label", "x1", "y1", "x2", "y2") if name in table.frame.columns]
-    content = table.frame.select(columns).write_csv()
-    return hashlib.sha256(content.encode()).hexdigest()
