@@ -138,7 +138,9 @@ def test_animals_by_wrong_weights(weights, tmp_path):
 
 def test_dogs_need_weights(tmp_path):
     config = load("prepare", Config, [f"source.root={tmp_path}", f"out={tmp_path / 'out'}", "detect=dog"])
-    with pytest.raises(ConfigError, match="detect: no package brings weights for dog: give the file") as said:
+    with pytest.raises(
+        ConfigError, match="detect: no package brings weights for dog: take detect=animal"
+    ) as said:
         main(config)
     assert "{_target_: my_module.Detector}" in str(said.value)
     assert "detect=box" in str(said.value)

@@ -33,8 +33,9 @@ OUTPUTS = 91
 WITHOUT_EPSILON = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "maskrcnn_resnet50_fpn")
 """Networks whose published weights were trained with batch norm that adds nothing to the variance."""
 CHOICES = (
-    "give the file that torchvision publishes for {} (detect.detector.weights=…), a detector of your own "
-    "('detect.detector={{_target_: my_module.Detector}}'), or a table with boxes (detect=box)"
+    "take detect=animal, give the file that torchvision publishes for {} (detect.detector.weights=…), a "
+    "detector of your own ('detect.detector={{_target_: my_module.Detector}}'), or a table with boxes "
+    "(detect=box)"
 )
 
 
