@@ -151,7 +151,7 @@ def usable_rows(
     if file.suffix.lower() in (".csv", ".tsv"):
         wrong |= dict.fromkeys(_broken(frame["label"]), BROKEN)
     frame = named(frame, file, reading.names)
-    found, problems = _usable(frame, folder, file.name, wrong | bad_boxes | empty)
+    found, problems = usable(frame, folder, file.name, wrong | bad_boxes | empty)
     return found, [*problems, *(_unlisted(frame, folder) if reading.unlisted else [])]
 
 
@@ -320,7 +320,7 @@ def _one_spelling(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     return frame.with_columns(pl.col("path").replace(first["path"], first["first"]))
 
 
-def _usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple[Table, list[Problem]]:
+def usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple[Table, list[Problem]]:
     """The rows nothing is wrong with; every reason against the others."""
     known = (
         frame.with_columns(split=pl.col("split").fill_null("train"))

@@ -1,0 +1,78 @@
+"""Annotated objects, as COCO, YOLO and Pascal VOC describe them, as rows of a table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from lookalike.data.checking import BOX
+from lookalike.data.table import Table
+from lookalike.errors import DataError, Problem
+from lookalike.prepare.boxes import FILE, ROW
+from lookalike.prepare.naming import UNLISTED
+from lookalike.prepare.tables import usable
+
+Found = tuple[Table, list[Problem]]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class AnnotatedObject:
+    """One object in an image.
+
+    Attributes:
+        path: of the image, from the folder of the source.
+        label: its class.
+        box: x1 y1 x2 y2 in pixels; None for the whole image.
+        file: where it is described.
+        row: line or number in that file, from 0.
+        split: train, val or test, where the source says so.
+        wrong: why it cannot be used.
+    """
+
+    path: str
+    label: str
+    box: Box | None
+    file: str
+    row: int
+    split: str | None = None
+    wrong: str = ""
+
+
+def objects_table(objects: Sequence[AnnotatedObject], folder: Path, name: str) -> Found:
+    """The objects that can be used, and the others with the reason, the file and the row.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not objects:
+        raise DataError(f"{name}: no object is annotated")
+    schema = {"path": pl.String, "label": pl.String, **dict.fromkeys(BOX, pl.Float64), "split": pl.String}
+    rows = [(one.path, one.label, *(one.box or (None,) * 4), one.split) for one in objects]
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    wrong = {row: one.wrong for row, one in enumerate(objects) if one.wrong}
+    if frame["split"].null_count():
+        frame = frame.drop("split")
+    if frame["x1"].null_count() == len(frame):
+        frame = frame.drop(BOX)
+    found, problems = usable(frame, folder, name, wrong)
+    places = [objects[row] for row in found.frame[ROW].to_list()]
+    found_frame = found.frame.with_columns(
+        pl.Series(ROW, [one.row for one in places], dtype=pl.Int64),
+        pl.Series(FILE, [one.file for one in places], dtype=pl.String),
+    )
+    return Table(found_frame, folder), [_placed(problem, objects) for problem in problems]
+
+
+def _placed(problem: Problem, objects: Sequence[AnnotatedObject]) -> Problem:
+    if problem.row is None:
+        return problem
+    one = objects[problem.row]
+    return Problem(problem.path, f"{problem.reason} ({one.file})", one.row)
+
+
+def unannotated(paths: Iterable[str], objects: Sequence[AnnotatedObject]) -> list[Problem]:
+    """Images in which nothing is annotated."""
+    known = {one.path for one in objects}
+    return [Problem(path, UNLISTED) for path in paths if path not in known]
