@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from lookalike.cli import main
 from lookalike.data.table import Table, write_table
@@ -82,6 +83,18 @@ def test_embed_then_evaluate_index_and_search(here, capsys):
     assert first["score"] == pytest.approx(1)
     assert (here / first["path"]).samefile(photo)
     assert second["score"] <= first["score"]
+    assert first["box"] is None
+    width, height = Image.open(photo).size
+    for box in (f"box=0,0,{width},{height}", f"box=[0,0,{width},{height}]", f"box='0 0 {width} {height}'"):
+        assert run("search", "index=index/mine", f"image={photo}", "k=1", "format=json", box) == 0
+        (found,) = json.loads(capsys.readouterr().out)["results"][0]["hits"]
+        assert (found["label"], found["score"]) == (first["label"], first["score"])
+    for box, said in (("1,2,3,a", "list"), ("[1,2,3]", "four numbers"), ("9,9,1,1", "x1 < x2")):
+        assert run("search", "index=index/mine", f"image={photo}", f"box={box}") == 2
+        assert said in capsys.readouterr().err
+    assert run("search", "index=index/mine", f"image=[{photo},{photo}]", "box=0,0,9,9") == 2
+    assert run("search", "index=index/mine", f"image={photo}", "box=9000,0,9009,9") == 1
+    assert "9000" in capsys.readouterr().err
 
 
 def test_an_evaluation_folder_is_whole(here):

@@ -15,7 +15,7 @@ from lookalike.prepare import coco, voc, yolo
 from lookalike.prepare.dataset import with_sizes
 from lookalike.prepare.files import glanced
 
-BOMB = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
+BOMB = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>
 <annotation><filename>a.png</filename><object><name>&b;</name></object></annotation>"""
 OUTSIDE = (
     '<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]>'

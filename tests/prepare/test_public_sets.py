@@ -13,6 +13,8 @@ from layouts import lines, tarred, written, zipped
 from PIL import Image
 
 from lookalike.errors import DataError
+from lookalike.evaluation import evaluate
+from lookalike.metrics.neighbours import global_average_precision
 from lookalike.prepare import (
     aliproducts,
     cars196,
@@ -36,6 +38,7 @@ from lookalike.prepare import (
     tsinghua_dogs,
 )
 from lookalike.prepare.public import Raw
+from lookalike.protocols.retrieval import QueryGallery
 
 
 @pytest.fixture
@@ -407,15 +410,33 @@ def test_met(tmp_path):
     table, problems = met.table(raw)
     assert problems == []
     assert table.frame["role"].value_counts().sort("role").rows() == [
-        ("distractor", 4),
         ("gallery", 6),
-        ("query", 2),
+        ("query", 6),
     ]
     assert by_split(table)["train"] == {"11": 2, "12": 2, "13": 2}
     assert by_split(table)["test"] == {"12": 1, "test_other/test.jpg": 1, "test_noart/test.jpg": 1}
     assert all_there(table)
     few, _ = met.table(raw, distractors=False)
-    assert set(few.frame["role"]) == {"gallery", "query"}
+    assert few.frame["role"].value_counts().sort("role").rows() == [("gallery", 6), ("query", 2)]
+
+
+@pytest.mark.parametrize(("other", "gap"), [(0.1, 1.0), (1.0, 1 / 3)])
+def test_met_is_evaluated_as_prepared(tmp_path, other, gap):
+    """Photos of no exhibit are unknown queries: right for nobody, and in GAP only as mistakes."""
+    raw = Raw(written(tmp_path, {name: tarred(files) for name, files in layouts.met().items()}))
+    table = met.table(raw)[0].split("train", "test")
+    places = {"11": 0, "12": 1, "13": 2}
+    vectors = np.zeros((len(table), 5))
+    for row, (label, role) in enumerate(table.frame.select("label", "role").iter_rows()):
+        vectors[row, places.get(label, 4)] = 0.5 if role == "query" else 1
+        vectors[row, 3] = 0.5 if role == "query" and label in places else 0
+        vectors[row, 0] += other if label not in places else 0
+    metrics = {"gap": global_average_precision}
+    found = evaluate(
+        vectors, table.labels, frame=table.frame, metrics=metrics, protocol=QueryGallery(), intervals=False
+    )
+    assert found.metrics["gap"]["value"] == pytest.approx(gap)
+    assert found.queries == 1, "the others have nothing to find"
 
 
 def test_met_lists_every_slip(tmp_path):

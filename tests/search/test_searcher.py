@@ -48,6 +48,29 @@ def test_a_photo_of_the_gallery_finds_itself_first(searcher, gallery):
         assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
 
 
+def test_a_part_of_a_photo_is_searched_with_and_hits_tell_theirs(gallery):
+    import polars as pl
+
+    model = small_model()
+    halves = gallery.frame.with_columns(x1=0, y1=0, x2=pl.Series([8, 16] * 12), y2=16)
+    table = Table(halves, gallery.folder)
+    found = embed(model, table, progress=False)
+    searcher = Searcher(Index(found.vectors, found.table, found.space), model)
+    files = [gallery.file(row) for row in range(4)]
+    boxes = [table.box(row) for row in range(4)]
+    pictures = [Image.open(file).convert("RGB") for file in files]
+    for images in (files, pictures, [np.asarray(picture) for picture in pictures]):
+        hits = searcher.search(images, k=1, boxes=boxes)
+        assert [one[0].row for one in hits] == list(range(4))
+        assert [one[0].box for one in hits] == boxes
+    for wrong in ([None], [(0, 0, 0, 9)] * 4, [(0, 0, 9)] * 4):
+        with pytest.raises(ValueError, match="box"):
+            searcher.search(files, boxes=wrong)
+    for images in (files, pictures):
+        with pytest.raises(DataError, match="box"):
+            searcher.search(images, boxes=[(900, 0, 909, 9)] * 4)
+
+
 def test_paths_open_from_the_current_folder(searcher, gallery, monkeypatch, tmp_path):
     monkeypatch.chdir(gallery.folder.parent)
     assert searcher.search([gallery.file(0)], k=1)[0][0].path == str(

@@ -49,6 +49,10 @@ def from_values(values: Mapping[str, Any]) -> list[Change]:
     ]
 
 
+BOX = re.compile(r"box=\s*-?[\d.]+(\s*,\s*-?[\d.]+){3}\s*")
+"""A box as `box=x1,y1,x2,y2`; other lists need brackets."""
+
+
 def _parsed(argument: str) -> Change | None:
     """What Hydra's grammar makes of it; None where the grammar cannot read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -59,6 +63,8 @@ def _parsed(argument: str) -> Change | None:
     except HydraException:
         return None
     if override.is_sweep_override():
+        if BOX.fullmatch(argument):
+            return _parsed(argument.replace("=", "=[") + "]")
         raise ConfigError(_several(argument))
     if override.package is not None or not override.key_or_group:
         raise ConfigError(f"{argument}: not understood; an argument is written key=value")

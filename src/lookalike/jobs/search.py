@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, Field
 
 from lookalike.data.shards import exists
-from lookalike.errors import DataError, LookalikeError, Problem, listing
+from lookalike.errors import ConfigError, DataError, LookalikeError, Problem, listing
 
 if TYPE_CHECKING:
     from lookalike.search.searcher import Hit
@@ -26,6 +27,9 @@ class Config(BaseModel):
     image: str | list[str] = Field(
         description="photo, folder of photos, or text file with one path a line; [a,b] for several"
     )
+    box: str | list[float] | None = Field(
+        description="part of the photo to search with: x1,y1,x2,y2 in pixels, upright; null for all"
+    )
     k: Annotated[int, Field(ge=1)] = Field(description="hits a photo")
     format: Literal["table", "json"] = Field(description="how hits are printed")
     model: Path | None = Field(description="model folder; null takes the one that the index names")
@@ -40,12 +44,13 @@ def main(config: Config) -> None:
     from lookalike.search.searcher import Searcher
 
     photos = photos_of(config.image)
+    box = _box(config.box, photos)
     if not any(exists(photo) for photo in photos):
         raise LookalikeError(f"image={config.image}: no such photo, folder or list")
     settle(config.threads)
     searcher = Searcher(config.index, config.model, choose_device(config.device))
     skipped: list[Problem] = []
-    hits = searcher.search(photos, config.k, skipped, config.batch_size)
+    hits = searcher.search(photos, config.k, skipped, config.batch_size, box and [box])
     if len(skipped) == len(photos):
         raise DataError("no image to search with can be read", skipped)
     if skipped:
@@ -56,6 +61,27 @@ def main(config: Config) -> None:
         print(_as_json(found, skipped))
     else:
         _show(found)
+
+
+def _box(box: str | list[float] | None, photos: Sequence[Path]) -> tuple[int, int, int, int] | None:
+    """The part of the photo in whole pixels.
+
+    Raises:
+        ConfigError: it is no box, or there are several photos.
+    """
+    if box is None:
+        return None
+    words = box.replace(",", " ").split() if isinstance(box, str) else box
+    try:
+        x1, y1, x2, y2 = (float(word) for word in words)
+        whole = (math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
+    except (ValueError, OverflowError):
+        raise ConfigError(f"box={box}: must be x1,y1,x2,y2, four numbers") from None
+    if x1 >= x2 or y1 >= y2:
+        raise ConfigError(f"box={box}: must be x1,y1,x2,y2 with x1 < x2 and y1 < y2")
+    if len(photos) != 1:
+        raise ConfigError(f"box={box}: is of one photo, and image= names {len(photos)}")
+    return whole
 
 
 def photos_of(image: str | Sequence[str]) -> list[Path]:
@@ -96,7 +122,13 @@ def _as_json(found: Sequence[tuple[Path, "list[Hit]"]], skipped: Sequence[Proble
         {
             "image": str(photo),
             "hits": [
-                {"rank": rank, "label": hit.label, "score": round(hit.score, 6), "path": hit.path}
+                {
+                    "rank": rank,
+                    "label": hit.label,
+                    "score": round(hit.score, 6),
+                    "path": hit.path,
+                    "box": hit.box and list(hit.box),
+                }
                 for rank, hit in enumerate(hits, 1)
             ],
         }

@@ -48,8 +48,8 @@ def about(distractors: bool) -> PublicSet:
 def table(raw: Raw, distractors: bool = True) -> Found:
     """Its three lists: the gallery (split train), and photos to look up (val and test).
 
-    Labels are exhibit numbers. Photos that show none of the exhibits have the role distractor and, each, a
-    label of its own: their path.
+    Labels are exhibit numbers. Photos that show none of the exhibits, which its authors call distractors, are
+    queries, too, each with a label of its own, its path: as unknown ones they count in GAP alone.
 
     Args:
         raw: where its files are.
@@ -92,5 +92,5 @@ def _entries(file: Path, split: str, distractors: bool) -> tuple[list[tuple[Any,
         elif label is not None:
             rows.append((file.name, row, path, str(label), split, "gallery" if split == "train" else "query"))
         elif distractors:
-            rows.append((file.name, row, path, path, split, "distractor"))
+            rows.append((file.name, row, path, path, split, "query"))
     return rows, wrong

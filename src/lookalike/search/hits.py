@@ -22,12 +22,14 @@ class Hit:
         label: its identity.
         score: cosine similarity, 1 for the same.
         row: its row in the index.
+        box: the part of the image that is meant, x1 y1 x2 y2 in pixels; None for all of it.
     """
 
     path: str
     label: str | int
     score: float
     row: int
+    box: tuple[int, int, int, int] | None = None
 
 
 class Hits(list[Hit]):

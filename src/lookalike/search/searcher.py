@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lookalike.data.decode import Box
 from lookalike.data.given import ImageLike, given_image, refuse_single
 from lookalike.data.transforms import stacked
 from lookalike.errors import DataError, ImageError, LookalikeError, Problem
@@ -57,6 +58,7 @@ class Searcher:
         k: int = 5,
         skipped: list[Problem] | None = None,
         batch_size: int = 64,
+        boxes: Sequence[Box | None] | None = None,
     ) -> Found:
         """The `k` nearest indexed images of each image, nearest first; fewer if the index is smaller.
 
@@ -67,15 +69,21 @@ class Searcher:
             k: hits an image.
             skipped: takes note of images that cannot be read, which then have no hits.
             batch_size: images a forward pass.
+            boxes: the part of each image to search with, x1 y1 x2 y2 in pixels of the upright image; None
+            for all
+                of it.
 
         Raises:
+            ValueError: as many boxes as images are needed, each with x1 < x2 and y1 < y2.
             DataError: some cannot be read, and `skipped` is not given; they are listed.
         """
         refuse_single(images, "search")
+        parts = _checked_boxes(boxes, len(images))
         problems: list[Problem] = []
         hits = Found()
         for start in range(0, len(images), batch_size):
-            hits += self._search_batch(images[start : start + batch_size], k, start, problems)
+            some = list(zip(images, parts, strict=True))[start : start + batch_size]
+            hits += self._search_batch(some, k, start, problems)
         if problems and skipped is None:
             raise DataError(f"{len(problems)} of {len(images)} images cannot be read", problems)
         if skipped is not None:
@@ -108,20 +116,24 @@ class Searcher:
         return Found(Hits(found, self.index.table) for found in hits)
 
     def _search_batch(
-        self, images: Sequence[ImageLike], k: int, start: int, problems: list[Problem]
+        self, images: Sequence[tuple[ImageLike, Box | None]], k: int, start: int, problems: list[Problem]
     ) -> list[Hits]:
-        small = [self._small(image, start + place, problems) for place, image in enumerate(images)]
+        small = [
+            self._small(image, box, start + place, problems) for place, (image, box) in enumerate(images)
+        ]
         readable = [image for image in small if image is not None]
         if not readable:
             return [Hits() for _ in small]
         found = iter(self._nearest(self._vectors(stacked(readable)), k))
         return [Hits() if image is None else next(found) for image in small]
 
-    def _small(self, image: ImageLike, row: int, problems: list[Problem]) -> torch.Tensor | None:
+    def _small(
+        self, image: ImageLike, box: Box | None, row: int, problems: list[Problem]
+    ) -> torch.Tensor | None:
         """What the model takes; the photo itself, which may be huge, is let go."""
         transform = self.model.transform()
         try:
-            return transform(given_image(image, getattr(transform, "at_least", None)))
+            return transform(given_image(image, getattr(transform, "at_least", None), box))
         except ImageError as error:
             problems.append(Problem(error.path, error.reason, row))
             return None
@@ -137,7 +149,19 @@ class Searcher:
 
     def _hit(self, row: int, score: float) -> Hit:
         path = self.index.table.folder / self._files[row]
-        return Hit(_from_here(path), self._labels[row], min(score, 1.0), row)
+        return Hit(_from_here(path), self._labels[row], min(score, 1.0), row, self.index.table.box(row))
+
+
+def _checked_boxes(boxes: Sequence[Box | None] | None, count: int) -> list[Box | None]:
+    """A box, or None, for each image."""
+    if boxes is None:
+        return [None] * count
+    if len(boxes) != count:
+        raise ValueError(f"boxes: {len(boxes)} of them for {count} images; give one for each, or None")
+    for box in boxes:
+        if box is not None and not (len(box) == 4 and box[0] < box[2] and box[1] < box[3]):
+            raise ValueError(f"box {box}: must be x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+    return list(boxes)
 
 
 def _from_here(path: Path) -> str:
