@@ -10,7 +10,7 @@ import polars as pl
 from lookalike.data.box_columns import squeezed, words
 from lookalike.data.checking import says_nothing, too_long
 from lookalike.data.columns import find_columns
-from lookalike.data.csv_text import decode, separator_of, split_sep_line
+from lookalike.data.csv_text import DECIMAL_COMMA, decode, separator_of, split_sep_line
 from lookalike.data.reading import READERS, read_frame
 from lookalike.errors import DataError
 
@@ -219,7 +219,9 @@ def _separator(file: Path) -> str:
     """Between the numbers of a file without header; spaces, as NumPy writes them, are one."""
     text, given = split_sep_line(decode(file.read_bytes(), file), file)
     found = given or separator_of(text)
-    return found if found in text.split("\n", 1)[0] else " "
+    words = text.split("\n", 1)[0].split()
+    spaced = len(words) > 1 and all(re.fullmatch(DECIMAL_COMMA, word) for word in words)
+    return found if found in text.split("\n", 1)[0] and not spaced else " "
 
 
 def _cells(line: str, separator: str) -> list[str]:
