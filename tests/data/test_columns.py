@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lookalike.data.box_columns import words
 from lookalike.data.columns import find_columns
 from lookalike.data.foreign import read_foreign
 from lookalike.data.pairs import read_pairs
@@ -71,10 +72,10 @@ def test_usual_names_are_found_and_said(write, caplog, header, separator, encodi
 
 
 @pytest.mark.parametrize(
-    "words", [("Training", "Validation"), ("dev", "TEST"), ("trn", "tst"), ("train ", "valid")]
+    "splits", [("Training", "Validation"), ("dev", "TEST"), ("trn", "tst"), ("train ", "valid")]
 )
-def test_words_for_splits(write, words):
-    found, _ = table(write(("path", "label", "split"), [(f"{n}.png", "a", words[n % 2]) for n in range(4)]))
+def test_words_for_splits(write, splits):
+    found, _ = table(write(("path", "label", "split"), [(f"{n}.png", "a", splits[n % 2]) for n in range(4)]))
     assert set(found.frame["split"]) <= {"train", "val", "test"} and found.frame["split"].n_unique() == 2
 
 
@@ -94,13 +95,15 @@ def test_flags_are_splits(write, name, values, wanted):
 
 
 def test_query_and_gallery_as_splits_are_roles(write):
-    words = ["train", "Query", "gallery", "probe"]
-    found, _ = table(write(("path", "label", "split"), [(f"{n}.png", "a", words[n]) for n in range(4)]))
+    splits = ["train", "Query", "gallery", "probe"]
+    found, _ = table(write(("path", "label", "split"), [(f"{n}.png", "a", splits[n]) for n in range(4)]))
     assert found.frame["split"].to_list() == ["train", "test", "test", "test"]
     assert found.frame["role"].to_list() == [None, "query", "gallery", "query"]
-    with pytest.raises(DataError, match="source.columns={role: null}"):
+    with pytest.raises(DataError, match=r"source\.columns=\{role: null\}"):
         table(
-            write(("path", "label", "split", "role"), [(f"{n}.png", "a", words[n], "both") for n in range(4)])
+            write(
+                ("path", "label", "split", "role"), [(f"{n}.png", "a", splits[n], "both") for n in range(4)]
+            )
         )
 
 
@@ -389,88 +392,22 @@ def test_vectors_as_pandas_writes_them(write):
 
 HEADERS = st.sampled_from(
     [
-        "path",
-        "Path",
-        "file_name",
-        "image",
-        "label",
-        "Label",
-        "class",
-        "identity",
-        "split",
-        "Split",
-        "subset",
-        "partition",
-        "role",
-        "Role",
-        "group",
-        "fold",
-        "is_test",
-        "x1",
-        "y1",
-        "x2",
-        "y2",
-        "xmin",
-        "ymin",
-        "xmax",
-        "ymax",
-        "bbox",
-        "Box",
-        "x",
-        "y",
-        "w",
-        "h",
-        "width",
-        "height",
-        "f0",
-        "f1",
-        "f2",
-        "0",
-        "1",
-        "same",
-        "img1",
-        "img2",
-        "note",
-        "id",
-        "vector",
+        *words("path Path file_name image label Label class identity split Split subset partition role Role"),
+        *words(
+            "group fold is_test x1 y1 x2 y2 xmin ymin xmax ymax bbox Box x y w h width height f0 f1 f2 0 1"
+        ),
+        *words("same img1 img2 note id vector größe"),
+        *("", " label", "Unnamed: 0", "a b"),
     ]
-    + ["", " label", "Unnamed: 0", "größe", "a b"]
 )
 CELLS = st.sampled_from(
     [
-        "0.png",
-        "./1.png",
-        "2.png",
-        "gone.png",
-        "a",
-        "B",
-        "007",
-        "7",
-        "1.0",
-        "1,5",
-        "0",
-        "1",
-        "-1",
-        "255",
-        "1e999",
-        "nan",
+        *words(
+            "0.png ./1.png 2.png gone.png a B 007 7 1.0 1,5 0 1 -1 255 1e999 nan NaN None train Test valid"
+        ),
+        *("query", "gallery", "0.25", "10 20 30 40", "[0.1, 0.2]", "[1, 2, 3, 4]", "ä\nö", "", " ", "true"),
+        *('say "x"', "C:\\x\\3.png", "file:///x", "é;|\t"),
     ]
-    + [
-        "NaN",
-        "None",
-        "",
-        " ",
-        "train",
-        "Test",
-        "valid",
-        "query",
-        "gallery",
-        "0.25",
-        "10 20 30 40",
-        "[0.1, 0.2]",
-        "ä\nö",
-    ]
-    + ['say "x"', "C:\\x\\3.png", "file:///x", "true", "[1, 2, 3, 4]", "é;|\t"]
 )
 
 

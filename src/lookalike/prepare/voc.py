@@ -8,9 +8,9 @@ from xml.parsers import expat
 
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.annotations import text_of
-from lookalike.prepare.folders import images_below
 from lookalike.prepare.naming import printable
 from lookalike.prepare.objects import AnnotatedObject, Box, Found, objects_table, unannotated
+from lookalike.prepare.scanning import images_below
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 SPLITS = ("train", "val", "test")

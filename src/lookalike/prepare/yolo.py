@@ -12,9 +12,9 @@ import yaml
 from lookalike.data.decode import image_size
 from lookalike.errors import DataError, ImageError, Problem
 from lookalike.prepare.annotations import lines_of, text_of
-from lookalike.prepare.folders import images_below
 from lookalike.prepare.naming import SPLIT_NAMES
 from lookalike.prepare.objects import AnnotatedObject, Box, Found, objects_table, unannotated
+from lookalike.prepare.scanning import images_below
 
 log = logging.getLogger(__name__)
 NAMES = ("classes.txt", "obj.names", "classes.names", "labels/classes.txt", "data.names")
