@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lookalike import losses as losses
     from lookalike import miners as miners
+    from lookalike import samplers as samplers
     from lookalike.data.table import Table as Table
     from lookalike.data.table import read_table as read_table
     from lookalike.embeddings import Embeddings as Embeddings
@@ -29,14 +30,14 @@ _HOMES = {
 }
 
 __version__ = "0.1.0"
-__all__ = [*_HOMES, "losses", "miners"]
+__all__ = [*_HOMES, "losses", "miners", "samplers"]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name where it is first used, so that `import lookalike` costs nothing."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    if name in ("losses", "miners"):
+    if name in ("losses", "miners", "samplers"):
         return import_module(f"lookalike.{name}")
     raise AttributeError(f"module 'lookalike' has no attribute {name!r}")
 

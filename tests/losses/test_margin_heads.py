@@ -185,11 +185,15 @@ def test_curricularface_over_two_steps():
     assert 10 < hard < 2 * SIZE * (CLASSES - 1) - 10
 
 
-def test_magface():
-    loss, embeddings, labels = made(losses.MagFace(CLASSES, DIM, shortest=2, longest=6, scale=10))
+@pytest.mark.parametrize("easy", [False, True])
+def test_magface(easy):
+    made_loss = losses.MagFace(CLASSES, DIM, shortest=2, longest=6, scale=10, easy_margin=easy)
+    loss, embeddings, labels = made(made_loss)
 
     def target(i, cos):
         margin = 0.45 + 0.35 * (embeddings[i].norm().clamp(2, 6) - 2) / 4
+        if easy and cos <= 0:
+            return cos
         beyond = angle(cos) >= math.pi - margin
         return cos - margin * margin.sin() if beyond else torch.cos(angle(cos) + margin)
 

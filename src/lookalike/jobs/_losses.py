@@ -122,7 +122,10 @@ def build_losses(config: "Config", train: "Table", dim: int, teacher_dim: int | 
             f"memory={config.memory}: none of {', '.join(built)} compares images with images; "
             "take one that does, such as multi_similarity, or memory=0"
         )
-    return Terms(built)
+    try:
+        return Terms(built)
+    except ValueError as error:
+        raise ConfigError(f"{error} (loss.NAME.weight)") from error
 
 
 def _check_mixing(config: "Config", built: "dict[str, tuple[float, nn.Module]]") -> None:

@@ -15,7 +15,9 @@ class ArcFace(MarginHead):
     to the class's proxy. `cos(θ + m) = cos θ cos m - sin θ sin m` with the sine cut off just above zero gives
     the paper's gradient at every angle but keeps it finite at 0 and π. Tail: beyond θ = π - m, where cos(θ +
     m) would rise again, the logit is `cos θ - m sin m`, which keeps falling. Equal to
-    pytorch-metric-learning's ArcFaceLoss, whose margin is in degrees.
+    pytorch-metric-learning's ArcFaceLoss, whose margin is in degrees. insightface's code computes the angle
+    without gradient, so that the gradient there is that of the plain cosine; the value is the same up to the
+    tail.
 
     Args:
         num_classes: number of classes.

@@ -13,8 +13,9 @@ class ElasticArcFace(MarginHead):
     """ArcFace with a margin drawn anew for each image (Boutros et al., 2022, arXiv:2109.09416).
 
     Margins are normal with mean `margin` and deviation `std`. Plus: the margins of a batch are handed out so
-    that the image farthest from its proxy gets the largest. In evaluation every image has the mean margin.
-    The tail beyond π - margin is ArcFace's.
+    that the image farthest from its proxy gets the largest. The authors' code looks the sorted
+    margins up by the order of the images and not by their ranks, so it hands them out permuted. In
+    evaluation every image has the mean margin. The tail beyond π - margin is ArcFace's.
 
     Args:
         num_classes: number of classes.

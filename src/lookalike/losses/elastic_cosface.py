@@ -14,7 +14,8 @@ class ElasticCosFace(MarginHead):
     """CosFace with a margin drawn anew for each image (Boutros et al., 2022, arXiv:2109.09416).
 
     Margins are normal with mean `margin` and deviation `std`. Plus: the margins of a batch are handed out so
-    that the image farthest from its proxy gets the largest. In evaluation every image has the mean margin.
+    that the image farthest from its proxy gets the largest (the authors' code permutes them,
+    see `ElasticArcFace`). In evaluation every image has the mean margin.
 
     Args:
         num_classes: number of classes.

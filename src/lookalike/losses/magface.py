@@ -1,5 +1,6 @@
 """MagFace loss."""
 
+import torch
 from torch import Tensor
 
 from lookalike.errors import check_finite
@@ -14,7 +15,8 @@ class MagFace(MarginHead):
     `margin` to `long_margin`, and `regularizer * (1 / a + a / longest²)` is added, which rewards length:
     clear images end up longer than poor ones. The gradient reaches the length through both. Outside of the
     two lengths there is none, so `shortest` is 1 here and not the authors' 10, which fits a network that ends
-    in batch normalisation over 512 numbers. The tail beyond π - margin is ArcFace's.
+    in batch normalisation over 512 numbers. The tail beyond π - margin is ArcFace's. The authors' code has
+    `easy_margin=True` by default, the paper and this do not.
 
     Args:
         num_classes: number of classes.
@@ -25,6 +27,8 @@ class MagFace(MarginHead):
         longest: length, above `shortest`.
         regularizer: weight of the reward for length.
         scale: of the logits, or `auto`.
+        easy_margin: only images within 90° of their proxy have a margin, the others none, as in the authors'
+            code.
         options: variations.
     """
 
@@ -40,6 +44,7 @@ class MagFace(MarginHead):
         longest: float = 110.0,
         regularizer: float = 35.0,
         scale: Scale = 64.0,
+        easy_margin: bool = False,
         options: MarginOptions | None = None,
     ) -> None:
         check_finite(
@@ -59,12 +64,13 @@ class MagFace(MarginHead):
         if regularizer < 0:
             raise ValueError(f"MagFace regularizer {regularizer}: a weight of at least 0")
         self.long_margin, self.shortest, self.longest = long_margin, shortest, longest
-        self.regularizer = regularizer
+        self.regularizer, self.easy_margin = regularizer, easy_margin
 
     def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos(θ + margin)` with the margin of the length, [B]."""
         part = (length.clamp(self.shortest, self.longest) - self.shortest) / (self.longest - self.shortest)
-        return plus_angle(own, (self.margin + part * (self.long_margin - self.margin)) * self.share)
+        moved = plus_angle(own, (self.margin + part * (self.long_margin - self.margin)) * self.share)
+        return torch.where(own > 0, moved, own) if self.easy_margin else moved
 
     def of_cosines(self, found: Others, labels: Tensor, length: Tensor) -> Tensor:
         """Cross-entropy and the reward for length."""

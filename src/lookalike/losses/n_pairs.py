@@ -17,7 +17,9 @@ class NPairs(PairLoss):
     pair counts, in both directions, against all (P - 1)·K negatives of its anchor (the paper's (N+1)-tuplet
     loss), so nothing depends on the order of the batch; mean over the positive pairs whose anchor has a
     negative. pytorch-metric-learning's NPairsLoss takes the first pair of each class; with a miner that keeps
-    what it takes, and `l2` 0, the two are equal. A zero vector has no direction and gets no gradient.
+    what it takes, and `l2` 0, the two are equal if it is built with `normalize_embeddings=False`: by default
+    it brings embeddings to length one, and the paper does not. A zero vector has no direction and gets no
+    gradient.
 
     Args:
         l2: weight of the mean squared length of the anchors that have a positive and a negative, at least 0.

@@ -20,7 +20,8 @@ class UniFace(MarginHead):
     For each image `log(1 + exp(b - scale (cos θ - margin)))` for its own class plus `balance * Σ log(1 +
     exp(scale cos θ - b))` over the others, mean over the batch, with b learned. It asks every own cosine to
     be above b / scale and all others to be below, whatever the image, as verification does. b starts at
-    `ln(10 num_classes)` as in the authors' code.
+    `ln(10 num_classes)` as in the authors' code, which besides clamps the logits to ±scale before the
+    exponential and so has no gradient beyond; here there is no clamp.
 
     Args:
         num_classes: number of classes.
