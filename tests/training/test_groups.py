@@ -1,5 +1,6 @@
 """Every trained parameter is stepped once, at the rate of its part, its layer or its pattern."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -138,3 +139,44 @@ def test_an_optimiser_that_looks_at_whole_matrices_is_refused(make, words):
         check_optimizer(make, sparse=False)
     with pytest.raises(ConfigError, match=words):
         check_optimizer(make, sparse=True)
+
+
+FLAGS = [
+    {},
+    {"fused": True},
+    {"foreach": True},
+    {"capturable": True},
+    {"maximize": True},
+    {"differentiable": True},
+]
+KINDS = [
+    name
+    for name, each in vars(torch.optim).items()
+    if isinstance(each, type) and issubclass(each, torch.optim.Optimizer) and name != "Optimizer"
+]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("flags", [*FLAGS, {"fused": True, "foreach": True}], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_optimiser_of_torch_works_or_is_refused_in_one_line(kind, flags, sparse):
+    try:
+        check_optimizer(partial(getattr(torch.optim, kind), **flags), sparse)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+        assert str(error).startswith(("optimizer: ", "class_sample: "))
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "Adagrad"])
+@pytest.mark.parametrize("flag", ["fused", "foreach"])
+def test_fused_and_foreach_optimisers_are_taken(kind, flag):
+    check_optimizer(partial(getattr(torch.optim, kind), **{flag: True}), sparse=False)
+
+
+def test_an_optimiser_that_fails_elsewhere_is_refused():
+    class EightBit(torch.optim.SGD):
+        def step(self, closure=None):
+            raise NotImplementedError("no kernel for the CPU\ninstall another build")
+
+    with pytest.raises(ConfigError, match=r"^optimizer: fails at its first step on cpu: no kernel"):
+        check_optimizer(EightBit, sparse=False)

@@ -93,7 +93,7 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
     for stage, plan in zip(configs, plans, strict=True):
         refreeze(model, learns, stage.freeze, stage.unfreeze)
-        _check(stage, plan, model, losses.trial(stage), len(class_counts(train)), validation)
+        _check(stage, plan, model, losses.trial(stage), len(class_counts(train)), validation, device)
     model.to(device)
     starts = config.head_start == "whitened" and model.backbone.pretrained and any(c.epochs for c in configs)
     if starts and not Checkpoints(config.out / "state").all():
@@ -132,6 +132,7 @@ def _check(
     loss: "Terms",
     classes: int,
     validation: "Table | None",
+    device: "torch.device",
 ) -> None:
     """Find out, before anything is trained, what a stage's optimiser and schedule would stumble over.
 
@@ -147,7 +148,7 @@ def _check(
     from lookalike.training.validation_loss import bound_terms
 
     parameter_groups(model, loss, plan)
-    if isinstance(check_optimizer(plan.optimizer, sparse=config.class_sample < 1), Sophia):
+    if isinstance(check_optimizer(plan.optimizer, config.class_sample < 1, device), Sophia):
         DrawnLabels(loss)
     plan.schedule(0.0)
     if isinstance(plan.schedule, Plateau) and validation is None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.model import hub
-from lookalike.model.timm_shapes import Shape, as_map, fit, own_pooling
+from lookalike.model.timm_shapes import Shape, as_map, fit, own_pooling, probe
 
 Spec = dict[str, Any]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -107,13 +107,14 @@ class Timm(Backbone):
     Args:
         net: the model.
         spec: what rebuilds it.
-        shape: what comes out of it.
+        shape: what comes out of it; tried at the size it was published for if not given.
     """
 
-    def __init__(self, net: nn.Module, spec: Spec, shape: Shape):
+    def __init__(self, net: nn.Module, spec: Spec, shape: Shape | None = None):
         super().__init__()
-        self.net, self.spec, self.shape = net, spec, shape
         config: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
+        shape = shape or probe(net, config["input_size"][-1], "cpu")
+        self.net, self.spec, self.shape = net, spec, shape
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         self.interpolation = "bicubic" if config.get("interpolation") == "bicubic" else "bilinear"
         self.map_dim, self.pooled_dim = shape.map_dim, shape.pooled_dim

@@ -87,10 +87,13 @@ def probe(net: nn.Module, size: int, device: str) -> Shape:
     Raises:
         ValueError: the result is no vector an image.
     """
+    mode = net.training
+    net.eval()
     with torch.device(device), torch.enable_grad(), _quiet():
         images = torch.zeros(2, 3, size, size)
         features = net.forward_features(images)  # type: ignore[operator]
         pooled = own_pooling(net)(features)
+    net.train(mode)
     if not isinstance(pooled, Tensor) or pooled.ndim != 2 or len(pooled) != 2:
         raise ValueError(f"gives {_form(pooled)} in place of one vector an image")
     if _empty(features):

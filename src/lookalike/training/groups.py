@@ -92,12 +92,15 @@ def named_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return {**highest, **lowest}
 
 
-def check_optimizer(make: Callable[[Groups], torch.optim.Optimizer], sparse: bool) -> torch.optim.Optimizer:
+def check_optimizer(
+    make: Callable[[Groups], torch.optim.Optimizer], sparse: bool, device: torch.device | str = "cpu"
+) -> torch.optim.Optimizer:
     """Try an optimiser out on a few numbers, so that what it refuses is known before anything is read.
 
     Args:
         make: (parameter groups) -> optimizer.
         sparse: whether some gradients will be sparse, so that it must treat each number alone.
+        device: where training will be; some optimizers or their arguments work on one kind only.
 
     Returns:
         Such an optimiser.
@@ -106,7 +109,7 @@ def check_optimizer(make: Callable[[Groups], torch.optim.Optimizer], sparse: boo
         ConfigError: it cannot be built, or step without a function that computes the loss again; or it looks
             at more than one number at a time and gradients are sparse.
     """
-    (optimizer, whole), (_, apart) = _tried(make, rows=2), _tried(make, rows=1)
+    (optimizer, whole), (_, apart) = (_tried(make, rows, device) for rows in (2, 1))
     if sparse and not torch.allclose(whole, apart):
         raise ConfigError(
             "class_sample: steps some rows of the proxies at a time, which is wrong for an optimizer that "
@@ -115,15 +118,29 @@ def check_optimizer(make: Callable[[Groups], torch.optim.Optimizer], sparse: boo
     return optimizer
 
 
-def _tried(make: Callable[[Groups], torch.optim.Optimizer], rows: int) -> Tried:
+def _tried(make: Callable[[Groups], torch.optim.Optimizer], rows: int, device: torch.device | str) -> Tried:
     """An optimiser of two rows of numbers, so many to a parameter, and the numbers after two steps."""
-    held = [nn.Parameter(part) for part in torch.tensor([[1.0, -2.0], [30.0, 0.1]]).split(rows)]
-    optimizer = make([{"name": "trial", "params": held, "lr": 0.1}])
+    held = [
+        nn.Parameter(part) for part in torch.tensor([[1.0, -2.0], [30.0, 0.1]], device=device).split(rows)
+    ]
+    try:
+        optimizer = make([{"name": "trial", "params": held, "lr": 0.1}])
+    except Exception as error:  # whatever an optimizer of the user's choice raises
+        raise ConfigError(f"optimizer: cannot be built: {_first_line(error)}") from error
     for gradients in torch.tensor([[[4.0, 1.0], [-0.1, 20.0]], [[-0.1, 1.0], [-3.0, 1.0]]]):
         for parameter, gradient in zip(held, gradients.split(rows), strict=True):
-            parameter.grad = gradient.clone()
+            parameter.grad = gradient.to(device, copy=True)
         try:
             optimizer.step()
         except TypeError as error:
             raise ConfigError(f"optimizer: cannot step on gradients alone ({error}); take another") from error
+        except Exception as error:
+            raise ConfigError(
+                f"optimizer: fails at its first step on {torch.device(device).type}: {_first_line(error)}; "
+                "change its arguments or take another"
+            ) from error
     return optimizer, torch.cat([parameter.detach() for parameter in held])
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
