@@ -75,13 +75,13 @@ def test_a_click_enlarges_a_neighbour_beside_its_query(visit):
 
 def test_the_map_opens_large_and_the_keyboard_is_enough(visit):
     page, _ = visit()
-    page.locator(".shot.map").focus()
+    page.locator(".enlarge").focus()
     page.keyboard.press("Enter")
     dialog = page.locator("dialog")
     assert dialog.is_visible() and dialog.locator("figure:visible").count() == 1
     dialog.get_by_text("Close").click()
     assert not dialog.is_visible()
-    assert page.evaluate("document.activeElement.classList.contains('map')")
+    assert page.evaluate("document.activeElement.classList.contains('enlarge')")
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

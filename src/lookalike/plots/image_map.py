@@ -11,7 +11,7 @@ from PIL import Image
 from lookalike.plots.places import NAMES, Method, placed
 from lookalike.plots.points import heading
 from lookalike.plots.sheets import as_figure
-from lookalike.plots.tsne import FEW, choose_images, mosaic
+from lookalike.plots.tsne import choose_images, mosaic, right_neighbours
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
 
@@ -25,7 +25,7 @@ def image_map(
     side: Annotated[int, Ge(400), Le(8000)] = 2200,
     seed: int = 0,
 ) -> Figure:
-    """Each image at its place, framed in the colour of its class, moved so that none hides another.
+    """Each image at its place, moved so that none hides another; see `tsne.draw_mosaic` for the frames.
 
     Args:
         vectors: embeddings, [N, D].
@@ -38,8 +38,13 @@ def image_map(
     """
     rows = choose_images(labels, most, seed)
     names = labels[rows].tolist()
-    picture = mosaic(placed(vectors[rows], method, seed), pictures(rows.tolist()), names, side)
-    classes = len(set(names))
-    shared = "" if classes <= FEW else f" {classes:,} classes share {FEW} colours."
-    said = f"{NAMES[method]}, images moved apart so that none hides another. A frame has its class's colour."
-    return as_figure(picture, heading(len(rows), len(labels), classes), said + shared)
+    shown, classes = vectors[rows], len(set(names))
+    right = right_neighbours(shown, names)
+    picture = mosaic(placed(shown, method, seed), pictures(rows.tolist()), names, side, right)
+    meaning = (
+        "the colour of its class"
+        if right is None
+        else "a colour that says whether its nearest neighbour is right"
+    )
+    said = f"{NAMES[method]}, images moved apart so that none hides another. Each frame has {meaning}."
+    return as_figure(picture, heading(len(rows), len(labels), classes), said)

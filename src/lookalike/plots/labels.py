@@ -12,8 +12,9 @@ Look = tuple[str, str]
 def distinct(places: np.ndarray, near: int = 6) -> list[Look]:
     """A colour and a marker for each class, so that those that lie close together differ in colour.
 
-    The classes are gone through in order; each gets the colour least used among the `near` nearest ones that
-    have one, then the one least used at all, and of the markers the one least used with this colour.
+    The classes are gone through in order. As long as there are unused colours, each gets the next one, and
+    the next marker. After that, each gets the colour least used among the `near` nearest ones, then the one
+    least used at all, and of the markers one not used with this colour.
 
     Args:
         places: where each class is, [C, 2].
@@ -25,8 +26,8 @@ def distinct(places: np.ndarray, near: int = 6) -> list[Look]:
         gaps = np.linalg.norm(places[:number] - place, axis=1)
         close = np.bincount(chosen[:number][np.argsort(gaps, kind="stable")[:near]], minlength=len(CLASSES))
         used = np.bincount(chosen[:number], minlength=len(CLASSES))
-        colour = int(np.lexsort((used, close))[0])
-        looks.append((CLASSES[colour], MARKERS[used[colour] % len(MARKERS)]))
+        colour = number if number < len(CLASSES) else int(np.lexsort((used, close))[0])
+        looks.append((CLASSES[colour], MARKERS[(colour + used[colour]) % len(MARKERS)]))
         chosen[number] = colour
     return looks
 

@@ -30,6 +30,14 @@ class Query:
     label: str
     value: float
     hits: list[Hit]
+    to_find: int | None = None
+
+    @property
+    def outcome(self) -> str:
+        """How many of the hits are right, or of those to find, where there are fewer of them than hits."""
+        if self.to_find is not None and self.to_find < len(self.hits):
+            return f"found {self.right} of {self.to_find}"
+        return f"{self.right} of {len(self.hits)} right"
 
     @property
     def right(self) -> int:
@@ -168,7 +176,7 @@ def query(row: dict[str, Any], labels: np.ndarray, neighbours: int) -> Query:
     hits = [
         Hit(each, str(labels[each]), score, bool(labels[each] == own)) for each, score in found if each >= 0
     ]
-    return Query(row["row"], str(own), row["value"], hits)
+    return Query(row["row"], str(own), row["value"], hits, row.get("to_find"))
 
 
 def wrong_first(judged: pl.DataFrame, labels: np.ndarray) -> np.ndarray:

@@ -17,8 +17,13 @@ SERIES = (SAME, DIFFERENT, "#4d7a1f", "#7d4a9e", "#8a6a00", "#a8326e")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (7, 2, 1, 2)), (0, (3, 1)), (0, (1, 3)))
 TEXT = 9.5
 
-# Nine colours that all kinds of colour vision tell apart, light and dark ones mixed (Tol, muted).
-CLASSES = ("#332288", "#cc6677", "#117733", "#88ccee", "#882255", "#ddaa33", "#44aa99", "#aa4499", "#999933")
+# Twenty colours, light and dark ones mixed. The first nine are Tol's muted ones, which all kinds of colour
+# vision tell apart; each of the others is the one farthest from all before it, colour blindness simulated.
+CLASSES = (
+    *("#332288", "#cc6677", "#117733", "#88ccee", "#882255", "#ddaa33", "#44aa99", "#aa4499", "#999933"),
+    *("#870ff0", "#4b3c00", "#7878d2", "#d21e00", "#c3d296", "#002dc3", "#a596ff", "#a55aff", "#f000c3"),
+    *("#f078c3", "#693c96"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 FAINT = "#c9cdd2"
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,14 +11,17 @@ from PIL import Image, ImageDraw
 
 from lookalike.machine import cores
 from lookalike.plots.drawing import contained, fitted_each, font
-from lookalike.plots.labels import distinct
 from lookalike.plots.sheets import as_figure
-from lookalike.plots.style import CLASSES, INK, PAPER, SERIES
+from lookalike.plots.style import CLASSES, DIFFERENT, FAINT, INK, PAPER, SAME, SERIES
+from lookalike.plots.votes import nearest
 
 if TYPE_CHECKING:
     from openTSNE import TSNEEmbedding
 
 FEW = len(CLASSES)
+NAMED = 48
+"""Pixels of a tile from which on the name of its class can be read below the image."""
+
 WORTH_THREADS = 2000
 """Vectors from which on threads gain more than they cost."""
 
@@ -97,8 +101,7 @@ def tsne_thumbnails(
 ) -> Figure:
     """The map with each image at its place, moved just so far that none hides another.
 
-    Frames have the colour of the class. Up to nine classes are named; of more, several share a colour, those
-    whose middles lie close together only where it cannot be helped.
+    What a frame says stands above the map, see `draw_mosaic`.
 
     Args:
         vectors: embeddings, [N, D].
@@ -109,39 +112,106 @@ def tsne_thumbnails(
         seed: see `tsne`.
     """
     places = tsne(vectors, seed) if places is None else places
-    picture = mosaic(places, images, labels, side)
+    picture = mosaic(places, images, labels, side, right_neighbours(vectors, labels))
     return as_figure(picture)
 
 
+@dataclass(frozen=True, eq=False)
+class Mosaic:
+    """Images at their places on a transparent ground.
+
+    Attributes:
+        picture: RGBA.
+        corners: upper left corner of each tile, [N, 2].
+        tile: side of a tile, pixels.
+        colours: of the frame of each class; empty where there are more classes than colours.
+    """
+
+    picture: Image.Image
+    corners: np.ndarray
+    tile: int
+    colours: dict[str, str]
+
+
 def mosaic(
-    places: np.ndarray, images: Sequence[Image.Image], labels: Sequence[object], side: int = 1800
+    places: np.ndarray,
+    images: Sequence[Image.Image],
+    labels: Sequence[object],
+    side: int = 1800,
+    right: np.ndarray | None = None,
 ) -> Image.Image:
-    """The picture behind `tsne_thumbnails`."""
-    names = sorted({str(label) for label in labels})
-    few = len(names) <= FEW
-    small = len(names) <= len(SERIES)
-    colours = dict(zip(names, SERIES, strict=False)) if small else near_apart(places, labels, names)
-    width, height, tile, corners = layout(places, side)
-    frame = max(2, min(6, tile // 12))
-    top = name_classes(colours, width).height if few else 0
+    """The picture behind `tsne_thumbnails`: `draw_mosaic` on paper, with what each frame means above it."""
+    drawn = draw_mosaic(places, images, labels, side, right)
+    width, height = drawn.picture.size
+    meanings = drawn.colours or ({RIGHT: SAME, WRONG: DIFFERENT} if right is not None else {})
+    strip = name_classes(meanings, width) if meanings else None
+    top = strip.height if strip else 0
     canvas = Image.new("RGB", (width, height + top), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    for (x, y), image, label in zip(corners.tolist(), images, labels, strict=True):
-        small = contained(image, tile - 2 * frame)
-        left, upper = x + (tile - small.width) // 2, y + top + (tile - small.height) // 2
-        box = (left - frame, upper - frame, left + small.width + frame - 1, upper + small.height + frame - 1)
-        draw.rectangle(box, outline=colours[str(label)], width=frame)
-        canvas.paste(small, (left, upper))
-    if few:
-        canvas.paste(name_classes(colours, width), (0, 0))
+    if strip:
+        canvas.paste(strip, (0, 0))
+    canvas.paste(drawn.picture, (0, top), drawn.picture)
     return canvas
 
 
-def near_apart(places: np.ndarray, labels: Sequence[object], names: Sequence[str]) -> dict[str, str]:
-    """A colour for each class that its neighbours on the map do not have."""
-    own = np.array([str(label) for label in labels], object)
-    medians = np.array([np.median(places[own == name], axis=0) for name in names])
-    return {name: colour for name, (colour, _) in zip(names, distinct(medians), strict=True)}
+RIGHT, WRONG = "nearest image is of the same class", "of another class"
+
+
+def draw_mosaic(
+    places: np.ndarray,
+    images: Sequence[Image.Image],
+    labels: Sequence[object],
+    side: int = 1800,
+    right: np.ndarray | None = None,
+) -> Mosaic:
+    """Each image at its place, moved just so far that none hides another.
+
+    Up to 20 classes a frame has the colour of its class. Of more classes, colours would say nothing: each
+    image has the name of its class below it, where there is room, and the frame says whether its nearest
+    neighbour is right.
+
+    Args:
+        places: positions, [N, 2].
+        images: N pictures of any size.
+        labels: N class names.
+        side: pixels of the longer side.
+        right: whether the nearest neighbour of each is of its class, [N]; all frames are grey without.
+    """
+    names = [str(label) for label in labels]
+    classes = sorted(set(names))
+    few = len(classes) <= FEW
+    colours = (
+        dict(zip(classes, SERIES if len(classes) <= len(SERIES) else CLASSES, strict=False)) if few else {}
+    )
+    width, height, tile, corners = layout(places, side)
+    edge = max(2, min(6, tile // 12))
+    letters = font(max(9, min(13, tile // 7)))
+    line = round(1.25 * letters.size) if not few and tile >= NAMED else 0
+    called = fitted_each(names, tile, letters) if line else names
+    verdicts = [FAINT] * len(names) if right is None else np.where(right, SAME, DIFFERENT).tolist()
+    canvas = Image.new("RGBA", (width, height))
+    draw = ImageDraw.Draw(canvas)
+    for (x, y), image, name, said, verdict in zip(
+        corners.tolist(), images, names, called, verdicts, strict=True
+    ):
+        small = contained(image, tile - 2 * edge - line)
+        left, upper = x + (tile - small.width) // 2, y + (tile - line - small.height) // 2
+        box = (left - edge, upper - edge, left + small.width + edge - 1, upper + small.height + edge - 1)
+        draw.rectangle(box, fill=colours.get(name, verdict))
+        canvas.paste(small, (left, upper))
+        if line:
+            draw.rectangle((x, y + tile - line, x + tile - 1, y + tile - 1), fill=PAPER)
+            across = x + (tile - letters.getlength(said)) / 2
+            letters.write(draw, (across, y + tile - line), said, INK)
+    return Mosaic(canvas, corners, tile, colours)
+
+
+def right_neighbours(vectors: np.ndarray, labels: Sequence[object]) -> np.ndarray | None:
+    """Whether the nearest of the other vectors is of the same class; None where no frame says so."""
+    names = np.array([str(label) for label in labels], object)
+    if len(vectors) < 2 or len(set(names.tolist())) <= FEW:
+        return None
+    rows, _ = nearest(np.asarray(vectors), 1)
+    return names[rows[:, 0]] == names
 
 
 def layout(places: np.ndarray, side: int) -> tuple[int, int, int, np.ndarray]:
@@ -184,7 +254,9 @@ def name_classes(colours: dict[str, str], width: int) -> Image.Image:
     size = max(18, width // 60)
     letters, step = font(size), round(size * 1.7)
     spots, x, y = [], size, size // 2
-    called = fitted_each(list(colours), min(width - 4 * size, 16 * size), letters)
+    called = fitted_each(
+        list(colours), min(width - 4 * size, (16 if len(colours) > 2 else 30) * size), letters
+    )
     for text, colour in zip(called, colours.values(), strict=True):
         wide = round(2.6 * size + letters.getlength(text))
         if x > size and x + wide > width - size:

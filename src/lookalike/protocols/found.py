@@ -41,7 +41,7 @@ class Found:
     pairs: Pairs
 
     def table(self, names: np.ndarray, columns: Mapping[str, np.ndarray], most: int) -> pl.DataFrame:
-        """One line a query: row, label, every metric, and at most so many neighbours with their scores."""
+        """One line a query: row, label, metrics, images to find, and the first neighbours with scores."""
         labels = names[self.codes]
         near, scores = self.nearest[:, :most], self.neighbours.scores[:, :most]
         frame = pl.DataFrame(
@@ -49,6 +49,7 @@ class Found:
                 "row": self.rows,
                 "label": labels.astype(str).tolist() if labels.dtype == object else labels,
                 **{name: pl.Series(column).fill_nan(None) for name, column in columns.items()},
+                "to_find": pl.Series(self.totals, dtype=pl.Int64),
                 "neighbours": pl.Series(near).arr.to_list(),
                 "scores": pl.Series(scores).arr.to_list(),
             }

@@ -17,7 +17,7 @@ from lookalike.metrics.records import sign_of
 from lookalike.report.matching import matched_identities, matched_queries
 from lookalike.report.read import Evaluation, existing, read_evaluation
 
-NOT_METRICS = {"row", "path", "label", "neighbours", "scores"}
+NOT_METRICS = {"row", "path", "label", "to_find", "neighbours", "scores"}
 
 
 @dataclass(frozen=True)

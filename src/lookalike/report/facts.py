@@ -1,12 +1,15 @@
 """What was trained on what, in a sentence and in lists, and what limits the numbers."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from lookalike.report.numbers import as_float
+from lookalike.errors import LookalikeError
+from lookalike.operating import Point, read_point
+from lookalike.report.numbers import as_float, of
 from lookalike.report.read import Evaluation, Run
 from lookalike.wording import counted
 
@@ -75,7 +78,7 @@ def model_facts(run: Run | None) -> list[tuple[str, Any]]:
         ("Backbone", with_arguments(config.get("backbone"))),
         ("Pooling", with_arguments(config.get("pooling"))),
         ("Head", with_arguments(config.get("head"))),
-        ("Embedding", f"{summary.get('dim', config['dim'])} numbers" if config.get("dim") else None),
+        ("Embedding", f"dimension {summary.get('dim', config['dim'])}" if config.get("dim") else None),
         ("Images", f"{size} × {size} pixels, {config.get('resize', '')}".rstrip(", ") if size else None),
         ("Parameters", f"{parameters:,.0f}" if parameters > 0 else None),
     ]
@@ -96,7 +99,7 @@ def training_facts(run: Run | None) -> list[tuple[str, Any]]:
         ("Epochs", f"{epochs}, number {kept} kept" if kept else epochs),
         ("Chosen by", f"{summary['best_metric']} on validation" if summary.get("best_metric") else None),
         ("Batches", with_arguments(config.get("sampler"))),
-        ("Augmentation", with_arguments(config.get("augment"))),
+        ("Augmentation", with_arguments(active(config.get("augment")))),
         ("Optimiser", with_arguments(config.get("optimizer"))),
         ("Learning rates", ", ".join(rates)),
         ("Seed", config.get("seed")),
@@ -182,7 +185,7 @@ def about_training(run: Run) -> Iterator[str]:
 def about_evaluation(evaluation: Evaluation) -> Iterator[str]:
     """What to know of the evaluation."""
     metrics = evaluation.metrics
-    yield from (str(note)[:1].upper() + str(note)[1:] for note in metrics.get("notes") or [])
+    yield from map(note_words, metrics.get("notes") or [])
     if evaluation.config.get("split") in ("val", ["val"]):
         yield "These images also chose the epoch that was kept, so the numbers are a little too good."
     queries, lone = (as_float(metrics.get(key)) for key in ("queries", "lone_queries"))
@@ -191,6 +194,64 @@ def about_evaluation(evaluation: Evaluation) -> Iterator[str]:
     if lone > 0 and not any("no other image" in str(note) for note in metrics.get("notes") or []):
         yield f"{counted(lone, 'image has', 'images have')} no other of the same class, so no score."
     yield from about_pairs(evaluation.distances or {})
+
+
+def note_words(note: Any) -> str:
+    """A note of the evaluation as a sentence for readers, who do not know the keys of the command line."""
+    text = str(note).replace(", or allow a coarse one (coarse_far)", "").replace(" (coarse_far)", "")
+    return text[:1].upper() + text[1:]
+
+
+def promise(run: Run | None, evaluation: Evaluation | None) -> str:
+    """That the model's own threshold misses its false accept rate on these images; empty where it holds.
+
+    It is missed where even the low end of the interval lies above the promised rate; without an interval,
+    where more than twice as many pairs are accepted.
+    """
+    point = promised(run, evaluation)
+    entry = evaluation.metrics.get("operating_far") if evaluation else None
+    if point is None or not isinstance(entry, Mapping):
+        return ""
+    value, low = as_float(entry.get("value")), as_float(entry.get("low"))
+    if not (low > point.far if low == low else value > 2 * point.far):
+        return ""
+    times = f", {value / point.far:,.0f} times as many" if value >= 1.5 * point.far else ""
+    tar = as_float(of(evaluation.metrics, "operating_tar")) if evaluation else math.nan
+    same = f" It accepts {share(tar)} of same-class pairs ({share(point.tar)} there)." if tar == tar else ""
+    return (
+        f"The model's own threshold, {point.threshold:.3f}, misses its promise on these images: it accepts "
+        f"{share(value)} of different-class pairs, and was chosen to accept {share(point.far)}{times}.{same} "
+        f"It was chosen on {counted(point.images, 'image')} of "
+        f"{counted(point.identities, 'identity', 'identities')} that are not like these. Do not rely on "
+        "“same” here before you choose a threshold on images of this kind."
+    )
+
+
+def share(value: float) -> str:
+    """A share in per cent, small ones with two digits."""
+    return f"{100 * value:.2g} %" if value < 0.01 else f"{100 * value:.1f} %"
+
+
+def promised(run: Run | None, evaluation: Evaluation | None) -> Point | None:
+    """The operating point of the evaluated model, if it can be found and belongs to these vectors."""
+    if evaluation is None:
+        return None
+    embeddings = evaluation.embeddings
+    folders = [
+        *([embeddings.model] if embeddings and embeddings.model else []),
+        *([evaluation.config["model"]] if evaluation.config.get("model") else []),
+    ]
+    points = [*([run.point] if run and run.point else []), *(_point(Path(str(folder))) for folder in folders)]
+    own = as_float(of(evaluation.metrics, "operating_threshold"))
+    return next((each for each in points if each and abs(each.threshold - own) < 1e-6), None)
+
+
+def _point(folder: Path) -> Point | None:
+    """The point stored in a model folder; None where there is none to read."""
+    try:
+        return read_point(folder)
+    except (LookalikeError, OSError):
+        return None
 
 
 def about_pairs(distances: Mapping[str, Any]) -> Iterator[str]:
@@ -224,6 +285,16 @@ def with_arguments(node: Any) -> str | None:
         if value is not None and not isinstance(value, Mapping)
     ]
     return chosen(node) + (f" ({', '.join(words)})" if words else "")
+
+
+def active(node: Any) -> Any:
+    """A config node without what is switched off: 0, false, and ranges that change nothing."""
+    if not isinstance(node, Mapping):
+        return node
+    off = (None, False, 0, [0, 0], [1, 1])
+    return {
+        key: value for key, value in node.items() if key.startswith("_") or key == "name" or value not in off
+    }
 
 
 def argument(key: str, value: Any) -> str:

@@ -137,6 +137,7 @@ MEANINGS: tuple[tuple[str, str, str, str], ...] = (
         "Where as many pairs are wrongly accepted as wrongly refused; lower is better.",
     ),
 )
+UNIT = "\N{NO-BREAK SPACE}%"
 PAIRS = re.compile(r"(positive|negative)_(cosine|euclidean)_(mean|std)")
 
 
@@ -162,7 +163,9 @@ class Number:
         """60.2 – 62.4 %; empty where no interval was computed."""
         if not self.sure:
             return ""
-        return f"{written(self.low, self.share).removesuffix(' %')} – {written(self.high, self.share)}"
+        digits = digits_of(self.low, self.high) if self.share else None
+        low, high = (written(end, self.share, digits) for end in (self.low, self.high))
+        return f"{low.removesuffix(UNIT)} – {high}"
 
     @property
     def start(self) -> str:
@@ -261,23 +264,30 @@ def place(value: float) -> str:
     return f"{min(max(value, 0.0), 1.0):.4f}" if math.isfinite(value) else "0"
 
 
-def written(value: float, share: bool) -> str:
-    """A value as it is printed."""
+def written(value: float, share: bool, digits: int | None = None) -> str:
+    """A value as it is printed; of a share as many digits as it needs, if not given."""
     if not math.isfinite(value):
         return "–"
-    return f"{100 * value:.{2 if 0.9995 <= value < 1 else 1}f} %" if share else f"{value:z.3f}"
+    digits = digits_of(value) if digits is None else digits
+    return f"{100 * value:.{digits}f}{UNIT}" if share else f"{value:z.3f}"
+
+
+def digits_of(*shares: float) -> int:
+    """Decimals in per cent: one, or two where one would write 100 % for less."""
+    return 2 if any(0.9995 <= share < 1 for share in shares) else 1
 
 
 def hundredths(share: float) -> str:
-    """How many of 100, without decimals where that says enough."""
-    if not math.isfinite(share):
-        return "–"
-    count = 100 * share
-    whole = round(count)
-    return f"{count:.1f}" if 0 < count < 1 or 99 < count < 100 else str(whole)
+    """How many of 100, in the digits in which the share itself is printed."""
+    return written(share, True).removesuffix(UNIT)
+
+
+def bound(text: str) -> str:
+    """The text with every number on the same line as its unit."""
+    return re.sub(r"(?<=\d) %", UNIT, text)
 
 
 def percent(text: str) -> str:
     """`0.001` as 0.1 %; other text as it is."""
     value = as_float(text)
-    return f"{100 * value:.3g} %" if math.isfinite(value) else text
+    return f"{100 * value:.3g}{UNIT}" if math.isfinite(value) else text

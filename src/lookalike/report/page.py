@@ -9,7 +9,7 @@ import polars as pl
 import yaml
 from markupsafe import Markup
 
-from lookalike.data.thumbnails import Thumbnails
+from lookalike.data.thumbnails import Thumbnails, webp_uri
 from lookalike.errors import LookalikeError, Problem
 from lookalike.metrics.records import direction_of, limits_of
 from lookalike.metrics.roc import Roc
@@ -18,11 +18,11 @@ from lookalike.plots.curves import best_of, series, single_curves
 from lookalike.plots.distances import distance_histogram
 from lookalike.plots.queries import Chosen, choose
 from lookalike.plots.roc import roc as plots_roc
-from lookalike.plots.tsne import choose_images, tsne_thumbnails
+from lookalike.plots.tsne import choose_images, draw_mosaic, right_neighbours, tsne
 from lookalike.plots.uses import uses_histogram
 from lookalike.report import facts, numbers
 from lookalike.report.classes import Hub, confused, hubs
-from lookalike.report.pictures import figure_uri, svg
+from lookalike.report.pictures import svg
 from lookalike.report.read import Evaluation, Run
 from lookalike.report.template import filled, write_page
 
@@ -51,8 +51,24 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Spot:
+    """An image on the map: where it is, in per cent of the map's size, and what it shows."""
+
+    left: float
+    top: float
+    label: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Map:
-    """The map of embeddings."""
+    """The map of embeddings.
+
+    Attributes:
+        tile: width and height of an image on it, in per cent of the map's.
+        colours: class to the colour of its frames; empty where frames say something else.
+        right: share of images whose nearest neighbour on the map is of their class, where frames say so.
+    """
 
     uri: str
     width: int
@@ -61,6 +77,10 @@ class Map:
     classes: int
     of: int
     of_classes: int
+    tile: tuple[float, float]
+    spots: list[Spot]
+    colours: dict[str, str]
+    right: float | None
 
 
 def write_report(
@@ -118,6 +138,7 @@ def render(run: Run | None, evaluation: Evaluation | None, options: Options, roc
         "map": drawn_map,
         "facts": facts.fact_lists(run, evaluation, len(labels), classes),
         "configs": configs(run, evaluation),
+        "promise": facts.promise(run, evaluation),
         "worth_knowing": facts.worth_knowing(run, evaluation),
         "skipped": skipped(run, evaluation, pictures),
         "listed": LISTED,
@@ -237,12 +258,27 @@ def draw_map(vectors: np.ndarray, labels: np.ndarray, pictures: Thumbnails, opti
         return None
     rows = choose_images(labels, options.map_images, options.seed)
     log.info("drawing a map of %d images", len(rows))
-    figure = tsne_thumbnails(
-        np.asarray(vectors[rows]), pictures.load(rows), labels[rows].tolist(), seed=options.seed
+    shown, named = np.asarray(vectors[rows]), labels[rows].tolist()
+    right = right_neighbours(shown, named)
+    drawn = draw_mosaic(tsne(shown, options.seed), pictures.load(rows), named, right=right)
+    width, height = drawn.picture.size
+    spots = [
+        Spot(round(100 * x / width, 3), round(100 * y / height, 3), str(label), str(pictures.path(row)))
+        for (x, y), label, row in zip(drawn.corners.tolist(), named, rows.tolist(), strict=True)
+    ]
+    return Map(
+        uri=webp_uri(drawn.picture),
+        width=width,
+        height=height,
+        images=len(rows),
+        classes=len(set(named)),
+        of=len(labels),
+        of_classes=len(set(labels.tolist())),
+        tile=(round(100 * drawn.tile / width, 3), round(100 * drawn.tile / height, 3)),
+        spots=spots,
+        colours=drawn.colours,
+        right=None if right is None else float(right.mean()),
     )
-    uri, width, height = figure_uri(figure)
-    shown, everything = len(set(labels[rows].tolist())), len(set(labels.tolist()))
-    return Map(uri, width, height, len(rows), shown, len(labels), everything)
 
 
 def configs(run: Run | None, evaluation: Evaluation | None) -> list[tuple[str, str]]:

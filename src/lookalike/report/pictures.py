@@ -6,9 +6,7 @@ import re
 import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
-from PIL import Image
 
-from lookalike.data.thumbnails import webp_uri
 from lookalike.plots.letters import legible
 from lookalike.plots.style import DIFFERENT, INK, MUTED, PAPER, RULE, SAME, SERIES
 
@@ -22,15 +20,6 @@ THEMED = {
     DIFFERENT: "different",
     **{colour: f"series-{place}" for place, colour in enumerate(SERIES) if place > 1},
 }
-
-
-def figure_uri(figure: Figure) -> tuple[str, int, int]:
-    """A figure as a data URI of its pixels, with its width and height."""
-    file = io.BytesIO()
-    with legible(figure):
-        figure.savefig(file, format="png", dpi=figure.dpi)
-    image = Image.open(file).convert("RGB")
-    return webp_uri(image), image.width, image.height
 
 
 def svg(figure: Figure, name: str, alt: str) -> Markup:

@@ -14,6 +14,7 @@ from lookalike.data.visible import visible
 from lookalike.errors import LookalikeError
 from lookalike.files import write_text
 from lookalike.report import numbers
+from lookalike.wording import counted
 
 LARGEST = 15_000_000
 
@@ -33,14 +34,12 @@ def filled(template: str, values: dict[str, Any], own: str = "page") -> str:
     environment = Environment(
         loader=FunctionLoader(read),
         autoescape=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
+        finalize=lambda value: numbers.bound(visible(value)) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        written=numbers.written, hundredths=numbers.hundredths, counted=lambda count: f"{count:,}"
-    )
+    environment.filters.update(written=numbers.written, hundredths=numbers.hundredths, counted=counted_words)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(template).render(
         values,
@@ -49,6 +48,11 @@ def filled(template: str, values: dict[str, Any], own: str = "page") -> str:
         script_hash=f"sha256-{digest}",
         version=__version__,
     )
+
+
+def counted_words(count: int, one: str = "", many: str = "") -> str:
+    """A count with commas, and its noun if there is one."""
+    return counted(count, one, many) if one else f"{count:,}"
 
 
 def write_page(out: Path, page: str, remedy: str) -> None:
