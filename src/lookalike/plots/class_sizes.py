@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, bare, name_axes, new_figure
 from lookalike.plots.text import brief
+from lookalike.plots.uses import ticks_from_zero
 
 BARS = 40
 """At most, or a few more."""
@@ -67,8 +68,8 @@ def draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
         axes.set_xlim(edges[0], edges[-1])
     else:
         spare = max(0.1, (6 - (edges[-1] - edges[0])) / 2)
-        axes.set_xlim(edges[0] - spare, edges[-1] + spare)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=True))
+        axes.set_xlim(max(edges[0] - spare, 0), edges[-1] + spare)
+        axes.set_xticks([tick for tick in ticks_from_zero(*axes.get_xlim()) if tick])
     if counts.max() > STEEP * counts[counts > 0].min():
         axes.set_yscale("log")
         axes.set_ylim(0.7, counts.max() * 1.6)

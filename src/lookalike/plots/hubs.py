@@ -8,13 +8,14 @@ import numpy as np
 from annotated_types import Ge, Le
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from lookalike.metrics.inputs import factorise
 from lookalike.plots.sheets import framed
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, axes_at, bare, blank_at, name_axes, paper
 from lookalike.plots.text import briefs, headline
+from lookalike.plots.uses import ticks_from_zero
 from lookalike.plots.votes import nearest
 from lookalike.wording import counted
 
@@ -109,7 +110,7 @@ def draw_counts(axes: Axes, found: Found) -> None:
     axes.set(xlim=(-0.5 - 0.02 * len(counts), len(counts) + 0.5), ylim=(0.7, 1.5 * cells.max()))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.minorticks_off()
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.set_xticks(ticks_from_zero(*axes.get_xlim()))
     name_axes(axes, "found by so many images", "images")
 
 

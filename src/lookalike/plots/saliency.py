@@ -18,6 +18,8 @@ from lookalike.plots.text import brief, headline
 
 SIDE = 2.5
 SHOWN = 384
+KEY = 0.5
+"""Inches for the key below the pictures."""
 COARSE = 16
 """Cells a side that a map is drawn from, so that it shows no edges of windows."""
 
@@ -64,7 +66,7 @@ def draw_saliency(
         maps: loss of similarity where a pixel is covered, [H, W].
         similarity: of the two.
     """
-    figure = paper(2 * SIDE + 0.55, 2 * SIDE + 0.55)
+    figure = paper(2 * SIDE + 0.55, 2 * SIDE + 0.55 + KEY)
     top = figure.get_figheight()
     most = max(max(np.abs(each).max() for each in maps), 1e-9)
     headline(
@@ -79,7 +81,19 @@ def draw_saliency(
         above.set_title(brief(name, 72 * SIDE), fontsize=TEXT, color=INK, pad=4)
         show(above, np.asarray(shown(picture)))
         show(axes_at(figure, left, top - 2 * SIDE - 0.4, SIDE, SIDE), overlaid(shown(picture), values / most))
+    key(axes_at(figure, 0.15 + SIDE / 2, 0.34, SIDE + 0.25, 0.12), most)
     return figure
+
+
+def key(axes: Axes, most: float) -> None:
+    """Which colour is which change of the similarity."""
+    ramp = np.tile(np.linspace(-1, 1, SHOWN), (8, 1))
+    axes.imshow(overlaid(Image.new("L", (SHOWN, 8), 230), ramp), aspect="auto", extent=(-1, 1, 0, 1))
+    ends = [f"+{most:.3f} more alike", "0", f"−{most:.3f} less alike"]
+    axes.set_xticks([-1, 0, 1], ends, fontsize=TEXT - 1.5, color=INK)
+    axes.set_yticks([])
+    axes.tick_params(length=0, pad=3)
+    axes.spines[:].set_color(RULE)
 
 
 def shown(picture: Image.Image) -> Image.Image:

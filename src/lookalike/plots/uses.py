@@ -38,7 +38,7 @@ def uses_histogram(uses: np.ndarray, width: float = 4.6, height: float = 3.2) ->
     axes.set_xlim(max(left[0] - spare, min(left[0], -0.6)), edges[-1] + spare)
     axes.axvline(uses.mean(), color=INK, linewidth=1.4, linestyle=(0, (4, 2)))
     name_axes(axes, "times used in the whole run", "images")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    axes.set_xticks(ticks_from_zero(*axes.get_xlim()))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_ylim(0, max(counts.max(), 1) * 1.08)
@@ -55,6 +55,15 @@ def bars(uses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if uses.min() == 0 and edges[0] > 0:
         edges = np.concatenate([[-0.5, 0.5], edges[edges > 0.5]])
     return edges, np.histogram(uses, edges)[0]
+
+
+def ticks_from_zero(low: float, high: float) -> list[float]:
+    """Whole numbers on an axis, none below 0: nothing is used less often than never."""
+    return [
+        tick
+        for tick in MaxNLocator(nbins=7, integer=True).tick_values(low, high)
+        if max(low, 0) <= tick <= high
+    ]
 
 
 def tell(axes: Axes, uses: np.ndarray) -> None:

@@ -137,7 +137,7 @@ MEANINGS: tuple[tuple[str, str, str, str], ...] = (
         "Where as many pairs are wrongly accepted as wrongly refused; lower is better.",
     ),
 )
-UNIT = "\N{NO-BREAK SPACE}%"
+UNIT = " %"
 PAIRS = re.compile(r"(positive|negative)_(cosine|euclidean)_(mean|std)")
 
 
@@ -284,7 +284,7 @@ def hundredths(share: float) -> str:
 
 def bound(text: str) -> str:
     """The text with every number on the same line as its unit."""
-    return re.sub(r"(?<=\d) %", UNIT, text)
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
 
 
 def percent(text: str) -> str:
