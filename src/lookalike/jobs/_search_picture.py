@@ -51,7 +51,10 @@ def write_picture(
         Looked(
             photo.name,
             _picture(str(photo), None, side),
-            [(_picture(hit.path, getattr(hit, "box", None), side), str(hit.label), hit.score) for hit in hits],
+            [
+                (_picture(hit.path, getattr(hit, "box", None), side), str(hit.label), hit.score)
+                for hit in hits
+            ],
             None if threshold is None else bool(hits) and hits[0].score >= threshold,
         )
         for photo, hits in found
@@ -62,9 +65,17 @@ def write_picture(
     replace_file(out, lambda beside: picture.save(beside, format=kind))
 
 
+def own_threshold(folder: Path | None, space: str) -> float | None:
+    """The threshold of the model's operating point; None without one."""
+    from lookalike.operating import read_point
+
+    point = None if folder is None else read_point(folder, space)
+    return None if point is None else point.threshold
+
+
 def _picture(file: str, box: tuple[int, int, int, int] | None, side: int) -> "Image.Image":
     """An image or a part of it; a crossed-out one where it cannot be read any more."""
-    from lookalike.data.images import open_image
+    from lookalike.data.decode import open_image
     from lookalike.data.thumbnails import placeholder
 
     try:

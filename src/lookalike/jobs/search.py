@@ -32,6 +32,9 @@ class Config(BaseModel):
     )
     k: Annotated[int, Field(ge=1)] = Field(description="hits a photo")
     format: Literal["table", "json"] = Field(description="how hits are printed")
+    picture: Path | None = Field(
+        description="picture of photos and hits to write: .png, .jpg or .webp; one that exists is replaced"
+    )
     model: Path | None = Field(description="model folder; null takes the one that the index names")
     batch_size: Annotated[int, Field(ge=1)] = Field(description="images the model sees at once")
     threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
@@ -40,9 +43,11 @@ class Config(BaseModel):
 
 def main(config: Config) -> None:
     """Print the hits of every photo; photos that cannot be read are listed on stderr."""
+    from lookalike.jobs._search_picture import check_picture, own_threshold, write_picture
     from lookalike.machine import choose_device, settle
     from lookalike.search.searcher import Searcher
 
+    check_picture(config.picture)
     photos = photos_of(config.image)
     box = _box(config.box, photos)
     if not any(exists(photo) for photo in photos):
@@ -57,6 +62,10 @@ def main(config: Config) -> None:
         log.warning("%d of %d images cannot be read:%s", len(skipped), len(photos), listing(skipped))
     bad = {problem.row for problem in skipped}
     found = [pair for row, pair in enumerate(zip(photos, hits, strict=True)) if row not in bad]
+    if config.picture is not None:
+        folder = config.model or searcher.index.model
+        write_picture(config.picture, found, own_threshold(folder, searcher.model.space))
+        log.info("picture of the hits: %s", config.picture)
     if config.format == "json":
         print(_as_json(found, skipped))
     else:
