@@ -18,8 +18,8 @@ MARGIN = 10
 
 LEADING = 1.35
 UNIT = "\N{NO-BREAK SPACE}%"
-DOTS = 144
-"""Dots an inch at which texts are measured."""
+DOTS = (72, 144)
+"""Dots an inch at which texts are measured: with fewer, letters are hinted to be wider."""
 
 
 def points_wide(text: str, size: float = TEXT, bold: bool = False) -> float:
@@ -34,13 +34,15 @@ def _measured(line: str, size: float, bold: bool) -> float:
     properties = FontProperties(family=fonts, size=size, weight="bold" if bold else "normal")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        width, _, _ = _renderer().get_text_width_height_descent(line, properties, ismath=False)
-    return width * 72 / DOTS
+        return max(
+            72 / dots * _renderer(dots).get_text_width_height_descent(line, properties, ismath=False)[0]
+            for dots in DOTS
+        )
 
 
 @cache
-def _renderer() -> RendererAgg:
-    return RendererAgg(1, 1, DOTS)
+def _renderer(dots: int) -> RendererAgg:
+    return RendererAgg(1, 1, dots)
 
 
 def brief(name: object, width: float, size: float = TEXT, bold: bool = False, lines: int = 1) -> str:

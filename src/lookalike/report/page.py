@@ -18,6 +18,7 @@ from lookalike.plots.curves import best_of, series, single_curves
 from lookalike.plots.distances import distance_histogram
 from lookalike.plots.queries import Chosen, choose
 from lookalike.plots.roc import roc as plots_roc
+from lookalike.plots.shortening import shared_start
 from lookalike.plots.tsne import choose_images, draw_mosaic, right_neighbours, tsne
 from lookalike.plots.uses import uses_histogram
 from lookalike.report import facts, numbers
@@ -28,6 +29,8 @@ from lookalike.report.template import filled, write_page
 
 log = logging.getLogger(__name__)
 LISTED = 20
+SHORT = 12
+"""Letters of a label that fit below a picture."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def render(run: Run | None, evaluation: Evaluation | None, options: Options, roc
     values = {
         "title": facts.title(run, evaluation),
         "sentence": facts.sentence(run, evaluation, len(labels), classes),
+        "shared_start": start_of(labels),
         "headlines": numbers.headlines(found),
         "numbers": found,
         "spreads": numbers.spreads(metrics),
@@ -144,6 +148,12 @@ def render(run: Run | None, evaluation: Evaluation | None, options: Options, roc
         "listed": LISTED,
     }
     return filled("page.html.j2", values)
+
+
+def start_of(labels: np.ndarray) -> int:
+    """How many characters all labels begin with, where some are too long for their place; else 0."""
+    names = sorted({str(label) for label in labels.tolist()})
+    return shared_start(names) if max(map(len, names), default=0) > SHORT else 0
 
 
 def queries(

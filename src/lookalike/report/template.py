@@ -40,6 +40,8 @@ def filled(template: str, values: dict[str, Any], own: str = "page") -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(written=numbers.written, hundredths=numbers.hundredths, counted=counted_words)
+    start = int(values.get("shared_start", 0))
+    environment.filters["brief"] = lambda label: f"…{str(label)[start:]}" if start else label
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(template).render(
         values,
