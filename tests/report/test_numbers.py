@@ -47,7 +47,9 @@ def test_numbers_are_read_as_they_are_written_in_the_file():
 def test_each_sentence_says_what_the_number_is():
     found = {each.key: each.meaning for each in numbers(METRICS)}
     assert found["recall@1"] == "The nearest image is of the right class for 54.5 % of the queries."
-    assert "at least one of the 5 nearest" in found["recall@5"] and "75 % of the queries" in found["recall@5"]
+    assert (
+        "at least one of the 5 nearest" in found["recall@5"] and "75.0 % of the queries" in found["recall@5"]
+    )
     assert "When 0.1 % of different-class pairs may pass" in found["tar@far=0.001"]
     assert found["map@r"] == "Nothing to measure it on."
 
