@@ -295,3 +295,36 @@ def test_memory_grows_with_the_number_of_images_and_not_with_its_square(monkeypa
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 6 * peaks[0]  # four times the images; the square would be sixteen times
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1e-4, 1e-5])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [600, 1500])
+def test_nearly_equal_vectors_rank_as_their_true_cosines(noise, kind, size):
+    """Against cosines in 80 bits, for whole rankings (few vectors) and for candidates (more)."""
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal(64) + noise * rng.standard_normal((size, 64))).astype(kind)
+    found = evaluate(vectors, np.arange(size) % 50, intervals=False, neighbours=3)
+    long = vectors.astype(np.longdouble)
+    long /= np.sqrt((long**2).sum(axis=1))[:, None]
+    cosines = (1 - ((long[:200, None] - long) ** 2).sum(axis=2) / 2).astype(np.longdouble)
+    cosines[np.arange(200), np.arange(200)] = -2
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :3]
+    near = np.array(found.per_query["neighbours"].to_list())[:200]
+    assert (near == order).mean() > 0.995
+
+
+def test_copies_have_a_cosine_of_one_and_pass_their_own_threshold():
+    vectors = np.random.default_rng(0).standard_normal((300, 37)).astype(np.float32).repeat(2, axis=0)
+    found = evaluate(vectors, np.arange(600) // 2, intervals=False)
+    assert abs(found.metrics["positive_cosine_mean"]["value"]) < 1e-13
+    assert found.metrics["threshold@far=0.001"]["value"] <= 1
+    assert found.metrics["tar@far=0.001"]["value"] == 1
+
+
+def test_float64_vectors_are_not_cut_to_float32():
+    rng = np.random.default_rng(0)
+    vectors = 1 + 1e-6 * rng.standard_normal((60, 16))
+    vectors[1::2] = vectors[::2] + 1e-8 * rng.standard_normal((30, 16))
+    for each in (vectors, torch.from_numpy(vectors), vectors.tolist()):
+        assert evaluate(each, np.arange(60) // 2, intervals=False).metrics["recall@1"]["value"] == 1

@@ -22,7 +22,7 @@ from lookalike.metrics.chosen import (
     width,
 )
 from lookalike.metrics.decision import k_fold_accuracy
-from lookalike.metrics.inputs import factorise, unit_vectors
+from lookalike.metrics.inputs import exact_vectors, factorise
 from lookalike.metrics.interval import bootstrap
 from lookalike.metrics.verification import Pairs, eer
 from lookalike.protocols.base import Rules, Samples
@@ -149,7 +149,7 @@ def evaluate(
             f"far={said}, ks={list(ks)}, neighbours={neighbours}: far is at least 0 and less than 1, "
             "every k and neighbours at least 1"
         )
-    unit = unit_vectors(vectors)
+    unit = exact_vectors(vectors)
     names, codes = factorise(labels, len(unit))
     samples = Samples(unit, codes, names, pl.DataFrame() if frame is None else frame)
     check_columns(samples, by)
@@ -175,8 +175,10 @@ def evaluate(
     )
     if not found.totals.any():
         raise ValueError(nothing(samples, parts))
-    offered = {"neighbours": found.neighbours, "pairs": found.pairs, "unit": unit, "codes": codes}
     others = {name: function for name, function in functions.items() if name not in found.columns}
+    offered = {"neighbours": found.neighbours, "pairs": found.pairs, "codes": codes}
+    if any("unit" in takes(function) for function in others.values()):
+        offered["unit"] = unit.astype(np.float32)
     more, numbers, missing, sources = measured(others, offered)
     arguments = _arguments(functions, sources)
     columns = {

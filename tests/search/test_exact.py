@@ -7,9 +7,12 @@ from lookalike.metrics.inputs import unit_vectors
 from lookalike.search.exact import BLOCK_BYTES, FEWEST, Exact, best
 
 
-def brute_force(vectors, queries, k, exclude=None, groups=None):
-    """Every product in float64, fully sorted, ties by row."""
-    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
+def brute_force(vectors, queries, k, exclude=None, groups=None, digits=13):
+    """Every cosine in 80 bits, rounded far below what is tested and fully sorted, ties by row."""
+    long, asked = vectors.astype(np.longdouble), queries.astype(np.longdouble)
+    lengths = [np.sqrt((each**2).sum(axis=1)) for each in (long, asked)]
+    scores = asked @ long.T / np.where(lengths[1] > 0, lengths[1], 1)[:, None]
+    scores = (scores / np.where(lengths[0] > 0, lengths[0], 1)).astype(np.float64).round(digits)
     for query, row in enumerate(exclude if exclude is not None else []):
         if row >= 0:
             scores[query, row] = -np.inf
@@ -23,7 +26,7 @@ def brute_force(vectors, queries, k, exclude=None, groups=None):
 
 
 def signs(rng, *shape):
-    """Vectors whose products are whole numbers, exact in any order of addition, with many ties."""
+    """Vectors of few whole numbers, with many ties; cosines that are not equal are far apart."""
     return rng.integers(-2, 3, shape).astype(np.float32)
 
 
@@ -37,8 +40,11 @@ def test_equals_brute_force_with_all_its_ties(size, queries, k, seed):
     for more in ({}, {"exclude": exclude}, {"groups": groups}, {"exclude": exclude, "groups": groups}):
         scores, rows = Exact(vectors, block=FEWEST).search(asked, k, **more)
         expected = brute_force(vectors, asked, k, **more)
-        assert (scores == expected[0]).all()
-        assert (rows == expected[1]).all()
+        there = expected[1] >= 0
+        assert np.abs(np.where(there, scores, 0) - np.where(there, expected[0], 0)).max(initial=0) < 1e-12
+        assert (np.isneginf(scores) == ~there).all()
+        equal = rows == expected[1]  # parallel vectors of other lengths are equal only up to rounding
+        assert np.abs(scores[~equal] - expected[0][~equal]).max(initial=0) < 1e-12
 
 
 def test_equals_brute_force_on_random_vectors():
@@ -47,7 +53,33 @@ def test_equals_brute_force_on_random_vectors():
     scores, rows = Exact(vectors).search(vectors[:200], 10, exclude=np.arange(200))
     expected, order = brute_force(vectors, vectors[:200], 10, np.arange(200))
     assert (rows == order).all()
-    assert scores == pytest.approx(expected, abs=1e-6)
+    assert scores == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("noise", [1e-2, 1e-3, 3e-4, 1e-5])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_among_vectors_that_are_nearly_equal_each_finds_itself_and_its_true_neighbours(noise, kind):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal(128) + noise * rng.standard_normal((2000, 128))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(kind)
+    exact, asked = Exact(vectors), np.arange(100)
+    scores, rows = exact.search(vectors[:100], 1)
+    assert (rows[:, 0] == asked).all()
+    assert np.abs(scores - 1).max() < 1e-13
+    scores, rows = exact.search(vectors[:100], 5, exclude=asked)
+    expected, order = brute_force(vectors, vectors[:100], 5, asked, digits=17)
+    assert (rows == order).mean() > 0.99
+    assert np.abs(scores - expected).max() < 1e-13
+
+
+def test_lengths_do_not_matter():
+    """Half precision leaves lengths of 1.001: a longer vector must not win for its length."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((300, 16)).astype(np.float32)
+    long = vectors * rng.uniform(0.5, 2, (300, 1)).astype(np.float32)
+    scores, rows = Exact(long).search(vectors, 1)
+    assert (rows[:, 0] == np.arange(300)).all()
+    assert scores == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("size", [20, 33, 101, 1001, 4099])

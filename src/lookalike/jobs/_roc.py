@@ -26,12 +26,12 @@ def roc_by(rules: "Rules", found: "Embeddings", seed: int, progress: bool) -> "R
     Raises:
         DataError: there are pairs of one kind only.
     """
-    from lookalike.metrics.inputs import factorise, unit_vectors
+    from lookalike.metrics.inputs import exact_vectors, factorise
     from lookalike.protocols.base import Samples
     from lookalike.protocols.roc import roc_over
 
     names, codes = factorise(found.table.labels, len(found))
-    samples = Samples(unit_vectors(found.vectors), codes, names, found.table.frame)
+    samples = Samples(exact_vectors(found.vectors), codes, names, found.table.frame)
     try:
         return roc_over(rules.parts(samples), seed, progress=progress)
     except ValueError as error:

@@ -18,14 +18,39 @@ Products of their numbers are then multiples of 2⁻⁵², and no sum of some of
 """
 
 
+FINE_GRID = float(1 << 47)
+"""Exact vectors are made of multiples of 1 / FINE_GRID.
+
+Such a number is the sum of a multiple of 1 / GRID and a rest of at most 2⁻²⁷. The products of rests with the
+multiples are multiples of 2⁻⁷³, and up to 4,096 of them have an exact sum in float64, too: so a score is exact up
+to the last rounding, and the length of a vector is 1 up to about 10⁻¹⁴.
+"""
+
+
 def unit_vectors(vectors: Any) -> np.ndarray:
     """The vectors at length 1, on a grid on which float64 dot products are exact, as new float32 [N, D].
+
+    The grid moves a vector by about 10⁻⁸, which tells vectors apart that differ by more; for finer ones see
+    `exact_vectors`.
 
     Raises:
         ValueError: not a matrix of numbers; or rows that are not finite or are zero, which are named.
     """
+    return _on_grid(vectors, GRID, np.float32)
+
+
+def exact_vectors(vectors: Any) -> np.ndarray:
+    """The vectors at length 1, on a grid on which `lookalike.search.dots` is exact, as new float64 [N, D].
+
+    Raises:
+        ValueError: not a matrix of numbers; or rows that are not finite or are zero, which are named.
+    """
+    return _on_grid(vectors, FINE_GRID, np.float64)
+
+
+def _on_grid(vectors: Any, grid: float, kind: type) -> np.ndarray:
     rows = _matrix(vectors)
-    unit = np.empty(rows.shape, np.float32)
+    unit = np.empty(rows.shape, kind)
     broken: list[int] = []
     zero: list[int] = []
     for start in range(0, len(rows), BLOCK):
@@ -37,9 +62,9 @@ def unit_vectors(vectors: Any) -> np.ndarray:
         if not broken and not zero:
             block /= largest[:, None]  # squares of very large or small values would overflow
             block /= np.linalg.norm(block, axis=1, keepdims=True)
-            block *= GRID
+            block *= grid
             np.round(block, out=block)
-            np.divide(block, GRID, out=unit[start : start + BLOCK], casting="same_kind")
+            np.divide(block, grid, out=unit[start : start + BLOCK], casting="same_kind")
     if broken:
         raise ValueError(f"vectors: not finite (NaN or infinite) in {name_rows(broken)}")
     if zero:
@@ -75,7 +100,7 @@ def name_rows(rows: Sequence[int] | np.ndarray, most: int = 20) -> str:
 
 def _matrix(vectors: Any) -> np.ndarray:
     if hasattr(vectors, "detach"):
-        vectors = vectors.detach().cpu().float().numpy()
+        vectors = _of_torch(vectors)
     try:
         rows = np.asarray(vectors)
     except ValueError as error:
@@ -84,6 +109,12 @@ def _matrix(vectors: Any) -> np.ndarray:
         got = f"{rows.dtype} {list(rows.shape)}"
         raise ValueError(f"vectors: a matrix of numbers [N, D] is needed, got {got}")
     return rows
+
+
+def _of_torch(vectors: Any) -> np.ndarray:
+    """A tensor as an array; bfloat16, which NumPy lacks, as float32."""
+    tensor = vectors.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
 
 
 def _column(labels: Any) -> np.ndarray:

@@ -25,7 +25,7 @@ class Samples:
     """What is evaluated.
 
     Attributes:
-        unit: vectors from `unit_vectors`, [N, D].
+        unit: vectors from `exact_vectors`, [N, D].
         codes: identity of each, int64 [N].
         names: the labels that the codes stand for.
         frame: further columns, such as role, group, fold, path; N rows, or no column at all.

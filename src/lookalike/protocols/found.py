@@ -51,7 +51,7 @@ class Found:
                 **{name: pl.Series(column).fill_nan(None) for name, column in columns.items()},
                 "to_find": pl.Series(self.totals, dtype=pl.Int64),
                 "neighbours": pl.Series(near).arr.to_list(),
-                "scores": pl.Series(scores).arr.to_list(),
+                "scores": pl.Series(scores.astype(np.float32)).arr.to_list(),
             }
         )
         if near.size and near.min() < 0:

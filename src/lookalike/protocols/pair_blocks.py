@@ -150,12 +150,12 @@ def _own(codes: np.ndarray, start: int) -> np.ndarray:
 
 def _blocks(numbered: _Numbered) -> Iterator[PairBlock]:
     rows, sides = numbered.rows, numbered.rows.sides
-    gallery = torch.from_numpy(sides.rows[rows.gallery])
+    gallery = torch.from_numpy(sides.rows[rows.gallery]).float()
     step = max(1, BLOCK // max(1, len(rows.gallery)))
     for start in range(0, len(rows.queries), step):
         places = slice(start, start + step)
         queries = rows.queries[places]
-        scores = (torch.from_numpy(sides.queries[queries]) @ gallery.T).numpy()
+        scores = (torch.from_numpy(sides.queries[queries]).float() @ gallery.T).numpy()
         seen = _seen(sides, queries, rows.gallery)
         query, row = np.nonzero(seen)
         weights = None

@@ -193,9 +193,9 @@ def _merged(samples: Samples, rows: np.ndarray, view: np.ndarray) -> tuple[np.nd
     Raises:
         ValueError: the vectors of a view cancel out.
     """
-    from lookalike.metrics.inputs import unit_vectors
+    from lookalike.metrics.inputs import exact_vectors
 
     _, first, codes = np.unique(view[rows], return_index=True, return_inverse=True)
     sums = np.zeros((len(first), samples.unit.shape[1]))
     np.add.at(sums, codes, samples.unit[rows])
-    return unit_vectors(sums), rows[first]
+    return exact_vectors(sums), rows[first]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lookalike.metrics.inputs import unit_vectors
+from lookalike.metrics.inputs import exact_vectors
 from lookalike.search.compare import compare
 from lookalike.search.sides import Sides
 
@@ -63,4 +63,4 @@ def _moved(sides: Sides, vectors: np.ndarray, n: int, alpha: float) -> np.ndarra
     total = vectors.astype(np.float64)
     for place in range(found.nearest.shape[1]):
         total += weights[:, place, None] * sides.rows[np.maximum(found.nearest[:, place], 0)]
-    return unit_vectors(total)
+    return exact_vectors(total)

@@ -129,7 +129,7 @@ def _positives(sides: Sides, rng: np.random.Generator) -> np.ndarray:
     size = min(len(sides.queries), POSITIVES, max(1, int(MOST_POSITIVES / mean)))
     queries = rng.choice(len(sides.queries), size, replace=False)
     scores = [sides.rows[sides.relevant(query)] @ sides.queries[query] for query in queries.tolist()]
-    return np.concatenate([np.empty(0, np.float32), *scores])
+    return np.concatenate([np.empty(0, np.float32), *scores]).astype(np.float32)
 
 
 def _shared(positives: np.ndarray) -> list[Band]:
@@ -171,9 +171,9 @@ def _from_top(tail: np.ndarray, count: float) -> float:
 
 def _negatives(sides: Sides, queries: np.ndarray, device: torch.device) -> np.ndarray:
     """The scores of some queries' negative pairs, roughly; -inf for all other pairs, [Q, N]."""
-    left = torch.from_numpy(sides.queries[queries]).to(device)
+    left = torch.from_numpy(sides.queries[queries]).to(device).float()
     parts = [torch.from_numpy(sides.rows[start : start + PART]) for start in range(0, len(sides.rows), PART)]
-    scores = torch.cat([torch.mm(left, part.to(device).T).cpu() for part in parts], dim=1).numpy()
+    scores = torch.cat([torch.mm(left, part.to(device).float().T).cpu() for part in parts], dim=1).numpy()
     for row, query in zip(scores, queries.tolist(), strict=True):
         row[sides.same(query)] = -np.inf
         row[sides.hidden(query)] = -np.inf

@@ -24,7 +24,7 @@ class Lowered:
     """Vectors of length 1 in the type in which this machine multiplies fastest.
 
     Args:
-        vectors: from `unit_vectors`, [N, D].
+        vectors: from `exact_vectors` or `unit_vectors`, [N, D].
         order: which of them, in which order.
         device: where to keep them.
         turn: a rotation that they undergo before they are rounded, float64 [D, D]; None for none.
@@ -46,7 +46,7 @@ class Lowered:
             if turn is not None:
                 block = torch.mm(block.double(), turn)
             low = self.low[start : start + BLOCK].copy_(block)
-            if kind is torch.bfloat16 or turn is not None:
+            if low.dtype is not block.dtype:
                 lost = block - low.to(block.dtype)  # without a rotation the difference is exact
                 length = float(torch.linalg.vector_norm(lost, dim=1).max())
                 self.residual = max(self.residual, length * (1 + len(block[0]) * 2.0**-23))
@@ -82,6 +82,11 @@ def adding_error(dim: int) -> float:
     """By how much a product of two vectors of length 1 in float32 can differ from the exact one."""
     share = dim * 2.0**-23
     return share / (1 - share) * UNIT * UNIT
+
+
+def float32_error(dim: int) -> float:
+    """The same of vectors that were first rounded to float32, of which each loses at most 2⁻²⁴ of its length."""
+    return adding_error(dim) + 2.0**-23 * UNIT * UNIT
 
 
 class Products:

@@ -36,7 +36,7 @@ class Comparison:
         columns: each metric's value of each query, float64 [Q]; NaN where there is nothing to find.
         totals: how many relevant rows each query can find, int64 [Q].
         nearest: the nearest rows of each query, nearest first, int64 [Q, neighbours]; -1 where none is left.
-        scores: their scores, float32 [Q, neighbours]; -inf where none is left.
+        scores: their scores, float64 [Q, neighbours]; -inf where none is left.
         pairs: counts of pairs by their score; empty if they were not asked for.
     """
 
@@ -61,7 +61,7 @@ def compare(
 ) -> Comparison:
     """Compare every query with the whole gallery, exactly.
 
-    The score of two vectors is their exact dot product (see `lookalike.metrics.inputs.GRID`); of equal scores
+    The score of two vectors is their exact dot product (see `lookalike.search.dots.products`); of equal scores
     the lower row comes first. Time grows with queries × gallery, memory with queries + gallery.
 
     Args:
@@ -123,7 +123,7 @@ class _Collected:
         self.columns = {name: np.full(size, np.nan) for name in metrics}
         self.totals = np.zeros(size, np.int64)
         self.nearest = np.full((size, width), -1)
-        self.scores = np.full((size, width), -np.inf, np.float32)
+        self.scores = np.full((size, width), -np.inf)
 
     def keep(self, found: Found) -> None:
         """Metrics of some queries, and their neighbours."""

@@ -59,7 +59,7 @@ class Deep:
 
     def _rank(self, pool: ThreadPoolExecutor, queries: np.ndarray, scores: np.ndarray) -> Found:
         nearest = np.full((len(queries), self.neighbours), -1)
-        near = np.full(nearest.shape, -np.inf, np.float32)
+        near = np.full(nearest.shape, -np.inf)
         places: list[np.ndarray] = [NONE] * len(queries)
         work = partial(self._share, queries, scores, nearest, near, places)
         list(pool.map(work, range(self.threads)))

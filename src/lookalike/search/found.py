@@ -14,7 +14,7 @@ class Found(NamedTuple):
         queries: int64 [Q].
         ranking: of these queries.
         nearest: int64 [Q, k], nearest first; -1 where none is left.
-        scores: float32 [Q, k]; -inf where none is left.
+        scores: float64 [Q, k]; -inf where none is left.
     """
 
     queries: np.ndarray

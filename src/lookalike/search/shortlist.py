@@ -180,7 +180,7 @@ class Shortlist:
         )
         self.left_over.append(queries[~known])
         nearest = np.full((len(queries), self.depth.neighbours), -1)
-        scores = np.full(nearest.shape, -np.inf, np.float32)
+        scores = np.full(nearest.shape, -np.inf)
         near = position <= self.depth.neighbours
         place = found.query[near], position[near] - 1
         nearest[place], scores[place] = found.row[near], np.clip(found.score[near], -1, 1)

@@ -14,9 +14,9 @@ class Sides:
     """Queries and gallery of a comparison.
 
     Attributes:
-        queries: from `unit_vectors`, float32 [Q, D].
+        queries: from `exact_vectors`, float64 [Q, D], or from `unit_vectors`, float32.
         query_codes: identity of each query, int64 [Q]; -1 is of no known identity and matches nothing.
-        gallery: from `unit_vectors`, [N, D]; None is self-retrieval: the gallery is the queries, no query
+        gallery: as the queries, [N, D]; None is self-retrieval: the gallery is the queries, no query
             finds its own row, and every two images are one pair.
         gallery_codes: identity of each gallery row, [N]; given if and only if `gallery` is.
         own: the gallery row that is the query itself, which it does not find, int64 [Q]; -1 for none.

@@ -9,7 +9,7 @@ import torch
 from lookalike.metrics.verification import FINE, PairCounter, Pairs
 from lookalike.search.bands import Band, lower_edges, ordinals
 from lookalike.search.cells import CellCounts, distinct
-from lookalike.search.coarse import adding_error
+from lookalike.search.coarse import float32_error
 from lookalike.search.sides import Sides
 from lookalike.search.tile import Tile
 from lookalike.search.zones import CODES, HALF, Zones, shifted
@@ -50,7 +50,7 @@ class Tally:
         self.bands = self.zones.bands
         self.places = np.array([(one.first, one.last + 1) for one in self.bands]).ravel()
         self.edges = lower_edges(self.places)
-        self.doubt = adding_error(sides.queries.shape[1])
+        self.doubt = float32_error(sides.queries.shape[1])
         self.coarse = np.zeros((2, CODES), np.int64)
         self.fine = (CellCounts(), CellCounts())
         self.keeps = sides.totals.sum() // (2 if sides.itself else 1) <= MOST_KEPT
@@ -152,7 +152,7 @@ class Tally:
 
     def _scores(self, tile: Tile, places: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """In 32 bits, but exact where these leave open whether a score is in its band, or in which cell."""
-        scores = tile.scores(places, torch.float32).astype(np.float64)
+        scores = tile.rough_scores(places)
         unsure = np.flatnonzero((scores > low - self.doubt) & (scores < high + self.doubt))
         scores[unsure] = tile.scores(places[unsure])
         return scores

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lookalike.search.coarse import NOTHING, Lowered, Products, code_below
-from lookalike.search.dots import chosen_scores, exact_rows
+from lookalike.search.dots import chosen_products, parts_of
 from lookalike.search.found import Depth
 from lookalike.search.sides import Sides
 
@@ -120,9 +120,9 @@ class Thresholds:
                 np.arange(len(left)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
             )
             begin, end = right.min(), right.max() + 1
-            exact = exact_rows(self.sides.queries, queries, self.device)
-            other = exact_rows(self.sides.rows, self.columns[begin:end], self.device)
-            scores = chosen_scores(exact, other, left * (end - begin) + right - begin)
+            exact = parts_of(self.sides.queries, queries, self.device)
+            other = parts_of(self.sides.rows, self.columns[begin:end], self.device)
+            scores = chosen_products(exact, other, left * (end - begin) + right - begin)
             seen = self.sides.visible(queries[left], self.columns[right])
             np.minimum.at(least, left[seen], scores[seen])
             np.maximum.at(best, left[seen], scores[seen])

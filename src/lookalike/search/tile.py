@@ -1,14 +1,20 @@
 """A block of queries against a block of gallery rows."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 
 from lookalike.search.coarse import Products
-from lookalike.search.dots import chosen_scores
+from lookalike.search.dots import Parts, chosen_products, chosen_scores, parts_of, products
 from lookalike.search.sides import Sides
 
 DENSE = 8
 """From one in so many scores of a tile on, all of them are computed."""
+
+
+_Held = dict[str, Any]
 
 
 class Tile:
@@ -31,8 +37,8 @@ class Tile:
         self.sides, self.products, self.rows, self.columns = sides, products, rows, slice(0, 0)
         self.queries, self._order = order[0][rows], order[1]
         self.codes = torch.empty(0, dtype=torch.int16)
-        self._left: dict[torch.dtype, torch.Tensor] = {}
-        self._right: dict[torch.dtype, torch.Tensor] = {}
+        self._left: _Held = {}
+        self._right: _Held = {}
 
     @property
     def gallery(self) -> np.ndarray:
@@ -54,20 +60,31 @@ class Tile:
         self.columns, self._right = columns, {}
         self.codes = self.products.codes(self.rows, columns)
 
-    def scores(self, places: np.ndarray, kind: torch.dtype = torch.float64) -> np.ndarray:
-        """Scores of some pairs, whose places ascend: exact in float64, within `adding_error` in float32."""
+    def scores(self, places: np.ndarray) -> np.ndarray:
+        """Exact scores of some pairs, whose places ascend."""
+        left, right = self._parts()
         if len(places) * DENSE > self.codes.numel():
-            left, right = self._vectors(torch.float64)
-            return torch.mm(left, right.T).view(-1).cpu().numpy()[places]
-        return chosen_scores(*self._vectors(kind), places)
+            return products(left, right).view(-1).cpu().numpy()[places]
+        return chosen_products(left, right, places)
 
-    def _vectors(self, kind: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        for held, vectors, rows in (
-            (self._left, self.sides.queries, self.queries),
-            (self._right, self.sides.rows, self.gallery),
-        ):
-            if torch.float32 not in held:
-                held[torch.float32] = torch.from_numpy(vectors[rows]).to(self.codes.device)
-            if kind not in held:
-                held[kind] = held[torch.float32].to(kind)
-        return self._left[kind], self._right[kind]
+    def rough_scores(self, places: np.ndarray) -> np.ndarray:
+        """The same in float32, within `float32_error`."""
+        if len(places) * DENSE > self.codes.numel():
+            return self.scores(places)
+        return chosen_scores(*self._rough(), places).astype(np.float64)
+
+    def _parts(self) -> tuple[Parts, Parts]:
+        for held, vectors, rows in self._sides():
+            if "exact" not in held:
+                held["exact"] = parts_of(vectors, rows, self.codes.device)
+        return self._left["exact"], self._right["exact"]
+
+    def _rough(self) -> tuple[torch.Tensor, torch.Tensor]:
+        for held, vectors, rows in self._sides():
+            if "rough" not in held:
+                held["rough"] = torch.from_numpy(vectors[rows]).to(self.codes.device).float()
+        return self._left["rough"], self._right["rough"]
+
+    def _sides(self) -> Iterator[tuple[_Held, np.ndarray, np.ndarray]]:
+        yield self._left, self.sides.queries, self.queries
+        yield self._right, self.sides.rows, self.gallery
