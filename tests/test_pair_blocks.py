@@ -3,13 +3,14 @@ import polars as pl
 import pytest
 
 from lookalike.evaluation import evaluate
-from lookalike.metrics.inputs import factorise, unit_vectors
+from lookalike.metrics.inputs import exact_vectors, factorise, unit_vectors
 from lookalike.metrics.verification import tar_at_far
 from lookalike.protocols import pair_blocks
-from lookalike.protocols.base import Samples
+from lookalike.protocols.base import Part, Samples
 from lookalike.protocols.found import compare_parts
 from lookalike.protocols.pair_blocks import identity_counts
 from lookalike.protocols.retrieval import KFold, MultiView, QueryGallery, Reidentification, SelfRetrieval
+from lookalike.search.sides import Sides
 
 
 def samples(images=120, identities=15, seed=0):
@@ -111,3 +112,23 @@ def test_images_that_were_kept_stand_for_those_that_were_not():
     for kind in ("positive", "negative"):
         one, other = getattr(whole, kind), getattr(some, kind)
         assert other[:, -1] == pytest.approx(one[:, -1], rel=0.15)
+
+
+def test_a_sample_keeps_positive_pairs_where_most_of_the_gallery_is_distractors():
+    """Of 300 rows, 12 of 4,000 images; the rates of the sample are those of all pairs."""
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([np.repeat(np.arange(6), 2), np.arange(100, 4100)])
+    centres = rng.standard_normal((6, 8)).repeat(2, axis=0)
+    vectors = np.concatenate([centres + 0.5 * rng.standard_normal((12, 8)), rng.standard_normal((4000, 8))])
+    unit = exact_vectors(vectors)
+    queries, gallery = np.arange(0, 12, 2), np.concatenate([np.arange(1, 12, 2), np.arange(12, 4012)])
+    right = np.where(gallery < 12, codes[gallery], -1)
+    part = Part(Sides(unit[queries], codes[queries], unit[gallery], right), queries, gallery)
+    thresholds = np.array([0.5, 0.2, 0.0, -2.0])
+    whole = identity_counts([part], thresholds)
+    some = identity_counts([part], thresholds, most=300)
+    assert some.positive.sum(axis=0).tolist() == whole.positive.sum(axis=0).tolist()
+    assert whole.positive[:, -1].sum() == 6
+    rates = [each.negative.sum(axis=0) / each.negative[:, -1].sum() for each in (whole, some)]
+    assert rates[1] == pytest.approx(rates[0], abs=0.04)
+    assert some.share == 1

@@ -1,8 +1,8 @@
 """Embeddings: the vectors of a table of images, and the folder that holds both."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -55,6 +55,32 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def __getitem__(self, rows: Any) -> Any:
+        """The vector of a row; the Embeddings of some rows, by a slice, row numbers or a mask."""
+        if isinstance(rows, int | np.integer):
+            return self.vectors[rows]
+        if isinstance(rows, str | tuple):
+            raise TypeError(f"embeddings[{rows!r}]: a row, a slice, row numbers or a mask is needed")
+        places = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        frame = self.table.frame[places.tolist()]
+        return replace(self, vectors=self.vectors[places], table=Table(frame, self.table.folder))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.vectors)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The vectors, for NumPy: np.asarray(embeddings)."""
+        if copy is False and dtype is not None and np.dtype(dtype) != self.vectors.dtype:
+            raise ValueError(
+                f"embeddings: vectors of {self.vectors.dtype} become {np.dtype(dtype)} by a copy only"
+            )
+        return np.array(self.vectors, dtype=dtype, copy=copy)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of vectors and their dimension."""
+        return self.vectors.shape[0], self.vectors.shape[1]
 
     def _repr_html_(self) -> str:
         """What a notebook shows: sizes, and some of the images, evenly chosen."""

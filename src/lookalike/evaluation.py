@@ -1,15 +1,20 @@
 """How good embeddings are: retrieval and verification on unseen identities, with intervals."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+import yaml
 
+from lookalike.embeddings import Embeddings
+from lookalike.files import new_folder, write_text
 from lookalike.metrics.by_column import by_column
 from lookalike.metrics.chosen import (
     DEFAULT,
@@ -25,6 +30,16 @@ from lookalike.metrics.decision import k_fold_accuracy
 from lookalike.metrics.inputs import exact_vectors, factorise
 from lookalike.metrics.interval import bootstrap
 from lookalike.metrics.verification import Pairs, eer
+from lookalike.protocols.arguments import (
+    frame_of,
+    functions_of,
+    names_of,
+    number,
+    rates_of,
+    rules_of,
+    whole_number,
+    whole_numbers,
+)
 from lookalike.protocols.base import Rules, Samples
 from lookalike.protocols.by_identity import add_estimates, by_identity
 from lookalike.protocols.checking import check_columns, check_parts, nothing
@@ -43,8 +58,20 @@ LONE = {"left_out": "not scored", "zero": "scored as 0"}
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval, as far as there is one; `float()` gives the value."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+@dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate` found.
+    """What `evaluate` found; printed, it is a table. `result["recall@1"]` is an `Estimate`.
 
     Attributes:
         metrics: name to `value`, and `low` and `high` where there is an interval.
@@ -78,6 +105,92 @@ class Evaluation:
     rules: str = ""
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def __getitem__(self, name: str) -> Estimate:
+        if name not in self.metrics:
+            raise KeyError(f"{name}: not measured; there are {', '.join(self.metrics)}")
+        return Estimate(**self.metrics[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.metrics
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all numbers, hashes and queries are the same."""
+        if not isinstance(other, Evaluation):
+            return NotImplemented
+        same = self.summary() == other.summary() and self.per_query.equals(other.per_query)
+        return same and self.per_identity.equals(other.per_identity)
+
+    __hash__ = None  # pyrefly: ignore
+
+    def __str__(self) -> str:
+        """A line for each metric, and what is to be noted."""
+        width = max(map(len, self.metrics), default=0)
+        lines = []
+        for name, each in self.metrics.items():
+            interval = f"  {each['low']:.4f} to {each['high']:.4f}" if "low" in each else ""
+            lines.append(f"{name:<{width}}  {each['value']:8.4f}{interval}")
+        queries = f"{self.queries} queries, " if self.queries else ""
+        return "\n".join([*lines, f"{queries}protocol {self.protocol}", *self.notes])
+
+    __repr__ = __str__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat, as metrics.json has it."""
+        return self.summary()
+
+    def to_frame(self) -> pl.DataFrame:
+        """One line a metric: metric, value, low, high."""
+        rows = [{"metric": name, **asdict(self[name])} for name in self.metrics]
+        schema = {"metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+        return pl.DataFrame(rows, schema=schema)
+
+    def save(self, folder: str | Path, about: Mapping[str, Any] | None = None) -> Path:
+        """Write an evaluation folder without vectors, which `lookalike compare` reads; it must not exist.
+
+        Raises:
+            LookalikeError: `folder` exists.
+        """
+        with new_folder(folder) as beside:
+            self.fill(beside, about or {"made_by": "lookalike.Evaluation.save"})
+        return Path(folder)
+
+    def fill(
+        self, beside: Path, about: Mapping[str, Any], skipped: int = 0, paths: pl.Series | None = None
+    ) -> None:
+        """Write metrics.json, distances.json, config.yaml and the tables into an existing folder.
+
+        Args:
+            beside: the folder.
+            about: what made it, for config.yaml.
+            skipped: images that could not be read.
+            paths: of the images, seen from the folder, where they are known.
+        """
+        write_text(beside / "metrics.json", json.dumps(self.summary(skipped), indent=2) + "\n")
+        write_text(beside / "distances.json", json.dumps(self.distances) + "\n")
+        write_text(beside / "config.yaml", yaml.safe_dump(dict(about), sort_keys=False, allow_unicode=True))
+        if self.per_query.height:
+            table = self.per_query.clone()
+            if paths is not None:
+                table.insert_column(1, paths.gather(table["row"]))
+            table.write_parquet(beside / "per_query.parquet")
+        if self.per_identity.width > 1:
+            self.per_identity.write_parquet(beside / "per_identity.parquet")
+        for column, table in self.by.items():
+            table.write_csv(beside / f"metrics_by_{column}.csv")
+        if self.per_pair is not None:
+            sides = (
+                {}
+                if paths is None
+                else {f"{side}_path": paths.gather(self.per_pair[side]) for side in ("first", "second")}
+            )
+            self.per_pair.with_columns(**sides).write_parquet(beside / "per_pair.parquet")
+
     def summary(self, skipped: int = 0) -> dict[str, Any]:
         """Flat, as metrics.json has it."""
         counts = {"queries": self.queries, "lone_queries": self.lone_queries, "skipped": skipped}
@@ -93,19 +206,19 @@ class Evaluation:
 
 def evaluate(
     vectors: Any,
-    labels: Any,
+    labels: Any = None,
     *,
-    frame: pl.DataFrame | None = None,
-    metrics: Mapping[str, Function] | None = None,
-    ks: Sequence[int] = (1, 5, 10),
+    frame: Any = None,
+    metrics: str | Sequence[str] | Mapping[str, Function] | None = None,
+    ks: int | Sequence[int] = (1, 5, 10),
     far: float | Sequence[float] = FAR,
     coarse_far: bool = False,
     threshold: float | None = None,
     intervals: bool = True,
     seed: int = 0,
     neighbours: int = 10,
-    protocol: Rules | None = None,
-    by: Sequence[str] = (),
+    protocol: str | Rules | None = None,
+    by: str | Sequence[str] = (),
     refine: Sequence[Callable[[Sides], Sides]] = (),
     rerank: Rerank | None = None,
     device: str | torch.device | None = None,
@@ -117,12 +230,12 @@ def evaluate(
     are in docs/evaluate.md.
 
     Args:
-        vectors: embeddings [N, D]; they are normalised, since the similarity is the cosine.
-        labels: identities, integers (64 bits) or strings, [N].
+        vectors: `Embeddings`, or vectors [N, D]; they are normalised, since the similarity is the cosine.
+        labels: identities, integers (64 bits) or strings, [N]; those of `Embeddings` if not given.
         frame: further columns of the images, N rows: role, group, fold or path for the protocols that need
-            them, and any that are named in `by`.
-        metrics: functions by name, as in conf/metric; those of `lookalike.metrics.chosen.DEFAULT` if not
-        given.
+            them, and any that are named in `by`; a frame of polars or pandas, or columns by name.
+        metrics: names as in conf/metric, or functions by name; those of `lookalike.metrics.chosen.DEFAULT` if
+            not given.
         ks: the k of recall@k and the like.
         far: false accept rates to judge at; the threshold and accuracy are those of the first.
         coarse_far: allow a `far` finer than the pairs can show; else its metrics are absent, with a note.
@@ -130,7 +243,7 @@ def evaluate(
         intervals: whether to give 95 % intervals, by bootstrap over identities.
         seed: of the bootstrap.
         neighbours: how many neighbours of each query to keep.
-        protocol: the rules; every image among all others if not given.
+        protocol: the rules, or a name as in conf/protocol; every image among all others if not given.
         by: columns of `frame`, or `label`, by whose values the retrieval metrics are given, too.
         refine: what is done to queries and gallery before they are compared, as in `lookalike.refine.expand`.
         rerank: what orders the gallery in place of the similarity, as in `lookalike.refine.rerank`; there is
@@ -142,18 +255,16 @@ def evaluate(
         ValueError: vectors that are not finite or zero, labels that do not fit them, nothing that any query
             could find, a column that is not there, or an argument out of range.
     """
-    fars = [far] if isinstance(far, int | float) else list(far)
-    if not all(0 <= rate < 1 for rate in fars) or not ks or min(ks) < 1 or neighbours < 1:
-        said = fars[0] if len(fars) == 1 else fars
-        raise ValueError(
-            f"far={said}, ks={list(ks)}, neighbours={neighbours}: far is at least 0 and less than 1, "
-            "every k and neighbours at least 1"
-        )
+    fars, ks, by = rates_of(far), whole_numbers(ks, "ks"), names_of(by)
+    neighbours, seed = whole_number(neighbours, "neighbours", 1), whole_number(seed, "seed", 0)
+    threshold = None if threshold is None else number(threshold, "threshold")
+    vectors, labels, frame = _given(vectors, labels, frame)
+    metrics = functions_of(metrics)
     unit = exact_vectors(vectors)
     names, codes = factorise(labels, len(unit))
-    samples = Samples(unit, codes, names, pl.DataFrame() if frame is None else frame)
+    samples = Samples(unit, codes, names, frame)
     check_columns(samples, by)
-    rules = protocol or SelfRetrieval()
+    rules = rules_of(protocol) or SelfRetrieval()
     chosen = DEFAULT if metrics is None else metrics
     functions = expanded(chosen, ks, fars, coarse_far)
     if isinstance(rules, PairList):
@@ -227,6 +338,21 @@ def evaluate(
             for name in by
         },
     )
+
+
+def _given(vectors: Any, labels: Any, frame: Any) -> tuple[Any, Any, pl.DataFrame]:
+    """Vectors, labels and further columns; of `Embeddings` those of its table, where none are given.
+
+    Raises:
+        ValueError: there are no labels.
+    """
+    if isinstance(vectors, Embeddings):
+        labels = vectors.table.labels if labels is None else labels
+        frame = vectors.table.frame if frame is None else frame
+        vectors = vectors.vectors
+    if labels is None:
+        raise ValueError("labels: each vector needs one; evaluate(vectors, labels) or evaluate(embeddings)")
+    return vectors, labels, frame_of(frame)
 
 
 def _judged(

@@ -120,13 +120,11 @@ def test_the_best_epoch_is_the_best_in_the_direction_of_the_metric(name, tmp_pat
             pass
 
     class Result:
-        best_score, best_epoch, epochs = None, 0, 0
+        best_score, best_epoch = None, 0
 
     result = Result()
-    scores = [0.5, 0.2, 0.9, 0.4]
-    for epoch, score in enumerate(scores, 1):
-        result.epochs = epoch
-        keep_best(Model(), score, name, tmp_path, result)
+    for epoch, score in enumerate([0.5, 0.2, 0.9, 0.4], 1):
+        keep_best(Model(), score, name, tmp_path, result, epoch)
     assert result.best_epoch == (3 if sign_of(name) > 0 else 2)
 
 

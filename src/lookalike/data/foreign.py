@@ -26,6 +26,9 @@ NUMBERED = re.compile(r"(.*?)[ _.\-\[]*(\d+)\]?")
 log = logging.getLogger(__name__)
 
 
+NAMELESS = (".npy", *READERS)
+
+
 def read_foreign(
     file: Path, labels: Path | None = None, labelled: bool = True
 ) -> tuple[np.ndarray, pl.DataFrame]:
@@ -92,6 +95,16 @@ def _warn_of_nothing(labels: pl.Series, file: Path) -> None:
             "taken for the name of a class",
             *(file, len(rows), labels[rows[0]], rows[0]),
         )
+
+
+def image_name(path: str) -> str:
+    """The name of an image without its folder; of a row of a file of vectors without paths, its number only.
+
+    Two tools write the vectors of the same images into files of different names.
+    """
+    name = path.rpartition("/")[2]
+    file, _, row = name.rpartition("#")
+    return f"#{row}" if row.isdigit() and Path(file).suffix.lower() in NAMELESS else name
 
 
 def _npy(file: Path) -> tuple[np.ndarray, pl.DataFrame]:

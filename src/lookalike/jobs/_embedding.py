@@ -149,11 +149,11 @@ def _of_file(file: Path, labels: Path | None, labelled: bool) -> "Embeddings":
     from lookalike.data.foreign import read_foreign
     from lookalike.data.table import Table
     from lookalike.embeddings import Embeddings
-    from lookalike.metrics.inputs import unit_vectors
+    from lookalike.metrics.inputs import normalised
 
     vectors, frame = read_foreign(file, labels, labelled)
     try:
-        unit = unit_vectors(vectors)
+        unit = normalised(vectors)
     except ValueError as error:
         raise DataError(f"{file}: {error}") from error
     space = hashlib.sha256(file.read_bytes()).hexdigest()[:11]

@@ -1,5 +1,6 @@
 """What the keys of `evaluate` ask for beside plain comparison: metrics, PCA, expansion, re-ranking."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings
     from lookalike.evaluation import Evaluation
     from lookalike.refine.pca import Pca
+
+log = logging.getLogger(__name__)
 
 
 class PcaKeys(BaseModel):
@@ -116,6 +119,16 @@ def _projected(embeddings: "Embeddings", learn_on: "Embeddings", keys: PcaKeys) 
             f"pca.learn_on={keys.learn_on}: holds vectors of the model {learn_on.space}, and those "
             f"to evaluate are of {embeddings.space}; a PCA holds for vectors of one model"
         )
+    known = {row.tobytes() for row in learn_on.vectors}
+    tested = sum(row.tobytes() in known for row in embeddings.vectors)
+    if 2 * tested > len(embeddings):
+        raise DataError(
+            f"pca.learn_on={keys.learn_on}: {tested} of the {len(embeddings)} vectors to evaluate are among "
+            "those it is to be learned on, so the result would be too good. Learn it on others: embed the "
+            "training images (lookalike embed … split=train out=emb/train) and take pca.learn_on=emb/train"
+        )
+    if tested:
+        log.warning("pca.learn_on: %d of the %d vectors to evaluate are in it, too", tested, len(embeddings))
     try:
         learned = Pca.learned(unit_vectors(learn_on.vectors), keys.dim, keys.whiten)
         vectors = unit_vectors(learned(unit_vectors(embeddings.vectors)))

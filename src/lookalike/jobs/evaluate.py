@@ -1,6 +1,5 @@
 """The job `evaluate`: vectors, or a model and a dataset, become metrics with intervals."""
 
-import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -169,27 +168,11 @@ def write(
     Raises:
         LookalikeError: `folder` exists.
     """
-    import yaml
-
-    from lookalike.files import new_folder, write_text
+    from lookalike.files import new_folder
 
     paths = embeddings.table.relative_to(folder).frame["path"]
-    per_query = found.per_query
     with new_folder(folder) as beside:
-        metrics = json.dumps(found.summary(len(embeddings.skipped)), indent=2)
-        write_text(beside / "metrics.json", metrics + "\n")
-        write_text(beside / "distances.json", json.dumps(found.distances) + "\n")
-        write_text(beside / "config.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
-        if per_query.height:
-            per_query = per_query.clone().insert_column(1, paths.gather(per_query["row"]))
-            per_query.write_parquet(beside / "per_query.parquet")
-        if found.per_identity.width > 1:
-            found.per_identity.write_parquet(beside / "per_identity.parquet")
-        for column, table in found.by.items():
-            table.write_csv(beside / f"metrics_by_{column}.csv")
-        if found.per_pair is not None:
-            sides = {f"{side}_path": paths.gather(found.per_pair[side]) for side in ("first", "second")}
-            found.per_pair.with_columns(**sides).write_parquet(beside / "per_pair.parquet")
+        found.fill(beside, about, len(embeddings.skipped), paths)
         if learned is not None:
             (beside / "pca").mkdir()
             learned.save(beside / "pca")

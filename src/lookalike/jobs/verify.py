@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -12,9 +12,7 @@ CODES = {"same": 0, "different": 3, "cannot tell": 4}
 class Config(BaseModel):
     """The keys of `lookalike verify`; their defaults are in conf/verify.yaml."""
 
-    images: Annotated[list[Path], Field(min_length=2, max_length=2)] = Field(
-        description="the two photos; may be written without images="
-    )
+    images: list[Path] = Field(description="the two photos; may be written without images=")
     model: Path = Field(description="model folder; its operating_point.json holds the threshold")
     threshold: float | None = Field(
         ge=-1,
@@ -28,21 +26,35 @@ class Config(BaseModel):
 
 def main(config: Config) -> int:
     """Print the answer, and return it as an exit code: 0 same, 3 different, 4 cannot tell."""
-    from lookalike.errors import LookalikeError
+    from lookalike.errors import ConfigError, LookalikeError
     from lookalike.machine import choose_device, settle
+    from lookalike.metrics.inputs import cosine_of
     from lookalike.model.embedder import load
     from lookalike.operating import read_point
 
+    if len(config.images) != 2:
+        given = ", ".join(map(str, config.images)) or "none"
+        raise ConfigError(
+            f"verify compares two photos, and {len(config.images)} "
+            f"{'was' if len(config.images) == 1 else 'were'} given ({given}): lookalike verify a.jpg b.jpg "
+            f"model={config.model}. To look one photo up among many: lookalike search image=a.jpg index=…"
+        )
     settle(config.threads)
     model = load(config.model, choose_device(config.device))
     point = read_point(config.model, model.space) if config.threshold is None else None
     if point is None and config.threshold is None:
         raise LookalikeError(
-            f"{config.model}: has no operating_point.json, which training writes where there are validation "
-            "identities; say from which similarity on two photos are the same: threshold=0.6"
+            f"{config.model}: has no operating_point.json, which holds the similarity from which two photos "
+            "are the same; training writes it where at least 3 identities are held out. To get one:\n"
+            "  train with validation identities: lookalike train … val_share=0.2\n"
+            "  or, of few identities, by cross-validation over the training identities, which "
+            "gives the threshold of models like this one, not of this one: see docs/verify.md\n"
+            "  or take threshold@far=0.001 of: lookalike evaluate "
+            f"model={config.model} dataset=… split=test out=…\n"
+            "  or say it yourself: threshold=0.6"
         )
     one, other = model.embed([str(image) for image in config.images])
-    similarity = min(1.0, float(one.astype("float64") @ other))
+    similarity = cosine_of(one, other)
     if point is not None:
         answer, near = point.answer(similarity), [point.threshold_low, point.threshold_high]
     else:

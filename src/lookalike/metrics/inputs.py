@@ -18,12 +18,13 @@ Products of their numbers are then multiples of 2⁻⁵², and no sum of some of
 """
 
 
+ROUNDING = 1e-5
 FINE_GRID = float(1 << 47)
 """Exact vectors are made of multiples of 1 / FINE_GRID.
 
-Such a number is the sum of a multiple of 1 / GRID and a rest of at most 2⁻²⁷. The products of rests with the
-multiples are multiples of 2⁻⁷³, and up to 4,096 of them have an exact sum in float64, too: so a score is exact up
-to the last rounding, and the length of a vector is 1 up to about 10⁻¹⁴.
+Such a number is the sum of a multiple of 1 / GRID and a rest of at most 2⁻²⁷. The products of rests with
+the multiples are multiples of 2⁻⁷³, and up to 4,096 of them have an exact sum in float64, too: so a score is
+exact up to the last rounding, and the length of a vector is 1 up to about 10⁻¹⁴.
 """
 
 
@@ -48,13 +49,32 @@ def exact_vectors(vectors: Any) -> np.ndarray:
     return _on_grid(vectors, FINE_GRID, np.float64)
 
 
+def cosine_of(one: np.ndarray, other: np.ndarray) -> float:
+    """The cosine of two vectors [D], in float64, and 1 for two that are equal."""
+    pair = exact_vectors(np.stack([one, other]))
+    return 1.0 if (pair[0] == pair[1]).all() else float(np.clip(pair[0] @ pair[1], -1, 1))
+
+
+def normalised(vectors: Any) -> np.ndarray:
+    """The vectors at length 1, float32 [N, D]; those that have it but for a rounding stay as they are.
+
+    Raises:
+        ValueError: not a matrix of numbers; or rows that are not finite or are zero, which are named.
+    """
+    rows = _matrix(vectors)
+    unit = exact_vectors(rows).astype(np.float32)
+    if rows.dtype == np.float32 and np.abs(np.linalg.norm(rows, axis=1) - 1).max(initial=0) < ROUNDING:
+        return np.array(rows)
+    return unit
+
+
 def _on_grid(vectors: Any, grid: float, kind: type) -> np.ndarray:
     rows = _matrix(vectors)
     unit = np.empty(rows.shape, kind)
     broken: list[int] = []
     zero: list[int] = []
     for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK].astype(np.float64)
+        block = rows[start : start + BLOCK].astype(np.float64, order="C")
         finite = np.isfinite(block).all(axis=1)
         largest = np.abs(block).max(axis=1, initial=0.0)
         broken.extend(start + np.flatnonzero(~finite))
@@ -101,6 +121,10 @@ def name_rows(rows: Sequence[int] | np.ndarray, most: int = 20) -> str:
 def _matrix(vectors: Any) -> np.ndarray:
     if hasattr(vectors, "detach"):
         vectors = _of_torch(vectors)
+    elif hasattr(vectors, "to_numpy"):
+        vectors = vectors.to_numpy()
+    elif isinstance(vectors, list | tuple) and len(vectors) and hasattr(vectors[0], "detach"):
+        vectors = [_of_torch(each) for each in vectors]
     try:
         rows = np.asarray(vectors)
     except ValueError as error:
@@ -128,6 +152,7 @@ def _column(labels: Any) -> np.ndarray:
         raise ValueError(f"labels: missing in {name_rows(missing)}")
     if all(isinstance(item, str) for item in items):
         return np.array(items, dtype=object)  # text arrays give every label the room of the longest
+    items = [item.item() if hasattr(item, "item") and np.ndim(item) == 0 else item for item in items]
     if all(isinstance(item, int | np.integer) for item in items):
         return _integers(items)
     kinds = sorted({type(item).__name__ for item in items})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lookalike.data.foreign import image_name
 from lookalike.metrics.neighbours import Neighbours
 from lookalike.metrics.verification import Pairs
 from lookalike.protocols.base import Part, Samples
@@ -113,7 +114,7 @@ def data_hash(parts: Sequence[Part], samples: Samples) -> str:
     """The first 12 digits of a SHA-256 of the labels and file names of queries and gallery, in any order."""
     labels = samples.names[samples.codes].tolist()
     paths = samples.frame["path"].to_list() if "path" in samples.frame.columns else [""] * len(samples)
-    said = [f"{label}\t{str(path).rpartition('/')[2]}" for label, path in zip(labels, paths, strict=True)]
+    said = [f"{label}\t{image_name(str(path))}" for label, path in zip(labels, paths, strict=True)]
     total = hashlib.sha256()
     for number, part in enumerate(parts):
         for side, rows in (("query", part.queries), ("gallery", part.gallery)):

@@ -30,7 +30,8 @@ def identity_counts(
 
     Of more than `most` images, or `MOST_ROWS`, a seeded sample is counted: fewer images of large identities,
     each of which then stands for as many as it should, then fewer identities. A distractor is an identity of
-    its own.
+    its own. Where most images can have no positive pair, those that can are kept first, up to half of the
+    sample; each of the others then stands for more of them, so that rates stay those of all.
 
     Args:
         parts: the comparisons.
@@ -96,9 +97,26 @@ def _sampled(parts: Sequence[Part], rng: np.random.Generator, rows: int) -> tupl
     if counts.sum() <= rows:
         return whole, 1.0
     most = max(FEWEST_OF_ONE, rows // len(names))
-    order = rng.permutation(len(names))
-    kept = names[order[np.cumsum(np.minimum(counts, most)[order]) <= rows]]
-    return [_thinned(each, kept, most, rng) for each in whole], len(kept) / len(names)
+    order, cost = rng.permutation(len(names)), np.minimum(counts, most)
+    paired = np.isin(names, np.concatenate([_paired(each) for each in whole]))
+    if not paired.any() or cost[paired].sum() >= cost[~paired].sum():
+        kept = names[order[np.cumsum(cost[order]) <= rows]]
+        return [_thinned(each, kept, most, rng) for each in whole], len(kept) / len(names)
+    first, others = order[paired[order]], order[~paired[order]]
+    room = max(rows // 2, rows - int(cost[others].sum()))
+    first = first[np.cumsum(cost[first]) <= room]
+    others = others[np.cumsum(cost[others]) <= rows - int(cost[first].sum())]
+    share, rest = len(first) / paired.sum(), len(others) / (~paired).sum()
+    kept, factor = names[np.concatenate([first, others])], share / rest if rest else 1.0
+    return [_thinned(each, kept, most, rng, names[others], factor) for each in whole], float(share)
+
+
+def _paired(rows: _Rows) -> np.ndarray:
+    """The identities that may have a positive pair: without them a sample says nothing of true accepts."""
+    if rows.sides.itself:
+        names, counts = np.unique(rows.query_codes, return_counts=True)
+        return names[counts > 1]
+    return np.intersect1d(rows.query_codes, rows.gallery_codes)
 
 
 def _whole(parts: Sequence[Part]) -> list[_Rows]:
@@ -115,11 +133,22 @@ def _whole(parts: Sequence[Part]) -> list[_Rows]:
     ]
 
 
-def _thinned(rows: _Rows, kept: np.ndarray, most: int, rng: np.random.Generator) -> _Rows:
+def _thinned(
+    rows: _Rows,
+    kept: np.ndarray,
+    most: int,
+    rng: np.random.Generator,
+    others: np.ndarray | None = None,
+    factor: float = 1.0,
+) -> _Rows:
+    """The rows of the identities that are kept; each of `others` stands for `factor` identities."""
     queries = _some(rows.query_codes, kept, most, rng)
     gallery = queries if rows.sides.itself else _some(rows.gallery_codes, kept, most, rng)
     codes = rows.query_codes[queries], rows.gallery_codes[gallery]
-    weights = _weights(rows.query_codes, codes[0]), _weights(rows.gallery_codes, codes[1])
+    weights = [_weights(rows.query_codes, codes[0]), _weights(rows.gallery_codes, codes[1])]
+    if others is not None:
+        pairs = zip(weights, codes, strict=True)
+        weights = [weight * np.where(np.isin(code, others), factor, 1.0) for weight, code in pairs]
     return _Rows(rows.sides, queries, gallery, *codes, *weights)
 
 

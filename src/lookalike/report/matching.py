@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from lookalike.data.foreign import image_name
 from lookalike.errors import LookalikeError
 from lookalike.report.read import Evaluation
 
@@ -79,7 +80,8 @@ def _keyed(found: Evaluation, metrics: Sequence[str], whole: bool) -> pl.DataFra
         parents: dict[Path, Path] = {}
         names = pl.Series([_real(found.folder / path, parents) for path in table["path"]], dtype=pl.String)
     else:
-        names = table["row"].cast(pl.String) + " " + table["path"].str.split("/").list.last()
+        short = pl.Series([image_name(path) for path in table["path"].to_list()], dtype=pl.String)
+        names = table["row"].cast(pl.String) + " " + short
     keyed = table.select("row", "label", *metrics).with_columns(key=names)
     again = (
         pl.int_range(pl.len()).over("key").cast(pl.String)

@@ -85,7 +85,7 @@ def adding_error(dim: int) -> float:
 
 
 def float32_error(dim: int) -> float:
-    """The same of vectors that were first rounded to float32, of which each loses at most 2⁻²⁴ of its length."""
+    """The same of vectors that were first rounded to float32, and lost at most 2⁻²⁴ of their length."""
     return adding_error(dim) + 2.0**-23 * UNIT * UNIT
 
 

@@ -61,8 +61,8 @@ def compare(
 ) -> Comparison:
     """Compare every query with the whole gallery, exactly.
 
-    The score of two vectors is their exact dot product (see `lookalike.search.dots.products`); of equal scores
-    the lower row comes first. Time grows with queries × gallery, memory with queries + gallery.
+    The score of two vectors is their exact dot product (see `lookalike.search.dots.products`); of equal
+    scores the lower row comes first. Time grows with queries × gallery, memory with queries + gallery.
 
     Args:
         sides: who looks for whom.

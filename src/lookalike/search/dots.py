@@ -67,7 +67,8 @@ def chosen_products(left: Parts, right: Parts, places: np.ndarray) -> np.ndarray
 def _corrected(scores: torch.Tensor, rests: Sequence[torch.Tensor]) -> torch.Tensor:
     """With the products of the rests, as multiples of 2⁻⁵²; a cosine is at most 1.
 
-    Without rests the lengths are not exact, and products may exceed 1. Adding and taking away 1.5, of which the last bit is 2⁻⁵², rounds a small number to such a multiple.
+    Without rests the lengths are not exact, and products may exceed 1. Adding and taking away 1.5, of
+    which the last bit is 2⁻⁵², rounds a small number to such a multiple.
     """
     if not rests:
         return scores

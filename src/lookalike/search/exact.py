@@ -27,9 +27,9 @@ FEWEST = 16
 class Exact:
     """All vectors of a gallery, compared with every query.
 
-    The scores of `search` are cosines as `lookalike.search.dots.products` computes them, exact to 1e-14 and the same
-    in any block or order of adding. So equal vectors get equal scores, and a vector of the gallery finds itself.
-    Those of `scores` are rough dot products in float32.
+    The scores of `search` are cosines as `lookalike.search.dots.products` computes them, exact to 1e-14 and
+    the same in any block or order of adding. So equal vectors get equal scores, and a vector of the gallery
+    finds itself. Those of `scores` are rough dot products in float32.
 
     Args:
         vectors: [N, D], in float32 or float64.
@@ -92,8 +92,8 @@ class Exact:
             groups: group of each query [Q] and of each gallery row [N]: a query finds none of its group.
 
         Returns:
-            scores float64 [Q, k], cosines, 0 for a vector of zeros; and rows int64 [Q, k]; -inf and -1 where nothing
-            is left to find.
+            scores float64 [Q, k], cosines, 0 for a vector of zeros; and rows int64 [Q, k]; -inf and -1 where
+            nothing is left to find.
         """
         if k < 1:
             raise ValueError(f"k={k}: at least 1 is needed")
@@ -115,14 +115,14 @@ class Exact:
         return found, rows
 
     def _candidates(self, scores: np.ndarray, k: int) -> np.ndarray:
-        """The rows that may be among the `k` nearest, ascending, since rough scores are wrong by so much at most."""
+        """The rows that may be among the `k` nearest, ascending, given the greatest error of rough scores."""
         nearest = best(scores, k)
         if len(nearest) < k:
             return np.sort(nearest)
         return np.flatnonzero(scores >= scores[nearest[-1]] - 2 * self._error)
 
     def _cosines(self, query: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of some rows those that may be among the `k` nearest, ascending, and their cosines with a unit query."""
+        """Of some rows those that may be among the `k` nearest, ascending, and their cosines with a query."""
         if len(rows) > 2 * k:
             rough = np.einsum("nd,d->n", self._vectors[rows], query, dtype=np.float64) / self._lengths[rows]
             rows = rows[rough >= np.partition(rough, -k)[-k] - CLOSE]
@@ -170,7 +170,7 @@ def _lower_bound(scores: np.ndarray, k: int) -> float:
 
 
 def _matrix(values: np.ndarray, name: str) -> np.ndarray:
-    """Float32 or 64, contiguous, finite; memory-mapped arrays are copied, since torch wants writable memory."""
+    """Float32 or 64, contiguous, finite; memory-mapped arrays are copied: torch wants writable memory."""
     kind = np.float64 if np.asarray(values).dtype == np.float64 else np.float32
     matrix = np.array(values, kind, order="C", copy=None)
     if matrix.ndim != 2:
