@@ -136,9 +136,16 @@ def test_two_words_may_be_one_job(nap, monkeypatch, capsys):
     assert "Did you mean `lookalike nap long`?" in capsys.readouterr().err
 
 
-def test_a_bug_shows_where_it_is(nap, capsys):
+def test_a_bug_is_written_to_a_file_and_shown_where_asked_for(nap, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     nap.main = raises(KeyError("nobody expected this"))
     assert cli.main(["nap", "out=bed"]) == 1
+    err = capsys.readouterr().err
+    (file,) = tmp_path.glob("lookalike-error-*.log")
+    assert len(err.splitlines()) == 1
+    assert str(file) in err
+    assert "Traceback" in file.read_text(encoding="utf-8")
+    assert cli.main(["nap", "out=bed", "-v"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -18,7 +18,13 @@ from lookalike.errors import LISTED, ConfigError, DataError, LookalikeError
 from lookalike.jobs import JOBS, module, with_job
 
 log = logging.getLogger("lookalike")
-FLAGS = {"-h": "help", "--help": "help", "-v": "verbose", "--verbose": "verbose", "--version": "version"}
+FLAGS = {
+    **dict.fromkeys(("-h", "--help", "-help", "-?"), "help"),
+    **dict.fromkeys(("-v", "--verbose", "-verbose"), "verbose"),
+    **dict.fromkeys(("-V", "--version", "-version"), "version"),
+}
+DEBUG = "LOOKALIKE_DEBUG"
+"""Environment variable: with any value but 0, errors show their traceback."""
 NO_SPACE = re.compile(
     r"no space left on device|disk quota exceeded|\d+ requested and \d+ written", re.IGNORECASE
 )
@@ -29,14 +35,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     flags = {FLAGS[word] for word in words if word in FLAGS}
+    rest = [word for word in words if word not in FLAGS]
+    if rest[:1] == ["help"] or (len(rest) > 1 and rest[-1] == "help"):
+        flags.add("help")
+        rest.remove("help")
     try:
-        code = _run([word for word in words if word not in FLAGS], flags)
+        code = _run(rest, flags)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
-        return _failed(error, "verbose" in flags)
+        return _failed(error, words, "verbose" in flags)
     return code
 
 
@@ -48,14 +58,25 @@ def _run(words: list[str], flags: set[str]) -> int:
     if not words:
         return _front(asked="help" in flags)
     job, *arguments = with_job(words)
-    _check_job(job)
-    _check_arguments(job, arguments)
+    _check_job(job, arguments)
+    named, paths = _sorted(job, arguments)
     if "help" in flags:
-        return _help(job, arguments)
-    return _work(job, arguments, verbose="verbose" in flags)
+        return _help(job, named)
+    return _work(job, named, paths, verbose="verbose" in flags)
 
 
-def _work(job: str, arguments: list[str], verbose: bool) -> int:
+def _sorted(job: str, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Arguments for keys, and words without one for the jobs that take them."""
+    from lookalike.config import catalogue
+    from lookalike.config.arguments import sort_arguments
+
+    keys = [*catalogue.keys(job), *catalogue.groups(job), "experiment", "conf_dir"]
+    if arguments and "=" not in arguments[0] and (hint := _job_meant(job, arguments[0])):
+        raise ConfigError(f"{arguments[0]}: every argument is written key=value{hint}")
+    return sort_arguments(arguments, keys, bool(JOBS[job].words), JOBS[job].example)
+
+
+def _work(job: str, named: list[str], paths: list[str], verbose: bool) -> int:
     from lookalike.config import load
 
     main_process = os.environ.get("RANK", "0") == "0"  # torchrun starts several, which need not all tell
@@ -63,9 +84,7 @@ def _work(job: str, arguments: list[str], verbose: bool) -> int:
     show_messages(level if main_process else logging.CRITICAL)
     _find_own_modules()
     work = module(job)
-    named = [argument for argument in arguments if _is_named(argument)]
-    words = [argument for argument in arguments if not _is_named(argument)]
-    result = work.main(load(job, work.Config, named, **({JOBS[job].words: words} if words else {})))
+    result = work.main(load(job, work.Config, named, **({JOBS[job].words: paths} if paths else {})))
     if isinstance(result, int):
         return result
     if result is not None:
@@ -93,27 +112,19 @@ def _say(text: str) -> int:
     return 0
 
 
-def _check_job(job: str) -> None:
+def _check_job(job: str, arguments: Sequence[str]) -> None:
     from lookalike.config.wording import did_you_mean
 
     if job in JOBS:
         return
+    if job.split()[:1] != [job] and job.split()[:1] and job.split()[0] in JOBS:
+        raise ConfigError(f"{job}: is one word with spaces in it; leave out the quotes around the command")
+    later = next((word for word in arguments if word in JOBS), None)
+    if later:
+        raise ConfigError(f"{job}: the job comes first: `lookalike {later} …`, and the rest after it")
     if "=" in job or job.startswith("-"):
         raise ConfigError(f"{job}: a job comes first, as in `{JOBS['train'].example}`")
     raise ConfigError(f"{job}: no such job.{did_you_mean(job, JOBS)} Jobs: {', '.join(JOBS)}")
-
-
-def _check_arguments(job: str, arguments: list[str]) -> None:
-    for position, word in enumerate(arguments):
-        if word.startswith("-"):
-            name, _, value = word.lstrip("-").partition("=")
-            value = value or next(iter(arguments[position + 1 :]), "…")
-            raise ConfigError(f"{word}: no such option. Keys are written without dashes: {name}={value}")
-        if not _is_named(word) and not JOBS[job].words:
-            hint = _job_meant(job, word)
-            raise ConfigError(
-                f"{word}: every argument is written key=value, as in `{JOBS[job].example}`{hint}"
-            )
 
 
 def _job_meant(job: str, word: str) -> str:
@@ -125,11 +136,6 @@ def _job_meant(job: str, word: str) -> str:
     return f". Did you mean `lookalike {job} {near[0].removeprefix(f'{job}-')}`?" if near else ""
 
 
-def _is_named(word: str) -> bool:
-    """Whether an argument says which key it is for: `key=value`, or `~key`."""
-    return "=" in word or word.startswith("~")
-
-
 def _find_own_modules() -> None:
     """Let `_target_: my_module.Thing` find my_module.py in the current folder, after everything installed."""
     here = str(Path.cwd())
@@ -137,17 +143,54 @@ def _find_own_modules() -> None:
         sys.path.append(here)
 
 
-def _failed(error: BaseException, verbose: bool) -> int:
-    """Say what went wrong; a traceback only where it is a bug, or asked for."""
+def _failed(error: BaseException, words: Sequence[str], verbose: bool) -> int:
+    """Say what went wrong in plain words; the traceback of a bug goes into a file, unless it is asked for."""
     message = _message(error)
-    if message is None or verbose:
+    if verbose or os.environ.get(DEBUG, "0") != "0":
         traceback.print_exception(error)
+    elif message is None:
+        message = _reported(error, words)
     if message is not None:
-        print(f"lookalike: {message}", file=sys.stderr)
+        print(f"lookalike: {_printable(message)}", file=sys.stderr)
     if isinstance(error, DataError) and len(error.problems) > LISTED:
         rest = [f"  {problem}" for problem in error.problems[LISTED:]] if verbose else ["  (-v lists all)"]
         print("\n".join(rest), file=sys.stderr)
     return 2 if isinstance(error, ConfigError) else 1
+
+
+def _reported(error: BaseException, words: Sequence[str]) -> str:
+    """One line on an error that nobody expected; what is needed to find it goes into a file.
+
+    The file is temporary, in the system's own folder: the user's folders hold results only.
+    """
+    import platform
+    import shlex
+    import tempfile
+
+    from lookalike import __version__
+
+    first = next(iter(str(error).splitlines()), "")
+    summary = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    text = (
+        f"lookalike {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"lookalike {shlex.join(words)}\n\n{''.join(traceback.format_exception(error))}"
+    )
+    try:
+        handle, name = tempfile.mkstemp(prefix="lookalike-error-", suffix=".log")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
+            file.write(text)
+    except OSError:
+        return f"unexpected error, a bug in Lookalike: {summary}. {DEBUG}=1 shows where it is"
+    return (
+        f"unexpected error, a bug in Lookalike: {summary}. Details are in {name}: please report it "
+        f"with that file. {DEBUG}=1 shows them here"
+    )
+
+
+def _printable(text: str) -> str:
+    """Text that any terminal can show: file names may hold bytes that are no characters."""
+    encoding = sys.stderr.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _message(error: BaseException) -> str | None:

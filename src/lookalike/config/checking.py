@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
@@ -10,6 +11,7 @@ from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
+from lookalike.config.guesses import value_meant
 from lookalike.config.signatures import hints as hints_of
 from lookalike.config.wording import did_you_mean, joined, nearest, shown
 from lookalike.errors import ConfigError
@@ -17,6 +19,10 @@ from lookalike.errors import ConfigError
 Values = TypeVar("Values", bound=BaseModel)
 Tree = dict[str, Any]
 Texts = Mapping[str, str]
+NONE = ("None", "NONE")
+SWITCH = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
+QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(%|[a-z]{1,6})", re.IGNORECASE)
+FRACTION = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)")
 HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 WORDS = {
     "int_type": "a whole number",
@@ -45,6 +51,9 @@ WORDS = {
 }
 
 
+NUMERIC = {"int_type", "int_parsing", "float_type", "float_parsing"}
+
+
 def checked(config: type[Values], tree: Tree, texts: Texts, job: str) -> Values:
     """The job's `Config` from composed values.
 
@@ -61,7 +70,7 @@ def checked(config: type[Values], tree: Tree, texts: Texts, job: str) -> Values:
     if unknown:
         hint = did_you_mean(unknown[0], config.model_fields)
         raise ConfigError(f"{unknown[0]}: {job} has no such key.{hint} `lookalike {job} --help` lists all")
-    tree = {key: _top(config, key, value, texts) for key, value in tree.items()}
+    tree = {key: _top(config.model_fields[key].annotation, key, value, texts) for key, value in tree.items()}
     _validate(config, tree)
     problems: list[str] = []
     tree = _checked_inside(tree, "", texts, problems)
@@ -70,11 +79,18 @@ def checked(config: type[Values], tree: Tree, texts: Texts, job: str) -> Values:
     return _validate(config, tree)
 
 
-def _top(config: type[BaseModel], key: str, value: Any, texts: Texts) -> Any:
-    if key not in texts or not isinstance(value, int | float | None):
-        return value
+def _top(hint: Any, key: str, value: Any, texts: Texts) -> Any:
+    """The value of a key, or of the keys inside it, as its type wants it where that is clear."""
+    if isinstance(value, dict):
+        if not (isinstance(hint, type) and issubclass(hint, BaseModel)):
+            return value
+        fields = hint.model_fields
+        return {
+            name: _top(fields[name].annotation, f"{key}.{name}", inner, texts) if name in fields else inner
+            for name, inner in value.items()
+        }
     try:
-        return _fitted(config.model_fields[key].annotation, value, texts.get(key))
+        return _fitted(hint, value, texts.get(key))
     except ValidationError:
         return value
 
@@ -152,18 +168,31 @@ def _fitted(hint: Any, value: Any, text: str | None) -> Any:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except (PydanticUserError, PydanticUndefinedAnnotation):
         return value
-    try:
-        adapter.validate_json(json.dumps(value), strict=True)
-    except ValidationError:
-        if text is None or isinstance(value, str | list | dict) or not _takes(adapter, text):
-            raise
-        return text
+    for candidate in _readings(value, text):
+        if _takes(adapter, candidate):
+            return candidate
+    adapter.validate_json(json.dumps(value), strict=True)
     return value
 
 
-def _takes(adapter: TypeAdapter[Any], text: str) -> bool:
+def _readings(value: Any, text: str | None) -> Iterator[Any]:
+    """What a value may mean, the likeliest first: itself, true, false or none, its text, a list of it."""
+    if text in NONE:
+        yield None
+    yield value
+    if isinstance(value, list | dict):
+        return
+    if text is not None and text.lower() in SWITCH:
+        yield SWITCH[text.lower()]
+    if text is not None and not isinstance(value, str):
+        yield text
+    if value is not None:
+        yield [value]
+
+
+def _takes(adapter: TypeAdapter[Any], value: Any) -> bool:
     try:
-        adapter.validate_json(json.dumps(text), strict=True)
+        adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError:
         return False
     return True
@@ -219,5 +248,17 @@ def _allowed(detail: Any) -> list[str]:
 
 def _hint(value: Any, details: Iterable[Any]) -> str:
     allowed = [word for detail in details if detail["type"] == "literal_error" for word in _allowed(detail)]
-    near = nearest(str(value), allowed, most=1)
-    return f". Did you mean {near[0]}?" if near else ""
+    near = value_meant(value, allowed) or nearest(str(value), allowed, most=1)
+    if not near and isinstance(value, str) and {detail["type"] for detail in details} & NUMERIC:
+        near = _number_in(value)
+    return f". Did you mean {joined(near, 'or')}?" if near else ""
+
+
+def _number_in(text: str) -> list[str]:
+    """The number that is written as `224px`, `0.1%` or `1/1000`."""
+    quantity, fraction = QUANTITY.fullmatch(text.strip()), FRACTION.fullmatch(text.strip())
+    if quantity:
+        return [f"{float(quantity[1]) / 100:g}" if quantity[2] == "%" else quantity[1]]
+    if fraction and float(fraction[2]):
+        return [f"{float(fraction[1]) / float(fraction[2]):g}"]
+    return []

@@ -1,10 +1,13 @@
 """From a job's name and `key=value` arguments to its checked values."""
 
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lookalike.config import catalogue
+from lookalike.config.guesses import advice, choice_advice
 from lookalike.config.overrides import Change, from_values, read
 from lookalike.config.recipes import RECIPES, check_recipe, leave_out_unfit
 from lookalike.config.wording import did_you_mean, joined, shown
@@ -13,6 +16,7 @@ from lookalike.errors import ConfigError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+log = logging.getLogger(__name__)
 Values = TypeVar("Values", bound="BaseModel")
 MISSING = "???"
 INSTEAD = {"prepare": {"patch": "source"}}
@@ -35,9 +39,20 @@ def load(job: str, config: type[Values], arguments: Sequence[str] = (), /, **val
     from lookalike.config.checking import checked
 
     changes = [*map(read, arguments), *from_values(values)]
+    _note_repeated(changes)
     tree = _composed(job, changes)
     texts = {change.key: change.text for change in changes if change.text is not None}
     return checked(config, tree, texts, job)
+
+
+def _note_repeated(changes: Sequence[Change]) -> None:
+    """Log the keys that are given twice: the last value counts."""
+    last = {change.key: change for change in changes}
+    for key, count in Counter(change.key for change in changes).items():
+        if count > 1 and last[key].how != "delete":
+            log.info(
+                "%s is given %d times; the last value counts: %s=%s", key, count, key, shown(last[key].value)
+            )
 
 
 def compose(job: str, arguments: Sequence[str] = (), /, **values: Any) -> Tree:
@@ -110,6 +125,7 @@ def check_choice(group: str, choice: Any, folders: catalogue.Folders = ()) -> No
             hint = did_you_mean(str(name), known)
             raise ConfigError(
                 f"{group}={shown(name)}: no such {group}.{hint} Choices: {', '.join(sorted(known))}"
+                f"{choice_advice(group, name)}"
             )
 
 
@@ -207,11 +223,11 @@ def _apply(tree: Tree, change: Change, added: set[str], job: str) -> None:
             added.add(".".join(parents[: depth + 1]))
             node[name] = {}
         if not isinstance(node, dict) or name not in node:
-            raise ConfigError(_no_such_key(change.key, tree, job))
+            raise ConfigError(_no_such_key(change, tree, job))
         node = node[name]
     free = change.how == "add" or ".".join(parents) in added
     if not isinstance(node, dict) or (last not in node and not free):
-        raise ConfigError(_no_such_key(change.key, tree, job))
+        raise ConfigError(_no_such_key(change, tree, job))
     if change.how == "delete":
         del node[last]
     elif isinstance(node.get(last), dict) and node[last] and not _replaces(change, node[last]):
@@ -241,9 +257,12 @@ def _apply_inside(tree: Tree, change: Change, added: set[str], job: str, node: T
         _apply(tree, Change(f"{change.key}.{name}", value, change.how), added, job)
 
 
-def _no_such_key(key: str, tree: Tree, job: str) -> str:
+def _no_such_key(change: Change, tree: Tree, job: str) -> str:
     """What is wrong with a key, and what it may have been meant to be."""
-    node, known = tree, ""
+    key, node, known = change.key, tree, ""
+    meant = advice(job, key, change.value, [*_own_keys(job), *tree])
+    if meant:
+        return f"{key}: {job} has no such key.{meant}"
     for name in key.split("."):
         if not isinstance(node, dict) or name not in node:
             break

@@ -1,15 +1,23 @@
 """One `key=value` of the command line, read with Hydra's grammar."""
 
+import logging
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
 
 from lookalike.errors import ConfigError
 
+log = logging.getLogger(__name__)
 How = Literal["set", "add", "delete"]
+SPACED = re.compile(r"\s*(\+{0,2}[A-Za-z_][\w./-]*)\s*=\s*(.*?)\s*", re.DOTALL)
+RESERVED = re.compile(r"[][{},:=()'\"$%\\ ]")
+VARIABLE = re.compile(r"\$([A-Za-z_]\w*)(?=/|$)")
+HOME = re.compile(r"~/|~$")
+NUMBER = re.compile(r"[-+]?\d+(,\d+)+")
 NAME = re.compile(r"(\+{0,2})([A-Za-z_][\w./-]*)=(.*)", re.DOTALL)
 
 
@@ -34,7 +42,17 @@ def read(argument: str) -> Change:
     _refuse_undecodable(argument)
     if "=" not in argument and not argument.startswith("~"):
         raise ConfigError(f"{argument}: every argument is written key=value")
-    return _parsed(argument) or _literal(argument)
+    spaced = SPACED.fullmatch(argument)
+    if spaced:
+        argument = f"{spaced[1]}={spaced[2]}"
+        if not spaced[2]:
+            raise ConfigError(
+                f"{argument}: has no value. Write {argument}VALUE, {argument}null for none, or leave it out: "
+                "then its default holds"
+            )
+        if _is_file(spaced[2]):
+            return _parsed_file(spaced[1], spaced[2])
+    return _expanded(_parsed(argument) or _literal(argument))
 
 
 def from_values(values: Mapping[str, Any]) -> list[Change]:
@@ -51,6 +69,61 @@ def from_values(values: Mapping[str, Any]) -> list[Change]:
 
 BOX = re.compile(r"box=\s*-?[\d.]+(\s*,\s*-?[\d.]+){3}\s*")
 """A box as `box=x1,y1,x2,y2`; other lists need brackets."""
+
+
+def _is_file(text: str) -> bool:
+    """Whether a value with signs that the grammar reserves is a file, as `a,b.jpg` or `[1].jpg`."""
+    try:
+        return bool(RESERVED.search(text)) and Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _parsed_file(name: str, text: str) -> Change:
+    path = home(text) if text.startswith("~") else text
+    return Change(name.lstrip("+"), path, "add" if name.startswith("+") else "set", path)
+
+
+def _expanded(change: Change) -> Change:
+    """`~/photos` and `$HOME/photos` as the shell reads them outside of quotes.
+
+    Raises:
+        ConfigError: the variable is not set.
+    """
+    if change.how == "delete":
+        return change
+    value = _expanded_value(change.value, change.key)
+    return change if value == change.value else replace(change, value=value, text=str(value))
+
+
+def _expanded_value(value: Any, key: str) -> Any:
+    if isinstance(value, list):
+        return [_expanded_value(item, key) for item in value]
+    if not isinstance(value, str):
+        return value
+    match = VARIABLE.match(value)
+    if match:
+        name = match[1]
+        if name not in os.environ:
+            raise ConfigError(
+                f"{key}={value}: the environment variable {name} is not set; a name that begins with "
+                f"$ is written {key}=./{value}"
+            )
+        value = os.environ[name] + value[match.end() :]
+        log.info("%s=%s: $%s was replaced by its value", key, value, name)
+    return home(value) if value.startswith("~") else value
+
+
+def home(text: str) -> str:
+    """A path that begins with `~` as the shell reads it; a file of that very name comes first."""
+    try:
+        if not HOME.match(text) and Path(text).exists():
+            return str(Path(text).absolute())
+        return str(Path(text).expanduser())
+    except RuntimeError as error:
+        raise ConfigError(f"{text}: {error} (~NAME is the home folder of the user NAME)") from error
+    except ValueError:
+        return text
 
 
 def _parsed(argument: str) -> Change | None:
@@ -85,12 +158,17 @@ def _literal(argument: str) -> Change:
             f"{argument}: the value cannot be read. Close every bracket and quote, and put quotes around "
             f"texts with unusual signs: {key}=['a (1)',b]"
         )
-    text = str(Path(text).expanduser()) if text.startswith("~/") else text
     return Change(key, text, "add" if plus else "set", text)
 
 
 def _several(argument: str) -> str:
     key, _, text = argument.lstrip("+").partition("=")
+    if NUMBER.fullmatch(text):
+        point, joined = text.replace(",", "."), text.replace(",", "")
+        return (
+            f"{argument}: a number has a decimal point and no separators: {key}={point} or {key}={joined}; "
+            f"a list is written {key}=[{text}]"
+        )
     listed = text if text.startswith("[") else f"[{text}]"
     return f"{argument}: a list is written {key}={listed}, and a text with commas in quotes: {key}=\"'a,b'\""
 

@@ -1,0 +1,132 @@
+"""Names that other tools use, and what they are called here: a wrong guess leads to the right key."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from lookalike.config.wording import shown
+
+BATCHES = (
+    "sampler.classes_per_batch and sampler.samples_per_class, whose product is the batch size: "
+    "sampler.classes_per_batch=4 sampler.samples_per_class=4 for 16. Losses with class vectors may have "
+    "random batches: sampler=shuffle sampler.batch_size={value}"
+)
+MINING = (
+    "loss=triplet loss.triplet.mining={value}; there are batch_all, batch_hard (the hardest), semi_hard, "
+    "semi_hard_window and hard_negative. Other losses have a miner"
+)
+GPUS = "device=cuda for one GPU, device=cpu for none; processes=4 trains on four GPUs"
+NETWORK = "backbone=timm backbone.name={value} for any network of timm"
+TRAIN = {
+    ("batch_size", "batchsize", "batch", "bs", "train_batch_size"): BATCHES,
+    ("classes_per_batch", "p"): "sampler.classes_per_batch={value}",
+    ("samples_per_class", "k", "m_per_class", "images_per_class"): "sampler.samples_per_class={value}",
+    ("learning_rate", "base_lr", "lr0"): "lr={value} (head), backbone_lr= (backbone), loss_lr= (proxies)",
+    ("model", "arch", "architecture", "network", "net", "encoder", "model_name"): NETWORK,
+    ("pretrained", "weights"): "backbone.pretrained=true or false; backbone=timm backbone.weights=FILE",
+    ("num_epochs", "n_epochs", "max_epochs", "nepochs"): "epochs={value}",
+    ("embedding_dim", "embedding_size", "emb_dim", "embed_dim", "feature_dim", "dims"): "dim={value}",
+    ("img_size", "imgsz", "input_size", "size", "resolution", "crop_size"): "image_size={value}",
+    ("mining", "miner", "sampling_type"): MINING,
+    ("margin",): "loss.LOSS.margin={value}, such as loss=triplet loss.triplet.margin={value}",
+    ("temperature", "scale"): "loss.LOSS.temperature or loss.LOSS.scale; `lookalike train loss=LOSS --help`",
+    ("weight_decay", "wd"): "optimizer.weight_decay={value}",
+    ("momentum",): "optimizer=sgd optimizer.momentum={value}",
+    ("warmup", "warmup_epochs"): "scheduler.warmup=0.1 (a share of training), or scheduler.unit=epochs too",
+    ("lr_scheduler", "schedule", "sched"): "scheduler={value}",
+    ("optim", "opt"): "optimizer={value}",
+    ("criterion", "loss_fn", "loss_type", "losses"): "loss={value}",
+    ("augmentation", "augmentations", "transform", "transforms", "aug"): "augment={value}",
+    ("mixed_precision", "fp16", "bf16", "half", "precision"): "amp=bf16 or amp=fp16",
+    ("metric", "monitor", "metrics"): "best_metric={value}",
+    ("early_stopping", "early_stop"): "patience={value}, in epochs",
+    ("grad_clip", "clip_grad", "gradient_clip", "max_grad_norm"): "clip={value}",
+    ("gradient_accumulation", "grad_accum", "accumulate_grad_batches"): "accumulate={value}",
+    (
+        "config",
+        "cfg",
+        "c",
+        "config_file",
+    ): "experiment=NAME for a recipe, conf_dir=FOLDER for your own files",
+    ("recipe", "preset"): "experiment={value}; `lookalike recipes` lists them",
+    ("val_split", "validation_split", "val_ratio"): "val_share={value}, or a dataset that has a val split",
+    (
+        "wandb",
+        "tensorboard",
+        "mlflow",
+        "logger",
+    ): "tracker=[tensorboard], [wandb] or [mlflow]",
+    ("frozen", "freeze_backbone"): "freeze=[backbone]",
+    ("ema", "ema_decay"): "average={value}",
+    ("split",): "`lookalike prepare split` to divide anew: training takes the split train of a dataset",
+}
+ANY = {
+    ("num_workers", "n_workers", "nworkers", "jobs", "j"): "workers={value}",
+    ("gpus", "gpu", "cuda", "use_gpu", "ngpus", "n_gpus", "gpu_ids"): GPUS,
+    ("random_seed", "rng", "random_state", "manual_seed"): "seed={value}",
+    ("output", "out_dir", "output_dir", "save_dir", "outdir", "o", "save", "dest", "log_dir"): "out={value}",
+    ("data", "data_path", "train_data", "train_dir", "data_root", "d"): "dataset={value}",
+    ("root", "folder", "photos", "image_dir"): "source.root={value}",
+    ("checkpoint", "ckpt", "weights", "model_path", "model_dir"): "model={value}",
+    ("top_k", "topk", "n", "num_results", "limit", "neighbours", "neighbors"): "k={value}",
+    ("query", "photo", "img", "file", "input", "picture", "images", "path"): "image={value}",
+    ("metrics", "ks"): "metric={value}",
+    ("batch", "bs"): "batch_size={value}",
+    ("type", "style", "kind"): "plot={value}",
+    ("output_format", "fmt"): "format={value}",
+    ("train_size", "test_size", "val_size"): "test=0.2 and val=0.1 are shares",
+}
+VALUES = {
+    "hardest": ["batch_hard"],
+    "hard": ["batch_hard", "batch_all"],
+    "all": ["batch_all", "all"],
+    "easy": ["batch_all"],
+    "l2": ["euclidean"],
+    "cos": ["cosine"],
+    "none": ["no", "off"],
+    "half": ["bf16", "fp16"],
+    "float16": ["fp16"],
+    "bfloat16": ["bf16"],
+    "pad": ["letterbox"],
+    "stretch": ["squash"],
+}
+MEANT = {"hardest": "batch_hard", "hard": "batch_hard", "semihard": "semi_hard", "all": "batch_all"}
+CHOICES = {
+    "backbone": "Any network of timm: backbone=timm backbone.name={value}",
+    "scheduler": "For rates that stay as they are: scheduler=constant",
+    "experiment": "`lookalike recipes` says what each is for",
+    "source": "Class folders: source=folder source.root=FOLDER; a table: source=table source.file=FILE",
+}
+
+
+def advice(job: str, key: str, value: Any, known: Iterable[str]) -> str:
+    """What a key of another tool is called in this job, or nothing where there is no such thing.
+
+    Args:
+        job: the job.
+        key: as typed.
+        value: its value, which the advice repeats.
+        known: the job's own keys and groups; advice for keys that it does not have is left out.
+    """
+    name, own = key.lower().replace("-", "_"), set(known)
+    for table in [TRAIN, ANY] if job == "train" else [ANY]:
+        for names, text in table.items():
+            here = text.partition("=")[0].partition(".")[0]
+            if name in names and (table is TRAIN or here in own):
+                return f" Use {_filled(text, MEANT.get(str(value).lower(), value))}"
+    return ""
+
+
+def value_meant(value: Any, allowed: Iterable[str]) -> list[str]:
+    """The allowed values that another tool's name for one stands for."""
+    meant, known = VALUES.get(str(value).lower(), []), set(allowed)
+    return [word for word in meant if word in known]
+
+
+def choice_advice(group: str, value: Any) -> str:
+    """What to write in place of a choice that a group does not have."""
+    text = CHOICES.get(group, "")
+    return f". {_filled(text, value)}" if text else ""
+
+
+def _filled(text: str, value: Any) -> str:
+    return text.replace("{value}", shown(value) if value is not None else "…")

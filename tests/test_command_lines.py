@@ -1,0 +1,206 @@
+"""Command lines as users type them: recognised, or refused with the words that work; never a traceback."""
+
+import os
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lookalike import cli, jobs
+from lookalike.config import catalogue
+
+TRAIN = ["train", "dataset=d", "out=o"]
+ODD = [
+    *("~", "~name", "~/a.jpg", "~loss.triplet", "=", "==", "a=b=c", "-", "--", "---", "-h", "--help"),
+    *("-v", "-1", "--key", "--key=value", "--=x", "epochs", "epochs=", "epochs =", "= 3", "epochs= 3"),
+    *('"', "'", "[", "]", "{}", "a,b", "out='a,b'", "out=[a", "out={a:", "out=$HOME", "out=${HOME}"),
+    *("out=${a.b}", "out=$", "out=???", "%", "out=%d", "out=%s%n", "dataset=[a,b]", "dataset=[]"),
+    *("dataset={}", "dataset=null", "k=None", "k=nan", "C:\\photos\\a.jpg", "out=C:\\a", "out=a/"),
+    *("out=/", "image=ÄÖ 图.jpg", "seed=٠", "out=\u202e", "lr=1e999", "+", "++", "+x", "+x=1", "++x=1"),
+    *("~x=1", "x.y.z=1", "loss=", "loss=[]", "loss=[triplet,triplet]", "loss=null", "epochs=1e3"),
+    *("epochs=0x10", "epochs=1_000", "epochs=True", "epochs=yes", "k=5px", "seed=-1", "seed=1e30"),
+    *("image=choice(a,b)", "image=glob(*)", "image=range(1,3)", "image=int(3)", "image=f(x"),
+    *("image=a b", "hydra=1", "hydra.run.dir=x", "_target_=os.system", "+_target_=os.system"),
+    *("loss.triplet._target_=os.system", "defaults=[]", "experiment=", "experiment=x"),
+    *("+experiment=nekonet_1", "conf_dir=nowhere", "conf_dir=/", "help", "train", "\udcff"),
+    *("image=\udcff.jpg", "stages=[{epochs: 1}]", "stages=[1]", "", " "),
+    *("x" * 5000, "out=" + "y" * 5000),
+]
+KEYS = sorted({key for job in catalogue.jobs() for key in (*catalogue.keys(job), *catalogue.groups(job))})
+VALUES = st.one_of(
+    st.sampled_from(
+        ["1", "0", "-1", "0.5", "1e-3", "nan", "inf", "true", "yes", "None", "null", "[]", "{}", "[1,2]"]
+    ),
+    st.sampled_from(
+        ["[a,b]", "{a: 1}", "timm", "triplet", "[triplet,gor]", "{_target_: a.b}", "''", "a=b", "~/x"]
+    ),
+    st.text(string.printable, max_size=12),
+    st.text(max_size=6),
+)
+ARGUMENTS = st.one_of(
+    st.sampled_from(ODD),
+    st.builds("{}{}={}".format, st.sampled_from(["", "", "", "+", "~", "--"]), st.sampled_from(KEYS), VALUES),
+    st.text(max_size=10).filter(lambda word: word not in cli.FLAGS),
+)
+
+
+@pytest.fixture
+def idle(tmp_path, monkeypatch):
+    """Every job does nothing; what is left is what happens to the words."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for job in jobs.JOBS:
+        monkeypatch.setattr(jobs.module(job), "main", lambda config: None)
+    yield tmp_path
+    cli.log.handlers.clear()
+
+
+def run(words, capsys):
+    code = cli.main(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.sampled_from(sorted(jobs.JOBS)), st.lists(ARGUMENTS, max_size=4))
+@example("train", ["dataset=d", "out=o", "+experiment=nekonet_1", "loss=[]"])
+def test_no_words_end_in_a_traceback(idle, capsys, job, words):
+    code, _, err = run([job, *words], capsys)
+    assert code in (0, 1, 2)
+    assert "Traceback" not in err
+    assert "unexpected error" not in err, err
+    assert code == 0 or err.startswith(("lookalike: ", "usage", "Learn")) or "\nlookalike: " in err
+    assert not list(idle.glob("**/*"))
+
+
+@pytest.mark.parametrize("word", ODD)
+def test_no_odd_word_ends_in_a_traceback(idle, capsys, word):
+    for words in (
+        [word],
+        ["verify", "model=m", word],
+        [*TRAIN, word],
+        ["search", "index=i", "image=a", word],
+    ):
+        code, _, err = run(words, capsys)
+        assert code in (0, 1, 2)
+        assert "Traceback" not in err
+        assert "unexpected error" not in err, err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["epochs", "=", "3"], "epochs = 3: there are no spaces around =: epochs=3"),
+        (["epochs=", "3"], "there are no spaces around =: epochs=3"),
+        (["epochs", "=3"], "there are no spaces around =: epochs=3"),
+        (["epochs", "3"], "epochs=3"),
+        (["--epochs", "3"], "written without dashes: epochs=3"),
+        (["--image-size=96"], "written without dashes: image_size=96"),
+        (["epochs="], "epochs=: has no value"),
+        (["epochs=3 seed=1"], "one word with two arguments"),
+        (["batch_size=16"], "sampler.classes_per_batch=4 sampler.samples_per_class=4 for 16"),
+        (["learning_rate=0.1"], "Use lr=0.1"),
+        (["mining=hardest"], "loss=triplet loss.triplet.mining=batch_hard"),
+        (["loss=triplet", "loss.triplet.mining=hardest"], "Did you mean batch_hard?"),
+        (["model=resnet50"], "backbone=timm backbone.name=resnet50"),
+        (["backbone=resnet50"], "backbone=timm backbone.name=resnet50"),
+        (["num_epochs=3"], "Use epochs=3"),
+        (["embedding_dim=64"], "Use dim=64"),
+        (["img_size=64"], "Use image_size=64"),
+        (["num_workers=1"], "Use workers=1"),
+        (["gpus=2"], "device=cuda"),
+        (["far=0.1%"], "Did you mean 0.001?"),
+        (["far=1/1000"], "Did you mean 0.001?"),
+        (["image_size=224px"], "Did you mean 224?"),
+        (["lr=0,5"], "lr=0.5"),
+        (["out=$NOWHERE_SET/x"], "the environment variable NOWHERE_SET is not set"),
+        (["recipe=nekonet_1"], "experiment=nekonet_1"),
+    ],
+)
+def test_a_wrong_word_is_named_with_what_works(idle, capsys, words, said):
+    code, out, err = run([*TRAIN, *words], capsys)
+    assert code == 2
+    assert said in err
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        (["freeze=backbone"], "freeze", ["backbone"]),
+        (["resume.allow=epochs"], "resume", {"allow": ["epochs"]}),
+        (["matryoshka=32"], "matryoshka", [32]),
+        (["progress=no"], "progress", False),
+        (["progress=Off"], "progress", False),
+        (["compile=YES"], "compile", True),
+        (["keep_statistics=y"], "keep_statistics", True),
+        (["clip=None"], "clip", None),
+        (["teacher=None"], "teacher", None),
+        (["epochs=7 "], "epochs", 7),
+        (["epochs = 7"], "epochs", 7),
+        (["cache=~/x"], "cache", Path("~/x").expanduser()),
+        (["cache=$HOME/x"], "cache", Path(os.environ.get("HOME", "/")) / "x"),
+        (["cache=C:\\photos\\a"], "cache", Path("C:\\photos\\a")),
+        (["cache=a/"], "cache", Path("a")),
+        (["cache=100% (1) é.jpg"], "cache", Path("100% (1) é.jpg")),
+        (["cache=a=b"], "cache", Path("a=b")),
+        (["epochs=1", "epochs=2"], "epochs", 2),
+    ],
+)
+def test_what_is_clear_is_taken(monkeypatch, idle, capsys, words, key, value):
+    monkeypatch.setenv("HOME", os.environ.get("HOME", "/"))
+    got = []
+    monkeypatch.setattr(jobs.module("train"), "main", got.append)
+    code, _, err = run([*TRAIN, *words], capsys)
+    assert code == 0, err
+    assert got[0].model_dump()[key] == value
+    assert ("given 2 times" in err) == (len(words) == 2)
+
+
+def test_names_of_files_are_taken_as_they_are(monkeypatch, idle, capsys):
+    got = []
+    monkeypatch.setattr(jobs.module("verify"), "main", got.append)
+    monkeypatch.setattr(jobs.module("search"), "main", got.append)
+    names = ["a=b.jpg", "~c", "-1.jpg", "a,b.jpg", "[1].jpg", "it's.jpg", "model 2.jpg"]
+    for name in names:
+        (idle / name).touch()
+        assert run(["verify", name, "x.jpg", "model=m"], capsys)[0] == 0
+        assert got.pop().images == [Path(name), Path("x.jpg")]
+        assert run(["search", "index=i", f"image={name}"], capsys)[0] == 0
+        assert got.pop().image == name
+        (idle / name).unlink()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_verify_says_that_it_compares_two_photos(idle, capsys, count):
+    code, _, err = run(["verify", "model=m", *["a.jpg"] * count], capsys)
+    assert code == 2
+    assert ("compares two photos" in err) if count else ("verify needs images" in err)
+
+
+@pytest.mark.parametrize(
+    "words", [["help"], ["help", "train"], ["train", "help"], ["-h", "train"], ["train", "x=1", "-h"]]
+)
+def test_help_is_found_wherever_it_is_asked_for(idle, capsys, words):
+    code, out, _ = run(words.split(), capsys)
+    assert (code, "Usage: lookalike" in out) == (0, True)
+
+
+def test_a_bug_is_one_line_and_a_file(monkeypatch, idle, capsys):
+    def bug(config):
+        raise KeyError("nobody expected this")
+
+    monkeypatch.setattr(jobs.module("train"), "main", bug)
+    monkeypatch.setattr("tempfile.tempdir", str(idle))
+    code, out, err = run([*TRAIN, "seed=5"], capsys)
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    (file,) = idle.glob("lookalike-error-*.log")
+    assert str(file) in err
+    text = file.read_text(encoding="utf-8")
+    assert "Traceback" in text
+    assert "lookalike train dataset=d out=o seed=5" in text
+    monkeypatch.setenv("LOOKALIKE_DEBUG", "1")
+    assert "Traceback" in run(TRAIN, capsys)[2]
+    assert len(list(idle.glob("*.log"))) == 1
