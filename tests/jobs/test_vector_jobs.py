@@ -16,7 +16,9 @@ from lookalike.data.transforms import Resize
 from lookalike.embeddings import Embeddings
 from lookalike.evaluation import evaluate
 from lookalike.model import backbones, heads, pooling
-from lookalike.model.embedder import build
+from lookalike.model.embedder import build, load
+from lookalike.operating import Point, write_point
+from lookalike.search.folder import Index
 
 
 def small_model(seed):
@@ -76,8 +78,11 @@ def test_embed_then_evaluate_index_and_search(here, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "index/mine"
     photo = embeddings.table.file(3)
     assert run("search", "index=index/mine", f"image={photo}", "k=2", "format=json") == 0
-    results = json.loads(capsys.readouterr().out)["results"]
+    results = json.loads(capsys.readouterr().out)
     assert len(results) == 1
+    assert [set(results[0]), results[0]["image"]] == [{"image", "hits", "likely"}, str(photo)]
+    assert results[0]["likely"] is None
+    assert set(results[0]["hits"][0]) == {"label", "score", "path", "box"}
     first, second = results[0]["hits"]
     assert first["label"] == embeddings.table.labels[3]
     assert first["score"] == pytest.approx(1)
@@ -87,7 +92,7 @@ def test_embed_then_evaluate_index_and_search(here, capsys):
     width, height = Image.open(photo).size
     for box in (f"box=0,0,{width},{height}", f"box=[0,0,{width},{height}]", f"box='0 0 {width} {height}'"):
         assert run("search", "index=index/mine", f"image={photo}", "k=1", "format=json", box) == 0
-        (found,) = json.loads(capsys.readouterr().out)["results"][0]["hits"]
+        (found,) = json.loads(capsys.readouterr().out)[0]["hits"]
         assert (found["label"], found["score"]) == (first["label"], first["score"])
     for box, said in (("1,2,3,a", "list"), ("[1,2,3]", "four numbers"), ("9,9,1,1", "x1 < x2")):
         assert run("search", "index=index/mine", f"image={photo}", f"box={box}") == 2
@@ -167,18 +172,53 @@ def test_search_takes_folders_and_lists_and_skips_what_is_no_photo(index, here, 
     assert run("search", "index=index", "image=photos", "format=json", "k=1") == 0
     said = capsys.readouterr()
     found = json.loads(said.out)
-    assert len(found["results"]) == 79
-    assert len(found["skipped"]) == 1
+    assert len(found) == 79
     assert "1 of 80 images cannot be read" in said.err
 
-    photos = [result["image"] for result in found["results"][:2]]
+    photos = [result["image"] for result in found[:2]]
     (here / "lists").mkdir()
     shutil.copy(photos[0], here / "lists" / "beside the list é.png")
     (here / "lists" / "some.txt").write_text(f"{photos[1]}\n\nbeside the list é.png\nnowhere.png\n", "utf-8")
     assert run("search", "index=index", "image=lists/some.txt", "format=json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [result["image"] for result in found["results"]] == [photos[1], "lists/beside the list é.png"]
-    assert [problem["path"] for problem in found["skipped"]] == ["lists/nowhere.png"]
+    said = capsys.readouterr()
+    assert [each["image"] for each in json.loads(said.out)] == [photos[1], "lists/beside the list é.png"]
+    assert "lists/nowhere.png" in said.err
+
+
+def test_search_by_label_gives_each_identity_once_with_its_nearest_image(index, here, capsys):
+    photo = next(iter(sorted(here.glob("photos/*/0.png"))))
+    capsys.readouterr()
+    assert run("search", "index=index", f"image={photo}", "k=100", "format=json") == 0
+    (images,) = json.loads(capsys.readouterr().out)
+    first = {}
+    for hit in images["hits"]:
+        first.setdefault(hit["label"], hit)
+    for k in (1, 3, 100):
+        assert run("search", "index=index", f"image={photo}", f"k={k}", "format=json", "by=label") == 0
+        (labels,) = json.loads(capsys.readouterr().out)
+        assert labels["hits"] == list(first.values())[:k]
+
+
+@pytest.mark.parametrize(("threshold", "likely"), [(0.999, True), (1.0, False), (-1.0, True)])
+def test_a_photo_of_nobody_is_said_to_be_none_of_the_hits(index, here, capsys, threshold, likely):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    if threshold == 1.0:
+        Image.fromarray(noise).save(here / "noise.png")
+        photo = here / "noise.png"
+    else:
+        photo = Index.load("index").table.file(0)
+    capsys.readouterr()
+    search = ["search", "index=index", f"image={photo}"]
+    assert run(*search, f"threshold={threshold}", "format=json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["likely"] is likely
+    point = Point(
+        0.01, 0.01, threshold, threshold, threshold, 0.9, 0.8, 0.95, 1e-4, 50, 10, load("model").space
+    )
+    write_point(point, here / "model")
+    assert run(*search, "format=json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["likely"] is likely
+    assert run(*search) == 0
+    assert ("probably none of these" in capsys.readouterr().err) is not likely
 
 
 def test_search_as_a_table_shows_label_score_and_a_path_that_opens(index, here, capsys):

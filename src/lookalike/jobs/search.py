@@ -13,7 +13,7 @@ from lookalike.data.shards import exists
 from lookalike.errors import ConfigError, DataError, LookalikeError, Problem, listing
 
 if TYPE_CHECKING:
-    from lookalike.search.searcher import Hit
+    from lookalike.search.searcher import Hit, Searcher
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,16 @@ class Config(BaseModel):
     box: str | list[float] | None = Field(
         description="part of the photo to search with: x1,y1,x2,y2 in pixels, upright; null for all"
     )
-    k: Annotated[int, Field(ge=1)] = Field(description="hits a photo")
+    k: Annotated[int, Field(ge=1)] = Field(description="hits of each photo")
+    by: Literal["image", "label"] = Field(
+        description="what a hit is: an image, or an identity with its nearest image (label)"
+    )
+    threshold: float | None = Field(
+        ge=-1,
+        le=1,
+        description="cosine similarity below which the photo probably shows none of the hits; null takes the "
+        "model's own",
+    )
     format: Literal["table", "json"] = Field(description="how hits are printed")
     picture: Path | None = Field(
         description="picture of photos and hits to write: .png, .jpg or .webp; one that exists is replaced"
@@ -43,7 +52,7 @@ class Config(BaseModel):
 
 def main(config: Config) -> None:
     """Print the hits of every photo; photos that cannot be read are listed on stderr."""
-    from lookalike.jobs._search_picture import check_picture, own_threshold, write_picture
+    from lookalike.jobs._search_picture import check_picture, write_picture
     from lookalike.machine import choose_device, settle
     from lookalike.search.searcher import Searcher
 
@@ -55,21 +64,35 @@ def main(config: Config) -> None:
     settle(config.threads)
     searcher = Searcher(config.index, config.model, choose_device(config.device))
     skipped: list[Problem] = []
-    hits = searcher.search(photos, config.k, skipped, config.batch_size, box and [box])
+    hits = searcher.search(photos, config.k, skipped, config.batch_size, box and [box], config.by)
     if len(skipped) == len(photos):
         raise DataError("no image to search with can be read", skipped)
     if skipped:
         log.warning("%d of %d images cannot be read:%s", len(skipped), len(photos), listing(skipped))
     bad = {problem.row for problem in skipped}
     found = [pair for row, pair in enumerate(zip(photos, hits, strict=True)) if row not in bad]
+    threshold = _threshold(config, searcher)
     if config.picture is not None:
-        folder = config.model or searcher.index.model
-        write_picture(config.picture, found, own_threshold(folder, searcher.model.space))
+        write_picture(config.picture, found, threshold)
         log.info("picture of the hits: %s", config.picture)
     if config.format == "json":
-        print(_as_json(found, skipped))
+        print(_as_json(found, threshold))
     else:
-        _show(found)
+        _show(found, threshold)
+
+
+def _threshold(config: Config, searcher: "Searcher") -> float | None:
+    """From which similarity on a hit is likely right; None, which is logged, where nothing says so."""
+    from lookalike.jobs._search_picture import own_threshold
+
+    if config.threshold is not None:
+        return config.threshold
+    found = own_threshold(config.model or searcher.index.model, searcher.model.space)
+    if found is None:
+        log.info(
+            "the model has no operating_point.json, so hits are not judged; threshold=0.6 sets a threshold"
+        )
+    return found
 
 
 def _box(box: str | list[float] | None, photos: Sequence[Path]) -> tuple[int, int, int, int] | None:
@@ -125,30 +148,34 @@ def _listed(file: Path) -> list[Path]:
     return [path if exists(path) else file.parent / path for path in paths]
 
 
-def _as_json(found: Sequence[tuple[Path, "list[Hit]"]], skipped: Sequence[Problem]) -> str:
-    """`results`, one entry a photo, and `skipped`."""
+def _likely(hits: "Sequence[Hit]", threshold: float | None) -> bool | None:
+    """Whether the photo probably shows the nearest hit; None where there is no threshold."""
+    return None if threshold is None else bool(hits) and hits[0].score >= threshold
+
+
+def _as_json(found: Sequence[tuple[Path, "list[Hit]"]], threshold: float | None) -> str:
+    """A list with one entry a photo."""
     results = [
         {
             "image": str(photo),
             "hits": [
                 {
-                    "rank": rank,
                     "label": hit.label,
                     "score": round(hit.score, 6),
                     "path": hit.path,
-                    "box": hit.box and list(hit.box),
+                    "box": None if hit.box is None else list(hit.box),
                 }
-                for rank, hit in enumerate(hits, 1)
+                for hit in hits
             ],
+            "likely": _likely(hits, threshold),
         }
         for photo, hits in found
     ]
-    bad = [{"path": problem.path, "reason": problem.reason} for problem in skipped]
-    return json.dumps({"results": results, "skipped": bad}, indent=2)
+    return json.dumps(results, indent=2)
 
 
-def _show(found: Sequence[tuple[Path, "list[Hit]"]]) -> None:
-    """One table a photo."""
+def _show(found: Sequence[tuple[Path, "list[Hit]"]], threshold: float | None) -> None:
+    """One table a photo, and a message on each photo that probably shows none of its hits."""
     from lookalike.console import print_tables
 
     tables = {
@@ -156,3 +183,9 @@ def _show(found: Sequence[tuple[Path, "list[Hit]"]]) -> None:
         for photo, hits in found
     }
     print_tables("image", ("rank", "score", "label", "path"), tables)
+    for photo, hits in found:
+        if _likely(hits, threshold) is False:
+            nearest = f"the nearest has similarity {hits[0].score:.3f}" if hits else "nothing was found"
+            log.warning(
+                "%s: probably none of these: %s, the threshold is %.3f", *(photo, nearest, threshold or 0.0)
+            )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from lookalike.search.hits import Found, Hit, Hits
 if TYPE_CHECKING:
     from lookalike.model.embedder import EmbeddingModel
 
+By = Literal["image", "label"]
+Nearest = tuple[list[list[float]], list[list[int]]]
+"""Scores and rows of what is nearest, a list for each query."""
 NEARLY = 1e-2
 """How far from 1 half precision may leave the length of a vector."""
 
@@ -59,6 +62,7 @@ class Searcher:
         skipped: list[Problem] | None = None,
         batch_size: int = 64,
         boxes: Sequence[Box | None] | None = None,
+        by: By = "image",
     ) -> Found:
         """The `k` nearest indexed images of each image, nearest first; fewer if the index is smaller.
 
@@ -72,6 +76,7 @@ class Searcher:
             boxes: the part of each image to search with, x1 y1 x2 y2 in pixels of the upright image; None
             for all
                 of it.
+            by: `label` gives the `k` nearest labels, each with its nearest image.
 
         Raises:
             ValueError: as many boxes as images are needed, each with x1 < x2 and y1 < y2.
@@ -83,7 +88,7 @@ class Searcher:
         hits = Found()
         for start in range(0, len(images), batch_size):
             some = list(zip(images, parts, strict=True))[start : start + batch_size]
-            hits += self._search_batch(some, k, start, problems)
+            hits += self._search_batch(some, k, by, start, problems)
         if problems and skipped is None:
             raise DataError(f"{len(problems)} of {len(images)} images cannot be read", problems)
         if skipped is not None:
@@ -92,7 +97,7 @@ class Searcher:
             found.query = str(image) if isinstance(image, str | Path) else None
         return hits
 
-    def search_vectors(self, vectors: np.ndarray, k: int = 5) -> Found:
+    def search_vectors(self, vectors: np.ndarray, k: int = 5, by: By = "image") -> Found:
         """The same for vectors of length 1 of the index's model, [Q, D].
 
         Raises:
@@ -105,18 +110,43 @@ class Searcher:
                 f"queries: row {wrong[0]} has the length {lengths.flat[wrong[0]]:.4g}, not 1, so scores "
                 "would be no cosines; divide each row by its length"
             )
-        return self._nearest(vectors, k)
+        return self._nearest(vectors, k, by)
 
-    def _nearest(self, vectors: np.ndarray, k: int) -> Found:
-        scores, rows = self._exact.search(vectors, k)
-        pairs = zip(rows.tolist(), scores.tolist(), strict=True)
+    def _nearest(self, vectors: np.ndarray, k: int, by: By) -> Found:
+        search = self._images if by == "image" else self._identities
+        scores, rows = search(vectors, k)
+        pairs = zip(rows, scores, strict=True)
         hits = (
             [self._hit(row, score) for row, score in zip(*found, strict=True) if row >= 0] for found in pairs
         )
         return Found(Hits(found, self.index.table) for found in hits)
 
+    def _images(self, vectors: np.ndarray, k: int) -> Nearest:
+        scores, rows = self._exact.search(vectors, k)
+        return scores.tolist(), rows.tolist()
+
+    def _identities(self, vectors: np.ndarray, k: int) -> Nearest:
+        """The nearest image of each of the `k` nearest labels: ever more images, until these are enough."""
+        size, wanted = len(self.index.table), min(k, self._labels.n_unique())
+        depth, codes = min(8 * k, size), self._labels.rank("dense").to_numpy()
+        while True:
+            scores, rows = self._exact.search(vectors, depth)
+            first = [np.sort(np.unique(codes[each], return_index=True)[1])[:k] for each in rows]
+            if depth == size or all(len(each) == wanted for each in first):
+                break
+            depth = min(4 * depth, size)
+        return (
+            [each[places].tolist() for each, places in zip(scores, first, strict=True)],
+            [each[places].tolist() for each, places in zip(rows, first, strict=True)],
+        )
+
     def _search_batch(
-        self, images: Sequence[tuple[ImageLike, Box | None]], k: int, start: int, problems: list[Problem]
+        self,
+        images: Sequence[tuple[ImageLike, Box | None]],
+        k: int,
+        by: By,
+        start: int,
+        problems: list[Problem],
     ) -> list[Hits]:
         small = [
             self._small(image, box, start + place, problems) for place, (image, box) in enumerate(images)
@@ -124,7 +154,7 @@ class Searcher:
         readable = [image for image in small if image is not None]
         if not readable:
             return [Hits() for _ in small]
-        found = iter(self._nearest(self._vectors(stacked(readable)), k))
+        found = iter(self._nearest(self._vectors(stacked(readable)), k, by))
         return [Hits() if image is None else next(found) for image in small]
 
     def _small(
