@@ -173,13 +173,6 @@ def test_names_of_files_are_taken_as_they_are(monkeypatch, idle, capsys):
         (idle / name).unlink()
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_verify_says_that_it_compares_two_photos(idle, capsys, count):
-    code, _, err = run(["verify", "model=m", *["a.jpg"] * count], capsys)
-    assert code == 2
-    assert ("compares two photos" in err) if count else ("verify needs images" in err)
-
-
 @pytest.mark.parametrize(
     "words", ["help", "help train", "train help", "-h train", "train x=1 -h", "train -help"]
 )
