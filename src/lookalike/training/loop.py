@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.training.checkpoint import Checkpoints
+from lookalike.training.dry_run import dry_run
 from lookalike.training.fitting import check_data
 from lookalike.training.judge import keep_best
 from lookalike.training.plan import Parts
@@ -33,11 +34,14 @@ def prepare(
     Raises:
         ConfigError: the checkpoint does not fit the values or the images, or validation cannot do what they
             ask for.
+        LookalikeError: the dry run failed.
     """
     if state is not None:
         check_data(state, parts, folder)
     at = Position.of(state)
     training = Training(parts, Stage(parts, at.stage, None, fresh=state is None), folder, result)
+    if state is None and parts.epochs:
+        dry_run(training.stage)
     training.begin(state, at)
     return training, at
 

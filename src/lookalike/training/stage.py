@@ -132,6 +132,17 @@ class Stage:
                 *(plan.chunk or len(pixels), accelerator, 1 / self._window(at)),
             )
 
+    def rehearse(self, batch: Batch) -> None:
+        """A forward and a backward pass that set no rates; the caller undoes what they change."""
+        plan, accelerator = self.plan, self.parts.accelerator
+        images, labels, self.loss.mixed_share = plan.mixing(
+            batch.images.to(accelerator.device), batch.class_ids.to(accelerator.device), 1, 1
+        )
+        known = [labels] if self.teacher is None else [labels, self.teacher(images)]
+        pixels = shrink(images, plan.small_size)
+        chunk = plan.chunk or len(pixels)
+        backward_in_chunks(self.features, self.criterion, pixels, known, chunk, accelerator)
+
     def set_progress(self, at: Position) -> None:
         """Rates, and losses that change over training, as they are at this batch.
 
