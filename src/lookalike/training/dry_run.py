@@ -92,8 +92,8 @@ def _hint(batch: Batch) -> str:
     if len(batch.rows) > 1:
         return ""
     return (
-        ". Batch normalisation needs two images: change sampler.batch_size so that the last batch has more, or "
-        "set keep_statistics=true and another head"
+        ". Batch normalisation needs two images: change sampler.batch_size so that the last batch has more, "
+        "or set keep_statistics=true and another head"
     )
 
 
