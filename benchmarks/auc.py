@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from _common import show
+from lookalike.evaluation.protocol_result import rank_parts
+from lookalike.evaluation.protocols.base import Samples
+from lookalike.evaluation.protocols.retrieval import SelfRetrieval
 from lookalike.metrics.inputs import unit_vectors
 from lookalike.metrics.verification import auc
-from lookalike.protocols.base import Samples
-from lookalike.protocols.found import compare_parts
-from lookalike.protocols.retrieval import SelfRetrieval
 
 SIZES = (3000, 4500, 8000)
 SEEDS = 3
@@ -48,7 +48,7 @@ def main(sizes: list[int]) -> None:
                 unit, codes = images(size, dim, each, seed)
                 samples = Samples(unit, codes, np.arange(size // each), pl.DataFrame())
                 begun = time.perf_counter()
-                found = compare_parts(SelfRetrieval().parts(samples), {}, neighbours=0, depth=0, fars=[0.01])
+                found = rank_parts(SelfRetrieval().parts(samples), {}, neighbours=0, depth=0, fars=[0.01])
                 took.append(time.perf_counter() - begun)
                 apart.append(abs(auc(found.pairs) - one_by_one(unit, codes)))
             lines.append([size, dim, each, f"{max(apart):.1e}", f"{np.mean(apart):.1e}", f"{min(took):.2f}"])

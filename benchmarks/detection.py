@@ -28,8 +28,8 @@ from _common import data, show
 from lookalike.data.decode import open_image
 from lookalike.detect.centerface import CenterFace
 from lookalike.detect.cropping import Cropping, Crops
-from lookalike.detect.geometry import aligning
-from lookalike.detect.work import Cut, Outcome, Task
+from lookalike.detect.geometry import aligning_similarity
+from lookalike.detect.work import CropWorker, Outcome, Task
 
 GOAL, SIZE = 12, 240
 EYES = {
@@ -68,7 +68,7 @@ def peer() -> Callable[[Image.Image], object] | None:
     return lambda image: network.detect(image, landmarks=True)
 
 
-def found(outcome: Outcome) -> None:
+def check_cropped(outcome: Outcome) -> None:
     if len(outcome.crops) != 1:
         raise SystemExit(f"no face was cropped: {outcome.reason}")
 
@@ -76,13 +76,13 @@ def found(outcome: Outcome) -> None:
 def off(name: str, find: CenterFace) -> list[str]:
     """How far each eye is from its place, in pixels of the crop."""
     (face,) = find(np.asarray(open_image(data("faces") / name)))
-    move = aligning(np.asarray(face.landmarks), "eyes", SIZE)
-    places = aligning(np.array(EYES[name]), "eyes", SIZE)(np.array(EYES[name]))
+    move = aligning_similarity(np.asarray(face.landmarks), "eyes", SIZE)
+    places = aligning_similarity(np.array(EYES[name]), "eyes", SIZE)(np.array(EYES[name]))
     far = np.linalg.norm(move(np.array(EYES[name])) - places, axis=1)
     return [f"{one:.1f}" for one in far]
 
 
-def timed(work: Callable[[], object]) -> float:
+def process_seconds(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
@@ -97,11 +97,11 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         files = shrunk(Path(name), count, longest)
-        cut, detector, mtcnn = Cut(made, "", Path(name, "crops")), CenterFace(), peer()
+        cut, detector, mtcnn = CropWorker(made, "", Path(name, "crops")), CenterFace(), peer()
         images = [open_image(file) for file in files]
         pixels = [np.asarray(image) for image in images]
         sides: dict[str, Callable[[], object]] = {
-            "file to crop": lambda: [found(cut(Task(file, file.stem))) for file in files],
+            "file to crop": lambda: [check_cropped(cut(Task(file, file.stem))) for file in files],
             "CenterFace alone": lambda: [detector(each) for each in pixels],
         }
         if mtcnn is not None:
@@ -111,7 +111,7 @@ def main() -> None:
         times: dict[str, list[float]] = {side: [] for side in sides}
         for _ in range(rounds):
             for side, work in sides.items():
-                times[side].append(timed(work) / len(files))
+                times[side].append(process_seconds(work) / len(files))
     first = statistics.median(times["file to crop"])
     rows = []
     for side, seconds in times.items():

@@ -39,7 +39,7 @@ DEFAULTS = {
 Values = dict[str, float]
 
 
-def drawn(folder: Path, size: int, classes: int, dim: int, noise: float) -> Path:
+def write_vectors(folder: Path, size: int, classes: int, dim: int, noise: float) -> Path:
     """Unit vectors around the centre of each class, saved with their labels."""
     rng = np.random.default_rng(0)
     labels = np.concatenate([np.arange(classes), rng.integers(0, classes, size - classes)])
@@ -59,20 +59,20 @@ def of_lookalike(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values
 
     from lookalike.metrics.inputs import unit_vectors
     from lookalike.metrics.retrieval import map_at_r, precision_at, r_precision, recall_at
-    from lookalike.search.compare import Metric, compare
-    from lookalike.search.sides import Sides
+    from lookalike.ranking.rank import Metric, rank_gallery
+    from lookalike.ranking.task import RetrievalTask
 
     metrics: dict[str, Metric] = {"map@r": map_at_r, "r_precision": r_precision}
     for name in RETRIEVAL:
         kind, k = name.split("@")
         metrics[name] = partial({"recall": recall_at, "precision": precision_at}[kind], k=int(k))
 
-    def measured() -> Values:
-        sides = Sides(unit_vectors(vectors), labels)
-        found = compare(sides, metrics, neighbours=0, depth=10, first=100)
+    def measure() -> Values:
+        sides = RetrievalTask(unit_vectors(vectors), labels)
+        found = rank_gallery(sides, metrics, neighbours=0, depth=10, first=100)
         return {name: float(np.nanmean(column)) for name, column in found.columns.items()}
 
-    return measured
+    return measure
 
 
 def of_pytorch_metric_learning(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
@@ -87,11 +87,11 @@ def of_pytorch_metric_learning(vectors: np.ndarray, labels: np.ndarray) -> Calla
     }
     calculator = AccuracyCalculator(include=tuple(names), k="max_bin_count", device=torch.device("cpu"))
 
-    def measured() -> Values:
+    def measure() -> Values:
         found = calculator.get_accuracy(torch.from_numpy(vectors), torch.from_numpy(labels))
         return {ours: float(found[theirs]) for theirs, ours in names.items()}
 
-    return measured
+    return measure
 
 
 def of_open_metric_learning(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
@@ -100,7 +100,7 @@ def of_open_metric_learning(vectors: np.ndarray, labels: np.ndarray) -> Callable
     from oml.functional.knn import batched_knn
     from oml.functional.metrics import calc_retrieval_metrics
 
-    def measured() -> Values:
+    def measure() -> Values:
         ids = torch.arange(len(vectors))
         _, retrieved, right = batched_knn(
             embeddings=torch.from_numpy(vectors),
@@ -122,7 +122,7 @@ def of_open_metric_learning(vectors: np.ndarray, labels: np.ndarray) -> Callable
         scored = torch.from_numpy(np.bincount(labels)[labels] > 1)
         return {f"recall@{k}": float(value[scored].float().mean()) for k, value in found["cmc"].items()}
 
-    return measured
+    return measure
 
 
 def of_faiss(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
@@ -131,7 +131,7 @@ def of_faiss(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
 
     faiss.omp_set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
-    def measured() -> Values:
+    def measure() -> Values:
         _, rows = faiss.knn(vectors, vectors, 101, metric=faiss.METRIC_INNER_PRODUCT)
         own = rows == np.arange(len(rows))[:, None]
         own[~own.any(axis=1), -1] = True
@@ -140,23 +140,23 @@ def of_faiss(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
         found = {f"recall@{k}": float(right[:, :k].any(axis=1).mean()) for k in (1, 10, 100)}
         return {**found, **{f"precision@{k}": float(right[:, :k].mean()) for k in (1, 5, 10)}}
 
-    return measured
+    return measure
 
 
 def of_verification(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
     """AUC, equal error rate and true accept rates over all pairs."""
     from lookalike.metrics.inputs import unit_vectors
     from lookalike.metrics.verification import auc, eer, tar_at_far
-    from lookalike.search.compare import compare
-    from lookalike.search.sides import Sides
+    from lookalike.ranking.rank import rank_gallery
+    from lookalike.ranking.task import RetrievalTask
 
-    def measured() -> Values:
-        sides = Sides(unit_vectors(vectors), labels)
-        pairs = compare(sides, {}, neighbours=0, fars=FARS, crossing=True).pairs
+    def measure() -> Values:
+        sides = RetrievalTask(unit_vectors(vectors), labels)
+        pairs = rank_gallery(sides, {}, neighbours=0, fars=FARS, crossing=True).pairs
         rates = {f"tar@far={far:g}": tar_at_far(pairs, far, coarse=True).tar for far in FARS}
         return {"auc": auc(pairs), "eer": eer(pairs), **rates}
 
-    return measured
+    return measure
 
 
 def of_all_scores(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
@@ -164,7 +164,7 @@ def of_all_scores(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Value
     from lookalike.metrics.inputs import unit_vectors
     from lookalike.metrics.verification import Pairs, auc, eer, tar_at_far
 
-    def measured() -> Values:
+    def measure() -> Values:
         unit = unit_vectors(vectors)
         scores: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         for row in range(0, len(unit), 512):
@@ -173,24 +173,24 @@ def of_all_scores(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Value
             same = labels[row : row + 512, None] == labels
             scores[0].append(block[later & same])
             scores[1].append(block[later & ~same])
-        pairs = Pairs.of(*map(np.concatenate, scores))
+        pairs = Pairs.from_scores(*map(np.concatenate, scores))
         rates = {f"tar@far={far:g}": tar_at_far(pairs, far, coarse=True).tar for far in FARS}
         return {"auc": auc(pairs), "eer": eer(pairs), **rates}
 
-    return measured
+    return measure
 
 
 def of_bootstrap(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
     """1,000 resamples of ten metrics."""
-    from lookalike.metrics.interval import bootstrap
+    from lookalike.metrics.bootstrap import bootstrap_interval
 
     columns = np.random.default_rng(0).random((len(vectors), 10))
 
-    def measured() -> Values:
-        low, high = bootstrap(columns, labels)
+    def measure() -> Values:
+        low, high = bootstrap_interval(columns, labels)
         return {"width": float((high - low).mean())}
 
-    return measured
+    return measure
 
 
 WORK = {
@@ -284,7 +284,7 @@ def growth(folder: Path, options: dict[str, float], threads: int) -> None:
     """Time and memory by size."""
     rows = []
     for size in (size for size in GROWTH if size <= options["largest"]):
-        target = drawn(folder, size, int(size / 5.35), int(options["dim"]), options["noise"])
+        target = write_vectors(folder, size, int(size / 5.35), int(options["dim"]), options["noise"])
         for name in ("lookalike", "verification"):
             found = Measured(name, target, threads)
             seconds, gib, _ = found.runs[0]
@@ -311,15 +311,15 @@ def main(arguments: list[str]) -> None:
     size, classes = int(options["size"]), int(options["classes"])
     with tempfile.TemporaryDirectory() as name:
         folder, retrieved = Path(name), None
-        products = drawn(folder, size, classes, dim, options["noise"])
+        products = write_vectors(folder, size, classes, dim, options["noise"])
         if "retrieval" in cases:
             retrieved = retrieval(f"{size:,} images of {classes:,} classes", products, threads, repeats)
         if "cars" in cases:
-            cars = drawn(folder, 8131, 98, dim, 2 * options["noise"])
+            cars = write_vectors(folder, 8131, 98, dim, 2 * options["noise"])
             retrieval("8,131 images of 98 classes", cars, threads, repeats)
         if "verification" in cases:
             few = min(size, 6000)
-            checked = drawn(folder, few, few // 6, dim, 0.99 * options["noise"])
+            checked = write_vectors(folder, few, few // 6, dim, 0.99 * options["noise"])
             verification(products, threads, repeats, retrieved, checked)
         if "bootstrap" in cases:
             found = Measured("bootstrap", products, threads, repeats)

@@ -20,7 +20,7 @@ import lookalike
 from _common import peak_gib, show
 from lookalike.data.samplers import PerClass
 from lookalike.data.table import Table
-from lookalike.search.folder import Index
+from lookalike.search.index import Index
 
 DIM, PER_CLASS = 256, 5
 SIZES = (2_000, 4_000, 8_000, 16_000, 32_000)

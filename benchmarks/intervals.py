@@ -16,16 +16,16 @@ import polars as pl
 import torch
 
 from _common import show
-from lookalike.evaluation import Evaluation, evaluate
-from lookalike.metrics.chosen import DEFAULT
+from lookalike.evaluation import pair_blocks
+from lookalike.evaluation.evaluate import Evaluation, evaluate
+from lookalike.evaluation.protocols.retrieval import QueryGallery
 from lookalike.metrics.clustering import clustering
-from lookalike.metrics.decision import fnmr_at
 from lookalike.metrics.neighbours import dir_at, global_average_precision, hubness
-from lookalike.metrics.paired import paired_differences
+from lookalike.metrics.paired_tests import paired_differences
+from lookalike.metrics.selection import DEFAULT
 from lookalike.metrics.space import alignment, effective_rank, uniformity
 from lookalike.metrics.verification import eer
-from lookalike.protocols import pair_blocks
-from lookalike.protocols.retrieval import QueryGallery
+from lookalike.metrics.verification_at_threshold import fnmr_at
 
 DEFAULTS = {"draws": 300, "identities": 60, "dim": 16, "noise": 0.8, "largest": 8, "rows": 0, "seed": 0}
 CLOSED = {
@@ -41,7 +41,7 @@ CLOSED = {
 OPEN = {"gap": global_average_precision, "dir_at_far": dir_at}
 
 
-def judged(vectors: np.ndarray, labels: np.ndarray) -> list[Evaluation]:
+def evaluate_twice(vectors: np.ndarray, labels: np.ndarray) -> list[Evaluation]:
     """All images among all; and all against the first image of every second identity."""
     first = np.append(True, labels[1:] != labels[:-1])
     role = np.where(first & (labels % 2 == 0), "gallery", "query")
@@ -50,7 +50,7 @@ def judged(vectors: np.ndarray, labels: np.ndarray) -> list[Evaluation]:
     return [closed, evaluate(vectors, labels, metrics=OPEN, far=[0.1], protocol=rules, frame=frame)]
 
 
-def drawn(
+def random_models(
     seed: int, identities: int, dim: int, noise: float, largest: int = 8
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """The vectors of two models that are as good, and their labels."""
@@ -86,8 +86,10 @@ def main(arguments: list[str]) -> None:
         pair_blocks.MOST_ROWS = rows
     intervals, named = defaultdict(list), defaultdict(list)
     for seed in range(int(options["seed"]), int(options["seed"]) + draws):
-        models, labels = drawn(seed, identities, dim, options["noise"], largest)
-        for place, (one, other) in enumerate(zip(*(judged(each, labels) for each in models), strict=True)):
+        models, labels = random_models(seed, identities, dim, options["noise"], largest)
+        for place, (one, other) in enumerate(
+            zip(*(evaluate_twice(each, labels) for each in models), strict=True)
+        ):
             wanted = [name for name in one.metrics if not place or name.startswith(("gap", "dir@"))]
             for name in wanted:
                 value = one.metrics[name]

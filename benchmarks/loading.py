@@ -25,17 +25,17 @@ import torch
 from PIL import Image
 
 from _common import data, show
-from lookalike.data import kept
+from lookalike.data import memory_cache
 from lookalike.data.augment import Augment
 from lookalike.data.cache import Cache
 from lookalike.data.images import ImageTable
 from lookalike.data.random_crop import RandomCrop
-from lookalike.data.shards import opened
-from lookalike.data.shrinking import shrink
+from lookalike.data.shards import open_image_file
 from lookalike.data.table import Table
-from lookalike.machine import settle
-from lookalike.model.normalise import normalised
-from lookalike.prepare.shards import Packing
+from lookalike.machine import configure_memory
+from lookalike.model.normalise import normalise
+from lookalike.prepare.download.shards import Packing
+from lookalike.prepare.resize import shrink_image
 from mnist import write_dataset
 
 SIZE, BATCH = 224, 32
@@ -50,7 +50,7 @@ GOALS = {
 Work = Callable[[], object]
 
 
-def enlarged(files: list[Path], folder: Path, size: tuple[int, int]) -> Table:
+def enlarge_photos(files: list[Path], folder: Path, size: tuple[int, int]) -> Table:
     """The photos, cut to 4:3 and stored in this size at quality 90."""
     folder.mkdir()
     for number, file in enumerate(files):
@@ -80,7 +80,7 @@ def ours(images: ImageTable) -> Work:
         images.set_epoch(next(epochs))
         for start in range(0, len(images), BATCH):
             rows = range(start, min(start + BATCH, len(images)))
-            normalised(images.__getitems__(rows).images, mean, std)
+            normalise(images.__getitems__(rows).images, mean, std)
 
     return work
 
@@ -113,7 +113,7 @@ def shrunk(source: Table, folder: Path) -> Table:
     """What `prepare shrink=256` makes of the photos."""
     folder.mkdir()
     for row in range(len(source)):
-        shrink(source.file(row), None, folder / source.frame["path"][row], 256, 90)
+        shrink_image(source.file(row), None, folder / source.frame["path"][row], 256, 90)
     return table(folder)
 
 
@@ -126,14 +126,14 @@ def seconds(work: Work) -> float:
 def photos(count: int, rounds: int, seed: int) -> None:
     """Ratios of processor time, ours and theirs in turns."""
     files = sorted((data("grocery") / "originals").glob("*.jpg"))
-    room, kept.ROOM = kept.ROOM, 0  # so few photos would stay decoded in memory
+    room, memory_cache.ROOM = memory_cache.ROOM, 0  # so few photos would stay decoded in memory
     rows = []
     with tempfile.TemporaryDirectory() as name:
         for title, size in SIZES.items():
             number = count if size[0] < 1000 else max(8, count // 8)
             chosen = np.random.default_rng(seed).permutation(len(files))[:number]
             folder = Path(name) / title.split()[0]
-            source = enlarged([files[row] for row in chosen], folder, size)
+            source = enlarge_photos([files[row] for row in chosen], folder, size)
             kilobytes = np.mean([source.file(row).stat().st_size for row in range(number)]) / 1000
             crop = RandomCrop(SIZE)
             sides = {
@@ -165,7 +165,7 @@ def photos(count: int, rounds: int, seed: int) -> None:
                         f"≥ {goal}" if goal else "",
                     ]
                 )
-    kept.ROOM = room
+    memory_cache.ROOM = room
     columns = ["photos", "ours reads", "theirs, images/s", "ours, images/s", "ratio", "spread", "goal"]
     show(f"A random part at 224 px ({rounds} rounds, seed {seed})", columns, rows)
 
@@ -174,9 +174,9 @@ def shards(count: int, rounds: int, seed: int) -> None:
     """Ratios of processor time, single files over shards, in turns."""
     files = sorted((data("grocery") / "originals").glob("*.jpg"))
     chosen = np.random.default_rng(seed).permutation(len(files))[:count]
-    room, kept.ROOM = kept.ROOM, 0
+    room, memory_cache.ROOM = memory_cache.ROOM, 0
     with tempfile.TemporaryDirectory() as name:
-        source = enlarged([files[row] for row in chosen], Path(name) / "photos", SIZES["500 × 375"])
+        source = enlarge_photos([files[row] for row in chosen], Path(name) / "photos", SIZES["500 × 375"])
         packing = Packing(source, Path(name), Path(name), 512 * 10**6, threads=1)
         list(packing)
         packed = packing.result().table
@@ -197,7 +197,7 @@ def shards(count: int, rounds: int, seed: int) -> None:
                     f"{ratios.min():.2f} to {ratios.max():.2f}",
                 ]
             )
-    kept.ROOM = room
+    memory_cache.ROOM = room
     columns = ["reading", "single files, µs/image", "shards, µs/image", "ratio", "spread"]
     show(f"{len(source)} photos of 500 × 375 ({rounds} rounds, seed {seed})", columns, rows)
 
@@ -208,7 +208,7 @@ def read_bytes(table: Table) -> Work:
 
     def work() -> None:
         for path in paths:
-            with opened(path) as stream:
+            with open_image_file(path) as stream:
                 stream.read()
 
     return work
@@ -239,7 +239,7 @@ def small(rounds: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    settle(threads=1)  # as training does: freed memory is used again
+    configure_memory(threads=1)  # as training does: freed memory is used again
     numbers = {key: int(value) for key, value in (word.split("=") for word in sys.argv[1:] if "=" in word)}
     chosen = [word for word in sys.argv[1:] if "=" not in word] or ["photos", "shards", "small"]
     rounds, seed = numbers.get("rounds", 7), numbers.get("seed", 0)

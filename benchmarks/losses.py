@@ -56,7 +56,7 @@ class Case:
         return torch.randn(self.images, self.dim) + 0.5 * centers[labels], labels
 
 
-def mined(loss: Any, miner: Any) -> Call:
+def with_miner(loss: Any, miner: Any) -> Call:
     """A peer's loss on what a peer's miner chooses."""
     return lambda embeddings, labels: loss(embeddings, labels, miner(embeddings, labels))
 
@@ -72,15 +72,15 @@ def their_triplet() -> Any:
 
 
 def their_semi_hard() -> Call:
-    return mined(their_triplet(), their_miners.TripletMarginMiner(0.2, type_of_triplets="semihard"))
+    return with_miner(their_triplet(), their_miners.TripletMarginMiner(0.2, type_of_triplets="semihard"))
 
 
 def their_batch_hard() -> Call:
-    return mined(their_triplet(), their_miners.BatchHardMiner())
+    return with_miner(their_triplet(), their_miners.BatchHardMiner())
 
 
 def their_multi_similarity() -> Call:
-    return mined(theirs.MultiSimilarityLoss(), their_miners.MultiSimilarityMiner())
+    return with_miner(theirs.MultiSimilarityLoss(), their_miners.MultiSimilarityMiner())
 
 
 def their_contrastive() -> Call:
@@ -225,7 +225,7 @@ def row(group: str, number: int, case: Case) -> list[str]:
     return [*cells, words(times[1]), f"{memory[1]:.0f}", f"{faster:.2f}", share, case.goal]
 
 
-def sampled() -> None:
+def check_sampled_head() -> None:
     """A margin head of a million classes that samples a tenth of them in each step."""
     import _partial_fc
 
@@ -300,7 +300,7 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["memory"]:
         print(json.dumps(memory_of(arguments[1], int(arguments[2]), int(arguments[3]))))
         return
-    others = {"sampled": sampled, "chunks": chunks}
+    others = {"sampled": check_sampled_head, "chunks": chunks}
     columns = [
         "loss",
         "batch",

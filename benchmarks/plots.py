@@ -22,7 +22,7 @@ DEFAULTS = {"size": 10_000, "dim": 128, "threads": 2}
 PIXELS = 16
 
 
-def drawn(size: int, dim: int) -> np.ndarray:
+def random_vectors(size: int, dim: int) -> np.ndarray:
     """Unit vectors around 200 centres."""
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(200, dim))[np.arange(size) % 200] + rng.normal(size=(size, dim))
@@ -36,23 +36,23 @@ def time_ours(size: int, dim: int, threads: int) -> None:
 
     from lookalike.plots.tsne import tsne
 
-    vectors = drawn(size, dim)
+    vectors = random_vectors(size, dim)
     started = time.perf_counter()
     places = tsne(vectors)
-    print(time.perf_counter() - started, kept(vectors, places), peak_gib())
+    print(time.perf_counter() - started, neighbours_preserved(vectors, places), peak_gib())
 
 
 def time_sklearn(size: int, dim: int, threads: int) -> None:
     """Seconds of scikit-learn's t-SNE with its defaults, on the same vectors and threads."""
     from sklearn.manifold import TSNE
 
-    vectors = drawn(size, dim)
+    vectors = random_vectors(size, dim)
     started = time.perf_counter()
     places = TSNE(perplexity=30, random_state=0, n_jobs=threads).fit_transform(vectors)
-    print(time.perf_counter() - started, kept(vectors, places), peak_gib())
+    print(time.perf_counter() - started, neighbours_preserved(vectors, places), peak_gib())
 
 
-def kept(vectors: np.ndarray, places: np.ndarray, k: int = 10, sample: int = 1000) -> float:
+def neighbours_preserved(vectors: np.ndarray, places: np.ndarray, k: int = 10, sample: int = 1000) -> float:
     """The share of the `k` nearest of some vectors that are among the `k` nearest on the map."""
     rows = np.random.default_rng(1).permutation(len(vectors))[:sample]
     sets = []
@@ -63,7 +63,7 @@ def kept(vectors: np.ndarray, places: np.ndarray, k: int = 10, sample: int = 100
     return float(np.mean([len(np.intersect1d(*pair)) - 1 for pair in zip(*sets, strict=True)]) / k)
 
 
-def measured(what: str, *arguments: object, threads: int) -> list[float]:
+def run_case(what: str, *arguments: object, threads: int) -> list[float]:
     """What a case prints in a process of its own."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     environment = {**os.environ, **dict.fromkeys(names, str(threads))}
@@ -75,7 +75,7 @@ def measured(what: str, *arguments: object, threads: int) -> list[float]:
 def tsne_case(size: int, dim: int, threads: int) -> None:
     """t-SNE against scikit-learn's."""
     cases = {
-        name: measured(what, size, dim, threads, threads=threads)
+        name: run_case(what, size, dim, threads, threads=threads)
         for name, what in (("lookalike (openTSNE)", "ours"), ("scikit-learn", "sklearn"))
     }
     slow = cases["scikit-learn"][0]
@@ -91,11 +91,11 @@ def evaluation_of(folder: Path, size: int) -> Path:
     """An evaluation folder of real images, whose vectors are their pixels."""
     import polars as pl
 
+    from lookalike.cli.evaluate import write_evaluation
     from lookalike.data.images import open_image
     from lookalike.data.table import Table
     from lookalike.embeddings import Embeddings
-    from lookalike.evaluation import evaluate
-    from lookalike.jobs.evaluate import write
+    from lookalike.evaluation.evaluate import evaluate
 
     source = data("emoji")
     frame = pl.read_csv(source / "table.csv", infer_schema=False)
@@ -107,13 +107,13 @@ def evaluation_of(folder: Path, size: int) -> Path:
     vectors = pixels - pixels.mean(axis=0)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     found = evaluate(vectors, table.labels)
-    write(folder / "evaluation", found, Embeddings(vectors, table, "pixels"), {"job": "evaluate"})
+    write_evaluation(folder / "evaluation", found, Embeddings(vectors, table, "pixels"), {"job": "evaluate"})
     return folder / "evaluation"
 
 
 def time_report(evaluation: str, out: str, map_images: str) -> None:
     """Seconds and megabytes of a report."""
-    from lookalike.cli import main
+    from lookalike.cli.main import main
 
     started = time.perf_counter()
     if main(["report", f"evaluation={evaluation}", f"out={out}", f"map_images={map_images}"]):
@@ -121,7 +121,7 @@ def time_report(evaluation: str, out: str, map_images: str) -> None:
     print(time.perf_counter() - started, Path(out).stat().st_size / 1e6, peak_gib())
 
 
-def opened(page: Path) -> float | None:
+def seconds_to_open(page: Path) -> float | None:
     """Seconds until Chromium has loaded a page and drawn it; None without Chromium."""
     import shutil
 
@@ -148,8 +148,8 @@ def report_case(size: int, dim: int, threads: int) -> None:
         evaluation = evaluation_of(Path(place), size)
         for name, images in (("no map", 0), ("map of 1,500 images", 1500)):
             page = Path(place) / f"{images}.html"
-            seconds, megabytes, memory = measured("report", evaluation, page, images, threads=threads)
-            shown = opened(page)
+            seconds, megabytes, memory = run_case("report", evaluation, page, images, threads=threads)
+            shown = seconds_to_open(page)
             seen = "–" if shown is None else f"{shown:.2f}"
             rows.append([name, f"{seconds:.1f}", f"{megabytes:.1f}", seen, f"{memory:.2f}"])
     columns = ("report", "s", "MB", "s to open in Chromium", "GiB")

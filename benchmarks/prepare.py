@@ -39,7 +39,7 @@ def make_folders(root: Path, images: int) -> None:
         os.link(copies[number % len(copies)], folder / f"{number}.jpg")
 
 
-def watched(command: list[str]) -> tuple[float, float, str]:
+def watch_command(command: list[str]) -> tuple[float, float, str]:
     """Seconds, most megabytes of the process with its children, and what it said."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -64,7 +64,7 @@ def watched(command: list[str]) -> tuple[float, float, str]:
 def resident(family: psutil.Process) -> float:
     """Megabytes that a process and those it started hold."""
     total = 0
-    for one in [family, *_children(family)]:
+    for one in [family, *_child_processes(family)]:
         try:
             total += one.memory_info().rss
         except psutil.NoSuchProcess:
@@ -72,7 +72,7 @@ def resident(family: psutil.Process) -> float:
     return total / 1e6
 
 
-def _children(family: psutil.Process) -> list[psutil.Process]:
+def _child_processes(family: psutil.Process) -> list[psutil.Process]:
     try:
         return family.children(recursive=True)
     except psutil.NoSuchProcess:
@@ -82,7 +82,7 @@ def _children(family: psutil.Process) -> list[psutil.Process]:
 def prepare(root: Path, out: Path, workers: int) -> tuple[float, float]:
     """Seconds and megabytes of the job on these folders."""
     command = [sys.executable, "-m", "lookalike", "prepare", f"source.root={root}", f"out={out}"]
-    seconds, megabytes, _ = watched([*command, "check=false", f"workers={workers}", "progress=false"])
+    seconds, megabytes, _ = watch_command([*command, "check=false", f"workers={workers}", "progress=false"])
     return seconds, megabytes
 
 

@@ -28,15 +28,15 @@ import torch
 from torch import nn
 
 from _common import data, show
+from lookalike.cli._training import make_parts
+from lookalike.cli.train import Config
 from lookalike.config import load
 from lookalike.data.images import Batch, collate
 from lookalike.data.table import read_table
-from lookalike.jobs._training import make_parts
-from lookalike.jobs.train import Config
 from lookalike.machine import choose_device
-from lookalike.training.plan import Parts
-from lookalike.training.position import Position
+from lookalike.training.components import RunComponents
 from lookalike.training.processes import make_accelerator
+from lookalike.training.progress import TrainingProgress
 from lookalike.training.run import run
 from lookalike.training.stage import Stage
 from lookalike.training.state import Result, Training
@@ -59,7 +59,7 @@ def cut(table: Path, folder: Path, images: int) -> Path:
     return folder
 
 
-def make(dataset: Path, out: Path, keys: dict[str, Any]) -> tuple[Config, Parts]:
+def make(dataset: Path, out: Path, keys: dict[str, Any]) -> tuple[Config, RunComponents]:
     config = load("train", Config, dataset=str(dataset), out=str(out), epochs=EPOCHS, **ALWAYS, **keys)
     device = choose_device(config.device)
     return config, make_parts(config, device, make_accelerator(config.amp, device))
@@ -76,7 +76,7 @@ def first_batch(stage: Stage) -> Batch:
     return collate(stage.images[row] for row in next(iter(stage.batches)))
 
 
-def timed(step: Callable[[], object], device: torch.device, steps: int) -> float:
+def seconds_per_step(step: Callable[[], object], device: torch.device, steps: int) -> float:
     """Seconds a step, after two that are not counted."""
     for _ in range(2):
         step()
@@ -150,7 +150,7 @@ def _both(dataset: Path, out: Path, keys: dict[str, Any]) -> tuple[float, float,
     batch = first_batch(stage)
     count = sum(len(rows) for rows in stage.batches)
     step = bare(copy.deepcopy(parts.model).train(), copy.deepcopy(stage.loss), batch)
-    alone = len(batch.rows) / timed(step, torch.device("cpu"), STEPS)
+    alone = len(batch.rows) / seconds_per_step(step, torch.device("cpu"), STEPS)
     spent: list[float] = []
     save = Training.save
 
@@ -166,7 +166,7 @@ def _both(dataset: Path, out: Path, keys: dict[str, Any]) -> tuple[float, float,
     finally:
         Training.save = save
         torch.set_num_threads(threads)
-    again = len(batch.rows) / timed(step, torch.device("cpu"), STEPS)
+    again = len(batch.rows) / seconds_per_step(step, torch.device("cpu"), STEPS)
     return epoch_rate(out / "history.csv", count), (alone + again) / 2, statistics.median(spent), count
 
 
@@ -244,10 +244,10 @@ def gpu(
         optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-5)
 
         def step() -> None:
-            at = Position()
-            at.count()
+            at = TrainingProgress()
+            at.count_batch()
             at.steps = 2  # the first batch of a run is also drawn as a picture
-            training.learn(batch, at, len(labels))
+            training.accumulate_gradients(batch, at, len(labels))
             training.step(at)
 
         def without() -> None:
@@ -261,7 +261,9 @@ def gpu(
             stage.loss(embeddings, batch.class_ids).backward()
 
         parts.model.train()
-        found = [[timed(each, place, 20) for each in (step, without, loss)] for _ in range(repeats)]
+        found = [
+            [seconds_per_step(each, place, 20) for each in (step, without, loss)] for _ in range(repeats)
+        ]
     ratios = [plainly / whole for whole, plainly, _ in found]
     shares = [100 * only / whole for whole, _, only in found]
     show(

@@ -17,7 +17,7 @@ import yaml
 
 import lookalike
 from _common import data, peak_gib, show
-from lookalike.machine import settle
+from lookalike.machine import configure_memory
 
 SHOWN = ("recall@1", "map@r")
 
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     keys = {key: yaml.safe_load(value) for key, value in pairs}
     sets = [argument for argument in arguments if "=" not in argument] or ["emoji"]
     seeds = int(keys.pop("seeds", 1))
-    settle()
+    configure_memory()
     rows = []
     for name in sets:
         folder = data(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lookalike.cli import main as lookalike
+from lookalike.cli.main import main as lookalike
 
 FOLDER = Path(__file__).with_name("plots")
 WIDEST = 900

@@ -111,7 +111,7 @@ def chromium() -> str:
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
+def seed_random_state() -> Iterator[None]:
     """Every test starts from the same random state; torch is seeded only where something imported it."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - libraries under test still draw from the global state

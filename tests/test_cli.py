@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field
 
-from lookalike import cli, jobs
+from lookalike import cli
+from lookalike.cli import main as cli_
 from lookalike.config import catalogue
 from lookalike.errors import ConfigError, DataError, LookalikeError, Problem
 
@@ -29,11 +30,11 @@ def nap(tmp_path, monkeypatch):
     (tmp_path / "nap.yaml").write_text("# Sleep\nout: ???\nhours: 1\n", encoding="utf-8")
     work = SimpleNamespace(Config=Nap, main=lambda config: config.out)
     monkeypatch.setattr(catalogue, "CONF", tmp_path)
-    monkeypatch.setitem(jobs.JOBS, "nap", jobs.Job("Sleep", "lookalike nap out=bed"))
-    monkeypatch.setattr(cli, "module", lambda job: work)
+    monkeypatch.setitem(cli.JOBS, "nap", cli.Job("Sleep", "lookalike nap out=bed"))
+    monkeypatch.setattr(cli_, "module", lambda job: work)
     monkeypatch.chdir(tmp_path)
     yield work
-    cli.log.handlers.clear()
+    cli_.log.handlers.clear()
 
 
 def raises(error):
@@ -55,10 +56,10 @@ def run(*arguments, **options):
 
 def test_the_last_line_is_the_result(nap, capsys):
     nap.main = lambda config: print("some", config.hours, "lines") or config.out
-    assert cli.main(["nap", "out=bed", "hours=2"]) == 0
+    assert cli_.main(["nap", "out=bed", "hours=2"]) == 0
     assert capsys.readouterr().out == "some 2 lines\nbed\n"
     nap.main = lambda config: None
-    assert cli.main(["nap", "out=bed"]) == 0
+    assert cli_.main(["nap", "out=bed"]) == 0
     assert capsys.readouterr().out == ""
 
 
@@ -79,7 +80,7 @@ def test_the_last_line_is_the_result(nap, capsys):
 )
 def test_a_wrong_command_line_is_two_lines_and_exit_code_2(nap, capsys, arguments, words):
     nap.main = raises(AssertionError("the job must not start"))
-    assert cli.main(arguments) == 2
+    assert cli_.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) <= 2
@@ -106,46 +107,46 @@ def test_a_wrong_command_line_is_two_lines_and_exit_code_2(nap, capsys, argument
 )
 def test_a_failed_job_says_why_in_plain_words(nap, capsys, error, code, said):
     nap.main = raises(error)
-    assert cli.main(["nap", "out=bed"]) == code
+    assert cli_.main(["nap", "out=bed"]) == code
     out, err = capsys.readouterr()
     assert said in err
     assert "Traceback" not in err
     assert out == ""
-    assert cli.main(["nap", "out=bed", "-v"]) == code
+    assert cli_.main(["nap", "out=bed", "-v"]) == code
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_all_of_many_bad_rows_are_listed_where_asked_for(nap, capsys):
     nap.main = raises(DataError("bad rows", [Problem(f"{row}.jpg", "empty", row) for row in range(50)]))
-    assert cli.main(["nap", "out=bed"]) == 1
+    assert cli_.main(["nap", "out=bed"]) == 1
     err = capsys.readouterr().err
     assert "19.jpg" in err and "20.jpg" not in err
     assert err.endswith("… and 30 more\n  (-v lists all)\n")
-    cli.main(["nap", "out=bed", "-v"])
+    cli_.main(["nap", "out=bed", "-v"])
     assert "  49.jpg, row 49: empty" in capsys.readouterr().err
 
 
 def test_two_words_may_be_one_job(nap, monkeypatch, capsys):
-    monkeypatch.setitem(jobs.JOBS, "nap-long", jobs.Job("Sleep long", "lookalike nap long out=bed"))
-    monkeypatch.setattr(cli, "module", lambda job: SimpleNamespace(Config=Nap, main=lambda config: job))
+    monkeypatch.setitem(cli.JOBS, "nap-long", cli.Job("Sleep long", "lookalike nap long out=bed"))
+    monkeypatch.setattr(cli_, "module", lambda job: SimpleNamespace(Config=Nap, main=lambda config: job))
     (catalogue.CONF / "nap-long.yaml").write_text("# Sleep long\nout: ???\nhours: 9\n", encoding="utf-8")
     for words in (["nap", "long"], ["nap-long"]):
-        assert cli.main([*words, "out=bed"]) == 0
+        assert cli_.main([*words, "out=bed"]) == 0
         assert capsys.readouterr().out == "nap-long\n"
-    assert cli.main(["nap", "lang", "out=bed"]) == 2
+    assert cli_.main(["nap", "lang", "out=bed"]) == 2
     assert "Did you mean `lookalike nap long`?" in capsys.readouterr().err
 
 
 def test_a_bug_is_written_to_a_file_and_shown_where_asked_for(nap, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     nap.main = raises(KeyError("nobody expected this"))
-    assert cli.main(["nap", "out=bed"]) == 1
+    assert cli_.main(["nap", "out=bed"]) == 1
     err = capsys.readouterr().err
     (file,) = tmp_path.glob("lookalike-error-*.log")
     assert len(err.splitlines()) == 1
     assert str(file) in err
     assert "Traceback" in file.read_text(encoding="utf-8")
-    assert cli.main(["nap", "out=bed", "-v"]) == 1
+    assert cli_.main(["nap", "out=bed", "-v"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -160,7 +161,7 @@ def test_a_bug_is_written_to_a_file_and_shown_where_asked_for(nap, capsys, tmp_p
 )
 def test_a_full_disk_is_recognised(nap, capsys, write):
     nap.main = lambda config: write()
-    assert cli.main(["nap", "out=bed"]) == 1
+    assert cli_.main(["nap", "out=bed"]) == 1
     err = capsys.readouterr().err
     assert "the disk is full" in err
     assert "Traceback" not in err
@@ -188,17 +189,17 @@ def test_log_lines_go_to_stderr_whole(nap, capsys):
         log.warning("careful")
 
     nap.main = main
-    assert cli.main(["nap", "out=bed"]) == 0
+    assert cli_.main(["nap", "out=bed"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
     assert err == f"a [bold] path {'x' * 300}\nwarning: careful\n"
-    assert cli.main(["nap", "out=bed", "--verbose"]) == 0
+    assert cli_.main(["nap", "out=bed", "--verbose"]) == 0
     assert capsys.readouterr().err.startswith("details\n")
 
 
 def test_nothing_is_written_beside_the_job(nap, tmp_path):
     before = sorted(tmp_path.rglob("*"))
-    assert cli.main(["nap", "out=bed"]) == 0
+    assert cli_.main(["nap", "out=bed"]) == 0
     assert sorted(tmp_path.rglob("*")) == before
     assert Path.cwd() == tmp_path
 
@@ -206,9 +207,9 @@ def test_nothing_is_written_beside_the_job(nap, tmp_path):
 def test_help_lists_the_jobs_in_the_order_of_the_data():
     done = run("--help")
     assert done.returncode == 0
-    places = [done.stdout.index(f"\n  {job} ") for job in jobs.JOBS]
+    places = [done.stdout.index(f"\n  {job} ") for job in cli.JOBS]
     assert places == sorted(places)
-    data_first = [job for job in jobs.JOBS if not job.startswith("prepare-")]
+    data_first = [job for job in cli.JOBS if not job.startswith("prepare-")]
     assert data_first[:3] == ["prepare", "preview", "train"]
 
 
@@ -232,7 +233,7 @@ def test_version():
 def test_help_loads_nothing_heavy(arguments):
     """Seconds depend on the machine; what is imported does not."""
     code = (
-        "import json, sys; from lookalike.cli import main; code = main(sys.argv[1:]);"
+        "import json, sys; from lookalike.cli.main import main; code = main(sys.argv[1:]);"
         "print(json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]), file=sys.stderr)"
     )
     done = subprocess.run(
@@ -282,7 +283,7 @@ def test_own_modules_are_found_in_the_current_folder(tmp_path):
 )
 def test_wrong_arguments_of_train(argument, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", "dataset=d", "out=o", *argument.split()]) == 2
+    assert cli_.main(["train", "dataset=d", "out=o", *argument.split()]) == 2
     err = capsys.readouterr().err
     assert words in err
     assert len(err.splitlines()) <= 2

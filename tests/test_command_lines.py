@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lookalike import cli, jobs
+from lookalike import cli
+from lookalike.cli import main
 from lookalike.config import catalogue
 
 TRAIN = ["train", "dataset=d", "out=o"]
@@ -42,7 +43,7 @@ VALUES = st.one_of(
 ARGUMENTS = st.one_of(
     st.sampled_from(ODD),
     st.builds("{}{}={}".format, st.sampled_from(["", "", "", "+", "~", "--"]), st.sampled_from(KEYS), VALUES),
-    st.text(max_size=10).filter(lambda word: word not in cli.FLAGS),
+    st.text(max_size=10).filter(lambda word: word not in main.FLAGS),
 )
 
 
@@ -51,20 +52,20 @@ def idle(tmp_path, monkeypatch):
     """Every job does nothing; what is left is what happens to the words."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    for job in jobs.JOBS:
-        monkeypatch.setattr(jobs.module(job), "main", lambda config: None)
+    for job in cli.JOBS:
+        monkeypatch.setattr(cli.module(job), "main", lambda config: None)
     yield tmp_path
-    cli.log.handlers.clear()
+    main.log.handlers.clear()
 
 
 def run(words, capsys):
-    code = cli.main(words)
+    code = main.main(words)
     out, err = capsys.readouterr()
     return code, out, err
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(st.sampled_from(sorted(jobs.JOBS)), st.lists(ARGUMENTS, max_size=4))
+@given(st.sampled_from(sorted(cli.JOBS)), st.lists(ARGUMENTS, max_size=4))
 @example("train", ["dataset=d", "out=o", "+experiment=nekonet_1", "loss=[]"])
 def test_no_words_end_in_a_traceback(idle, capsys, job, words):
     code, _, err = run([job, *words], capsys)
@@ -152,7 +153,7 @@ def test_a_wrong_word_is_named_with_what_works(idle, capsys, words, said):
 def test_what_is_clear_is_taken(monkeypatch, idle, capsys, words, key, value):
     monkeypatch.setenv("HOME", os.environ.get("HOME", "/"))
     got = []
-    monkeypatch.setattr(jobs.module("train"), "main", got.append)
+    monkeypatch.setattr(cli.module("train"), "main", got.append)
     code, _, err = run([*TRAIN, *words], capsys)
     assert code == 0, err
     assert got[0].model_dump()[key] == value
@@ -161,8 +162,8 @@ def test_what_is_clear_is_taken(monkeypatch, idle, capsys, words, key, value):
 
 def test_names_of_files_are_taken_as_they_are(monkeypatch, idle, capsys):
     got = []
-    monkeypatch.setattr(jobs.module("verify"), "main", got.append)
-    monkeypatch.setattr(jobs.module("search"), "main", got.append)
+    monkeypatch.setattr(cli.module("verify"), "main", got.append)
+    monkeypatch.setattr(cli.module("search"), "main", got.append)
     names = ["a=b.jpg", "~c", "-1.jpg", "a,b.jpg", "[1].jpg", "it's.jpg", "model 2.jpg"]
     for name in names:
         (idle / name).touch()
@@ -185,7 +186,7 @@ def test_a_bug_is_one_line_and_a_file(monkeypatch, idle, capsys):
     def bug(config):
         raise KeyError("nobody expected this")
 
-    monkeypatch.setattr(jobs.module("train"), "main", bug)
+    monkeypatch.setattr(cli.module("train"), "main", bug)
     monkeypatch.setattr("tempfile.tempdir", str(idle))
     code, out, err = run([*TRAIN, "seed=5"], capsys)
     assert (code, out, len(err.splitlines())) == (1, "", 1)

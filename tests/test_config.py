@@ -45,7 +45,7 @@ class Brick(BaseModel):
     head: dict[str, Any] = Field(description="the last layer")
 
     @model_validator(mode="after")
-    def apart(self) -> "Brick":
+    def check_apart(self) -> "Brick":
         if str(self.out) == self.dataset:
             raise ValueError("out and dataset must differ")
         return self
@@ -266,7 +266,7 @@ def test_a_mapping_that_is_empty_takes_names_with_dots(arguments, rates):
 def test_such_a_mapping_is_changed_as_a_whole():
     values = load("rates.a.b=0.5")
     for changes in ({"rates": {"c.d": 2.0}}, {"rates.a.b": 2.0, "epochs": 1}):
-        found = config.changed("brick", values, changes, "here").rates
+        found = config.apply_changes("brick", values, changes, "here").rates
         assert found == ({"c.d": 2.0} if "rates" in changes else {"a.b": 2.0})
     assert complaint("rates={a.b: fast}") == "rates={a.b:fast}: must be a number"
     assert "must be keys with values" in complaint("rates=0.5")
@@ -376,7 +376,7 @@ def test_entries_have_the_comment_behind_the_value(conf):
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_help_fits_the_terminal(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    text = usage.of_job("brick", "Lay bricks", "lookalike brick", Brick)
+    text = usage.job_usage("brick", "Lay bricks", "lookalike brick", Brick)
     assert max(map(len, text.splitlines())) <= columns
     for word in (
         "epochs=3",
@@ -392,13 +392,13 @@ def test_help_fits_the_terminal(monkeypatch, columns):
 
 
 def test_help_of_a_choice_lists_its_values():
-    text = usage.of_job(
+    text = usage.job_usage(
         "brick", "Lay bricks", "lookalike brick", Brick, ["loss=[spring,tension]", "epochs=1"]
     )
     assert "loss.spring.margin=0.2" in text
     assert "How far." in text
     assert "loss.tension.weight=0.5" in text
-    assert "head.name=…  Needed. Which one." in usage.of_job("brick", "", "", Brick, ["head=timm"])
-    assert "takes no values" in usage.of_job("brick", "", "", Brick, ["head=bare"])
+    assert "head.name=…  Needed. Which one." in usage.job_usage("brick", "", "", Brick, ["head=timm"])
+    assert "takes no values" in usage.job_usage("brick", "", "", Brick, ["head=bare"])
     with pytest.raises(ConfigError, match="Did you mean spring"):
-        usage.of_job("brick", "", "", Brick, ["loss=sprin"])
+        usage.job_usage("brick", "", "", Brick, ["loss=sprin"])

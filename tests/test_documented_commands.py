@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lookalike import cli, jobs
+from lookalike import cli
+from lookalike.cli import main
 from lookalike.config import catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -58,16 +59,16 @@ def commands():
     for file in sorted(catalogue.CONF.rglob("*.yaml")):
         for line in file.read_text(encoding="utf-8").splitlines():
             yield f"{file.name}: {line.removeprefix('#').strip()}"
-    for name, job in jobs.JOBS.items():
+    for name, job in cli.JOBS.items():
         yield f"help of {name}: {job.example}"
 
 
-def wanted(command):
+def needs_run(command):
     words = command.partition(": ")[2]
     return words.startswith("lookalike ") and not any(wrong in words for wrong in WRONG)
 
 
-COMMANDS = sorted({command for command in commands() if wanted(command)})
+COMMANDS = sorted({command for command in commands() if needs_run(command)})
 
 
 def words_of(command):
@@ -80,8 +81,8 @@ def words_of(command):
 def idle(tmp_path, monkeypatch):
     """The jobs do nothing, in a folder with what the docs take for given."""
     monkeypatch.chdir(tmp_path)
-    for job in jobs.JOBS:
-        monkeypatch.setattr(jobs.module(job), "main", lambda config: None)
+    for job in cli.JOBS:
+        monkeypatch.setattr(cli.module(job), "main", lambda config: None)
     (tmp_path / "my_module.py").write_text(OWN, encoding="utf-8")
     (tmp_path / "my_choices" / "loss").mkdir(parents=True)
     (tmp_path / "my_conf" / "plot").mkdir(parents=True)
@@ -91,7 +92,7 @@ def idle(tmp_path, monkeypatch):
     (tmp_path / "my_choices" / "loss" / "mine.yaml").write_text(f"# mine\n{yaml.safe_dump(mine)}")
     monkeypatch.syspath_prepend(tmp_path)
     yield
-    cli.log.handlers.clear()
+    main.log.handlers.clear()
 
 
 def test_there_are_many():
@@ -101,7 +102,7 @@ def test_there_are_many():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_documented_command_is_accepted(command, idle, capsys):
     words = words_of(command)
-    code = cli.main([word for word in words if "…" not in word])
+    code = main.main([word for word in words if "…" not in word])
     err = capsys.readouterr().err
     assert code == 0 or (err.startswith(f"lookalike: {words[0]}") and " needs " in err), f"{command}: {err}"
 
@@ -114,7 +115,7 @@ def test_every_documented_value_of_a_protocol_is_accepted(fragment, idle, capsys
     said = []
     for choice in catalogue.choices("protocol"):
         file = ["protocol.file=x"] if choice == "pairs" else []
-        if cli.main(["evaluate", "embeddings=a", "out=b", f"protocol={choice}", *file, fragment]) == 0:
+        if main.main(["evaluate", "embeddings=a", "out=b", f"protocol={choice}", *file, fragment]) == 0:
             return
         said.append(capsys.readouterr().err)
     raise AssertionError("".join(said))

@@ -13,10 +13,10 @@ import torch
 import lookalike
 from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
-from lookalike.evaluation import evaluate
+from lookalike.evaluation.evaluate import evaluate
+from lookalike.evaluation.protocols.retrieval import Reidentification
 from lookalike.metrics.neighbours import knn_at
-from lookalike.protocols.retrieval import Reidentification
-from lookalike.report.comparing import compare
+from lookalike.report.comparing import compare_evaluations
 
 LABELS = np.repeat(np.arange(20), 4)
 CAMERA = np.tile([0, 1, 2, 3], 20)
@@ -194,7 +194,7 @@ def test_the_result_is_a_table_a_dictionary_and_a_folder(tmp_path):
         found.save(folder)
     worse = evaluate(VECTORS + 5 * np.random.default_rng(2).standard_normal(VECTORS.shape), LABELS)
     worse.save(tmp_path / "worse")
-    tested = compare([folder, tmp_path / "worse"], ["recall@1"])
+    tested = compare_evaluations([folder, tmp_path / "worse"], ["recall@1"])
     assert tested.names == ["mine", "worse"]
 
 

@@ -44,7 +44,7 @@ def wheel(uv: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked_wheel(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unpacked")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
@@ -52,7 +52,7 @@ def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_wheel_holds_every_file_of_the_package(unpacked: Path) -> None:
+def test_wheel_holds_every_file_of_the_package(unpacked_wheel: Path) -> None:
     source = ROOT / "src" / "lookalike"
     wanted = {
         str(file.relative_to(source))
@@ -60,8 +60,8 @@ def test_wheel_holds_every_file_of_the_package(unpacked: Path) -> None:
         if file.is_file() and not any(part.startswith((".", "__pycache__")) for part in file.parts)
     }
     held = {
-        str(file.relative_to(unpacked / "lookalike"))
-        for file in (unpacked / "lookalike").rglob("*")
+        str(file.relative_to(unpacked_wheel / "lookalike"))
+        for file in (unpacked_wheel / "lookalike").rglob("*")
         if file.is_file()
     }
     assert held == wanted
@@ -79,23 +79,23 @@ def test_wheel_holds_every_file_of_the_package(unpacked: Path) -> None:
         ("py.typed", 1),
     ],
 )
-def test_wheel_holds_data(unpacked: Path, pattern: str, least: int) -> None:
-    assert len(list((unpacked / "lookalike").glob(pattern))) >= least
+def test_wheel_holds_data(unpacked_wheel: Path, pattern: str, least: int) -> None:
+    assert len(list((unpacked_wheel / "lookalike").glob(pattern))) >= least
 
 
 @pytest.mark.slow
-def test_wheel_carries_all_licences_and_the_command(unpacked: Path) -> None:
-    (info,) = unpacked.glob("*.dist-info")
+def test_wheel_carries_all_licences_and_the_command(unpacked_wheel: Path) -> None:
+    (info,) = unpacked_wheel.glob("*.dist-info")
     licences = {file.name for file in (info / "licenses").rglob("*") if file.is_file()}
     assert {"LICENSE", "Apache-2.0.txt", "MIT.txt", "CC-BY-4.0.txt"} <= licences
-    assert "lookalike = lookalike.cli:main" in (info / "entry_points.txt").read_text(encoding="utf-8")
+    assert "lookalike = lookalike.cli.main:main" in (info / "entry_points.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_command_works_from_the_wheel_alone(unpacked: Path, tmp_path: Path) -> None:
-    alone = {**os.environ, "PYTHONPATH": str(unpacked)}
+def test_command_works_from_the_wheel_alone(unpacked_wheel: Path, tmp_path: Path) -> None:
+    alone = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
     where = run(sys.executable, "-c", "import lookalike; print(lookalike.__file__)", cwd=tmp_path, env=alone)
-    assert Path(where.strip()).is_relative_to(unpacked)
+    assert Path(where.strip()).is_relative_to(unpacked_wheel)
     assert "epochs" in run(sys.executable, "-m", "lookalike", "train", "--help", cwd=tmp_path, env=alone)
 
 

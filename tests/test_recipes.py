@@ -7,11 +7,11 @@ import sys
 import pytest
 from torch import nn
 
-from lookalike.cli import main
+from lookalike.cli._training import stage_configs
+from lookalike.cli.main import main
+from lookalike.cli.train import Config
 from lookalike.config import catalogue, load
 from lookalike.errors import ConfigError, LookalikeError
-from lookalike.jobs._training import stages
-from lookalike.jobs.train import Config
 from lookalike.model import backbones, hub
 from lookalike.training.freeze import freeze
 
@@ -25,7 +25,7 @@ COMMAND = ["dataset=a", "out=b"]
 def test_every_recipe_goes_with_every_backbone(name, backbone, plus):
     config = load("train", Config, [*COMMAND, f"{plus}experiment={name}", f"backbone={backbone}"])
     assert config.backbone["_target_"].endswith(backbone)
-    assert stages(config)
+    assert stage_configs(config)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -35,7 +35,7 @@ def test_every_recipe_goes_with_every_backbone(name, backbone, plus):
 )
 def test_every_recipe_goes_with_other_choices(name, choice):
     config = load("train", Config, [*COMMAND, f"experiment={name}", choice, "stages=[]"])
-    assert stages(config) == [config]
+    assert stage_configs(config) == [config]
 
 
 def test_what_a_replaced_choice_leaves_out_is_said(caplog):
@@ -55,7 +55,7 @@ def test_what_a_replaced_choice_leaves_out_is_said(caplog):
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_the_second_stage_of_nekonet_trains_the_last_blocks_and_what_follows_them(number):
     config = load("train", Config, [*COMMAND, f"experiment=nekonet_{number}"])
-    second = stages(config)[1]
+    second = stage_configs(config)[1]
     model = backbones.timm(config.backbone["name"], pretrained=False)
     wrapped = nn.ModuleDict({"backbone": model})
     freeze(wrapped, second.freeze, second.unfreeze)
@@ -129,10 +129,10 @@ def test_a_hub_that_does_not_answer_is_reported_at_once():
 def test_weights_that_cannot_be_loaded_are_no_connection_problem(monkeypatch):
     import timm as library
 
-    def broken(*arguments, **named):
+    def fail_to_load(*arguments, **named):
         raise RuntimeError("size mismatch for conv_stem.weight")
 
-    monkeypatch.setattr(library, "create_model", broken)
+    monkeypatch.setattr(library, "create_model", fail_to_load)
     with pytest.raises(LookalikeError, match=r"backbone\.name=test_resnet: .*size mismatch"):
         backbones.timm("test_resnet")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike.prepare import folders
+from lookalike.prepare import folder
 
 SAMPLE = Path(str(resources.files("lookalike"))) / "sample" / "emoji"
 CREDITS = SAMPLE.parent / "credits"
@@ -86,7 +86,7 @@ def test_readme_counts_what_is_there_and_names_the_changes() -> None:
 
 
 def test_folder_source_reads_the_sample_as_it_is() -> None:
-    table, problems = folders.table(SAMPLE)
+    table, problems = folder.table(SAMPLE)
     assert problems == []
     assert set(table.labels) == set(class_folders())
     assert len(table) == sum(map(len, class_folders().values()))

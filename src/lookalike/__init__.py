@@ -4,15 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lookalike import losses as losses
-    from lookalike import miners as miners
-    from lookalike import samplers as samplers
+    from lookalike.cli.train import train as train
     from lookalike.data.table import Table as Table
     from lookalike.data.table import read_table as read_table
     from lookalike.embeddings import Embeddings as Embeddings
     from lookalike.embeddings import embed as embed
-    from lookalike.evaluation import evaluate as evaluate
-    from lookalike.jobs.train import train as train
+    from lookalike.evaluation.evaluate import evaluate as evaluate
     from lookalike.model.embedder import EmbeddingModel as EmbeddingModel
     from lookalike.model.embedder import load as load
     from lookalike.search.searcher import Searcher as Searcher
@@ -23,10 +20,10 @@ _HOMES = {
     "Searcher": "lookalike.search.searcher",
     "Table": "lookalike.data.table",
     "embed": "lookalike.embeddings",
-    "evaluate": "lookalike.evaluation",
+    "evaluate": "lookalike.evaluation.evaluate",
     "load": "lookalike.model.embedder",
     "read_table": "lookalike.data.table",
-    "train": "lookalike.jobs.train",
+    "train": "lookalike.cli.train",
 }
 
 __version__ = "0.1.0"

@@ -66,7 +66,7 @@ def in_terminal() -> bool:
 
 def _cell(value: object) -> str:
     """A value on one line, what would move the cursor as an escape."""
-    return CONTROL.sub(lambda found: repr(found[0])[1:-1], str(value))
+    return CONTROL.sub(lambda result: repr(result[0])[1:-1], str(value))
 
 
 def _print_lines(lines: Sequence[str]) -> None:
@@ -96,8 +96,8 @@ def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> 
 def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines `column: value` for each row, an empty line between two rows; empty values are left out."""
     lines: list[str] = []
-    for place, row in enumerate(rows):
-        lines += [""] * bool(place)
+    for index, row in enumerate(rows):
+        lines += [""] * bool(index)
         lines += [
             f"{name}: {value}" if name else value for name, value in zip(columns, row, strict=True) if value
         ]

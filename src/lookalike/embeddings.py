@@ -15,11 +15,11 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lookalike.data.html import card, row_of
+from lookalike.data.html import card, cards_in_row
 from lookalike.data.images import Batch, ImageTable, collate
 from lookalike.data.table import Table, write_problems
 from lookalike.data.thumbnails import Thumbnails
-from lookalike.data.vectors import located, path_from, read_json, read_vectors, write_vectors
+from lookalike.data.vectors import path_from, read_json, read_vectors, resolve_path, write_vectors
 from lookalike.errors import DataError, Problem
 from lookalike.files import new_folder, write_text
 
@@ -62,9 +62,9 @@ class Embeddings:
             return self.vectors[rows]
         if isinstance(rows, str | tuple):
             raise TypeError(f"embeddings[{rows!r}]: a row, a slice, row numbers or a mask is needed")
-        places = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
-        frame = self.table.frame[places.tolist()]
-        return replace(self, vectors=self.vectors[places], table=Table(frame, self.table.folder))
+        positions = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        frame = self.table.frame[positions.tolist()]
+        return replace(self, vectors=self.vectors[positions], table=Table(frame, self.table.folder))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self.vectors)
@@ -91,31 +91,33 @@ class Embeddings:
         size, dim = self.vectors.shape
         heading = f"Embeddings: {size:,} × {dim}, {labels.n_unique():,} classes, space {self.space}"
         left = f", {len(self.skipped):,} images left out" if self.skipped else ""
-        return row_of(cards, heading + left)
+        return cards_in_row(cards, heading + left)
 
-    def save(self, folder: str | Path, about: Mapping[str, Any] | None = None) -> None:
+    def save(self, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write vectors.npy, table.parquet, space.json, config.yaml and, if any, skipped.csv.
 
         Args:
             folder: must not exist.
-            about: what made it, for config.yaml.
+            metadata: what made it, for config.yaml.
 
         Raises:
             LookalikeError: `folder` exists.
         """
-        with new_folder(folder) as beside:
-            self.fill(beside, Path(folder), about)
+        with new_folder(folder) as temporary:
+            self.fill(temporary, Path(folder), metadata)
 
-    def fill(self, beside: Path, folder: Path, about: Mapping[str, Any] | None = None) -> None:
-        """Write the files of `save` into the existing folder `beside`, which will be renamed to `folder`."""
-        write_vectors(self.vectors, self.table, beside, folder)
+    def fill(self, target: Path, folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write the files of `save` into the existing folder `target`, which will be renamed to `folder`."""
+        write_vectors(self.vectors, self.table, target, folder)
         size, dim = self.vectors.shape
         space = {"space": self.space, "count": size, "dim": dim, "model": path_from(folder, self.model)}
-        write_text(beside / "space.json", json.dumps(space, indent=2) + "\n")
-        about = about or {"made_by": "lookalike.Embeddings.save"}
-        write_text(beside / "config.yaml", yaml.safe_dump(dict(about), sort_keys=False, allow_unicode=True))
+        write_text(target / "space.json", json.dumps(space, indent=2) + "\n")
+        metadata = metadata or {"made_by": "lookalike.Embeddings.save"}
+        write_text(
+            target / "config.yaml", yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
+        )
         if self.skipped:
-            write_problems(self.skipped, beside / "skipped.csv")
+            write_problems(self.skipped, target / "skipped.csv")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -132,7 +134,7 @@ class Embeddings:
             texts = {"path": pl.String, "reason": pl.String}
             rows = pl.read_csv(folder / "skipped.csv", schema_overrides=texts)
             skipped = [Problem(row["path"], row["reason"], row["row"]) for row in rows.iter_rows(named=True)]
-        return cls(vectors, table, str(space["space"]), skipped, located(folder, space.get("model")))
+        return cls(vectors, table, str(space["space"]), skipped, resolve_path(folder, space.get("model")))
 
 
 def embed(
@@ -167,11 +169,11 @@ def embed(
     if device is not None and isinstance(model, nn.Module):
         model.to(device)
     part = embed_rows(model, table, range(len(table)), batch_size, workers, progress)
-    return together(model, table, [part], folder)
+    return join_parts(model, table, [part], folder)
 
 
 @dataclass(frozen=True)
-class Part:
+class EmbeddedRows:
     """Vectors [n, D] of some `rows` [n] of a table, and what could not be read of the rows asked for."""
 
     rows: np.ndarray
@@ -186,7 +188,7 @@ def embed_rows(
     batch_size: int = 64,
     workers: int = 0,
     progress: bool = True,
-) -> Part:
+) -> EmbeddedRows:
     """Vectors of some rows of a table, in their order; the other arguments are those of `embed`."""
     images = ImageTable(table, model.transform(), at_least=getattr(model.transform(), "at_least", None))
     loader = DataLoader(images, batch_size, sampler=rows, num_workers=workers, collate_fn=collate)
@@ -198,16 +200,16 @@ def embed_rows(
     try:
         for batch in track(loader, "embedding", console=Console(stderr=True), disable=not progress):
             skipped += batch.skipped
-            here = slice(done, done + len(batch.rows))
-            numbers[here], vectors[here] = batch.rows.numpy(), _forward(model, batch)
-            done = here.stop
+            batch_slice = slice(done, done + len(batch.rows))
+            numbers[batch_slice], vectors[batch_slice] = batch.rows.numpy(), _forward_pass(model, batch)
+            done = batch_slice.stop
     finally:
         _set_training(model, was_training)
-    return Part(numbers[:done], vectors[:done], skipped)
+    return EmbeddedRows(numbers[:done], vectors[:done], skipped)
 
 
-def together(
-    model: "EmbeddingModel", table: Table, parts: Sequence[Part], folder: str | Path | None = None
+def join_parts(
+    model: "EmbeddingModel", table: Table, parts: Sequence[EmbeddedRows], folder: str | Path | None = None
 ) -> Embeddings:
     """The parts of a table as one, in the table's order.
 
@@ -224,11 +226,11 @@ def together(
         vectors = np.concatenate([part.vectors for part in parts])[order]
     done = np.zeros(len(table), bool)
     done[rows] = True
-    kept = table if done.all() else table.take(done)
-    return Embeddings(vectors, kept, model.space, skipped, Path(folder) if folder else None)
+    remaining = table if done.all() else table.take(done)
+    return Embeddings(vectors, remaining, model.space, skipped, Path(folder) if folder else None)
 
 
-def _forward(model: "EmbeddingModel", batch: Batch) -> np.ndarray:
+def _forward_pass(model: "EmbeddingModel", batch: Batch) -> np.ndarray:
     if not len(batch.rows):
         return np.empty((0, model.dim), np.float32)
     with torch.inference_mode():

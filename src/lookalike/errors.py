@@ -36,8 +36,8 @@ class Problem:
     row: int | None = None
 
     def __str__(self) -> str:
-        where = self.path if self.row is None else f"{self.path}, row {self.row}"
-        return CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{where}: {self.reason}")
+        location = self.path if self.row is None else f"{self.path}, row {self.row}"
+        return CONTROL.sub(lambda match: repr(match[0])[1:-1], f"{location}: {self.reason}")
 
 
 class DataError(LookalikeError):
@@ -45,7 +45,7 @@ class DataError(LookalikeError):
 
     def __init__(self, message: str, problems: Iterable[Problem] = ()):
         self.problems = list(problems)
-        super().__init__(message + listing(self.problems))
+        super().__init__(message + list_problems(self.problems))
 
 
 class ImageError(DataError):
@@ -63,22 +63,22 @@ def one_per_row(problems: Iterable[Problem]) -> list[Problem]:
     """The problems with all that is wrong with one row of one file as one; those without a row as they
     are.
     """
-    found: dict[object, Problem] = {}
+    results: dict[object, Problem] = {}
     for problem in problems:
-        key = (problem.path, problem.row) if problem.row is not None else len(found)
-        known = found.get(key)
+        key = (problem.path, problem.row) if problem.row is not None else len(results)
+        known = results.get(key)
         if known is None:
-            found[key] = problem
+            results[key] = problem
         elif problem.reason not in known.reason.split("; also "):
-            found[key] = Problem(known.path, f"{known.reason}; also {problem.reason}", known.row)
-    return list(found.values())
+            results[key] = Problem(known.path, f"{known.reason}; also {problem.reason}", known.row)
+    return list(results.values())
 
 
-def listing(problems: Sequence[Problem], most: int = LISTED) -> str:
-    """The problems, one a line, cut after `most` with a count of the rest."""
-    lines = [f"\n  {problem}" for problem in problems[:most]]
-    if len(problems) > most:
-        lines.append(f"\n  … and {len(problems) - most} more")
+def list_problems(problems: Sequence[Problem], limit: int = LISTED) -> str:
+    """The problems, one a line, cut after `limit` with a count of the rest."""
+    lines = [f"\n  {problem}" for problem in problems[:limit]]
+    if len(problems) > limit:
+        lines.append(f"\n  … and {len(problems) - limit} more")
     return "".join(lines)
 
 

@@ -21,13 +21,13 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
     It can be read by whom the umask says, also where `write`, as that of safetensors, makes a private one.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        write(beside)
-        _as_readable_as_others(beside)
-        beside.replace(path)
+        write(temporary)
+        _as_readable_as_others(temporary)
+        temporary.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -43,10 +43,10 @@ def _as_readable_as_others(file: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file as a whole, in UTF-8."""
-    replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def unfinished(folder: Path, ending: str) -> Path:
+def temporary_name(folder: Path, ending: str) -> Path:
     """A name beside a folder for what will be in it; no other run has it, not even one that was killed.
 
     Such leftovers are said: they take room and nobody sees them. The number of a process is no name, since in
@@ -67,20 +67,20 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder)
     refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = unfinished(folder, "partial")
-    beside.mkdir()
+    temporary = temporary_name(folder, "partial")
+    temporary.mkdir()
     try:
-        yield beside
+        yield temporary
         if folder.exists():
             folder.rmdir()
-        beside.rename(folder)
+        temporary.rename(folder)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def refuse_full(folder: Path, needed: int, what: str, advice: str) -> None:
-    """Refuse to begin on a disk on which `needed` bytes for `what` would not leave some room.
+def require_space(folder: Path, needed: int, purpose: str, advice: str) -> None:
+    """Refuse to begin on a disk on which `needed` bytes for `purpose` would not leave some room.
 
     Raises:
         DataError: it is so; `advice` ends the message.
@@ -88,7 +88,7 @@ def refuse_full(folder: Path, needed: int, what: str, advice: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free - SPARE:
         have = f"{free / 1e9:.1f} GB are free"
-        raise DataError(f"{folder}: {needed / 1e9:.1f} GB more are needed for {what}, {have}; {advice}")
+        raise DataError(f"{folder}: {needed / 1e9:.1f} GB more are needed for {purpose}, {have}; {advice}")
 
 
 def refuse_existing(folder: Path) -> None:
@@ -102,7 +102,7 @@ def refuse_existing(folder: Path) -> None:
 
 
 @contextmanager
-def replaced_folder(folder: Path, mark: str) -> Iterator[Path]:
+def replace_folder(folder: Path, mark: str) -> Iterator[Path]:
     """As `new_folder`, but a folder that holds a file `mark`, one of ours, gives way when the block ends.
 
     Raises:
@@ -111,15 +111,15 @@ def replaced_folder(folder: Path, mark: str) -> Iterator[Path]:
     if not (folder / mark).is_file():
         refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside, old = unfinished(folder, "partial"), unfinished(folder, "old")
-    beside.mkdir()
+    temporary, old = temporary_name(folder, "partial"), temporary_name(folder, "old")
+    temporary.mkdir()
     try:
-        yield beside
+        yield temporary
         if folder.exists():
             folder.rename(old)
-        beside.rename(folder)
+        temporary.rename(folder)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         if old.exists() and not folder.exists():
             old.rename(folder)
         raise

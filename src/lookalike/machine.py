@@ -26,30 +26,30 @@ def choose_device(name: str | None = None) -> "torch.device":
 
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if device.type == "cuda" and _processes_here() > 1:
-            return _own_gpu(device, torch.cuda.device_count())
+        if device.type == "cuda" and _local_processes() > 1:
+            return _process_gpu(device, torch.cuda.device_count())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device={name}: {str(error).splitlines()[0]}") from error
     return device
 
 
-def _own_gpu(device: "torch.device", count: int) -> "torch.device":
+def _process_gpu(device: "torch.device", count: int) -> "torch.device":
     """The GPU of this process, by its number on this machine."""
     if device.index is not None:
         raise ConfigError(
             f"device={device}: several processes take a GPU each. Write device=cuda; "
             "the environment variable CUDA_VISIBLE_DEVICES says which there are"
         )
-    if _processes_here() > count:
+    if _local_processes() > count:
         raise ConfigError(
-            f"{_processes_here()} processes, but {count} GPUs: start as many processes as GPUs, "
+            f"{_local_processes()} processes, but {count} GPUs: start as many processes as GPUs, "
             "or take device=cpu"
         )
     return type(device)("cuda", int(os.environ["LOCAL_RANK"]))
 
 
-def _processes_here() -> int:
+def _local_processes() -> int:
     """How many processes of this run are on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
@@ -58,10 +58,10 @@ def choose_workers(workers: int | None, device: "torch.device") -> int:
     """Loader processes: as asked; else none beside a CPU that computes, and one a core beside a GPU."""
     if workers is not None:
         return workers
-    return 0 if device.type == "cpu" else max(1, min(16, cores() // _processes_here()))
+    return 0 if device.type == "cpu" else max(1, min(16, cores() // _local_processes()))
 
 
-def settle(threads: int | None = None) -> None:
+def configure_memory(threads: int | None = None) -> None:
     """Set the number of compute threads, and keep freed memory for the next step instead of returning it.
 
     A step on a CPU allocates and frees hundreds of megabytes; giving them back to the system each time

@@ -38,7 +38,7 @@ def multi_similarity(
 
 def hardest(sim: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """Keep each anchor's least similar positive and most similar negative; of equal ones the first."""
-    return positive & _least(sim, positive), negative & _least(-sim, negative)
+    return positive & _least_in_row(sim, positive), negative & _least_in_row(-sim, negative)
 
 
 def semi_hard(sim: Tensor, positive: Tensor, negative: Tensor, margin: float = 0.2) -> tuple[Tensor, Tensor]:
@@ -49,14 +49,14 @@ def semi_hard(sim: Tensor, positive: Tensor, negative: Tensor, margin: float = 0
     and its CosineSimilarity distance. A negative for each positive pair is `mining=semi_hard` of `Triplet`.
     """
     check_finite("semi_hard", margin=margin)
-    most = int(positive.sum(dim=1).max()) if positive.numel() else 0
-    values, columns = sim.masked_fill(~positive, -INFINITY).topk(most, dim=1)
+    max_positives = int(positive.sum(dim=1).max()) if positive.numel() else 0
+    values, columns = sim.masked_fill(~positive, -INFINITY).topk(max_positives, dim=1)
     kept_positive, kept_negative = torch.zeros_like(positive), torch.zeros_like(negative)
-    for place in range(most):
-        one = values[:, place : place + 1]
-        inside = negative & (sim < one) & (sim > one - margin)
+    for column in range(max_positives):
+        value = values[:, column : column + 1]
+        inside = negative & (sim < value) & (sim > value - margin)
         kept_negative |= inside
-        kept_positive.scatter_(1, columns[:, place : place + 1], inside.any(dim=1, keepdim=True))
+        kept_positive.scatter_(1, columns[:, column : column + 1], inside.any(dim=1, keepdim=True))
     return kept_positive, kept_negative
 
 
@@ -81,11 +81,11 @@ def easy_positive(
     if negatives not in get_args(Negatives):
         allowed = ", ".join(get_args(Negatives))
         raise ValueError(f"easy_positive negatives {negatives!r}: negatives is one of {allowed}")
-    positive = positive & _least(-sim, positive)
+    positive = positive & _least_in_row(-sim, positive)
     if negatives == "semi_hard":
         negative = negative & (sim < sim.masked_fill(~positive, -INFINITY).amax(dim=1, keepdim=True))
     if negatives != "all":
-        negative = negative & _least(-sim, negative)
+        negative = negative & _least_in_row(-sim, negative)
     both = positive.any(dim=1, keepdim=True) & negative.any(dim=1, keepdim=True)
     return positive & both, negative & both
 
@@ -123,11 +123,11 @@ def distance_weighted(
     score = score.masked_fill(~negative | (squared >= nonzero_cutoff**2), -INFINITY)
     count = positive.sum(dim=1, keepdim=True)
     best, columns = score.topk(int(count.max()) if count.numel() else 0, dim=1)
-    drawn = (torch.arange(best.shape[1], device=sim.device) < count) & (best > -INFINITY)
-    return positive, torch.zeros_like(negative).scatter_(1, columns, drawn)
+    sampled = (torch.arange(best.shape[1], device=sim.device) < count) & (best > -INFINITY)
+    return positive, torch.zeros_like(negative).scatter_(1, columns, sampled)
 
 
-def _least(values: Tensor, mask: Tensor) -> Tensor:
+def _least_in_row(values: Tensor, mask: Tensor) -> Tensor:
     """A mask that is true at one place of each row: the first smallest value within the given mask."""
-    place = values.masked_fill(~mask, INFINITY).argmin(dim=1, keepdim=True)
-    return torch.zeros_like(mask).scatter_(1, place, True)
+    column = values.masked_fill(~mask, INFINITY).argmin(dim=1, keepdim=True)
+    return torch.zeros_like(mask).scatter_(1, column, True)

@@ -3,6 +3,6 @@
 from typing import Any
 
 
-def counted(number: Any, one: str, many: str = "") -> str:
+def count_noun(number: Any, one: str, many: str = "") -> str:
     """The number with its noun: `1 image`, `1,200 images`, `2 classes`."""
     return f"{int(number):,} {one if int(number) == 1 else many or one + 's'}"

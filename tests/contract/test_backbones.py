@@ -105,7 +105,7 @@ def test_normalisation_is_part_of_the_model():
     model = model_of(backbone).eval()
     batch = images()
     with torch.inference_mode():
-        by_hand = model.head(backbone.pooled((batch.float() / 255 - 0.5) / 0.5))
+        by_hand = model.head(backbone.pool_images((batch.float() / 255 - 0.5) / 0.5))
         torch.testing.assert_close(model.features(batch), by_hand, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(model.features(batch), model.features(batch.float() / 255))
 
@@ -115,4 +115,4 @@ def test_small_cnn_is_the_mnist_facenet():
     convolutions = [m for m in backbone.modules() if isinstance(m, torch.nn.Conv2d)]
     assert [(c.out_channels, c.kernel_size) for c in convolutions] == [(32, (3, 3)), (64, (3, 3))]
     assert backbone.pooled_dim == 3136
-    assert np.array_equal(backbone.pooled(torch.zeros(1, 3, 28, 28)).shape, (1, 3136))
+    assert np.array_equal(backbone.pool_images(torch.zeros(1, 3, 28, 28)).shape, (1, 3136))

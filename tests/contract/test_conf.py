@@ -8,9 +8,9 @@ import yaml
 from hydra.utils import get_object
 
 from lookalike import config
+from lookalike.cli import JOBS, about_job, module
+from lookalike.cli._plotting import OFFERS
 from lookalike.config import catalogue
-from lookalike.jobs import JOBS, module, with_job
-from lookalike.jobs._plotting import OFFERS
 
 SUPPLIED = {
     "loss": {"num_classes", "class_counts", "dim", "sim", "positive", "negative"},
@@ -57,7 +57,7 @@ def unset(group, choice):
     return [f"{group}.{entry.key}" for entry in catalogue.entries(file(group, choice)) if entry.text == "???"]
 
 
-def needed(job, group, choice):
+def mandatory_arguments(job, group, choice):
     """Arguments that give every mandatory key some value."""
     keys = [key for key, value in catalogue.keys(job).items() if value == "???"]
     for other, default in {**catalogue.groups(job), group: choice}.items():
@@ -83,7 +83,7 @@ def test_every_file_is_a_job():
 
 @pytest.mark.parametrize("job", JOBS)
 def test_the_example_of_a_job_is_right(job):
-    name, *arguments = with_job(JOBS[job].example.split()[1:])
+    name, *arguments = about_job(JOBS[job].example.split()[1:])
     assert name == job
     assert len(JOBS[job].example) <= 78
     named = [argument for argument in arguments if "=" in argument]
@@ -96,7 +96,7 @@ def test_a_choice_composes_and_its_values_have_the_right_types(group, choice):
     users = [job for job in catalogue.jobs() if group in catalogue.groups(job)]
     assert users, f"no job chooses from {group}"
     for job in users:
-        config.load(job, module(job).Config, [f"{group}={choice}", *needed(job, group, choice)])
+        config.load(job, module(job).Config, [f"{group}={choice}", *mandatory_arguments(job, group, choice)])
 
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == ADDED])

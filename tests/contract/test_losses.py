@@ -379,8 +379,8 @@ def test_double_precision_gradient_is_the_derivative(name):
     if getattr(loss, "holds_fixed", False):
         pytest.skip("holds a part fixed, as its paper says; its reference test checks the gradient")
 
-    def seeded(x):
+    def loss_after_seed(x):
         torch.manual_seed(0)
         return loss(x, labels)
 
-    assert torch.autograd.gradcheck(seeded, embeddings)
+    assert torch.autograd.gradcheck(loss_after_seed, embeddings)

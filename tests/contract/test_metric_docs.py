@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import lookalike
-from lookalike.evaluation import evaluate
-from lookalike.protocols.pairs import PairList
-from lookalike.protocols.retrieval import QueryGallery
+from lookalike.evaluation.evaluate import evaluate
+from lookalike.evaluation.protocols.pairs import PairList
+from lookalike.evaluation.protocols.retrieval import QueryGallery
 
 CONF = Path(lookalike.__file__).parent / "conf" / "metric"
 DOCS = Path(__file__).parents[2] / "docs" / "evaluate.md"

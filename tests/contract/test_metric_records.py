@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 
 import lookalike
 from lookalike.errors import ConfigError
-from lookalike.evaluation import evaluate
+from lookalike.evaluation.evaluate import evaluate
+from lookalike.evaluation.protocols.pairs import PairList
+from lookalike.evaluation.protocols.retrieval import QueryGallery
 from lookalike.metrics.records import (
     RECORDS,
     direction_of,
@@ -23,9 +25,7 @@ from lookalike.metrics.records import (
     record_of,
     sign_of,
 )
-from lookalike.protocols.pairs import PairList
-from lookalike.protocols.retrieval import QueryGallery
-from lookalike.training.judge import check_metric, keep_best
+from lookalike.training.validation import check_metric, keep_best
 
 CONF = Path(lookalike.__file__).parent / "conf" / "metric"
 FILES = sorted(CONF.glob("*.yaml"))
@@ -60,7 +60,7 @@ def functions_of(file):
     }
 
 
-def evaluated(noise=1.0, rules=None, **how):
+def evaluate_random(noise=1.0, rules=None, **how):
     return evaluate(
         vectors(noise), LABELS, frame=FRAME, protocol=rules, intervals=False, threshold=0.5,
         **{"metrics": all_metrics(), "far": 0.1, "coarse_far": True, **how},
@@ -68,7 +68,7 @@ def evaluated(noise=1.0, rules=None, **how):
 
 
 @pytest.fixture(scope="module")
-def listed(tmp_path_factory):
+def listed_pairs(tmp_path_factory):
     rng = np.random.default_rng(1)
     pairs = [(a, b) for a, b in rng.integers(0, 48, (80, 2)).tolist() if a != b]
     lines = [f"{a}.jpg,{b}.jpg,{int(LABELS[a] == LABELS[b])}" for a, b in pairs]
@@ -77,11 +77,11 @@ def listed(tmp_path_factory):
     return PairList(file=file, folds=2)
 
 
-def test_each_number_of_an_evaluation_has_a_record_whose_limits_hold(listed):
+def test_each_number_of_an_evaluation_has_a_record_whose_limits_hold(listed_pairs):
     names = set()
-    for rules in (None, QueryGallery(), listed):
+    for rules in (None, QueryGallery(), listed_pairs):
         for noise in (0.0, 1.0, 100.0):
-            for name, value in evaluated(noise, rules).metrics.items():
+            for name, value in evaluate_random(noise, rules).metrics.items():
                 low, high = limits_of(name)
                 assert record_of(name) is not None, name
                 assert low - 1e-6 <= value["value"] <= high + 1e-6, name
@@ -102,7 +102,7 @@ def test_directions(name, direction):
 
 def test_better_vectors_have_better_values():
     """The direction of each metric, measured: nearly clean vectors against noise."""
-    good, bad = evaluated(0.3).metrics, evaluated(3.0).metrics
+    good, bad = evaluate_random(0.3).metrics, evaluate_random(3.0).metrics
     chosen = [
         name
         for name in good
@@ -136,7 +136,7 @@ def test_a_metric_without_a_better_direction_chooses_no_model():
     check_metric("positive_cosine_mean")
 
 
-def changed(value):
+def other_value(value):
     """Another value of the same type."""
     if isinstance(value, bool):
         return not value
@@ -148,26 +148,28 @@ def test_each_argument_is_in_the_name_or_in_the_hash(file):
     for name, (function, listed) in functions_of(file).items():
         parameters = inspect.signature(function).parameters
         ks, fars = ("k" in parameters and "k" not in listed), "far" in parameters
-        plain = evaluated(metrics={name: partial(function, **listed)}, rules=QueryGallery())
+        plain = evaluate_random(metrics={name: partial(function, **listed)}, rules=QueryGallery())
         for argument, value in listed.items():
-            other = partial(function, **{**listed, argument: changed(value)})
-            found = evaluated(metrics={name: other}, rules=QueryGallery())
+            other = partial(function, **{**listed, argument: other_value(value)})
+            found = evaluate_random(metrics={name: other}, rules=QueryGallery())
             assert found.protocol != plain.protocol, argument
             assert argument in str(found.arguments)
         if ks:
-            found = evaluated(metrics={name: partial(function, **listed)}, ks=(2,))
+            found = evaluate_random(metrics={name: partial(function, **listed)}, ks=(2,))
             assert {n for n in found.metrics if "@2" in n}
         if fars:
-            found = evaluated(metrics={name: partial(function, **listed)}, far=0.2, rules=QueryGallery())
+            found = evaluate_random(
+                metrics={name: partial(function, **listed)}, far=0.2, rules=QueryGallery()
+            )
             assert all("far=0.2" in n for n in set(found.metrics) - set(plain.metrics))
 
 
 def test_all_values_that_depend_on_the_rate_name_it_or_change_the_hash():
-    one, other = evaluated(far=0.1), evaluated(far=0.2)
+    one, other = evaluate_random(far=0.1), evaluate_random(far=0.2)
     assert one.protocol != other.protocol
     same_name = {n for n in one.metrics if n in other.metrics and one.metrics[n] != other.metrics[n]}
     assert same_name == {"accuracy", "balanced_accuracy"} == set(one.arguments)
-    assert evaluated(far=[0.2, 0.1]).protocol == other.protocol
+    assert evaluate_random(far=[0.2, 0.1]).protocol == other.protocol
 
 
 def test_the_defaults_have_the_hash_of_the_rules():
@@ -177,7 +179,7 @@ def test_the_defaults_have_the_hash_of_the_rules():
 
 
 def test_a_coarse_rate_reaches_every_metric_of_a_rate():
-    fine = evaluated(far=1e-7, rules=QueryGallery())
+    fine = evaluate_random(far=1e-7, rules=QueryGallery())
     expected = {
         "tar",
         "threshold",
@@ -188,7 +190,7 @@ def test_a_coarse_rate_reaches_every_metric_of_a_rate():
         "pair_f1",
         "dir",
     }
-    refused = evaluated(far=1e-7, rules=QueryGallery(), coarse_far=False)
+    refused = evaluate_random(far=1e-7, rules=QueryGallery(), coarse_far=False)
     assert {n.split("@")[0] for n in fine.metrics if "far=1e-07" in n} >= expected - {"pair_precision"}
     assert not [n for n in refused.metrics if "far=1e-07" in n]
 

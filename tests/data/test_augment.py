@@ -37,7 +37,7 @@ def dot(x, y, size=64):
     return image
 
 
-def found(tensor):
+def centre_of_light(tensor):
     """Where the light of a picture is, as shares of the side (x, y)."""
     light = tensor.float().mean(0)
     places = (torch.arange(light.shape[0]) + 0.5) / light.shape[0]
@@ -97,7 +97,9 @@ def test_scale_is_the_size_of_what_is_shown():
 
 
 def test_shift_moves_by_a_share_of_the_side():
-    places = np.array([found(result) for result in many(replace(STILL, shift=0.2), dot(0.5, 0.5), 200)])
+    places = np.array(
+        [centre_of_light(result) for result in many(replace(STILL, shift=0.2), dot(0.5, 0.5), 200)]
+    )
     assert abs(places - 0.5).max() < 0.21
     assert places.min(0) == pytest.approx([0.3, 0.3], abs=0.02)
     assert places.max(0) == pytest.approx([0.7, 0.7], abs=0.02)
@@ -105,7 +107,10 @@ def test_shift_moves_by_a_share_of_the_side():
 
 
 def test_rotation_keeps_the_distance_from_the_middle():
-    places = np.array([found(result) for result in many(replace(STILL, rotate=30), dot(0.8, 0.5), 200)]) - 0.5
+    places = (
+        np.array([centre_of_light(result) for result in many(replace(STILL, rotate=30), dot(0.8, 0.5), 200)])
+        - 0.5
+    )
     angles = np.degrees(np.arctan2(places[:, 1], places[:, 0]))
     assert np.hypot(*places.T) == pytest.approx(0.3, abs=0.02)
     assert angles.min() == pytest.approx(-30, abs=2)
@@ -113,8 +118,12 @@ def test_rotation_keeps_the_distance_from_the_middle():
 
 
 def test_aspect_stretches_one_side_and_squeezes_the_other():
-    across = np.array([found(r)[0] for r in many(replace(STILL, aspect=0.2), dot(0.8, 0.5), 100)]) - 0.5
-    down = np.array([found(r)[1] for r in many(replace(STILL, aspect=0.2), dot(0.5, 0.8), 100)]) - 0.5
+    across = (
+        np.array([centre_of_light(r)[0] for r in many(replace(STILL, aspect=0.2), dot(0.8, 0.5), 100)]) - 0.5
+    )
+    down = (
+        np.array([centre_of_light(r)[1] for r in many(replace(STILL, aspect=0.2), dot(0.5, 0.8), 100)]) - 0.5
+    )
     assert across * down == pytest.approx(0.09, abs=0.01)
     assert across.max() / across.min() == pytest.approx(np.exp(0.4), rel=0.1)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lookalike.data import cache as cache_module
 from lookalike.data.augment import Augment
-from lookalike.data.cache import Cache, shrunk
+from lookalike.data.cache import Cache, shrink_picture
 from lookalike.data.images import ImageTable
 from lookalike.data.random_crop import RandomCrop
 from lookalike.data.table import Table
@@ -32,7 +32,7 @@ def photo(tmp_path):
 
 
 @pytest.fixture
-def decoded(monkeypatch):
+def decoded_files(monkeypatch):
     """The files that were decoded."""
     files, true = [], cache_module.open_pixels
     monkeypatch.setattr(
@@ -46,7 +46,7 @@ def entries(cache):
 
 
 @pytest.mark.parametrize("box", [None, (10, 5, 110, 65)])
-def test_what_comes_out_is_what_went_in(photo, tmp_path, decoded, box):
+def test_what_comes_out_is_what_went_in(photo, tmp_path, decoded_files, box):
     first = Cache(tmp_path / "cache", 30, 10**9)
     found = first.get(photo, box, whole)
     assert min(found.shape[:2]) == 30
@@ -56,20 +56,20 @@ def test_what_comes_out_is_what_went_in(photo, tmp_path, decoded, box):
         part = cache.get(photo, box, lambda size: ((3, 4, 13, 24), 5))
         assert (part == found[4:24, 3:13]).all()
         assert part.flags.writeable
-    assert len(decoded) == 1
+    assert len(decoded_files) == 1
     assert len(entries(first)) == 1
 
 
 def test_pictures_are_shrunk_once_and_small_ones_left(photo):
-    small = shrunk(np.array(Image.open(photo)), 30)
+    small = shrink_picture(np.array(Image.open(photo)), 30)
     assert small.shape == (30, 40, 3)
     expected = np.asarray(Image.open(photo).resize((40, 30), Image.Resampling.BICUBIC)).astype(int)
     assert abs(expected - small).max() <= 2
-    assert shrunk(small, 30) is small
-    assert shrunk(small, 31).shape == small.shape
+    assert shrink_picture(small, 30) is small
+    assert shrink_picture(small, 31).shape == small.shape
 
 
-def test_each_of_path_time_size_box_and_side_makes_another_entry(photo, tmp_path, decoded):
+def test_each_of_path_time_size_box_and_side_makes_another_entry(photo, tmp_path, decoded_files):
     cache = Cache(tmp_path / "cache", 30, 10**9)
     cache.get(photo, None, whole)
     cache.get(photo, (0, 0, 50, 50), whole)
@@ -82,7 +82,7 @@ def test_each_of_path_time_size_box_and_side_makes_another_entry(photo, tmp_path
     other = Path(photo).with_name("other.jpg")
     Path(photo).rename(other)
     cache.get(str(other), None, whole)
-    assert len(decoded) == len(entries(cache)) == 6
+    assert len(decoded_files) == len(entries(cache)) == 6
     with pytest.raises(ImageError, match="no such file"):
         cache.get(photo, None, whole)
 
@@ -98,7 +98,7 @@ def test_each_of_path_time_size_box_and_side_makes_another_entry(photo, tmp_path
         lambda raw: raw[:8] + b"\xff" * 8 + raw[16:],
     ],
 )
-def test_a_damaged_entry_is_made_anew(photo, tmp_path, decoded, damage):
+def test_a_damaged_entry_is_made_anew(photo, tmp_path, decoded_files, damage):
     cache = Cache(tmp_path / "cache", 30, 10**9)
     expected = cache.get(photo, None, whole)
     entry = entries(cache)[0]
@@ -107,7 +107,7 @@ def test_a_damaged_entry_is_made_anew(photo, tmp_path, decoded, damage):
     again = Cache(tmp_path / "cache", 30, 10**9)
     assert (again.get(photo, None, whole) == expected).all()
     assert entry.read_bytes() == raw
-    assert len(decoded) == 2
+    assert len(decoded_files) == 2
 
 
 def test_a_full_disk_is_said_once_and_costs_nothing_else(photo, tmp_path, monkeypatch, caplog):
@@ -138,19 +138,19 @@ def test_it_stops_at_its_limit(photo, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("transform", [RandomCrop(24), Augment(24), lambda image: torch.tensor(image.size)])
-def test_a_table_reads_through_it(photo, tmp_path, decoded, transform, monkeypatch):
-    monkeypatch.setattr("lookalike.data.kept.ROOM", 0)
+def test_a_table_reads_through_it(photo, tmp_path, decoded_files, transform, monkeypatch):
+    monkeypatch.setattr("lookalike.data.memory_cache.ROOM", 0)
     frame = pl.DataFrame({"path": ["photo.jpg", "gone.jpg"], "label": ["a", "b"], "split": "train"})
     images = ImageTable(Table(frame, tmp_path), transform, seed=0, cache=Cache(tmp_path / "cache", 30, 10**9))
     first = images.__getitems__([0, 1])
     second = images.__getitems__([0, 1])
     assert torch.equal(first.images, second.images)
     assert [problem.row for problem in second.skipped] == [1]
-    assert decoded.count(photo) == 1
+    assert decoded_files.count(photo) == 1
 
 
 def test_a_cache_of_smaller_pictures_than_the_model_sees_is_said(tmp_path, caplog):
-    from lookalike.jobs._training import _cache
+    from lookalike.cli._training import _cache
 
     keys = {"cache": tmp_path / "cache", "cache_gb": 1.0, "image_size": 64}
     for side, said in ((None, False), (64, False), (32, True)):

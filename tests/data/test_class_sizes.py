@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lookalike.data.class_sizes import images_shown, without_small_classes
+from lookalike.data.class_sizes import drop_small_classes, images_per_epoch
 from lookalike.data.samplers import PerClass, Shuffle
 from lookalike.data.table import Table
 from lookalike.errors import DataError
@@ -63,7 +63,7 @@ def test_per_class_deals_as_many_chunks_as_limits_say(sizes, under, over, p, k, 
     rows = shown_in(sampler, epoch)
     assert shown_in(PerClass(labels, p, k, undersample=under, oversample=over), epoch) == rows
     classes = np.flatnonzero(np.array(sizes) > 1)
-    for label, wanted, chunks in zip(classes, sampler.wanted, sampler.chunks, strict=True):
+    for label, wanted, chunks in zip(classes, sampler.chunks_per_class, sampler.chunks, strict=True):
         expected = chunks
         if under is not None:
             expected = min(expected, max(1, under // k))
@@ -111,7 +111,7 @@ def test_limits_that_cannot_be_are_refused():
     for make in (Shuffle, PerClass):
         with pytest.raises(ValueError, match="oversample=9 is more than undersample=5"):
             make(labels_of([4, 4]), undersample=5, oversample=9)
-    assert images_shown(np.array([1, 5, 200]), 100, 20).tolist() == [20, 20, 100]
+    assert images_per_epoch(np.array([1, 5, 200]), 100, 20).tolist() == [20, 20, 100]
 
 
 def table_of(train, test=()):
@@ -122,8 +122,8 @@ def table_of(train, test=()):
 
 
 def test_small_classes_are_left_out_of_training_only():
-    table, classes, images = without_small_classes(table_of(["a"] * 5 + ["b"] * 2 + ["c"], ["c", "d"]), 3)
+    table, classes, images = drop_small_classes(table_of(["a"] * 5 + ["b"] * 2 + ["c"], ["c", "d"]), 3)
     assert (classes, images) == (2, 3)
     assert table.frame["label"].to_list() == ["a"] * 5 + ["c", "d"]
     with pytest.raises(DataError, match="min_per_class=6: no class has so many"):
-        without_small_classes(table, 6)
+        drop_small_classes(table, 6)

@@ -14,12 +14,12 @@ from PIL import Image
 
 from lookalike.data.box_columns import words
 from lookalike.data.columns import find_columns
-from lookalike.data.foreign import read_foreign
+from lookalike.data.import_vectors import import_vectors
 from lookalike.data.pairs import read_pairs
 from lookalike.data.reading import read_frame
 from lookalike.data.table import read_table
 from lookalike.errors import DataError
-from lookalike.prepare.tables import table
+from lookalike.prepare.table import table
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16"]
 SIZE = (100, 80)
@@ -349,7 +349,7 @@ def test_vectors_without_a_header(photos, separator, decimal):
         return
     lines = (separator.join(str(value).replace(".", decimal) for value in row) for row in VECTORS)
     (photos / "v.csv").write_text("\n".join(lines))
-    assert read_foreign(photos / "v.csv", labelled=False)[0] == pytest.approx(VECTORS, rel=1e-6)
+    assert import_vectors(photos / "v.csv", labelled=False)[0] == pytest.approx(VECTORS, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["f{}", "dim_{}", "{}", "x{}", "V{}", "Feature {}", "emb.{}", "pc[{}]"])
@@ -360,7 +360,7 @@ def test_numbers_that_describe_a_row_are_no_dimensions(write, caplog, name, star
         return  # x1 and x2 are corners of boxes
     rows = [("007", 3 * n, *VECTORS[n], 0.5 * n, n % 2) for n in range(6)]
     with caplog.at_level(logging.INFO):
-        vectors, about = read_foreign(write(header, rows))
+        vectors, about = import_vectors(write(header, rows))
     assert vectors == pytest.approx(VECTORS, rel=1e-6)
     assert {"age", "score", "camera"} <= set(about.columns) and about["label"].to_list() == ["007"] * 6
     assert "not part of the vectors" in caplog.text and "camera" in caplog.text
@@ -371,23 +371,23 @@ def test_numbers_that_describe_a_row_are_no_dimensions(write, caplog, name, star
 )
 def test_dimensions_that_are_not_clear(write, header):
     with pytest.raises(DataError, match="Call the dimensions f0, f1"):
-        read_foreign(write(header, [("a", *range(1, len(header)))] * 3))
+        import_vectors(write(header, [("a", *range(1, len(header)))] * 3))
 
 
 def test_labels_in_a_column_of_vectors_without_header(photos):
     np.savetxt(photos / "v.csv", np.column_stack([np.arange(6) // 2, VECTORS]), delimiter=",")
     with pytest.raises(DataError, match="column 1 holds whole numbers"):
-        read_foreign(photos / "v.csv", labelled=False)
+        import_vectors(photos / "v.csv", labelled=False)
 
 
 def test_vectors_as_pandas_writes_them(write):
     rows = [("a", str(row.tolist())) for row in VECTORS]
-    assert read_foreign(write(("label", "embedding"), rows))[0] == pytest.approx(VECTORS, rel=1e-6)
+    assert import_vectors(write(("label", "embedding"), rows))[0] == pytest.approx(VECTORS, rel=1e-6)
     with pytest.raises(DataError, match="it was cut when it was printed"):
-        read_foreign(write(("label", "embedding"), [("a", "[0.1 0.2 ... 0.3]")] * 2))
+        import_vectors(write(("label", "embedding"), [("a", "[0.1 0.2 ... 0.3]")] * 2))
     header = ["label", *map(str, range(4))]
-    assert read_foreign(write(header, [("a", *row) for row in VECTORS]))[0].shape == (6, 4)
-    assert read_foreign(write(header[1:], VECTORS), labelled=False)[0].shape == (6, 4)
+    assert import_vectors(write(header, [("a", *row) for row in VECTORS]))[0].shape == (6, 4)
+    assert import_vectors(write(header[1:], VECTORS), labelled=False)[0].shape == (6, 4)
 
 
 HEADERS = st.sampled_from(
@@ -431,8 +431,8 @@ def test_any_table_is_read_or_refused(photos, caplog, data):
         "table": lambda: table(file),
         "direct": lambda: read_table(file),
         "pairs": lambda: read_pairs(file),
-        "vectors": lambda: read_foreign(file, labelled=False),
-        "labels": lambda: read_foreign(photos / "six.npy", file),
+        "vectors": lambda: import_vectors(file, labelled=False),
+        "labels": lambda: import_vectors(photos / "six.npy", file),
     }
     np.save(photos / "six.npy", VECTORS)
     for name, read in readers.items():

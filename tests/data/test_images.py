@@ -49,7 +49,7 @@ def pixels(data, **options):
     return np.asarray(image).astype(int)
 
 
-def refused(data, *words, read=open_image):
+def refusal_message(data, *words, read=open_image):
     with pytest.raises(ImageError) as caught:
         read(io.BytesIO(data) if isinstance(data, bytes) else data)
     for word in words:
@@ -185,7 +185,7 @@ def test_16_bit_alpha_png_lies_over_white():
 
 def test_32_bit_pixels_are_refused_with_the_way_out():
     image = Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8))
-    refused(encode(image, "TIFF"), "32-bit", "8 or 16")
+    refusal_message(encode(image, "TIFF"), "32-bit", "8 or 16")
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "BMP", "TIFF"])
@@ -291,21 +291,21 @@ def test_a_single_pixel(format):
 def test_what_is_not_there_is_said(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "notes.jpg").write_text("these are not pixels")
-    assert "empty (0 bytes)" in refused(tmp_path / "empty.png").reason
-    assert "these are not p" in refused(tmp_path / "notes.jpg", "not a readable picture").reason
-    assert "no such file" in refused(tmp_path / "missing.jpg").reason
-    assert "folder" in refused(tmp_path).reason
-    assert "File name too long" in refused(tmp_path / ("n" * 300 + ".jpg"), "cannot be opened").reason
+    assert "empty (0 bytes)" in refusal_message(tmp_path / "empty.png").reason
+    assert "these are not p" in refusal_message(tmp_path / "notes.jpg", "not a readable picture").reason
+    assert "no such file" in refusal_message(tmp_path / "missing.jpg").reason
+    assert "folder" in refusal_message(tmp_path).reason
+    assert "File name too long" in refusal_message(tmp_path / ("n" * 300 + ".jpg"), "cannot be opened").reason
     for file in ("empty.png", "notes.jpg", "missing.jpg"):
-        assert str(tmp_path / file) in str(refused(tmp_path / file, read=image_size))
+        assert str(tmp_path / file) in str(refusal_message(tmp_path / file, read=image_size))
 
 
 @pytest.mark.parametrize(
     "data", [b"%PDF-1.7", b"<svg xmlns=''/>", b"%!PS-Adobe-3.0 EPSF", b"\0" * 50, b"BN", b"\xff"]
 )
 def test_other_kinds_of_file_are_refused(data):
-    refused(data, "not a readable picture")
-    refused(data, "not a readable picture", read=image_size)
+    refusal_message(data, "not a readable picture")
+    refusal_message(data, "not a readable picture", read=image_size)
 
 
 ENCODED = {
@@ -347,20 +347,20 @@ def test_a_truncated_file_is_an_error_and_never_half_a_picture(name):
 )
 def test_not_even_the_last_byte_may_be_missing(name):
     if name != "animated WebP":
-        refused(ENCODED[name][:-1])
-    refused(ENCODED["PNG"][:-12], "truncated")
-    refused(ENCODED["JPEG"][:-300], "truncated")
+        refusal_message(ENCODED[name][:-1])
+    refusal_message(ENCODED["PNG"][:-12], "truncated")
+    refusal_message(ENCODED["JPEG"][:-300], "truncated")
 
 
 def test_a_png_with_wrong_pixels_is_refused():
     data = bytearray(png(8, 0, [bytes(8)] * 8))
     data[-20] ^= 1
-    refused(bytes(data), "damaged", "IDAT")
+    refusal_message(bytes(data), "damaged", "IDAT")
 
 
 def test_a_known_kind_with_a_broken_header_is_called_damaged():
     for name, data in ENCODED.items():
-        assert refused(data[:11]).reason.startswith(("damaged", "the file ends")), name
+        assert refusal_message(data[:11]).reason.startswith(("damaged", "the file ends")), name
 
 
 def test_a_wrong_checksum_of_what_nobody_needs_costs_no_picture():
@@ -396,17 +396,17 @@ def test_mutated_files_raise_nothing_but_our_error(name, seed, changes):
             assert "\n" not in error.reason.strip()
 
 
-def patched(data, place, new):
+def replace_bytes(data, place, new):
     return data[:place] + new + data[place + len(new) :]
 
 
 BOMBS = {
     "PNG": lambda: encode(Image.new("1", (24_000, 24_000)), "PNG"),
-    "GIF": lambda: patched(ENCODED["GIF"], 6, struct.pack("<HH", 60_000, 60_000)),
+    "GIF": lambda: replace_bytes(ENCODED["GIF"], 6, struct.pack("<HH", 60_000, 60_000)),
     "BMP": lambda: (
         b"BM" + struct.pack("<IIIIiiHHIIIIII", 0, 0, 54, 40, 50_000, 50_000, 1, 24, 0, 0, 0, 0, 0, 0)
     ),
-    "WEBP": lambda: patched(ENCODED["animated WebP"], 24, b"\xfe\x3f\0" * 2),
+    "WEBP": lambda: replace_bytes(ENCODED["animated WebP"], 24, b"\xfe\x3f\0" * 2),
     "TIFF": lambda: tiff(np.zeros((1, 1), np.uint16), 16, 1).replace(
         struct.pack("<HHII", 256, 4, 1, 1), struct.pack("<HHII", 256, 4, 1, 1 << 30)
     ),
@@ -438,7 +438,7 @@ def test_a_decompression_bomb_is_refused_from_its_header(name, tmp_path):
 def test_a_picture_below_the_limit_is_read_and_one_above_it_is_not(monkeypatch):
     monkeypatch.setattr("lookalike.data.header.MAX_PIXELS", WIDTH * HEIGHT)
     assert pixels(encode(noise(), "PNG")).shape == (HEIGHT, WIDTH, 3)
-    refused(encode(gradient(WIDTH, HEIGHT + 1), "PNG"), "40 × 31", "1,200")
+    refusal_message(encode(gradient(WIDTH, HEIGHT + 1), "PNG"), "40 × 31", "1,200")
 
 
 def test_reading_pictures_needs_no_torch():
@@ -540,31 +540,37 @@ def test_the_box_of_a_row_is_cut_out(table):
     assert images[1].image.shape == (3, HEIGHT, WIDTH)
 
 
-def scrambled(image):
+def scramble_image(image):
     return torch.randint(0, 256, (3, 2, 2), dtype=torch.uint8)
 
 
-def drawn(table, epoch, workers, rows, seed=3):
-    images = ImageTable(table, scrambled, seed=seed)
+def batches_of_epoch(table, epoch, workers, rows, seed=3):
+    images = ImageTable(table, scramble_image, seed=seed)
     images.set_epoch(epoch)
     loader = DataLoader(images, batch_sampler=rows, collate_fn=collate, num_workers=workers)
     return [dict(zip(batch.rows.tolist(), batch.images.tolist(), strict=True)) for batch in loader]
 
 
-def merged(batches):
+def merge_batches(batches):
     return {row: image for batch in batches for row, image in batch.items()}
 
 
 def test_random_pixels_depend_on_seed_epoch_and_row_alone(table):
-    first = merged(drawn(table, 1, 0, [[0, 1], [3, 4], [5]]))
-    assert merged(drawn(table, 1, 2, [[5, 4, 0], [3], [1]])) == first
-    assert all(image != first[row] for row, image in merged(drawn(table, 2, 0, [[0, 1, 3, 4, 5]])).items())
-    assert all(image != first[row] for row, image in merged(drawn(table, 1, 0, [[0, 1, 3, 4, 5]], 4)).items())
+    first = merge_batches(batches_of_epoch(table, 1, 0, [[0, 1], [3, 4], [5]]))
+    assert merge_batches(batches_of_epoch(table, 1, 2, [[5, 4, 0], [3], [1]])) == first
+    assert all(
+        image != first[row]
+        for row, image in merge_batches(batches_of_epoch(table, 2, 0, [[0, 1, 3, 4, 5]])).items()
+    )
+    assert all(
+        image != first[row]
+        for row, image in merge_batches(batches_of_epoch(table, 1, 0, [[0, 1, 3, 4, 5]], 4)).items()
+    )
     assert len({str(image) for image in first.values()}) == 5
 
 
 def test_a_row_twice_in_a_batch_differs_from_itself(table):
-    images = ImageTable(table, scrambled, seed=0)
+    images = ImageTable(table, scramble_image, seed=0)
     first, second = images.__getitems__([1, 1]).images
     assert (first != second).any()
     assert torch.equal(torch.stack([first, second]), images.__getitems__([1, 1]).images)
@@ -574,14 +580,14 @@ def test_numbers_outside_are_left_as_they_were(table):
     torch.manual_seed(5)
     expected = torch.rand(4)
     torch.manual_seed(5)
-    images = ImageTable(table, scrambled, seed=0)
+    images = ImageTable(table, scramble_image, seed=0)
     for row in range(5):
         images[row]
     assert (torch.rand(4) == expected).all()
 
 
 def test_workers_that_stay_alive_see_the_epoch_change(table):
-    images = ImageTable(table, scrambled, seed=0)
+    images = ImageTable(table, scramble_image, seed=0)
     loader = DataLoader(
         images, batch_sampler=[[0, 1]], collate_fn=collate, num_workers=1, persistent_workers=True
     )
@@ -611,7 +617,7 @@ def test_a_great_many_reads_leave_no_file_open(table):
     assert sum(isinstance(item, Unreadable) for item in kept) == 100
 
 
-def shown(table, seed, epochs=3):
+def images_over_epochs(table, seed, epochs=3):
     """What a transform that draws from the pictures' pixels and from random numbers gives in some epochs."""
 
     def transform(image):
@@ -629,22 +635,24 @@ def test_small_pictures_are_decoded_once_for_training_and_come_out_the_same(tabl
     monkeypatch.setattr(
         data_images, "open_image", lambda source, *rest: opened.append(source) or open_image(source, *rest)
     )
-    kept = shown(table, seed=4)
+    kept = images_over_epochs(table, seed=4)
     assert [opened.count(file) for file in dict.fromkeys(opened)] == [1, 1, 3]  # the third cannot be read
-    monkeypatch.setattr("lookalike.data.kept.ROOM", len(table) * 3 * WIDTH * HEIGHT - 1)
-    again = shown(table, seed=4)
+    monkeypatch.setattr("lookalike.data.memory_cache.ROOM", len(table) * 3 * WIDTH * HEIGHT - 1)
+    again = images_over_epochs(table, seed=4)
     assert len(opened) == 5 + 12
     assert all(map(torch.equal, kept, again))
     assert not torch.equal(kept[0], kept[1])
-    shown(table, seed=None)
+    images_over_epochs(table, seed=None)
     assert len(opened) == 5 + 12 + 12
 
 
 def test_paths_in_warnings_have_no_detours(tmp_path):
-    from lookalike.data.thumbnails import plain
+    from lookalike.data.thumbnails import placeholder_colour
 
     (tmp_path / "run" / "embeddings").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "run" / "embeddings")
-    assert plain(tmp_path / "run" / "embeddings" / ".." / "a.png") == str(tmp_path / "run" / "a.png")
+    assert placeholder_colour(tmp_path / "run" / "embeddings" / ".." / "a.png") == str(
+        tmp_path / "run" / "a.png"
+    )
     kept = tmp_path / "link" / ".." / "a.png"
-    assert plain(kept) == str(kept), "a link leads elsewhere"
+    assert placeholder_colour(kept) == str(kept), "a link leads elsewhere"

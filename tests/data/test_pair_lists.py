@@ -1,6 +1,6 @@
 import pytest
 
-from lookalike.data.pairs import match_paths, read_pairs
+from lookalike.data.pairs import read_pairs, resolve_pair_paths
 from lookalike.errors import DataError
 
 LFW = """2\t2
@@ -77,4 +77,4 @@ def test_names_are_matched_by_the_end_of_their_path():
         "data\\b\\2.jpg",
         "",
     ]
-    assert match_paths(names, paths).tolist() == [0, 0, 1, 2, -2, -2, -1, 2, -1]
+    assert resolve_pair_paths(names, paths).tolist() == [0, 0, 1, 2, -2, -2, -1, 2, -1]

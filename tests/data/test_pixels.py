@@ -23,29 +23,32 @@ def photo(width=52, height=37, seed=0):
     return Image.fromarray((np.stack([x, y, 255 - x], -1) + noise).clip(0, 255).astype(np.uint8))
 
 
-def encoded(image, kind="JPEG", **options):
+def encode_image(image, kind="JPEG", **options):
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
 
 
-def turned(orientation):
+def exif_with_orientation(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
 
 
 KINDS = {
-    "plain": encoded(photo(), quality=90),
-    "no subsampling": encoded(photo(), quality=95, subsampling=0),
-    "progressive": encoded(photo(), progressive=True),
-    "grey": encoded(photo().convert("L")),
-    "comment": encoded(photo(), comment="a" * 300),
-    "EXIF without orientation": encoded(photo(), exif=Image.Exif()),
-    **{f"orientation {number}": encoded(photo(), exif=turned(number)) for number in range(1, 10)},
-    "CMYK": encoded(photo().convert("CMYK")),
-    "PNG": encoded(photo(), "PNG"),
-    "WebP": encoded(photo(), "WEBP"),
+    "plain": encode_image(photo(), quality=90),
+    "no subsampling": encode_image(photo(), quality=95, subsampling=0),
+    "progressive": encode_image(photo(), progressive=True),
+    "grey": encode_image(photo().convert("L")),
+    "comment": encode_image(photo(), comment="a" * 300),
+    "EXIF without orientation": encode_image(photo(), exif=Image.Exif()),
+    **{
+        f"orientation {number}": encode_image(photo(), exif=exif_with_orientation(number))
+        for number in range(1, 10)
+    },
+    "CMYK": encode_image(photo().convert("CMYK")),
+    "PNG": encode_image(photo(), "PNG"),
+    "WebP": encode_image(photo(), "WEBP"),
 }
 USUAL = [name for name in KINDS if name not in ("CMYK", "PNG", "WebP", "orientation 9")]
 
@@ -97,7 +100,7 @@ def test_usual_jpegs_take_the_fast_path_and_nothing_else(name):
 
 def test_without_a_native_decoder_all_is_the_same(monkeypatch):
     expected = {name: read(data) for name, data in KINDS.items()}
-    monkeypatch.setattr(jpeg, "_native", lambda: None)
+    monkeypatch.setattr(jpeg, "_native_decoder", lambda: None)
     assert all((read(data) == expected[name]).all() for name, data in KINDS.items())
 
 
@@ -115,7 +118,7 @@ def test_a_part_of_the_box_is_chosen_by_its_size(name):
 
 
 def test_a_jpeg_comes_smaller_where_enough_is_left_and_shows_the_same():
-    data = encoded(photo(800, 600), quality=95)
+    data = encode_image(photo(800, 600), quality=95)
     part = (100, 50, 500, 450)
     full = read(data, lambda size: (part, 300))
     assert full.shape == (400, 400, 3)

@@ -8,15 +8,15 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lookalike.data.augment import Augment, Strong
-from lookalike.data.draws import draws
 from lookalike.data.flip import Flip
 from lookalike.data.images import ImageTable, collate
 from lookalike.data.random_crop import RandomCrop
+from lookalike.data.random_numbers import random_uniform
 from lookalike.data.table import Table
 
 
 def numbers(count, columns=5):
-    return draws(0, 1, range(count), [0] * count, columns)
+    return random_uniform(0, 1, range(count), [0] * count, columns)
 
 
 def picture(width, height, seed=0):
@@ -28,7 +28,7 @@ def picture(width, height, seed=0):
 @pytest.mark.parametrize("size", [(500, 375), (40, 300), (1, 1), (7, 9)])
 def test_parts_lie_inside_and_are_as_large_as_they_should(size):
     crop = RandomCrop(32, area=(0.1, 0.6), aspect=(0.5, 2))
-    parts = np.array([crop.part(size, row)[0] for row in numbers(500)])
+    parts = np.array([crop.transform_one(size, row)[0] for row in numbers(500)])
     assert (parts[:, :2] >= 0).all()
     assert (parts[:, 2:] <= size).all()
     assert (parts[:, 2:] > parts[:, :2]).all()
@@ -52,10 +52,15 @@ def test_the_result_is_the_part_made_square_by_pillow(interpolation):
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     mirrored = 0
     for row in rows:
-        box, least = crop.part(image.size, row)
+        box, least = crop.transform_one(image.size, row)
         assert least == 24
         expected = np.asarray(image.crop(box).resize((24, 24), filters[interpolation])).astype(int)
-        found = crop.many([np.array(image.crop(box))], row[None])[0].permute(1, 2, 0).numpy().astype(int)
+        found = (
+            crop.transform_many([np.array(image.crop(box))], row[None])[0]
+            .permute(1, 2, 0)
+            .numpy()
+            .astype(int)
+        )
         if row[4] < 0.5:
             expected, mirrored = expected[:, ::-1], mirrored + 1
         assert abs(found - expected).max() <= 2
@@ -97,16 +102,16 @@ EVERYTHING = Strong(
 def test_what_becomes_of_a_picture_does_not_depend_on_its_batch(transform, sizes):
     pictures = [picture(*sizes[n % len(sizes)], seed=n) for n in range(9)]
     rows = numbers(9, transform.count)
-    together = transform.many(pictures, rows)
+    together = transform.transform_many(pictures, rows)
     assert together.dtype == torch.uint8
     if isinstance(transform, Flip | RandomCrop):
         assert together.is_contiguous(memory_format=torch.channels_last), "no copy on the way to the model"
     for n in range(9):
-        alone = transform.many(pictures[n : n + 1], rows[n : n + 1])
+        alone = transform.transform_many(pictures[n : n + 1], rows[n : n + 1])
         assert torch.equal(alone[0], together[n])
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    again = transform.many(pictures, rows)
+    again = transform.transform_many(pictures, rows)
     torch.set_num_threads(threads)
     assert torch.equal(again, together)
     assert len({str(pixels) for pixels in together.tolist()}) == 9
@@ -138,7 +143,7 @@ def read(images, workers, batches):
 @pytest.mark.parametrize("transform", [RandomCrop(24, area=(0.3, 1)), Augment(24)])
 @pytest.mark.parametrize("room", [0, 8 * 3 * 100 * 100, 1 << 28])
 def test_the_same_pixels_whatever_workers_order_and_memory(photos, transform, room, monkeypatch):
-    monkeypatch.setattr("lookalike.data.kept.ROOM", room)
+    monkeypatch.setattr("lookalike.data.memory_cache.ROOM", room)
     images = ImageTable(photos, transform, seed=5)
     for epoch in (1, 2):
         images.set_epoch(epoch)

@@ -92,7 +92,7 @@ def test_every_image_comes_in_its_time_and_none_is_favoured(sizes, p, k):
 def test_equal_classes_that_fill_their_batches_are_seen_exactly_once(count, chunks, k, p, epoch):
     assume(count % p == 0 and chunks * k > 1)
     sampler = PerClass(labels_of([chunks * k] * count), p, k)
-    assert sampler.waiting == sampler.left_out == 0
+    assert sampler.num_waiting == sampler.left_out == 0
     assert sorted(np.concatenate(epoch_of(sampler, epoch)).tolist()) == list(range(count * chunks * k))
 
 
@@ -109,7 +109,7 @@ def test_what_waits_comes_in_the_next_epochs(sizes):
     sampler = PerClass(labels_of(sizes), 3, 4)
     per_epoch = [set(np.concatenate(epoch_of(sampler, epoch)).tolist()) for epoch in range(40)]
     assert len(set.union(*per_epoch)) == sum(sizes), "every image comes"
-    if sampler.waiting < 3 and len(sizes) >= 2 * sampler.waiting:
+    if sampler.num_waiting < 3 and len(sizes) >= 2 * sampler.num_waiting:
         for one, two in pairwise(per_epoch):
             assert len(one | two) == sum(sizes), "none waits twice running"
 

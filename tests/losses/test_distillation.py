@@ -31,15 +31,15 @@ def reference(kind: str, student: torch.Tensor, teacher: torch.Tensor) -> torch.
     def dot(a, b):
         return sum(x * y for x, y in zip(a, b, strict=True))
 
-    def between(a, b):
+    def difference(a, b):
         return [x - y for x, y in zip(a, b, strict=True)]
 
     if kind == "cosine":
         return sum(1 - dot(a, b) for a, b in zip(s, t, strict=True)) / count
     if kind == "l1":
-        return sum(abs(x) for a, b in zip(s, t, strict=True) for x in between(a, b)) / count
+        return sum(abs(x) for a, b in zip(s, t, strict=True) for x in difference(a, b)) / count
     if kind == "l2":
-        return sum(length(between(a, b)) for a, b in zip(s, t, strict=True)) / count
+        return sum(length(difference(a, b)) for a, b in zip(s, t, strict=True)) / count
     pairs = list(permutations(range(count), 2))
     if kind == "similarity":
         total = 0.0
@@ -49,14 +49,14 @@ def reference(kind: str, student: torch.Tensor, teacher: torch.Tensor) -> torch.
             p, q = [x / sum(p) for x in p], [x / sum(q) for x in q]
             total = total + sum(a * (a.log() - b.log()) for a, b in zip(p, q, strict=True))
         return total / count
-    far = [{(i, j): length(between(x[i], x[j])) for i, j in pairs} for x in (s, t)]
+    far = [{(i, j): length(difference(x[i], x[j])) for i, j in pairs} for x in (s, t)]
     means = [sum(each.values()) / len(pairs) for each in far]
     distances = sum(huber(far[0][p] / means[0] - far[1][p] / means[1]) for p in pairs) / len(pairs)
     triplets = list(permutations(range(count), 3))
     angles = 0.0
     for i, j, k in triplets:
         a, b = (
-            dot(between(x[i], x[j]), between(x[k], x[j])) / (f[i, j] * f[k, j])
+            dot(difference(x[i], x[j]), difference(x[k], x[j])) / (f[i, j] * f[k, j])
             for x, f in zip((s, t), far, strict=True)
         )
         angles = angles + huber(a - b)

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, normalize
 from lookalike import losses
 from lookalike.losses import MarginOptions
 from lookalike.losses._gradient import NOTHING
-from lookalike.losses._others import BLOCK, own_and_others
+from lookalike.losses._logsumexp import BLOCK, target_and_logsumexp
 
 CLASSES, DIM, SIZE = 7, 16, 24
 
@@ -40,19 +40,19 @@ def cosface(counts=None, **options):
     return losses.CosFace(CLASSES, DIM, 0.3, 10, MarginOptions(**options), counts).double()
 
 
-def fixed(margin=0.3):
+def constant_margin(margin=0.3):
     return torch.tensor(margin, dtype=torch.float64)
 
 
 def test_smoothing_is_that_of_cross_entropy_after_the_margin():
     (embeddings, labels), loss = batch(), cosface(smoothing=0.2)
-    expected = cross_entropy(logits(loss, embeddings, labels, fixed()), labels, label_smoothing=0.2)
+    expected = cross_entropy(logits(loss, embeddings, labels, constant_margin()), labels, label_smoothing=0.2)
     assert_same(loss, embeddings, loss(embeddings, labels), expected)
 
 
 def test_focal_weighs_each_image():
     (embeddings, labels), loss = batch(), cosface(focal=2.0)
-    each = cross_entropy(logits(loss, embeddings, labels, fixed()), labels, reduction="none")
+    each = cross_entropy(logits(loss, embeddings, labels, constant_margin()), labels, reduction="none")
     expected = ((1 - (-each).exp()) ** 2 * each).mean()
     assert_same(loss, embeddings, loss(embeddings, labels), expected)
 
@@ -67,7 +67,7 @@ def test_focal_below_one_is_finite_on_the_proxy():
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_classes_nearer_than_skip_above_are_left_out(smoothing):
     (embeddings, labels), loss = batch(), cosface(skip_above=0.1, smoothing=smoothing)
-    z = logits(loss, embeddings, labels, fixed())
+    z = logits(loss, embeddings, labels, constant_margin())
     own = torch.nn.functional.one_hot(labels, CLASSES).bool()
     kept = own | (z <= 10 * 0.1)
     assert 0 < (~kept).sum() < SIZE * (CLASSES - 1) / 2
@@ -98,7 +98,7 @@ def test_the_margin_grows_over_training():
     for done, share in ((None, 0.2), (0.0, 0.2), (0.1, 0.2), (0.3, 0.6), (0.5, 1.0), (1.0, 1.0)):
         if done is not None:
             losses.modifiers.set_progress(torch.nn.ModuleList([loss]), done)
-        expected = cross_entropy(logits(loss, embeddings, labels, fixed(0.3 * share)), labels)
+        expected = cross_entropy(logits(loss, embeddings, labels, constant_margin(0.3 * share)), labels)
         torch.testing.assert_close(loss(embeddings, labels), expected)
 
 
@@ -155,7 +155,7 @@ def test_a_part_of_the_classes_is_the_loss_over_them(kind):
     vectors = loss.proxies.view(CLASSES, loss.centers, DIM)[chosen].flatten(0, 1)
     small = kind(3, DIM).double().eval()
     small.load_state_dict({**loss.state_dict(), "proxies": vectors})
-    found = loss.of_rows(embeddings, vectors, rows, chosen[rows])
+    found = loss.loss_of_rows(embeddings, vectors, rows, chosen[rows])
     torch.testing.assert_close(found, small(embeddings, rows))
     (gradient,) = torch.autograd.grad(found, loss.proxies)
     assert (gradient.view(CLASSES, -1).abs().sum(dim=1) > 0).tolist() == [
@@ -167,19 +167,19 @@ def test_a_part_of_the_classes_is_the_loss_over_them(kind):
 def test_shards_of_the_classes_add_up(centers):
     embeddings, labels = batch()
     proxies = torch.randn(CLASSES * centers, DIM, dtype=torch.float64, requires_grad=True)
-    whole = own_and_others(embeddings, proxies, labels, 10.0, centers=centers)
+    whole = target_and_logsumexp(embeddings, proxies, labels, 10.0, centers=centers)
     parts = []
     for start, stop in ((0, 3), (3, 7)):
         here = (labels >= start) & (labels < stop)
         rows = torch.where(here, labels - start, -1)
         part = proxies[start * centers : stop * centers]
-        parts.append(own_and_others(embeddings, part, rows, 10.0, centers=centers))
-    own = parts[0].own + parts[1].own
+        parts.append(target_and_logsumexp(embeddings, part, rows, 10.0, centers=centers))
+    own = parts[0].target + parts[1].target
     rest = torch.logaddexp(parts[0].rest, parts[1].rest)
-    torch.testing.assert_close(own, whole.own)
+    torch.testing.assert_close(own, whole.target)
     torch.testing.assert_close(rest, whole.rest)
     found = torch.autograd.grad((rest - 3 * own).square().sum(), [embeddings, proxies])
-    wanted = torch.autograd.grad((whole.rest - 3 * whole.own).square().sum(), [embeddings, proxies])
+    wanted = torch.autograd.grad((whole.rest - 3 * whole.target).square().sum(), [embeddings, proxies])
     torch.testing.assert_close(found, wanted)
 
 
@@ -193,7 +193,7 @@ def test_derivatives_whatever_the_size_of_a_block(centers, rows_to_a_block, monk
     scale = torch.linspace(1, 9, 5, dtype=torch.float64, requires_grad=True)
 
     def sums(e, p, s):
-        return own_and_others(e, p, labels, s, 0.4, centers, with_mean=True)
+        return target_and_logsumexp(e, p, labels, s, 0.4, centers, with_mean=True)
 
     assert torch.autograd.gradcheck(sums, (embeddings, proxies, scale))
 
@@ -204,7 +204,7 @@ def test_derivatives_with_changed_cosines():
     proxies = torch.randn(CLASSES, DIM, dtype=torch.float64, requires_grad=True)
 
     def sums(e, p):
-        return own_and_others(
+        return target_and_logsumexp(
             e, p, labels, 5.0, with_mean=True, change=lambda cos, own: (cos.square(), 2 * cos)
         )
 
@@ -215,7 +215,9 @@ def test_where_there_is_no_other_class_the_rest_is_nothing_without_gradient():
     embeddings = torch.randn(4, DIM, requires_grad=True)
     proxies = torch.randn(1, DIM, requires_grad=True)
     for scale in (0.1, 1.0, 64.0):
-        found = own_and_others(embeddings, proxies, torch.zeros(4, dtype=torch.long), scale, with_mean=True)
+        found = target_and_logsumexp(
+            embeddings, proxies, torch.zeros(4, dtype=torch.long), scale, with_mean=True
+        )
         assert (found.rest == NOTHING).all() and (found.mean == 0).all()
         for gradient in torch.autograd.grad((found.rest + found.mean).sum(), [embeddings, proxies]):
             assert (gradient == 0).all()
@@ -224,7 +226,7 @@ def test_where_there_is_no_other_class_the_rest_is_nothing_without_gradient():
 def test_a_large_scale_neither_overflows_nor_underflows():
     embeddings, labels = batch()
     proxies = torch.randn(CLASSES, DIM)
-    found = own_and_others(embeddings.detach().float(), proxies, labels, 5000.0)
+    found = target_and_logsumexp(embeddings.detach().float(), proxies, labels, 5000.0)
     cos = normalize(embeddings.detach()) @ normalize(proxies.double()).T
     others = cos.scatter(1, labels[:, None], -2).max(dim=1).values
     torch.testing.assert_close(found.rest / 5000, others.float(), atol=1e-3, rtol=0)

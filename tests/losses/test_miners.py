@@ -42,7 +42,7 @@ def rows(sim, positive, negative):
         yield line, p.nonzero().flatten().tolist(), n.nonzero().flatten().tolist()
 
 
-def found(positive, negative):
+def columns_by_row(positive, negative):
     return [
         (set(p.nonzero().flatten().tolist()), set(n.nonzero().flatten().tolist()))
         for p, n in zip(positive, negative, strict=True)
@@ -105,7 +105,7 @@ BY_HAND = {
 def test_keeps_what_a_loop_keeps(name, seed):
     pairs = masks(*batch(seed=seed))
     expected = [BY_HAND[name](*row) for row in rows(*pairs)]
-    assert found(*EVERY[name](*pairs)) == expected
+    assert columns_by_row(*EVERY[name](*pairs)) == expected
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_keeps_what_a_loop_keeps(name, seed):
 )
 def test_keeps_what_pytorch_metric_learning_keeps(name, peer):
     embeddings, labels = batch((4,) * 6)
-    kept = found(*EVERY[name](*masks(embeddings, labels)))
+    kept = columns_by_row(*EVERY[name](*masks(embeddings, labels)))
     assert kept == from_peer(peer(), embeddings, labels)
 
 

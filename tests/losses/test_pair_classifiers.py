@@ -78,7 +78,7 @@ def test_nca_does_not_overflow_at_a_large_scale():
     assert torch.autograd.grad(value, embeddings)[0].isfinite().all()
 
 
-def classified(loss, embeddings, labels, balanced):
+def reference_loss(loss, embeddings, labels, balanced):
     x, values = unit(embeddings), {True: [], False: []}
     for i, j in itertools.permutations(range(len(labels)), 2):
         logit = loss.bias
@@ -103,7 +103,7 @@ def test_pair_bce_is_binary_cross_entropy_over_the_pairs(features, balanced):
     with torch.no_grad():  # weights of both signs
         for parameter in loss.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    expected = classified(loss, embeddings, labels, balanced)
+    expected = reference_loss(loss, embeddings, labels, balanced)
     assert_same(loss(embeddings, labels), expected, [embeddings, *loss.parameters()], 1e-9)
 
 

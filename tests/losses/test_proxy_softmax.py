@@ -13,7 +13,7 @@ from lookalike.losses import (
     ProxyNCApp,
     Softmax,
     SoftTriple,
-    _slopes,
+    _fused_proxy,
 )
 
 CLASSES, DIM = 7, 5
@@ -160,7 +160,7 @@ def test_blocks_of_work_change_nothing(kind, monkeypatch):
     loss, (embeddings, labels) = build(kind), batch()
     value = loss(embeddings, labels)
     gradients = torch.autograd.grad(value, [embeddings, loss.proxies])
-    monkeypatch.setitem(_slopes.BLOCK, "cpu", 30)
+    monkeypatch.setitem(_fused_proxy.BLOCK, "cpu", 30)
     small = loss(embeddings, labels)
     torch.testing.assert_close(small, value)
     torch.testing.assert_close(torch.autograd.grad(small, [embeddings, loss.proxies]), gradients)

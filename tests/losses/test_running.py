@@ -65,7 +65,7 @@ def batches(count, size=12):
         yield vectors, torch.randint(0, CLASSES, (size,), generator=generator)
 
 
-def trained(name, make, steps=4, parts=1):
+def train_steps(name, make, steps=4, parts=1):
     """Statistics after each step, and the loss."""
     torch.manual_seed(0)
     loss, history = FOLLOWING[name](CLASSES, DIM), []
@@ -82,8 +82,8 @@ def trained(name, make, steps=4, parts=1):
 @pytest.mark.parametrize("writer", AS_SGD)
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_statistics_do_not_depend_on_who_writes_the_parameters(name, writer):
-    expected, reference = trained(name, lambda held: SGD(held, 0.1, foreach=False))
-    found, loss = trained(name, AS_SGD[writer])
+    expected, reference = train_steps(name, lambda held: SGD(held, 0.1, foreach=False))
+    found, loss = train_steps(name, AS_SGD[writer])
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(loss.proxies, reference.proxies)
     assert len(found.unique(dim=0)) == len(found)
@@ -93,15 +93,15 @@ def test_statistics_do_not_depend_on_who_writes_the_parameters(name, writer):
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_fused_kernels_equal_plain_ones(name, kind):
     make = getattr(torch.optim, kind)
-    expected, _ = trained(name, lambda held: make(held, lr=0.01, foreach=False))
-    found, _ = trained(name, lambda held: make(held, lr=0.01, fused=True))
+    expected, _ = train_steps(name, lambda held: make(held, lr=0.01, foreach=False))
+    found, _ = train_steps(name, lambda held: make(held, lr=0.01, fused=True))
     torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("kind", ["NAdam", "RAdam", "RMSprop", "Adamax", "Rprop", "ASGD", "Adadelta"])
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_statistics_move_with_other_optimizers(name, kind):
-    found, _ = trained(name, lambda held: getattr(torch.optim, kind)(held, lr=0.01, foreach=True))
+    found, _ = train_steps(name, lambda held: getattr(torch.optim, kind)(held, lr=0.01, foreach=True))
     assert len(found.unique(dim=0)) == len(found)
 
 
@@ -109,7 +109,7 @@ def test_statistics_move_with_other_optimizers(name, kind):
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_accumulated_batches_are_one_step(name, make):
     """Several batches before a step: the last one counts, from the statistics before the step."""
-    found, _ = trained(name, make, steps=1, parts=3)
+    found, _ = train_steps(name, make, steps=1, parts=3)
     torch.manual_seed(0)
     loss = FOLLOWING[name](CLASSES, DIM)
     loss(*next(batches(1)))

@@ -20,7 +20,7 @@ from lookalike.losses.curricularface import CurricularFace
 from lookalike.losses.magface import MagFace
 from lookalike.losses.modifiers import AcrossProcesses
 from lookalike.losses.sampled import SampledClasses
-from lookalike.losses.sharded import ShardedClasses, divide_classes, join_shards, sharded_parameters
+from lookalike.losses.sharded import ShardedClasses, divide_classes, join_shards, parameters_by_process
 from lookalike.losses.sub_center_arcface import SubCenterArcFace
 from lookalike.losses.uniface import UniFace
 from lookalike.training.optimise import RowSparse, clip_gradients
@@ -74,7 +74,7 @@ def train(net: nn.Module, loss: nn.Module, rows: torch.Tensor, which: str) -> li
         images, labels = batch(step, which)
         value = loss(net(images[rows]), labels[rows])
         value.backward()
-        length = clip_gradients(parameters, 0.5, sharded_parameters(loss))
+        length = clip_gradients(parameters, 0.5, parameters_by_process(loss))
         found += [value.detach(), length, *(each.grad.clone() for each in net.parameters())]
         optimizer.step()
         optimizer.zero_grad()
@@ -93,7 +93,7 @@ def work(rank: int, folder: str) -> None:
         whole = parts(name, SampledClasses)[1].state_dict()
         terms.load_state_dict(copy.deepcopy(whole))
         head = terms.losses["head"]
-        assert torch.equal(head.head.proxies, head.mine(whole["losses.head.head.proxies"]))
+        assert torch.equal(head.head.proxies, head.local_classes(whole["losses.head.head.proxies"]))
     words = []
     for make in (
         lambda: UniFace(CLASSES, DIM),
@@ -108,18 +108,19 @@ def work(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> Path:
+def two_process_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     mp.spawn(work, (str(folder),), nprocs=PROCESSES)
     return folder
 
 
 @pytest.mark.parametrize(("name", "rate", "which"), CASES)
-def test_training_is_that_of_one_process(name, rate, which, found):
+def test_training_is_that_of_one_process(name, rate, which, two_process_folder):
     net, loss = parts(name, lambda head: SampledClasses(head, 1.0))
     expected = train(net, loss, torch.arange(12), which)
     ranks = [
-        torch.load(found / f"{name}{rate}{which}{rank}.pt", weights_only=True) for rank in range(PROCESSES)
+        torch.load(two_process_folder / f"{name}{rate}{which}{rank}.pt", weights_only=True)
+        for rank in range(PROCESSES)
     ]
     for values, _ in ranks:
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
@@ -131,8 +132,8 @@ def test_training_is_that_of_one_process(name, rate, which, found):
     assert torch.equal(other.losses["head"].head.proxies, whole[proxies])
 
 
-def test_what_cannot_be_divided_is_refused(found):
-    words = (found / "refused.txt").read_text().splitlines()
+def test_what_cannot_be_divided_is_refused(two_process_folder):
+    words = (two_process_folder / "refused.txt").read_text().splitlines()
     assert "UniFace is no log-sum-exp" in words[0]
     assert "1 classes for 2 processes" in words[1]
     assert "smoothing and skip_above" in words[2]

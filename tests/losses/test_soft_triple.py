@@ -100,7 +100,7 @@ def test_a_class_with_two_looks_is_learned_with_two_centres_and_not_with_one():
     labels = torch.arange(4) % 2
     embeddings = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
 
-    def trained(centers):
+    def train_loss(centers):
         torch.manual_seed(0)
         loss = SoftTriple(2, 2, centers, tau=0.0)
         optimizer = torch.optim.Adam(loss.parameters(), lr=0.05)
@@ -110,4 +110,4 @@ def test_a_class_with_two_looks_is_learned_with_two_centres_and_not_with_one():
             optimizer.step()
         return loss(embeddings, labels).item()
 
-    assert trained(4) < 0.05 < 0.5 < trained(1)
+    assert train_loss(4) < 0.05 < 0.5 < train_loss(1)

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from lookalike.metrics.confidence import confidence, freedom, wilson
-from lookalike.metrics.interval import bootstrap
+from lookalike.metrics.bootstrap import bootstrap_interval, confidence_interval, freedom, wilson
 
 
 def column(*values):
@@ -13,7 +12,7 @@ def column(*values):
 def test_many_identities_have_the_bca_interval_of_scipy():
     values = np.random.default_rng(0).exponential(size=400)
     expected = scipy_bootstrap((values,), np.mean, n_resamples=9999, method="BCa", rng=0).confidence_interval
-    found = bootstrap(values, np.arange(400), n=9999)
+    found = bootstrap_interval(values, np.arange(400), n=9999)
     assert found == pytest.approx((expected.low, expected.high), abs=0.006)
     plain = scipy_bootstrap((values,), np.mean, n_resamples=9999, method="percentile", rng=0)
     assert found[1] > plain.confidence_interval.high + 0.002  # so the correction is seen
@@ -34,9 +33,9 @@ def test_degrees_of_freedom_are_those_of_the_identities_that_decide():
 def test_where_nothing_varies_the_rule_of_three_is_left():
     """Of 60 identities without a failure, about 6 % may fail (Wilson: z² / (n + z²))."""
     values, ones = np.ones(1), np.ones((500, 1))
-    low, high = confidence(values, ones, np.zeros((60, 1)), np.array([[0.0], [1.0]]))
+    low, high = confidence_interval(values, ones, np.zeros((60, 1)), np.array([[0.0], [1.0]]))
     assert (low[0], high[0]) == (pytest.approx(4.0 / 64.0 * -1 + 1, abs=2e-3), 1.0)
-    low, high = confidence(values, ones, np.zeros((60, 1)))
+    low, high = confidence_interval(values, ones, np.zeros((60, 1)))
     assert (low[0], high[0]) == (1.0, 1.0)  # nothing is known of what it might be
 
 
@@ -60,7 +59,7 @@ def test_shares_near_one_are_covered(failing):
     rng, inside = np.random.default_rng(0), 0
     for draw in range(150):
         right = rng.random((60, 5)) >= rng.beta(0.5, 0.5 / failing - 0.5, (60, 1))
-        low, high = bootstrap(
+        low, high = bootstrap_interval(
             right.ravel().astype(float), np.repeat(np.arange(60), 5), 200, draw, shares=True
         )
         inside += low <= 1 - failing <= high

@@ -3,12 +3,12 @@ import pickle
 import numpy as np
 import pytest
 
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.clustering import clustering
-from lookalike.metrics.decision import k_fold_accuracy
-from lookalike.metrics.estimate import Estimate, estimate_intervals, of_identities
-from lookalike.metrics.interval import bootstrap
+from lookalike.metrics.estimate import Estimate, estimate_intervals, identity_estimates
 from lookalike.metrics.neighbours import Neighbours, dir_at, global_average_precision, hubness
 from lookalike.metrics.space import effective_rank
+from lookalike.metrics.verification_at_threshold import k_fold_accuracy
 
 
 def open_set(rng, identities=80, each=4):
@@ -22,7 +22,7 @@ def open_set(rng, identities=80, each=4):
     return Neighbours(found, found, scores[:, None], label, known.astype(int), identities)
 
 
-def listed(rng, identities=60):
+def listed_pairs(rng, identities=60):
     """One positive and one negative pair of each identity, in ten folds of identities."""
     first = np.repeat(np.arange(identities), 2)
     same = np.tile([True, False], identities)
@@ -41,10 +41,10 @@ def vectors(rng, identities=80):
     return rows / 10, codes
 
 
-def measured(rng):
+def measure_metrics(rng):
     near = open_set(rng)
     found = {"gap": global_average_precision(near), "dir": dir_at(near, 0.1)}
-    *pairs, identities = listed(rng)
+    *pairs, identities = listed_pairs(rng)
     found["fold_accuracy"] = k_fold_accuracy(*pairs, identities)["fold_accuracy"]
     found["effective_rank"] = effective_rank(*vectors(rng))
     return found
@@ -52,7 +52,7 @@ def measured(rng):
 
 def test_intervals_cover_the_truth_in_about_95_of_100_draws():
     """The truth is the mean of many draws of this size."""
-    draws = [measured(np.random.default_rng(seed)) for seed in range(150)]
+    draws = [measure_metrics(np.random.default_rng(seed)) for seed in range(150)]
     truth = {name: np.mean([draw[name] for draw in draws]) for name in draws[0]}
     inside = dict.fromkeys(truth, 0)
     for seed, draw in enumerate(draws):
@@ -63,7 +63,7 @@ def test_intervals_cover_the_truth_in_about_95_of_100_draws():
     assert 0.91 <= np.mean(list(inside.values())) / len(draws) <= 0.985
 
 
-def raised(function, codes, identity, times):
+def value_per_repetition(function, codes, identity, times):
     """The value when the images of an identity are there so many times more, per time."""
     rows = np.flatnonzero(codes == identity)
     more = np.concatenate([np.tile(np.arange(len(codes)), 200), np.tile(rows, times)])
@@ -92,7 +92,7 @@ def test_influences_are_what_more_of_an_identity_does(name):
         "gap": lambda: value(np.arange(len(codes))),
         "effective_rank": lambda: effective_rank(unit, codes),
     }[name]()
-    slopes = np.array([(raised(value, codes, each, 1) - found) * 200 for each in range(12)])
+    slopes = np.array([(value_per_repetition(value, codes, each, 1) - found) * 200 for each in range(12)])
     assert found.influence == pytest.approx(slopes - slopes.mean(), abs=0.02 * np.abs(slopes).max())
 
 
@@ -101,15 +101,15 @@ def test_a_mean_has_the_interval_of_the_bootstrap():
     codes = rng.integers(0, 50, 300)
     values = rng.random(300) + codes / 50
     mean = values.mean()
-    found = Estimate(mean, of_identities((values - mean) / 300, codes))
+    found = Estimate(mean, identity_estimates((values - mean) / 300, codes))
     assert found.pseudo_values.mean() == pytest.approx(mean)
     assert estimate_intervals({"mean": found}, n=4000)["mean"] == pytest.approx(
-        bootstrap(values, codes, n=4000), abs=0.01
+        bootstrap_interval(values, codes, n=4000), abs=0.01
     )
 
 
 def test_identities_without_a_part_have_no_influence():
-    found = Estimate(0.5, of_identities(np.array([0.1, -0.3]), np.array([1, 3]), 6))
+    found = Estimate(0.5, identity_estimates(np.array([0.1, -0.3]), np.array([1, 3]), 6))
     assert np.isnan(found.influence[[0, 2, 4, 5]]).all()
     assert found.influence[[1, 3]] == pytest.approx([0.2, -0.2])
     assert found.identities == 2
@@ -141,7 +141,7 @@ def test_halves_of_the_identities_tell_how_hubness_varies():
     assert np.mean(inside) >= 0.85
 
 
-def clustered(seed, identities=16, each=4):
+def clustered_vectors(seed, identities=16, each=4):
     """Images around centres of which k-means finds some."""
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(identities), each)
@@ -152,7 +152,7 @@ def clustered(seed, identities=16, each=4):
 
 
 def test_halves_that_are_clustered_anew_tell_how_clustering_varies():
-    draws = [clustered(seed) for seed in range(50)]
+    draws = [clustered_vectors(seed) for seed in range(50)]
     for name in ("nmi", "ami", "ari"):
         truth = np.mean([draw[name] for draw in draws])
         ends = [estimate_intervals(draw)[name] for draw in draws]

@@ -1,19 +1,19 @@
 import numpy as np
 import pytest
 
-from lookalike.metrics.decision import decisions
 from lookalike.metrics.estimate import Estimate
 from lookalike.metrics.pair_counts import IdentityCounts, PairBlock, thresholds_for
 from lookalike.metrics.pair_interval import bootstrap_pairs, pair_influences
-from lookalike.metrics.paired import paired_differences
+from lookalike.metrics.paired_tests import paired_differences
 from lookalike.metrics.space import alignment, uniformity
-from lookalike.metrics.verification import Pairs, auc, distances, eer, tar_at_far
+from lookalike.metrics.verification import Pairs, auc, eer, mean_distances, tar_at_far
+from lookalike.metrics.verification_at_threshold import decisions
 
 FARS = [0.1, 0.01]
 THRESHOLD = 0.8
 
 
-def drawn(identities, seed, each=4, dim=8):
+def random_pairs(identities, seed, each=4, dim=8):
     """All pairs of images around centres of identities that are more or less alike and more or less clear."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(identities, dim))
@@ -28,7 +28,7 @@ def drawn(identities, seed, each=4, dim=8):
 
 def pairs_of(block):
     same = block.first == block.second
-    return Pairs.of(block.scores[same], block.scores[~same])
+    return Pairs.from_scores(block.scores[same], block.scores[~same])
 
 
 def values(block):
@@ -44,7 +44,11 @@ def values(block):
 def deviations(block, identities, n=300, seed=0):
     thresholds = thresholds_for(pairs_of(block), FARS, [THRESHOLD])
     return bootstrap_pairs(
-        IdentityCounts.of([block], np.arange(identities), thresholds), FARS, [THRESHOLD], n=n, seed=seed
+        IdentityCounts.count_blocks([block], np.arange(identities), thresholds),
+        FARS,
+        [THRESHOLD],
+        n=n,
+        seed=seed,
     )
 
 
@@ -53,14 +57,14 @@ def test_intervals_cover_the_truth_in_about_95_of_100_draws():
     functions = {"alignment": alignment, "uniformity": uniformity}
     ends, draws = {}, 50
     for seed in range(draws):
-        block = drawn(40, seed)
+        block = random_pairs(40, seed)
         pairs = pairs_of(block)
         seen = {**values(block), **{name: function(pairs) for name, function in functions.items()}}
-        counts = IdentityCounts.of([block], np.arange(40), thresholds_for(pairs, FARS, [THRESHOLD]))
+        counts = IdentityCounts.count_blocks([block], np.arange(40), thresholds_for(pairs, FARS, [THRESHOLD]))
         found = bootstrap_pairs(counts, FARS, [THRESHOLD], functions, n=150, seed=seed)
         for name, value in seen.items():
             ends.setdefault(name, []).append((value, *(value + end for end in found[name])))
-    truth = values(drawn(600, seed=10**6))
+    truth = values(random_pairs(600, seed=10**6))
     inside = []
     for name, found in ends.items():
         value, low, high = np.transpose(found)
@@ -71,9 +75,9 @@ def test_intervals_cover_the_truth_in_about_95_of_100_draws():
 
 
 def test_counts_are_those_of_a_loop():
-    block = drawn(5, seed=0)
+    block = random_pairs(5, seed=0)
     thresholds = np.array([0.9, 0.5, 0.0, -2.0])
-    counts = IdentityCounts.of([block], np.arange(5), thresholds)
+    counts = IdentityCounts.count_blocks([block], np.arange(5), thresholds)
     for identity in range(5):
         for place, threshold in enumerate(thresholds):
             high = block.scores >= threshold
@@ -85,44 +89,44 @@ def test_counts_are_those_of_a_loop():
 
 def test_without_resampling_the_curves_give_the_metrics_themselves():
     """Weights of one: what the grid of thresholds costs in precision."""
-    from lookalike.metrics.pair_curves import metrics_of
-    from lookalike.metrics.pair_interval import _whole
+    from lookalike.metrics.pair_curves import curve_metrics
+    from lookalike.metrics.pair_interval import _unweighted_curves
 
-    block = drawn(60, seed=1)
+    block = random_pairs(60, seed=1)
     thresholds = thresholds_for(pairs_of(block), FARS, [THRESHOLD])
-    counts = IdentityCounts.of([block], np.arange(60), thresholds)
-    found = metrics_of(_whole(counts), FARS, [THRESHOLD])
+    counts = IdentityCounts.count_blocks([block], np.arange(60), thresholds)
+    found = curve_metrics(_unweighted_curves(counts), FARS, [THRESHOLD])
     for name, value in values(block).items():
         assert found[name][0] == pytest.approx(value, abs=3e-3), name
 
 
 def test_the_seed_decides_and_identities_matter():
-    block = drawn(30, seed=2)
+    block = random_pairs(30, seed=2)
     assert deviations(block, 30, seed=1) == deviations(block, 30, seed=1)
     assert deviations(block, 30, seed=1) != deviations(block, 30, seed=2)
-    small, large = (deviations(drawn(size, seed=3), size, n=600)["auc"] for size in (20, 320))
+    small, large = (deviations(random_pairs(size, seed=3), size, n=600)["auc"] for size in (20, 320))
     assert small[1] - small[0] > 2 * (large[1] - large[0])
 
 
 def test_a_sample_of_the_identities_gives_about_the_interval_of_all():
-    block = drawn(200, seed=4)
+    block = random_pairs(200, seed=4)
     half = (block.first < 100) & (block.second < 100)
     part = PairBlock(block.first[half], block.second[half], block.scores[half])
     thresholds = thresholds_for(pairs_of(block), FARS)
-    whole = bootstrap_pairs(IdentityCounts.of([block], np.arange(200), thresholds), FARS)
-    some = bootstrap_pairs(IdentityCounts.of([part], np.arange(100), thresholds, share=0.5), FARS)
+    whole = bootstrap_pairs(IdentityCounts.count_blocks([block], np.arange(200), thresholds), FARS)
+    some = bootstrap_pairs(IdentityCounts.count_blocks([part], np.arange(100), thresholds, share=0.5), FARS)
     for name in ("auc", "eer", "tar@far=0.1"):
         assert some[name][1] - some[name][0] == pytest.approx(whole[name][1] - whole[name][0], rel=0.35)
 
 
 def test_too_few_identities_are_refused():
     with pytest.raises(ValueError, match="intervals need 3"):
-        deviations(drawn(2, seed=0), 2)
+        deviations(random_pairs(2, seed=0), 2)
 
 
 def test_influences_give_the_spread_of_the_bootstrap():
-    block = drawn(60, seed=5)
-    counts = IdentityCounts.of([block], np.arange(60), thresholds_for(pairs_of(block), FARS))
+    block = random_pairs(60, seed=5)
+    counts = IdentityCounts.count_blocks([block], np.arange(60), thresholds_for(pairs_of(block), FARS))
     ends, moved = bootstrap_pairs(counts, FARS), pair_influences(counts, FARS)
     for name in (
         "auc",
@@ -138,11 +142,11 @@ def test_influences_give_the_spread_of_the_bootstrap():
 
 
 def test_further_metrics_of_pairs_are_drawn_too():
-    block = drawn(60, seed=6)
+    block = random_pairs(60, seed=6)
     pairs = pairs_of(block)
-    counts = IdentityCounts.of([block], np.arange(60), thresholds_for(pairs, FARS))
+    counts = IdentityCounts.count_blocks([block], np.arange(60), thresholds_for(pairs, FARS))
     found = bootstrap_pairs(
-        counts, FARS, functions={"alignment": alignment, "uniformity": uniformity, "d": distances}, n=200
+        counts, FARS, functions={"alignment": alignment, "uniformity": uniformity, "d": mean_distances}, n=200
     )
     for kind in ("mean", "std"):  # distances are given without being asked for, and are the same
         assert found[f"negative_euclidean_{kind}"] == pytest.approx(
@@ -165,10 +169,10 @@ def two_models(seed, gain=0.0, identities=30, each=3, dim=8):
         yield PairBlock(codes[one], codes[other], (vectors @ vectors.T)[one, other])
 
 
-def compared(seed, gain=0.0):
+def compare_models(seed, gain=0.0):
     columns = []
     for block in two_models(seed, gain):
-        counts = IdentityCounts.of([block], np.arange(30), thresholds_for(pairs_of(block), [0.1]))
+        counts = IdentityCounts.count_blocks([block], np.arange(30), thresholds_for(pairs_of(block), [0.1]))
         known, moved = values(block), pair_influences(counts, [0.1])
         names = ("auc", "eer", "tar@far=0.1")
         columns.append(np.stack([Estimate(known[name], moved[name]).pseudo_values for name in names], axis=1))
@@ -178,12 +182,14 @@ def compared(seed, gain=0.0):
 
 def test_two_equal_models_are_seldom_called_different():
     draws = 60
-    named = np.array([[each.verdict != "cannot tell" for each in compared(seed)] for seed in range(draws)])
+    named = np.array(
+        [[each.verdict != "cannot tell" for each in compare_models(seed)] for seed in range(draws)]
+    )
     assert (named.mean(axis=0) <= 0.117).all()  # of 5 in 100, 60 draws show more than this in 1 of 50 tests
     assert named.mean() <= 0.075
 
 
 def test_a_better_model_is_seen_by_metrics_of_pairs():
-    found = compared(0, gain=0.5)
+    found = compare_models(0, gain=0.5)
     assert [each.verdict for each in found] == ["better", "worse", "better"]  # less errors are not said yet
     assert found[0].low < found[0].mean < found[0].high

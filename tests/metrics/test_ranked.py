@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from lookalike.metrics.ranked import hits_at, inverse_negative_penalty, map_at, ndcg_at, reciprocal_rank
+from lookalike.metrics.rank_metrics import hits_at, inverse_negative_penalty, map_at, ndcg_at, reciprocal_rank
 from lookalike.metrics.retrieval import Ranking
 
 rankings = st.lists(st.booleans(), min_size=2, max_size=40).filter(any)

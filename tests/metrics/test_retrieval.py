@@ -9,10 +9,10 @@ from lookalike.metrics.retrieval import (
     Ranking,
     average_precision,
     map_at_r,
-    positions,
     precision_at,
     r_precision,
     recall_at,
+    relevant_positions,
 )
 
 
@@ -103,5 +103,5 @@ def test_positions_are_those_of_a_stable_sort(values, data):
     rows = np.array(data.draw(st.lists(st.integers(0, len(values) - 1), unique=True)), np.int64)
     expected = np.empty(len(scores), np.int64)
     expected[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
-    assert positions(scores, rows).tolist() == expected[rows].tolist()
+    assert relevant_positions(scores, rows).tolist() == expected[rows].tolist()
     assert retrieval._positions_by_sorting(scores, rows).tolist() == expected[rows].tolist()

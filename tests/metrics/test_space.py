@@ -9,7 +9,7 @@ from lookalike.metrics.verification import Pairs
 def all_pairs(unit, codes):
     one, other = np.triu_indices(len(unit), 1)
     scores, same = (unit[one] * unit[other]).sum(axis=1), codes[one] == codes[other]
-    return Pairs.of(scores[same], scores[~same]), one, other, same
+    return Pairs.from_scores(scores[same], scores[~same]), one, other, same
 
 
 def test_alignment_and_uniformity_equal_their_formulas():
@@ -44,4 +44,4 @@ def test_effective_rank_equals_the_formula_on_singular_values():
 
 def test_alignment_needs_a_positive_pair():
     with pytest.raises(ValueError, match="no positive pair"):
-        alignment(Pairs.of([], [0.5]))
+        alignment(Pairs.from_scores([], [0.5]))

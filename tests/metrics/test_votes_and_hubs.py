@@ -5,7 +5,7 @@ from lookalike.metrics import neighbours as module
 from lookalike.metrics.neighbours import Neighbours, dir_at, global_average_precision, hubness, knn_at
 
 
-def drawn(queries=60, width=12, classes=5, seed=0, lone=0):
+def random_neighbours(queries=60, width=12, classes=5, seed=0, lone=0):
     """Neighbours with random labels; similarities from few values, so that there are ties."""
     rng = np.random.default_rng(seed)
     scores = -np.sort(-rng.choice(np.linspace(-1, 1, 9), (queries, width)), axis=1)
@@ -29,7 +29,7 @@ def voted_by_hand(labels, scores, k, temperature):
 @pytest.mark.parametrize("k", [1, 4, 12])
 def test_votes_equal_a_loop(k, top, monkeypatch):
     monkeypatch.setattr(module, "PART", 500)
-    found = drawn()
+    found = random_neighbours()
     expected = [
         label in voted_by_hand(labels, scores, k, 0.5)[:top]
         for labels, scores, label in zip(found.labels, found.scores, found.label, strict=True)
@@ -38,7 +38,7 @@ def test_votes_equal_a_loop(k, top, monkeypatch):
 
 
 def test_a_vote_of_one_is_whether_the_nearest_is_right():
-    found = drawn()
+    found = random_neighbours()
     assert (knn_at(found, 1) == (found.labels[:, 0] == found.label)).all()
 
 
@@ -57,11 +57,11 @@ def test_absent_neighbours_have_no_vote_and_unknown_queries_no_value():
 
 def test_too_few_neighbours_are_refused():
     with pytest.raises(ValueError, match="only 12 neighbours"):
-        knn_at(drawn(), 13)
+        knn_at(random_neighbours(), 13)
 
 
 def test_gap_of_distinct_scores_is_average_precision_over_all_predictions():
-    found = drawn(lone=10)
+    found = random_neighbours(lone=10)
     scores = np.random.default_rng(1).permutation(60) / 60.0
     found = Neighbours(found.rows, found.labels, np.tile(scores[:, None], 12), found.label, found.total, 100)
     right = (found.labels[:, 0] == found.label)[np.argsort(-scores)]
@@ -70,7 +70,7 @@ def test_gap_of_distinct_scores_is_average_precision_over_all_predictions():
 
 
 def test_gap_does_not_depend_on_the_order_of_queries():
-    found = drawn(lone=5)
+    found = random_neighbours(lone=5)
     order = np.random.default_rng(2).permutation(60)
     parts = (found.rows, found.labels, found.scores, found.label, found.total)
     turned = Neighbours(*(part[order] for part in parts), 100)
@@ -90,7 +90,7 @@ def test_a_confident_wrong_answer_to_an_unknown_query_costs():
 
 
 def test_dir_equals_a_loop_over_thresholds():
-    found = drawn(queries=400, lone=100)
+    found = random_neighbours(queries=400, lone=100)
     noisy = found.scores + np.random.default_rng(0).uniform(0, 1e-3, (400, 1))
     found = Neighbours(found.rows, found.labels, noisy, found.label, found.total, 100)
     first, right = noisy[:, 0], found.labels[:, 0] == found.label
@@ -103,9 +103,9 @@ def test_dir_equals_a_loop_over_thresholds():
 
 def test_dir_needs_both_kinds_and_enough_unknown_queries():
     with pytest.raises(ValueError, match="needs both kinds"):
-        dir_at(drawn(), 0.1)
+        dir_at(random_neighbours(), 0.1)
     with pytest.raises(ValueError, match="10 unknown queries show no rate below"):
-        dir_at(drawn(lone=10), 0.01)
+        dir_at(random_neighbours(lone=10), 0.01)
 
 
 def test_hubness_of_one_hub_and_of_a_ring():

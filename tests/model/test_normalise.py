@@ -5,7 +5,8 @@ import torch
 from lookalike.data.transforms import Resize
 from lookalike.model import backbones, embedder, heads, normalise
 from lookalike.model.embedder import EmbeddingModel
-from lookalike.model.normalise import normalised, standardised
+from lookalike.model.normalise import normalise as normalised
+from lookalike.model.normalise import standardise
 from lookalike.model.pooling import Native
 
 MEAN = torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1)
@@ -38,14 +39,14 @@ def test_shares_of_white_keep_their_gradient():
 def test_each_image_gets_mean_0_and_deviation_1():
     images = pixels()
     for given in (images, images.float() / 255):
-        found = standardised(given)
+        found = standardise(given)
         for one, image in zip(found, images, strict=True):
             values = image.numpy().astype(np.float64)
             assert one.numpy() == pytest.approx((values - values.mean()) / values.std(), abs=1e-4)
-    brighter = standardised((images // 2) + 60)
-    assert (brighter - standardised(images // 2)).abs().max() < 1e-4
-    assert (standardised(torch.full((2, 3, 4, 4), 9, dtype=torch.uint8)) == 0).all()
-    assert standardised(images[:0]).shape == (0, 3, 7, 6)
+    brighter = standardise((images // 2) + 60)
+    assert (brighter - standardise(images // 2)).abs().max() < 1e-4
+    assert (standardise(torch.full((2, 3, 4, 4), 9, dtype=torch.uint8)) == 0).all()
+    assert standardise(images[:0]).shape == (0, 3, 7, 6)
 
 
 def model(kind):

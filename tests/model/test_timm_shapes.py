@@ -101,7 +101,7 @@ def test_the_dimensions_are_those_of_the_vectors_and_the_model_survives_saving(n
     model = model_of(name, "native").eval()
     images = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
     with torch.inference_mode():
-        assert model.pooled(images).shape == (2, model.backbone.pooled_dim)
+        assert model.pool_features(images).shape == (2, model.backbone.pooled_dim)
         model.save(tmp_path)
         torch.testing.assert_close(EmbeddingModel.load(tmp_path)(images), model(images))
 

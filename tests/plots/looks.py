@@ -14,18 +14,18 @@ SLACK = 1.0
 """Pixels that two boxes may share, since letters do not fill theirs."""
 
 
-def drawn_texts(figure: Figure) -> dict[str, Bbox]:
+def texts_on_figure(figure: Figure) -> dict[str, Bbox]:
     """Every text that is drawn, with its place in the picture, pixels; ticks outside the axes are not."""
     canvas = FigureCanvasAgg(figure)
     seen: list[Text] = []
     draw = Text.draw
 
-    def noted(self, renderer, *more, **named):
+    def note_text(self, renderer, *more, **named):
         if self.get_visible() and self.get_text().strip():
             seen.append(self)
         return draw(self, renderer, *more, **named)
 
-    Text.draw = noted
+    Text.draw = note_text
     try:
         canvas.draw()
     finally:
@@ -39,7 +39,7 @@ def drawn_texts(figure: Figure) -> dict[str, Bbox]:
 
 def check_readable(figure: Figure) -> None:
     """Fail where a text of the figure is cut by its edge or overlaps another one."""
-    boxes = drawn_texts(figure)
+    boxes = texts_on_figure(figure)
     assert boxes, "nothing is written on this figure"
     width, height = figure.get_size_inches() * figure.dpi
     cut = [
@@ -67,7 +67,7 @@ def readable_pictures() -> Iterator[None]:
     drawn: dict[int, tuple[ImageDraw.ImageDraw, dict[str, tuple[float, float, float, float]]]] = {}
     write = ImageDraw.ImageDraw.text
 
-    def noted(self, xy, text, *more, **named):
+    def note_text(self, xy, text, *more, **named):
         if text.strip():
             boxes = drawn.setdefault(id(self), (self, {}))[1]
             boxes[f"{len(boxes)} {text!r}"] = self.textbbox(
@@ -75,7 +75,7 @@ def readable_pictures() -> Iterator[None]:
             )
         return write(self, xy, text, *more, **named)
 
-    ImageDraw.ImageDraw.text = noted
+    ImageDraw.ImageDraw.text = note_text
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lookalike.plots.labels import distinct
+from lookalike.plots.labels import distinct_colours
 from lookalike.plots.style import CLASSES
 
 # Machado, Oliveira and Fernandes 2009, severity 1.
@@ -64,7 +64,7 @@ def test_the_first_twenty_colours_can_be_told_apart(name):
 
 @pytest.mark.parametrize("classes", [2, 9, 10, 20])
 def test_up_to_twenty_classes_each_have_a_colour_of_their_own(classes):
-    looks = distinct(np.random.default_rng(0).normal(size=(classes, 2)))
+    looks = distinct_colours(np.random.default_rng(0).normal(size=(classes, 2)))
     assert len({colour for colour, _ in looks}) == classes
     assert len({marker for _, marker in looks}) == min(classes, 7), (
         "and neighbours in the list another marker"
@@ -72,5 +72,5 @@ def test_up_to_twenty_classes_each_have_a_colour_of_their_own(classes):
 
 
 def test_a_hundred_classes_have_looks_of_their_own():
-    looks = distinct(np.random.default_rng(0).normal(size=(100, 2)))
+    looks = distinct_colours(np.random.default_rng(0).normal(size=(100, 2)))
     assert len(set(looks)) == 100

@@ -22,11 +22,11 @@ HISTORY = pl.DataFrame(
 )
 
 
-def drawn(axes):
+def line_values(axes):
     return {line.get_label(): line.get_ydata() for line in axes.lines if not line.get_label().startswith("_")}
 
 
-def marked(axes):
+def mark_texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
@@ -37,17 +37,17 @@ def pixels(figure):
 
 def test_every_kind_of_column_is_drawn_as_it_is():
     loss, validation, rates = curves(HISTORY).axes
-    np.testing.assert_array_equal(drawn(loss)["sum"], HISTORY["loss"])
-    np.testing.assert_array_equal(drawn(loss)["gor"], HISTORY["loss_gor"])
-    np.testing.assert_array_equal(drawn(validation)["recall@1"], HISTORY["val_recall@1"])
-    np.testing.assert_array_equal(drawn(rates)["head"], HISTORY["lr_head"])
+    np.testing.assert_array_equal(line_values(loss)["sum"], HISTORY["loss"])
+    np.testing.assert_array_equal(line_values(loss)["gor"], HISTORY["loss_gor"])
+    np.testing.assert_array_equal(line_values(validation)["recall@1"], HISTORY["val_recall@1"])
+    np.testing.assert_array_equal(line_values(rates)["head"], HISTORY["lr_head"])
     assert rates.get_yscale() == "log"
 
 
 def test_the_epoch_that_was_kept_is_marked():
-    assert marked(curves(HISTORY).axes[1]) == ["kept: epoch 2"]
-    assert marked(curves(HISTORY, "recall@1").axes[1]) == ["kept: epoch 3"]
-    assert marked(curves(HISTORY, "map@r", best_epoch=4).axes[1]) == ["kept: epoch 4"]
+    assert mark_texts(curves(HISTORY).axes[1]) == ["kept: epoch 2"]
+    assert mark_texts(curves(HISTORY, "recall@1").axes[1]) == ["kept: epoch 3"]
+    assert mark_texts(curves(HISTORY, "map@r", best_epoch=4).axes[1]) == ["kept: epoch 4"]
     ring = curves(HISTORY).axes[1].lines[-1]
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (2, 0.3)
 
@@ -66,12 +66,12 @@ def test_a_short_history_shows_dots(rows):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None])
 def test_gaps_and_values_that_are_no_numbers(bad):
     some = HISTORY.with_columns(loss=pl.Series([4.0, bad, 2.0, 1.0]))
-    assert np.isnan(drawn(curves(some).axes[0])["sum"][1])
+    assert np.isnan(line_values(curves(some).axes[0])["sum"][1])
     none = HISTORY.select(
         "epoch", loss=pl.Series([bad] * 4), **{"val_map@r": pl.Series([bad] * 4, dtype=pl.Float64)}
     )
     figure = pixels(curves(none))
-    assert all("all values are NaN" in marked(axes) for axes in figure.axes)
+    assert all("all values are NaN" in mark_texts(axes) for axes in figure.axes)
 
 
 STAGED = HISTORY.with_columns(stage=pl.Series([1, 1, 2, 3]), val_loss=pl.Series([2.0, 1.5, 1.4, 1.3]))
@@ -80,15 +80,15 @@ STAGED = HISTORY.with_columns(stage=pl.Series([1, 1, 2, 3]), val_loss=pl.Series(
 def test_the_validation_loss_stands_beside_the_training_loss():
     loss, validation, _ = curves(STAGED).axes
     assert loss.get_title(loc="left") == "Loss"
-    np.testing.assert_array_equal(drawn(loss)["validation"], STAGED["val_loss"])
-    np.testing.assert_array_equal(drawn(loss)["training"], STAGED["loss"])
-    assert set(drawn(validation)) == {"recall@1", "map@r"}
+    np.testing.assert_array_equal(line_values(loss)["validation"], STAGED["val_loss"])
+    np.testing.assert_array_equal(line_values(loss)["training"], STAGED["loss"])
+    assert set(line_values(validation)) == {"recall@1", "map@r"}
 
 
 @pytest.mark.parametrize("kind", [pl.Int64, pl.Float64, pl.String])
 def test_stages_are_named_and_parted_in_every_panel(kind):
     for axes in curves(STAGED.cast({"stage": kind})).axes:
-        texts = [text for text in marked(axes) if not text.startswith("kept")]
+        texts = [text for text in mark_texts(axes) if not text.startswith("kept")]
         assert texts == ["stage 1", "2", "3"]
         parted = [each.get_xdata()[0] for each in axes.lines if list(each.get_ydata()) == [0, 1]]
         assert {2.5, 3.5} <= set(parted)
@@ -96,7 +96,7 @@ def test_stages_are_named_and_parted_in_every_panel(kind):
 
 def test_one_stage_is_not_named():
     for axes in curves(STAGED.with_columns(stage=pl.lit(1))).axes:
-        assert [text for text in marked(axes) if not text.startswith("kept")] == []
+        assert [text for text in mark_texts(axes) if not text.startswith("kept")] == []
 
 
 @pytest.mark.parametrize("history", [STAGED, HISTORY])
@@ -114,7 +114,7 @@ def test_no_text_touches_another(history, best):
 
 def test_text_columns_count_as_gaps():
     figure = curves(pl.DataFrame({"epoch": [1, 2], "loss": ["", "3.5"]}))
-    assert drawn(figure.axes[0])["sum"][1] == 3.5
+    assert line_values(figure.axes[0])["sum"][1] == 3.5
 
 
 def test_a_name_with_dollars_is_not_mathematics():

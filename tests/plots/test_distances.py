@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 
-from lookalike.plots.distances import BARS, distance_histogram, in_short, pair_distances, trimmed
+from lookalike.plots.distances import BARS, distance_histogram, pair_distances, short_numbers, trim_axis
 
 DISTANCES = {
     "edges": np.linspace(-1, 1, 9).tolist(),
@@ -48,7 +48,7 @@ def test_the_two_kinds_differ_without_colour():
 def test_fine_bins_are_joined_and_no_pair_is_lost():
     rng = np.random.default_rng(0)
     positive, negative = rng.integers(0, 9, 1003), rng.integers(0, 9, 1003)
-    edges, joined, others = trimmed(np.linspace(-1, 1, 1004), positive, negative)
+    edges, joined, others = trim_axis(np.linspace(-1, 1, 1004), positive, negative)
     assert len(joined) <= BARS
     assert len(edges) == len(joined) + 1
     assert (joined.sum(), others.sum()) == (positive.sum(), negative.sum())
@@ -74,7 +74,7 @@ def test_counts_in_words():
         999_600: "1000 thousand",
         14_611_000: "14.6 million",
     }
-    assert {count: in_short(count) for count in words} == words
+    assert {count: short_numbers(count) for count in words} == words
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from lookalike.plots.first_batch import MOST, first_batch, shown
+from lookalike.plots.first_batch import MAX_IMAGES, first_batch, rows_by_class
 
 
 def flat(*values, side=28):
     return np.stack([np.full((side, side, 3), value, np.uint8) for value in values])
 
 
-def found(picture, value):
+def extent_of_grey(picture, value):
     """Where pixels of this grey are: left, top, right, bottom."""
     rows, columns = np.nonzero((np.asarray(picture) == value).all(axis=2))
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
@@ -16,7 +16,7 @@ def found(picture, value):
 
 def test_images_of_a_class_stand_in_a_row_whatever_their_order():
     picture = first_batch(flat(10, 60, 20, 70), ["a", "b", "a", "b"])
-    boxes = {value: found(picture, value) for value in (10, 20, 60, 70)}
+    boxes = {value: extent_of_grey(picture, value) for value in (10, 20, 60, 70)}
     assert boxes[10][1] == boxes[20][1]
     assert boxes[60][1] == boxes[70][1]
     assert 0 < boxes[20][0] - boxes[10][2] < 5
@@ -35,8 +35,8 @@ def test_large_images_and_batches_are_cut_down():
     picture = first_batch(np.zeros((300, 224, 224, 3), np.uint8), [n // 4 for n in range(300)])
     assert picture.width < 2500
     assert picture.height < 2500
-    groups = shown([n // 4 for n in range(300)])
-    assert sum(len(rows) for _, rows in groups) == MOST
+    groups = rows_by_class([n // 4 for n in range(300)])
+    assert sum(len(rows) for _, rows in groups) == MAX_IMAGES
     assert groups[0] == ("0", [0, 1, 2, 3])
 
 

@@ -8,17 +8,17 @@ from PIL import Image
 
 from lookalike.errors import DataError
 from lookalike.metrics.neighbours import Neighbours, hubness
-from lookalike.plots.confusable import confusable, confused_pairs
+from lookalike.plots.confusable import confusable, find_confused_classes
 from lookalike.plots.first_batch import batch_preview
-from lookalike.plots.hubs import found_by, hubs
+from lookalike.plots.hubs import count_hits, hubs
+from lookalike.plots.knn_vote import nearest_neighbours
 from lookalike.plots.neighbours import gallery
-from lookalike.plots.queries import closest
+from lookalike.plots.queries import closest_to_threshold
 from lookalike.plots.query_sheet import query_sheet
-from lookalike.plots.similarity import blocks, chosen, similarity_matrix
-from lookalike.plots.votes import nearest
+from lookalike.plots.similarity import choose_rows, class_blocks, similarity_matrix
 
 
-def drawn(classes, each, seed=0, noise=1.0):
+def random_vectors(classes, each, seed=0, noise=1.0):
     rng = np.random.default_rng(seed)
     labels = np.repeat([f"a class with a rather long name, ${n}$" for n in range(classes)], each)
     codes = np.repeat(np.arange(classes), each)
@@ -30,7 +30,7 @@ def unit(vectors):
 
 
 def test_a_cell_is_the_cosine_distance_of_its_two_images(pictures):
-    vectors, labels = drawn(3, 3)
+    vectors, labels = random_vectors(3, 3)
     figure = similarity_matrix(vectors, labels, pictures, rows=[0, 1, 5, 8])
     wanted = 1 - unit(vectors[[0, 1, 5, 8]]) @ unit(vectors[[0, 1, 5, 8]]).T
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), wanted, atol=1e-6)
@@ -49,53 +49,53 @@ def test_near_is_blue_and_far_is_green(pictures):
 
 @pytest.mark.parametrize(("classes", "each"), [(1, 2), (2, 5), (8, 6)])
 def test_similarities_can_be_read(pictures, classes, each):
-    vectors, labels = drawn(classes, each)
+    vectors, labels = random_vectors(classes, each)
     check_readable(similarity_matrix(vectors, labels, pictures, num_classes=classes, per_class=each))
 
 
 def test_classes_and_images_are_chosen():
-    _, labels = drawn(4, 5)
-    rows = chosen(labels, [labels[12], labels[0]], 9, 3, 0)
+    _, labels = random_vectors(4, 5)
+    rows = choose_rows(labels, [labels[12], labels[0]], 9, 3, 0)
     assert [labels[row] for row in rows] == [labels[12]] * 3 + [labels[0]] * 3
-    assert blocks(labels[rows]) == [(0, 3), (3, 6)]
-    assert chosen(labels, None, 2, 3, 0) == chosen(labels, None, 2, 3, 0)
+    assert class_blocks(labels[rows]) == [(0, 3), (3, 6)]
+    assert choose_rows(labels, None, 2, 3, 0) == choose_rows(labels, None, 2, 3, 0)
     with pytest.raises(ValueError, match="no class 'none'"):
-        chosen(labels, ["none"], 1, 1, 0)
-    assert chosen(np.array([7, 7, 2**63 - 1]), ["7"], 1, 5, 0) == [0, 1]
+        choose_rows(labels, ["none"], 1, 1, 0)
+    assert choose_rows(np.array([7, 7, 2**63 - 1]), ["7"], 1, 5, 0) == [0, 1]
 
 
 @pytest.mark.parametrize("rows", [[0], [0, 99], list(range(49))])
 def test_what_cannot_be_shown_is_refused(pictures, rows):
-    vectors, labels = drawn(10, 5)
+    vectors, labels = random_vectors(10, 5)
     with pytest.raises(ValueError, match=r"can be shown|no row 99"):
         similarity_matrix(vectors, labels, pictures, rows=rows)
 
 
 def test_hubs_are_counted_as_by_the_metric(pictures):
-    vectors, labels = drawn(6, 9)
-    found = found_by(vectors, labels, k=4)
+    vectors, labels = random_vectors(6, 9)
+    found = count_hits(vectors, labels, k=4)
     near = np.argsort(-(unit(vectors) @ unit(vectors).T) + 9 * np.eye(54), axis=1, kind="stable")[:, :4]
     np.testing.assert_array_equal(found.counts, np.bincount(near.ravel(), minlength=54))
     assert found.wrong.sum() == (labels[near] != labels[:, None]).sum()
-    rows, scores = nearest(vectors, 4)
+    rows, scores = nearest_neighbours(vectors, 4)
     metric = hubness(Neighbours(rows, rows, scores, rows[:, 0], rows[:, 0], 54), 4)
     assert found.skewness == pytest.approx(metric["hubness_skewness"])
 
 
 @pytest.mark.parametrize(("classes", "each"), [(1, 2), (4, 30), (200, 3)])
 def test_hubs_can_be_read(pictures, classes, each):
-    check_readable(hubs(*drawn(classes, each), pictures))
+    check_readable(hubs(*random_vectors(classes, each), pictures))
 
 
 def test_pairs_of_classes_are_those_a_loop_finds():
-    vectors, labels = drawn(7, 8, noise=2.0)
+    vectors, labels = random_vectors(7, 8, noise=2.0)
     likeness = unit(vectors) @ unit(vectors).T - 9 * np.eye(len(labels))
     wanted: dict[frozenset, set] = {}
     for row in range(len(labels)):
         for other in np.argsort(-likeness[row])[:3]:
             if labels[other] != labels[row]:
                 wanted.setdefault(frozenset({labels[row], labels[other]}), set()).add(row)
-    found = confused_pairs(vectors, labels, k=3, most=100)
+    found = find_confused_classes(vectors, labels, k=3, limit=100)
     assert {frozenset({each.one, each.other}): each.count for each in found} == {
         pair: len(rows) for pair, rows in wanted.items()
     }
@@ -108,7 +108,7 @@ def test_pairs_of_classes_are_those_a_loop_finds():
 
 @pytest.mark.parametrize(("classes", "each"), [(1, 3), (2, 20), (300, 2)])
 def test_confusable_classes_can_be_read(pictures, classes, each):
-    check_readable(confusable(*drawn(classes, each, noise=3.0), pictures))
+    check_readable(confusable(*random_vectors(classes, each, noise=3.0), pictures))
 
 
 def answers(similarities, right):
@@ -125,7 +125,7 @@ def answers(similarities, right):
 
 def test_the_least_sure_decisions_come_first():
     labels, per_query = answers([0.9, 0.52, 0.1, 0.49, 0.505], [True, False, True, True, False])
-    found = closest(per_query, labels, 0.5, most=3)
+    found = closest_to_threshold(per_query, labels, 0.5, limit=3)
     assert [each.row for each in found] == [4, 3, 1]
     assert [each.value for each in found] == pytest.approx([0.005, -0.01, 0.02])
 

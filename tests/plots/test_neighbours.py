@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from lookalike.plots.drawing import fitted, font
+from lookalike.plots.drawing import fit_text, font
 from lookalike.plots.neighbours import gallery
 from lookalike.plots.style import DIFFERENT, SAME
 
@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_refused(rows, captions):
 
 def test_long_names_are_cut_and_lines_joined():
     letters = font(14)
-    assert fitted("short", 200, letters) == "short"
-    assert fitted("two\nlines", 200, letters) == "two lines"
-    cut = fitted("x" * 500, 100, letters)
+    assert fit_text("short", 200, letters) == "short"
+    assert fit_text("two\nlines", 200, letters) == "two lines"
+    cut = fit_text("x" * 500, 100, letters)
     assert cut.strip("x") == "…" and letters.getlength(cut) <= 100

@@ -6,7 +6,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from lookalike.data.transforms import Resize
-from lookalike.plots.occlusion import blurred, occlusion, starts
+from lookalike.plots.occlusion import blur_image, occlusion, window_starts
 from lookalike.plots.saliency import draw_saliency, saliency
 
 
@@ -30,10 +30,10 @@ def picture(seed=0, size=32):
 def test_every_window_counts_in_the_pixels_it_covers():
     image, other, forward = picture(), Corner()(picture(1)[None])[0], Corner()
     found = occlusion(forward, image, other, window=0.3, steps=4, batch=5)
-    whole, covered = float(forward(image[None])[0].double() @ other.double()), blurred(image)
+    whole, covered = float(forward(image[None])[0].double() @ other.double()), blur_image(image)
     total, times = np.zeros((32, 32)), np.zeros((32, 32))
-    for top in starts(32, 10, 4):
-        for left in starts(32, 10, 4):
+    for top in window_starts(32, 10, 4):
+        for left in window_starts(32, 10, 4):
             changed = image.clone()
             changed[:, top : top + 10, left : left + 10] = covered[:, top : top + 10, left : left + 10]
             loss = whole - float(forward(changed[None])[0].double() @ other.double())

@@ -8,7 +8,7 @@ import pytest
 from looks import check_readable, readable_pictures
 from PIL import Image
 
-from lookalike.metrics.roc import roc_of
+from lookalike.metrics.roc import roc_with_intervals
 from lookalike.metrics.verification import Pairs
 from lookalike.plots.class_sizes import class_size_figure
 from lookalike.plots.confusable import confusable
@@ -19,7 +19,7 @@ from lookalike.plots.first_batch import first_batch
 from lookalike.plots.hubs import hubs
 from lookalike.plots.intervals import interval_bars
 from lookalike.plots.neighbours import gallery
-from lookalike.plots.points import points
+from lookalike.plots.points import draw_points
 from lookalike.plots.preview import preview
 from lookalike.plots.roc import det, roc
 from lookalike.plots.saliency import draw_saliency
@@ -81,12 +81,15 @@ def test_a_break_is_at_the_end_of_a_word():
     assert in_lines("a rather long name", 60, points_wide) == "a rather\nlong name"
 
 
-def drawn(kind, names, pictures):
+def draw_figures(kind, names, pictures):
     """Figures of one kind with these names on them."""
     rng = np.random.default_rng(0)
     labels = np.repeat(names, 4)
     vectors = rng.normal(size=(len(labels), 8))
-    pairs = {name: roc_of(Pairs.of(rng.normal(0.5, 0.2, 40), rng.normal(0.1, 0.2, 90))) for name in names[:6]}
+    pairs = {
+        name: roc_with_intervals(Pairs.from_scores(rng.normal(0.5, 0.2, 40), rng.normal(0.1, 0.2, 90)))
+        for name in names[:6]
+    }
     history = pl.DataFrame(
         {"epoch": range(1, 9)}
         | {f"{key}_{name}": rng.uniform(0.1, 1, 8) for key in ("loss", "val", "lr") for name in names[:4]}
@@ -94,7 +97,7 @@ def drawn(kind, names, pictures):
     values = [{"value": 0.5, "low": 0.4, "high": 0.6}] * len(names)
     grey = [Image.new("RGB", (60, 40), "grey")] * 2
     makers = {
-        "points": lambda: [points(vectors[:, :2], labels), points(vectors[:32, :2], labels[:32])],
+        "points": lambda: [draw_points(vectors[:, :2], labels), draw_points(vectors[:32, :2], labels[:32])],
         "confusion": lambda: [confusion(vectors, labels)],
         "confusable": lambda: [confusable(vectors, labels, pictures)],
         "hubs": lambda: [hubs(vectors, labels, pictures, k=3)],
@@ -116,7 +119,7 @@ KINDS = ("points", "confusion", "confusable", "hubs", "similarity", "roc", "curv
 
 @pytest.mark.parametrize("kind", [*KINDS, "saliency"])
 def test_no_name_on_a_figure_is_cut_by_its_edge_or_lies_on_another(kind, names, pictures):
-    for figure in drawn(kind, names, pictures):
+    for figure in draw_figures(kind, names, pictures):
         check_readable(figure)
 
 

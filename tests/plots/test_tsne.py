@@ -7,7 +7,7 @@ from looks import readable_pictures
 from PIL import Image
 
 from lookalike.plots.style import CLASSES, SERIES
-from lookalike.plots.tsne import apart, choose_images, layout, mosaic, tsne, tsne_thumbnails
+from lookalike.plots.tsne import choose_images, layout, mosaic, push_apart, tsne, tsne_thumbnails
 
 
 def clusters(classes=3, each=12, seed=0):
@@ -66,7 +66,7 @@ def test_no_frames_overlap_where_images_crowd_together(spots):
 
 
 def test_points_on_one_spot_part():
-    points = apart(np.zeros((9, 2)), 10)
+    points = push_apart(np.zeros((9, 2)), 10)
     assert min(np.abs(a - b).max() for a, b in itertools.combinations(points, 2)) >= 10
 
 

@@ -45,7 +45,7 @@ class Asked(BaseHTTPRequestHandler):
         return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
 
 
-def ranged(data: bytes, cut: int | None = None, etag: str = '"one"', resumes: bool = True) -> Answer:
+def answer_ranges(data: bytes, cut: int | None = None, etag: str = '"one"', resumes: bool = True) -> Answer:
     """A file of a good server; with `cut`, each connection ends after so many bytes."""
 
     def answer(asked: Asked) -> None:
@@ -85,7 +85,7 @@ def body(data: bytes, **headers: str) -> Answer:
     return lambda asked: asked.reply(200, data, **headers)
 
 
-def stalled(data: bytes, total: int, seconds: float = 3.0) -> Answer:
+def answer_and_stall(data: bytes, total: int, seconds: float = 3.0) -> Answer:
     """Some bytes, then silence."""
 
     def answer(asked: Asked) -> None:

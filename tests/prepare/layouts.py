@@ -38,7 +38,7 @@ def as_json(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def written(folder: Path, files: Mapping[str, bytes]) -> Path:
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
     """The files in a folder."""
     for name, content in files.items():
         place = folder / name
@@ -52,7 +52,7 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def zipped(files: Mapping[str, bytes]) -> bytes:
+def zip_bytes(files: Mapping[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -60,7 +60,7 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
-def tarred(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
+def tar_bytes(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=mode) as archive:
         for name, content in files.items():
@@ -179,7 +179,7 @@ def inshop() -> dict[str, bytes]:
     roles = [f"{path:<70} {item} {status:<11}" for path, (item, status) in INSHOP.items()]
     boxes = [f"{path:<70} 3 1 001 002 020 {12 + place:03}" for place, path in enumerate(INSHOP)]
     return {
-        "Img/img.zip": zipped({path: picture(place) for place, path in enumerate(INSHOP)}),
+        "Img/img.zip": zip_bytes({path: picture(place) for place, path in enumerate(INSHOP)}),
         "Eval/list_eval_partition.txt": lines(
             str(len(roles)), "image_name item_id evaluation_status", *roles
         ),
@@ -277,7 +277,7 @@ def tsinghua_dogs() -> dict[str, bytes]:
         f"TrainAndValList/{name}.lst": b"\xef\xbb\xbf" + lines(*(f".//{path}" for path in half))
         for name, half in halves.items()
     }
-    return {"images": zipped(images), "TrainValSplit.zip": zipped(lists)}
+    return {"images": zip_bytes(images), "TrainValSplit.zip": zip_bytes(lists)}
 
 
 def celeba(identities: int = 8, each: int = 2) -> dict[str, bytes]:
@@ -286,7 +286,7 @@ def celeba(identities: int = 8, each: int = 2) -> dict[str, bytes]:
     people = [2880 + place // each for place in range(len(names))]
     parts = [min(2, 4 * place // len(names)) for place in range(len(names))]
     return {
-        "img_align_celeba.zip": zipped(images),
+        "img_align_celeba.zip": zip_bytes(images),
         "identity_CelebA.txt": lines(*zip(names, people, strict=True)),
         "list_eval_partition.txt": lines(*zip(names, parts, strict=True)),
     }
@@ -304,7 +304,7 @@ def lfw() -> dict[str, bytes]:
         [("George_W_Bush", 2, 4), ("George_W_Bush", 3, "Aaron_Peirsol", 3)],
     ]
     pairs = lines((2, 1), *(pair for fold in folds for pair in fold), separator="\t")
-    return {"lfw.tgz": tarred(images), "pairs.txt": pairs}
+    return {"lfw.tgz": tar_bytes(images), "pairs.txt": pairs}
 
 
 def mnist(train: int = 12, test: int = 6) -> dict[str, bytes]:
@@ -320,7 +320,7 @@ def omniglot() -> dict[str, bytes]:
     def half(top: str, alphabet: str) -> bytes:
         names = [f"{top}/{alphabet}/character{c:02}/{c:04}_{n:02}.png" for c in (1, 2) for n in (1, 2, 3)]
         images = {name: picture(place, (105, 105), "PNG", "1") for place, name in enumerate(names)}
-        return zipped(images)
+        return zip_bytes(images)
 
     return {
         "images_background.zip": half("images_background", "Greek"),

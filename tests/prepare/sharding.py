@@ -4,7 +4,7 @@ import shutil
 
 import polars as pl
 
-from lookalike import cli
+from lookalike.cli import main
 from lookalike.data.table import Table, read_table, write_table
 
 SPLITS = {"red triangle": "train", "green square": "train", "blue hexagon": "val", "orange circle": "test"}
@@ -38,4 +38,4 @@ def make_dataset(root, shapes_folder):
 
 def pack(dataset, out, *more):
     words = [f"dataset={dataset}", f"out={out}", "progress=false", "threads=3", *more]
-    return cli.main(["prepare", "shards", *words])
+    return main.main(["prepare", "shards", *words])

@@ -3,14 +3,14 @@
 import socket
 
 import pytest
-from hostile import body, ranged, status
+from hostile import answer_ranges, body, status
 from layouts import picture
 
-from lookalike.prepare import addresses
-from lookalike.prepare.addresses import lies_within, not_public
-from lookalike.prepare.download import Expected, fetch
-from lookalike.prepare.http import ask
-from lookalike.prepare.refused import RefusedError
+from lookalike.prepare.download import addresses
+from lookalike.prepare.download.addresses import is_within, non_public_kind
+from lookalike.prepare.download.connection import RefusedError
+from lookalike.prepare.download.file import Expected, fetch
+from lookalike.prepare.download.http import open_url
 from lookalike.prepare.urls import Manners, fetch_images
 
 HERE = "127.0.0.1"
@@ -19,7 +19,9 @@ HERE = "127.0.0.1"
 @pytest.fixture
 def public(monkeypatch):
     """The address of the server counts as public."""
-    monkeypatch.setattr(addresses, "not_public", lambda place: None if place == HERE else not_public(place))
+    monkeypatch.setattr(
+        addresses, "non_public_kind", lambda place: None if place == HERE else non_public_kind(place)
+    )
 
 
 @pytest.fixture
@@ -59,12 +61,12 @@ def names(monkeypatch):
     ],
 )
 def test_addresses_that_not_everybody_reaches(place, kind):
-    assert not_public(place) == kind
+    assert non_public_kind(place) == kind
 
 
 @pytest.mark.parametrize("place", ["8.8.8.8", "171.64.64.64", "2606:4700::1111", "172.32.0.1"])
 def test_addresses_that_everybody_reaches(place):
-    assert not_public(place) is None
+    assert non_public_kind(place) is None
 
 
 @pytest.mark.parametrize("host", [HERE, "localhost", "2130706433", "0x7f.1", "127.1"])
@@ -95,7 +97,7 @@ def test_a_redirect_into_the_own_network(to, server, public, tmp_path):
 
 
 def test_a_download_from_a_public_address(server, public, tmp_path):
-    fetch(server.gives("/a.zip", ranged(b"abc")), tmp_path / "a.zip", Expected(3))
+    fetch(server.gives("/a.zip", answer_ranges(b"abc")), tmp_path / "a.zip", Expected(3))
     assert (tmp_path / "a.zip").read_bytes() == b"abc"
 
 
@@ -103,7 +105,7 @@ def test_a_name_that_changes_its_address_after_it_was_looked_at(server, public, 
     known, asked = names
     known["rebinding.test"] = [HERE, "127.0.0.2"]
     url = server.gives("/a", body(b"abc")).replace(HERE, "rebinding.test")
-    with ask(url) as response:
+    with open_url(url) as response:
         assert response.read() == b"abc", "connected to the address that was looked at"
     assert asked == ["rebinding.test"]
 
@@ -111,7 +113,7 @@ def test_a_name_that_changes_its_address_after_it_was_looked_at(server, public, 
 def test_a_name_of_the_own_network(server, names):
     names[0]["intranet.test"] = ["192.168.7.7"]
     with pytest.raises(RefusedError, match=r"intranet.test is 192.168.7.7, not a public address \(private\)"):
-        ask("http://intranet.test/a")
+        open_url("http://intranet.test/a")
 
 
 def test_behind_a_proxy_the_name_is_looked_at(server, monkeypatch, names):
@@ -120,11 +122,11 @@ def test_behind_a_proxy_the_name_is_looked_at(server, monkeypatch, names):
     server.answers["http://far.test/a"] = body(b"abc")
     names[0]["far.test"] = ["8.8.8.8"]
     names[0]["near.test"] = ["10.0.0.1"]
-    with ask("http://far.test/a") as response:
+    with open_url("http://far.test/a") as response:
         assert response.read() == b"abc"
     for url in ("http://near.test/a", "http://169.254.169.254/a", "http://localhost/a"):
         with pytest.raises(RefusedError, match="not a public address"):
-            ask(url)
+            open_url(url)
     assert len(server.log) == 1
 
 
@@ -139,4 +141,4 @@ def test_behind_a_proxy_the_name_is_looked_at(server, monkeypatch, names):
     ],
 )
 def test_a_server_of_the_own_network(url, within):
-    assert lies_within(url) == within
+    assert is_within(url) == within

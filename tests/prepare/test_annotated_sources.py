@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lookalike.errors import DataError
-from lookalike.prepare import coco, voc, yolo
 from lookalike.prepare.dataset import with_sizes
-from lookalike.prepare.files import glanced
+from lookalike.prepare.files import check_header
+from lookalike.prepare.sources import coco, voc, yolo
 
 BOMB = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>
 <annotation><filename>a.png</filename><object><name>&b;</name></object></annotation>"""
@@ -29,7 +29,7 @@ def picture(file, size=(100, 50)):
 
 
 def rows(found):
-    kept, problems, _ = with_sizes(found, [glanced(found.file(row)) for row in range(len(found))])
+    kept, problems, _ = with_sizes(found, [check_header(found.file(row)) for row in range(len(found))])
     assert not problems
     return kept.frame.select("path", "label", "x1", "y1", "x2", "y2").rows()
 

@@ -9,14 +9,14 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from hostile import body, in_turn, ranged, stalled, status, trickle
+from hostile import answer_and_stall, answer_ranges, body, in_turn, status, trickle
 from layouts import names
 
 from lookalike.errors import DataError
-from lookalike.prepare import download
-from lookalike.prepare.download import Expected, Patience
-from lookalike.prepare.http import checked_url, retry_after
-from lookalike.prepare.refused import RefusedError
+from lookalike.prepare.download import file as download
+from lookalike.prepare.download.connection import RefusedError
+from lookalike.prepare.download.file import Expected, Patience
+from lookalike.prepare.download.http import retry_after, validate_url
 
 DATA = os.urandom(300_000)
 MD5 = f"md5:{hashlib.md5(DATA).hexdigest()}"
@@ -42,7 +42,7 @@ def ranges(server):
 @pytest.mark.parametrize("expected", [None, KNOWN, Expected(len(DATA)), Expected(checksum=SHA)])
 def test_a_good_server(server, file, expected):
     told = []
-    fetch(server.gives("/a", ranged(DATA)), file, expected, lambda *one: told.append(one), QUICK)
+    fetch(server.gives("/a", answer_ranges(DATA)), file, expected, lambda *one: told.append(one), QUICK)
     assert file.read_bytes() == DATA
     assert left(file) == ["a.zip"]
     assert told[-1] == (len(DATA), len(DATA))
@@ -50,27 +50,27 @@ def test_a_good_server(server, file, expected):
 
 
 def test_it_goes_on_where_it_was_cut(server, file):
-    fetch(server.gives("/a", ranged(DATA, cut=100_000)), file, None, None, QUICK)
+    fetch(server.gives("/a", answer_ranges(DATA, cut=100_000)), file, None, None, QUICK)
     assert file.read_bytes() == DATA
     assert ranges(server) == [None, "bytes=100000-", "bytes=200000-"]
     assert server.log[1][1]["If-Range"] == '"one"'
 
 
 def test_many_cuts_are_no_reason_to_give_up_while_something_comes(server, file):
-    fetch(server.gives("/a", ranged(DATA, cut=20_000)), file, KNOWN, None, QUICK)
+    fetch(server.gives("/a", answer_ranges(DATA, cut=20_000)), file, KNOWN, None, QUICK)
     assert file.read_bytes() == DATA
     assert len(server.log) == 15 > QUICK.attempts
 
 
 def test_it_goes_on_after_a_run_that_failed(server, file):
-    url = server.gives("/a", in_turn(ranged(DATA, cut=100_000), status(503)))
+    url = server.gives("/a", in_turn(answer_ranges(DATA, cut=100_000), status(503)))
     with pytest.raises(
         DataError, match=r"503.*given up after 3 attempts.*100,000 bytes are kept.*a\.zip\.part"
     ):
         fetch(url, file, None, None, QUICK)
     assert left(file) == ["a.zip.part", "a.zip.part.json"]
     server.log.clear()
-    server.gives("/a", ranged(DATA))
+    server.gives("/a", answer_ranges(DATA))
     fetch(url, file, None, None, QUICK)
     assert file.read_bytes() == DATA
     assert ranges(server) == ["bytes=100000-"]
@@ -78,14 +78,16 @@ def test_it_goes_on_after_a_run_that_failed(server, file):
 
 
 def test_a_server_without_ranges(server, file):
-    url = server.gives("/a", in_turn(ranged(DATA, cut=200_000, resumes=False), ranged(DATA, resumes=False)))
+    url = server.gives(
+        "/a", in_turn(answer_ranges(DATA, cut=200_000, resumes=False), answer_ranges(DATA, resumes=False))
+    )
     fetch(url, file, None, None, QUICK)
     assert file.read_bytes() == DATA
 
 
 def test_a_file_that_changes_between_two_attempts(server, file):
     other = os.urandom(250_000)
-    url = server.gives("/a", in_turn(ranged(DATA, cut=100_000), ranged(other, etag='"two"')))
+    url = server.gives("/a", in_turn(answer_ranges(DATA, cut=100_000), answer_ranges(other, etag='"two"')))
     fetch(url, file, None, None, QUICK)
     assert file.read_bytes() == other, "not the start of one and the end of the other"
 
@@ -95,21 +97,21 @@ def test_a_file_that_changes_on_a_server_that_does_not_look_at_if_range(server, 
 
     def careless(asked):
         asked.headers.replace_header("If-Range", '"two"') if "If-Range" in asked.headers else None
-        ranged(other, etag='"two"')(asked)
+        answer_ranges(other, etag='"two"')(asked)
 
-    url = server.gives("/a", in_turn(ranged(DATA, cut=100_000), careless))
+    url = server.gives("/a", in_turn(answer_ranges(DATA, cut=100_000), careless))
     fetch(url, file, None, None, QUICK)
     assert file.read_bytes() == other
 
 
 def test_two_processes_do_not_write_into_one_file(server, file):
-    url = server.gives("/a", ranged(DATA))
+    url = server.gives("/a", answer_ranges(DATA))
 
-    def told(done, total):
+    def fetch_again(done, total):
         with pytest.raises(DataError, match="another process is fetching it"):
             fetch(url, file, KNOWN, None, QUICK)
 
-    fetch(url, file, KNOWN, told, QUICK)
+    fetch(url, file, KNOWN, fetch_again, QUICK)
     assert left(file) == ["a.zip"]
     assert file.read_bytes() == DATA
     assert len(server.log) == 1
@@ -132,7 +134,7 @@ def test_nothing_is_resumed_that_cannot_be_told_apart(server, file):
 def test_with_a_checksum_a_nameless_part_is_used_and_found_out(server, file):
     file.parent.mkdir()
     file.with_name("a.zip.part").write_bytes(bytes(1000))
-    fetch(server.gives("/a", ranged(DATA)), file, KNOWN, None, QUICK)
+    fetch(server.gives("/a", answer_ranges(DATA)), file, KNOWN, None, QUICK)
     assert ranges(server) == ["bytes=1000-", None], "the sum was wrong: once more from the start"
     assert file.read_bytes() == DATA
 
@@ -140,14 +142,14 @@ def test_with_a_checksum_a_nameless_part_is_used_and_found_out(server, file):
 def test_a_part_that_is_longer_than_the_file(server, file):
     file.parent.mkdir()
     file.with_name("a.zip.part").write_bytes(bytes(len(DATA) + 5))
-    fetch(server.gives("/a", ranged(DATA)), file, Expected(checksum=MD5), None, QUICK)
+    fetch(server.gives("/a", answer_ranges(DATA)), file, Expected(checksum=MD5), None, QUICK)
     assert file.read_bytes() == DATA
 
 
 def test_a_part_that_is_whole_is_only_checked(server, file):
     file.parent.mkdir()
     file.with_name("a.zip.part").write_bytes(DATA)
-    fetch(server.gives("/a", ranged(DATA)), file, KNOWN, None, QUICK)
+    fetch(server.gives("/a", answer_ranges(DATA)), file, KNOWN, None, QUICK)
     assert server.log == []
 
 
@@ -186,20 +188,20 @@ def test_a_server_that_never_stops(server, file):
     with pytest.raises(DataError, match="sends more than the 300,000 bytes"):
         fetch(server.gives("/a", flood), file, KNOWN, None, QUICK)
     assert left(file) == [], "what is of no use is not kept"
-    fetch(server.gives("/a", ranged(DATA)), file, KNOWN, None, QUICK)
+    fetch(server.gives("/a", answer_ranges(DATA)), file, KNOWN, None, QUICK)
     assert file.read_bytes() == DATA
 
 
 def test_a_checksum_that_is_wrong_twice(server, file):
     other = os.urandom(len(DATA))
     with pytest.raises(DataError, match=r"its md5 checksum is .*, twice.*nothing was kept"):
-        fetch(server.gives("/a", ranged(other)), file, KNOWN, None, QUICK)
+        fetch(server.gives("/a", answer_ranges(other)), file, KNOWN, None, QUICK)
     assert left(file) == []
     assert len(server.log) == 2
 
 
 def test_silence(server, file):
-    url = server.gives("/a", in_turn(stalled(DATA[:5000], len(DATA)), ranged(DATA)))
+    url = server.gives("/a", in_turn(answer_and_stall(DATA[:5000], len(DATA)), answer_ranges(DATA)))
     start = time.monotonic()
     fetch(url, file, None, None, Patience(attempts=3, timeout=0.3, first=0.01))
     assert file.read_bytes() == DATA
@@ -215,7 +217,7 @@ def test_a_trickle_is_a_stall(server, file):
 
 @pytest.mark.parametrize("code", [429, 503])
 def test_retry_after_is_kept(server, file, code):
-    url = server.gives("/a", in_turn(status(code, Retry_After="1"), ranged(DATA)))
+    url = server.gives("/a", in_turn(status(code, Retry_After="1"), answer_ranges(DATA)))
     start = time.monotonic()
     fetch(url, file, None, None, QUICK)
     assert time.monotonic() - start >= 1
@@ -295,7 +297,7 @@ def test_heads_of_answers_that_are_wrong(server, file, answer, why):
 
 def test_a_range_of_impossible_length(server, file):
     huge = "9" * 5000
-    whole = ranged(DATA, cut=1000)
+    whole = answer_ranges(DATA, cut=1000)
 
     def answer(asked):
         if asked.range_start():
@@ -328,7 +330,7 @@ def test_the_body_of_a_redirect_is_not_read(server, file):
             while not asked.server.over.wait(0.05):
                 asked.wfile.write(b"x" * 1000)
 
-    server.gives("/a", ranged(DATA))
+    server.gives("/a", answer_ranges(DATA))
     fetch(server.gives("/1", endless), file, KNOWN, None, QUICK)
     assert file.read_bytes() == DATA
     assert len(server.log) == 2
@@ -336,7 +338,7 @@ def test_the_body_of_a_redirect_is_not_read(server, file):
 
 def test_a_byte_a_connection_is_nothing(server, file):
     with pytest.raises(DataError, match="given up after 3 attempts"):
-        fetch(server.gives("/a", ranged(DATA, cut=1)), file, KNOWN, None, QUICK)
+        fetch(server.gives("/a", answer_ranges(DATA, cut=1)), file, KNOWN, None, QUICK)
 
 
 def test_a_disk_that_fills_while_nobody_knows_how_much_comes(server, file, monkeypatch):
@@ -355,7 +357,7 @@ def test_compression_nobody_asked_for(server, file):
 
 
 def test_redirects(server, file):
-    server.gives("/a", ranged(DATA))
+    server.gives("/a", answer_ranges(DATA))
     fetch(server.gives("/1", status(302, Location="/a")), file, KNOWN, None, QUICK)
     assert file.read_bytes() == DATA
 
@@ -402,10 +404,10 @@ def test_what_is_no_url(url, why, file):
 
 
 def test_urls_as_people_write_them():
-    assert checked_url(" HTTP://Bücher.example/a b/ü.jpg?q=ä&x=%20#part ") == (
+    assert validate_url(" HTTP://Bücher.example/a b/ü.jpg?q=ä&x=%20#part ") == (
         "http://xn--bcher-kva.example/a%20b/%C3%BC.jpg?q=%C3%A4&x=%20"
     )
-    assert checked_url("https://[::1]:8080/x") == "https://[::1]:8080/x"
+    assert validate_url("https://[::1]:8080/x") == "https://[::1]:8080/x"
 
 
 def test_a_server_that_is_not_there(file):
@@ -417,8 +419,8 @@ def test_a_server_that_is_not_there(file):
 def test_a_disk_that_is_too_small(server, file, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 1000))
     with pytest.raises(DataError, match=r"more are needed for a\.zip, 0\.0 GB are free"):
-        fetch(server.gives("/a", ranged(DATA)), file, KNOWN, None, QUICK)
+        fetch(server.gives("/a", answer_ranges(DATA)), file, KNOWN, None, QUICK)
     assert server.log == [], "before anything is asked for"
     with pytest.raises(DataError, match="more are needed"):
-        fetch(server.gives("/a", ranged(DATA)), file, None, None, QUICK)
+        fetch(server.gives("/a", answer_ranges(DATA)), file, None, None, QUICK)
     assert not file.exists()

@@ -9,22 +9,22 @@ import time
 import fsspec
 import polars as pl
 import pytest
-from hostile import in_turn, ranged, stalled, status, trickle
+from hostile import answer_and_stall, answer_ranges, in_turn, status, trickle
 from sharding import make_dataset, pack
 
-from lookalike import cli
+from lookalike.cli import main
 from lookalike.data.table import read_table
 from lookalike.errors import DataError, LookalikeError
-from lookalike.prepare import fetching
-from lookalike.prepare.download import Expected, Patience
-from lookalike.prepare.fetching import fetch_dataset, read_sums
-from lookalike.prepare.stores import Files, Web, store_of
+from lookalike.prepare.download import dataset
+from lookalike.prepare.download.dataset import fetch_dataset, read_sums
+from lookalike.prepare.download.file import Expected, Patience
+from lookalike.prepare.download.stores import Files, Web, open_store
 
 QUICK = Patience(attempts=3, timeout=1.0, first=0.01, longest=5.0)
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory, shapes_folder):
+def packed_dataset(tmp_path_factory, shapes_folder):
     root = tmp_path_factory.mktemp("fetching")
     assert pack(make_dataset(root, shapes_folder), root / "packed", "megabytes=0.02") == 0
     return root / "packed"
@@ -33,7 +33,7 @@ def packed(tmp_path_factory, shapes_folder):
 def give(server, folder):
     """Serve the files of a folder. The address."""
     for file in folder.iterdir():
-        server.gives(f"/set/{file.name}", ranged(file.read_bytes()))
+        server.gives(f"/set/{file.name}", answer_ranges(file.read_bytes()))
     return f"{server.url}/set"
 
 
@@ -44,78 +44,84 @@ def same(folder, other):
     )
 
 
-def asked(server, name):
+def requested_ranges(server, name):
     return [headers.get("Range") for path, headers in server.log if path == f"/set/{name}"]
 
 
-def test_a_web_server(packed, server, tmp_path, capsys):
+def test_a_web_server(packed_dataset, server, tmp_path, capsys):
     out = tmp_path / "new" / "mine"
-    words = [f"url={give(server, packed)}/", f"out={out}", "progress=false"]
-    assert cli.main(["prepare", "fetch", *words]) == 0
+    words = [f"url={give(server, packed_dataset)}/", f"out={out}", "progress=false"]
+    assert main.main(["prepare", "fetch", *words]) == 0
     assert capsys.readouterr().out == f"{out}\n"
-    assert same(out, packed)
+    assert same(out, packed_dataset)
     assert [file.name for file in out.parent.iterdir()] == ["mine"], "nothing is left beside it"
     assert len(read_table(out)) == 17
 
 
-def test_a_cut_is_gone_on_with_and_a_query_is_kept(packed, server, tmp_path):
-    first = (packed / "shard-00000.tar").read_bytes()
-    url = give(server, packed)
+def test_a_cut_is_gone_on_with_and_a_query_is_kept(packed_dataset, server, tmp_path):
+    first = (packed_dataset / "shard-00000.tar").read_bytes()
+    url = give(server, packed_dataset)
     for name in list(server.answers):
         server.answers[f"{name}?key=a%2Fb"] = server.answers.pop(name)
-    server.answers["/set/shard-00000.tar?key=a%2Fb"] = ranged(first, cut=7000)
+    server.answers["/set/shard-00000.tar?key=a%2Fb"] = answer_ranges(first, cut=7000)
     fetch_dataset(Web(f"{url}/?key=a%2Fb", QUICK), tmp_path / "mine")
-    assert same(tmp_path / "mine", packed)
-    ranges = asked(server, "shard-00000.tar?key=a%2Fb")
+    assert same(tmp_path / "mine", packed_dataset)
+    ranges = requested_ranges(server, "shard-00000.tar?key=a%2Fb")
     assert ranges == [None, "bytes=7000-", "bytes=14000-"]
 
 
-def test_the_next_run_goes_on_where_a_failed_one_stopped(packed, server, tmp_path, caplog):
-    data = (packed / "shard-00001.tar").read_bytes()
-    broken = in_turn(stalled(data[:3000], len(data), 0.1), lambda asked: asked.reply(503))
-    url, out = give(server, packed), tmp_path / "mine"
+def test_the_next_run_goes_on_where_a_failed_one_stopped(packed_dataset, server, tmp_path, caplog):
+    data = (packed_dataset / "shard-00001.tar").read_bytes()
+    broken = in_turn(answer_and_stall(data[:3000], len(data), 0.1), lambda asked: asked.reply(503))
+    url, out = give(server, packed_dataset), tmp_path / "mine"
     server.gives("/set/shard-00001.tar", broken)
     with pytest.raises(DataError, match=r"3,000 bytes are kept in .*run the same command again"):
         fetch_dataset(Web(url, QUICK), out, threads=1)
     assert not out.exists() and "keeps what was fetched; the same command goes on there" in caplog.text
     server.log.clear()
-    server.gives("/set/shard-00001.tar", ranged(data))
+    server.gives("/set/shard-00001.tar", answer_ranges(data))
     fetch_dataset(Web(url, QUICK), out, threads=1)
-    assert same(out, packed)
-    assert asked(server, "shard-00000.tar") == [], "what is there and right is not fetched again"
-    assert asked(server, "shard-00001.tar") == ["bytes=3000-"]
+    assert same(out, packed_dataset)
+    assert requested_ranges(server, "shard-00000.tar") == [], "what is there and right is not fetched again"
+    assert requested_ranges(server, "shard-00001.tar") == ["bytes=3000-"]
 
 
-def test_what_was_damaged_meanwhile_is_fetched_again(packed, server, tmp_path):
+def test_what_was_damaged_meanwhile_is_fetched_again(packed_dataset, server, tmp_path):
     place, out = tmp_path / ".mine.fetching", tmp_path / "mine"
-    shutil.copytree(packed, place)
+    shutil.copytree(packed_dataset, place)
     with (place / "shard-00000.tar").open("r+b") as stream:
         stream.seek(600)
         stream.write(b"x")
     (place / "shard-00099.tar").write_text("of an older version")
     (place / "old").mkdir()
-    fetch_dataset(Web(give(server, packed), QUICK), out)
-    assert same(out, packed)
-    assert asked(server, "shard-00000.tar") and not asked(server, "shard-00001.tar")
+    fetch_dataset(Web(give(server, packed_dataset), QUICK), out)
+    assert same(out, packed_dataset)
+    assert requested_ranges(server, "shard-00000.tar") and not requested_ranges(server, "shard-00001.tar")
 
 
-def test_a_shard_that_is_not_the_one_listed_is_refused(packed, server, tmp_path):
-    data = bytearray((packed / "shard-00000.tar").read_bytes())
+def test_a_shard_that_is_not_the_one_listed_is_refused(packed_dataset, server, tmp_path):
+    data = bytearray((packed_dataset / "shard-00000.tar").read_bytes())
     data[700] ^= 1
-    url = give(server, packed)
-    server.gives("/set/shard-00000.tar", ranged(bytes(data)))
+    url = give(server, packed_dataset)
+    server.gives("/set/shard-00000.tar", answer_ranges(bytes(data)))
     with pytest.raises(DataError, match=r"shard-00000.tar: its sha256 checksum is .* is published, twice"):
         fetch_dataset(Web(url, QUICK), tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
 
 
 @pytest.mark.parametrize("kind", ["memory", "file", "folder"])
-def test_stores_and_folders(packed, tmp_path, kind):
-    address = {"memory": "memory://bucket/set", "file": packed.as_uri(), "folder": str(packed)}[kind]
+def test_stores_and_folders(packed_dataset, tmp_path, kind):
+    address = {
+        "memory": "memory://bucket/set",
+        "file": packed_dataset.as_uri(),
+        "folder": str(packed_dataset),
+    }[kind]
     if kind == "memory":
-        fsspec.filesystem("memory").put(f"{packed}/", "/bucket/set/", recursive=True)
-    assert cli.main(["prepare", "fetch", f"url={address}", f"out={tmp_path / 'mine'}", "progress=false"]) == 0
-    assert same(tmp_path / "mine", packed)
+        fsspec.filesystem("memory").put(f"{packed_dataset}/", "/bucket/set/", recursive=True)
+    assert (
+        main.main(["prepare", "fetch", f"url={address}", f"out={tmp_path / 'mine'}", "progress=false"]) == 0
+    )
+    assert same(tmp_path / "mine", packed_dataset)
 
 
 class Flaky:
@@ -154,10 +160,10 @@ class Cut:
         return data
 
 
-def test_a_store_that_breaks_off_is_gone_on_with(packed, tmp_path):
-    flaky = Flaky(packed)
+def test_a_store_that_breaks_off_is_gone_on_with(packed_dataset, tmp_path):
+    flaky = Flaky(packed_dataset)
     name = "shard-00000.tar"
-    data = (packed / name).read_bytes()
+    data = (packed_dataset / name).read_bytes()
     expected = Expected(len(data), f"sha256:{hashlib.sha256(data).hexdigest()}")
     done = []
     store = Files("s3://b", flaky.open, QUICK)
@@ -168,21 +174,21 @@ def test_a_store_that_breaks_off_is_gone_on_with(packed, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
-def test_a_store_that_fails_for_good_says_so(packed, tmp_path):
+def test_a_store_that_fails_for_good_says_so(packed_dataset, tmp_path):
     def refuse(name):
         raise PermissionError(13, "Access Denied")
 
     with pytest.raises(DataError, match=r"s3://b/x: no permission to read it"):
         Files("s3://b", refuse, QUICK).fetch("x", tmp_path / "x", None, None)
 
-    def broken(name):
+    def fail_to_open(name):
         raise RuntimeError("no credentials")
 
     with pytest.raises(DataError, match=r"s3://b/x: no credentials"):
-        Files("s3://b", broken, QUICK).fetch("x", tmp_path / "x", None, None)
+        Files("s3://b", fail_to_open, QUICK).fetch("x", tmp_path / "x", None, None)
     with pytest.raises(DataError, match=r"checksum is .* is published, twice"):
         wrong = Expected(None, "sha256:" + "0" * 64)
-        Files(str(packed), lambda name: (packed / name).open("rb")).fetch(
+        Files(str(packed_dataset), lambda name: (packed_dataset / name).open("rb")).fetch(
             "config.yaml", tmp_path / "c", wrong, None
         )
     assert list(tmp_path.iterdir()) == []
@@ -201,7 +207,7 @@ def test_addresses_that_lead_nowhere(address, why, monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(DataError, match=why):
-        store_of(address)
+        open_store(address)
 
 
 def test_a_folder_without_a_list_is_said(server, tmp_path):
@@ -209,7 +215,7 @@ def test_a_folder_without_a_list_is_said(server, tmp_path):
         fetch_dataset(Web(f"{server.url}/set", QUICK), tmp_path / "mine")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="there is no such file"):
-        fetch_dataset(store_of(str(tmp_path / "empty")), tmp_path / "mine")
+        fetch_dataset(open_store(str(tmp_path / "empty")), tmp_path / "mine")
     assert [file.name for file in tmp_path.iterdir()] == ["empty"]
 
 
@@ -279,9 +285,9 @@ def test_what_is_no_list(text, why, tmp_path):
         "shard-00000.tar/@512+9/x.tar/@512+9/a.png",
     ],
 )
-def test_a_hostile_table_is_refused_before_any_shard_is_fetched(packed, server, tmp_path, path):
+def test_a_hostile_table_is_refused_before_any_shard_is_fetched(packed_dataset, server, tmp_path, path):
     own = tmp_path / "own"
-    shutil.copytree(packed, own)
+    shutil.copytree(packed_dataset, own)
     frame = read_table(own).frame
     frame = frame.with_columns(path=pl.Series([path, *frame["path"][1:]]))
     frame.write_parquet(own / "table.parquet")
@@ -293,31 +299,31 @@ def test_a_hostile_table_is_refused_before_any_shard_is_fetched(packed, server, 
     with pytest.raises(DataError, match=r"table.parquet cannot be used; nothing .* was kept") as found:
         fetch_dataset(Web(give(server, own), QUICK), tmp_path / "new" / "mine")
     assert [problem.row for problem in found.value.problems] == [0]
-    assert not asked(server, "shard-00000.tar")
+    assert not requested_ranges(server, "shard-00000.tar")
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_a_full_disk_is_found_out_first(packed, server, tmp_path, monkeypatch):
-    url = give(server, packed)
-    true = fetching.refuse_full
-    monkeypatch.setattr(fetching, "refuse_full", lambda *given: true(given[0], 10**18, *given[2:]))
+def test_a_full_disk_is_found_out_first(packed_dataset, server, tmp_path, monkeypatch):
+    url = give(server, packed_dataset)
+    true = dataset.require_space
+    monkeypatch.setattr(dataset, "require_space", lambda *given: true(given[0], 10**18, *given[2:]))
     with pytest.raises(DataError, match=r"1000000000.0 GB more are needed for the files.*another out="):
         fetch_dataset(Web(url, QUICK), tmp_path / "mine")
     assert {path for path, _ in server.log} == {"/set/shards.json"}
 
 
-def test_one_process_at_a_time(packed, tmp_path):
+def test_one_process_at_a_time(packed_dataset, tmp_path):
     with (
-        fetching._locked(tmp_path / ".mine.fetching"),
+        dataset._lock_folder(tmp_path / ".mine.fetching"),
         pytest.raises(LookalikeError, match="another process is fetching this dataset"),
     ):
-        fetch_dataset(store_of(str(packed)), tmp_path / "mine")
+        fetch_dataset(open_store(str(packed_dataset)), tmp_path / "mine")
 
 
-def test_a_failure_stops_the_others(packed, server, tmp_path):
+def test_a_failure_stops_the_others(packed_dataset, server, tmp_path):
     """A file that cannot be had ends the job at once, though another one still comes, very slowly."""
-    size = (packed / "shard-00000.tar").stat().st_size
-    url = give(server, packed)
+    size = (packed_dataset / "shard-00000.tar").stat().st_size
+    url = give(server, packed_dataset)
     server.gives("/set/shard-00000.tar", trickle(size))
     server.gives("/set/shard-00001.tar", status(404))
     began = time.monotonic()

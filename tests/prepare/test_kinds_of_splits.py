@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lookalike.data.table import BOX, Table
 from lookalike.errors import DataError
-from lookalike.prepare.splits.assigned import counts, divided
+from lookalike.prepare.splits.assigned import count_images, split_again
 from lookalike.prepare.splits.class_size import ClassSize
 from lookalike.prepare.splits.classes import Classes
 from lookalike.prepare.splits.frequency import Frequency
@@ -31,7 +31,7 @@ def table_of(sizes, splits="train", **more):
     return Table(pl.DataFrame({"path": paths, "label": labels, "split": splits, **more}), Path("/photos"))
 
 
-def shuffled(table, random):
+def shuffle_table(table, random):
     order = list(range(len(table)))
     random.shuffle(order)
     return table.take(order)
@@ -54,7 +54,7 @@ def test_folds_are_even_in_every_class_and_in_all(sizes, folds, seed, random):
         assert max(share) - min(share) <= 1
     assert set(found.frame.filter(pl.col("fold") == 0)["split"]) == {"test"}
     assert set(found.frame.filter(pl.col("fold") != 0)["split"]) == {"train"}
-    again = KFold(folds=folds, fold=1, held_out="val", seed=seed)(shuffled(table, random))
+    again = KFold(folds=folds, fold=1, held_out="val", seed=seed)(shuffle_table(table, random))
     assert by_path(again, "fold") == by_path(found, "fold"), "neither the order nor the fold held out matters"
     assert set(again.frame.filter(pl.col("fold") == 1)["split"]) == {"val"}
 
@@ -121,7 +121,7 @@ def test_every_frequency_gives_the_same_share(sizes, least, seed, random):
     table = table_of(sizes)
     split = Frequency(val=0.2, test=0.3, min_classes=least, seed=seed)
     found = split(table)
-    assert by_path(split(shuffled(table, random)), "split") == by_path(found, "split")
+    assert by_path(split(shuffle_table(table, random)), "split") == by_path(found, "split")
     owner = found.frame.group_by("label").agg(pl.col("split").unique(), size=pl.len())
     assert owner["split"].list.len().max() == 1, "no class is in two splits"
     for size in set(sizes):
@@ -173,7 +173,7 @@ def test_only_some_splits_are_divided(sizes, seed, data):
     splits = data.draw(st.lists(st.sampled_from(["train", "test"]), min_size=count, max_size=count))
     splits[:8] = ["train"] * 8
     table = table_of(sizes, splits)
-    found = divided(table, KFold(folds=2, held_out="val", seed=seed), ["train"])
+    found = split_again(table, KFold(folds=2, held_out="val", seed=seed), ["train"])
     assert found.frame["path"].to_list() == table.frame["path"].to_list(), "rows keep their order"
     for before, after, fold in zip(splits, found.frame["split"], found.frame["fold"], strict=True):
         assert (
@@ -181,14 +181,14 @@ def test_only_some_splits_are_divided(sizes, seed, data):
             if before == "test"
             else after == ("val" if fold == 0 else "train")
         )
-    said = counts(found)
+    said = count_images(found)
     assert said["images"].sum() == count
     assert said["split"].to_list() == sorted(said["split"], key=["train", "val", "test"].index)
 
 
 def test_a_split_that_is_not_there_cannot_be_divided():
     with pytest.raises(DataError, match=r"no images in split val; there are train \(6 images\)"):
-        divided(table_of([3, 3]), Images(), ["val"])
+        split_again(table_of([3, 3]), Images(), ["val"])
     for split in (Classes(), Images(), Frequency()):
         with pytest.raises(DataError, match="each of the 3 classes has a single image"):
             split(table_of([1, 1, 1]))

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from lookalike.cli.prepare import Config, main
 from lookalike.config import load
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
-from lookalike.jobs.prepare import Config, main
 from lookalike.prepare.dataset import refuse_unusable
-from lookalike.prepare.folders import table
+from lookalike.prepare.folder import table
 from lookalike.prepare.identical import identical, warn_of_identical
 
 PHOTO = Path(__file__).parents[1] / "data" / "heic_photos"

@@ -6,7 +6,7 @@ import pytest
 from lookalike.data.table import Table
 from lookalike.errors import DataError
 from lookalike.prepare.contents import content_hash, format_of, same_files
-from lookalike.prepare.merge import Choices, merged
+from lookalike.prepare.merge import Choices, merge_tables
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def with_columns(table, **columns):
 def test_prefixes_keep_labels_and_groups_apart(sets, tmp_path):
     tables = sets(a={"1.jpg": 7, "2.jpg": 8}, b={"1.jpg": "7", "3.jpg": "x"})
     tables = {name: with_columns(table, group=pl.lit("left")) for name, table in tables.items()}
-    table, clashes = merged(tables, tmp_path / "sets" / "both", Choices(["a/", "b-"]))
+    table, clashes = merge_tables(tables, tmp_path / "sets" / "both", Choices(["a/", "b-"]))
     assert table.labels.tolist() == ["a/7", "a/8", "b-7", "b-x"]
     assert table.frame["group"].to_list() == ["a/left", "a/left", "b-left", "b-left"]
     assert table.frame["dataset"].to_list() == ["a", "a", "b", "b"]
@@ -47,12 +47,12 @@ def test_prefixes_keep_labels_and_groups_apart(sets, tmp_path):
 def test_labels_in_both_are_refused_or_one_identity(sets, tmp_path):
     tables = sets(a={"1.jpg": "cat", "2.jpg": "dog"}, b={"3.jpg": "cat", "4.jpg": "dog", "5.jpg": "Dog "})
     with pytest.raises(DataError, match=r"2 labels stand in several datasets: prefixes=") as caught:
-        merged(tables, tmp_path / "both", Choices())
+        merge_tables(tables, tmp_path / "both", Choices())
     assert [str(problem) for problem in caught.value.problems] == [
         "b: label 'cat': is also in a",
         "b: label 'dog': is also in a",
     ]
-    table, clashes = merged(tables, tmp_path / "both", Choices(labels="same"))
+    table, clashes = merge_tables(tables, tmp_path / "both", Choices(labels="same"))
     assert table.labels.tolist() == ["cat", "dog", "cat", "dog", "Dog "]
     assert clashes.select("kind", "what", "remark").rows() == [
         ("label", "cat", "is also in a"),
@@ -62,7 +62,7 @@ def test_labels_in_both_are_refused_or_one_identity(sets, tmp_path):
 
 
 def test_numbers_stay_numbers(sets, tmp_path):
-    table, _ = merged(sets(a={"1.jpg": 2**60}, b={"3.jpg": 5}), tmp_path / "both", Choices())
+    table, _ = merge_tables(sets(a={"1.jpg": 2**60}, b={"3.jpg": 5}), tmp_path / "both", Choices())
     assert table.labels.tolist() == [2**60, 5]
 
 
@@ -77,7 +77,7 @@ def test_files_in_both_by_place_and_by_content(sets, tmp_path, caplog):
     with pytest.raises(
         DataError, match="3 rows show a file of an earlier dataset: files=first keeps"
     ) as caught:
-        merged(tables, tmp_path / "both", Choices())
+        merge_tables(tables, tmp_path / "both", Choices())
     assert [str(problem) for problem in caught.value.problems] == [
         "b, row 0: content '../b/5.jpg': is also in a, row 1 (../a/2.jpg), under the label 'dog' instead of "
         "'fox'",
@@ -86,13 +86,13 @@ def test_files_in_both_by_place_and_by_content(sets, tmp_path, caplog):
         "b, row 3: file '../b/link.jpg': is also in a, row 0 (../a/1.jpg), under the label 'cat' instead of "
         "'elk'",
     ]
-    table, clashes = merged(tables, tmp_path / "both", Choices(files="first"))
+    table, clashes = merge_tables(tables, tmp_path / "both", Choices(files="first"))
     assert table.labels.tolist() == ["cat", "dog", "owl", "owl", "fox"], "twins in one set are its own affair"
     assert clashes.select("kind", "dataset", "row", "other").rows() == [
         ("content", "b", 0, "a"), ("file", "b", 2, "a"), ("file", "b", 3, "a")
     ]  # fmt: skip
     assert "1 clash of content:" in caplog.text and "2 clashes of file:" in caplog.text
-    assert len(merged(tables, tmp_path / "both", Choices(files="first", contents=False))[0]) == 6
+    assert len(merge_tables(tables, tmp_path / "both", Choices(files="first", contents=False))[0]) == 6
 
 
 def test_other_boxes_of_a_file_are_other_rows(sets, tmp_path):
@@ -101,17 +101,17 @@ def test_other_boxes_of_a_file_are_other_rows(sets, tmp_path):
         tables[name] = with_columns(
             tables[name], x1=pl.lit(place), y1=pl.lit(0), x2=pl.lit(place + 5), y2=pl.lit(5)
         )
-    assert len(merged(tables, tmp_path / "both", Choices())[0]) == 2
+    assert len(merge_tables(tables, tmp_path / "both", Choices())[0]) == 2
     tables["b"] = with_columns(tables["b"], x1=pl.lit(0), x2=pl.lit(5))
     with pytest.raises(DataError, match="1 row shows a file"):
-        merged(tables, tmp_path / "both", Choices())
+        merge_tables(tables, tmp_path / "both", Choices())
 
 
 def test_columns_that_differ_are_listed(sets, tmp_path):
     tables = sets(a={"1.jpg": "cat"}, b={"2.jpg": "dog"}, c={"3.jpg": "owl"})
     tables["a"] = with_columns(tables["a"], shop=pl.lit("x"), age=pl.lit(3), group=pl.lit("left"))
     tables["b"] = with_columns(tables["b"], shop=pl.lit("y"), age=pl.lit("old"), group=pl.lit("left"))
-    table, clashes = merged(tables, tmp_path / "both", Choices())
+    table, clashes = merge_tables(tables, tmp_path / "both", Choices())
     assert table.frame["shop"].to_list() == ["x", "y", None]
     assert table.frame["age"].to_list() == ["3", "old", None]
     assert clashes.select("kind", "what", "dataset", "remark").rows() == [
@@ -126,7 +126,7 @@ def test_columns_that_differ_are_listed(sets, tmp_path):
 def test_where_rows_came_from_is_kept(sets, tmp_path):
     tables = sets(a={"1.jpg": "cat"}, b={"2.jpg": "dog"})
     tables["a"] = with_columns(tables["a"], dataset=pl.lit("zoo"))
-    assert merged(tables, tmp_path / "both", Choices())[0].frame["dataset"].to_list() == ["zoo", "b"]
+    assert merge_tables(tables, tmp_path / "both", Choices())[0].frame["dataset"].to_list() == ["zoo", "b"]
 
 
 def test_contents(tmp_path):

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from lookalike.errors import ConfigError, DataError
-from lookalike.prepare.folders import table
+from lookalike.prepare.folder import table
 
 NAMES = {  # of published datasets: file name, identity, camera, pattern
     "Market-1501": ("0002_c1s1_000451_03.jpg", "0002", "1", "reid"),

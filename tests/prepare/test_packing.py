@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 from sharding import SPLITS, make_dataset, pack
 
-from lookalike import cli
+from lookalike.cli import main
 from lookalike.data.images import ImageTable, open_image
-from lookalike.data.shards import member
+from lookalike.data.shards import parse_member
 from lookalike.data.table import read_table
 from lookalike.data.thumbnails import Thumbnails
-from lookalike.prepare import shards
-from lookalike.prepare.shards import Packing, member_names
+from lookalike.prepare.download import shards
+from lookalike.prepare.download.shards import Packing, member_names
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def dataset(tmp_path_factory, shapes_folder):
 
 
 @pytest.fixture(scope="module")
-def packed(dataset):
+def packed_folder(dataset):
     out = dataset.parent.parent / "elsewhere" / "packed"
     assert pack(dataset, out, "megabytes=0.02") == 0
     return out
@@ -36,20 +36,22 @@ def pixels(table):
     return [np.asarray(open_image(table.file(row), table.box(row))) for row in range(len(table))]
 
 
-def test_the_same_rows_and_the_same_pixels(dataset, packed):
-    old, new = read_table(dataset), read_table(packed)
+def test_the_same_rows_and_the_same_pixels(dataset, packed_folder):
+    old, new = read_table(dataset), read_table(packed_folder)
     assert new.frame.drop("path").equals(old.frame.drop("path"))
     assert new.frame.columns == old.frame.columns
     for one, other in zip(pixels(old), pixels(new), strict=True):
         assert np.array_equal(one, other)
     assert new.frame["path"][3] == new.frame["path"][7], "two boxes of one file share a member"
     assert new.frame["path"].n_unique() == 16
-    assert [file.name for file in packed.parent.iterdir()] == ["packed"]
+    assert [file.name for file in packed_folder.parent.iterdir()] == ["packed"]
 
 
-def test_plain_tar_files_of_limited_size_with_unchanged_bytes_in_the_order_of_the_table(dataset, packed):
-    old, new = read_table(dataset), read_table(packed)
-    files = sorted(packed.glob("*.tar"))
+def test_plain_tar_files_of_limited_size_with_unchanged_bytes_in_the_order_of_the_table(
+    dataset, packed_folder
+):
+    old, new = read_table(dataset), read_table(packed_folder)
+    files = sorted(packed_folder.glob("*.tar"))
     assert len(files) > 1 and max(file.stat().st_size for file in files) <= 20_000
     names = []
     for file in files:
@@ -57,18 +59,18 @@ def test_plain_tar_files_of_limited_size_with_unchanged_bytes_in_the_order_of_th
             for info in tar:
                 names.append(info.name)
                 assert (info.mtime, info.uid, info.mode) == (0, 0, 0o644)
-                row = [member(path).name for path in new.frame["path"]].index(info.name)
+                row = [parse_member(path).name for path in new.frame["path"]].index(info.name)
                 assert tar.extractfile(info).read() == old.file(row).read_bytes()
     assert names == [f"{label}/{number}.png" for label in SPLITS for number in range(4)]
 
 
-def test_the_sums_are_right_and_the_same_twice(dataset, packed, tmp_path):
-    about = json.loads((packed / "shards.json").read_text())
+def test_the_sums_are_right_and_the_same_twice(dataset, packed_folder, tmp_path):
+    about = json.loads((packed_folder / "shards.json").read_text())
     assert about["images"] == 16
     listed = {one["file"]: one for one in about["files"]}
-    assert set(listed) | {"shards.json"} == {file.name for file in packed.iterdir()}
+    assert set(listed) | {"shards.json"} == {file.name for file in packed_folder.iterdir()}
     for name, one in listed.items():
-        data = (packed / name).read_bytes()
+        data = (packed_folder / name).read_bytes()
         assert (one["bytes"], one["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
     assert pack(dataset, tmp_path / "again", "megabytes=0.02") == 0
     again = json.loads((tmp_path / "again" / "shards.json").read_text())
@@ -76,28 +78,28 @@ def test_the_sums_are_right_and_the_same_twice(dataset, packed, tmp_path):
     assert [one for one in again["files"] if one["file"].endswith(".tar")] == tars
 
 
-def test_pairs_come_along(packed):
-    table = read_table(packed).frame["path"]
+def test_pairs_come_along(packed_folder):
+    table = read_table(packed_folder).frame["path"]
     for name in ("pairs.csv", "different.csv"):
-        pairs = pl.read_csv(packed / name)
+        pairs = pl.read_csv(packed_folder / name)
         assert pairs["path_a"].to_list() == table[:3].to_list()
         assert pairs["path_b"].to_list() == table[10:13].to_list()
-    assert "same" in pl.read_csv(packed / "pairs.csv").columns
+    assert "same" in pl.read_csv(packed_folder / "pairs.csv").columns
 
 
-def test_shards_of_shards_and_of_several(dataset, packed, tmp_path):
+def test_shards_of_shards_and_of_several(dataset, packed_folder, tmp_path):
     """Packed again, moved, and joined with another set: still the same pixels."""
-    assert pack(packed, tmp_path / "again", "megabytes=1") == 0
+    assert pack(packed_folder, tmp_path / "again", "megabytes=1") == 0
     again = read_table(tmp_path / "again")
     assert [path.split("/")[0] for path in again.frame["path"].unique()] == ["shard-00000.tar"] * 16
     for one, other in zip(pixels(read_table(dataset)), pixels(again), strict=True):
         assert np.array_equal(one, other)
-    assert [member(path).name for path in again.frame["path"][:2]] == [
+    assert [parse_member(path).name for path in again.frame["path"][:2]] == [
         "red triangle/0.png",
         "red triangle/1.png",
     ]
     words = [f"out={tmp_path / 'both'}", "prefixes=[a/,b/]", "contents=false"]
-    assert cli.main(["prepare", "merge", str(dataset), str(tmp_path / "again"), *words]) == 0
+    assert main.main(["prepare", "merge", str(dataset), str(tmp_path / "again"), *words]) == 0
     assert pack(tmp_path / "both", tmp_path / "mixed") == 0
     mixed = read_table(tmp_path / "mixed")
     assert len(mixed) == 34 and mixed.frame["path"].n_unique() == 32
@@ -161,8 +163,8 @@ def test_a_failed_write_leaves_nothing(dataset, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_exists_is_refused(dataset, packed, capsys):
-    assert pack(dataset, packed) == 1
+def test_what_exists_is_refused(dataset, packed_folder, capsys):
+    assert pack(dataset, packed_folder) == 1
     assert "exists; finished results are never overwritten" in capsys.readouterr().err
 
 
@@ -199,29 +201,29 @@ def test_names_inside():
     assert all(".." not in name.split("/") and not name.startswith("/") for name in hostile)
 
 
-def test_a_batch_of_training_is_the_same(dataset, packed):
+def test_a_batch_of_training_is_the_same(dataset, packed_folder):
     from lookalike.data.random_crop import RandomCrop
 
     batches = [
         ImageTable(read_table(folder), RandomCrop(32), seed=3).__getitems__(list(range(17)))
-        for folder in (dataset, packed)
+        for folder in (dataset, packed_folder)
     ]
     assert batches[0].images.equal(batches[1].images)
     assert not batches[1].skipped
 
 
-def test_the_small_pictures_of_reports_are_the_same(dataset, packed):
-    old, new = (Thumbnails(read_table(folder), 24) for folder in (dataset, packed))
+def test_the_small_pictures_of_reports_are_the_same(dataset, packed_folder):
+    old, new = (Thumbnails(read_table(folder), 24) for folder in (dataset, packed_folder))
     assert old.load(range(17)) == new.load(range(17))
     assert not new.problems
     assert new.path(0) == "shard-00000.tar/red triangle/0.png", "for people: without the place of its bytes"
 
 
 @pytest.mark.parametrize("change", ["cut", "mixed"])
-def test_a_damaged_shard_costs_its_own_images_only(packed, tmp_path, change):
+def test_a_damaged_shard_costs_its_own_images_only(packed_folder, tmp_path, change):
     from lookalike.data.random_crop import RandomCrop
 
-    shutil.copytree(packed, tmp_path / "own")
+    shutil.copytree(packed_folder, tmp_path / "own")
     images = ImageTable(read_table(tmp_path / "own"), RandomCrop(32), seed=3)
     first = tmp_path / "own" / "shard-00000.tar"
     if change == "cut":
@@ -229,7 +231,7 @@ def test_a_damaged_shard_costs_its_own_images_only(packed, tmp_path, change):
     else:
         shutil.copy(tmp_path / "own" / "shard-00001.tar", first)
     batch = images.__getitems__(list(range(17)))
-    whole = ImageTable(read_table(packed), RandomCrop(32), seed=3).__getitems__(list(range(17)))
+    whole = ImageTable(read_table(packed_folder), RandomCrop(32), seed=3).__getitems__(list(range(17)))
     bad = [problem.row for problem in batch.skipped]
     assert 0 < len(bad) < 17
     assert all("shard-00000.tar/@" in problem.path and "shard" in problem.reason for problem in batch.skipped)
@@ -242,27 +244,39 @@ def test_a_damaged_shard_costs_its_own_images_only(packed, tmp_path, change):
         assert "cut off" in str(caught.value)
 
 
-def test_the_jobs_take_it_as_a_folder(packed, dataset, tmp_path, monkeypatch, capsys):
+def test_the_jobs_take_it_as_a_folder(packed_folder, dataset, tmp_path, monkeypatch, capsys):
     """Split, filter, stats, sheet and a prepared table with small images, from shards."""
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["prepare", "split", f"dataset={packed}", "split=images", "out=split", "test=0.5"]) == 0
+    assert (
+        main.main(["prepare", "split", f"dataset={packed_folder}", "split=images", "out=split", "test=0.5"])
+        == 0
+    )
     assert sorted(map(hash, map(bytes, pixels(read_table("split"))))) == sorted(
         map(hash, map(bytes, pixels(read_table(dataset))))
     )
     (tmp_path / "keep.txt").write_text("blue hexagon/1.png\nred triangle\n")
-    assert cli.main(["prepare", "filter", f"dataset={packed}", "keep=keep.txt", "out=few"]) == 0
+    assert main.main(["prepare", "filter", f"dataset={packed_folder}", "keep=keep.txt", "out=few"]) == 0
     assert read_table("few").frame["label"].to_list() == ["red triangle"] * 5 + ["blue hexagon"]
     assert (
-        cli.main(["prepare", "stats", f"dataset={packed}", "out=stats", "duplicates=true", "workers=0"]) == 0
+        main.main(
+            ["prepare", "stats", f"dataset={packed_folder}", "out=stats", "duplicates=true", "workers=0"]
+        )
+        == 0
     )
     numbers = json.loads((tmp_path / "stats" / "stats.json").read_text())
     assert numbers["formats"]["by_content"] == {"PNG": 16} and numbers["formats"]["with_another_ending"] == 0
     files = {dataset / path for path in read_table(dataset).frame["path"]}
     assert numbers["formats"]["bytes"] == sum(file.stat().st_size for file in files)
-    assert cli.main(["prepare", "sheet", f"dataset={packed}", "out=sheet", "progress=false"]) == 0
+    assert main.main(["prepare", "sheet", f"dataset={packed_folder}", "out=sheet", "progress=false"]) == 0
     assert not (tmp_path / "sheet" / "skipped.csv").exists()
-    words = ["source=table", f"source.file={packed / 'table.parquet'}", "out=small", "shrink=16", "workers=0"]
-    assert cli.main(["prepare", *words, "progress=false"]) == 0
+    words = [
+        "source=table",
+        f"source.file={packed_folder / 'table.parquet'}",
+        "out=small",
+        "shrink=16",
+        "workers=0",
+    ]
+    assert main.main(["prepare", *words, "progress=false"]) == 0
     small = read_table("small")
     assert all(min(open_image(small.file(row)).size) == 16 for row in range(len(small)))
 

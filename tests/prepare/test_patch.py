@@ -6,11 +6,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from lookalike.cli import main
+from lookalike.cli.main import main
 from lookalike.data.table import Table, read_table, write_table
 from lookalike.errors import DataError
-from lookalike.prepare.patch import read_patch
-from lookalike.prepare.patched import patch_dataset
+from lookalike.prepare.patch.changes import read_patch
+from lookalike.prepare.patch.dataset import patch_dataset
 
 WHO = {"author": "Ann", "note": "", "at": "2026-05-01T12:00:00.000Z"}
 
@@ -72,7 +72,7 @@ def labels_of(folder):
     return {"/".join(table.file(row).parts[-2:]): label for row, label in enumerate(table.frame["label"])}
 
 
-def applied(dataset, *files, out="new", undo=False):
+def apply_patch(dataset, *files, out="new", undo=False):
     out = dataset.parent / out
     return patch_dataset(read_table(dataset), files, out, {"made_by": "a test"}, undo)
 
@@ -89,7 +89,7 @@ def test_each_kind_of_change(dataset, patch):
         different("cat/1.png", "cat", "cat/2.png", "cat", note='tail, "striped"\nand not'),
     )
     before = (dataset / "table.parquet").read_bytes()
-    out = applied(dataset, file)
+    out = apply_patch(dataset, file)
     assert labels_of(out) == {
         "cat/0.png": "lynx",
         "cat/1.png": "cat",
@@ -111,7 +111,7 @@ def test_each_kind_of_change(dataset, patch):
 def test_different_pairs_are_a_list_that_verification_reads(dataset, patch):
     from lookalike.data.pairs import read_pairs
 
-    out = applied(
+    out = apply_patch(
         dataset, patch(different("cat/1.png", "cat", "dog/0.png", "dog", author="123", note='a\nb, "c"'))
     )
     (pair,) = read_pairs(out / "different.csv")
@@ -120,16 +120,18 @@ def test_different_pairs_are_a_list_that_verification_reads(dataset, patch):
 
 def test_twice_is_once(dataset, patch):
     file = patch(relabel("cat/0.png", "cat", "lynx"), drop("dog/1.png", "dog"))
-    once = applied(dataset, file)
-    twice = applied(once, file, out="twice")
+    once = apply_patch(dataset, file)
+    twice = apply_patch(once, file, out="twice")
     assert read_table(twice).frame["label"].equals(read_table(once).frame["label"])
     assert len(log_of(twice)) == 2
 
 
 def test_a_patch_that_grew_adds_only_what_is_new(dataset, patch):
     first = relabel("cat/0.png", "cat", "lynx")
-    once = applied(dataset, patch(first))
-    out = applied(once, patch(first, relabel("cat/0.png", "lynx", "puma"), name="later.jsonl"), out="later")
+    once = apply_patch(dataset, patch(first))
+    out = apply_patch(
+        once, patch(first, relabel("cat/0.png", "lynx", "puma"), name="later.jsonl"), out="later"
+    )
     assert labels_of(out)["cat/0.png"] == "puma" and len(log_of(out)) == 2
 
 
@@ -138,48 +140,48 @@ def test_undo_gives_back_every_row_in_its_order(dataset, patch):
         patch(drop("dog/0.png", "dog"), merge(["fox"], "cat")),
         patch(relabel("cat/1.png", "cat", "lynx"), name="bob.jsonl"),
     )
-    both = applied(dataset, one, two, out="both")
-    back = applied(both, one, out="back", undo=True)
+    both = apply_patch(dataset, one, two, out="both")
+    back = apply_patch(both, one, out="back", undo=True)
     assert labels_of(back) == {**labels_of(dataset), "cat/1.png": "lynx"}
     assert [event["what"] for event in log_of(back)] == ["applied"] * 3 + ["undone"] * 2
-    again = applied(applied(back, two, out="none", undo=True), one, out="again")
-    assert labels_of(again) == labels_of(applied(dataset, one, out="one"))
+    again = apply_patch(apply_patch(back, two, out="none", undo=True), one, out="again")
+    assert labels_of(again) == labels_of(apply_patch(dataset, one, out="one"))
     first, last = read_table(dataset), read_table(dataset.parent / "none")
     assert last.frame.drop("path").equals(first.frame.drop("path"))
 
 
 def test_a_table_that_was_edited_since_is_not_overwritten(dataset, patch):
-    once = applied(dataset, patch(relabel("cat/0.png", "cat", "lynx")))
+    once = apply_patch(dataset, patch(relabel("cat/0.png", "cat", "lynx")))
     frame = pl.read_parquet(once / "table.parquet")
     frame.with_columns(camera=pl.col("camera") + 1).write_parquet(once / "table.parquet")
     with pytest.raises(DataError, match="changed by other means"):
-        applied(once, patch(drop("dog/0.png", "dog"), name="bob.jsonl"), out="later")
+        apply_patch(once, patch(drop("dog/0.png", "dog"), name="bob.jsonl"), out="later")
     (dataset / "original.parquet").write_text("somebody's own file")
-    assert len(labels_of(applied(dataset, patch(drop("dog/0.png", "dog")), out="fine"))) == 7
+    assert len(labels_of(apply_patch(dataset, patch(drop("dog/0.png", "dog")), out="fine"))) == 7
 
 
 def test_a_class_that_is_now_in_two_splits_is_said(dataset, patch, caplog):
-    applied(dataset, patch(merge(["fox"], "dog")))
+    apply_patch(dataset, patch(merge(["fox"], "dog")))
     assert "1 of the 1 identities of test are in train too" in caplog.text
 
 
 def test_a_label_that_means_none_is_refused_by_row(dataset, patch):
     file = patch(drop("cat/0.png", "cat"), relabel("cat/1.png", "cat", " NaN"), merge(["dog"], "null"))
     with pytest.raises(DataError, match=r"(?s)row 3: ' NaN' often means.*row 4: 'null'"):
-        applied(dataset, file)
+        apply_patch(dataset, file)
     assert not (dataset.parent / "new").exists()
 
 
 def test_undo_of_what_was_never_applied(dataset, patch):
     with pytest.raises(DataError, match=r"no change of ann\.jsonl is in force"):
-        applied(dataset, patch(drop("dog/0.png", "dog")), undo=True)
+        apply_patch(dataset, patch(drop("dog/0.png", "dog")), undo=True)
 
 
 def test_undo_of_what_a_later_change_rests_on_is_refused(dataset, patch):
     one = patch(relabel("cat/0.png", "cat", "lynx"))
-    both = applied(dataset, one, patch(relabel("cat/0.png", "lynx", "puma"), name="bob.jsonl"))
+    both = apply_patch(dataset, one, patch(relabel("cat/0.png", "lynx", "puma"), name="bob.jsonl"))
     with pytest.raises(DataError, match=r"bob\.jsonl, row 2: cat/0\.png is labelled 'cat', not 'lynx'"):
-        applied(both, one, out="back", undo=True)
+        apply_patch(both, one, out="back", undo=True)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_undo_of_what_a_later_change_rests_on_is_refused(dataset, patch):
 )
 def test_what_does_not_fit_is_refused_by_row(dataset, patch, changes, message):
     with pytest.raises(DataError, match=message):
-        applied(dataset, patch(*changes))
+        apply_patch(dataset, patch(*changes))
     assert sorted(path.name for path in dataset.parent.iterdir()) == ["ann.jsonl", "data", "photos"]
 
 
@@ -221,7 +223,7 @@ def test_two_people_who_agree_do_not_conflict(dataset, patch):
         merge(["fox"], "dog", author="Bob"),
         name="bob.jsonl",
     )
-    assert labels_of(applied(dataset, one, two))["cat/0.png"] == "lynx"
+    assert labels_of(apply_patch(dataset, one, two))["cat/0.png"] == "lynx"
 
 
 def test_the_root_tells_equal_names_apart(tmp_path, patch):
@@ -316,7 +318,7 @@ def test_what_is_made_from_a_patched_dataset_keeps_its_pairs_and_says_where_to_u
     apart = different("cat/0.png", "lynx", "dog/0.png", "dog")
     gone = different("cat/1.png", "cat", "fox/0.png", "fox")
     file = patch(relabel("cat/0.png", "cat", "lynx"), apart, gone)
-    once = applied(dataset, file, out="once")
+    once = apply_patch(dataset, file, out="once")
     (tmp_path / "drop.txt").write_text("fox\n")
     few = tmp_path / "sub" / "few"
     assert main(["prepare", "filter", f"dataset={once}", f"drop={tmp_path / 'drop.txt'}", f"out={few}"]) == 0
@@ -327,10 +329,12 @@ def test_what_is_made_from_a_patched_dataset_keeps_its_pairs_and_says_where_to_u
         read_table(few).frame["path"]
     )
     with pytest.raises(DataError, match=f"made from {once}: undo it there"):
-        applied(few, file, out="back", undo=True)
-    later = applied(few, patch(different("cat/2.png", "cat", "dog/1.png", "dog"), name="bob.jsonl"), out="l")
+        apply_patch(few, file, out="back", undo=True)
+    later = apply_patch(
+        few, patch(different("cat/2.png", "cat", "dog/1.png", "dog"), name="bob.jsonl"), out="l"
+    )
     assert len(pl.read_csv(later / "different.csv")) == 2
-    more = applied(later, patch(relabel("dog/2.png", "dog", "wolf"), name="cy.jsonl"), out="m")
+    more = apply_patch(later, patch(relabel("dog/2.png", "dog", "wolf"), name="cy.jsonl"), out="m")
     assert len(pl.read_csv(more / "different.csv")) == 2
-    undone = applied(later, tmp_path / "bob.jsonl", out="n", undo=True)
+    undone = apply_patch(later, tmp_path / "bob.jsonl", out="n", undo=True)
     assert pl.read_csv(undone / "different.csv").equals(pairs)

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from lookalike.cli.prepare import Config, main
 from lookalike.config import load
 from lookalike.data.table import read_table
 from lookalike.errors import ConfigError, DataError, LookalikeError
-from lookalike.jobs.prepare import Config, main
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from hostile import body, ranged, serving, status
+from hostile import answer_ranges, body, serving, status
 from layouts import (
     CAR_NAMES,
     cars,
@@ -22,22 +22,22 @@ from layouts import (
     mnist,
     names,
     picture,
-    tarred,
-    written,
-    zipped,
+    tar_bytes,
+    write_files,
+    zip_bytes,
 )
 from PIL import Image
 
+from lookalike.cli.prepare import Config, main
 from lookalike.config import load
 from lookalike.config.catalogue import CONF, choices, summary
 from lookalike.data.pairs import read_pairs
 from lookalike.data.table import read_table
 from lookalike.errors import ConfigError, DataError
-from lookalike.jobs.prepare import Config, main
-from lookalike.prepare import matlab
-from lookalike.prepare import mnist as module
-from lookalike.prepare.locating import located
-from lookalike.prepare.public import Archive, Piece, PublicSet, Raw
+from lookalike.prepare.download.locating import find_piece
+from lookalike.prepare.sources import matlab
+from lookalike.prepare.sources import mnist as module
+from lookalike.prepare.sources.public import Archive, Piece, PublicSet, Raw
 
 FILES = {"set/list.txt": b"x", "set/images/1.jpg": picture()}
 
@@ -73,14 +73,14 @@ def test_nothing_there_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_a_file_instead_of_a_folder(tmp_path):
-    written(tmp_path, {"set.zip": zipped(FILES)})
+    write_files(tmp_path, {"set.zip": zip_bytes(FILES)})
     with pytest.raises(DataError, match="this is a file; name the folder that it is in"):
         Raw(tmp_path / "set.zip").open(about())
 
 
 @pytest.mark.parametrize("name", ["set.zip", "set.tar.gz", "set.tgz", "one/two/set.zip"])
 def test_an_archive_is_unpacked_beside_itself_once(tmp_path, name):
-    written(tmp_path, {name: zipped(FILES) if name.endswith("zip") else tarred(FILES)})
+    write_files(tmp_path, {name: zip_bytes(FILES) if name.endswith("zip") else tar_bytes(FILES)})
     places = Raw(tmp_path).open(about())
     folder = (tmp_path / name).parent / "set.unpacked"
     assert places == {"list.txt": folder / "set" / "list.txt", "images": folder / "set" / "images"}
@@ -91,24 +91,24 @@ def test_an_archive_is_unpacked_beside_itself_once(tmp_path, name):
 
 @pytest.mark.parametrize("top", ["", "set/", "a/b/c/"])
 def test_what_is_unpacked_already_is_found(tmp_path, top):
-    written(tmp_path, {f"{top}list.txt": b"x", f"{top}images/1.jpg": b"x"})
+    write_files(tmp_path, {f"{top}list.txt": b"x", f"{top}images/1.jpg": b"x"})
     assert Raw(tmp_path).open(about())["images"] == tmp_path / top / "images"
 
 
 def test_two_that_could_be_meant(tmp_path):
-    written(tmp_path, {"a/list.txt": b"x", "b/list.txt": b"x"})
+    write_files(tmp_path, {"a/list.txt": b"x", "b/list.txt": b"x"})
     with pytest.raises(DataError, match="which one is meant"):
-        located(tmp_path, "list.txt")
+        find_piece(tmp_path, "list.txt")
 
 
 def test_two_archives_that_could_be_meant(tmp_path):
-    written(tmp_path, {f"{name}/set.zip": zipped(FILES) for name in "ab"})
+    write_files(tmp_path, {f"{name}/set.zip": zip_bytes(FILES) for name in "ab"})
     with pytest.raises(DataError, match=r"a/set\.zip and .*b/set\.zip; which one is meant"):
         Raw(tmp_path).open(about())
 
 
 def test_an_archive_that_is_newer_than_what_was_unpacked(tmp_path, caplog):
-    written(tmp_path, {"set.zip": zipped(FILES)})
+    write_files(tmp_path, {"set.zip": zip_bytes(FILES)})
     Raw(tmp_path).open(about())
     Raw(tmp_path).open(about())
     assert not caplog.text
@@ -118,13 +118,13 @@ def test_an_archive_that_is_newer_than_what_was_unpacked(tmp_path, caplog):
 
 
 def test_folders_of_classes_are_not_searched(tmp_path):
-    written(tmp_path, {f"images/{number}/list.txt": b"x" for number in range(80)})
-    assert located(tmp_path, "list.txt") is None
+    write_files(tmp_path, {f"images/{number}/list.txt": b"x" for number in range(80)})
+    assert find_piece(tmp_path, "list.txt") is None
 
 
 def test_half_an_archive_is_not_taken_for_whole(tmp_path):
-    data = zipped(FILES)
-    written(tmp_path, {"set.zip": data[:-30]})
+    data = zip_bytes(FILES)
+    write_files(tmp_path, {"set.zip": data[:-30]})
     for what in (about(size=len(data)), about()):
         with pytest.raises(DataError, match="damaged, or cut off"):
             Raw(tmp_path).open(what)
@@ -139,7 +139,7 @@ def test_half_an_archive_is_not_taken_for_whole(tmp_path):
     ],
 )
 def test_an_archive_packed_by_others_is_used_and_said(tmp_path, expected, said, caplog):
-    written(tmp_path, {"set.zip": zipped(FILES)})
+    write_files(tmp_path, {"set.zip": zip_bytes(FILES)})
     assert Raw(tmp_path).open(about(**expected))["list.txt"].read_bytes() == b"x"
     assert said in caplog.text
 
@@ -147,7 +147,7 @@ def test_an_archive_packed_by_others_is_used_and_said(tmp_path, expected, said, 
 @pytest.mark.parametrize("top", ["images/", "", "of them/images/"])
 def test_an_archive_of_a_folder_or_of_what_is_in_it(tmp_path, top):
     what = PublicSet("tiny", "Tiny", "CC0", "1 kB", "x", (Piece("images", (Archive("images.zip"),)),))
-    written(tmp_path, {"images.zip": zipped({f"{top}{name}/1.jpg": b"x" for name in "ab"})})
+    write_files(tmp_path, {"images.zip": zip_bytes({f"{top}{name}/1.jpg": b"x" for name in "ab"})})
     place = Raw(tmp_path).open(what)["images"]
     assert place.name == "images"
     assert names(place) == ["a", "b"]
@@ -155,22 +155,24 @@ def test_an_archive_of_a_folder_or_of_what_is_in_it(tmp_path, top):
 
 def test_what_an_archiver_of_a_mac_adds_is_no_data(tmp_path):
     mac = {f"__MACOSX/{name.replace('/1', '/._1')}": b"x" for name in FILES} | {".DS_Store": b"x"}
-    written(tmp_path, {"set.zip": zipped({"__MACOSX/set/list.txt": b"no"} | mac | FILES)})
+    write_files(tmp_path, {"set.zip": zip_bytes({"__MACOSX/set/list.txt": b"no"} | mac | FILES)})
     places = Raw(tmp_path).open(about())
     assert places["list.txt"].read_bytes() == b"x"
     assert places["images"].parent.name == "set"
 
 
 def test_an_archive_that_holds_something_else(tmp_path):
-    written(tmp_path, {"set.zip": zipped({"other.txt": b"x"})})
+    write_files(tmp_path, {"set.zip": zip_bytes({"other.txt": b"x"})})
     for _ in range(2):
         with pytest.raises(DataError, match=r"set.zip: unpacked in .*set.unpacked, but list.txt is not in"):
             Raw(tmp_path).open(about())
 
 
 def test_a_zip_in_pieces(tmp_path):
-    data = zipped(FILES)
-    written(tmp_path, {f"set.zip.{part + 1:03}": data[part * 100 : (part + 1) * 100] for part in range(20)})
+    data = zip_bytes(FILES)
+    write_files(
+        tmp_path, {f"set.zip.{part + 1:03}": data[part * 100 : (part + 1) * 100] for part in range(20)}
+    )
     (tmp_path / "set.zip.002").rename(tmp_path / "aside")
     with pytest.raises(DataError, match=r"of the parts of set\.zip, number 2 is missing"):
         Raw(tmp_path).open(about())
@@ -182,15 +184,15 @@ def test_a_zip_in_pieces(tmp_path):
 def test_a_zip_across_disks(tmp_path):
     noise = {"set/noise.bin": os.urandom(150_000)}
     (tmp_path / "raw").mkdir()
-    written(tmp_path, FILES | noise)
+    write_files(tmp_path, FILES | noise)
     subprocess.run(["zip", "-q", "-r", "-s", "64k", "raw/set.zip", "set"], cwd=tmp_path, check=True)
     assert (tmp_path / "raw" / "set.z02").exists()
     assert Raw(tmp_path / "raw").open(about())["list.txt"].read_bytes() == b"x"
 
 
 def test_what_is_missing_is_fetched_when_asked(tmp_path, server):
-    data = zipped(FILES)
-    url = server.gives("/set.zip", ranged(data))
+    data = zip_bytes(FILES)
+    url = server.gives("/set.zip", answer_ranges(data))
     what = about(url=url, size=len(data))
     with pytest.raises(DataError, match="download=true fetches it"):
         Raw(tmp_path).open(what)
@@ -203,20 +205,20 @@ def test_what_is_missing_is_fetched_when_asked(tmp_path, server):
 
 
 def test_a_fetched_archive_without_the_piece(tmp_path, server):
-    url = server.gives("/other.zip", body(zipped({"other.txt": b"x"})))
+    url = server.gives("/other.zip", body(zip_bytes({"other.txt": b"x"})))
     with pytest.raises(DataError, match=r"set\.zip: unpacked in .*, but list\.txt is not in there"):
         Raw(tmp_path, download=True, private=True).open(about(url=url))
 
 
 def test_missing_parts_are_fetched(tmp_path, server):
-    data = zipped(FILES)
+    data = zip_bytes(FILES)
     parts = [data[:200], data[200:]]
     archives = tuple(
-        Archive(f"set.zip.{number:03}", server.gives(f"/{number}", ranged(part)), len(part))
+        Archive(f"set.zip.{number:03}", server.gives(f"/{number}", answer_ranges(part)), len(part))
         for number, part in enumerate(parts, 1)
     )
     what = PublicSet("tiny", "Tiny", "CC0", "1 kB", "x", (Piece("list.txt", archives),))
-    written(tmp_path, {"set.zip.001": parts[0]})
+    write_files(tmp_path, {"set.zip.001": parts[0]})
     with pytest.raises(DataError, match=r"in 2 parts; not there: set\.zip\.002"):
         Raw(tmp_path).open(what)
     assert Raw(tmp_path, download=True, private=True).open(what)["list.txt"].read_bytes() == b"x"
@@ -241,7 +243,7 @@ def prepare(tmp_path):
 
 
 def test_the_job_from_archive_to_dataset(tmp_path, prepare):
-    written(tmp_path / "raw", {"CUB_200_2011.tgz": tarred(cub())})
+    write_files(tmp_path / "raw", {"CUB_200_2011.tgz": tar_bytes(cub())})
     table = prepare("source=cub")
     assert table.frame.columns == ["path", "label", "split", "x1", "y1", "x2", "y2", "width", "height"]
     assert table.box(0) == (2, 3, 12, 15)
@@ -290,9 +292,9 @@ def boxed_inshop():
     ("source", "boxed"), [("cub", boxed_cub), ("cars196", boxed_cars), ("inshop", boxed_inshop)]
 )
 def test_boxes_of_public_sets_outside_of_their_images(tmp_path, prepare, source, boxed, detect, monkeypatch):
-    monkeypatch.setattr(matlab, "apart", lambda work, *arguments: work(*arguments))
+    monkeypatch.setattr(matlab, "run_in_process", lambda work, *arguments: work(*arguments))
     name, files = boxed()
-    written(tmp_path / "raw", files)
+    write_files(tmp_path / "raw", files)
     table = prepare(f"source={source}", "source.boxes=true", f"detect={detect}")
     assert len(table) == len(BOXES) - 2 + (2 if source == "inshop" else 4)
     assert not [column for column in table.frame.columns if "row" in column or "file" in column]
@@ -310,7 +312,7 @@ def test_boxes_of_public_sets_outside_of_their_images(tmp_path, prepare, source,
 
 
 def test_the_job_divides_what_brings_no_split(tmp_path, prepare):
-    written(tmp_path / "raw", mnist(train=40, test=20))
+    write_files(tmp_path / "raw", mnist(train=40, test=20))
     table = prepare("source=mnist", "source.official_split=false", "val=0", "test=0.5")
     halves = {
         split: set(table.frame.filter(pl.col("split") == split)["label"]) for split in ("train", "test")
@@ -320,7 +322,7 @@ def test_the_job_divides_what_brings_no_split(tmp_path, prepare):
 
 
 def test_the_job_keeps_the_pairs_beside_the_table(tmp_path, prepare, caplog):
-    written(tmp_path / "raw", lfw())
+    write_files(tmp_path / "raw", lfw())
     table = prepare("source=lfw")
     pairs = pl.read_csv(tmp_path / "out" / "pairs.csv")
     assert pairs["same"].to_list() == [True, False, True, False]
@@ -335,7 +337,7 @@ def test_the_job_keeps_the_pairs_beside_the_table(tmp_path, prepare, caplog):
 
 
 def test_the_job_with_roles(tmp_path, prepare):
-    written(tmp_path / "raw", inshop())
+    write_files(tmp_path / "raw", inshop())
     table = prepare("source=inshop")
     assert table.frame["role"].to_list() == ["both"] * 3 + ["query", "gallery", "gallery"]
 
@@ -343,7 +345,8 @@ def test_the_job_with_roles(tmp_path, prepare):
 def test_the_job_downloads(tmp_path, prepare, server, monkeypatch):
     files = mnist(train=20, test=10)
     pieces = tuple(
-        Piece(name, (Archive(name, server.gives(f"/{name}", ranged(data))),)) for name, data in files.items()
+        Piece(name, (Archive(name, server.gives(f"/{name}", answer_ranges(data))),))
+        for name, data in files.items()
     )
     monkeypatch.setattr(module, "SET", replace(module.SET, pieces=pieces))
     assert len(prepare("source=mnist", "download=true", "private=true")) == 30
@@ -391,4 +394,4 @@ def test_every_public_set_says_licence_size_and_what_to_do():
 def test_an_idx_file_of_other_dimensions_is_refused(tmp_path):
     files = mnist() | {"train-images-idx3-ubyte.gz": idx(np.zeros((3, 4)))}
     with pytest.raises(DataError, match="not an idx file of images"):
-        module.table(Raw(written(tmp_path, {"x/" + name: data for name, data in files.items()})))
+        module.table(Raw(write_files(tmp_path, {"x/" + name: data for name, data in files.items()})))

@@ -9,13 +9,14 @@ from dataclasses import replace
 import layouts
 import numpy as np
 import pytest
-from layouts import lines, tarred, written, zipped
+from layouts import lines, tar_bytes, write_files, zip_bytes
 from PIL import Image
 
 from lookalike.errors import DataError
-from lookalike.evaluation import evaluate
+from lookalike.evaluation.evaluate import evaluate
+from lookalike.evaluation.protocols.retrieval import QueryGallery
 from lookalike.metrics.neighbours import global_average_precision
-from lookalike.prepare import (
+from lookalike.prepare.sources import (
     aliproducts,
     cars196,
     celeba,
@@ -37,17 +38,16 @@ from lookalike.prepare import (
     sop,
     tsinghua_dogs,
 )
-from lookalike.prepare.public import Raw
-from lookalike.protocols.retrieval import QueryGallery
+from lookalike.prepare.sources.public import Raw
 
 
 @pytest.fixture
 def here(monkeypatch):
     """MATLAB files are read in this process, which is faster."""
-    monkeypatch.setattr(matlab, "apart", lambda work, *arguments: work(*arguments))
+    monkeypatch.setattr(matlab, "run_in_process", lambda work, *arguments: work(*arguments))
 
 
-def said(problems):
+def problem_texts(problems):
     return [str(problem) for problem in problems]
 
 
@@ -64,7 +64,7 @@ def all_there(table):
 
 
 def test_sop(tmp_path):
-    written(tmp_path, {"Stanford_Online_Products.zip": zipped(layouts.sop())})
+    write_files(tmp_path, {"Stanford_Online_Products.zip": zip_bytes(layouts.sop())})
     table, problems = sop.table(Raw(tmp_path))
     assert problems == []
     assert by_split(table) == {"train": {1: 2, 2: 2, 3: 2}, "test": {4: 2, 5: 2}}
@@ -87,9 +87,9 @@ def test_sop_lists_every_slip(tmp_path):
         "5 3 2 table_final/3810526278_1.JPG",
         "99 3 2 table_final/3810526278_1.JPG",
     )
-    table, problems = sop.table(Raw(written(tmp_path, files)))
+    table, problems = sop.table(Raw(write_files(tmp_path, files)))
     assert by_split(table) == {"train": {1: 1, 3: 1}, "test": {4: 2, 5: 2}}
-    assert said(problems) == [
+    assert problem_texts(problems) == [
         "Ebay_train.txt, row 1: 3 fields where 4 are wanted (image_id class_id super_class_id path): '2 1 2'",
         "Ebay_train.txt, row 6: image_id '5' is listed before",
         "Ebay_info.txt, row 1: image_id '2' is not in Ebay_train.txt or Ebay_test.txt",
@@ -108,8 +108,8 @@ def test_rows_are_those_of_the_files(tmp_path):
     files[f"{top}/Ebay_train.txt"] = lines(layouts.SOP_HEADER, "1 x 1 mug_final/a.JPG", first)
     files[f"{top}/Ebay_test.txt"] = lines(layouts.SOP_HEADER, "3 y 1 mug_final/a.JPG", first)
     files[f"{top}/mug_final/a.JPG"] = layouts.picture()
-    _, problems = sop.table(Raw(written(tmp_path, files)))
-    assert said(problems)[2:] == [
+    _, problems = sop.table(Raw(write_files(tmp_path, files)))
+    assert problem_texts(problems)[2:] == [
         "Ebay_test.txt, row 1: mug_final/a.JPG is listed before, in row 1 of Ebay_train.txt"
     ]
 
@@ -118,15 +118,15 @@ def test_a_header_and_an_encoding_that_are_not_as_published(tmp_path):
     files = layouts.sop()
     files["Stanford_Online_Products/Ebay_test.txt"] = b"id class path\n1 1 a.jpg\n"
     with pytest.raises(DataError, match=r"Ebay_test.txt: line 1 must be 'image_id class_id"):
-        sop.table(Raw(written(tmp_path / "a", files)))
+        sop.table(Raw(write_files(tmp_path / "a", files)))
     files = layouts.sop()
     files["Stanford_Online_Products/Ebay_train.txt"] += "9 9 1 caf\xe9.JPG\n".encode("latin-1")
     with pytest.raises(DataError, match=r"Ebay_train.txt: line 8 is not UTF-8 text \(byte 0xe9\)"):
-        sop.table(Raw(written(tmp_path / "b", files)))
+        sop.table(Raw(write_files(tmp_path / "b", files)))
 
 
 def test_cars_by_class_and_by_image(tmp_path):
-    raw = Raw(written(tmp_path, {"CARS196.zip": zipped(layouts.cars())}))
+    raw = Raw(write_files(tmp_path, {"CARS196.zip": zip_bytes(layouts.cars())}))
     table, problems = cars196.table(raw)
     assert problems == []
     assert by_split(table) == {
@@ -145,7 +145,7 @@ def test_cars_by_class_and_by_image(tmp_path):
 
 def test_cars_in_the_older_archives(tmp_path, here):
     for name, files in layouts.cars_devkit().items():
-        written(tmp_path, {name: files[""] if "" in files else tarred(files)})
+        write_files(tmp_path, {name: files[""] if "" in files else tar_bytes(files)})
     table, problems = cars196.table(Raw(tmp_path))
     assert problems == []
     assert len(table) == 8
@@ -156,13 +156,13 @@ def test_cars_in_the_older_archives(tmp_path, here):
     assert all_there(table)
 
 
-def killed(files):
+def kill_process(files):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_matlab_file_that_crashes_its_reader(tmp_path, monkeypatch):
-    raw = Raw(written(tmp_path, layouts.cars()))
-    monkeypatch.setattr(matlab, "loaded", killed)
+    raw = Raw(write_files(tmp_path, layouts.cars()))
+    monkeypatch.setattr(matlab, "load_files", kill_process)
     with pytest.raises(DataError, match=r"cars_annos.mat: damaged: reading it crashed"):
         cars196.table(raw)
 
@@ -176,16 +176,16 @@ def test_cars_that_are_no_cars(tmp_path, here):
         (layouts.mat(annotations=[{"fname": "a"}, {"fname": "b"}]), "have no field bbox_x1, bbox_y1"),
     ]:
         with pytest.raises(DataError, match=wrong):
-            cars196.table(Raw(written(tmp_path, files | {name: content})))
+            cars196.table(Raw(write_files(tmp_path, files | {name: content})))
     box = {**layouts.CAR_BOX, "bbox_x2": 0}
     rows = [
         {"relative_im_path": f"car_ims/{place:06}.jpg", **b, "class": label, "test": 0}
         for place, (label, b) in enumerate([(97, layouts.CAR_BOX), (98, box), (500, layouts.CAR_BOX)], 1)
     ]
     bad = layouts.mat(annotations=rows, class_names=layouts.CAR_NAMES)
-    table, problems = cars196.table(Raw(written(tmp_path, files | {name: bad})))
+    table, problems = cars196.table(Raw(write_files(tmp_path, files | {name: bad})))
     assert len(table) == 1
-    assert said(problems) == [
+    assert problem_texts(problems) == [
         "cars_annos.mat, row 2: class 500 is not in cars_annos.mat",
         "cars_annos.mat, row 1: box 0.0 1.0 0.0 11.0: must be x1 y1 x2 y2 with x1 < x2 and y1 < y2",
     ]
@@ -202,8 +202,8 @@ def test_cars_lists_every_slip(tmp_path, here):
     ]
     name = "CARS196/cars_annos.mat"
     files[name] = layouts.mat(annotations=rows, class_names=layouts.CAR_NAMES)
-    table, problems = cars196.table(Raw(written(tmp_path, files)), official_split=True)
-    assert said(problems) == [
+    table, problems = cars196.table(Raw(write_files(tmp_path, files)), official_split=True)
+    assert problem_texts(problems) == [
         "cars_annos.mat, row 1: bbox_x1=nan: must be a number",
         "cars_annos.mat, row 2: class=1.5: must be a whole number",
         "cars_annos.mat, row 3: bbox_y2=array([], dtype=float64): must be a number",
@@ -215,15 +215,15 @@ def test_cars_lists_every_slip(tmp_path, here):
     files[name] = layouts.mat(
         annotations=[row | {"class": 97 + row["test"] % 2} for row in rows[5:]], class_names=twice
     )
-    _, problems = cars196.table(Raw(written(tmp_path, files)))
-    assert said(problems) == [
+    _, problems = cars196.table(Raw(write_files(tmp_path, files)))
+    assert problem_texts(problems) == [
         f"cars_annos.mat, row 97: label {twice[0]!r} is listed before",
         "cars_annos.mat, row 2: class 98 is not in cars_annos.mat",
     ]
 
 
 def test_cub(tmp_path):
-    raw = Raw(written(tmp_path, {"CUB_200_2011.tgz": tarred(layouts.cub())}))
+    raw = Raw(write_files(tmp_path, {"CUB_200_2011.tgz": tar_bytes(layouts.cub())}))
     table, problems = cub.table(raw)
     assert problems == []
     assert by_split(table) == {
@@ -256,8 +256,8 @@ def test_cub_lists_every_slip(tmp_path):
         *(f"{number} 1.0 3.0 10.0 12.0" for number in (7, 8, 8)),
     )
     files[f"{top}/train_test_split.txt"] = lines(*((number, number) for number in range(1, 9)))
-    table, problems = cub.table(Raw(written(tmp_path, files)))
-    assert sorted(said(problems)) == [
+    table, problems = cub.table(Raw(write_files(tmp_path, files)))
+    assert sorted(problem_texts(problems)) == [
         "bounding_boxes.txt, row 1: box 2.0 3.0 2.0 15.0: must be x1 y1 x2 y2 with x1 < x2 and y1 < y2",
         "bounding_boxes.txt, row 2: x='nan' y='3.0' w='10.0' h='12.0': must be numbers",
         "bounding_boxes.txt, row 3: id '4' is not in images.txt",
@@ -277,7 +277,7 @@ def test_cub_lists_every_slip(tmp_path):
 
 
 def test_inshop_keeps_its_roles(tmp_path):
-    raw = Raw(written(tmp_path, layouts.inshop()))
+    raw = Raw(write_files(tmp_path, layouts.inshop()))
     table, problems = inshop.table(raw)
     assert problems == []
     rows = table.frame.select("path", "label", "split", "role").rows()
@@ -295,9 +295,9 @@ def test_inshop_lists_every_slip(tmp_path):
     files = layouts.inshop()
     name = "Eval/list_eval_partition.txt"
     files[name] = files[name].replace(b" gallery", b" galery ", 1).replace(b"6\n", b"52712\n", 1)
-    table, problems = inshop.table(Raw(written(tmp_path, files)))
+    table, problems = inshop.table(Raw(write_files(tmp_path, files)))
     assert len(table) == 5
-    assert said(problems) == [
+    assert problem_texts(problems) == [
         "list_eval_partition.txt: its first line announces 52712 rows, there are 6",
         "list_eval_partition.txt, row 4: evaluation_status 'galery': must be train, query or gallery",
     ]
@@ -308,7 +308,7 @@ def test_inshop_lists_every_slip(tmp_path):
 def ali_parts():
     classes = [f"{number:05}" for number in range(10)]
     return {
-        f"train_val.part{part}.tar.gz": tarred(
+        f"train_val.part{part}.tar.gz": tar_bytes(
             layouts.class_tree("train", [classes[part]]) | layouts.class_tree("val", [classes[part]], each=1)
         )
         for part in range(10)
@@ -318,10 +318,10 @@ def ali_parts():
 def test_aliproducts_needs_all_ten_parts(tmp_path):
     parts = ali_parts()
     last = parts.pop("train_val.part0.tar.gz")
-    raw = Raw(written(tmp_path, parts))
+    raw = Raw(write_files(tmp_path, parts))
     with pytest.raises(DataError, match=r"Missing, each an archive or unpacked:\n  train_val.part0.tar.gz"):
         aliproducts.table(raw)
-    written(tmp_path, {"train_val.part0.tar.gz": last})
+    write_files(tmp_path, {"train_val.part0.tar.gz": last})
     table, problems = aliproducts.table(raw)
     assert problems == []
     assert by_split(table) == {
@@ -333,7 +333,9 @@ def test_aliproducts_needs_all_ten_parts(tmp_path):
 
 
 def test_aliproducts_unpacked_by_hand(tmp_path):
-    written(tmp_path, layouts.class_tree("train", ["a", "b"]) | layouts.class_tree("val", ["a", "b"], each=1))
+    write_files(
+        tmp_path, layouts.class_tree("train", ["a", "b"]) | layouts.class_tree("val", ["a", "b"], each=1)
+    )
     table, _ = aliproducts.table(Raw(tmp_path))
     assert len(table) == 6
     assert table.frame["path"][0] == "train/a/0.jpg"
@@ -348,10 +350,10 @@ def test_rp2k(tmp_path):
         "all/train/readme.txt": b"",
         "all/test/空/x.txt": b"",
     }
-    table, problems = rp2k.table(Raw(written(tmp_path, {"rp2k_dataset.zip": zipped(files)})))
+    table, problems = rp2k.table(Raw(write_files(tmp_path, {"rp2k_dataset.zip": zip_bytes(files)})))
     assert by_split(table) == {"train": dict.fromkeys(names, 2), "test": dict.fromkeys(names, 1)}
     assert all_there(table)
-    assert said(problems) == [
+    assert problem_texts(problems) == [
         "rp2k_dataset.unpacked/all/train/readme.txt: lies beside the class folders, so it has no label",
         "rp2k_dataset.unpacked/all/test/空/: a class folder without images",
     ]
@@ -367,14 +369,14 @@ def products10k_files():
         "test_kaggletest.csv": layouts.table_csv(["name", "class", "Usage"], rows["test"]),
     }
     images = {
-        f"{split}.zip": zipped({f"{split}/{row[0]}": layouts.picture() for row in rows[split]})
+        f"{split}.zip": zip_bytes({f"{split}/{row[0]}": layouts.picture() for row in rows[split]})
         for split in rows
     }
     return lists | images
 
 
 def test_products10k(tmp_path):
-    table, problems = products10k.table(Raw(written(tmp_path, products10k_files())))
+    table, problems = products10k.table(Raw(write_files(tmp_path, products10k_files())))
     assert problems == []
     assert by_split(table) == {"train": {0: 2, 1: 1}, "test": {0: 1, 1: 1}}
     assert all_there(table)
@@ -383,9 +385,9 @@ def test_products10k(tmp_path):
 def test_a_csv_with_other_columns_or_ragged_rows(tmp_path):
     files = products10k_files()
     files["train.csv"] = b"name,class,group\n1.jpg,0,7\n2.jpg,0\n3.jpg,x,7\n9.jpg,1,7\n1.jpg,1,7\n"
-    table, problems = products10k.table(Raw(written(tmp_path, files)))
+    table, problems = products10k.table(Raw(write_files(tmp_path, files)))
     assert by_split(table) == {"test": {0: 1, 1: 1}}
-    assert said(problems) == [
+    assert problem_texts(problems) == [
         "train.csv, row 1: 2 fields where the header has 3",
         "train.csv, row 2: class='x': must be whole numbers",
         "train.csv, row 0: train.unpacked/train/1.jpg is listed under 2 labels, here '0'",
@@ -400,13 +402,13 @@ def test_a_csv_with_other_columns_or_ragged_rows(tmp_path):
             "train.csv: not a readable CSV from line 3 on, or earlier",
         ),
     ]:
-        written(tmp_path, {"train.csv": content.encode()})
+        write_files(tmp_path, {"train.csv": content.encode()})
         with pytest.raises(DataError, match=wrong):
             products10k.table(Raw(tmp_path))
 
 
 def test_met(tmp_path):
-    raw = Raw(written(tmp_path, {name: tarred(files) for name, files in layouts.met().items()}))
+    raw = Raw(write_files(tmp_path, {name: tar_bytes(files) for name, files in layouts.met().items()}))
     table, problems = met.table(raw)
     assert problems == []
     assert table.frame["role"].value_counts().sort("role").rows() == [
@@ -423,7 +425,7 @@ def test_met(tmp_path):
 @pytest.mark.parametrize(("other", "gap"), [(0.1, 1.0), (1.0, 1 / 3)])
 def test_met_is_evaluated_as_prepared(tmp_path, other, gap):
     """Photos of no exhibit are unknown queries: right for nobody, and in GAP only as mistakes."""
-    raw = Raw(written(tmp_path, {name: tarred(files) for name, files in layouts.met().items()}))
+    raw = Raw(write_files(tmp_path, {name: tar_bytes(files) for name, files in layouts.met().items()}))
     table = met.table(raw)[0].split("train", "test")
     places = {"11": 0, "12": 1, "13": 2}
     vectors = np.zeros((len(table), 5))
@@ -451,8 +453,8 @@ def test_met_lists_every_slip(tmp_path):
             {"path": "MET/../../1.jpg"},
         ]
     )
-    _, problems = met.table(Raw(written(tmp_path, {name: tarred(one) for name, one in files.items()})))
-    assert said(problems) == [
+    _, problems = met.table(Raw(write_files(tmp_path, {name: tar_bytes(one) for name, one in files.items()})))
+    assert problem_texts(problems) == [
         *(
             f"testset.json, row {row}: {entry}: must be text, and a whole number or text"
             for row, entry in [
@@ -469,14 +471,16 @@ def test_met_lists_every_slip(tmp_path):
 def test_hm_by_product(tmp_path):
     files = layouts.hm()
     del files["images/011/0110065002.jpg"]
-    archive = {"h-and-m-personalized-fashion-recommendations.zip": zipped(files)}
-    table, problems = hm.table(Raw(written(tmp_path, archive)))
+    archive = {"h-and-m-personalized-fashion-recommendations.zip": zip_bytes(files)}
+    table, problems = hm.table(Raw(write_files(tmp_path, archive)))
     assert table.frame.select("path", "label", "article_id").rows() == [
         ("images/010/0108775015.jpg", "108775", "0108775015"),
         ("images/010/0108775044.jpg", "108775", "0108775044"),
         ("images/011/0110065001.jpg", "110065", "0110065001"),
     ]
-    assert said(problems) == ["articles.csv, row 3: images/011/0110065002.jpg: there is no such file"]
+    assert problem_texts(problems) == [
+        "articles.csv, row 3: images/011/0110065002.jpg: there is no such file"
+    ]
     assert "split" not in table.frame.columns
     assert table.frame["prod_name"][0] == "Strap top, wide"
 
@@ -484,21 +488,23 @@ def test_hm_by_product(tmp_path):
 def test_largefinefoodai(tmp_path):
     classes = [str(number) for number in (0, 1)]
     files = {
-        "Train.tar": tarred(layouts.class_tree("Train", classes), "w"),
-        "Val.tar": tarred(layouts.class_tree("Val", classes, each=1), "w"),
+        "Train.tar": tar_bytes(layouts.class_tree("Train", classes), "w"),
+        "Val.tar": tar_bytes(layouts.class_tree("Val", classes, each=1), "w"),
     }
-    table, problems = largefinefoodai.table(Raw(written(tmp_path, files)))
+    table, problems = largefinefoodai.table(Raw(write_files(tmp_path, files)))
     assert problems == []
     assert by_split(table) == {"train": {"0": 2, "1": 2}, "test": {"0": 1, "1": 1}}
     assert all_there(table)
 
 
 def test_shopee(tmp_path):
-    archive = {"shopee-product-matching.zip": zipped(layouts.shopee())}
-    table, problems = shopee.table(Raw(written(tmp_path, archive)))
+    archive = {"shopee-product-matching.zip": zip_bytes(layouts.shopee())}
+    table, problems = shopee.table(Raw(write_files(tmp_path, archive)))
     assert table.frame["label"].to_list() == [249114794, 249114794, 2937985045, 2937985045]
     assert table.frame["hash"][0] == "94974f937d4c2433"
-    assert said(problems) == ["train.csv, row 4: train_images/a.jpg is listed before, in row 0 of train.csv"]
+    assert problem_texts(problems) == [
+        "train.csv, row 4: train_images/a.jpg is listed before, in row 0 of train.csv"
+    ]
 
 
 def inaturalist_files(top="train_mini"):
@@ -506,13 +512,13 @@ def inaturalist_files(top="train_mini"):
     archives = {}
     for name, content in lists.items():
         images = {image["file_name"]: layouts.picture(image["id"]) for image in content["images"]}
-        archives |= {f"{name}.tar.gz": tarred(images)}
-        archives |= {f"{name}.json.tar.gz": tarred({f"{name}.json": layouts.as_json(content)})}
+        archives |= {f"{name}.tar.gz": tar_bytes(images)}
+        archives |= {f"{name}.json.tar.gz": tar_bytes({f"{name}.json": layouts.as_json(content)})}
     return archives
 
 
 def test_inaturalist2021(tmp_path):
-    raw = Raw(written(tmp_path, inaturalist_files()))
+    raw = Raw(write_files(tmp_path, inaturalist_files()))
     table, problems = inaturalist2021.table(raw)
     assert problems == []
     assert by_split(table) == {
@@ -528,18 +534,18 @@ def test_inaturalist2021_lists_every_slip(tmp_path):
     content = layouts.coco("val")
     content["annotations"] = [*content["annotations"][1:], {"image_id": 5, "category_id": 1}]
     content["annotations"][1]["category_id"] = 77
-    file = written(tmp_path, {"val.json": layouts.as_json(content)}) / "val.json"
-    frame, problems = inaturalist2021.coco(file)
-    assert said(problems) == [
+    file = write_files(tmp_path, {"val.json": layouts.as_json(content)}) / "val.json"
+    frame, problems = inaturalist2021.read_coco(file)
+    assert problem_texts(problems) == [
         "val.json (annotations), row 5: image_id 5 is not in val.json (images)",
         "val.json (images), row 0: image_id 1000 has no row in val.json (annotations)",
         "val.json (annotations), row 1: category_id 77 is not in val.json (categories)",
     ]
     odd = [{"id": 2**80, "file_name": "a"}, {"id": 1.0, "file_name": "b"}, {"id": 3}, 4]
-    written(tmp_path, {"val.json": layouts.as_json(content | {"images": content["images"] + odd})})
-    same, problems = inaturalist2021.coco(file)
+    write_files(tmp_path, {"val.json": layouts.as_json(content | {"images": content["images"] + odd})})
+    same, problems = inaturalist2021.read_coco(file)
     assert same.equals(frame)
-    assert said(problems)[:4] == [
+    assert problem_texts(problems)[:4] == [
         f"val.json (images), row {row}: {one}: must be whole numbers, file_name and name text"
         for row, one in enumerate(
             [
@@ -556,13 +562,13 @@ def test_inaturalist2021_lists_every_slip(tmp_path):
         ({"images": [{"id": 1}]}, "images must have the fields id and file_name"),
         ({"licenses": []}, "holds no list 'images'; it holds licenses"),
     ]:
-        written(tmp_path, {"val.json": layouts.as_json(wrong)})
+        write_files(tmp_path, {"val.json": layouts.as_json(wrong)})
         with pytest.raises(DataError, match=message):
-            inaturalist2021.coco(file)
+            inaturalist2021.read_coco(file)
     for broken in (layouts.as_json(content)[:-30], b"[" * 100_000):
         file.write_bytes(broken)
         with pytest.raises(DataError, match="not readable JSON"):
-            inaturalist2021.coco(file)
+            inaturalist2021.read_coco(file)
 
 
 def test_inaturalist2018_divided(tmp_path):
@@ -572,8 +578,8 @@ def test_inaturalist2018_divided(tmp_path):
     }
     images = {path: layouts.picture() for half in paths.values() for path in half}
     lists = {f"Inat_dataset_splits/Inaturalist_{name}_set1.txt": lines(*half) for name, half in paths.items()}
-    files = {"train_val2018.tar.gz": tarred(images), "Inat_dataset_splits.zip": zipped(lists)}
-    table, problems = inaturalist2018.table(Raw(written(tmp_path, files)))
+    files = {"train_val2018.tar.gz": tar_bytes(images), "Inat_dataset_splits.zip": zip_bytes(lists)}
+    table, problems = inaturalist2018.table(Raw(write_files(tmp_path, files)))
     assert problems == []
     assert by_split(table) == {"train": {"Aves/2761": 3}, "test": {"Plantae/12": 2}}
     assert all_there(table)
@@ -585,10 +591,10 @@ def test_tsinghua_dogs_in_nine_parts(tmp_path):
     size = len(images) // 9 + 1
     parts = {f"TsinghuaDogs.zip.{part + 1:03}": images[part * size : (part + 1) * size] for part in range(9)}
     lost = parts.pop("TsinghuaDogs.zip.005")
-    raw = Raw(written(tmp_path, files | parts))
+    raw = Raw(write_files(tmp_path, files | parts))
     with pytest.raises(DataError, match=r"in 9 parts; not there: TsinghuaDogs.zip.005"):
         tsinghua_dogs.table(raw)
-    written(tmp_path, {"TsinghuaDogs.zip.005": lost})
+    write_files(tmp_path, {"TsinghuaDogs.zip.005": lost})
     table, problems = tsinghua_dogs.table(raw)
     assert problems == []
     assert by_split(table) == {
@@ -600,7 +606,7 @@ def test_tsinghua_dogs_in_nine_parts(tmp_path):
 
 
 def test_celeba_a_quarter_of_the_identities(tmp_path):
-    raw = Raw(written(tmp_path, layouts.celeba()))
+    raw = Raw(write_files(tmp_path, layouts.celeba()))
     table, problems = celeba.table(raw)
     assert problems == []
     counts = by_split(table)
@@ -623,15 +629,15 @@ def test_celeba_lists_every_slip(tmp_path):
     files = layouts.celeba()
     files["list_eval_partition.txt"] = files["list_eval_partition.txt"].replace(b"2.jpg 0", b"2.jpg 7")
     files["identity_CelebA.txt"] += b"000099.jpg 1\n"
-    _, problems = celeba.table(Raw(written(tmp_path, files)), split="official")
-    assert said(problems) == [
+    _, problems = celeba.table(Raw(write_files(tmp_path, files)), split="official")
+    assert problem_texts(problems) == [
         "identity_CelebA.txt, row 16: image '000099.jpg' has no row in list_eval_partition.txt",
         "identity_CelebA.txt, row 1: split is empty",
     ]
 
 
 def test_lfw_and_its_pairs(tmp_path):
-    table, problems, pairs = lfw.table(Raw(written(tmp_path, layouts.lfw())))
+    table, problems, pairs = lfw.table(Raw(write_files(tmp_path, layouts.lfw())))
     assert problems == []
     assert by_split(table) == {"test": {"Aaron_Peirsol": 3, "George_W_Bush": 4, "Zach_Safrin": 1}}
     assert all_there(table)
@@ -646,9 +652,9 @@ def test_lfw_and_its_pairs(tmp_path):
 def test_pairs_that_are_none(tmp_path):
     file = tmp_path / "pairs.txt"
     file.write_bytes(b"1\t2\nA\t1\t2\nA\t1\tB\t9\nA\t1\tA\t2\n")
-    pairs, problems = lfw.pairs_of(file, {"A/A_0001.jpg", "A/A_0002.jpg"})
+    pairs, problems = lfw.read_official_pairs(file, {"A/A_0001.jpg", "A/A_0002.jpg"})
     assert len(pairs) == 2
-    assert said(problems) == [
+    assert problem_texts(problems) == [
         "pairs.txt: its first line announces 1 × 2 × 2 pairs, there are 3",
         "pairs.txt, row 1: there is no B/B_0009.jpg",
     ]
@@ -659,12 +665,12 @@ def test_pairs_that_are_none(tmp_path):
     ]:
         file.write_bytes(content)
         with pytest.raises(DataError, match=wrong):
-            lfw.pairs_of(file, {"A/A_0001.jpg"})
+            lfw.read_official_pairs(file, {"A/A_0001.jpg"})
 
 
 @pytest.mark.parametrize(("module", "first"), [(mnist, "0"), (fashion_mnist, "T-shirt/top")])
 def test_idx_files_become_images(module, first, tmp_path):
-    table, problems = module.table(Raw(written(tmp_path, layouts.mnist())))
+    table, problems = module.table(Raw(write_files(tmp_path, layouts.mnist())))
     assert problems == []
     assert {split: sum(counts.values()) for split, counts in by_split(table).items()} == {
         "train": 12,
@@ -677,7 +683,9 @@ def test_idx_files_become_images(module, first, tmp_path):
         assert image.tobytes() == raw[16 + 784 : 16 + 2 * 784]
     assert "split" not in module.table(Raw(tmp_path), official_split=False)[0].frame.columns
     other = "train-images-idx3-ubyte.gz"
-    written(tmp_path, {other: gzip.compress(gzip.decompress((tmp_path / other).read_bytes())[:-1] + b"!")})
+    write_files(
+        tmp_path, {other: gzip.compress(gzip.decompress((tmp_path / other).read_bytes())[:-1] + b"!")}
+    )
     with pytest.raises(DataError, match="png: was not made from the files beside it; take it away"):
         module.table(Raw(tmp_path))
 
@@ -698,15 +706,15 @@ def test_idx_files_that_are_damaged(tmp_path):
         (gzip.compress(plain[:4] + bytes(12)), "not an idx file of images"),
     ]:
         with pytest.raises(DataError, match=wrong):
-            mnist.table(Raw(written(tmp_path, files | {name: content})))
+            mnist.table(Raw(write_files(tmp_path, files | {name: content})))
         assert not (tmp_path / "png").exists()
     with pytest.raises(DataError, match="6 labels, 12 images"):
         label = "train-labels-idx1-ubyte.gz"
-        mnist.table(Raw(written(tmp_path, files | {label: files["t10k-labels-idx1-ubyte.gz"]})))
+        mnist.table(Raw(write_files(tmp_path, files | {label: files["t10k-labels-idx1-ubyte.gz"]})))
 
 
 def test_omniglot(tmp_path):
-    raw = Raw(written(tmp_path, layouts.omniglot()))
+    raw = Raw(write_files(tmp_path, layouts.omniglot()))
     table, problems = omniglot.table(raw)
     assert problems == []
     assert by_split(table) == {
@@ -720,7 +728,7 @@ def test_omniglot(tmp_path):
 
 
 def test_a_set_that_is_not_as_large_as_published_is_said(tmp_path, caplog, monkeypatch):
-    raw = Raw(written(tmp_path, layouts.sop()))
+    raw = Raw(write_files(tmp_path, layouts.sop()))
     sop.table(raw)
     assert "train: 6 images of 3 classes listed; published are 59,551 images of 11,318 classes" in caplog.text
     caplog.clear()
@@ -731,5 +739,5 @@ def test_a_set_that_is_not_as_large_as_published_is_said(tmp_path, caplog, monke
 
 
 def test_counts_are_compared_also_where_the_split_is_dropped(tmp_path, caplog):
-    mnist.table(Raw(written(tmp_path, layouts.mnist())), official_split=False)
+    mnist.table(Raw(write_files(tmp_path, layouts.mnist())), official_split=False)
     assert "MNIST, train: 12 images of 10 classes listed" in caplog.text

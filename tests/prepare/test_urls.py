@@ -8,15 +8,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hostile import body, in_turn, stalled, status
+from hostile import answer_and_stall, body, in_turn, status
 from layouts import picture
 from PIL import Image
 
 from lookalike.errors import DataError
 from lookalike.prepare import urls
-from lookalike.prepare.download import Patience
-from lookalike.prepare.hosts import DEAD, Hosts
-from lookalike.prepare.public import Raw
+from lookalike.prepare.download.file import Patience
+from lookalike.prepare.download.hosts import DEAD, Hosts
+from lookalike.prepare.sources.public import Raw
 from lookalike.prepare.urls import Manners, fetch_images
 
 QUICK = Patience(attempts=3, timeout=1.0, first=0.01, longest=3.0)
@@ -97,7 +97,7 @@ JPEG = picture()
         (lambda asked: asked.reply(200, JPEG[:100], len(JPEG)), "ended after 100 of"),
         (lambda asked: asked.reply(200, JPEG[:-20], -1), "truncated|damaged"),
         (lambda asked: asked.reply(200, JPEG, 10**9), "more bytes than max_megabytes"),
-        (stalled(JPEG[:50], len(JPEG), seconds=4), "no answer in time"),
+        (answer_and_stall(JPEG[:50], len(JPEG), seconds=4), "no answer in time"),
     ],
 )
 def test_what_comes_is_no_image(server, tmp_path, answer, why):
@@ -187,18 +187,18 @@ def test_hosts_take_turns_and_end():
     hosts = Hosts(["http://a/1", "http://a/2", "http://b/1"], per_host=1)
     first, second = hosts.take(), hosts.take()
     assert {first, second} == {"http://a/1", "http://b/1"}
-    hosts.done(first)
-    hosts.done(second)
+    hosts.finish_url(first)
+    hosts.finish_url(second)
     assert hosts.take() == "http://a/2"
-    hosts.again("http://a/2", 0.01, whole_host=False)
+    hosts.requeue("http://a/2", 0.01, whole_host=False)
     assert hosts.take() == "http://a/2"
     for _ in range(DEAD):
-        assert not hosts.dead("http://a/2")
-        hosts.failed("http://a/2", "no answer")
-    assert hosts.dead("http://a/2") == "its host failed 20 times in a row, the last time: no answer"
-    hosts.answered("http://a/2")
-    assert not hosts.dead("http://a/2")
-    hosts.done("http://a/2")
+        assert not hosts.dead_hosts("http://a/2")
+        hosts.mark_failed("http://a/2", "no answer")
+    assert hosts.dead_hosts("http://a/2") == "its host failed 20 times in a row, the last time: no answer"
+    hosts.mark_alive("http://a/2")
+    assert not hosts.dead_hosts("http://a/2")
+    hosts.finish_url("http://a/2")
     assert hosts.take() is None
     hosts.stop()
 

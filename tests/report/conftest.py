@@ -10,10 +10,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from lookalike.cli.evaluate import write_evaluation
 from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
-from lookalike.evaluation import evaluate
-from lookalike.jobs.evaluate import write
+from lookalike.evaluation.evaluate import evaluate
 
 
 def make_images(folder: Path, labels: list[str], size: int = 24) -> list[str]:
@@ -55,7 +55,7 @@ def evaluation(tmp_path: Path) -> Callable[..., Path]:
         table = Table(frame, tmp_path / f"{name}-images")
         embeddings = Embeddings(make_vectors(labels, noise, seed), table, "5pace")
         found = evaluate(embeddings.vectors, embeddings.table.labels, far=far)
-        write(tmp_path / name, found, embeddings, {"job": "evaluate", "split": "test", **about})
+        write_evaluation(tmp_path / name, found, embeddings, {"job": "evaluate", "split": "test", **about})
         return tmp_path / name
 
     return make

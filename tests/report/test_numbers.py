@@ -3,13 +3,13 @@ import math
 import pytest
 
 from lookalike.report.numbers import (
+    distance_spreads,
     false_accept_rate,
-    headlines,
+    format_value,
+    headline_numbers,
     hundredths,
+    list_numbers,
     number,
-    numbers,
-    spreads,
-    written,
 )
 
 METRICS = {
@@ -32,7 +32,7 @@ METRICS = {
 
 
 def test_numbers_are_read_as_they_are_written_in_the_file():
-    found = {each.key: each for each in numbers(METRICS)}
+    found = {each.key: each for each in list_numbers(METRICS)}
     assert found["recall@1"].text == "54.5 %"
     assert found["recall@1"].interval == "53.2 – 55.8 %"
     assert found["recall@5"].interval == ""
@@ -45,7 +45,7 @@ def test_numbers_are_read_as_they_are_written_in_the_file():
 
 
 def test_each_sentence_says_what_the_number_is():
-    found = {each.key: each.meaning for each in numbers(METRICS)}
+    found = {each.key: each.meaning for each in list_numbers(METRICS)}
     assert found["recall@1"] == "The nearest image is of the right class for 54.5 % of the queries."
     assert (
         "at least one of the 5 nearest" in found["recall@5"] and "75.0 % of the queries" in found["recall@5"]
@@ -77,13 +77,18 @@ def test_every_metric_of_an_evaluation_has_words(key):
 
 
 def test_the_headlines_are_retrieval_first():
-    assert [each.key for each in headlines(numbers(METRICS))] == ["recall@1", "map@r", "tar@far=0.001", "auc"]
-    assert [each.key for each in headlines(numbers({"own": {"value": 1}}))] == ["own"]
-    assert headlines([]) == []
+    assert [each.key for each in headline_numbers(list_numbers(METRICS))] == [
+        "recall@1",
+        "map@r",
+        "tar@far=0.001",
+        "auc",
+    ]
+    assert [each.key for each in headline_numbers(list_numbers({"own": {"value": 1}}))] == ["own"]
+    assert headline_numbers([]) == []
 
 
 def test_distances_come_as_mean_and_deviation():
-    assert [(each.pairs, each.text) for each in spreads(METRICS)] == [
+    assert [(each.pairs, each.text) for each in distance_spreads(METRICS)] == [
         ("same class", "0.610 ± 0.200"),
         ("different class", "0.000"),
     ]
@@ -105,7 +110,7 @@ def test_the_false_accept_rate_is_in_the_key():
     ],
 )
 def test_rounding_does_not_promise_too_much(share, text, count):
-    assert written(share, share=True) == text
+    assert format_value(share, share=True) == text
     assert hundredths(share) == count
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lookalike.errors import LookalikeError
-from lookalike.operating import Point, write_point
+from lookalike.evaluation.operating_point import OperatingPoint, write_point
 from lookalike.report.page import Options, write_report
 from lookalike.report.read import read_evaluation, read_run
 from lookalike.report.template import LARGEST
@@ -82,7 +82,7 @@ def test_a_whole_page(page, run_folder, evaluation):
 
 
 def test_when_the_model_says_same_stands_on_the_page(page, run_folder):
-    point = Point(0.001, 0.001, 0.61, 0.52, 0.7, 0.456, 0.4, 0.5, 1e-5, 90, 9, "5pace")
+    point = OperatingPoint(0.001, 0.001, 0.61, 0.52, 0.7, 0.456, 0.4, 0.5, 1e-5, 90, 9, "5pace")
     (run_folder / "model").mkdir()
     write_point(point, run_folder / "model")
     parsed, _ = page(run_folder)

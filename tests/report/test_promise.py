@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.operating import Point
+from lookalike.evaluation.operating_point import OperatingPoint
 from lookalike.report.facts import promise
 from lookalike.report.read import Evaluation, Run
 
-POINT = Point(0.001, 0.001, 0.75, 0.7, 0.8, 0.9, 0.8, 0.95, 1e-5, 174, 30, "5pace")
+POINT = OperatingPoint(0.001, 0.001, 0.75, 0.7, 0.8, 0.9, 0.8, 0.95, 1e-5, 174, 30, "5pace")
 
 
-def said(far, point=POINT, threshold=0.75):
+def report_text(far, point=POINT, threshold=0.75):
     metrics = {
         "operating_threshold": {"value": threshold},
         "operating_far": far,
@@ -33,12 +33,12 @@ def said(far, point=POINT, threshold=0.75):
     ],
 )
 def test_a_broken_promise_is_said_with_its_numbers(far, broken):
-    text = said(far)
+    text = report_text(far)
     assert bool(text) == broken
     if broken and far["value"] > 0.1:
         assert "15.6 %" in text and "0.1 %" in text and "156 times" in text and "97.0 %" in text
 
 
 def test_the_point_of_another_model_promises_nothing():
-    assert not said({"value": 0.156, "low": 0.12}, threshold=0.5)
-    assert not said({"value": 0.156, "low": 0.12}, point=None)
+    assert not report_text({"value": 0.156, "low": 0.12}, threshold=0.5)
+    assert not report_text({"value": 0.156, "low": 0.12}, point=None)

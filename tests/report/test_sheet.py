@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from lookalike import cli
+from lookalike.cli import main
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError
-from lookalike.report.sheet import Options, chosen_classes, evenly, write_sheet
+from lookalike.report.sheet import Options, evenly_spaced, select_classes, write_sheet
 
 NAMES = ["zebra 10", "zebra 9", "Äpfel <b>&\"'", "$x//y", "W" * 300]
 
@@ -30,7 +30,7 @@ def sheet(tmp_path_factory):
     (root / rows[-1][0]).write_bytes(b"no picture")
     frame = pl.DataFrame(rows, schema=["path", "label", "split"], orient="row")
     frame.write_parquet(root / "table.parquet")
-    code = cli.main(["prepare", "sheet", f"dataset={root}", f"out={root / 'out'}", "progress=false"])
+    code = main.main(["prepare", "sheet", f"dataset={root}", f"out={root / 'out'}", "progress=false"])
     assert code == 0
     return root / "out"
 
@@ -51,10 +51,10 @@ def test_what_is_written(sheet):
 
 
 def test_which_images_and_classes_are_shown():
-    assert evenly(20, 4).tolist() == [0, 5, 10, 15] and evenly(3, 12).tolist() == [0, 1, 2]
+    assert evenly_spaced(20, 4).tolist() == [0, 5, 10, 15] and evenly_spaced(3, 12).tolist() == [0, 1, 2]
     sizes = np.array([1, 9, 5, 9])
-    assert chosen_classes(sizes, Options()) == [1, 3, 2, 0]
-    some = [chosen_classes(np.arange(100), Options(classes=10, seed=seed)) for seed in (0, 0, 1)]
+    assert select_classes(sizes, Options()) == [1, 3, 2, 0]
+    some = [select_classes(np.arange(100), Options(classes=10, seed=seed)) for seed in (0, 0, 1)]
     assert some[0] == some[1] != some[2] and len(some[0]) == 10 and some[0] == sorted(some[0], reverse=True)
 
 

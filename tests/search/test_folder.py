@@ -6,7 +6,7 @@ import pytest
 
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError
-from lookalike.search.folder import Index
+from lookalike.search.index import Index
 
 
 @pytest.fixture

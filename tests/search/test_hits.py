@@ -10,7 +10,7 @@ from PIL import Image
 from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
 from lookalike.errors import Problem
-from lookalike.search.hits import Found, Hit, Hits
+from lookalike.search.hits import Hit, Hits, SearchResults
 
 HOSTILE = [
     "<script>document.title='hit'</script>",
@@ -29,32 +29,32 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shown(table):
+def notebook_html(table):
     hits = [Hit(str(table.file(row)), label, 0.9 - row / 10, row) for row, label in enumerate(HOSTILE)]
     vectors = np.eye(3, dtype=np.float32)
     return {
         "hits": Hits(hits, table, str(table.file(1))),
-        "found": Found([Hits(hits, table), Hits()] * 15),
+        "found": SearchResults([Hits(hits, table), Hits()] * 15),
         "without a table": Hits(hits),
         "embeddings": Embeddings(vectors, table, "5<p>ace", [Problem("x", "gone")]),
     }
 
 
 @pytest.mark.parametrize("name", ["hits", "found", "without a table", "embeddings"])
-def test_everything_is_escaped(shown, name):
-    text = shown[name]._repr_html_()
+def test_everything_is_escaped(notebook_html, name):
+    text = notebook_html[name]._repr_html_()
     assert "&lt;script&gt;" in text and "&lt;img src=x" in text
     assert set(re.findall(r"<(\w+)", text)) <= {"div", "p", "figure", "img", "figcaption", "b", "span"}
     assert set(re.findall(r'<img src="([^;]*);', text)) == {"data:image/webp"}
 
 
-def test_what_is_said(shown):
+def test_what_is_said(notebook_html):
     assert (
         "Embeddings: 3 × 3, 3 classes, space 5&lt;p&gt;ace, 1 images left out"
-        in shown["embeddings"]._repr_html_()
+        in notebook_html["embeddings"]._repr_html_()
     )
-    assert "0.900" in shown["hits"]._repr_html_() and ">query<" in shown["hits"]._repr_html_()
-    assert "no hits" in Hits()._repr_html_() and "and 10 more" in shown["found"]._repr_html_()
+    assert "0.900" in notebook_html["hits"]._repr_html_() and ">query<" in notebook_html["hits"]._repr_html_()
+    assert "no hits" in Hits()._repr_html_() and "and 10 more" in notebook_html["found"]._repr_html_()
     assert Hits([1, 2]) == [1, 2], "a list as before"
 
 
@@ -80,10 +80,10 @@ def test_a_notebook_shows_figures(monkeypatch):
 
 
 @pytest.mark.browser
-def test_in_chromium_they_are_pictures_and_nothing_runs(shown, chromium, tmp_path):
+def test_in_chromium_they_are_pictures_and_nothing_runs(notebook_html, chromium, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
     page_file = tmp_path / "notebook.html"
-    body = "".join(each._repr_html_() for each in shown.values())
+    body = "".join(each._repr_html_() for each in notebook_html.values())
     page_file.write_text(f"<!doctype html><meta charset=utf-8><title>fine</title>{body}", encoding="utf-8")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

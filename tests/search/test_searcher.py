@@ -9,7 +9,7 @@ from lookalike.embeddings import embed
 from lookalike.errors import DataError, LookalikeError
 from lookalike.model import backbones, heads, pooling
 from lookalike.model.embedder import build
-from lookalike.search.folder import Index
+from lookalike.search.index import Index
 from lookalike.search.searcher import Searcher
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lookalike.config import catalogue
 from lookalike.errors import ConfigError, LookalikeError
-from lookalike.trackers.group import Trackers, check_every, need, plain
+from lookalike.trackers.group import Trackers, check_every, plain_value, require_package
 
 CONFIG = {
     "lr": 0.1,
@@ -66,10 +66,10 @@ def follow(trackers, folder, first=1, status="finished"):
     Image.new("RGB", (40, 30), "red").save(folder / "first_batch.png")
     trackers.start(folder, CONFIG, first - 1)
     if first == 1:
-        trackers.image("first_batch", folder / "first_batch.png")
+        trackers.log_image("first_batch", folder / "first_batch.png")
     for step in range(first, first + 4):
-        trackers.step(lambda step=step: 1.0 / step, step)
-    trackers.epoch({**ROW, "epoch": first // 4 + 1}, first + 3)
+        trackers.log_step(lambda step=step: 1.0 / step, step)
+    trackers.log_epoch({**ROW, "epoch": first // 4 + 1}, first + 3)
     trackers.finish(status)
 
 
@@ -234,7 +234,7 @@ def test_without_trackers_or_start_nothing_happens(tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["first_batch.png"]
     silent = Broken(None)
     trackers = Trackers({"silent": silent})
-    trackers.step(lambda: 1 / 0, 1)
+    trackers.log_step(lambda: 1 / 0, 1)
     trackers.finish("failed")
     assert silent.calls == []
 
@@ -246,16 +246,16 @@ def test_the_loss_is_fetched_only_when_it_is_wanted(tmp_path):
     trackers.start(tmp_path, CONFIG)
     fetched = []
     for step in range(1, 21):
-        trackers.step(lambda step=step: fetched.append(step) or float("nan"), step)
+        trackers.log_step(lambda step=step: fetched.append(step) or float("nan"), step)
     assert fetched == [5, 10, 15, 20]
     assert tracker.calls == ["start"]  # a loss that is no number is not told
 
 
 def test_names_and_wishes_are_checked():
-    assert plain("val_recall@1") == "val_recall_at_1"
-    assert plain("lr:α b/c.d") == "lr__ b/c.d"
+    assert plain_value("val_recall@1") == "val_recall_at_1"
+    assert plain_value("lr:α b/c.d") == "lr__ b/c.d"
     with pytest.raises(ConfigError, match=r"tracker=x needs more packages: pip install 'lookalike\[track\]'"):
-        need("no_such_package", "x")
+        require_package("no_such_package", "x")
     with pytest.raises(ValueError, match="every=0"):
         check_every("x", 0)
     for name in ("tensorboard", "wandb", "mlflow", "trackio"):

@@ -12,11 +12,11 @@ import torch
 
 import lookalike
 from lookalike.errors import ConfigError, LookalikeError
-from lookalike.evaluation import evaluate
+from lookalike.evaluation.evaluate import evaluate
 from lookalike.metrics.records import sign_of
-from lookalike.training import judge
-from lookalike.training.judge import check_alive, check_metric, keep_best, support
+from lookalike.training import validation
 from lookalike.training.state import Result
+from lookalike.training.validation import check_alive, check_metric, keep_best, support
 
 SMALL = {
     "backbone": "small_cnn",
@@ -46,7 +46,7 @@ def table_of(folder: Path, shapes_folder: Path, validation: dict[int, int]) -> P
     return folder
 
 
-def kept(scores: list[float | None], metric: str) -> Result:
+def keep_over_epochs(scores: list[float | None], metric: str) -> Result:
     result, model = Result(), SimpleNamespace(save=lambda folder, about: None)
     for epoch, score in enumerate(scores, 1):
         keep_best(model, score, metric, Path(), result, epoch)
@@ -70,12 +70,12 @@ def kept(scores: list[float | None], metric: str) -> Result:
     ],
 )
 def test_the_best_epoch_is_kept_and_nan_never_is(metric, scores, epoch, score):
-    result = kept(scores, metric)
+    result = keep_over_epochs(scores, metric)
     assert (result.best_epoch, result.best_score) == (epoch, score)
 
 
 def test_an_equally_good_epoch_does_not_count_as_better_for_patience():
-    result = kept([0.1, 0.5, 0.5, 0.5], "map@r")
+    result = keep_over_epochs([0.1, 0.5, 0.5, 0.5], "map@r")
     assert (result.best_epoch, result.improved_epoch, result.equal_epochs) == (4, 2, 3)
 
 
@@ -163,7 +163,7 @@ def test_corrupt_validation_images_do_not_end_the_run(readable, shapes_folder, t
 
 def test_validation_that_fails_in_one_epoch_leaves_the_others(shapes_folder, tmp_path, monkeypatch, caplog):
     data = table_of(tmp_path / "data", shapes_folder, {0: 4, 1: 4})
-    calls, original = [], judge.validate
+    calls, original = [], validation.validate
 
     def failing(*arguments):
         calls.append(arguments)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lookalike.losses import ArcFace, Contrastive, ProxyAnchor, Triplet
-from lookalike.training.check_loss import EQUALITY, Trial, findings
+from lookalike.training.check_loss import EQUALITY, Trial, check_all
 from lookalike.training.degenerate import degenerate_checks
 
 HERE = {name: check for name, check in EQUALITY.items() if name != "two processes"}
@@ -16,7 +16,7 @@ HERE = {name: check for name, check in EQUALITY.items() if name != "two processe
 
 def statuses(make):
     trial = Trial(make)
-    return {f.check: f.status for f in findings(trial, {**HERE, **degenerate_checks(trial)})}
+    return {f.check: f.status for f in check_all(trial, {**HERE, **degenerate_checks(trial)})}
 
 
 def wrong(make):

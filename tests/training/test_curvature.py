@@ -24,11 +24,11 @@ from lookalike.losses import (
     NormalizedSoftmax,
     Softmax,
 )
-from lookalike.losses.class_scores import scorers
+from lookalike.losses.class_scores import losses_with_scores
 from lookalike.losses.modifiers import Terms
 from lookalike.losses.sharded import divide_classes
 from lookalike.training import curvature
-from lookalike.training.curvature import Curvature, DrawnLabels
+from lookalike.training.curvature import Curvature, SampledLabelLoss
 from lookalike.training.sophia import Sophia
 
 CLASSES, DIM, INPUTS = 3, 4, 5
@@ -74,7 +74,7 @@ def gauss_newton(net: nn.Module, loss: Terms, images: torch.Tensor) -> list[torc
     """The diagonal of `Σ weight · mean over images of Jᵀ (diag p - p pᵀ) J`, for parameters of both."""
     held = [*net.parameters(), *loss.parameters()]
     total = [torch.zeros_like(p) for p in held]
-    for weight, dim, scores in scorers(loss):
+    for weight, dim, scores in losses_with_scores(loss):
         for row in scores(net(images)[:, :dim]):
             p = row.detach().softmax(dim=0)
             inner = torch.diag(p) - p[:, None] * p
@@ -93,7 +93,7 @@ def gauss_newton(net: nn.Module, loss: Terms, images: torch.Tensor) -> list[torc
 def test_the_mean_over_all_draws_is_the_gauss_newton_diagonal(name, monkeypatch):
     torch.manual_seed(3)
     net, loss, images = Net().double(), LOSSES[name]().double(), torch.randn(2, INPUTS).double()
-    held, drawn = [*net.parameters(), *loss.parameters()], DrawnLabels(loss)
+    held, drawn = [*net.parameters(), *loss.parameters()], SampledLabelLoss(loss)
     with torch.no_grad():
         chances = [s.scores(net(images)[:, : s.dim]).softmax(dim=1) for s in drawn.scorers]
     expected, sure = [torch.zeros_like(p) for p in held], 0.0
@@ -103,7 +103,9 @@ def test_the_mean_over_all_draws_is_the_gauss_newton_diagonal(name, monkeypatch)
             p[row, label] for p, draw in zip(chances, draws, strict=True) for row, label in enumerate(draw)
         ]
         chance, coming = torch.stack(chance).prod(), iter(draws)
-        monkeypatch.setattr(curvature, "_draw", lambda scores, coming=coming: torch.tensor(next(coming)))
+        monkeypatch.setattr(
+            curvature, "_sample_labels", lambda scores, coming=coming: torch.tensor(next(coming))
+        )
         found = torch.autograd.grad(drawn(net(images), torch.zeros(2)), held, allow_unused=True)
         for total, gradient in zip(expected, found, strict=True):
             if gradient is not None:
@@ -115,17 +117,17 @@ def test_the_mean_over_all_draws_is_the_gauss_newton_diagonal(name, monkeypatch)
 
 def test_labels_are_drawn_from_the_scores():
     scores = torch.tensor([[0.0, 1.0, -50.0]]).expand(20000, 3)
-    shares = curvature._draw(scores).bincount(minlength=3) / 20000
+    shares = curvature._sample_labels(scores).bincount(minlength=3) / 20000
     torch.testing.assert_close(shares, scores[0].softmax(dim=0), atol=0.015, rtol=0)
 
 
-def measured(net, loss, images, chunk=None, accelerator=None):
+def measure_curvature(net, loss, images, chunk=None, accelerator=None):
     torch.manual_seed(7)
     sophia = Sophia([{"params": [*net.parameters(), *loss.parameters()]}], betas=(0.9, 0.0))
     estimate = Curvature(sophia, loss, accelerator or plain())
-    assert estimate.due
+    assert estimate.is_due
     estimate.measure(net, images, chunk)
-    assert not estimate.due
+    assert not estimate.is_due
     return [
         sophia.state[p]["curvature"] for p in (*net.parameters(), *loss.parameters()) if p in sophia.state
     ]
@@ -134,11 +136,11 @@ def measured(net, loss, images, chunk=None, accelerator=None):
 def test_the_estimate_is_the_same_in_chunks_and_under_a_scale():
     torch.manual_seed(3)
     net, loss, images = Net(), LOSSES["two"](), torch.randn(10, INPUTS)
-    whole = measured(net, loss, images)
+    whole = measure_curvature(net, loss, images)
     assert all((each > 0).any() for each in whole)
-    torch.testing.assert_close(measured(net, loss, images, chunk=3), whole, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(measure_curvature(net, loss, images, chunk=3), whole, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(
-        measured(net, loss, images, 4, plain(scale=1024.0)), whole, rtol=1e-4, atol=1e-7
+        measure_curvature(net, loss, images, 4, plain(scale=1024.0)), whole, rtol=1e-4, atol=1e-7
     )
 
 
@@ -147,7 +149,7 @@ def test_a_batch_without_numbers_gives_no_estimate():
     sophia = Sophia([*net.parameters(), *loss.parameters()])
     estimate = Curvature(sophia, loss, plain())
     estimate.measure(net, images, None)
-    assert estimate.due
+    assert estimate.is_due
     assert not sophia.state
 
 
@@ -156,7 +158,7 @@ def test_no_gradient_and_no_statistics_stay(chunk):
     torch.manual_seed(3)
     net, loss, images = Net(nn.BatchNorm1d(DIM)), LOSSES["softmax"](), torch.randn(10, INPUTS)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    measured(net, loss, images, chunk)
+    measure_curvature(net, loss, images, chunk)
     assert all(p.grad is None for p in (*net.parameters(), *loss.parameters()))
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
 
@@ -164,12 +166,12 @@ def test_no_gradient_and_no_statistics_stay(chunk):
 def test_other_optimisers_never_ask():
     loss = Terms({"pairs": (1.0, MultiSimilarity())})
     estimate = Curvature(torch.optim.Adam([nn.Parameter(torch.ones(1))]), loss, plain())
-    assert not estimate.due
+    assert not estimate.is_due
 
 
 def test_a_loss_without_scores_is_refused_and_one_beside_is_named(caplog):
     with pytest.raises(ConfigError, match=r"contrastive has none\. .* such as softmax, "):
-        DrawnLabels(Terms({"contrastive": (1.0, Contrastive())}))
+        SampledLabelLoss(Terms({"contrastive": (1.0, Contrastive())}))
     with caplog.at_level(logging.WARNING):
         for make in (Sophia, torch.optim.Adam):
             Curvature(make([nn.Parameter(torch.ones(1))]), LOSSES["beside"](), plain())
@@ -180,15 +182,15 @@ def test_a_head_that_sees_some_classes_is_refused():
     loss = Terms({"arcface": (1.0, ArcFace(20, DIM))})
     divide_classes(loss, rate=0.5)
     with pytest.raises(ConfigError, match="class_sample=1"):
-        DrawnLabels(loss)
+        SampledLabelLoss(loss)
 
 
 def work(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     torch.manual_seed(rank)
-    drawn = curvature._draw(torch.zeros(50, CLASSES))
-    curvature._draw = lambda scores: torch.arange(len(scores)) % CLASSES
+    drawn = curvature._sample_labels(torch.zeros(50, CLASSES))
+    curvature._sample_labels = lambda scores: torch.arange(len(scores)) % CLASSES
     torch.manual_seed(3)
     net, loss, images = Net(), LOSSES["two"](), torch.randn(10, INPUTS)
     found = measured_together(net, loss, images[rank::2])
@@ -209,10 +211,10 @@ def test_two_processes_estimate_what_one_does(tmp_path, monkeypatch):
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     mp.spawn(work, (port, str(tmp_path)), nprocs=2)
-    monkeypatch.setattr(curvature, "_draw", lambda scores: torch.arange(len(scores)) % CLASSES)
+    monkeypatch.setattr(curvature, "_sample_labels", lambda scores: torch.arange(len(scores)) % CLASSES)
     torch.manual_seed(3)
     net, loss, images = Net(), LOSSES["two"](), torch.randn(10, INPUTS)
-    expected = measured(net, loss, images)
+    expected = measure_curvature(net, loss, images)
     drawn = []
     for rank in range(2):
         labels, *theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)

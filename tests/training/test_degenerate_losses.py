@@ -54,7 +54,7 @@ def dataset(shapes_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def own_losses(tmp_path, monkeypatch):
     """Losses of the user's own; a batch is one of `batches` of an epoch."""
     (tmp_path / "own_degenerate.py").write_text(OWN.replace("BATCHES", "10"))
     monkeypatch.syspath_prepend(tmp_path)
@@ -76,21 +76,23 @@ def test_a_weight_of_0_beside_another_loss_leaves_it_out(name, dataset, tmp_path
     assert history["loss"].to_list() == pytest.approx(history["loss_contrastive"].to_list())
 
 
-def test_a_constant_loss_is_said(dataset, tmp_path, own, caplog):
-    lookalike.train(dataset, tmp_path / "run", val_share=0, **SMALL, **own("Constant"))
+def test_a_constant_loss_is_said(dataset, tmp_path, own_losses, caplog):
+    lookalike.train(dataset, tmp_path / "run", val_share=0, **SMALL, **own_losses("Constant"))
     assert "the gradient was exactly zero in all" in caplog.text
     assert "the gradient was exactly zero" in pl.read_csv(tmp_path / "run" / "history.csv")["notes"][0]
 
 
-def test_a_loss_without_a_gradient_is_refused(dataset, tmp_path, own):
+def test_a_loss_without_a_gradient_is_refused(dataset, tmp_path, own_losses):
     with pytest.raises(LookalikeError, match="gor: has no gradient"):
-        lookalike.train(dataset, tmp_path / "run", val_share=0, **SMALL, **own("Detached"))
+        lookalike.train(dataset, tmp_path / "run", val_share=0, **SMALL, **own_losses("Detached"))
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_a_loss_that_is_nan_from_the_second_epoch_on_keeps_the_first(dataset, tmp_path, own):
+def test_a_loss_that_is_nan_from_the_second_epoch_on_keeps_the_first(dataset, tmp_path, own_losses):
     with pytest.raises(LookalikeError, match="Lower the learning rates"):
-        lookalike.train(dataset, tmp_path / "run", val_share=0, **{**SMALL, "epochs": 6}, **own("NanLater"))
+        lookalike.train(
+            dataset, tmp_path / "run", val_share=0, **{**SMALL, "epochs": 6}, **own_losses("NanLater")
+        )
     history = pl.read_csv(tmp_path / "run" / "history.csv")
     assert lookalike.load(tmp_path / "run").dim == 16
     assert history["loss"].is_finite().all()

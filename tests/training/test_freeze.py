@@ -21,7 +21,7 @@ def net() -> Net:
     return Net()
 
 
-def trained(model: nn.Module) -> set[str]:
+def trainable_names(model: nn.Module) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -29,13 +29,13 @@ def trained(model: nn.Module) -> set[str]:
 def test_a_pattern_freezes_a_module_whole(pattern):
     model = net()
     freeze(model, [pattern])
-    assert trained(model) == HEAD
+    assert trainable_names(model) == HEAD
 
 
 def test_unfreeze_makes_exceptions():
     model = net()
     freeze(model, ["*"], ["head", "backbone.1.*"])
-    assert trained(model) == HEAD | {"backbone.1.weight", "backbone.1.bias"}
+    assert trainable_names(model) == HEAD | {"backbone.1.weight", "backbone.1.bias"}
 
 
 def test_a_pattern_without_match_names_the_nearest():

@@ -19,7 +19,13 @@ from lookalike.model.backbones import Backbone, Timm, small_cnn
 from lookalike.model.heads import Linear
 from lookalike.model.pooling import GeM
 from lookalike.training.freeze import freeze
-from lookalike.training.groups import check_optimizer, layer_factors, named_rates, parameter_groups, set_rates
+from lookalike.training.groups import (
+    check_optimizer,
+    layer_factors,
+    parameter_groups,
+    rates_by_name,
+    set_rates,
+)
 
 RATES = {"lr": 0.1, "backbone_lr": 0.01, "loss_lr": 1.0, "layer_decay": 1.0, "rates": {}}
 
@@ -116,7 +122,7 @@ def test_columns_are_few_and_named():
     set_rates(optimizer, [group["lr"] for group in groups], 0.5)
     expected = {"lr_backbone": 0.005, "lr_head": 0.15, "lr_loss": 0.5, "lr_backbone_lowest": 0.0025}
     pooled = {"lr_head_lowest": 0.05}  # the pooling keeps the rate of the head
-    assert named_rates(optimizer) == pytest.approx({**expected, "lr_head": 0.15, **pooled})
+    assert rates_by_name(optimizer) == pytest.approx({**expected, "lr_head": 0.15, **pooled})
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "radam", "sgd", "lion", "sophia_g"])

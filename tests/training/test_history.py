@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from lookalike.training.history import History, Means, now
+from lookalike.training.history import History, Means, local_time
 from lookalike.training.workbook import write_workbook
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -106,7 +106,7 @@ def test_the_csv_has_a_column_for_all_that_a_row_ever_had(tmp_path):
 
 
 def test_the_date_says_how_far_from_utc_it_is():
-    moment = datetime.datetime.fromisoformat(now())
+    moment = datetime.datetime.fromisoformat(local_time())
     assert moment.utcoffset() is not None
     assert abs(datetime.datetime.now(datetime.UTC) - moment) < datetime.timedelta(seconds=5)
 
@@ -117,6 +117,6 @@ def test_a_batch_without_a_value_does_not_hide_those_of_the_others():
         means.add({"loss": torch.tensor(1.0), "active": torch.tensor(share)}, images)
     again = Means()
     again.load_state_dict(means.state_dict())
-    assert again.of("active") == pytest.approx((0.5 * 10 + 0.2 * 20) / 30)
-    assert (again.of("loss"), again.count) == (1.0, 60)
-    assert math.isnan(again.of("other"))
+    assert again.mean_of("active") == pytest.approx((0.5 * 10 + 0.2 * 20) / 30)
+    assert (again.mean_of("loss"), again.count) == (1.0, 60)
+    assert math.isnan(again.mean_of("other"))

@@ -13,13 +13,13 @@ import pytest
 from lookalike.errors import ConfigError, DataError, LookalikeError, PeerError, Problem
 from lookalike.training import launch as launching
 from lookalike.training.launch import launch, must_launch
-from lookalike.training.rank import LEVEL
+from lookalike.training.worker import LEVEL
 
 WORK = """
 import os, signal, time
 from pathlib import Path
 from lookalike.errors import ConfigError, DataError, LookalikeError, PeerError, Problem
-from lookalike.training.rank import in_rank
+from lookalike.training.worker import in_rank
 
 class Odd(Exception):
     def __init__(self, one, two):
@@ -39,8 +39,8 @@ WAIT = "time.sleep(100)"
 
 
 @pytest.fixture
-def started(tmp_path, monkeypatch):
-    """`started("code of process 0", "code of process 1")` runs them."""
+def start_processes(tmp_path, monkeypatch):
+    """`start_processes("code of process 0", "code of process 1")` runs them."""
     (tmp_path / "its_work.py").write_text(WORK)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(launching, "GRACE", 1.0)
@@ -48,7 +48,7 @@ def started(tmp_path, monkeypatch):
     return lambda *does: launch("its_work", {**given, "does": does}, len(does))
 
 
-def told(folder: Path, rank: int) -> list[str]:
+def read_words(folder: Path, rank: int) -> list[str]:
     return (folder / f"{rank}.txt").read_text().split()
 
 
@@ -67,56 +67,58 @@ def wait_until(condition, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def test_each_knows_its_place_and_gets_its_share_of_the_cores(started, tmp_path, monkeypatch):
+def test_each_knows_its_place_and_gets_its_share_of_the_cores(start_processes, tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(launching, "cores", lambda: 6)
-    started("pass", "time.sleep(0.2)", "pass")
-    assert [told(tmp_path, rank)[1:] for rank in range(3)] == [["3", str(rank), "2"] for rank in range(3)]
+    start_processes("pass", "time.sleep(0.2)", "pass")
+    assert [read_words(tmp_path, rank)[1:] for rank in range(3)] == [
+        ["3", str(rank), "2"] for rank in range(3)
+    ]
 
 
-def test_the_users_own_number_of_threads_stays(started, tmp_path, monkeypatch):
+def test_the_users_own_number_of_threads_stays(start_processes, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    started("pass")
-    assert told(tmp_path, 0)[3] == "5"
+    start_processes("pass")
+    assert read_words(tmp_path, 0)[3] == "5"
 
 
-def test_the_error_of_one_ends_the_others_and_is_raised_here(started, tmp_path):
+def test_the_error_of_one_ends_the_others_and_is_raised_here(start_processes, tmp_path):
     began = time.monotonic()
     with pytest.raises(ConfigError, match=r"^lr: must be positive$") as raised:
-        started(WAIT, 'raise ConfigError("lr: must be positive")')
+        start_processes(WAIT, 'raise ConfigError("lr: must be positive")')
     assert time.monotonic() - began < 30
     assert "In process 1:" in str(raised.value.__cause__)
-    assert is_gone(int(told(tmp_path, 0)[0]))
+    assert is_gone(int(read_words(tmp_path, 0)[0]))
 
 
-def test_errors_keep_their_type_and_cause(started):
+def test_errors_keep_their_type_and_cause(start_processes):
     with pytest.raises(DataError, match=r"(?s)bad.*photo.jpg, row 3: broken") as raised:
-        started('raise DataError("bad", [Problem("photo.jpg", "broken", 3)])')
+        start_processes('raise DataError("bad", [Problem("photo.jpg", "broken", 3)])')
     assert raised.value.problems == [Problem("photo.jpg", "broken", 3)]
     with pytest.raises(ValueError, match="second") as raised:
-        started(
+        start_processes(
             'try:\n    open("/nowhere")\nexcept OSError as error:\n    raise ValueError("second") from error'
         )
     assert isinstance(raised.value.__cause__, FileNotFoundError)
     assert raised.value.__cause__.filename == "/nowhere"
     with pytest.raises(RuntimeError, match=r"^Odd: this and that$"):
-        started('raise Odd("this", "that")')
+        start_processes('raise Odd("this", "that")')
 
 
-def test_what_follows_from_anothers_end_is_not_the_cause(started):
+def test_what_follows_from_anothers_end_is_not_the_cause(start_processes):
     with pytest.raises(LookalikeError, match=r"^the cause$"):
-        started('raise PeerError("follows")', 'time.sleep(0.5); raise LookalikeError("the cause")')
+        start_processes('raise PeerError("follows")', 'time.sleep(0.5); raise LookalikeError("the cause")')
     with pytest.raises(LookalikeError, match=r"process 1 of 0 to 1 was killed by SIGKILL.*memory"):
-        started('time.sleep(0.5); raise PeerError("follows")', "os.kill(os.getpid(), signal.SIGKILL)")
+        start_processes('time.sleep(0.5); raise PeerError("follows")', "os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(LookalikeError, match="process 0 of 0 to 1 ended with exit code 7"):
-        started("os._exit(7)", WAIT)
+        start_processes("os._exit(7)", WAIT)
     with pytest.raises(PeerError):
-        started('raise PeerError("nobody else says more")')
+        start_processes('raise PeerError("nobody else says more")')
 
 
-def test_the_first_of_several_errors_is_raised(started):
+def test_the_first_of_several_errors_is_raised(start_processes):
     with pytest.raises(ValueError, match="first"):
-        started('time.sleep(0.6); raise ValueError("second")', 'raise ValueError("first")')
+        start_processes('time.sleep(0.6); raise ValueError("second")', 'raise ValueError("first")')
 
 
 PARENT = """
@@ -143,7 +145,7 @@ def parent(tmp_path):
         )
         begun.append(process)
         wait_until(lambda: all((tmp_path / f"{rank}.txt").exists() for rank in range(2)))
-        return process, [int(told(tmp_path, rank)[0]) for rank in range(2)]
+        return process, [int(read_words(tmp_path, rank)[0]) for rank in range(2)]
 
     yield begin
     for process in begun:
@@ -185,13 +187,13 @@ def test_before_there_is_anything_to_save_sigterm_just_ends_all(parent):
 
 
 @pytest.fixture
-def unstarted(monkeypatch):
+def no_launcher(monkeypatch):
     """Nobody has started this process as one of several."""
     for name in (*launching.WORLD, "ACCELERATE_MIXED_PRECISION"):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_whether_to_start_others(unstarted, monkeypatch):
+def test_whether_to_start_others(no_launcher, monkeypatch):
     assert [must_launch(count) for count in (None, 1, 2)] == [False, False, True]
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert [must_launch(count) for count in (None, 2)] == [False, False]
@@ -199,7 +201,7 @@ def test_whether_to_start_others(unstarted, monkeypatch):
         must_launch(3)
 
 
-def test_accelerate_that_ignores_how_many_were_asked_for_is_told(unstarted, monkeypatch, caplog):
+def test_accelerate_that_ignores_how_many_were_asked_for_is_told(no_launcher, monkeypatch, caplog):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     with caplog.at_level("WARNING", logger="lookalike"):
         assert not must_launch(None)

@@ -162,14 +162,14 @@ def test_a_stopped_run_goes_on_to_the_last_bit(digits, teacher, tmp_path, monkey
     lookalike.train(digits, tmp_path / "whole", **keys)
     done, update = [], Stage.update
 
-    def interrupted(stage):
+    def interrupt_update(stage):
         if len(done) == 8:
             done.append("stopped")
             raise KeyboardInterrupt
         done.append("step")
         update(stage)
 
-    monkeypatch.setattr(Stage, "update", interrupted)
+    monkeypatch.setattr(Stage, "update", interrupt_update)
     with pytest.raises(LookalikeError, match="the same command goes on"):
         lookalike.train(digits, tmp_path / "run", **keys)
     lookalike.train(digits, tmp_path / "run", **keys)

@@ -9,7 +9,7 @@ from torch import nn
 
 from lookalike import losses
 from lookalike.losses.modifiers import Terms
-from lookalike.training.mixing import Mixing, blended, pasted, takes_mixed
+from lookalike.training.mixing import Mixing, blend, paste, takes_mixed
 
 
 def batch(count: int = 6, high: int = 9, wide: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,7 +30,7 @@ def test_mixup_blends_each_image_with_that_of_its_second_label():
 
 def test_floats_are_blended_without_rounding():
     first, second = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
-    torch.testing.assert_close(blended(first, second, 0.3), 0.3 * first + 0.7 * second)
+    torch.testing.assert_close(blend(first, second, 0.3), 0.3 * first + 0.7 * second)
 
 
 @pytest.mark.parametrize("epoch", range(1, 6))
@@ -66,7 +66,7 @@ def box(high: int, wide: int, share: float, centre: tuple[float, float]) -> np.n
 @pytest.mark.parametrize("centre", [(0.0, 0.0), (0.5, 0.5), (0.99, 0.2)])
 def test_the_box_is_cut_at_the_border_and_the_share_follows(share, centre):
     first, second = torch.zeros(1, 3, 10, 14), torch.ones(1, 3, 10, 14)
-    mixed, left = pasted(first, second, share, centre)
+    mixed, left = paste(first, second, share, centre)
     inside = box(10, 14, share, centre)
     assert np.array_equal(mixed[0, 1].numpy() > 0, inside)
     assert left == pytest.approx(1 - inside.mean())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.training.test_resume import assert_same, ended
+from tests.training.test_resume import assert_same, end_state
 
 import lookalike
 from lookalike.errors import ConfigError, LookalikeError
@@ -77,7 +77,7 @@ def test_a_stopped_run_goes_on_to_the_last_bit(dataset, tmp_path, monkeypatch, m
         with pytest.raises(RuntimeError, match="power cut"):
             lookalike.train(dataset, tmp_path / "run", **keys)
     lookalike.train(dataset, tmp_path / "run", **keys)
-    assert_same(ended(tmp_path / "run"), ended(tmp_path / "whole"))
+    assert_same(end_state(tmp_path / "run"), end_state(tmp_path / "whole"))
 
 
 def test_plateau_cuts_the_rates_where_no_score_is_better(dataset, tmp_path):

@@ -16,7 +16,7 @@ from lookalike.losses import ArcFace, Distillation, MultiSimilarity, ProxyAnchor
 from lookalike.losses.cross_batch_memory import CrossBatchMemory
 from lookalike.losses.elastic_arcface import ElasticArcFace
 from lookalike.losses.modifiers import AcrossProcesses
-from lookalike.training.processes import Share, equalise
+from lookalike.training.processes import Share, equalise_parameters
 
 PROCESSES = 2
 LOSSES = {
@@ -79,13 +79,13 @@ def work(rank: int, folder: str) -> None:
     net = nn.BatchNorm1d(3)
     net.running_mean.fill_(rank + 1)
     loss.proxies.data.fill_(rank + 1)
-    equalise([net], loss)
+    equalise_parameters([net], loss)
     assert (net.running_mean == 1).all() and (loss.proxies == 1).all()
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> Path:
+def two_process_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     mp.spawn(work, (str(folder),), nprocs=PROCESSES)
     return folder
@@ -96,17 +96,17 @@ def load(found: Path, name: str, uneven: bool) -> list[list]:
 
 
 @pytest.mark.parametrize(("name", "uneven"), [case for case in CASES if case[0] != "drawn"])
-def test_two_processes_equal_one(name, uneven, found):
+def test_two_processes_equal_one(name, uneven, two_process_folder):
     net, loss = parts(name)
     expected = train(name, net, loss, torch.arange(11 if uneven else 12))
-    for values, state in load(found, name, uneven):
+    for values, state in load(two_process_folder, name, uneven):
         torch.testing.assert_close(values, expected, rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(state, dict(loss.state_dict()), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("uneven", [False, True])
-def test_what_a_loss_draws_is_the_same_in_all_processes(uneven, found):
-    (first, _), (second, _) = load(found, "drawn", uneven)
+def test_what_a_loss_draws_is_the_same_in_all_processes(uneven, two_process_folder):
+    (first, _), (second, _) = load(two_process_folder, "drawn", uneven)
     for mine, theirs in zip(first, second, strict=True):
         assert torch.equal(mine, theirs)
 

@@ -57,7 +57,7 @@ def command(dataset: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "lookalike", "train", f"dataset={dataset}", f"out={out}", *KEYS, *more]
 
 
-def ended(out: Path) -> dict[str, object]:
+def end_state(out: Path) -> dict[str, object]:
     """What must not depend on interruptions: weights, history and the last state."""
     state = read_state(Checkpoints(out / "state").all()[-1])
     history = pl.read_csv(out / "history.csv").drop(TIMES, strict=False)
@@ -88,7 +88,7 @@ def assert_same(found: object, expected: object, where: str = "") -> None:
 
 
 def run_command(arguments: list[str], told: Path | None) -> None:
-    from lookalike.cli import main
+    from lookalike.cli.main import main
 
     if told is not None:
         os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
@@ -101,7 +101,7 @@ def start(*words: str, told: Path | None = None) -> mp.process.BaseProcess:
     What it says goes to the file `told`.
     """
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["lookalike.training.run", "lookalike.jobs.train", "lookalike.config"])
+    context.set_forkserver_preload(["lookalike.training.run", "lookalike.cli.train", "lookalike.config"])
     process = context.Process(target=run_command, args=(words, told))
     process.start()
     return process
@@ -128,12 +128,12 @@ def test_killed_at_twenty_random_moments_it_ends_the_same(dataset, whole, tmp_pa
         process.kill()
         process.join()
         if process.exitcode == 0:
-            assert_same(ended(run), ended(out))
+            assert_same(end_state(run), end_state(out))
             run = tmp_path / f"run{kills}"
     process = start(*command(dataset, run)[3:])
     process.join()
     assert process.exitcode == 0
-    assert_same(ended(run), ended(out))
+    assert_same(end_state(run), end_state(out))
 
 
 def wait_for_checkpoint(run: Path) -> None:
@@ -159,7 +159,7 @@ def test_asked_to_stop_it_saves_and_the_same_command_goes_on(dataset, whole, tmp
     second.join()
     assert second.exitcode == 0, told.read_text()
     assert "going on from epoch" in told.read_text()
-    assert_same(ended(run), ended(whole[0]))
+    assert_same(end_state(run), end_state(whole[0]))
 
 
 @pytest.mark.slow
@@ -177,8 +177,8 @@ def test_another_process_in_the_same_folder_is_refused(dataset, tmp_path):
 
 
 def train(dataset, out, *more):
+    from lookalike.cli.train import Config, main
     from lookalike.config import load
-    from lookalike.jobs.train import Config, main
 
     return main(load("train", Config, [f"dataset={dataset}", f"out={out}", *KEYS, "epochs=2", *more]))
 
@@ -296,16 +296,16 @@ def test_a_damaged_run_folder_is_one_plain_error(dataset, tmp_path):
     train(dataset, out)
     whole = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
-    def damaged(file: Path, content: bytes, said: str) -> None:
+    def damage_file(file: Path, content: bytes, said: str) -> None:
         file.write_bytes(content)
         with pytest.raises(LookalikeError, match=said):
             train(dataset, out)
         file.write_bytes(whole[file])
 
-    damaged(out / "summary.json", b"{", r"summary.json is damaged \(.*another out=")
-    damaged(out / "config.yaml", b"", r"config.yaml is damaged \(empty")
-    damaged(out / "config.yaml", b"[", r"config.yaml is damaged \(")
-    damaged(out / "model" / "model.safetensors", b"short", r"is finished, but its model cannot be read")
+    damage_file(out / "summary.json", b"{", r"summary.json is damaged \(.*another out=")
+    damage_file(out / "config.yaml", b"", r"config.yaml is damaged \(empty")
+    damage_file(out / "config.yaml", b"[", r"config.yaml is damaged \(")
+    damage_file(out / "model" / "model.safetensors", b"short", r"is finished, but its model cannot be read")
     (out / "config.yaml").unlink()
     with pytest.raises(LookalikeError, match=r"holds a run without its config.yaml"):
         train(dataset, out)

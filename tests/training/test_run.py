@@ -63,9 +63,9 @@ def test_the_run_folder_tells_what_happened(run):
 
 
 def test_the_saved_model_scores_what_training_reported(run, dataset):
-    from lookalike.jobs._datasets import with_validation
+    from lookalike.cli._datasets import split_validation
 
-    table = with_validation(lookalike.read_table(dataset), 0.3, 0).split("val")
+    table = split_validation(lookalike.read_table(dataset), 0.3, 0).split("val")
     embeddings = lookalike.embed(lookalike.load(run), table, progress=False)
     scores = lookalike.evaluate(embeddings.vectors, table.labels, intervals=False).metrics
     history = pl.read_csv(run / "history.csv")
@@ -73,17 +73,17 @@ def test_the_saved_model_scores_what_training_reported(run, dataset):
 
 
 def test_training_identities_and_validation_identities_are_apart(dataset):
-    from lookalike.jobs._datasets import with_validation
+    from lookalike.cli._datasets import split_validation
 
     table = lookalike.read_table(dataset)
-    first, again = (with_validation(table, 0.3, 7).frame for _ in range(2))
-    other = with_validation(table, 0.3, 8).frame
+    first, again = (split_validation(table, 0.3, 7).frame for _ in range(2))
+    other = split_validation(table, 0.3, 8).frame
     assert first.equals(again)
     assert not first.equals(other)
     labels = {split: set(first.filter(split=split)["label"]) for split in ("train", "val", "test")}
     assert len(labels["val"]) == 2
     assert not labels["val"] & labels["train"]
-    assert with_validation(table, 0.0, 0).frame.equals(table.frame)
+    assert split_validation(table, 0.0, 0).frame.equals(table.frame)
 
 
 def test_the_same_seed_trains_the_same_model(dataset, run, tmp_path):
@@ -162,7 +162,7 @@ def test_a_loss_that_explodes_says_what_to_do_and_leaves_only_the_batches(datase
 
 
 def test_a_full_disk_keeps_the_best_model(dataset, tmp_path, monkeypatch):
-    from lookalike.training import judge
+    from lookalike.training import validation
 
     saved = []
 
@@ -172,8 +172,8 @@ def test_a_full_disk_keeps_the_best_model(dataset, tmp_path, monkeypatch):
         saved.append(model.space)
         original(model, folder, about)
 
-    original = judge.EmbeddingModel.save
-    monkeypatch.setattr(judge.EmbeddingModel, "save", save)
+    original = validation.EmbeddingModel.save
+    monkeypatch.setattr(validation.EmbeddingModel, "save", save)
     with pytest.raises(OSError, match="No space left"):
         lookalike.train(dataset, tmp_path / "run", val_share=0, **SMALL)
     assert lookalike.load(tmp_path / "run").space == saved[0]
@@ -213,7 +213,7 @@ def wait_for(file: Path, process: subprocess.Popen, seconds: float = 120) -> Non
 
 
 def test_several_datasets_must_not_share_labels(dataset, tmp_path):
-    from lookalike.jobs._datasets import read_datasets
+    from lookalike.cli._datasets import read_datasets
 
     with pytest.raises(DataError, match="is in both"):
         read_datasets([str(dataset), f"{dataset}/table.parquet"], Path())

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.training.test_resume import assert_same, ended, start
+from tests.training.test_resume import assert_same, end_state, start
 
 import lookalike
+from lookalike.cli.train import Config
 from lookalike.config import load
 from lookalike.errors import ConfigError, DataError
-from lookalike.jobs.train import Config
 from lookalike.training.checkpoint import Checkpoints, read_state
 
 SMALL = {
@@ -110,7 +110,7 @@ def test_hard_negatives_train_and_every_use_is_counted(dataset, tmp_path, caplog
 def test_negatives_are_looked_for_by_what_the_model_makes_of_the_images_now(dataset, tmp_path, monkeypatch):
     """The bank at the end equals embedding with the model of that moment, in evaluation mode."""
     out = tmp_path / "run"
-    monkeypatch.setattr("lookalike.training.checkpoint.KEPT", 99)
+    monkeypatch.setattr("lookalike.training.checkpoint.MAX_CHECKPOINTS", 99)
     keys = {**SMALL, **HARD, "average": 0, "val_share": 0, "sampler.refresh_every": 1}
     lookalike.train(str(dataset), out, **keys)
     for state in map(read_state, Checkpoints(out / "state").all()[:2]):
@@ -121,16 +121,16 @@ def test_negatives_are_looked_for_by_what_the_model_makes_of_the_images_now(data
         torch.testing.assert_close(state["bank"]["bank"][:80], torch.from_numpy(found.vectors.copy()))
 
 
-def resumed(state: Path, whole: Path, out: Path, config: Config) -> dict[str, object]:
+def resume_from(state: Path, whole: Path, out: Path, config: Config) -> dict[str, object]:
     """What a run comes to that goes on from one checkpoint of another run."""
-    from lookalike.jobs.train import main
+    from lookalike.cli.train import main
 
     (out / "state").mkdir(parents=True)
     shutil.copytree(state, out / "state" / state.name)
     shutil.copytree(whole / "model", out / "model")  # the best so far, or what replaces it
     shutil.copy(whole / "config.yaml", out)
     main(config)
-    return ended(out)
+    return end_state(out)
 
 
 @pytest.mark.parametrize(
@@ -148,16 +148,16 @@ def test_it_goes_on_from_any_checkpoint_and_ends_the_same(
 ):
     if keys.get("sampler") == "shuffle":
         keys = {key: v for key, v in keys.items() if "per_" not in key}
-    monkeypatch.setattr("lookalike.training.checkpoint.KEPT", 999)
+    monkeypatch.setattr("lookalike.training.checkpoint.MAX_CHECKPOINTS", 999)
     source, out = halves if several else str(dataset), tmp_path / "whole"
     config = {"save_minutes": 1e-6, **keys}
     lookalike.train(source, out, **{**SMALL, **config})
-    everything, uses = ended(out), uses_of(out)
+    everything, uses = end_state(out), uses_of(out)
     checkpoints = Checkpoints(out / "state").all()
     assert len(checkpoints) > 6
     for number, state in enumerate(random.Random(1).sample(checkpoints[2:-1], 2)):
         run = tmp_path / str(number)
-        assert_same(resumed(state, out, run, values(source, run, **config)), everything)
+        assert_same(resume_from(state, out, run, values(source, run, **config)), everything)
         assert uses_of(run).tolist() == uses.tolist()
 
 
@@ -178,7 +178,7 @@ def test_killed_at_random_moments_hard_negatives_end_the_same(dataset, tmp_path)
     process = start(*words, f"out={tmp_path / 'run'}")
     process.join()
     assert process.exitcode == 0
-    assert_same(ended(tmp_path / "run"), ended(tmp_path / "whole"))
+    assert_same(end_state(tmp_path / "run"), end_state(tmp_path / "whole"))
 
 
 def test_a_stage_with_more_candidates_goes_on_with_the_bank(dataset, tmp_path, caplog):

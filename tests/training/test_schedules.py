@@ -16,9 +16,9 @@ from lookalike.model.embedder import build
 from lookalike.model.heads import Linear
 from lookalike.model.pooling import Native
 from lookalike.training.history import History, Means
-from lookalike.training.optimise import Average, shrink
+from lookalike.training.optimise import Average, scale_gradients
 from lookalike.training.plateau import Plateau
-from lookalike.training.position import Position
+from lookalike.training.progress import TrainingProgress
 from lookalike.training.schedules import constant, cosine, cyclic, exponential, multi_step, one_cycle, step
 from lookalike.training.stage import Stage
 
@@ -185,17 +185,17 @@ def test_history_is_a_whole_csv_after_every_row(tmp_path):
 
 def test_means_count_images():
     means = Means()
-    assert math.isnan(means.of("loss"))
+    assert math.isnan(means.mean_of("loss"))
     means.add({"loss": torch.tensor(1.0)}, 3)
     means.add({"loss": torch.tensor(5.0)}, 1)
-    assert means.all() == {"loss": 2.0}
+    assert means.all_means() == {"loss": 2.0}
 
 
 def test_shrink_keeps_the_colours_and_leaves_small_images_alone():
     images = torch.full((1, 3, 8, 8), 51, dtype=torch.uint8)
-    assert shrink(images, 0) is images
-    assert shrink(images, 8) is images
-    torch.testing.assert_close(shrink(images, 4), torch.full((1, 3, 4, 4), 0.2))
+    assert scale_gradients(images, 0) is images
+    assert scale_gradients(images, 8) is images
+    torch.testing.assert_close(scale_gradients(images, 4), torch.full((1, 3, 4, 4), 0.2))
 
 
 def test_average_trails_the_weights_and_follows_counts():
@@ -221,5 +221,5 @@ def test_a_run_of_very_few_steps_learns_in_every_one(schedule, epochs, warmup):
     made = {"total": epochs, "optimizer": optimizer, "rates": [1.0], "loss": torch.nn.ReLU()}
     stage = SimpleNamespace(**made, plan=SimpleNamespace(schedule=schedule))
     for number in range(1, epochs + 1):
-        Stage.set_progress(stage, Position(step=number))
+        Stage.set_progress(stage, TrainingProgress(step=number))
         assert optimizer.param_groups[0]["lr"] > 1e-3, number

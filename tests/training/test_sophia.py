@@ -41,7 +41,7 @@ def test_steps_are_those_of_a_plain_loop():
     optimizer = Sophia(held, weight_decay=0.2, every=4, **values)
     start, gradients, estimates, due = [p.detach().clone() for p in held], [], {}, []
     for step in range(steps):
-        if optimizer.due:
+        if optimizer.is_due:
             due.append(step)
             give(held, 100 + step)
             estimates[step] = [p.grad / 8 for p in held]
@@ -92,10 +92,10 @@ def test_an_estimate_that_is_no_number_is_left_out_and_asked_for_again(bad):
     give(held, 0)
     held[1].grad[0] = bad
     assert not optimizer.update_curvature(4)
-    assert optimizer.due
+    assert optimizer.is_due
     give(held, 0)
     optimizer.step()
-    assert optimizer.due
+    assert optimizer.is_due
     assert all((optimizer.state[p]["curvature"] == 0).all() for p in held)
 
 
@@ -129,7 +129,7 @@ def test_an_ill_conditioned_valley_is_no_obstacle():
 def test_a_run_can_be_stopped_and_continued(tmp_path):
     def advance(optimizer, held, steps):
         for step in steps:
-            if optimizer.due:
+            if optimizer.is_due:
                 give(held, 50 + step)
                 optimizer.update_curvature(3)
             give(held, step)

@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.training.test_resume import assert_same, command, ended, start, wait_for_checkpoint
+from tests.training.test_resume import assert_same, command, end_state, start, wait_for_checkpoint
 
 import lookalike
+from lookalike.cli._training import stage_configs
+from lookalike.cli.train import Config, main
 from lookalike.config import load
 from lookalike.errors import ConfigError
-from lookalike.jobs._training import stages
-from lookalike.jobs.train import Config, main
 from lookalike.training.checkpoint import Checkpoints, read_state
 
 SMALL = {
@@ -62,7 +62,7 @@ def states(out: Path) -> list[dict]:
 
 
 def test_each_stage_has_its_own_losses_rates_and_frozen_parts(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("lookalike.training.checkpoint.KEPT", 10)
+    monkeypatch.setattr("lookalike.training.checkpoint.MAX_CHECKPOINTS", 10)
     lookalike.train(dataset, tmp_path / "run", **SMALL, stages=STAGES)
     history = pl.read_csv(tmp_path / "run" / "history.csv")
     assert history["epoch"].to_list() == [1, 2, 3, 4]
@@ -77,13 +77,13 @@ def test_each_stage_has_its_own_losses_rates_and_frozen_parts(dataset, tmp_path,
     lookalike.train(dataset, tmp_path / "start", **SMALL | {"epochs": 0})
     began = lookalike.load(tmp_path / "start").state_dict()
     first, second, third, last = (state["model"] for state in states(tmp_path / "run"))
-    assert changed(began, first) == {"head.layer.weight", "head.layer.bias"}
-    assert {name.split(".")[2] for name in changed(first, second) if "backbone" in name} == {"0"}
-    assert changed(first, second) == changed(second, third)
-    assert len(changed(third, last)) > len(changed(second, third))
+    assert changed_names(began, first) == {"head.layer.weight", "head.layer.bias"}
+    assert {name.split(".")[2] for name in changed_names(first, second) if "backbone" in name} == {"0"}
+    assert changed_names(first, second) == changed_names(second, third)
+    assert len(changed_names(third, last)) > len(changed_names(second, third))
 
 
-def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+def changed_names(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
     return {name for name in before if not before[name].equal(after[name])}
 
 
@@ -110,7 +110,7 @@ def test_a_loss_that_stays_keeps_its_proxies_and_another_starts_at_the_means(dat
 def test_stages_nested_or_dotted_start_from_the_values_of_the_run():
     given = ["dataset=a", "out=b", "loss=[triplet]", "loss.triplet.margin=0.7"]
     asked = "stages=[{epochs: 3, loss.triplet.mining: batch_hard}, {loss: {triplet: {margin: 0.1}}, lr: 0.5}]"
-    first, second = stages(load("train", Config, [*given, asked]))
+    first, second = stage_configs(load("train", Config, [*given, asked]))
     assert (first.epochs, first.loss["triplet"]["mining"], first.loss["triplet"]["margin"]) == (
         3,
         "batch_hard",
@@ -122,7 +122,7 @@ def test_stages_nested_or_dotted_start_from_the_values_of_the_run():
 
 def test_a_sampler_of_a_stage_has_the_seed_of_the_run():
     given = ["dataset=a", "out=b", "seed=7", "stages=[{sampler: shuffle}, {}]"]
-    assert [stage.sampler["seed"] for stage in stages(load("train", Config, given))] == [7, 7]
+    assert [stage.sampler["seed"] for stage in stage_configs(load("train", Config, given))] == [7, 7]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_killed_in_any_stage_it_ends_the_same(dataset, tmp_path):
     process = start(*command(dataset, run, stages)[3:])
     process.join()
     assert process.exitcode == 0
-    assert_same(ended(run), ended(tmp_path / "whole"))
+    assert_same(end_state(run), end_state(tmp_path / "whole"))
     assert pl.read_csv(run / "history.csv")["stage"].to_list() == [1, 1, 2, 2, 3, 3]
 
 
@@ -240,7 +240,7 @@ def test_the_validation_loss_is_that_of_the_formula():
     from lookalike.losses import Contrastive, ProxyAnchor, Triplet
     from lookalike.losses.cross_batch_memory import CrossBatchMemory
     from lookalike.losses.modifiers import Terms
-    from lookalike.training.validation_loss import validation_loss
+    from lookalike.training.validation import validation_loss
 
     rng = np.random.default_rng(0)
     codes = np.repeat(np.arange(5), 4)
@@ -301,4 +301,4 @@ def test_the_recipes_train(name, dataset, tmp_path):
 def test_every_recipe_has_stages_that_can_be_made():
     for number, count in zip(range(1, 6), (4, 4, 3, 4, 1), strict=True):
         config = load("train", Config, [f"+experiment=nekonet_{number}", "dataset=a", "out=b"])
-        assert len(stages(config)) == count
+        assert len(stage_configs(config)) == count

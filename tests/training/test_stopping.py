@@ -13,6 +13,6 @@ def test_a_signal_that_comes_while_processes_agree_is_not_lost(monkeypatch):
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_backend", lambda: "gloo")
     monkeypatch.setattr(dist, "all_reduce", agree)
-    assert not stop.asked(), "the others know nothing of it yet"
-    assert stop.asked()
+    assert not stop.stop_requested(), "the others know nothing of it yet"
+    assert stop.stop_requested()
     assert stop.by == "SIGTERM"

@@ -15,7 +15,7 @@ from lookalike.model import backbones, embedder, heads
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.model.pooling import Native
 from lookalike.training.processes import make_accelerator
-from lookalike.training.teacher import Teacher, read_teacher, resized
+from lookalike.training.teacher import Teacher, read_teacher, resize_images
 
 
 def model(size: int = 28, dim: int = 6, how: str = "squash") -> EmbeddingModel:
@@ -57,7 +57,7 @@ def test_images_of_another_size_are_resized_as_in_its_evaluation(mine, own):
 def test_bicubic_enlargement_stays_within_the_range_of_pixels():
     images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     images[..., 4:] = 255
-    found = resized(images, Resize(20, "squash", "bicubic"))
+    found = resize_images(images, Resize(20, "squash", "bicubic"))
     assert found.shape == (1, 3, 20, 20) and found.min() == 0 and found.max() == 1
 
 
@@ -86,7 +86,7 @@ def test_a_run_folder_or_a_model_folder_will_do(tmp_path):
         assert read_teacher(folder, tmp_path / "student", STUDENT).space == model().space
 
 
-def broken(folder: Path, what: str) -> None:
+def break_folder(folder: Path, what: str) -> None:
     model().save(folder)
     config = folder / "config.json"
     if what == "weights":
@@ -108,7 +108,7 @@ def broken(folder: Path, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["weights", "cut short", "not JSON", "NaN", "preprocess", "backbone"])
 def test_a_folder_that_cannot_be_read_is_named(what, tmp_path):
-    broken(tmp_path / "bad", what)
+    break_folder(tmp_path / "bad", what)
     with pytest.raises(ConfigError, match=r"teacher=.*bad"):
         read_teacher(tmp_path / "bad", tmp_path / "student", STUDENT)
 

@@ -8,8 +8,8 @@ import pytest
 from test_run import SMALL
 
 import lookalike
-from lookalike.cli import main
-from lookalike.operating import choose, read_point
+from lookalike.cli.main import main
+from lookalike.evaluation.operating_point import choose_operating_point, read_point
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_it_is_chosen_on_validation_identities_with_the_kept_model(run, dataset)
     point = read_point(run, model.space)
     assert point is not None
     assert point.identities == 4
-    again = choose(vectors, table.labels, 0.05, model.space)
+    again = choose_operating_point(vectors, table.labels, 0.05, model.space)
     assert point.threshold == pytest.approx(again.threshold, abs=1e-5)
     assert point.far == 0.05
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lookalike.config.overrides import home
-from lookalike.config.wording import nearest
+from lookalike.config.wording import closest_names
 from lookalike.errors import ConfigError
 
 NAMED = re.compile(r"\s*(?:\+{0,2}|~)([A-Za-z_][\w-]*)[\w./-]*\s*=")
@@ -110,8 +110,8 @@ def _option(words: Sequence[str], position: int, known: set[str]) -> str:
     if not equals:
         after = words[position + 1 : position + 2]
         value = after[0] if after and not _starts(after[0]) else "…"
-    near = nearest(key, known, most=1)
-    key = near[0] if near and key not in known else key
+    nearest = closest_names(key, known, limit=1)
+    key = nearest[0] if nearest and key not in known else key
     if not key or words[position] == "--":
         return f"{words[position]}: no such option; every argument is written key=value"
     return f"{words[position]}: no such option. Keys are written without dashes: {key}={value}"

@@ -30,28 +30,28 @@ def build(node: Mapping[str, Any], key: str = "", /, **offered: Any) -> Any:
         raise ConfigError(
             f"{key or 'config'}: names no _target_, so nothing can be built from its values{leave}"
         )
-    where, keys = key or str(node["_target_"]).rpartition(".")[2], set(node) if key else set()
+    owner, keys = key or str(node["_target_"]).rpartition(".")[2], set(node) if key else set()
     try:
         make = instantiate({**node, "_partial_": True}, _convert_="all")
     except InstantiationException as error:
-        raise ConfigError(f"{where}: {_reason(error)}") from error
+        raise ConfigError(f"{owner}: {_reason(error)}") from error
     accepted = {name: value for name, value in offered.items() if name in _parameters(make.func)}
-    later = partial(_called, where, keys, make, **{**_paths(make.func, node), **accepted})
+    later = partial(_call_target, owner, keys, make, **{**_paths(make.func, node), **accepted})
     return later if node.get("_partial_") else later()
 
 
-def _called(where: str, keys: set[str], make: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+def _call_target(owner: str, keys: set[str], make: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     try:
         return make(*arguments, **named)
     except (ValueError, TypeError) as error:
         between = "." if str(error).partition("=")[0] in keys else ": "
-        raise ConfigError(f"{where}{between}{error}") from error
+        raise ConfigError(f"{owner}{between}{error}") from error
 
 
 def _paths(target: Any, node: Mapping[str, Any]) -> dict[str, Path]:
     """The arguments that are text in the config and paths in Python."""
-    wanted = [name for name, hint in (hints(target) or {}).items() if wants_path(hint)]
-    return {name: Path(node[name]) for name in wanted if isinstance(node.get(name), str)}
+    path_arguments = [name for name, hint in (hints(target) or {}).items() if wants_path(hint)]
+    return {name: Path(node[name]) for name in path_arguments if isinstance(node.get(name), str)}
 
 
 def _parameters(target: Any) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lookalike.config.wording import shown
+from lookalike.config.wording import format_value
 from lookalike.errors import ConfigError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -51,14 +51,14 @@ def is_group(name: str, folders: Folders = ()) -> bool:
 
 def choices(group: str, folders: Folders = ()) -> dict[str, Path]:
     """The choices of a group with their files, ours before those of the user's own folders."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in (CONF, *folders):
         for file in sorted((folder / group).glob("*.yaml")):
-            found.setdefault(file.stem, file)
-    return found
+            files.setdefault(file.stem, file)
+    return files
 
 
-def chosen(group: str, node: Mapping[str, Any]) -> str | None:
+def choice_of_target(group: str, node: Mapping[str, Any]) -> str | None:
     """The name of the choice that has this `_target_`; None for one of the user's own."""
     same = [
         name for name, file in choices(group).items() if _content(file).get("_target_") == node["_target_"]
@@ -91,24 +91,24 @@ def entries(file: Path) -> list[Entry]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ConfigError(_broken(file, error)) from error
+        raise ConfigError(_unreadable_yaml(file, error)) from error
     return [entry for entry in _walk(root, "", text) if not entry.key.startswith("defaults")]
 
 
 def settings(file: Path) -> list[str]:
     """What a recipe sets, one `key=value` a line as one would type it; each stage has a line of its own."""
     items = [item for item in _content(file).get("defaults", []) if isinstance(item, dict)]
-    lines = [f"{key.removeprefix('override /')}={shown(item[key])}" for item in items for key in item]
+    lines = [f"{key.removeprefix('override /')}={format_value(item[key])}" for item in items for key in item]
     for entry in entries(file):
         if entry.text.startswith("- "):
-            stages = [shown(stage, 200).replace(",", ", ") for stage in _content(file)[entry.key]]
+            stages = [format_value(stage, 200).replace(",", ", ") for stage in _content(file)[entry.key]]
             lines += [f"{entry.key}: {number}. {stage}" for number, stage in enumerate(stages, 1)]
         else:
             lines.append(f"{entry.key}={entry.text.replace(', ', ',')}")
     return lines
 
 
-def inherited(file: Path) -> list[str]:
+def inherited_recipes(file: Path) -> list[str]:
     """The recipes that a recipe starts from."""
     return [item for item in _content(file).get("defaults", []) if isinstance(item, str) and item != "_self_"]
 
@@ -137,8 +137,8 @@ def _content(file: Path) -> dict[str, Any]:
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(_broken(file, error)) from error
+        raise ConfigError(_unreadable_yaml(file, error)) from error
 
 
-def _broken(file: Path, error: yaml.YAMLError) -> str:
+def _unreadable_yaml(file: Path, error: yaml.YAMLError) -> str:
     return f"{file}: not valid YAML: {' '.join(str(error).split())}"

@@ -13,7 +13,7 @@ from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from lookalike.config.guesses import value_meant
 from lookalike.config.signatures import hints as hints_of
-from lookalike.config.wording import did_you_mean, joined, nearest, shown
+from lookalike.config.wording import closest_names, did_you_mean, format_value, join_words
 from lookalike.errors import ConfigError
 
 Values = TypeVar("Values", bound=BaseModel)
@@ -54,7 +54,7 @@ WORDS = {
 NUMERIC = {"int_type", "int_parsing", "float_type", "float_parsing"}
 
 
-def checked(config: type[Values], tree: Tree, texts: Texts, job: str) -> Values:
+def validate_config(config: type[Values], tree: Tree, texts: Texts, job: str) -> Values:
     """The job's `Config` from composed values.
 
     Args:
@@ -73,7 +73,7 @@ def checked(config: type[Values], tree: Tree, texts: Texts, job: str) -> Values:
     tree = {key: _top(config.model_fields[key].annotation, key, value, texts) for key, value in tree.items()}
     _validate(config, tree)
     problems: list[str] = []
-    tree = _checked_inside(tree, "", texts, problems)
+    tree = _validate_tree(tree, "", texts, problems)
     if problems:
         raise ConfigError("\n".join(problems))
     return _validate(config, tree)
@@ -90,7 +90,7 @@ def _top(hint: Any, key: str, value: Any, texts: Texts) -> Any:
             for name, inner in value.items()
         }
     try:
-        return _fitted(hint, value, texts.get(key))
+        return _fit_type(hint, value, texts.get(key))
     except ValidationError:
         return value
 
@@ -103,42 +103,42 @@ def _validate(config: type[Values], tree: Tree) -> Values:
         raise ConfigError("\n".join(_plain(error, lambda key: tree.get(key)))) from error
 
 
-def _checked_inside(node: Any, key: str, texts: Texts, problems: list[str]) -> Any:
+def _validate_tree(node: Any, key: str, texts: Texts, problems: list[str]) -> Any:
     """The same tree with every node that has a `_target_` checked, from the inside out."""
     if isinstance(node, list):
-        return [_checked_inside(item, f"{key}.{place}", texts, problems) for place, item in enumerate(node)]
+        return [_validate_tree(item, f"{key}.{index}", texts, problems) for index, item in enumerate(node)]
     if not isinstance(node, dict):
         if isinstance(node, float) and not math.isfinite(node):
             problems.append(f"{key}={node}: must be a finite number")
         return node
     inside = {
-        name: _checked_inside(value, f"{key}.{name}".removeprefix("."), texts, problems)
+        name: _validate_tree(value, f"{key}.{name}".removeprefix("."), texts, problems)
         for name, value in node.items()
     }
-    return _checked_node(inside, key, texts, problems) if "_target_" in node else inside
+    return _validate_node(inside, key, texts, problems) if "_target_" in node else inside
 
 
-def _checked_node(node: Tree, key: str, texts: Texts, problems: list[str]) -> Tree:
+def _validate_node(node: Tree, key: str, texts: Texts, problems: list[str]) -> Tree:
     """The arguments of one target, each as its type hint wants it."""
-    target = _located(node["_target_"], key)
+    target = _message_location(node["_target_"], key)
     hints = hints_of(target)
     if hints is None:
         return node
     if key.startswith("loss.") and key.count(".") == 1:
         hints.setdefault("weight", Annotated[float, Ge(0)])
     for name, value in node.items():
-        where = f"{key}.{name}"
+        full_key = f"{key}.{name}"
         if name in HYDRA or _is_node(value):
             continue
         if name not in hints:
             hint = did_you_mean(name, hints)
-            leave = "" if where in texts else f"; ~{where} leaves it out"
-            problems.append(f"{where}: no such argument.{hint} {key} takes {joined(hints)}{leave}")
+            leave = "" if full_key in texts else f"; ~{full_key} leaves it out"
+            problems.append(f"{full_key}: no such argument.{hint} {key} takes {join_words(hints)}{leave}")
             continue
         try:
-            node[name] = _fitted(hints[name], value, texts.get(where))
+            node[name] = _fit_type(hints[name], value, texts.get(full_key))
         except ValidationError as error:
-            problems.extend(_plain(error, lambda _, value=value: value, where))
+            problems.extend(_plain(error, lambda _, value=value: value, full_key))
     return node
 
 
@@ -147,7 +147,7 @@ def _is_node(value: Any) -> bool:
     return any(isinstance(item, dict) and "_target_" in item for item in items)
 
 
-def _located(path: Any, key: str) -> Any:
+def _message_location(path: Any, key: str) -> Any:
     from hydra.utils import get_object
 
     try:
@@ -158,7 +158,7 @@ def _located(path: Any, key: str) -> Any:
         raise ConfigError(f"{key}._target_={path}: cannot be imported: {reason}") from error
 
 
-def _fitted(hint: Any, value: Any, text: str | None) -> Any:
+def _fit_type(hint: Any, value: Any, text: str | None) -> Any:
     """The value, or the text it was typed as where only that fits.
 
     Raises:
@@ -205,32 +205,32 @@ def _plain(error: ValidationError, value_of: typing.Callable[[str], Any], key: s
         top = key or str(next(iter(detail["loc"]), ""))
         by_key.setdefault(top, []).append(detail)
     for top, details in by_key.items():
-        yield _line(top, value_of(top), details)
+        yield _error_line(top, value_of(top), details)
 
 
-def _line(key: str, value: Any, details: list[Any]) -> str:
-    said = [
+def _error_line(key: str, value: Any, details: list[Any]) -> str:
+    lines = [
         str(detail["ctx"]["error"])
         for detail in details
         if detail["type"] in ("value_error", "assertion_error")
     ]
-    if said:
-        return f"{key}={shown(value)}: {said[0]}" if key else said[0]
+    if lines:
+        return f"{key}={format_value(value)}: {lines[0]}" if key else lines[0]
     if details[0]["type"] == "missing":
-        few = f"{key}={shown(value)}: has too few values"
+        few = f"{key}={format_value(value)}: has too few values"
         return few if isinstance(value, list) else f"{key}: is needed"
-    wanted = joined(dict.fromkeys(map(_wanted, details)), "or")
+    expected = join_words(dict.fromkeys(map(_expected_type, details)), "or")
     each = (
         "each "
         if isinstance(value, list) and all(isinstance(["", *detail["loc"]][-1], int) for detail in details)
         else ""
     )
-    return f"{key}={shown(value)}: {each}must be {wanted}{_hint(value, details)}"
+    return f"{key}={format_value(value)}: {each}must be {expected}{_hint(value, details)}"
 
 
-def _wanted(detail: Any) -> str:
+def _expected_type(detail: Any) -> str:
     if detail["type"] == "literal_error":
-        return f"one of {', '.join(_allowed(detail))}"
+        return f"one of {', '.join(_allowed_values(detail))}"
     words = WORDS.get(detail["type"])
     if words is None:
         return f"right ({detail['msg']})"
@@ -240,18 +240,20 @@ def _wanted(detail: Any) -> str:
     )
 
 
-def _allowed(detail: Any) -> list[str]:
+def _allowed_values(detail: Any) -> list[str]:
     """`'a', 'b' or 'c'` as a list."""
     expected = detail["ctx"]["expected"].replace(" or ", ", ")
     return [word.strip("'") for word in expected.split(", ")]
 
 
 def _hint(value: Any, details: Iterable[Any]) -> str:
-    allowed = [word for detail in details if detail["type"] == "literal_error" for word in _allowed(detail)]
-    near = value_meant(value, allowed) or nearest(str(value), allowed, most=1)
-    if not near and isinstance(value, str) and {detail["type"] for detail in details} & NUMERIC:
-        near = _number_in(value)
-    return f". Did you mean {joined(near, 'or')}?" if near else ""
+    allowed = [
+        word for detail in details if detail["type"] == "literal_error" for word in _allowed_values(detail)
+    ]
+    nearest_values = value_meant(value, allowed) or closest_names(str(value), allowed, limit=1)
+    if not nearest_values and isinstance(value, str) and {detail["type"] for detail in details} & NUMERIC:
+        nearest_values = _number_in(value)
+    return f". Did you mean {join_words(nearest_values, 'or')}?" if nearest_values else ""
 
 
 def _number_in(text: str) -> list[str]:

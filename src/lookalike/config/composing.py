@@ -10,7 +10,7 @@ from lookalike.config import catalogue
 from lookalike.config.guesses import advice, choice_advice
 from lookalike.config.overrides import Change, from_values, read
 from lookalike.config.recipes import RECIPES, check_recipe, leave_out_unfit
-from lookalike.config.wording import did_you_mean, joined, shown
+from lookalike.config.wording import did_you_mean, format_value, join_words
 from lookalike.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,31 +36,35 @@ def load(job: str, config: type[Values], arguments: Sequence[str] = (), /, **val
     Raises:
         ConfigError: a key, choice or value is wrong; the message names it and what is allowed.
     """
-    from lookalike.config.checking import checked
+    from lookalike.config.checking import validate_config
 
     changes = [*map(read, arguments), *from_values(values)]
     _note_repeated(changes)
-    tree = _composed(job, changes)
+    tree = _compose_config(job, changes)
     texts = {change.key: change.text for change in changes if change.text is not None}
-    return checked(config, tree, texts, job)
+    return validate_config(config, tree, texts, job)
 
 
 def _note_repeated(changes: Sequence[Change]) -> None:
     """Log the keys that are given twice: the last value counts."""
     last = {change.key: change for change in changes}
     for key, count in Counter(change.key for change in changes).items():
-        if count > 1 and last[key].how != "delete":
+        if count > 1 and last[key].operation != "delete":
             log.info(
-                "%s is given %d times; the last value counts: %s=%s", key, count, key, shown(last[key].value)
+                "%s is given %d times; the last value counts: %s=%s",
+                key,
+                count,
+                key,
+                format_value(last[key].value),
             )
 
 
 def compose(job: str, arguments: Sequence[str] = (), /, **values: Any) -> Tree:
     """The job's values as plain Python, keys and choices checked, types not yet."""
-    return _composed(job, [*map(read, arguments), *from_values(values)])
+    return _compose_config(job, [*map(read, arguments), *from_values(values)])
 
 
-def changed(job: str, values: Values, changes: Mapping[str, Any], where: str) -> Values:
+def apply_changes(job: str, values: Values, changes: Mapping[str, Any], source: str) -> Values:
     """Checked values with some changes, as if these had been given, too.
 
     Args:
@@ -68,34 +72,36 @@ def changed(job: str, values: Values, changes: Mapping[str, Any], where: str) ->
         values: what `load` gave.
         changes: keys and choices; `{"loss.triplet.margin": 0.2}` and `{"loss": {"triplet": {"margin": 0.2}}}`
             are the same. A choice starts from its own file again.
-        where: for messages.
+        source: for messages.
 
     Raises:
         ConfigError: a key, choice or value is wrong.
     """
-    from lookalike.config.checking import checked
+    from lookalike.config.checking import validate_config
 
     tree, groups = values.model_dump(mode="json"), catalogue.groups(job)
     try:
-        for change in from_values(_dotted(changes, _open_keys(job))):
+        for change in from_values(_flatten_changes(changes, _open_keys(job))):
             if _chooses(change, groups, ()):
                 _check_number(change, groups)
                 check_choice(change.key, change.value)
-                tree[change.key] = _composed_by_hydra(job, groups, {change.key: change.value}, [])[change.key]
+                tree[change.key] = _compose_with_hydra(job, groups, {change.key: change.value}, [])[
+                    change.key
+                ]
             else:
                 _apply(tree, change, set(), job)
-        return checked(type(values), _resolved(tree), {}, job)
+        return validate_config(type(values), _resolve_interpolations(tree), {}, job)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        raise ConfigError(f"{source}: {error}") from error
 
 
-def _dotted(changes: Mapping[str, Any], whole: set[str], prefix: str = "") -> Tree:
+def _flatten_changes(changes: Mapping[str, Any], whole: set[str], prefix: str = "") -> Tree:
     """Nested keys as dotted ones, down to what is built, is set as a whole or is no mapping."""
     flat: Tree = {}
     for name, value in changes.items():
         key = f"{prefix}{name}"
         nested = isinstance(value, Mapping) and value and "_target_" not in value and key not in whole
-        flat |= _dotted(value, whole, f"{key}.") if nested else {key: value}
+        flat |= _flatten_changes(value, whole, f"{key}.") if nested else {key: value}
     return flat
 
 
@@ -124,32 +130,32 @@ def check_choice(group: str, choice: Any, folders: catalogue.Folders = ()) -> No
         if not isinstance(name, str) or name not in known:
             hint = did_you_mean(str(name), known)
             raise ConfigError(
-                f"{group}={shown(name)}: no such {group}.{hint} Choices: {', '.join(sorted(known))}"
+                f"{group}={format_value(name)}: no such {group}.{hint} Choices: {', '.join(sorted(known))}"
                 f"{choice_advice(group, name)}"
             )
 
 
-def _composed(job: str, changes: Sequence[Change]) -> Tree:
+def _compose_config(job: str, changes: Sequence[Change]) -> Tree:
     folders = own_folders(changes)
     groups = catalogue.groups(job)
     check_recipe(job, changes, folders)
-    chosen, rest = dict[str, Any](), list[Change]()
+    choices, rest = dict[str, Any](), list[Change]()
     for change in changes:
-        if change.how != "delete" and _chooses(change, groups, folders):
+        if change.operation != "delete" and _chooses(change, groups, folders):
             _check_number(change, groups)
             check_choice(change.key, change.value, folders)
-            chosen[change.key] = change.value
+            choices[change.key] = change.value
         elif change.key != "conf_dir":
             rest.append(change)
-    composed = _composed_by_hydra(job, groups, chosen, folders)
-    leave_out_unfit(composed, groups, chosen, lambda some: _composed_by_hydra(job, groups, some, folders))
+    composed = _compose_with_hydra(job, groups, choices, folders)
+    leave_out_unfit(composed, groups, choices, lambda some: _compose_with_hydra(job, groups, some, folders))
     tree = {group: {} for group in groups} | composed
     added: set[str] = set()
     for change in rest:
         _apply(tree, change, added, job)
     _leave_out(job, tree, changes)
     _refuse_missing(job, tree)
-    return _resolved(tree)
+    return _resolve_interpolations(tree)
 
 
 def _leave_out(job: str, tree: Tree, changes: Sequence[Change]) -> None:
@@ -161,9 +167,11 @@ def _leave_out(job: str, tree: Tree, changes: Sequence[Change]) -> None:
     for key, group in INSTEAD.get(job, {}).items():
         if tree[key] is None:
             continue
-        chosen = next((change.key for change in changes if change.key.split(".")[0] == group), None)
-        if chosen:
-            raise ConfigError(f"{chosen} and {key} do not go together: {key}= takes the place of {group}=")
+        choosing_key = next((change.key for change in changes if change.key.split(".")[0] == group), None)
+        if choosing_key:
+            raise ConfigError(
+                f"{choosing_key} and {key} do not go together: {key}= takes the place of {group}="
+            )
         tree[group] = {}
 
 
@@ -178,17 +186,17 @@ def _chooses(change: Change, groups: Mapping[str, Any], folders: catalogue.Folde
         and isinstance(groups.get(change.key), str)
     ):
         return False
-    extra = (change.how == "add" or change.key == RECIPES) and not isinstance(change.value, dict)
+    extra = (change.operation == "add" or change.key == RECIPES) and not isinstance(change.value, dict)
     return change.key in groups or (extra and catalogue.is_group(change.key, folders))
 
 
 def _check_number(change: Change, groups: Mapping[str, Any]) -> None:
     if isinstance(change.value, list) and isinstance(groups.get(change.key), str):
-        raise ConfigError(f"{change.key}={shown(change.value)}: takes one choice, not a list")
+        raise ConfigError(f"{change.key}={format_value(change.value)}: takes one choice, not a list")
 
 
-def _composed_by_hydra(
-    job: str, groups: Mapping[str, Any], chosen: Mapping[str, Any], folders: list[Path]
+def _compose_with_hydra(
+    job: str, groups: Mapping[str, Any], choices: Mapping[str, Any], folders: list[Path]
 ) -> Tree:
     import yaml
     from hydra import compose, initialize_config_dir
@@ -196,14 +204,15 @@ def _composed_by_hydra(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    asked = [
-        f"{'' if group in groups else '+'}{group}={shown(choice, 10**6)}" for group, choice in chosen.items()
+    overrides = [
+        f"{'' if group in groups else '+'}{group}={format_value(choice, 10**6)}"
+        for group, choice in choices.items()
     ]
     if folders:
-        asked.append("hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in folders) + "]")
+        overrides.append("hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in folders) + "]")
     try:
         with initialize_config_dir(str(catalogue.CONF), version_base=None):
-            composed = compose(job, asked)
+            composed = compose(job, overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"{job}: the choices do not go together: {' '.join(str(error).split())}") from error
     return cast(Tree, OmegaConf.to_container(composed, resolve=False))
@@ -212,23 +221,23 @@ def _composed_by_hydra(
 def _apply(tree: Tree, change: Change, added: set[str], job: str) -> None:
     """Make one change in place."""
     first, _, inside = change.key.partition(".")
-    if first in _open_keys(job) and change.how != "delete":
-        held = tree[first] if isinstance(tree[first], dict) else {}
-        tree[first] = {**held, inside: change.value} if inside else change.value
+    if first in _open_keys(job) and change.operation != "delete":
+        current = tree[first] if isinstance(tree[first], dict) else {}
+        tree[first] = {**current, inside: change.value} if inside else change.value
         return
     *parents, last = change.key.split(".")
     node: Any = tree
     for depth, name in enumerate(parents):
-        if isinstance(node, dict) and name not in node and change.how == "add":
+        if isinstance(node, dict) and name not in node and change.operation == "add":
             added.add(".".join(parents[: depth + 1]))
             node[name] = {}
         if not isinstance(node, dict) or name not in node:
-            raise ConfigError(_no_such_key(change, tree, job))
+            raise ConfigError(_raise_unknown_key(change, tree, job))
         node = node[name]
-    free = change.how == "add" or ".".join(parents) in added
+    free = change.operation == "add" or ".".join(parents) in added
     if not isinstance(node, dict) or (last not in node and not free):
-        raise ConfigError(_no_such_key(change, tree, job))
-    if change.how == "delete":
+        raise ConfigError(_raise_unknown_key(change, tree, job))
+    if change.operation == "delete":
         del node[last]
     elif isinstance(node.get(last), dict) and node[last] and not _replaces(change, node[last]):
         _apply_inside(tree, change, added, job, node[last])
@@ -251,13 +260,14 @@ def _apply_inside(tree: Tree, change: Change, added: set[str], job: str, node: T
     """`loss.triplet={margin: 0.1}` is one change for each key in the braces."""
     if not isinstance(change.value, dict):
         raise ConfigError(
-            f"{change.key}={shown(change.value)}: set one of its keys: {_listed(node, change.key)}"
+            f"{change.key}={format_value(change.value)}: set one of its keys: "
+            f"{_format_node(node, change.key)}"
         )
     for name, value in change.value.items():
-        _apply(tree, Change(f"{change.key}.{name}", value, change.how), added, job)
+        _apply(tree, Change(f"{change.key}.{name}", value, change.operation), added, job)
 
 
-def _no_such_key(change: Change, tree: Tree, job: str) -> str:
+def _raise_unknown_key(change: Change, tree: Tree, job: str) -> str:
     """What is wrong with a key, and what it may have been meant to be."""
     key, node, known = change.key, tree, ""
     meant = advice(job, key, change.value, [*_own_keys(job), *tree])
@@ -271,52 +281,52 @@ def _no_such_key(change: Change, tree: Tree, job: str) -> str:
     if not isinstance(node, dict):
         return f"{key}: {known} has no keys of its own; set it as {known}=…"
     if wrong in catalogue.choices(known) and known in catalogue.groups(job):
-        return f"{key}: {known}={wrong} is not chosen; now it is {joined(node)}. Add {known}={wrong}"
-    leaves = [leaf for leaf, _ in _leaves(tree) if leaf.rpartition(".")[2] == wrong]
-    near = did_you_mean(key, leaves) or did_you_mean(wrong, node)
+        return f"{key}: {known}={wrong} is not chosen; now it is {join_words(node)}. Add {known}={wrong}"
+    leaves = [leaf for leaf, _ in _leaf_keys(tree) if leaf.rpartition(".")[2] == wrong]
+    suggestion = did_you_mean(key, leaves) or did_you_mean(wrong, node)
     if leaves and not did_you_mean(wrong, node):
-        return f"{key}: {job} has no such key. Did you mean {joined(leaves[:3], 'or')}?"
+        return f"{key}: {job} has no such key. Did you mean {join_words(leaves[:3], 'or')}?"
     if known:
-        return f"{key}: no such key.{near} {known} has: {_listed(node)}"
+        return f"{key}: no such key.{suggestion} {known} has: {_format_node(node)}"
     elsewhere = [other for other in catalogue.jobs() if key.split(".")[0] in _own_keys(other)]
-    where = f" It is a key of {joined(elsewhere)}." if elsewhere else ""
-    return f"{key}: {job} has no such key.{near}{where} `lookalike {job} --help` lists all"
+    elsewhere_hint = f" It is a key of {join_words(elsewhere)}." if elsewhere else ""
+    return f"{key}: {job} has no such key.{suggestion}{elsewhere_hint} `lookalike {job} --help` lists all"
 
 
 def _own_keys(job: str) -> set[str]:
     return {*catalogue.keys(job), *catalogue.groups(job)}
 
 
-def _listed(node: Tree, prefix: str = "") -> str:
+def _format_node(node: Tree, prefix: str = "") -> str:
     names = [name for name in node if not name.startswith("_")]
     return ", ".join(f"{prefix}.{name}".removeprefix(".") for name in names)
 
 
-def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaf_keys(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from _leaf_keys(value, f"{prefix}{name}.")
         elif not name.startswith("_"):
             yield f"{prefix}{name}", value
 
 
 def _refuse_missing(job: str, tree: Tree) -> None:
-    missing = [leaf for leaf, value in _leaves(tree) if value == MISSING]
+    missing = [leaf for leaf, value in _leaf_keys(tree) if value == MISSING]
     if missing:
-        named = joined(f"{key}=…" for key in missing)
+        named = join_words(f"{key}=…" for key in missing)
         raise ConfigError(
             f"{job} needs {named}\n`lookalike {job} --help` says what they are and shows an example"
         )
 
 
-def _resolved(tree: Tree) -> Tree:
+def _resolve_interpolations(tree: Tree) -> Tree:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
         return cast(Tree, OmegaConf.to_container(OmegaConf.create(tree), resolve=True))
     except OmegaConfBaseException as error:
-        where = getattr(error, "full_key", None) or "a value"
+        full_key = getattr(error, "full_key", None) or "a value"
         raise ConfigError(
-            f"{where}: the reference cannot be followed: {str(error).splitlines()[0]}"
+            f"{full_key}: the reference cannot be followed: {str(error).splitlines()[0]}"
         ) from error

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lookalike.config.wording import shown
+from lookalike.config.wording import format_value
 
 BATCHES = (
     "sampler.classes_per_batch and sampler.samples_per_class, whose product is the batch size: "
@@ -107,12 +107,12 @@ def advice(job: str, key: str, value: Any, known: Iterable[str]) -> str:
         value: its value, which the advice repeats.
         known: the job's own keys and groups; advice for keys that it does not have is left out.
     """
-    name, own = key.lower().replace("-", "_"), set(known)
+    name, own_value = key.lower().replace("-", "_"), set(known)
     for table in [TRAIN, ANY] if job == "train" else [ANY]:
         for names, text in table.items():
-            here = text.partition("=")[0].partition(".")[0]
-            if name in names and (table is TRAIN or here in own):
-                return f" Use {_filled(text, MEANT.get(str(value).lower(), value))}"
+            current_folder = text.partition("=")[0].partition(".")[0]
+            if name in names and (table is TRAIN or current_folder in own_value):
+                return f" Use {_fill_value(text, MEANT.get(str(value).lower(), value))}"
     return ""
 
 
@@ -125,8 +125,8 @@ def value_meant(value: Any, allowed: Iterable[str]) -> list[str]:
 def choice_advice(group: str, value: Any) -> str:
     """What to write in place of a choice that a group does not have."""
     text = CHOICES.get(group, "")
-    return f". {_filled(text, value)}" if text else ""
+    return f". {_fill_value(text, value)}" if text else ""
 
 
-def _filled(text: str, value: Any) -> str:
-    return text.replace("{value}", shown(value) if value is not None else "…")
+def _fill_value(text: str, value: Any) -> str:
+    return text.replace("{value}", format_value(value) if value is not None else "…")

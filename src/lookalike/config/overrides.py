@@ -12,7 +12,7 @@ from typing import Any, Literal
 from lookalike.errors import ConfigError
 
 log = logging.getLogger(__name__)
-How = Literal["set", "add", "delete"]
+Operation = Literal["set", "add", "delete"]
 SPACED = re.compile(r"\s*(\+{0,2}[A-Za-z_][\w./-]*)\s*=\s*(.*?)\s*", re.DOTALL)
 RESERVED = re.compile(r"[][{},:=()'\"$%\\ ]")
 VARIABLE = re.compile(r"\$([A-Za-z_]\w*)(?=/|$)")
@@ -27,7 +27,7 @@ class Change:
 
     key: str
     value: Any
-    how: How = "set"
+    operation: Operation = "set"
     text: str | None = None
 
 
@@ -52,7 +52,7 @@ def read(argument: str) -> Change:
             )
         if _is_file(spaced[2]):
             return _parsed_file(spaced[1], spaced[2])
-    return _expanded(_parsed(argument) or _literal(argument))
+    return _expand_path(_parse_with_hydra(argument) or _literal(argument))
 
 
 def from_values(values: Mapping[str, Any]) -> list[Change]:
@@ -84,13 +84,13 @@ def _parsed_file(name: str, text: str) -> Change:
     return Change(name.lstrip("+"), path, "add" if name.startswith("+") else "set", path)
 
 
-def _expanded(change: Change) -> Change:
+def _expand_path(change: Change) -> Change:
     """`~/photos` and `$HOME/photos` as the shell reads them outside of quotes.
 
     Raises:
         ConfigError: the variable is not set.
     """
-    if change.how == "delete":
+    if change.operation == "delete":
         return change
     value = _expanded_value(change.value, change.key)
     return change if value == change.value else replace(change, value=value, text=str(value))
@@ -126,7 +126,7 @@ def home(text: str) -> str:
         return text
 
 
-def _parsed(argument: str) -> Change | None:
+def _parse_with_hydra(argument: str) -> Change | None:
     """What Hydra's grammar makes of it; None where the grammar cannot read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -137,14 +137,14 @@ def _parsed(argument: str) -> Change | None:
         return None
     if override.is_sweep_override():
         if BOX.fullmatch(argument):
-            return _parsed(argument.replace("=", "=[") + "]")
-        raise ConfigError(_several(argument))
+            return _parse_with_hydra(argument.replace("=", "=[") + "]")
+        raise ConfigError(_parse_several(argument))
     if override.package is not None or not override.key_or_group:
         raise ConfigError(f"{argument}: not understood; an argument is written key=value")
     if override.is_delete():
         return Change(override.key_or_group, None, "delete")
-    how: How = "add" if argument.startswith("+") else "set"
-    return Change(override.key_or_group, override.value(), how, argument.partition("=")[2].strip())
+    operation: Operation = "add" if argument.startswith("+") else "set"
+    return Change(override.key_or_group, override.value(), operation, argument.partition("=")[2].strip())
 
 
 def _literal(argument: str) -> Change:
@@ -161,7 +161,7 @@ def _literal(argument: str) -> Change:
     return Change(key, text, "add" if plus else "set", text)
 
 
-def _several(argument: str) -> str:
+def _parse_several(argument: str) -> str:
     key, _, text = argument.lstrip("+").partition("=")
     if NUMBER.fullmatch(text):
         point, joined = text.replace(",", "."), text.replace(",", "")

@@ -6,7 +6,7 @@ from typing import Any
 
 from lookalike.config import catalogue
 from lookalike.config.overrides import Change
-from lookalike.config.wording import joined
+from lookalike.config.wording import join_words
 from lookalike.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def check_recipe(job: str, changes: Sequence[Change], folders: catalogue.Folders
     Raises:
         ConfigError: names the command that works.
     """
-    names = [change.value for change in changes if change.key == RECIPES and change.how != "delete"]
+    names = [change.value for change in changes if change.key == RECIPES and change.operation != "delete"]
     if not names or not catalogue.is_group(RECIPES, folders):
         return
     if job != JOB:
@@ -55,21 +55,21 @@ def leave_out_unfit(
     replaced = {group: choice for group, choice in chosen.items() if group in groups}
     if not recipe or not replaced:
         return
-    plain, own = compose(replaced), compose(recipe)
+    plain, own_keys = compose(replaced), compose(recipe)
     unfit = [
         key
         for group in replaced
-        for key in _unfit(tree.get(group, {}), plain.get(group, {}), own.get(group, {}), group)
+        for key in _unfit(tree.get(group, {}), plain.get(group, {}), own_keys.get(group, {}), group)
     ]
     if unfit:
-        choices = joined(f"{group}={_written(choice)}" for group, choice in replaced.items())
-        names = joined(f"{RECIPES}={name}" for name in recipe.values())
-        log.info("%s: %s left out, which %s does not take", names, joined(unfit), choices)
+        choices = join_words(f"{group}={_write_choice(choice)}" for group, choice in replaced.items())
+        names = join_words(f"{RECIPES}={name}" for name in recipe.values())
+        log.info("%s: %s left out, which %s does not take", names, join_words(unfit), choices)
 
 
-def _unfit(tree: Tree, plain: Tree, own: Tree, key: str) -> list[str]:
+def _unfit(tree: Tree, plain: Tree, own_keys: Tree, key: str) -> list[str]:
     """Remove what `plain` does not have, unless the recipe chooses the same; the names of what went."""
-    if not isinstance(tree, dict) or ("_target_" in plain and plain["_target_"] == own.get("_target_")):
+    if not isinstance(tree, dict) or ("_target_" in plain and plain["_target_"] == own_keys.get("_target_")):
         return []
     names = [name for name in tree if name not in plain]
     for name in names:
@@ -77,5 +77,5 @@ def _unfit(tree: Tree, plain: Tree, own: Tree, key: str) -> list[str]:
     return [f"{key}.{name}" for name in names if not name.startswith("_")]
 
 
-def _written(choice: Any) -> str:
+def _write_choice(choice: Any) -> str:
     return f"[{','.join(map(str, choice))}]" if isinstance(choice, list) else str(choice)

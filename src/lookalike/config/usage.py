@@ -11,12 +11,12 @@ from lookalike.config import catalogue
 from lookalike.config.composing import MISSING, check_choice, own_folders
 from lookalike.config.overrides import read
 from lookalike.config.recipes import JOB, RECIPES
-from lookalike.config.wording import shown
+from lookalike.config.wording import format_value
 
 Row = tuple[str, str]
 
 
-def front(jobs: Iterable[Row], example: str) -> str:
+def main_usage(jobs: Iterable[Row], example: str) -> str:
     """What `lookalike --help` prints: every job with one line, in the order in which data flows."""
     return "\n".join(
         [
@@ -26,7 +26,7 @@ def front(jobs: Iterable[Row], example: str) -> str:
             "",
             *_table(jobs),
             "",
-            *_wrapped("lookalike JOB --help lists the keys and choices of a job. For example:"),
+            *_wrap_text("lookalike JOB --help lists the keys and choices of a job. For example:"),
             f"  {example}",
             "",
             *_table(
@@ -40,24 +40,24 @@ def front(jobs: Iterable[Row], example: str) -> str:
     )
 
 
-def of_job(job: str, summary: str, example: str, config: Any, arguments: Sequence[str] = ()) -> str:
+def job_usage(job: str, summary: str, example: str, config: Any, arguments: Sequence[str] = ()) -> str:
     """What `lookalike JOB --help` prints; with `GROUP=CHOICE` among the arguments, that choice's values."""
     changes = [read(argument) for argument in arguments]
     folders, groups = own_folders(changes), catalogue.groups(job)
-    asked = {change.key: change.value for change in changes if change.key in groups}
+    choices = {change.key: change.value for change in changes if change.key in groups}
     named = [change.value for change in changes if change.key == RECIPES] if job == JOB else []
     fields = config.model_fields
     if named:
         return of_recipe(named[-1], folders)
-    if asked:
-        return "\n\n".join(_group_page(job, group, choice, folders) for group, choice in asked.items())
+    if choices:
+        return "\n\n".join(_group_page(job, group, choice, folders) for group, choice in choices.items())
     keys = [
-        (f"{key}={_default(value)}", _described(fields[key], value))
+        (f"{key}={_default(value)}", _description(fields[key], value))
         for key, value in catalogue.keys(job).items()
         if key in fields
     ]
     lines = [
-        *_wrapped(f"{summary}."),
+        *_wrap_text(f"{summary}."),
         "",
         f"Usage: lookalike {job} key=value …",
         "For example:",
@@ -69,7 +69,7 @@ def of_job(job: str, summary: str, example: str, config: Any, arguments: Sequenc
     for group, default in groups.items():
         lines += ["", *_choices(group, default, _sentence(fields[group].description), folders)]
     if groups:
-        lines += ["", *_wrapped(_pointer(job, groups))]
+        lines += ["", *_wrap_text(_pointer(job, groups))]
     if job == JOB:
         lines += ["", recipes(folders)]
     return "\n".join(lines)
@@ -84,7 +84,7 @@ def recipes(folders: catalogue.Folders = ()) -> str:
         f"dataset=data/mine out=runs/mine {RECIPES}=nekonet_1 image_size=96 backbone=efficientnet_lite0`. "
         "`lookalike recipes NAME` shows what a recipe sets."
     )
-    return "\n".join(["Recipes:", *_table(rows, widest=28), "", *_wrapped(use)])
+    return "\n".join(["Recipes:", *_table(rows, widest=28), "", *_wrap_text(use)])
 
 
 def of_recipe(name: Any, folders: catalogue.Folders = ()) -> str:
@@ -95,13 +95,13 @@ def of_recipe(name: Any, folders: catalogue.Folders = ()) -> str:
     """
     check_choice(RECIPES, name, folders)
     files = catalogue.choices(RECIPES, folders)
-    notes = [line for note in catalogue.notes(files[name]) for line in _wrapped(note)]
-    lines = [*_wrapped(f"{RECIPES}={name}: {_sentence(catalogue.summary(files[name]))}"), "", *notes]
+    notes = [line for note in catalogue.notes(files[name]) for line in _wrap_text(note)]
+    lines = [*_wrap_text(f"{RECIPES}={name}: {_sentence(catalogue.summary(files[name]))}"), "", *notes]
     parent: str | None = name
     while parent:
         lines += ["", f"It sets{f', by {parent}' if parent != name else ''}:"]
         lines += [f"  {line}" for line in catalogue.settings(files[parent])]
-        parent = next(iter(catalogue.inherited(files[parent])), None)
+        parent = next(iter(catalogue.inherited_recipes(files[parent])), None)
     return "\n".join(lines)
 
 
@@ -118,7 +118,7 @@ def _choices(group: str, default: str | list[str], description: str, folders: ca
         (f"{'*' if name in defaults else ' '} {name}", _sentence(catalogue.summary(file)))
         for name, file in sorted(catalogue.choices(group, folders).items())
     ]
-    return [*_wrapped(f"{group}: {description}"), *_table(rows)]
+    return [*_wrap_text(f"{group}: {description}"), *_table(rows)]
 
 
 def _group_page(job: str, group: str, choice: Any, folders: list[Path]) -> str:
@@ -129,12 +129,12 @@ def _group_page(job: str, group: str, choice: Any, folders: list[Path]) -> str:
 
 
 def _choice_page(job: str, group: str, name: str, file: Path) -> str:
-    found = catalogue.entries(file)
-    notes = [line for note in catalogue.notes(file) for line in _wrapped(_sentence(note))]
-    lines = [*_wrapped(f"{group}={name}: {_sentence(catalogue.summary(file))}"), *notes, ""]
-    if not found:
+    entries = catalogue.entries(file)
+    notes = [line for note in catalogue.notes(file) for line in _wrap_text(_sentence(note))]
+    lines = [*_wrap_text(f"{group}={name}: {_sentence(catalogue.summary(file))}"), *notes, ""]
+    if not entries:
         return "\n".join([*lines, "It takes no values."])
-    rows = [(f"{group}.{entry.key}={_default(entry.text)}", _explained(entry)) for entry in found]
+    rows = [(f"{group}.{entry.key}={_default(entry.text)}", _explanation(entry)) for entry in entries]
     shown_first = next((row for row in rows if row[0].endswith("…")), rows[0])[0]
     example = f"  lookalike {job} {group}={name} {shown_first}"
     return "\n".join(
@@ -142,16 +142,16 @@ def _choice_page(job: str, group: str, name: str, file: Path) -> str:
     )
 
 
-def _explained(entry: catalogue.Entry) -> str:
+def _explanation(entry: catalogue.Entry) -> str:
     return f"{'Needed. ' if entry.text == MISSING else ''}{_sentence(entry.comment)}"
 
 
 def _default(value: Any) -> str:
     """As one would type it."""
-    return "…" if value == MISSING else shown(value).replace(", ", ",")
+    return "…" if value == MISSING else format_value(value).replace(", ", ",")
 
 
-def _described(field: Any, value: Any) -> str:
+def _description(field: Any, value: Any) -> str:
     """The description as a sentence, with what is allowed where that is a list of names."""
     allowed = list(_literals(field.annotation))
     one_of = f" One of {', '.join(map(str, allowed))}." if allowed else ""
@@ -175,7 +175,7 @@ def _width() -> int:
     return max(40, min(shutil.get_terminal_size((80, 24)).columns, 100))
 
 
-def _wrapped(text: str, indent: str = "", hanging: str = "") -> list[str]:
+def _wrap_text(text: str, indent: str = "", hanging: str = "") -> list[str]:
     return textwrap.wrap(
         text,
         _width(),
@@ -196,5 +196,5 @@ def _table(rows: Iterable[Row], widest: int = 26) -> list[str]:
         if len(start.rstrip()) > column - 2 or not right:
             lines.append(start.rstrip())
             start = " " * column
-        lines += _wrapped(right, start, " " * column)
+        lines += _wrap_text(right, start, " " * column)
     return lines

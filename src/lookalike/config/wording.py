@@ -5,36 +5,36 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def shown(value: Any, most: int = 60) -> str:
+def format_value(value: Any, limit: int = 60) -> str:
     """A value as one writes it on the command line, cut when it is long."""
-    text = _written(value)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    text = _write_value(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Up to `most` known names like `name`, best first."""
-    by_lower = {other.lower(): other for other in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.6)
-    return [by_lower[match] for match in found]
+def closest_names(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
+    """Up to `limit` known names like `name`, best first."""
+    by_lower = {other.lower(): other for other in candidates}
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.6)
+    return [by_lower[match] for match in matches]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """` Did you mean this or that?`, or nothing where no known name is near."""
-    found = nearest(name, known)
-    return f" Did you mean {joined(found, 'or')}?" if found else ""
+    suggestions = closest_names(name, candidates)
+    return f" Did you mean {join_words(suggestions, 'or')}?" if suggestions else ""
 
 
-def joined(words: Iterable[str], link: str = "and") -> str:
+def join_words(words: Iterable[str], link: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
     *first, last = list(words) or [""]
     return f"{', '.join(first)} {link} {last}" if first else last
 
 
-def _written(value: Any) -> str:
+def _write_value(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(_write_value, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{_written(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{key}:{_write_value(item)}' for key, item in value.items())}}}"
     return str(value)

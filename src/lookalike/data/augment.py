@@ -12,16 +12,23 @@ from PIL import Image
 from torch import Tensor
 
 from lookalike.data.decode import Box
-from lookalike.data.drawn import Drawn
-from lookalike.data.draws import generator
-from lookalike.data.effects import blurred, equalised, grainy, noisy, sharpened, smeared
+from lookalike.data.effects import (
+    add_grain,
+    add_noise,
+    equalise_contrast,
+    gaussian_blur,
+    motion_blur,
+    sharpen_image,
+)
+from lookalike.data.random_numbers import generator
+from lookalike.data.random_transform import RandomTransform
 from lookalike.data.transforms import (
-    How,
     Interpolation,
     Resize,
+    ResizeMode,
     check_range,
     check_value,
-    squared_pixels,
+    pad_pixels_to_square,
 )
 
 OVERSAMPLING = 1.25  # pixels of the picture for a pixel of the result, once a larger picture was shrunk
@@ -31,7 +38,7 @@ SHARES = ("aspect", "shift", "saturation", "contrast", "balance")
 
 
 @dataclass(frozen=True)
-class Augment(Drawn):
+class Augment(RandomTransform):
     """A picture moved, recoloured and partly covered at random: uint8 [3, size, size].
 
     Moving is one bilinear resampling; beyond the border it repeats the border. At 0, or (1, 1), a change is
@@ -64,7 +71,7 @@ class Augment(Drawn):
     """
 
     size: int
-    how: How = "squash"
+    how: ResizeMode = "squash"
     interpolation: Interpolation = "bicubic"
     flip: float = 0.5
     turn: float = 0.0
@@ -98,55 +105,59 @@ class Augment(Drawn):
         check_range("erase_side", self.erase_side, 0, 1)
         check_range("holes", self.holes, 1, 100)
 
-    def part(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
-        """All of it: see `Drawn.part`."""
+    def transform_one(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
+        """All of it: see `RandomTransform.transform_one`."""
         return None, self._resize.at_least
 
-    def many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
-        """See `Drawn.many`."""
-        found = torch.empty((len(pictures), 3, self.size, self.size), dtype=torch.uint8)
+    def transform_many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
+        """See `RandomTransform.transform_many`."""
+        output = torch.empty((len(pictures), 3, self.size, self.size), dtype=torch.uint8)
         step = max(1, BLOCK // (3 * self.size**2))
         for start in range(0, len(pictures), step):
             some = slice(start, start + step)
-            found[some] = self._changed(pictures[some], _Draws(draws[some]))
-        return found
+            output[some] = self._augment_pictures(pictures[some], _Draws(draws[some]))
+        return output
 
-    def _changed(self, pictures: Sequence[np.ndarray], draws: "_Draws") -> Tensor:
-        pixels = self._moved(pictures, draws) if self._moves else self._mirrored(pictures, draws)
-        pixels = self._taken(self._recoloured(pixels, draws), draws)
+    def _augment_pictures(self, pictures: Sequence[np.ndarray], draws: "_Draws") -> Tensor:
+        pixels = (
+            self._move_pictures(pictures, draws)
+            if self._affine_transforms
+            else self._mirror_pictures(pictures, draws)
+        )
+        pixels = self._apply_camera_effects(self._change_colours(pixels, draws), draws)
         if pixels.is_floating_point():
             pixels = pixels.round_().clamp_(0, 255).to(torch.uint8)
-        return self._covered(pixels, draws)
+        return self._erase_rectangles(pixels, draws)
 
     @property
     def _resize(self) -> Resize:
         return Resize(self.size, self.how, self.interpolation)
 
     @property
-    def _moves(self) -> bool:
+    def _affine_transforms(self) -> bool:
         placed = self.aspect or self.rotate or self.shift or self.turn
         return bool(tuple(self.scale) != (1, 1) or placed)
 
-    def _mirrored(self, pictures: Sequence[np.ndarray], draws: "_Draws") -> Tensor:
+    def _mirror_pictures(self, pictures: Sequence[np.ndarray], draws: "_Draws") -> Tensor:
         pixels = torch.stack([self._resize(Image.fromarray(picture)) for picture in pictures])
-        mirrored = torch.from_numpy(draws.chance(self.flip))
+        mirrored = torch.from_numpy(draws.sample_event(self.flip))
         pixels[mirrored] = pixels[mirrored].flip(3)
         return pixels
 
-    def _moved(self, pictures: Sequence[np.ndarray], draws: "_Draws") -> Tensor:
+    def _move_pictures(self, pictures: Sequence[np.ndarray], draws: "_Draws") -> Tensor:
         if self.how == "letterbox":
-            pictures = [squared_pixels(picture) for picture in pictures]
+            pictures = [pad_pixels_to_square(picture) for picture in pictures]
         sizes = np.array([picture.shape[1::-1] for picture in pictures])
         matrix, shift = self._placement(draws)
         if self.how == "crop":
             shares = sizes.min(1, keepdims=True) / sizes
             matrix, shift = shares[:, :, None] * matrix, shares * shift
         density = sizes * np.hypot(matrix[:, :, 0], matrix[:, :, 1]) / self.size
-        pictures = [self._shrunk(*each) for each in zip(pictures, density, strict=True)]
+        pictures = [self._shrink_picture(*each) for each in zip(pictures, density, strict=True)]
         grid = _grid(matrix, shift, self.size)
         if len({picture.shape for picture in pictures}) == 1:
-            return _sampled(np.stack(pictures), grid)
-        parts = [_sampled(picture[None], grid[n : n + 1]) for n, picture in enumerate(pictures)]
+            return _sample_bilinear(np.stack(pictures), grid)
+        parts = [_sample_bilinear(picture[None], grid[n : n + 1]) for n, picture in enumerate(pictures)]
         return torch.cat(parts)
 
     def _placement(self, draws: "_Draws") -> tuple[np.ndarray, np.ndarray]:
@@ -155,18 +166,18 @@ class Augment(Drawn):
         Both are centred, of side 1.
         """
         low, high = self.scale
-        zoom = np.exp(-draws.between(math.log(low), math.log(high)))
-        stretch = np.exp(draws.around(self.aspect))
-        angle = np.radians(draws.around(self.rotate))
-        mirror = np.where(draws.chance(self.flip), -1.0, 1.0)
-        shift = np.stack([draws.around(self.shift), draws.around(self.shift)], 1)
-        turned, turns = draws.chance(self.turn), np.floor(draws.between(1, 4))
+        zoom = np.exp(-draws.sample_between(math.log(low), math.log(high)))
+        stretch = np.exp(draws.sample_around(self.aspect))
+        angle = np.radians(draws.sample_around(self.rotate))
+        mirror = np.where(draws.sample_event(self.flip), -1.0, 1.0)
+        shift = np.stack([draws.sample_around(self.shift), draws.sample_around(self.shift)], 1)
+        turned, turns = draws.sample_event(self.turn), np.floor(draws.sample_between(1, 4))
         angle += np.where(turned, turns, 0) * (math.pi / 2)
         cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
         matrix = [[mirror * cos * stretch, -sin * stretch], [mirror * sin / stretch, cos / stretch]]
         return np.array(matrix).transpose(2, 0, 1), shift
 
-    def _shrunk(self, picture: np.ndarray, density: np.ndarray) -> np.ndarray:
+    def _shrink_picture(self, picture: np.ndarray, density: np.ndarray) -> np.ndarray:
         """A much larger picture made smaller first: bilinear sampling alone would skip most of its pixels."""
         if density.max() <= 1.5:
             return picture
@@ -178,28 +189,28 @@ class Augment(Drawn):
         small = F.interpolate(pixels, (height, width), mode=self.interpolation, antialias=True)
         return small[0].permute(1, 2, 0).numpy()
 
-    def _recoloured(self, pixels: Tensor, draws: "_Draws") -> Tensor:
+    def _change_colours(self, pixels: Tensor, draws: "_Draws") -> Tensor:
         """Brightness, saturation, contrast and colour balance as one matrix on the colours of each pixel."""
-        light = np.exp(draws.around(self.brightness))
-        colour = 1 + draws.around(self.saturation)
-        contrast = 1 + draws.around(self.contrast)
-        warmth = draws.around(self.balance)
-        colour = np.where(draws.chance(self.grey), 0.0, colour)
+        light = np.exp(draws.sample_around(self.brightness))
+        colour = 1 + draws.sample_around(self.saturation)
+        contrast = 1 + draws.sample_around(self.contrast)
+        warmth = draws.sample_around(self.balance)
+        colour = np.where(draws.sample_event(self.grey), 0.0, colour)
         if not (self.brightness or self.saturation or self.contrast or self.balance or self.grey):
             return pixels
         pixels = pixels.float()
         tint = np.stack([1 + warmth, np.ones_like(warmth), 1 - warmth], 1)
-        own, common = light * contrast * colour, light * contrast * (1 - colour) / 3
+        weights, common = light * contrast * colour, light * contrast * (1 - colour) / 3
         offset = light * (1 - contrast) * (_means(pixels) if self.contrast else 0)
         together = pixels.sum(1, keepdim=True) * _scalars(tint * common[:, None]) if common.any() else None
-        pixels = pixels.mul_(_scalars(tint * own[:, None]))
+        pixels = pixels.mul_(_scalars(tint * weights[:, None]))
         pixels = pixels if together is None else pixels.add_(together)
         return pixels.add_(_scalars(tint * offset[:, None]))
 
-    def _taken(self, pixels: Tensor, draws: "_Draws") -> Tensor:
+    def _apply_camera_effects(self, pixels: Tensor, draws: "_Draws") -> Tensor:
         """What a camera may have done to the picture, each with its own probability."""
         chances = (self.equalise, self.blur, self.motion, self.sharpen, self.noise, self.grain)
-        hits = [(draws.chance(chance), draws.between(0, 1)) for chance in chances]
+        hits = [(draws.sample_event(chance), draws.sample_between(0, 1)) for chance in chances]
         if not any(hit.any() for hit, _ in hits):
             return pixels
         pixels = pixels.float()
@@ -208,8 +219,8 @@ class Augment(Drawn):
                 pixels[row] = effect(pixels[row], float(amounts[row]))
         return pixels
 
-    def _covered(self, pixels: Tensor, draws: "_Draws") -> Tensor:
-        hit, numbers = draws.chance(self.erase), draws.between(0, 1)
+    def _erase_rectangles(self, pixels: Tensor, draws: "_Draws") -> Tensor:
+        hit, numbers = draws.sample_event(self.erase), draws.sample_between(0, 1)
         for row in np.flatnonzero(hit):
             rng = generator(float(numbers[row]))
             for _ in range(rng.integers(*self.holes, endpoint=True)):
@@ -221,12 +232,12 @@ class Augment(Drawn):
 
 
 EFFECTS = (
-    lambda pixels, draw: equalised(pixels, 1 + 3 * draw),
-    lambda pixels, draw: blurred(pixels, 1 if draw < 0.5 else 2),
-    lambda pixels, draw: smeared(pixels, 1 if draw < 0.5 else 2, math.pi * (2 * draw % 1)),
-    lambda pixels, draw: sharpened(pixels, 0.5 + draw),
-    lambda pixels, draw: noisy(pixels, 3 + 7 * draw, generator(draw)),
-    lambda pixels, draw: grainy(pixels, 0.02 + 0.06 * draw, generator(draw)),
+    lambda pixels, draw: equalise_contrast(pixels, 1 + 3 * draw),
+    lambda pixels, draw: gaussian_blur(pixels, 1 if draw < 0.5 else 2),
+    lambda pixels, draw: motion_blur(pixels, 1 if draw < 0.5 else 2, math.pi * (2 * draw % 1)),
+    lambda pixels, draw: sharpen_image(pixels, 0.5 + draw),
+    lambda pixels, draw: add_noise(pixels, 3 + 7 * draw, generator(draw)),
+    lambda pixels, draw: add_grain(pixels, 0.02 + 0.06 * draw, generator(draw)),
 )
 
 
@@ -261,13 +272,13 @@ class _Draws:
     def __init__(self, draws: np.ndarray) -> None:
         self._values: Iterator[np.ndarray] = iter(draws.T)
 
-    def between(self, low: float, high: float) -> np.ndarray:
+    def sample_between(self, low: float, high: float) -> np.ndarray:
         return low + (high - low) * next(self._values)
 
-    def around(self, most: float) -> np.ndarray:
-        return self.between(-most, most)
+    def sample_around(self, limit: float) -> np.ndarray:
+        return self.sample_between(-limit, limit)
 
-    def chance(self, probability: float) -> np.ndarray:
+    def sample_event(self, probability: float) -> np.ndarray:
         return next(self._values) < probability
 
 
@@ -283,17 +294,17 @@ def _means(pixels: Tensor) -> np.ndarray:
 
 def _grid(matrix: np.ndarray, shift: np.ndarray, size: int) -> Tensor:
     """Where in the picture, from -1 to 1, the square's pixels p are: 2 (matrix @ p + shift), [B, S, S, 2]."""
-    places = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
+    coordinates = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
     matrix, shift = (2 * matrix).astype(np.float32), (2 * shift).astype(np.float32)
     grid = np.empty((len(matrix), size, size, 2), np.float32)
     for axis in (0, 1):
-        across = matrix[:, axis, 0, None] * places + shift[:, axis, None]
-        down = matrix[:, axis, 1, None] * places
+        across = matrix[:, axis, 0, None] * coordinates + shift[:, axis, None]
+        down = matrix[:, axis, 1, None] * coordinates
         np.add(across[:, None, :], down[:, :, None], out=grid[..., axis])
     return torch.from_numpy(grid)
 
 
-def _sampled(pictures: np.ndarray, grid: Tensor) -> Tensor:
+def _sample_bilinear(pictures: np.ndarray, grid: Tensor) -> Tensor:
     """Pictures uint8 [B, h, w, 3] looked up at places [B, S, S, 2]: float [B, 3, S, S]."""
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)

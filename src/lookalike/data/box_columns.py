@@ -73,7 +73,7 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = tuple(
 BOX = ("x1", "y1", "x2", "y2")
 CERTAIN = {"x2", "y2", "xmin", "ymin", "xmax", "ymax", "xtl", "ytl", "xbr", "ybr", "xcenter", "ycenter"}
 """Names that are those of a box even if there are not four of them."""
-OWN = ("original_box", "found_box", "found_landmarks")
+OWN_COLUMNS = ("original_box", "found_box", "found_landmarks")
 """Columns that `detect` writes."""
 
 
@@ -90,14 +90,14 @@ class BoxColumns:
     kind: str
 
 
-def squeezed(name: str) -> str:
+def normalise_name(name: str) -> str:
     """A name in lower case, letters and digits alone: `X_Min` is `xmin`."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _stem(name: str) -> tuple[str, str]:
     """The prefix of a name, such as bbox, and the rest."""
-    short = squeezed(name)
+    short = normalise_name(name)
     for prefix in PREFIXES:
         if short.startswith(prefix) and len(short) > len(prefix):
             return prefix, short.removeprefix(prefix)
@@ -108,14 +108,14 @@ def is_box_name(name: str) -> bool:
     """Whether a column of this name is that of a box, or one of its numbers."""
     prefix, rest = _stem(name)
     return (
-        squeezed(name) in TEXTS
+        normalise_name(name) in TEXTS
         or rest in CERTAIN
         or bool(prefix and any(rest in them for _, them in FAMILIES))
     )
 
 
 def _is_part(name: str) -> bool:
-    return is_box_name(name) and squeezed(name) not in TEXTS
+    return is_box_name(name) and normalise_name(name) not in TEXTS
 
 
 def find_boxes(
@@ -130,27 +130,27 @@ def find_boxes(
         wrong: is told what is not clear.
         prefix: of the keys in messages.
     """
-    names = [name for name in frame.columns if name not in taken and name not in OWN]
+    names = [name for name in frame.columns if name not in taken and name not in OWN_COLUMNS]
     if "box" in named:
-        given = named["box"]
-        if given is None:
+        provided = named["box"]
+        if provided is None:
             return None
-        chosen = tuple(map(str, given)) if isinstance(given, list | tuple) else (str(given),)
+        chosen = tuple(map(str, provided)) if isinstance(provided, list | tuple) else (str(provided),)
         return BoxColumns(chosen, _kind_of(chosen))
-    found = [*_quadruples(names), *_texts(frame, names)]
+    result = [*_quadruples(names), *_texts(frame, names)]
     none = f"'{prefix}columns={{box: null}}' for whole images"
-    if len(found) > 1:
-        keys = " or ".join(_box_key(one.names, prefix) for one in found)
+    if len(result) > 1:
+        keys = " or ".join(_box_key(one.names, prefix) for one in result)
         wrong.append(f"several columns may be the box: {keys}; or {none}")
-    used = {one for each in found for one in each.names}
+    used = {one for each in result for one in each.names}
     half = [name for name in names if name not in used and (name in BOX or _is_part(name))]
-    if found and half:
+    if result and half:
         wrong.append(
             f"the box is in {', '.join(sorted(used))}, and there is also {', '.join(half)}: keep one of "
             f"the two, or name "
-            f"it: {_box_key(found[0].names, prefix)}"
+            f"it: {_box_key(result[0].names, prefix)}"
         )
-    elif not found:
+    elif not result:
         odd = [name for name in names if _looks_like_boxes(frame, name)]
         if half:
             wrong.append(
@@ -160,12 +160,12 @@ def find_boxes(
             )
         elif odd:
             wrong.append(f"{odd[0]!r} looks like a box: {_box_key((odd[0],), prefix)} or {none}")
-    return found[0] if len(found) == 1 else None
+    return result[0] if len(result) == 1 else None
 
 
 def _box_key(names: Sequence[str], prefix: str) -> str:
-    said = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
-    return f"'{prefix}columns={{box: {said}}}'"
+    message = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+    return f"'{prefix}columns={{box: {message}}}'"
 
 
 def _kind_of(names: Sequence[str]) -> str:
@@ -173,7 +173,7 @@ def _kind_of(names: Sequence[str]) -> str:
     if len(names) == 4:
         rest = tuple(_stem(name)[1] for name in names)
         return next((kind for kind, family in FAMILIES if family == rest), "")
-    short = squeezed(names[0])
+    short = normalise_name(names[0])
     return next((kind for kind in ("cxcywh", "xyxy", "xywh") if short.endswith(kind)), "")
 
 
@@ -183,12 +183,12 @@ def _quadruples(names: Sequence[str]) -> list[BoxColumns]:
     for name in names:
         prefix, rest = _stem(name)
         groups.setdefault(prefix, {}).setdefault(rest, name)
-    found = []
+    results = []
     for group in groups.values():
         for kind, family in FAMILIES:
             if all(one in group for one in family):
-                found.append(BoxColumns(tuple(group.pop(one) for one in family), kind))
-    return found
+                results.append(BoxColumns(tuple(group.pop(one) for one in family), kind))
+    return results
 
 
 def _texts(frame: pl.DataFrame, names: Sequence[str]) -> list[BoxColumns]:
@@ -196,7 +196,7 @@ def _texts(frame: pl.DataFrame, names: Sequence[str]) -> list[BoxColumns]:
     return [
         BoxColumns((name,), _kind_of((name,)))
         for name in names
-        if squeezed(name) in TEXTS
+        if normalise_name(name) in TEXTS
         and (name == "bbox" or frame[name].null_count() < len(frame))
         and not frame[name].dtype.is_numeric()
     ]

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from lookalike.data.decode import Box, Choose
-from lookalike.data.pixels import cut, open_pixels
-from lookalike.data.shards import status
+from lookalike.data.pixels import crop, open_pixels
+from lookalike.data.shards import image_status
 from lookalike.files import replace_file
 
 log = logging.getLogger(__name__)
@@ -52,33 +52,33 @@ class Cache:
             ImageError: it cannot be read.
         """
         name = self._name(file, box)
-        found = self._read(name, choose) if name else None
-        if found is not None:
-            return found
-        whole = shrunk(open_pixels(file, lambda size: (None, self.side), box), self.side)
+        pixels = self._read(name, choose) if name else None
+        if pixels is not None:
+            return pixels
+        whole = shrink_picture(open_pixels(file, lambda size: (None, self.side), box), self.side)
         if name:
             self._write(self.folder / name[:2] / f"{name}.raw", whole)
-        return cut(whole, choose((whole.shape[1], whole.shape[0]))[0])
+        return crop(whole, choose((whole.shape[1], whole.shape[0]))[0])
 
     def _name(self, file: str, box: Box | None) -> str:
         """What the entry is called; nothing for a file that is not there."""
         try:
-            seen = status(file)
+            file_status = image_status(file)
         except OSError:
             return ""
         path = file if os.path.isabs(file) else os.path.abspath(file)  # noqa: PTH100, PTH117
-        key = f"{path}\n{seen.changed} {seen.size} {box} {self.side}"
+        key = f"{path}\n{file_status.changed} {file_status.size} {box} {self.side}"
         return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def _read(self, name: str, choose: Choose) -> np.ndarray | None:
         """What is wanted of an entry; None if there is none, or a damaged one."""
         try:
             with FileIO(f"{self._start}{name[:2]}{os.sep}{name}.raw") as stream:  # pathlib takes longer
-                return self._wanted(stream, name, choose)
+                return self._read_part(stream, name, choose)
         except (OSError, struct.error):
             return None
 
-    def _wanted(self, stream: FileIO, name: str, choose: Choose) -> np.ndarray | None:
+    def _read_part(self, stream: FileIO, name: str, choose: Choose) -> np.ndarray | None:
         """The same of an open entry; its checksum is looked at the first time."""
         mark, height, width, checksum = HEAD.unpack(stream.read(HEAD.size))
         size = 3 * height * width
@@ -100,14 +100,14 @@ class Cache:
             return None
         return rows.reshape(y2 - y1, width, 3)[:, x1:x2].copy()
 
-    def _write(self, place: Path, picture: np.ndarray) -> None:
+    def _write(self, target: Path, picture: np.ndarray) -> None:
         if not self._grows or picture.size > self._left:
             self._stop("it has reached its limit")
             return
         head = HEAD.pack(MARK, *picture.shape[:2], zlib.crc32(picture.data))
         try:
-            place.parent.mkdir(exist_ok=True)
-            replace_file(place, lambda beside: beside.write_bytes(head + picture.tobytes()))
+            target.parent.mkdir(exist_ok=True)
+            replace_file(target, lambda temporary: temporary.write_bytes(head + picture.tobytes()))
         except OSError as error:
             self._stop(str(error.strerror or error))
             return
@@ -121,7 +121,7 @@ class Cache:
         self._grows = False
 
 
-def shrunk(picture: np.ndarray, side: int) -> np.ndarray:
+def shrink_picture(picture: np.ndarray, side: int) -> np.ndarray:
     """A picture [h, w, 3] whose shorter side is `side` pixels, by bicubic antialiasing; never enlarged."""
     height, width = picture.shape[:2]
     if min(height, width) <= side:

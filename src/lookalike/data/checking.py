@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from lookalike.data.box_columns import BOX as BOX
-from lookalike.data.shards import member, misplaced
+from lookalike.data.shards import misplaced_reason, parse_member
 from lookalike.errors import Problem
 
 REQUIRED = ("path", "label", "split")
@@ -20,7 +20,7 @@ LONGEST = 1000
 
 NOTHING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nil")
 
-Found = Iterator[tuple[int, str]]
+Findings = Iterator[tuple[int, str]]
 
 
 def check_table(frame: pl.DataFrame, folder: Path, source_name: str, *, files: bool = True) -> list[Problem]:
@@ -35,21 +35,23 @@ def check_table(frame: pl.DataFrame, folder: Path, source_name: str, *, files: b
     wrong = _columns(frame)
     if wrong:
         return [Problem(source_name, reason) for reason in wrong]
-    rules = [*RULES, *([_files(folder)] if files else [])]
-    found = [(row, reason) for rule in rules for row, reason in rule(frame)]
-    return [Problem(source_name, reason, row) for row, reason in sorted(found, key=lambda one: one[0])]
+    rules = [*RULES, *([_find_missing_files(folder)] if files else [])]
+    findings = [(row, reason) for rule in rules for row, reason in rule(frame)]
+    return [
+        Problem(source_name, reason, row) for row, reason in sorted(findings, key=lambda finding: finding[0])
+    ]
 
 
-def says_nothing(labels: pl.Series) -> pl.Series:
+def is_missing_text(labels: pl.Series) -> pl.Series:
     """Which labels are words that programs write where there is none, as NaN, null and None, [N] bool."""
     if labels.dtype != pl.String:
         return pl.repeat(False, len(labels), eager=True)
     return labels.str.strip_chars().str.to_lowercase().is_in(NOTHING).fill_null(False)
 
 
-def shortened(text: str, most: int = 120) -> str:
+def shorten_middle(text: str, limit: int = 120) -> str:
     """The text, its middle left out if it is long."""
-    return text if len(text) <= most else f"{text[: most - 40]}…{text[-39:]}"
+    return text if len(text) <= limit else f"{text[: limit - 40]}…{text[-39:]}"
 
 
 def _columns(frame: pl.DataFrame) -> list[str]:
@@ -81,75 +83,75 @@ def _numeric(frame: pl.DataFrame, name: str) -> bool:
     return frame.schema[name].is_numeric() or frame.schema[name] == pl.Null
 
 
-def _where(frame: pl.DataFrame, reason: pl.Expr) -> Found:
+def _rows_with_reason(frame: pl.DataFrame, reason: pl.Expr) -> Findings:
     """The rows for which the expression gives a reason."""
-    said = frame.select(reason.alias("reason")).with_row_index("row").drop_nulls("reason")
-    yield from said.iter_rows()
+    reasons = frame.select(reason.alias("reason")).with_row_index("row").drop_nulls("reason")
+    yield from reasons.iter_rows()
 
 
-def _empty(frame: pl.DataFrame) -> Found:
+def _find_empty(frame: pl.DataFrame) -> Findings:
     for name in REQUIRED:
         column = pl.col(name)
         blank = column.is_null()
         if frame.schema[name] == pl.String:
             blank = blank | (column.str.strip_chars() == "")
-        yield from _where(frame, pl.when(blank).then(pl.lit(f"{name} is empty")))
+        yield from _rows_with_reason(frame, pl.when(blank).then(pl.lit(f"{name} is empty")))
 
 
-def _zeros(frame: pl.DataFrame) -> Found:
+def _find_zeros(frame: pl.DataFrame) -> Findings:
     """A zero byte ends a name for the file system, and is lost in NumPy's text arrays."""
     for name in REQUIRED:
         if frame.schema[name] == pl.String:
             zero = pl.col(name).str.contains("\0", literal=True)
-            yield from _where(frame, pl.when(zero).then(pl.lit(f"{name} holds a zero byte")))
+            yield from _rows_with_reason(frame, pl.when(zero).then(pl.lit(f"{name} holds a zero byte")))
 
 
-def too_long(labels: pl.Series) -> pl.Series:
+def too_long_reason(labels: pl.Series) -> pl.Series:
     """What is said of labels that are no names but whole texts, [N]; null for all others."""
     if labels.dtype != pl.String:
         return pl.repeat(None, len(labels), dtype=pl.String, eager=True)
     length = labels.str.len_chars()
-    said = pl.format("label of {} characters: a label is a name of at most {}", length, pl.lit(LONGEST))
-    return pl.select(pl.when(length > LONGEST).then(said)).to_series()
+    reason = pl.format("label of {} characters: a label is a name of at most {}", length, pl.lit(LONGEST))
+    return pl.select(pl.when(length > LONGEST).then(reason)).to_series()
 
 
-def _long(frame: pl.DataFrame) -> Found:
-    yield from _where(frame, pl.lit(too_long(frame["label"])))
+def _find_long_labels(frame: pl.DataFrame) -> Findings:
+    yield from _rows_with_reason(frame, pl.lit(too_long_reason(frame["label"])))
 
 
-def _names(frame: pl.DataFrame) -> Found:
-    for name, known in (("split", SPLITS), ("role", ROLES)):
+def _find_unknown_names(frame: pl.DataFrame) -> Findings:
+    for name, allowed in (("split", SPLITS), ("role", ROLES)):
         if name in frame.columns:
             column = pl.col(name)
-            strange = column.is_not_null() & (column.str.strip_chars() != "") & ~column.is_in(known)
-            reason = pl.format("{} '{}': must be {}", pl.lit(name), column, pl.lit(" | ".join(known)))
-            yield from _where(frame, pl.when(strange).then(reason))
+            strange = column.is_not_null() & (column.str.strip_chars() != "") & ~column.is_in(allowed)
+            reason = pl.format("{} '{}': must be {}", pl.lit(name), column, pl.lit(" | ".join(allowed)))
+            yield from _rows_with_reason(frame, pl.when(strange).then(reason))
 
 
-def check_boxes(frame: pl.DataFrame) -> Found:
+def check_boxes(frame: pl.DataFrame) -> Findings:
     """What is wrong with the boxes of a table: half given, no numbers, inverted, or begun outside."""
     if "x1" not in frame.columns:
         return
     numbers = frame.select(pl.col(BOX).cast(pl.Float64))
     x1, y1, x2, y2 = map(pl.col, BOX)
     nulls = pl.sum_horizontal(pl.col(BOX).is_null())
-    said = pl.format("box {} {} {} {}", *(pl.col(name).round(2) for name in BOX))
-    yield from _where(
+    reason = pl.format("box {} {} {} {}", *(pl.col(name).round(2) for name in BOX))
+    yield from _rows_with_reason(
         numbers,
         pl.when((nulls > 0) & (nulls < 4))
         .then(pl.lit("half of a box: give x1, y1, x2 and y2, or none of them"))
         .when(pl.any_horizontal(~pl.col(BOX).is_finite()))
         .then(pl.lit("a box needs finite numbers"))
         .when((x1 < x2) & (y1 < y2) & ((x2 <= 0) | (y2 <= 0)))
-        .then(pl.concat_str(said, pl.lit(": lies left of or above the image")))
+        .then(pl.concat_str(reason, pl.lit(": lies left of or above the image")))
         .when((x1 < 0) | (y1 < 0))
-        .then(pl.concat_str(said, pl.lit(": begins left of or above the image")))
+        .then(pl.concat_str(reason, pl.lit(": begins left of or above the image")))
         .when((x2 <= x1) | (y2 <= y1))
-        .then(pl.concat_str(said, pl.lit(": must be x1 y1 x2 y2 with x1 < x2 and y1 < y2"))),
+        .then(pl.concat_str(reason, pl.lit(": must be x1 y1 x2 y2 with x1 < x2 and y1 < y2"))),
     )
 
 
-def _duplicates(frame: pl.DataFrame) -> Found:
+def _find_duplicates(frame: pl.DataFrame) -> Findings:
     """The same box of the same file twice: the later rows; all of them where their labels differ."""
     key = ["path", *(name for name in BOX if name in frame.columns)]
     rows = frame.select(*key, "label").with_row_index("row").drop_nulls(["path", "label"])
@@ -158,40 +160,47 @@ def _duplicates(frame: pl.DataFrame) -> Found:
     )
     for row, path, label, first, labels in rows.select("row", "path", "label", "first", "labels").iter_rows():
         if labels > 1:
-            said = shortened(str(label))
-            yield row, f"{shortened(path)} is listed under {labels} labels, here {said!r}"
+            label_text = shorten_middle(str(label))
+            yield row, f"{shorten_middle(path)} is listed under {labels} labels, here {label_text!r}"
         elif row != first:
-            yield row, f"{shortened(path)} is listed before, in row {first}"
+            yield row, f"{shorten_middle(path)} is listed before, in row {first}"
 
 
-RULES: list[Callable[[pl.DataFrame], Found]] = [_empty, _zeros, _long, _names, check_boxes, _duplicates]
+RULES: list[Callable[[pl.DataFrame], Findings]] = [
+    _find_empty,
+    _find_zeros,
+    _find_long_labels,
+    _find_unknown_names,
+    check_boxes,
+    _find_duplicates,
+]
 
 
-def _files(folder: Path) -> Callable[[pl.DataFrame], Found]:
-    def rule(frame: pl.DataFrame) -> Found:
-        known: dict[str, str | None] = {}
+def _find_missing_files(folder: Path) -> Callable[[pl.DataFrame], Findings]:
+    def rule(frame: pl.DataFrame) -> Findings:
+        reasons: dict[str, str | None] = {}
         for row, path in enumerate(frame["path"]):
             if path is None or not path.strip() or "\0" in path:
                 continue
-            if path not in known:
-                known[path] = _missing(folder / path)
-            if known[path]:
-                yield row, f"{shortened(path)}: {known[path]}"
+            if path not in reasons:
+                reasons[path] = _missing_file_reason(folder / path)
+            if reasons[path]:
+                yield row, f"{shorten_middle(path)}: {reasons[path]}"
 
     return rule
 
 
-def _missing(file: Path) -> str | None:
+def _missing_file_reason(file: Path) -> str | None:
     """Why there is no such file to read."""
-    found = member(file)
+    shard_member = parse_member(file)
     try:
-        seen = os.stat(file if found is None else found.shard)  # noqa: PTH116 - a third of Path.stat's time
+        file_status = os.stat(file if shard_member is None else shard_member.shard)  # noqa: PTH116 - a third of Path.stat's time
     except FileNotFoundError:
-        return f"there is no such {'file' if found is None else 'shard'}"
+        return f"there is no such {'file' if shard_member is None else 'shard'}"
     except OSError as error:
         return f"cannot be looked at: {error.strerror}"
-    if stat.S_ISDIR(seen.st_mode):
+    if stat.S_ISDIR(file_status.st_mode):
         return "this is a folder"
-    if not stat.S_ISREG(seen.st_mode):
+    if not stat.S_ISREG(file_status.st_mode):
         return "this is not a regular file"
-    return None if found is None else misplaced(found, seen.st_size)
+    return None if shard_member is None else misplaced_reason(shard_member, file_status.st_size)

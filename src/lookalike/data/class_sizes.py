@@ -7,7 +7,7 @@ from lookalike.data.table import Table
 from lookalike.errors import DataError
 
 
-def without_small_classes(table: Table, fewest: int) -> tuple[Table, int, int]:
+def drop_small_classes(table: Table, fewest: int) -> tuple[Table, int, int]:
     """The table without the training images of classes that have fewer than `fewest` of them.
 
     Rows of other splits stay.
@@ -30,7 +30,7 @@ def without_small_classes(table: Table, fewest: int) -> tuple[Table, int, int]:
     return Table(table.frame.filter(~out), table.folder), len(small), int(small["len"].sum())
 
 
-def images_shown(sizes: np.ndarray, undersample: int | None, oversample: int | None) -> np.ndarray:
+def images_per_epoch(sizes: np.ndarray, undersample: int | None, oversample: int | None) -> np.ndarray:
     """How many images each class shows in an epoch, [C].
 
     Args:
@@ -52,26 +52,28 @@ def images_shown(sizes: np.ndarray, undersample: int | None, oversample: int | N
     return np.clip(sizes, oversample, undersample) if undersample or oversample else sizes
 
 
-def choose_rows(rows: np.ndarray, owner: np.ndarray, shown: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """Rows to show in an epoch: of each class as many as `shown` says, others in each epoch.
+def choose_rows(
+    rows: np.ndarray, owner: np.ndarray, images_per_class: np.ndarray, seed: int, epoch: int
+) -> np.ndarray:
+    """Rows to show in an epoch: of each class as many as `images_per_class` says, others in each epoch.
 
     A class that shows more than it has shows each image equally often, but for one time.
 
     Args:
         rows: row numbers, [N].
         owner: class of each, from 0, [N].
-        shown: images to show of each class, [C].
+        images_per_class: images to show of each class, [C].
         seed: of the choice.
         epoch: of the choice, too.
 
     Returns:
-        [sum of `shown`], class by class.
+        [sum of `images_per_class`], class by class.
     """
-    sizes = np.bincount(owner, minlength=len(shown))
+    sizes = np.bincount(owner, minlength=len(images_per_class))
     order = np.lexsort((noise(seed, np.full(len(rows), epoch), rows), owner))
-    classes = np.repeat(np.arange(len(shown)), shown)
-    place = (np.arange(len(classes)) - starts(shown)[classes]) % sizes[classes]
-    return rows[order][starts(sizes)[classes] + place]
+    classes = np.repeat(np.arange(len(images_per_class)), images_per_class)
+    position = (np.arange(len(classes)) - starts(images_per_class)[classes]) % sizes[classes]
+    return rows[order][starts(sizes)[classes] + position]
 
 
 def starts(sizes: np.ndarray) -> np.ndarray:

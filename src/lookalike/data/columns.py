@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lookalike.data.box_columns import BoxColumns, find_boxes, is_box_name, squeezed, words
+from lookalike.data.box_columns import BoxColumns, find_boxes, is_box_name, normalise_name, words
 from lookalike.errors import DataError
 
 ROLES = ("path", "label", "split", "role", "group", "fold")
@@ -101,16 +101,16 @@ class Columns:
         parts = [ours if ours == theirs else f"{ours} from {theirs}" for ours, theirs in self.used.items()]
         parts += [f"split from {' and '.join(self.flags)}"] if self.flags else []
         parts += [f"boxes from {', '.join(self.boxes.names)}"] if self.boxes else []
-        said = f"columns used: {', '.join(parts)}"
+        message = f"columns used: {', '.join(parts)}"
         gone = [name for name in self.kept if name in replaced]
         rest = [name for name in self.kept if name not in gone]
-        said += f"; replaced: {', '.join(gone)}" if gone else ""
-        return said + (f"; kept, not used: {', '.join(rest)}" if rest else "")
+        message += f"; replaced: {', '.join(gone)}" if gone else ""
+        return message + (f"; kept, not used: {', '.join(rest)}" if rest else "")
 
 
 def is_text(name: str) -> bool:
     """Whether a column of this name may hold paths, labels or splits, whose digits are no numbers."""
-    short = squeezed(name)
+    short = normalise_name(name)
     return short in ("path", "label", "split", "role", "group", "hash") or any(
         short in them for them in TWINS.values()
     )
@@ -144,12 +144,12 @@ def find_columns(
         if ours in named:
             used |= {ours: str(named[ours])} if named[ours] is not None else {}
             continue
-        found = _candidates(names, ours, used)
-        if len(found) == 1:
-            used[ours] = found[0]
-        elif found:
+        result = _candidates(names, ours, used)
+        if len(result) == 1:
+            used[ours] = result[0]
+        elif result:
             wrong.append(
-                f"{' and '.join(map(repr, found))} may each be the {ours}: {_keys(ours, found, prefix)}"
+                f"{' and '.join(map(repr, result))} may each be the {ours}: {_keys(ours, result, prefix)}"
             )
         elif ours in required:
             missing.append(ours)
@@ -172,10 +172,10 @@ def _refuse_unknown(names: Sequence[str], file: Path, named: Mapping[str, object
         if one is not None and one not in names
     ]
     if lacking:
-        said = " and ".join(dict.fromkeys(repr(theirs) for _, theirs in lacking))
+        message = " and ".join(dict.fromkeys(repr(theirs) for _, theirs in lacking))
         keys = ", ".join(dict.fromkeys(f"{prefix}{_key(ours)}" for ours, _ in lacking))
         raise DataError(
-            f"{file}: has no column {said}; it has {_quoted(names)}. Name the "
+            f"{file}: has no column {message}; it has {_quote_names(names)}. Name the "
             f"{'column' if len(lacking) == 1 else 'columns'} that it has for that: {keys}"
         )
 
@@ -186,27 +186,28 @@ def _candidates(names: Sequence[str], ours: str, used: Mapping[str, str]) -> lis
     """
     if ours in names:
         return [ours]
-    alike = [name for name in names if squeezed(name) == ours]
+    alike = [name for name in names if normalise_name(name) == ours]
     if alike or ours not in ("path", "label", "url"):
         return alike
-    return [name for name in names if squeezed(name) in TWINS[ours] and name not in used.values()]
+    return [name for name in names if normalise_name(name) in TWINS[ours] and name not in used.values()]
 
 
 def _missing_message(names: Sequence[str], file: Path, missing: Sequence[str], prefix: str) -> str:
     if any(re.search(r"\.(jpe?g|png|webp|bmp|gif|tiff?)$", name.strip().lower()) for name in names):
         return (
-            f"{file}: its first line, {_quoted(names)}, looks like an image and not like the names of "
+            f"{file}: its first line, {_quote_names(names)}, looks like an image and not like the names of "
             f"columns. Put a "
             "line with names above it, such as path,label"
         )
     keys = ", ".join(f"{prefix}{_key(ours)}" for ours in missing)
-    said = " and ".join(repr(ours) for ours in missing)
+    message = " and ".join(repr(ours) for ours in missing)
     if not prefix:
         return (
-            f"{file}: has no column {said}; it has {_quoted(names)}. Rename the one that is meant to {said}"
+            f"{file}: has no column {message}; it has {_quote_names(names)}. Rename the one that is meant "
+            f"to {message}"
         )
     return (
-        f"{file}: has no column {said}; it has {_quoted(names)}. "
+        f"{file}: has no column {message}; it has {_quote_names(names)}. "
         f"Name the {'column' if len(missing) == 1 else 'columns'} that it has for that: {keys}"
     )
 
@@ -230,7 +231,7 @@ def column_key(ours: str, name: str | None, prefix: str = "source.") -> str:
     return f"'{prefix}columns={{{ours}: {name}}}'" if plain else f"\"{prefix}columns={{{ours}: '{name}'}}\""
 
 
-def _quoted(names: Sequence[str], most: int = 30) -> str:
+def _quote_names(names: Sequence[str], most: int = 30) -> str:
     shown = ", ".join(repr(name) for name in names[:most])
     return (shown or "none") + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
@@ -242,11 +243,11 @@ def _split_columns(
     if "split" in named or "split" in used:
         return []
     free = [name for name in frame.columns if name not in used.values()]
-    flags = [name for name in free if squeezed(name) in FLAGS and _is_flag(frame[name])]
+    flags = [name for name in free if normalise_name(name) in FLAGS and _is_flag(frame[name])]
     if flags:
         return flags
     worded = [name for name in free if says_splits(frame[name])]
-    usual = [name for name in worded if squeezed(name) in TWINS["split"]]
+    usual = [name for name in worded if normalise_name(name) in TWINS["split"]]
     if len(usual) == 1 and len(worded) == 1:
         used["split"] = usual[0]
     elif worded:
@@ -255,7 +256,7 @@ def _split_columns(
             f"{_keys('split', worded, prefix)}; or {column_key('split', None, prefix)} to divide anew"
         )
     for name in free:
-        if squeezed(name) in CODED and _is_code(frame[name]):
+        if normalise_name(name) in CODED and _is_code(frame[name]):
             values = ", ".join(map(str, frame[name].drop_nulls().unique().sort().to_list()))
             wrong.append(
                 f"{name!r} looks like a split, but holds {values}: write train, val and test there, or add "
@@ -291,17 +292,17 @@ def _lookalikes(
     prefix: str,
 ) -> list[str]:
     """Columns that are not used, and have the name of one that is, but for case and signs."""
-    said = []
+    message = []
     for name in names:
-        ours = squeezed(name)
+        ours = normalise_name(name)
         if name in taken or name == ours or ours not in ROLES or ours in named:
             continue
         other = used.get(ours)
-        said.append(
+        message.append(
             f"{name!r} looks like {ours}, for which {other!r} is used: {column_key(ours, name, prefix)} or "
             f"{column_key(ours, other, prefix)}"
         )
-    return said
+    return message
 
 
 __all__ = ["Columns", "column_key", "find_columns", "is_box_name", "is_text", "says_splits"]

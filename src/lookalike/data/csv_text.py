@@ -49,12 +49,12 @@ def decode(data: bytes, file: Path) -> str:
     except UnicodeDecodeError:
         other = "a zip or Excel file" if data.startswith(b"PK\3\4") else ""
         lines = [] if other or encoding == "utf-16" else list(_undecodable(data, file.name))
-        said = (
+        message = (
             f"it is {other}, not UTF-8 text"
             if other
             else f"it is not {'UTF-16' if encoding == 'utf-16' else 'UTF-8'} text"
         )
-        raise DataError(f"{file}: not a readable table: {said}; save it as 'CSV UTF-8'", lines) from None
+        raise DataError(f"{file}: not a readable table: {message}; save it as 'CSV UTF-8'", lines) from None
     if encoding == "utf-16":
         log.info("%s: read as UTF-16", file)
     return text
@@ -86,11 +86,11 @@ def parse(text: str, file: Path) -> CsvText:
     stream = io.StringIO(text, newline="")
     csv.field_size_limit(LONGEST)
     header = next(csv.reader(stream, delimiter=separator, skipinitialspace=padded), [])
-    found = CsvText(text[stream.tell() :], separator, [" ".join(name.split()) for name in header], padded)
-    wrong = list(_ragged(found, file.name))
+    result = CsvText(text[stream.tell() :], separator, [" ".join(name.split()) for name in header], padded)
+    wrong = list(_ragged_rows(result, file.name))
     if wrong:
-        raise DataError(_ragged_message(file, found, wrong), wrong)
-    return found
+        raise DataError(_ragged_message(file, result, wrong), wrong)
+    return result
 
 
 def split_sep_line(text: str, file: Path) -> tuple[str, str]:
@@ -145,50 +145,52 @@ def _is_padded(text: str, separator: str) -> bool:
     return bool(names) and separator != " " and all(name.startswith(" ") for name in names if name.strip())
 
 
-def as_plain(found: CsvText, names: Sequence[str]) -> bytes:
+def as_plain(result: CsvText, names: Sequence[str]) -> bytes:
     """The CSV with these names in its header, with the same separator, in UTF-8."""
     out = io.StringIO(newline="")
-    writer = csv.writer(out, delimiter=found.separator, lineterminator="\n")
+    writer = csv.writer(out, delimiter=result.separator, lineterminator="\n")
     writer.writerow(names)
-    if found.padded:
+    if result.padded:
         writer.writerows(
-            csv.reader(io.StringIO(found.body, newline=""), delimiter=found.separator, skipinitialspace=True)
+            csv.reader(
+                io.StringIO(result.body, newline=""), delimiter=result.separator, skipinitialspace=True
+            )
         )
         return out.getvalue().encode()
-    return (out.getvalue() + found.body).encode()
+    return (out.getvalue() + result.body).encode()
 
 
-def _ragged(found: CsvText, name: str) -> Iterator[Problem]:
+def _ragged_rows(result: CsvText, name: str) -> Iterator[Problem]:
     """The rows with other fields than the header; empty ones at the right do not count."""
-    wanted = len(found.header)
-    least = max((number for number, one in enumerate(found.header, 1) if one), default=0)
+    num_fields = len(result.header)
+    least = max((number for number, one in enumerate(result.header, 1) if one), default=0)
     rows = csv.reader(
-        io.StringIO(found.body, newline=""),
-        delimiter=found.separator,
+        io.StringIO(result.body, newline=""),
+        delimiter=result.separator,
         strict=True,
-        skipinitialspace=found.padded,
+        skipinitialspace=result.padded,
     )
     number = -1
     try:
         for number, row in enumerate(rows):
-            if row and (len(row) < least or any(cell.strip() for cell in row[wanted:])):
-                said = f"{len(row)} fields where the header has {wanted}: {','.join(row)[:80]!r}"
-                yield Problem(name, said, number)
+            if row and (len(row) < least or any(cell.strip() for cell in row[num_fields:])):
+                message = f"{len(row)} fields where the header has {num_fields}: {','.join(row)[:80]!r}"
+                yield Problem(name, message, number)
     except csv.Error as error:  # of others, let the one who reads it say whether it can
         if "end of data" in str(error):
             yield Problem(name, "a quote mark is opened here and not closed", number + 1)
 
 
-def _ragged_message(file: Path, found: CsvText, wrong: Sequence[Problem]) -> str:
-    said = (
+def _ragged_message(file: Path, result: CsvText, wrong: Sequence[Problem]) -> str:
+    message = (
         f"{file}: not every row has the fields of the header; put quotes around texts with commas, and "
         "two quote marks where a text has one. "
     )
-    rows = list(csv.reader(io.StringIO(found.body, newline=""), delimiter=found.separator))
+    rows = list(csv.reader(io.StringIO(result.body, newline=""), delimiter=result.separator))
     filled = [row for row in rows if row]
-    if len(wrong) == len(filled) and all(len(row) == len(found.header) + 1 for row in filled):
-        said += (
+    if len(wrong) == len(filled) and all(len(row) == len(result.header) + 1 for row in filled):
+        message += (
             "Every row has one field more than the header: if the first is a row number, as R writes it, put "
-            f"row{found.separator} before the header. "
+            f"row{result.separator} before the header. "
         )
-    return said + "Rows, counted from 0:"
+    return message + "Rows, counted from 0:"

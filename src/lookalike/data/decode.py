@@ -12,7 +12,7 @@ from PIL import Image
 from lookalike.data.flatten import UnsupportedError, over_white, with_alpha
 from lookalike.data.header import MAX_PIXELS, Opened, RefusedError, read_header, with_turn
 from lookalike.data.png import COLOUR, TRUNCATED, DamagedError, read_notes
-from lookalike.data.shards import ShardError, member, opened
+from lookalike.data.shards import ShardError, open_image_file, parse_member
 from lookalike.errors import ImageError
 
 Source = str | Path | IO[bytes]
@@ -41,7 +41,7 @@ def open_image(source: Source, box: Box | None = None, at_least: int | None = No
     Raises:
         ImageError: if there is no such picture, or it is damaged, truncated, too large or of another kind.
     """
-    return guarded(source, lambda stream: chosen(stream, box, lambda size: (None, at_least)))
+    return decode_guarded(source, lambda stream: decode_part(stream, box, lambda size: (None, at_least)))
 
 
 def image_size(source: Source) -> tuple[int, int]:
@@ -50,10 +50,10 @@ def image_size(source: Source) -> tuple[int, int]:
     Raises:
         ImageError: if the header is not one of a picture that can be read.
     """
-    return guarded(source, lambda stream: read_header(stream).size)
+    return decode_guarded(source, lambda stream: read_header(stream).size)
 
 
-def guarded(source: Source, read: Callable[[IO[bytes]], Result]) -> Result:
+def decode_guarded(source: Source, read: Callable[[IO[bytes]], Result]) -> Result:
     """What `read` makes of the file. On damaged files decoders raise nearly anything: all becomes ours."""
     try:
         with _stream(source) as stream:
@@ -70,9 +70,9 @@ def _stream(source: Source) -> Iterator[IO[bytes]]:
         yield source
         return
     path = Path(source)
-    if member(source) is None and path.exists() and not path.is_file():
+    if parse_member(source) is None and path.exists() and not path.is_file():
         raise RefusedError("this is a folder" if path.is_dir() else "this is not a regular file")
-    with opened(source) as stream:
+    with open_image_file(source) as stream:
         yield stream
 
 
@@ -100,21 +100,21 @@ def _reason(error: Exception) -> str:
 
 def _number(error: Exception) -> str:
     """The first number in an error of Pillow, to be read by people."""
-    found = re.search(r"\d+", str(error))
-    return f"{int(found[0]):,}" if found else "too many"
+    match = re.search(r"\d+", str(error))
+    return f"{int(match[0]):,}" if match else "too many"
 
 
-def chosen(stream: IO[bytes], box: Box | None, choose: Choose) -> Image.Image:
+def decode_part(stream: IO[bytes], box: Box | None, choose: Choose) -> Image.Image:
     """The part that `choose` wants of the picture in an open file, or of its `box`; errors as they come."""
     opened = read_header(stream, check=True)
-    part, reduction = wanted(opened.size, box, choose)
+    part, reduction = part_to_decode(opened.size, box, choose)
     if reduction > 1:
         image = opened.image
         image.draft(None, (image.width // reduction, image.height // reduction))
-    return _upright(opened, None if part == (0, 0, *opened.size) else part, stream)
+    return _turn_upright(opened, None if part == (0, 0, *opened.size) else part, stream)
 
 
-def upright(image: Image.Image) -> Image.Image:
+def upright_picture(image: Image.Image) -> Image.Image:
     """What `open_image` makes of a file, of a picture that Pillow has opened.
 
     Raises:
@@ -125,14 +125,14 @@ def upright(image: Image.Image) -> Image.Image:
         unread = image.format == "PNG" and bool(getattr(image, "tile", None)) and stream is not None
         notes = read_notes(stream, check=True) if unread else None
         image = image if unread or type(image) is not Image.Image else image.copy()
-        with _unmapped(image):
-            return _upright(with_turn(image, notes), None, stream)
+        with _without_memory_map(image):
+            return _turn_upright(with_turn(image, notes), None, stream)
     except Exception as error:
         raise ImageError(getattr(image, "filename", "") or IN_MEMORY, _reason(error)) from error
 
 
 @contextmanager
-def _unmapped(image: Image.Image) -> Iterator[None]:
+def _without_memory_map(image: Image.Image) -> Iterator[None]:
     """Keep Pillow from mapping a TIFF into memory by its name, which it does with the sides swapped."""
     name = getattr(image, "filename", "")
     if image.format != "TIFF" or not name:
@@ -145,7 +145,7 @@ def _unmapped(image: Image.Image) -> Iterator[None]:
         image.filename = name  # type: ignore[attr-defined]
 
 
-def _upright(opened: Opened, part: Box | None, stream: IO[bytes] | None) -> Image.Image:
+def _turn_upright(opened: Opened, part: Box | None, stream: IO[bytes] | None) -> Image.Image:
     """A part, in pixels of the upright picture; all of it without one."""
     image, notes = opened.image, opened.notes
     key = None if notes is None else notes.transparent
@@ -160,7 +160,7 @@ def _upright(opened: Opened, part: Box | None, stream: IO[bytes] | None) -> Imag
     image.load()
     image = with_alpha(image, key, 8 if notes is None else notes.bits, low)
     image = image if opened.turn is None else image.transpose(opened.turn)
-    image = image if part is None else image.crop(_scaled(part, opened.size, image.size))
+    image = image if part is None else image.crop(_scale_box(part, opened.size, image.size))
     image = over_white(image)
     image = image if type(image) is Image.Image else image.copy()  # a plain picture, free of its file
     image.info = {}  # else the next reader would turn it again
@@ -178,17 +178,17 @@ def _lower_bytes(stream: IO[bytes]) -> np.ndarray:
     return np.asarray(image)
 
 
-def wanted(size: tuple[int, int], box: Box | None, choose: Choose) -> tuple[Box, int]:
+def part_to_decode(size: tuple[int, int], box: Box | None, choose: Choose) -> tuple[Box, int]:
     """The part of a picture of this size that is wanted, and by how much it may be reduced: 1, 2, 4 or 8."""
-    x1, y1, x2, y2 = (0, 0, *size) if box is None else _inside(box, size)
+    x1, y1, x2, y2 = (0, 0, *size) if box is None else _clip_box(box, size)
     part, at_least = choose((x2 - x1, y2 - y1))
     if part is not None:
         x1, y1, x2, y2 = x1 + part[0], y1 + part[1], x1 + part[2], y1 + part[3]
-    most = 1 if at_least is None else min(x2 - x1, y2 - y1) // max(1, at_least)
-    return (x1, y1, x2, y2), next((factor for factor in (8, 4, 2) if factor <= most), 1)
+    max_reduction = 1 if at_least is None else min(x2 - x1, y2 - y1) // max(1, at_least)
+    return (x1, y1, x2, y2), next((factor for factor in (8, 4, 2) if factor <= max_reduction), 1)
 
 
-def _inside(box: Box, size: tuple[int, int]) -> Box:
+def _clip_box(box: Box, size: tuple[int, int]) -> Box:
     """The part of the box that lies in the picture."""
     x1, y1, x2, y2 = max(box[0], 0), max(box[1], 0), min(box[2], size[0]), min(box[3], size[1])
     if x1 >= x2 or y1 >= y2:
@@ -196,7 +196,7 @@ def _inside(box: Box, size: tuple[int, int]) -> Box:
     return x1, y1, x2, y2
 
 
-def _scaled(box: Box, size: tuple[int, int], actual: tuple[int, int]) -> Box:
+def _scale_box(box: Box, size: tuple[int, int], actual: tuple[int, int]) -> Box:
     """The box in pixels of the picture as it was decoded, at least one pixel wide and high."""
     across, down = actual[0] / size[0], actual[1] / size[1]
     x1, y1 = min(int(box[0] * across), actual[0] - 1), min(int(box[1] * down), actual[1] - 1)

@@ -14,27 +14,27 @@ LUMINANCE = (0.299, 0.587, 0.114)
 LEVELS = 256
 
 
-def blurred(pixels: Tensor, radius: int) -> Tensor:
+def gaussian_blur(pixels: Tensor, radius: int) -> Tensor:
     """A Gaussian blur that reaches `radius` pixels."""
-    places = np.arange(-radius, radius + 1)
-    line = np.exp(-(places**2) / (2 * (radius / 2 + 0.1) ** 2))
-    return _filtered(pixels, np.outer(line, line))
+    offsets = np.arange(-radius, radius + 1)
+    line = np.exp(-(offsets**2) / (2 * (radius / 2 + 0.1) ** 2))
+    return _filter_channels(pixels, np.outer(line, line))
 
 
-def smeared(pixels: Tensor, radius: int, angle: float) -> Tensor:
+def motion_blur(pixels: Tensor, radius: int, angle: float) -> Tensor:
     """Motion blur: the mean along a line of `radius` pixels either way, at an angle in radians."""
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
     for step in np.linspace(-radius, radius, 4 * radius + 1):
         kernel[round(radius + step * math.sin(angle)), round(radius + step * math.cos(angle))] = 1
-    return _filtered(pixels, kernel)
+    return _filter_channels(pixels, kernel)
 
 
-def sharpened(pixels: Tensor, amount: float) -> Tensor:
+def sharpen_image(pixels: Tensor, amount: float) -> Tensor:
     """The picture plus `amount` times what a small blur takes away."""
-    return pixels + amount * (pixels - blurred(pixels, 1))
+    return pixels + amount * (pixels - gaussian_blur(pixels, 1))
 
 
-def _filtered(pixels: Tensor, kernel: np.ndarray) -> Tensor:
+def _filter_channels(pixels: Tensor, kernel: np.ndarray) -> Tensor:
     """Each channel's weighted mean around each pixel; beyond the border it repeats the border."""
     weights = torch.from_numpy(kernel / kernel.sum()).to(pixels.dtype)
     reach = len(kernel) // 2
@@ -42,13 +42,13 @@ def _filtered(pixels: Tensor, kernel: np.ndarray) -> Tensor:
     return F.conv2d(padded, weights[None, None])[:, 0]
 
 
-def noisy(pixels: Tensor, deviation: float, numbers: np.random.Generator) -> Tensor:
+def add_noise(pixels: Tensor, deviation: float, numbers: np.random.Generator) -> Tensor:
     """Gaussian noise of this standard deviation on every value."""
     noise = numbers.standard_normal(tuple(pixels.shape), dtype=np.float32)
     return pixels + deviation * torch.from_numpy(noise)
 
 
-def grainy(pixels: Tensor, amount: float, numbers: np.random.Generator) -> Tensor:
+def add_grain(pixels: Tensor, amount: float, numbers: np.random.Generator) -> Tensor:
     """The noise of a photo in little light: in all channels together, stronger where it is bright, tinted.
 
     Args:
@@ -62,7 +62,7 @@ def grainy(pixels: Tensor, amount: float, numbers: np.random.Generator) -> Tenso
     return pixels + amount * (pixels.clamp_min(0) * 255).sqrt() * (light + 0.3 * tint)
 
 
-def equalised(pixels: Tensor, limit: float = 3.0, tiles: int = 8) -> Tensor:
+def equalise_contrast(pixels: Tensor, limit: float = 3.0, tiles: int = 8) -> Tensor:
     """Contrast that is high everywhere: contrast limited adaptive histogram equalisation (Zuiderveld 1994).
 
     The luminance of each tile is spread over all levels, neighbouring tiles blended; colours move with it.
@@ -81,23 +81,25 @@ def equalised(pixels: Tensor, limit: float = 3.0, tiles: int = 8) -> Tensor:
     counts = np.bincount((tile * LEVELS + old).ravel(), minlength=down * across * LEVELS)
     counts = counts.reshape(down, across, LEVELS).astype(np.float64)
     total = counts.sum(2, keepdims=True)
-    kept = np.minimum(counts, limit * total / LEVELS)
-    curves = np.cumsum(kept + (total - kept.sum(2, keepdims=True)) / LEVELS, axis=2) * (LEVELS - 1) / total
-    new = _blended(curves, old, height, width)
+    clipped = np.minimum(counts, limit * total / LEVELS)
+    curves = (
+        np.cumsum(clipped + (total - clipped.sum(2, keepdims=True)) / LEVELS, axis=2) * (LEVELS - 1) / total
+    )
+    new = _blend_curves(curves, old, height, width)
     return pixels + torch.from_numpy(new - old).to(pixels.dtype)
 
 
-def _blended(curves: np.ndarray, old: np.ndarray, height: int, width: int) -> np.ndarray:
+def _blend_curves(curves: np.ndarray, old: np.ndarray, height: int, width: int) -> np.ndarray:
     """Each pixel through the curves of the four tiles [down, across, 256] around it, by nearness."""
     top, bottom, below = _neighbours(height, curves.shape[0])
-    left, right, beside = _neighbours(width, curves.shape[1])
-    upper = (1 - beside) * curves[top[:, None], left, old] + beside * curves[top[:, None], right, old]
-    lower = (1 - beside) * curves[bottom[:, None], left, old] + beside * curves[bottom[:, None], right, old]
+    left, right, weight = _neighbours(width, curves.shape[1])
+    upper = (1 - weight) * curves[top[:, None], left, old] + weight * curves[top[:, None], right, old]
+    lower = (1 - weight) * curves[bottom[:, None], left, old] + weight * curves[bottom[:, None], right, old]
     return (1 - below[:, None]) * upper + below[:, None] * lower
 
 
 def _neighbours(side: int, tiles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each place the tile before it, the one after it, and how far it is from the one to the other."""
-    place = np.clip((np.arange(side) + 0.5) * tiles / side - 0.5, 0, tiles - 1)
-    before = np.floor(place).astype(np.int64)
-    return before, np.minimum(before + 1, tiles - 1), place - before
+    position = np.clip((np.arange(side) + 0.5) * tiles / side - 0.5, 0, tiles - 1)
+    before = np.floor(position).astype(np.int64)
+    return before, np.minimum(before + 1, tiles - 1), position - before

@@ -9,16 +9,16 @@ from PIL import Image
 from torch import Tensor
 
 from lookalike.data.decode import Box
-from lookalike.data.drawn import Drawn
-from lookalike.data.transforms import How, Interpolation, Resize, check_value, stacked
+from lookalike.data.random_transform import RandomTransform
+from lookalike.data.transforms import Interpolation, Resize, ResizeMode, check_value, stack_images
 
 
 @dataclass(frozen=True)
-class Flip(Drawn):
+class Flip(RandomTransform):
     """`Resize`, mirrored with probability `flip`."""
 
     size: int
-    how: How = "squash"
+    how: ResizeMode = "squash"
     interpolation: Interpolation = "bicubic"
     flip: float = 0.5
     count: ClassVar[int] = 1
@@ -27,17 +27,17 @@ class Flip(Drawn):
         Resize(self.size, self.how, self.interpolation)
         check_value("flip", self.flip, 0, 1)
 
-    def part(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
-        """All of it: see `Drawn.part`."""
+    def transform_one(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
+        """All of it: see `RandomTransform.transform_one`."""
         return None, 2 * self.size
 
-    def many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
-        """See `Drawn.many`."""
+    def transform_many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
+        """See `RandomTransform.transform_many`."""
         resize = Resize(self.size, self.how, self.interpolation)
-        found = [resize(Image.fromarray(picture)) for picture in pictures]
-        return stacked(
+        output = [resize(Image.fromarray(picture)) for picture in pictures]
+        return stack_images(
             [
                 pixels.flip(2) if draw < self.flip else pixels
-                for pixels, draw in zip(found, draws[:, 0], strict=True)
+                for pixels, draw in zip(output, draws[:, 0], strict=True)
             ]
         )

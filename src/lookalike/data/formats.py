@@ -70,7 +70,7 @@ def format_of_bytes(start: bytes) -> str | None:
     return "HEIC" if brands & HEIC_BRANDS else None
 
 
-def described(start: bytes) -> str:
+def describe_content(start: bytes) -> str:
     """What a file is that is no picture, by its first bytes; empty where that is unknown."""
     brands = _brands(start)
     if brands:
@@ -86,4 +86,4 @@ def _brands(start: bytes) -> set[bytes]:
     if start[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(start[:4], "big"), len(start))
-    return {start[8:12]} | {start[place : place + 4] for place in range(16, end - 3, 4)}
+    return {start[8:12]} | {start[index : index + 4] for index in range(16, end - 3, 4)}

@@ -17,7 +17,7 @@ from PIL import (  # noqa: F401 - a format can be opened once its module was imp
     features,
 )
 
-from lookalike.data.formats import HEAD, described, format_of_bytes
+from lookalike.data.formats import HEAD, describe_content, format_of_bytes
 from lookalike.data.orientation import TAG, TURNS, decide
 from lookalike.data.png import Notes, read_notes
 
@@ -65,14 +65,14 @@ def read_header(stream: IO[bytes], check: bool = False) -> Opened:
         stream: of the file, at its start.
         check: look for damage where the decoder would not.
     """
-    image = _identified(stream)
+    image = _open_by_content(stream)
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise RefusedError(f"too large: {width} × {height} pixels, at most {MAX_PIXELS:,} are read")
     return with_turn(image, read_notes(stream, check) if image.format == "PNG" else None)
 
 
-def _identified(stream: IO[bytes]) -> Image.Image:
+def _open_by_content(stream: IO[bytes]) -> Image.Image:
     """The picture as Pillow opens it, by the format that its first bytes say."""
     start = stream.read(HEAD)
     if not start:
@@ -80,9 +80,9 @@ def _identified(stream: IO[bytes]) -> Image.Image:
     stream.seek(0)
     kind = format_of_bytes(start)
     if kind is None:
-        said = described(start)
-        said = f"it is {said}" if said else f"it begins with {start[:16]!r}"
-        raise RefusedError(f"not a readable picture ({KINDS}); {said}")
+        message = describe_content(start)
+        message = f"it is {message}" if message else f"it begins with {start[:16]!r}"
+        raise RefusedError(f"not a readable picture ({KINDS}); {message}")
     if kind == "AVIF" and not features.check("avif"):
         raise RefusedError(NO_AVIF)
     try:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from lookalike.data.decode import MAX_PIXELS, Box, image_size, open_image
-from lookalike.data.kept import Kept
-from lookalike.data.pixels import cut, open_pixels
+from lookalike.data.memory_cache import MemoryCache
+from lookalike.data.pixels import crop, open_pixels
 from lookalike.errors import ImageError, Problem
 
 if TYPE_CHECKING:  # jobs that never need torch import this file, and torch takes seconds to load
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # jobs that never need torch import this file, and torch take
     from torch.utils.data import Dataset
 
     from lookalike.data.cache import Cache
-    from lookalike.data.drawn import Drawn
+    from lookalike.data.random_transform import RandomTransform
     from lookalike.data.table import Table
 
     Rows = Dataset[Any]
@@ -90,10 +90,12 @@ class ImageTable(Rows):
     ):
         import torch
 
-        from lookalike.data.drawn import Drawn
+        from lookalike.data.random_transform import RandomTransform
 
         self.transform, self.seed, self.at_least, self.cache = transform, seed, at_least, cache
-        self.drawn = transform if isinstance(transform, Drawn) and seed is not None else None
+        self.random_transform = (
+            transform if isinstance(transform, RandomTransform) and seed is not None else None
+        )
         self.class_ids = np.full(len(table), -1)
         if class_ids is not None:
             self.class_ids = np.array([class_ids.get(label, -1) for label in table.labels.tolist()], np.int64)
@@ -102,7 +104,7 @@ class ImageTable(Rows):
         boxed = "x1" in table.frame.columns
         self._boxes = [table.box(row) for row in range(len(table))] if boxed else None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
-        self._kept = Kept(0 if seed is None else len(table))
+        self._memory_cache = MemoryCache(0 if seed is None else len(table))
 
     def __len__(self) -> int:
         return len(self._files)
@@ -119,36 +121,44 @@ class ImageTable(Rows):
 
     def __getitems__(self, rows: Sequence[int]) -> Batch:
         """A batch; a row that is in it twice gets other random numbers the second time."""
-        self._kept.settle()
-        seen: Counter[int] = Counter()
+        self._memory_cache.commit()
+        repeats_so_far: Counter[int] = Counter()
         repeats = []
         for row in rows:
-            repeats.append(seen[row])
-            seen[row] += 1
-        return self._drawn(rows, repeats) if self.drawn else self._called(rows, repeats)
+            repeats.append(repeats_so_far[row])
+            repeats_so_far[row] += 1
+        return (
+            self._batch_with_draws(rows, repeats)
+            if self.random_transform
+            else self._batch_with_calls(rows, repeats)
+        )
 
-    def _drawn(self, rows: Sequence[int], repeats: Sequence[int]) -> Batch:
+    def _batch_with_draws(self, rows: Sequence[int], repeats: Sequence[int]) -> Batch:
         """A batch by a transform that is handed its random numbers."""
-        from lookalike.data.draws import draws
+        from lookalike.data.random_numbers import random_uniform
 
-        drawn: Drawn = self.drawn  # type: ignore[assignment]
-        numbers = draws(self.seed or 0, int(self._epoch), rows, repeats, drawn.count)
+        transform: RandomTransform = self.random_transform  # type: ignore[assignment]
+        numbers = random_uniform(self.seed or 0, int(self._epoch), rows, repeats, transform.count)
         pictures, good, skipped = [], [], []
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             try:
-                pictures.append(self._part(row, lambda size, own=numbers[place]: drawn.part(size, own)))
-                good.append(place)
+                pictures.append(
+                    self._read_part(
+                        row, lambda size, draws=numbers[index]: transform.transform_one(size, draws)
+                    )
+                )
+                good.append(index)
             except ImageError as error:
                 skipped.append(Problem(error.path, error.reason, row))
-        images = drawn.many(pictures, numbers[good]) if good else None
-        return self._batch(images, [rows[place] for place in good], skipped)
+        images = transform.transform_many(pictures, numbers[good]) if good else None
+        return self._batch(images, [rows[index] for index in good], skipped)
 
-    def _called(self, rows: Sequence[int], repeats: Sequence[int]) -> Batch:
+    def _batch_with_calls(self, rows: Sequence[int], repeats: Sequence[int]) -> Batch:
         """A batch by any other transform, called for each picture."""
-        from lookalike.data.transforms import stacked
+        from lookalike.data.transforms import stack_images
 
         images, good, skipped = [], [], []
-        with nullcontext() if self.seed is None else _random_numbers_kept():
+        with nullcontext() if self.seed is None else _preserve_random_state():
             for row, repeat in zip(rows, repeats, strict=True):
                 try:
                     image = self._image(row)
@@ -159,7 +169,7 @@ class ImageTable(Rows):
                     _seed(self.seed, self._epoch.item(), row, repeat)
                 images.append(self.transform(image))
                 good.append(row)
-        return self._batch(stacked(images) if images else None, good, skipped)
+        return self._batch(stack_images(images) if images else None, good, skipped)
 
     def _batch(self, images: Tensor | None, rows: Sequence[int], skipped: list[Problem]) -> Batch:
         import torch
@@ -172,51 +182,51 @@ class ImageTable(Rows):
     def _box(self, row: int) -> Box | None:
         return self._boxes[row] if self._boxes else None
 
-    def _part(self, row: int, choose: Callable[[tuple[int, int]], tuple[Box | None, int]]) -> np.ndarray:
+    def _read_part(self, row: int, choose: Callable[[tuple[int, int]], tuple[Box | None, int]]) -> np.ndarray:
         """What a transform wants of a picture, [h, w, 3]."""
-        whole = self._kept.get(row)
+        whole = self._memory_cache.get(row)
         if whole is None and self.cache is not None:
             return self.cache.get(self._files[row], self._box(row), choose)
         if whole is not None:
-            return cut(whole, choose((whole.shape[1], whole.shape[0]))[0])
+            return crop(whole, choose((whole.shape[1], whole.shape[0]))[0])
         part: Box | None = None
         keep = True
 
-        def chosen(size: tuple[int, int]) -> tuple[Box | None, int | None]:
+        def choose_part(size: tuple[int, int]) -> tuple[Box | None, int | None]:
             nonlocal part, keep
             part, at_least = choose(size)
-            keep = part is None or self._kept.fits(*size)
+            keep = part is None or self._memory_cache.fits(*size)
             return (None, None) if part is not None and keep else (part, at_least)
 
-        found = open_pixels(self._files[row], chosen, self._box(row))
+        opened_pixels = open_pixels(self._files[row], choose_part, self._box(row))
         if not keep:
-            return found
-        self._keep(row, found)
-        return cut(found, part)
+            return opened_pixels
+        self._keep_in_memory(row, opened_pixels)
+        return crop(opened_pixels, part)
 
     def _image(self, row: int) -> Image.Image:
         """The picture of a row as Pillow has it."""
-        kept = self._kept.get(row)
-        if kept is None and self.cache is not None:
-            kept = self.cache.get(self._files[row], self._box(row), lambda size: (None, None))
-        if kept is not None:
-            return Image.fromarray(kept)
+        cached = self._memory_cache.get(row)
+        if cached is None and self.cache is not None:
+            cached = self.cache.get(self._files[row], self._box(row), lambda size: (None, None))
+        if cached is not None:
+            return Image.fromarray(cached)
         image = open_image(self._files[row], self._box(row), self.at_least)
-        self._keep(row, image)
+        self._keep_in_memory(row, image)
         return image
 
-    def _keep(self, row: int, picture: np.ndarray | Image.Image) -> None:
+    def _keep_in_memory(self, row: int, picture: np.ndarray | Image.Image) -> None:
         from torch.utils.data import get_worker_info
 
         width, height = picture.size if isinstance(picture, Image.Image) else picture.shape[1::-1]
-        if self._kept.fits(width, height):
-            self._kept.put(row, np.asarray(picture))
+        if self._memory_cache.fits(width, height):
+            self._memory_cache.store(row, np.asarray(picture))
             if get_worker_info() is None:
-                self._kept.settle()
+                self._memory_cache.commit()
 
 
 @contextmanager
-def _random_numbers_kept() -> Iterator[None]:
+def _preserve_random_state() -> Iterator[None]:
     """Torch's random numbers are afterwards as they were."""
     from torch import default_generator
 
@@ -239,7 +249,7 @@ def collate(items: Batch | Iterable[Item | Unreadable]) -> Batch:
     """A batch of the readable items, in order, with the rest listed: each row keeps its own id."""
     import torch
 
-    from lookalike.data.transforms import stacked
+    from lookalike.data.transforms import stack_images
 
     if isinstance(items, Batch):
         return items
@@ -248,7 +258,7 @@ def collate(items: Batch | Iterable[Item | Unreadable]) -> Batch:
     skipped = [Problem(item.path, item.reason, item.row) for item in items if isinstance(item, Unreadable)]
     images = [item.image for item in good]
     return Batch(
-        stacked(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
+        stack_images(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
         torch.tensor([item.class_id for item in good], dtype=torch.int64),
         torch.tensor([item.row for item in good], dtype=torch.int64),
         skipped,

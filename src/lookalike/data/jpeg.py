@@ -41,13 +41,13 @@ def read_header(data: bytes | bytearray) -> Header | None:
 
 def _header(data: bytes | bytearray) -> Header | None:
     """The same of a file that is whole; metadata may stand anywhere before the pixels."""
-    place, size = 2, None
+    position, size = 2, None
     exif: int | None = None
     xmp: bytes | None = None
     notes = 0
-    while data[place] == 0xFF:
-        marker, length = data[place + 1], struct.unpack_from(">H", data, place + 2)[0]
-        body, end = place + 4, place + 2 + length
+    while data[position] == 0xFF:
+        marker, length = data[position + 1], struct.unpack_from(">H", data, position + 2)[0]
+        body, end = position + 4, position + 2 + length
         if marker == SCAN:
             return Header(*size, decide(exif, xmp)) if size else None
         if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or length < 2:
@@ -64,7 +64,7 @@ def _header(data: bytes | bytearray) -> Header | None:
                 return None  # in several parts, or unusual
         elif marker == 0xE1 and data[body : body + len(XMP)] == XMP:
             xmp = bytes(data[body + len(XMP) : end])
-        place = end
+        position = end
     return None
 
 
@@ -93,7 +93,7 @@ def decode(data: bytearray) -> np.ndarray | None:
     """The pixels of a JPEG, uint8 [H, W, 3], as they are stored; None if Pillow must try."""
     import torch
 
-    native = _native()
+    native = _native_decoder()
     if native is None:
         return None
     try:
@@ -103,7 +103,7 @@ def decode(data: bytearray) -> np.ndarray | None:
 
 
 @functools.cache
-def _native() -> Callable | None:
+def _native_decoder() -> Callable | None:
     """Torchvision's decoder; a version without it does no harm."""
     try:
         import torch
@@ -114,7 +114,7 @@ def _native() -> Callable | None:
         return None
 
 
-def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Pixels [H, W, 3] turned as their EXIF orientation wants."""
     turned = pixels.swapaxes(0, 1) if orientation >= 5 else pixels
     if orientation in (3, 4, 7, 8):

@@ -35,8 +35,8 @@ class Mixture(Batches):
         """One dataset's piece of every batch of an epoch."""
         first, column = epoch * len(self), []
         while len(column) < len(self):
-            number, place = divmod(first + len(column), len(sampler))
-            column += [rows[batch] for batch in sampler.batches(number)[place:]]
+            number, position = divmod(first + len(column), len(sampler))
+            column += [rows[batch] for batch in sampler.batches(number)[position:]]
         return column[: len(self)]
 
 
@@ -46,15 +46,15 @@ def shares(weights: Sequence[float], size: int) -> list[int]:
     Raises:
         ValueError: a weight is not above 0, or there are more weights than places.
     """
-    wanted = np.asarray(weights, float)
-    if not np.isfinite(wanted).all() or (wanted <= 0).any():
+    weights_array = np.asarray(weights, float)
+    if not np.isfinite(weights_array).all() or (weights_array <= 0).any():
         raise ValueError(f"{list(weights)}: weights are numbers above 0; leave a dataset out instead")
-    if size < len(wanted):
-        raise ValueError(f"{len(wanted)} datasets do not fit into a batch of {size}")
-    exact = wanted / wanted.sum() * size
-    found = np.maximum(1, np.floor(exact).astype(int))
-    while found.sum() != size:
-        step = 1 if found.sum() < size else -1
-        gain = np.where((found > 1) | (step > 0), step * (exact - found), -np.inf)
-        found[np.argmax(gain)] += step
-    return found.tolist()
+    if size < len(weights_array):
+        raise ValueError(f"{len(weights_array)} datasets do not fit into a batch of {size}")
+    exact = weights_array / weights_array.sum() * size
+    counts = np.maximum(1, np.floor(exact).astype(int))
+    while counts.sum() != size:
+        step = 1 if counts.sum() < size else -1
+        gain = np.where((counts > 1) | (step > 0), step * (exact - counts), -np.inf)
+        counts[np.argmax(gain)] += step
+    return counts.tolist()

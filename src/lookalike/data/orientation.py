@@ -29,6 +29,6 @@ def decide(exif: object, xmp: bytes | str | None) -> int:
     """
     if exif is None and xmp:
         data = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
-        found = XMP.search(data.replace(b"\0", b""))  # without zeros, UTF-16 is read like UTF-8
-        exif = int(found[1]) if found else None
+        match = XMP.search(data.replace(b"\0", b""))  # without zeros, UTF-16 is read like UTF-8
+        exif = int(match[1]) if match else None
     return exif if isinstance(exif, int) and exif in TURNS else 1

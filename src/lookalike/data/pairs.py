@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lookalike.data.box_columns import squeezed, words
+from lookalike.data.box_columns import normalise_name, words
 from lookalike.data.csv_text import decode, separator_of, split_sep_line
 from lookalike.data.reading import READERS, read_frame
 from lookalike.errors import DataError, Problem, one_per_row
@@ -92,16 +92,18 @@ def read_pairs(file: str | Path, folds: int = 10) -> list[Pair]:
     """
     file = Path(file)
     problems: list[Problem] = []
-    found, cut = _of_table(file, problems) if file.suffix.lower() in READERS else _of_text(file, problems)
+    pairs, cut = _of_table(file, problems) if file.suffix.lower() in READERS else _of_text(file, problems)
     if problems:
         problems = one_per_row(problems)
         raise DataError(f"{file}: {len(problems)} lines are not understood, counted from 1:", problems)
-    if not found:
+    if not pairs:
         raise DataError(f"{file}: holds no pair")
     if cut:
-        places = (np.arange(len(found)) * max(folds, 1) // len(found)).tolist()
-        found = [Pair(p.first, p.second, p.same, fold, p.line) for p, fold in zip(found, places, strict=True)]
-    return found
+        positions = (np.arange(len(pairs)) * max(folds, 1) // len(pairs)).tolist()
+        pairs = [
+            Pair(p.first, p.second, p.same, fold, p.line) for p, fold in zip(pairs, positions, strict=True)
+        ]
+    return pairs
 
 
 def _lines(file: Path) -> str:
@@ -133,35 +135,35 @@ def _pairs(rows: Rows, file: Path, problems: list[Problem]) -> tuple[list[Pair],
         return [], True
     header = rows[0][1]
     if _is_header(header):
-        columns, rows = _named(header, rows[1:], file), rows[1:]
+        columns, rows = _columns_by_name(header, rows[1:], file), rows[1:]
     else:
         columns = _Columns(0, 1, 2, 3 if any(len(cells) > 3 and cells[3] for _, cells in rows) else None)
-    found, folds = [], []
+    result, folds = [], []
     for line, cells in rows:
         cells = cells + [""] * (
             max(columns.first, columns.second, columns.same, columns.fold or 0) + 1 - len(cells)
         )
         first, second, same = cells[columns.first], cells[columns.second], cells[columns.same].lower()
         if same not in YES | NO or not first or not second:
-            said = f"{','.join(cells).rstrip(',')[:80]!r}: must be path,path,1 or path,path,0"
-            problems.append(Problem(file.name, said, line))
+            message = f"{','.join(cells).rstrip(',')[:80]!r}: must be path,path,1 or path,path,0"
+            problems.append(Problem(file.name, message, line))
             continue
         folds.append(cells[columns.fold] if columns.fold is not None else "")
-        found.append(Pair(first, second, (same in YES) != columns.inverted, 0, line))
+        result.append(Pair(first, second, (same in YES) != columns.inverted, 0, line))
     if columns.fold is None:
-        return found, True
+        return result, True
     numbers = _fold_numbers(folds)
-    for pair, fold in zip(found, folds, strict=True):
+    for pair, fold in zip(result, folds, strict=True):
         if not fold:
-            said = (
+            message = (
                 "has no fold, and other lines have one: fill it, or take the column out to cut the list anew"
             )
-            problems.append(Problem(file.name, said, pair.line))
-    found = [
+            problems.append(Problem(file.name, message, pair.line))
+    result = [
         Pair(p.first, p.second, p.same, numbers.get(fold, 0), p.line)
-        for p, fold in zip(found, folds, strict=True)
+        for p, fold in zip(result, folds, strict=True)
     ]
-    return found, False
+    return result, False
 
 
 def _fold_numbers(folds: Iterable[str]) -> dict[str, int]:
@@ -174,7 +176,7 @@ def _fold_numbers(folds: Iterable[str]) -> dict[str, int]:
         names.sort(key=numbers.__getitem__)
     except ValueError:
         pass
-    return {name: place for place, name in enumerate(names)}
+    return {name: index for index, name in enumerate(names)}
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -185,23 +187,23 @@ def _is_header(cells: Sequence[str]) -> bool:
     filled = [cell for cell in cells if cell]
     if any(IMAGE.match(cell) or re.fullmatch(r"[+-]?[\d.]+", cell) for cell in filled):
         return False
-    if all(squeezed(cell) in known for cell in filled):
+    if all(normalise_name(cell) in known for cell in filled):
         return True
     return not any(cell.lower() in YES | NO for cell in cells[2:3])
 
 
-def _named(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
+def _columns_by_name(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
     """Places of the columns by their names.
 
     Raises:
         DataError: one is missing, or several could be it; names them.
     """
-    short = [squeezed(name) for name in header]
+    short = [normalise_name(name) for name in header]
     first, second = _places(short, FIRST), _places(short, SECOND)
     same, different, fold = _places(short, SAME), _places(short, DIFFERENT), _places(short, FOLD)
-    exact = [place for place, name in enumerate(short) if name in ("same", "issame")]
+    exact = [index for index, name in enumerate(short) if name in ("same", "issame")]
     same = exact if len(exact) == 1 else same
-    exact = [place for place in fold if short[place].startswith(("fold", "cvfold"))]
+    exact = [index for index in fold if short[index].startswith(("fold", "cvfold"))]
     fold = exact or fold
     if len(first) != 1 or len(second) != 1 or len(same) + len(different) != 1 or len(fold) > 1:
         shown = ", ".join(map(repr, header))
@@ -209,29 +211,31 @@ def _named(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
             f"{file}: the columns of its header, {shown}, are not clear: a list of pairs has {FORMS}. "
             f"Rename them so"
         )
-    found = _Columns(first[0], second[0], (same or different)[0], fold[0] if fold else None, not same)
-    if found.fold is not None and not any(cells[found.fold] for _, cells in rows if len(cells) > found.fold):
-        found = _Columns(found.first, found.second, found.same, None, found.inverted)
-    used = [found.first, found.second, found.same, *([found.fold] if found.fold is not None else [])]
-    kept = [name or f"column {place + 1}" for place, name in enumerate(header) if place not in used]
+    result = _Columns(first[0], second[0], (same or different)[0], fold[0] if fold else None, not same)
+    if result.fold is not None and not any(
+        cells[result.fold] for _, cells in rows if len(cells) > result.fold
+    ):
+        result = _Columns(result.first, result.second, result.same, None, result.inverted)
+    used = [result.first, result.second, result.same, *([result.fold] if result.fold is not None else [])]
+    kept = [name or f"column {index + 1}" for index, name in enumerate(header) if index not in used]
     log.info(
         "%s: pairs are in %s and %s; %s says whether they are %s; folds: %s%s",
         file,
-        header[found.first],
-        header[found.second],
-        header[found.same],
-        "different" if found.inverted else "the same",
-        header[found.fold] if found.fold is not None else "none, the list is cut",
+        header[result.first],
+        header[result.second],
+        header[result.same],
+        "different" if result.inverted else "the same",
+        header[result.fold] if result.fold is not None else "none, the list is cut",
         f"; ignored: {', '.join(kept)}" if kept else "",
     )
-    return found
+    return result
 
 
 def _places(names: Sequence[str], known: Collection[str]) -> list[int]:
-    return [place for place, name in enumerate(names) if name in known]
+    return [index for index, name in enumerate(names) if name in known]
 
 
-def match_paths(names: Sequence[str], paths: Sequence[str]) -> np.ndarray:
+def resolve_pair_paths(names: Sequence[str], paths: Sequence[str]) -> np.ndarray:
     """The row of each name among paths, int64; -1 where there is none, -2 where it could be several.
 
     A name is the path itself, or the path whose end it shares, in whole folder and file names, farthest; the
@@ -243,23 +247,23 @@ def match_paths(names: Sequence[str], paths: Sequence[str]) -> np.ndarray:
         if path:
             by_name[PurePosixPath(path).name].append(row)
             by_name[PurePosixPath(path).stem].append(row)
-    return np.array([exact.get(name, _nearest(name, paths, by_name)) for name in names], np.int64)
+    return np.array([exact.get(name, _nearest_path(name, paths, by_name)) for name in names], np.int64)
 
 
-def _nearest(name: str, paths: Sequence[str], by_name: dict[str, list[int]]) -> int:
+def _nearest_path(name: str, paths: Sequence[str], by_name: dict[str, list[int]]) -> int:
     parts = PurePosixPath(name.replace("\\", "/")).parts[::-1]
     candidates = dict.fromkeys(by_name.get(parts[0] if parts else "", ()))
     if not candidates:
         return -1
-    shared = [_shared(parts[1:], PurePosixPath(paths[row]).parts[-2::-1]) for row in candidates]
+    shared = [_shared_suffix_length(parts[1:], PurePosixPath(paths[row]).parts[-2::-1]) for row in candidates]
     best = max(shared)
     rows = [row for row, count in zip(candidates, shared, strict=True) if count == best]
     return rows[0] if len(rows) == 1 else -2
 
 
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+def _shared_suffix_length(first: Sequence[str], other: Sequence[str]) -> int:
     count = 0
-    for mine, theirs in zip(one, other, strict=False):
+    for mine, theirs in zip(first, other, strict=False):
         if mine != theirs:
             break
         count += 1
@@ -285,7 +289,7 @@ def _of_text(file: Path, problems: list[Problem]) -> tuple[list[Pair], bool]:
             (line, [cell.strip() for cell in text.split(separator)]) for line, text in enumerate(lines, 1)
         ]
         return _pairs(table, file, problems)
-    return _lfw(rows, file.name, problems)
+    return _read_lfw_pairs(rows, file.name, problems)
 
 
 def _is_separated(lines: Sequence[str]) -> bool:
@@ -294,14 +298,14 @@ def _is_separated(lines: Sequence[str]) -> bool:
     return any(all(2 <= line.count(sign) <= 4 for line in filled) for sign in ",;")
 
 
-def _lfw(rows: Rows, name: str, problems: list[Problem]) -> tuple[list[Pair], bool]:
-    each = 0
+def _read_lfw_pairs(rows: Rows, name: str, problems: list[Problem]) -> tuple[list[Pair], bool]:
+    pairs_per_fold = 0
     if rows and len(rows[0][1]) <= 2 and all(cell.isdigit() for cell in rows[0][1]):
         head = [int(cell) for cell in rows.pop(0)[1]]
-        each = 2 * head[1] if len(head) == 2 else 0
-    found = []
+        pairs_per_fold = 2 * head[1] if len(head) == 2 else 0
+    pairs = []
     for line, cells in rows:
-        numbers = [cells[place] for place in ((1, 2) if len(cells) == 3 else (1, 3)) if place < len(cells)]
+        numbers = [cells[column] for column in ((1, 2) if len(cells) == 3 else (1, 3)) if column < len(cells)]
         if len(cells) not in (3, 4) or not all(number.isdigit() for number in numbers):
             problems.append(
                 Problem(name, f"{' '.join(cells)[:80]!r}: must be name i j, or name i other j", line)
@@ -311,5 +315,7 @@ def _lfw(rows: Rows, name: str, problems: list[Problem]) -> tuple[list[Pair], bo
         first, second = (
             f"{who}/{who}_{int(i):04d}" for who, i in zip((cells[0], other), numbers, strict=True)
         )
-        found.append(Pair(first, second, len(cells) == 3, len(found) // each if each else 0, line))
-    return found, not each
+        pairs.append(
+            Pair(first, second, len(cells) == 3, len(pairs) // pairs_per_fold if pairs_per_fold else 0, line)
+        )
+    return pairs, not pairs_per_fold

@@ -24,7 +24,7 @@ def open_pixels(source: Source, choose: Choose, box: Box | None = None) -> np.nd
     Raises:
         ImageError: as in `open_image`.
     """
-    return decode.guarded(source, lambda stream: _read(stream, choose, box))
+    return decode.decode_guarded(source, lambda stream: _read(stream, choose, box))
 
 
 def _read(stream: IO[bytes], choose: Choose, box: Box | None) -> np.ndarray:
@@ -35,11 +35,11 @@ def _read(stream: IO[bytes], choose: Choose, box: Box | None) -> np.ndarray:
             stream.readinto(data)  # type: ignore[attr-defined]
         else:
             data = bytearray(stream.read())
-        found = _jpeg(data, choose, box)
-        if found is not None:
-            return found
+        pixels = _jpeg(data, choose, box)
+        if pixels is not None:
+            return pixels
     stream.seek(0)
-    return np.array(decode.chosen(stream, box, choose))
+    return np.array(decode.decode_part(stream, box, choose))
 
 
 def _is_file(stream: IO[bytes]) -> bool:
@@ -56,16 +56,16 @@ def _jpeg(data: bytearray, choose: Choose, box: Box | None) -> np.ndarray | None
         return None
     stored = (header.width, header.height)
     size = stored[::-1] if header.orientation >= 5 else stored
-    (x1, y1, x2, y2), reduction = decode.wanted(size, box, choose)
+    (x1, y1, x2, y2), reduction = decode.part_to_decode(size, box, choose)
     if reduction > 1:
         return None
     pixels = jpeg.decode(data)
     if pixels is None or pixels.shape[1::-1] != stored:
         return None
-    part = jpeg.upright(pixels, header.orientation)[y1:y2, x1:x2]
+    part = jpeg.turn_upright(pixels, header.orientation)[y1:y2, x1:x2]
     return part if min(part.strides) > 0 else part.copy()  # torch reads no array backwards
 
 
-def cut(picture: np.ndarray, part: Box | None) -> np.ndarray:
+def crop(picture: np.ndarray, part: Box | None) -> np.ndarray:
     """The part of a picture [h, w, 3]."""
     return picture if part is None else picture[part[1] : part[3], part[0] : part[2]]

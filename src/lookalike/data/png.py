@@ -12,7 +12,7 @@ LONGEST_NOTE = 1 << 24
 GREY, COLOUR = 0, 2
 XMP_KEY = b"XML:com.adobe.xmp"
 PROFILE_KEY = b"Raw profile type exif"  # where ImageMagick kept EXIF data before PNG had a place for it
-WANTED = (b"IHDR", b"tRNS", b"eXIf", b"iTXt", b"tEXt", b"zTXt")
+NOTE_CHUNKS = (b"IHDR", b"tRNS", b"eXIf", b"iTXt", b"tEXt", b"zTXt")
 
 
 class DamagedError(Exception):
@@ -56,12 +56,12 @@ def read_notes(stream: IO[bytes], check: bool) -> Notes:
         kind = b""
         while kind != b"IEND":
             length, kind = struct.unpack(">I4s", _exactly(stream, 8))
-            wanted = kind in WANTED and length <= LONGEST_NOTE
-            if not check and not wanted:
+            kinds = kind in NOTE_CHUNKS and length <= LONGEST_NOTE
+            if not check and not kinds:
                 stream.seek(length + 4, 1)
                 continue
-            data = _checked(stream, kind, length, wanted)
-            if wanted:
+            data = _read_chunk_data(stream, kind, length, kinds)
+            if kinds:
                 _note(notes, kind, data)
     except DamagedError:
         if check:
@@ -71,7 +71,7 @@ def read_notes(stream: IO[bytes], check: bool) -> Notes:
     return notes
 
 
-def _checked(stream: IO[bytes], kind: bytes, length: int, keep: bool) -> bytes:
+def _read_chunk_data(stream: IO[bytes], kind: bytes, length: int, keep: bool) -> bytes:
     """The data of a chunk, or nothing where it is not to be kept; its checksum is compared."""
     crc, kept = zlib.crc32(kind), bytearray()
     for start in range(0, length, 1 << 16):
@@ -100,7 +100,7 @@ def _note(notes: Notes, kind: bytes, data: bytes) -> None:
         notes.xmp = _text(data[len(XMP_KEY) + 1 :]) or notes.xmp
     elif kind in (b"tEXt", b"zTXt") and data.startswith(PROFILE_KEY + b"\0"):
         rest = data[len(PROFILE_KEY) + 1 :]
-        notes.exif = notes.exif or _profile(_unpacked(rest[1:]) if kind == b"zTXt" else rest)
+        notes.exif = notes.exif or _profile(_decompress(rest[1:]) if kind == b"zTXt" else rest)
 
 
 def _text(data: bytes) -> bytes | None:
@@ -109,10 +109,10 @@ def _text(data: bytes) -> bytes | None:
     parts = rest.split(b"\0", 2)
     if len(parts) < 3:
         return None
-    return _unpacked(parts[2]) if packed else parts[2]
+    return _decompress(parts[2]) if packed else parts[2]
 
 
-def _unpacked(data: bytes) -> bytes | None:
+def _decompress(data: bytes) -> bytes | None:
     try:
         return zlib.decompressobj().decompress(data, LONGEST_NOTE)
     except zlib.error:

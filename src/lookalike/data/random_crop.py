@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lookalike.data.decode import Box
-from lookalike.data.drawn import Drawn
+from lookalike.data.random_transform import RandomTransform
 from lookalike.data.transforms import Interpolation, check_choice, check_range, check_value
 
 RESIZED_INTO = {  # what F.interpolate calls with antialias=True, but into memory that is there
@@ -20,7 +20,7 @@ RESIZED_INTO = {  # what F.interpolate calls with antialias=True, but into memor
 
 
 @dataclass(frozen=True)
-class RandomCrop(Drawn):
+class RandomCrop(RandomTransform):
     """A random part of a picture, stretched to a square with antialiasing, and perhaps mirrored.
 
     Share of the area and proportions are drawn evenly, proportions on a log scale, as "random resized crop"
@@ -50,25 +50,25 @@ class RandomCrop(Drawn):
         check_range("area", self.area, 1e-4, 1)
         check_range("aspect", self.aspect, 0.01, 100)
 
-    def part(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
-        """See `Drawn.part`."""
-        area = size[0] * size[1] * _between(self.area, draws[0])
-        aspect = math.exp(_between((math.log(self.aspect[0]), math.log(self.aspect[1])), draws[1]))
+    def transform_one(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
+        """See `RandomTransform.transform_one`."""
+        area = size[0] * size[1] * _interpolate(self.area, draws[0])
+        aspect = math.exp(_interpolate((math.log(self.aspect[0]), math.log(self.aspect[1])), draws[1]))
         width = max(1, min(round(math.sqrt(area * aspect)), size[0]))
         height = max(1, min(round(math.sqrt(area / aspect)), size[1]))
         left, top = int(draws[2] * (size[0] - width + 1)), int(draws[3] * (size[1] - height + 1))
         return (left, top, left + width, top + height), self.size
 
-    def many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
-        """See `Drawn.many`."""
+    def transform_many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
+        """See `RandomTransform.transform_many`."""
         size = (len(pictures), 3, self.size, self.size)
-        found = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
+        output = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
         mirrored = (draws[:, 4] < self.flip).tolist()
-        for into, picture, mirror in zip(found.split(1), pictures, mirrored, strict=True):
+        for into, picture, mirror in zip(output.split(1), pictures, mirrored, strict=True):
             pixels = torch.from_numpy(np.ascontiguousarray(picture))[None].permute(0, 3, 1, 2)
             RESIZED_INTO[self.interpolation](pixels.flip(3) if mirror else pixels, size[2:], False, out=into)
-        return found
+        return output
 
 
-def _between(ends: tuple[float, float], draw: float) -> float:
+def _interpolate(ends: tuple[float, float], draw: float) -> float:
     return ends[0] + (ends[1] - ends[0]) * draw

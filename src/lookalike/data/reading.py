@@ -54,7 +54,7 @@ def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
         raise DataError(
             f"{file}: not a readable {file.suffix[1:].lower()} table: {_reason(error)}"
         ) from error
-    return _tidy(frame)
+    return _normalise_types(frame)
 
 
 def _reason(error: BaseException) -> str:
@@ -69,22 +69,22 @@ def _reason(error: BaseException) -> str:
 
 
 def _csv(file: Path, text: Collection[str]) -> pl.DataFrame:
-    found = parse(decode(file.read_bytes(), file), file)
-    names = [name if not UNNAMED.fullmatch(name) else "" for name in found.header]
+    result = parse(decode(file.read_bytes(), file), file)
+    names = [name if not UNNAMED.fullmatch(name) else "" for name in result.header]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise ValueError(f"the header names {', '.join(map(repr, twice))} twice")
     known = [name or f"column {number}" for number, name in enumerate(names, 1)]
     frame = pl.read_csv(
-        io.BytesIO(as_plain(found, known)),
-        separator=found.separator,
+        io.BytesIO(as_plain(result, known)),
+        separator=result.separator,
         schema_overrides={name: pl.String for name in names if name in text or is_text(name)},
         infer_schema_length=None,
         truncate_ragged_lines=True,
     )
     unnamed = [one for one, name in zip(known, names, strict=True) if not name]
     frame = _without_unnamed(frame, unnamed, file)
-    return frame if found.separator == "," else _with_decimal_points(frame, file)
+    return frame if result.separator == "," else _with_decimal_points(frame, file)
 
 
 def _without_unnamed(frame: pl.DataFrame, names: list[str], file: Path) -> pl.DataFrame:
@@ -151,7 +151,7 @@ READERS: dict[str, Callable[[Path, Collection[str]], pl.DataFrame]] = {
 }
 
 
-def _tidy(frame: pl.DataFrame) -> pl.DataFrame:
+def _normalise_types(frame: pl.DataFrame) -> pl.DataFrame:
     """Categories and empty columns as text, labels as text or 64-bit integers, no index column of pandas."""
     frame = frame.select(name for name in frame.columns if not name.startswith("__index_level_"))
     words = [name for name, kind in frame.schema.items() if kind in (pl.Categorical, pl.Enum)]

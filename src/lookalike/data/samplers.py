@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from torch.utils.data import Sampler
 
-from lookalike.data.class_sizes import choose_rows, images_shown, noise, starts
+from lookalike.data.class_sizes import choose_rows, images_per_epoch, noise, starts
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ class Batches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         self._position, self._start = self._start, 0
-        return self._rest(self.batches(self.epoch)[self._position :])
+        return self._skip_done(self.batches(self.epoch)[self._position :])
 
-    def _rest(self, batches: list[np.ndarray]) -> Iterator[list[int]]:
+    def _skip_done(self, batches: list[np.ndarray]) -> Iterator[list[int]]:
         for batch in batches:
             self._position += 1
             yield batch.tolist()
@@ -98,14 +98,14 @@ class Shuffle(Batches):
         _, self._owner, sizes = np.unique(
             np.asarray(labels)[self.rows], return_inverse=True, return_counts=True
         )
-        self._shown = images_shown(sizes, undersample, oversample)
-        self._count = -(-int(self._shown.sum()) // batch_size)
+        self._images_per_class = images_per_epoch(sizes, undersample, oversample)
+        self._count = -(-int(self._images_per_class.sum()) // batch_size)
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """See `Batches.batches`."""
         rows = self.rows
         if self._limited:
-            rows = choose_rows(rows, self._owner, self._shown, self.seed, epoch)
+            rows = choose_rows(rows, self._owner, self._images_per_class, self.seed, epoch)
         return np.array_split(np.random.default_rng([self.seed, epoch]).permutation(rows), self._count)
 
 
@@ -155,18 +155,18 @@ class PerClass(Batches):
         self.labels = np.asarray(labels, np.int64)
         self._choose_rows(lonely)
         self.chunks = -(-self.sizes // samples_per_class)
-        self.wanted = self._wanted(undersample, oversample)
-        self._count = _fillable(self.wanted, self.classes_per_batch)
-        self._dealt = np.minimum(self.wanted, self._count)
+        self.chunks_per_class = self._count_chunks(undersample, oversample)
+        self._count = _can_fill(self.chunks_per_class, self.classes_per_batch)
+        self._dealt = np.minimum(self.chunks_per_class, self._count)
 
     def _choose_rows(self, lonely: bool) -> None:
         """Keep the rows of known classes with partners, class by class, and the `sizes` of these, [C]."""
-        known = np.flatnonzero(self.labels >= 0)
-        _, inverse, counts = np.unique(self.labels[known], return_inverse=True, return_counts=True)
-        kept = known[(counts >= (1 if lonely else 2))[inverse]]
-        self.left_out = len(self.labels) - len(kept)
-        _, owner, self.sizes = np.unique(self.labels[kept], return_inverse=True, return_counts=True)
-        self._grouped = kept[np.argsort(owner, kind="stable")]
+        known_rows = np.flatnonzero(self.labels >= 0)
+        _, inverse, counts = np.unique(self.labels[known_rows], return_inverse=True, return_counts=True)
+        kept_rows = known_rows[(counts >= (1 if lonely else 2))[inverse]]
+        self.left_out = len(self.labels) - len(kept_rows)
+        _, owner, self.sizes = np.unique(self.labels[kept_rows], return_inverse=True, return_counts=True)
+        self._grouped = kept_rows[np.argsort(owner, kind="stable")]
         if not len(self.sizes):
             raise ValueError(
                 f"no class can be shown: all {self.left_out} images are alone in their class, or of "
@@ -176,24 +176,26 @@ class PerClass(Batches):
             log.warning("classes_per_batch: %d, all that can be shown", len(self.sizes))
             self.classes_per_batch = len(self.sizes)
 
-    def _wanted(self, undersample: int | None, oversample: int | None) -> np.ndarray:
+    def _count_chunks(self, undersample: int | None, oversample: int | None) -> np.ndarray:
         """Chunks that each class is to show in an epoch, [C]."""
-        images_shown(self.sizes, undersample, oversample)
-        each = self.samples_per_class
-        most = None if undersample is None else max(1, undersample // each)
-        fewest = None if oversample is None else -(-oversample // each)
-        return images_shown(self.chunks, most, min(fewest, most) if fewest and most else fewest)
+        images_per_epoch(self.sizes, undersample, oversample)
+        images_per_chunk = self.samples_per_class
+        max_chunks = None if undersample is None else max(1, undersample // images_per_chunk)
+        fewest = None if oversample is None else -(-oversample // images_per_chunk)
+        return images_per_epoch(
+            self.chunks, max_chunks, min(fewest, max_chunks) if fewest and max_chunks else fewest
+        )
 
     @property
-    def waiting(self) -> int:
+    def num_waiting(self) -> int:
         """Chunks that an epoch leaves to the next ones."""
-        return int(self.wanted.sum()) - self._count * self.classes_per_batch
+        return int(self.chunks_per_class.sum()) - self._count * self.classes_per_batch
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """See `Batches.batches`."""
-        waits = self._waits(epoch + 1) - self._waits(epoch)
+        waits = self._count_waiting(epoch + 1) - self._count_waiting(epoch)
         dealt = self._dealt - waits
-        first = epoch * self._dealt - np.where(self._dealt != self.chunks, self._waits(epoch), 0)
+        first = epoch * self._dealt - np.where(self._dealt != self.chunks, self._count_waiting(epoch), 0)
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(dealt))
         lengths = dealt[order]
@@ -202,7 +204,7 @@ class PerClass(Batches):
         chunks = self._chunk_rows(classes, first[classes] + turn)
         return list(chunks[_deal(classes, len(self), rng).T].reshape(len(self), -1))
 
-    def _waits(self, epoch: int) -> np.ndarray:
+    def _count_waiting(self, epoch: int) -> np.ndarray:
         """How often each class has shown one chunk less before this epoch. Classes take turns at it."""
         excess = int(self._dealt.sum()) - self._count * self.classes_per_batch
         turn = np.random.default_rng(self.seed).permutation(len(self._dealt))
@@ -210,17 +212,17 @@ class PerClass(Batches):
 
     def _chunk_rows(self, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Rows of chunks, [T, K]: each the chunk of this number in its class's endless shuffled passes."""
-        passes, place = np.divmod(numbers, self.chunks[classes])
+        passes, chunk = np.divmod(numbers, self.chunks[classes])
         span = int(passes.max()) + 1
         pairs, pair = np.unique(classes * span + passes, return_inverse=True)
-        rows, begin = self._shuffled_rows(*np.divmod(pairs, span))
+        rows, begin = self._shuffle_rows(*np.divmod(pairs, span))
         size = self.sizes[classes][:, None]
         start = np.minimum(
-            place[:, None] * self.samples_per_class, np.maximum(size - self.samples_per_class, 0)
+            chunk[:, None] * self.samples_per_class, np.maximum(size - self.samples_per_class, 0)
         )
         return rows[begin[pair][:, None] + (start + np.arange(self.samples_per_class)) % size]
 
-    def _shuffled_rows(self, classes: np.ndarray, passes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _shuffle_rows(self, classes: np.ndarray, passes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of these classes, each in the random order of its pass, and where each begins."""
         sizes = self.sizes[classes]
         begin = starts(sizes)
@@ -229,7 +231,7 @@ class PerClass(Batches):
         return rows[np.lexsort((noise(self.seed, passes[of], rows), of))], begin
 
 
-def _fillable(chunks: np.ndarray, classes_per_batch: int) -> int:
+def _can_fill(chunks: np.ndarray, classes_per_batch: int) -> int:
     """How many batches of P different classes these numbers of chunks a class fill, at most."""
     low, high = 1, int(chunks.sum()) // classes_per_batch
     while low < high:
@@ -256,14 +258,14 @@ def _deal(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
     """
     lines = np.arange(len(classes)).reshape(-1, count)
     dealt = np.empty_like(lines)
-    taken, last = np.zeros(count, bool), None
+    is_taken, last = np.zeros(count, bool), None
     for line, numbers in zip(dealt, lines, strict=True):
         owners = classes[numbers]
-        places = rng.permutation(count)
-        places = places[np.argsort(taken[places], kind="stable")]
-        rng.shuffle(places[np.count_nonzero(owners == last) :])
-        line[places] = numbers
+        slots = rng.permutation(count)
+        slots = slots[np.argsort(is_taken[slots], kind="stable")]
+        rng.shuffle(slots[np.count_nonzero(owners == last) :])
+        line[slots] = numbers
         last = owners[-1]
-        taken[:] = False
-        taken[places[owners == last]] = True
+        is_taken[:] = False
+        is_taken[slots[owners == last]] = True
     return dealt

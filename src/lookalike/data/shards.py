@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 BLOCK = tarfile.BLOCKSIZE
 MARK = ".tar/@"
-PLACE = re.compile(r"(.*?\.tar)/@(\d{1,15})\+(\d{1,15})/(.+)", re.DOTALL)
+MEMBER_PATTERN = re.compile(r"(.*?\.tar)/@(\d{1,15})\+(\d{1,15})/(.+)", re.DOTALL)
 OPEN = 256
 """Shards that a process keeps open."""
 
@@ -43,61 +43,61 @@ class Status(NamedTuple):
     changed: int
 
 
-def member(path: str | Path) -> Member | None:
+def parse_member(path: str | Path) -> Member | None:
     """What the path of an image in a shard says; None for a file of its own."""
     text = os.fspath(path)
-    found = PLACE.fullmatch(text) if MARK in text else None
-    return None if found is None else Member(found[1], int(found[2]), int(found[3]), found[4])
+    match = MEMBER_PATTERN.fullmatch(text) if MARK in text else None
+    return None if match is None else Member(match[1], int(match[2]), int(match[3]), match[4])
 
 
-def opened(path: str | Path) -> IO[bytes]:
+def open_image_file(path: str | Path) -> IO[bytes]:
     """The bytes of an image, in a file of its own or in a shard.
 
     Raises:
         OSError: they cannot be read.
     """
-    found = member(path)
-    return open(path, "rb") if found is None else io.BytesIO(read(found))  # noqa: PTH123 - a str or a Path
+    member = parse_member(path)
+    return open(path, "rb") if member is None else io.BytesIO(read_member(member))  # noqa: PTH123 - a str or a Path
 
 
-def status(path: str | Path) -> Status:
+def image_status(path: str | Path) -> Status:
     """Size and time of change of an image; of the shard, where it is in one.
 
     Raises:
         OSError: there is no such file, or it cannot be looked at.
     """
-    found = member(path)
-    seen = os.stat(path if found is None else found.shard)  # noqa: PTH116 - called once an image
-    return Status(seen.st_size if found is None else found.length, seen.st_mtime_ns)
+    member = parse_member(path)
+    file_status = os.stat(path if member is None else member.shard)  # noqa: PTH116 - called once an image
+    return Status(file_status.st_size if member is None else member.length, file_status.st_mtime_ns)
 
 
-def exists(path: str | Path) -> bool:
+def image_exists(path: str | Path) -> bool:
     """Whether there is such a file, or a shard that may hold such an image."""
     try:
-        status(path)
+        image_status(path)
     except OSError:
         return False
     return True
 
 
-def parted(path: str) -> tuple[str, str]:
+def split_path(path: str) -> tuple[str, str]:
     """The folder of an image and the rest of its path; of one in a shard, the folder of the shard."""
-    found = member(path)
-    folder, name = os.path.split(path if found is None else found.shard)
-    return folder, name if found is None else name + path[len(found.shard) :]
+    member = parse_member(path)
+    folder, name = os.path.split(path if member is None else member.shard)
+    return folder, name if member is None else name + path[len(member.shard) :]
 
 
-def misplaced(found: Member, size: int) -> str | None:
+def misplaced_reason(member: Member, size: int) -> str | None:
     """Why a shard of so many bytes cannot hold a member there."""
-    if found.offset < BLOCK or found.offset % BLOCK:
-        return f"no image begins at byte {found.offset:,} of a shard"
-    if found.offset + found.length > size:
-        end = found.offset + found.length
+    if member.offset < BLOCK or member.offset % BLOCK:
+        return f"no image begins at byte {member.offset:,} of a shard"
+    if member.offset + member.length > size:
+        end = member.offset + member.length
         return f"the shard ends after {size:,} bytes, before the image does ({end:,}): it is cut off"
     return None
 
 
-def read(found: Member) -> bytes:
+def read_member(member: Member) -> bytes:
     """The bytes of a member; safe in threads and in processes that are forked.
 
     Raises:
@@ -105,20 +105,22 @@ def read(found: Member) -> bytes:
         OSError: the shard cannot be read.
     """
     try:
-        seen = os.stat(found.shard)  # noqa: PTH116 - called once an image
+        file_status = os.stat(member.shard)  # noqa: PTH116 - called once an image
     except (FileNotFoundError, NotADirectoryError):
-        raise ShardError(f"there is no shard {found.shard}") from None
-    wrong = misplaced(found, seen.st_size)
+        raise ShardError(f"there is no shard {member.shard}") from None
+    wrong = misplaced_reason(member, file_status.st_size)
     if wrong:
         raise ShardError(wrong)
-    shard = _open(found.shard, seen.st_ino, seen.st_mtime_ns, seen.st_size)
-    start, wanted = found.offset - BLOCK, BLOCK + found.length
-    data = os.pread(shard.handle, wanted, start)
-    while len(data) < wanted and (more := os.pread(shard.handle, wanted - len(data), start + len(data))):
+    shard = _open(member.shard, file_status.st_ino, file_status.st_mtime_ns, file_status.st_size)
+    start, num_bytes = member.offset - BLOCK, BLOCK + member.length
+    data = os.pread(shard.handle, num_bytes, start)
+    while len(data) < num_bytes and (
+        more := os.pread(shard.handle, num_bytes - len(data), start + len(data))
+    ):
         data += more
-    if len(data) < wanted:
+    if len(data) < num_bytes:
         raise ShardError(f"the shard ends after {start + len(data):,} bytes, before the image does")
-    if not _is_header(data[:BLOCK], found):
+    if not _is_header(data[:BLOCK], member):
         raise ShardError("the shard holds something else there: it is another one, or was changed")
     return data[BLOCK:]
 
@@ -140,12 +142,12 @@ def _open(file: str, *_version: int) -> _Shard:
     return _Shard(file)
 
 
-def _is_header(block: bytes, found: Member) -> bool:
+def _is_header(block: bytes, member: Member) -> bool:
     """Whether this is the tar header of the member; of a long name it has the beginning."""
-    name = found.name.encode("utf-8", "surrogateescape")[:100]
+    name = member.name.encode("utf-8", "surrogateescape")[:100]
     try:
         size = int(block[124:135], 8)
     except ValueError:
         return False
     regular = block[156:157] == tarfile.REGTYPE and block[257:262] == b"ustar"
-    return regular and size == found.length and block[:100].rstrip(b"\0") == name
+    return regular and size == member.length and block[:100].rstrip(b"\0") == name

@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 import yaml
 
-from lookalike.data.checking import BOX, REQUIRED, SPLITS, check_table, says_nothing
+from lookalike.data.checking import BOX, REQUIRED, SPLITS, check_table, is_missing_text
 from lookalike.data.columns import find_columns
 from lookalike.data.reading import READERS, read_frame
-from lookalike.data.shards import member, parted
+from lookalike.data.shards import parse_member, split_path
 from lookalike.errors import DataError, Problem, one_per_row
 from lookalike.files import new_folder
 
@@ -73,18 +73,18 @@ class Table:
         Raises:
             DataError: there are none; says which splits there are.
         """
-        chosen = self.frame.filter(pl.col("split").is_in(names))
-        if chosen.is_empty():
+        selected = self.frame.filter(pl.col("split").is_in(names))
+        if selected.is_empty():
             counts = self.frame["split"].value_counts(sort=True).iter_rows()
-            there = ", ".join(f"{name} ({count} images)" for name, count in counts) or "no rows at all"
-            raise DataError(f"{self.folder}: no images in split {' or '.join(names)}; there are {there}")
-        return Table(chosen, self.folder)
+            available = ", ".join(f"{name} ({count} images)" for name, count in counts) or "no rows at all"
+            raise DataError(f"{self.folder}: no images in split {' or '.join(names)}; there are {available}")
+        return Table(selected, self.folder)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "Table":
         """These rows, by number or by a mask, in the order given."""
-        chosen = np.asarray(rows)
-        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-        return Table(self.frame[chosen], self.folder)
+        selection = np.asarray(rows)
+        selection = np.flatnonzero(selection) if selection.dtype == bool else selection.astype(np.int64)
+        return Table(self.frame[selection], self.folder)
 
     def file(self, row: int) -> Path:
         """The picture's file."""
@@ -105,14 +105,14 @@ class Table:
         start = os.path.realpath(folder)
 
         @functools.cache
-        def moved(parent: str) -> str:
+        def move_parent(parent: str) -> str:
             return os.path.relpath(os.path.realpath(self.folder / parent), start)
 
         def path(old: str) -> str:
             if os.path.isabs(old):  # noqa: PTH117 - called once a row
                 return old
-            parent, name = parted(old)
-            return Path(moved(parent), name).as_posix()
+            parent, name = split_path(old)
+            return Path(move_parent(parent), name).as_posix()
 
         names = ["path", *(["original"] if self._has_originals() else [])]
         moves = (
@@ -126,7 +126,7 @@ class Table:
         if self.frame.schema.get("original") != pl.String:
             return False
         named = self.frame["original"].drop_nulls()
-        return bool(len(named)) and (member(named[0]) is not None or (self.folder / named[0]).is_file())
+        return bool(len(named)) and (parse_member(named[0]) is not None or (self.folder / named[0]).is_file())
 
 
 def read_table(source: str | Path, *, files: bool = True) -> Table:
@@ -154,7 +154,7 @@ def read_table(source: str | Path, *, files: bool = True) -> Table:
         raise DataError(
             f"{file}: {len(problems)} of {len(frame)} rows are wrong{also}. Rows, counted from 0:", problems
         )
-    _warn_of_nothing(frame, file)
+    _warn_of_missing_labels(frame, file)
     return Table(frame, file.parent)
 
 
@@ -170,9 +170,9 @@ def _refuse_unused(frame: pl.DataFrame, file: Path, command: str) -> None:
         others = [(ours, theirs) for ours, theirs in columns.used.items() if ours != theirs]
         boxes = [] if columns.boxes is None or columns.boxes.names == BOX else list(columns.boxes.names)
         if others or boxes:
-            said = [f"{theirs!r} looks like {ours}" for ours, theirs in others]
-            said += [f"{', '.join(boxes)} look like boxes, which are x1, y1, x2, y2 here"] if boxes else []
-            raise DataError(f"{file}: {' and '.join(said)}, but is not read without `prepare`.")
+            message = [f"{theirs!r} looks like {ours}" for ours, theirs in others]
+            message += [f"{', '.join(boxes)} look like boxes, which are x1, y1, x2, y2 here"] if boxes else []
+            raise DataError(f"{file}: {' and '.join(message)}, but is not read without `prepare`.")
     except DataError as error:
         raise DataError(f"{error}\n{command} reads it; or take the column out") from error
     if columns.boxes is not None:
@@ -185,11 +185,11 @@ def _refuse_unused(frame: pl.DataFrame, file: Path, command: str) -> None:
     log.info("%s: %s", file, columns.report())
 
 
-def _warn_of_nothing(frame: pl.DataFrame, file: Path) -> None:
+def _warn_of_missing_labels(frame: pl.DataFrame, file: Path) -> None:
     """A CSV does not say whether NaN is a name; in other files such a label was meant."""
     if file.suffix.lower() not in (".csv", ".tsv"):
         return
-    rows = says_nothing(frame["label"]).arg_true()
+    rows = is_missing_text(frame["label"]).arg_true()
     if len(rows):
         log.warning(
             "%s: %d rows have a label that often means that there is none, the first of them %r in row %d; "
@@ -204,24 +204,24 @@ def _warn_of_nothing(frame: pl.DataFrame, file: Path) -> None:
 def _table_file(source: Path) -> Path:
     if not source.is_dir():
         return source
-    there = [source / f"table{ending}" for ending in READERS if (source / f"table{ending}").is_file()]
-    if not there:
+    candidates = [source / f"table{ending}" for ending in READERS if (source / f"table{ending}").is_file()]
+    if not candidates:
         raise DataError(
             f"{source}: no table.parquet, table.feather or table.csv in this folder; "
             f"`lookalike prepare source=folder source.root={source} out=…` makes a dataset from class folders"
         )
-    if len(there) > 1:
-        names = " and ".join(file.name for file in there)
+    if len(candidates) > 1:
+        names = " and ".join(file.name for file in candidates)
         raise DataError(f"{source}: holds {names}; keep the one that is meant, or name the file")
-    return there[0]
+    return candidates[0]
 
 
 def write_table(
     table: Table,
     folder: str | Path,
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     skipped: Iterable[Problem] = (),
-    beside: Mapping[str, pl.DataFrame | str] = MappingProxyType({}),
+    extra_files: Mapping[str, pl.DataFrame | str] = MappingProxyType({}),
     moved: Mapping[str, Path] = MappingProxyType({}),
     sealed: Callable[[Path], object] | None = None,
 ) -> None:
@@ -230,9 +230,9 @@ def write_table(
     Args:
         table: paths are made relative to `folder`.
         folder: must not exist, or be empty.
-        about: what made the table; plain values.
+        metadata: what made the table; plain values.
         skipped: what was left out, and why.
-        beside: more tables and texts, by the names of their files.
+        extra_files: more tables and texts, by the names of their files.
         moved: folders and files of the same disk that move into it, by their new names.
         sealed: called with the folder when all of it is there, before it takes its name.
 
@@ -242,23 +242,23 @@ def write_table(
     """
     folder, skipped = Path(folder), list(skipped)
     try:
-        with new_folder(folder) as place:
-            table.relative_to(folder).frame.write_parquet(place / "table.parquet")
-            text = yaml.safe_dump(dict(about), sort_keys=False, allow_unicode=True)
-            (place / "config.yaml").write_text(text, encoding="utf-8")
-            for name, content in beside.items():
-                _write_beside(content, place / name)
+        with new_folder(folder) as temporary:
+            table.relative_to(folder).frame.write_parquet(temporary / "table.parquet")
+            text = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
+            (temporary / "config.yaml").write_text(text, encoding="utf-8")
+            for name, content in extra_files.items():
+                _write_extra_file(content, temporary / name)
             if skipped:
-                write_problems(skipped, place / "skipped.csv")
+                write_problems(skipped, temporary / "skipped.csv")
             for name, old in moved.items():
-                old.rename(place / name)
+                old.rename(temporary / name)
             if sealed is not None:
-                sealed(place)
+                sealed(temporary)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} could not be written: {error}; nothing was left there") from error
 
 
-def _write_beside(content: pl.DataFrame | str, file: Path) -> None:
+def _write_extra_file(content: pl.DataFrame | str, file: Path) -> None:
     if isinstance(content, str):
         file.write_text(content, encoding="utf-8")
     elif file.suffix == ".parquet":

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from lookalike.data.decode import open_image
-from lookalike.data.shards import member
+from lookalike.data.shards import parse_member
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError, Problem
 
@@ -50,8 +50,8 @@ class Thumbnails:
     def path(self, row: int) -> str:
         """The end of a row's path: enough to find the file, and nothing about the machine."""
         file = self.table.file(row)
-        found = member(file)
-        file = file if found is None else Path(found.shard, found.name)
+        member = parse_member(file)
+        file = file if member is None else Path(member.shard, member.name)
         parts = [part for part in file.parts if part != ".."]
         return "/".join(parts[-3:])
 
@@ -61,13 +61,13 @@ class Thumbnails:
             image = open_image(file, self.table.box(row), at_least=self.side)
         except (LookalikeError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or str(error)
-            self.problems[row] = Problem(plain(file), reason, row)
+            self.problems[row] = Problem(placeholder_colour(file), reason, row)
             return placeholder(self.side)
         image.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
         return image
 
 
-def plain(file: Path) -> str:
+def placeholder_colour(file: Path) -> str:
     """A path without `..` in its middle, where that still leads to the same file."""
     short = os.path.normpath(file)
     return short if os.path.realpath(short) == os.path.realpath(file) else str(file)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-How = Literal["squash", "crop", "letterbox"]
+ResizeMode = Literal["squash", "crop", "letterbox"]
 Interpolation = Literal["bicubic", "bilinear"]
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -25,13 +25,13 @@ class Resize:
     """
 
     size: int
-    how: How = "squash"
+    how: ResizeMode = "squash"
     interpolation: Interpolation = "bicubic"
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"size {self.size}: a picture has at least 1 pixel a side")
-        check_choice("how", self.how, get_args(How))
+        check_choice("how", self.how, get_args(ResizeMode))
         check_choice("interpolation", self.interpolation, get_args(Interpolation))
 
     @property
@@ -41,19 +41,19 @@ class Resize:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """The RGB picture as uint8 [3, size, size]."""
-        return to_tensor(self.resized(image))
+        return to_tensor(self.resize(image))
 
-    def resized(self, image: Image.Image) -> Image.Image:
+    def resize(self, image: Image.Image) -> Image.Image:
         """The picture, square and of this size."""
         if self.how == "letterbox":
             return self._letterbox(image)
-        box = None if self.how == "squash" else central_square(image.size)
+        box = None if self.how == "squash" else central_box(image.size)
         return image.resize((self.size, self.size), FILTERS[self.interpolation], box)
 
     def _letterbox(self, image: Image.Image) -> Image.Image:
         scale = self.size / max(image.size)
         width, height = (max(1, round(side * scale)) for side in image.size)
-        return squared(image.resize((width, height), FILTERS[self.interpolation]))
+        return pad_to_square(image.resize((width, height), FILTERS[self.interpolation]))
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments, as they stand in a model's config.json."""
@@ -93,14 +93,14 @@ def check_range(name: str, value: tuple[float, float], low: float, high: float) 
         raise ValueError(f"{name} {list(value)}: the smallest and the largest, from {low} to {high}")
 
 
-def central_square(size: tuple[int, int]) -> tuple[float, float, float, float]:
+def central_box(size: tuple[int, int]) -> tuple[float, float, float, float]:
     """The largest square in the middle, as a box."""
     side = min(size)
     left, top = (size[0] - side) / 2, (size[1] - side) / 2
     return left, top, left + side, top + side
 
 
-def squared(image: Image.Image) -> Image.Image:
+def pad_to_square(image: Image.Image) -> Image.Image:
     """The picture in the middle of the smallest square that holds it, with grey bars."""
     if image.width == image.height:
         return image
@@ -110,8 +110,8 @@ def squared(image: Image.Image) -> Image.Image:
     return canvas
 
 
-def squared_pixels(pixels: np.ndarray) -> np.ndarray:
-    """`squared` for pixels [h, w, 3]."""
+def pad_pixels_to_square(pixels: np.ndarray) -> np.ndarray:
+    """`pad_to_square` for pixels [h, w, 3]."""
     height, width = pixels.shape[:2]
     if height == width:
         return pixels
@@ -127,7 +127,7 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def stacked(pictures: Sequence[Tensor]) -> Tensor:
+def stack_images(pictures: Sequence[Tensor]) -> Tensor:
     """Pictures of one size, [3, H, W] each, as a batch [B, 3, H, W], in the layout that the first has.
 
     What this package makes of pictures is "channels last" in memory, as its models read them.

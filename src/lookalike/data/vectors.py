@@ -12,10 +12,10 @@ from lookalike.data.table import Table
 from lookalike.errors import LookalikeError
 
 
-def write_vectors(vectors: np.ndarray, table: Table, beside: Path, folder: Path) -> None:
-    """Write vectors.npy, and table.parquet with paths that hold when `beside` is renamed to `folder`."""
-    np.save(beside / "vectors.npy", np.ascontiguousarray(vectors, np.float32), allow_pickle=False)
-    table.relative_to(folder).frame.write_parquet(beside / "table.parquet")
+def write_vectors(vectors: np.ndarray, table: Table, target: Path, folder: Path) -> None:
+    """Write vectors.npy, and table.parquet with paths that hold when `target` is renamed to `folder`."""
+    np.save(target / "vectors.npy", np.ascontiguousarray(vectors, np.float32), allow_pickle=False)
+    table.relative_to(folder).frame.write_parquet(target / "table.parquet")
 
 
 def read_vectors(folder: Path) -> tuple[np.ndarray, Table]:
@@ -34,24 +34,24 @@ def read_vectors(folder: Path) -> tuple[np.ndarray, Table]:
     return vectors, table
 
 
-def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str, subject: str) -> dict[str, Any]:
     """A JSON object that marks a folder as being of a kind.
 
     Raises:
-        LookalikeError: it is missing or damaged; says that `folder` is not `what`.
+        LookalikeError: it is missing or damaged; says that `folder` is not `subject`.
     """
     try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise LookalikeError(f"{folder}: has no {name}, so it is not {what}") from None
+        raise LookalikeError(f"{folder}: has no {name}, so it is not {subject}") from None
     except (OSError, ValueError) as error:
         raise LookalikeError(f"{folder / name}: cannot be read: {error}") from error
-    if not isinstance(found, dict) or "space" not in found:
+    if not isinstance(content, dict) or "space" not in content:
         raise LookalikeError(f"{folder / name}: does not say which model the vectors are of (space)")
-    return found
+    return content
 
 
-def located(folder: Path, path: str | None) -> Path | None:
+def resolve_path(folder: Path, path: str | None) -> Path | None:
     """What `path_from` described, seen from anywhere."""
     return (folder.resolve() / path).resolve() if path else None
 

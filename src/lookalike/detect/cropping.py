@@ -9,8 +9,8 @@ from annotated_types import Ge, Gt
 from PIL import Image
 
 from lookalike.detect.detection import Detection, Detector
-from lookalike.detect.geometry import Template, aligning, squaring
-from lookalike.detect.warping import warped
+from lookalike.detect.geometry import Template, aligning_similarity, squaring_similarity
+from lookalike.detect.warping import warp_image
 
 Which = Literal["largest", "central", "all"]
 Missing = Literal["leave_out", "keep"]
@@ -60,13 +60,15 @@ class Crops:
         """All that the detector finds in an upright RGB picture, or in a part of it."""
         if box is None:
             return list(self.detector(np.asarray(image)))
-        return [one.moved(*box[:2]) for one in self.detector(np.asarray(image.crop(box)))]
+        return [detection.shift(*box[:2]) for detection in self.detector(np.asarray(image.crop(box)))]
 
-    def cut(self, image: Image.Image, one: Detection) -> Image.Image:
+    def crop(self, image: Image.Image, detection: Detection) -> Image.Image:
         """The square of one detection."""
-        if one.landmarks is None:
-            return square(image, one.box, self.margin, self.size)
-        return warped(image, aligning(one.landmarks, self.template, self.size, self.eyes), self.size)
+        if detection.landmarks is None:
+            return square_crop(image, detection.box, self.margin, self.size)
+        return warp_image(
+            image, aligning_similarity(detection.landmarks, self.template, self.size, self.eyes), self.size
+        )
 
 
 @dataclass(frozen=True)
@@ -94,45 +96,47 @@ class Boxes:
         x1, y1, x2, y2 = map(float, box)
         return [Detection((x1, y1, x2, y2))]
 
-    def cut(self, image: Image.Image, one: Detection) -> Image.Image:
+    def crop(self, image: Image.Image, detection: Detection) -> Image.Image:
         """The square of one box."""
-        return square(image, one.box, self.margin, self.size)
+        return square_crop(image, detection.box, self.margin, self.size)
 
 
 Cropping = Crops | Boxes
 
 
-def nothing() -> None:
+def no_cropping() -> None:
     """Leave pictures as they are."""
 
 
-def square(
+def square_crop(
     image: Image.Image, box: tuple[float, float, float, float], margin: float, size: int
 ) -> Image.Image:
     """The smallest square around a box and its margin, in `size` pixels, black where the picture ends."""
-    return warped(image, squaring(box, margin, size), size)
+    return warp_image(image, squaring_similarity(box, margin, size), size)
 
 
-def whole(image: Image.Image, box: Box | None, size: int) -> Image.Image:
+def whole_image_square(image: Image.Image, box: Box | None, size: int) -> Image.Image:
     """All of a picture, or of the box in it, made square with black bars."""
     part = image if box is None else image.crop(box)
-    return square(part, (0, 0, part.width, part.height), 0, size)
+    return square_crop(part, (0, 0, part.width, part.height), 0, size)
 
 
-def chosen(
-    found: Sequence[Detection], which: Which, area: tuple[float, float, float, float]
+def select_detections(
+    detections: Sequence[Detection], choice: Which, area: tuple[float, float, float, float]
 ) -> list[Detection]:
     """Those wanted of several, largest first; equals in the order in which they were found.
 
     Args:
-        found: what a detector gave.
-        which: the largest, the one whose middle is nearest to that of `area`, or all.
+        detections: what a detector gave.
+        choice: the largest, the one whose middle is nearest to that of `area`, or all.
         area: the part of the picture that was looked at, x1 y1 x2 y2.
     """
-    largest = sorted(found, key=lambda one: -one.area)
-    if which == "all":
+    largest = sorted(detections, key=lambda detection: -detection.area)
+    if choice == "all":
         return largest
-    if which == "largest":
+    if choice == "largest":
         return largest[:1]
     x, y = (area[0] + area[2]) / 2, (area[1] + area[3]) / 2
-    return sorted(largest, key=lambda one: (one.centre[0] - x) ** 2 + (one.centre[1] - y) ** 2)[:1]
+    return sorted(
+        largest, key=lambda detection: (detection.centre[0] - x) ** 2 + (detection.centre[1] - y) ** 2
+    )[:1]

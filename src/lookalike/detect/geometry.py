@@ -28,7 +28,7 @@ class Similarity:
     shift: complex
 
     @classmethod
-    def fitted(cls, source: np.ndarray, target: np.ndarray) -> Self:
+    def fit(cls, source: np.ndarray, target: np.ndarray) -> Self:
         """The one that brings `source` nearest to `target`, by least squares and without mirroring.
 
         Two points arrive exactly. Equals the closed form of Umeyama 1991 without reflection.
@@ -68,7 +68,7 @@ def _complex(points: np.ndarray) -> np.ndarray:
     return points[:, 0] + 1j * points[:, 1]
 
 
-def aligning(
+def aligning_similarity(
     landmarks: np.ndarray, template: Template, size: int, eyes: tuple[float, float] = (0.35, 0.4)
 ) -> Similarity:
     """From a picture to a square of `size` pixels in which the face stands upright.
@@ -84,16 +84,16 @@ def aligning(
     Raises:
         ValueError: too few landmarks for the template, or all of them at one place.
     """
-    points = upright(landmarks)
+    points = upright_similarity(landmarks)
     if template == "arcface":
         if len(points) != len(ARCFACE):
             raise ValueError(f"template arcface needs five landmarks, and there are {len(points)}")
-        return Similarity.fitted(points, (ARCFACE + 0.5) * (size / ARCFACE_SIDE))
+        return Similarity.fit(points, (ARCFACE + 0.5) * (size / ARCFACE_SIDE))
     targets = np.array([eyes, (1 - eyes[0], eyes[1])]) * size
-    return Similarity.fitted(points[:2], targets)
+    return Similarity.fit(points[:2], targets)
 
 
-def upright(landmarks: np.ndarray) -> np.ndarray:
+def upright_similarity(landmarks: np.ndarray) -> np.ndarray:
     """The landmarks with the left eye first, where they come the other way round.
 
     With a nose or mouth that lies on the wrong side of the line from the first eye to the second, the pairs
@@ -109,7 +109,7 @@ def upright(landmarks: np.ndarray) -> np.ndarray:
     return points[[1, 0, 2, 4, 3]] if len(points) == 5 else points[[1, 0, *range(2, len(points))]]
 
 
-def squaring(box: tuple[float, float, float, float], margin: float, size: int) -> Similarity:
+def squaring_similarity(box: tuple[float, float, float, float], margin: float, size: int) -> Similarity:
     """From a picture to a square of `size` pixels around a box.
 
     Args:

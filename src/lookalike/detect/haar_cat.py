@@ -63,14 +63,14 @@ class HaarCat:
         file = self.file or Path(cv2.data.haarcascades, NAME)
         if not file.is_file():
             raise ConfigError(f"weights {file}: there is no such file")
-        made = cv2.CascadeClassifier()
+        classifier = cv2.CascadeClassifier()
         try:
-            fine = made.load(str(file))
+            fine = classifier.load(str(file))
         except cv2.error:
             fine = False
         if not fine:
             raise ConfigError(f"weights {file}: no Haar cascade")
-        return made
+        return classifier
 
 
 def _opencv() -> Any:

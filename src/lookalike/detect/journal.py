@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from lookalike.data.shards import status
+from lookalike.data.shards import image_status
 from lookalike.detect.work import Outcome, Task, Written
 from lookalike.errors import LookalikeError
 from lookalike.files import write_text
@@ -31,21 +31,21 @@ class Journal:
         self.empty = not done
         self._lines, self._done = lines, done
 
-    def known(self, task: Task) -> Outcome | None:
+    def finished_outcome(self, task: Task) -> Outcome | None:
         """What became of a task in an earlier run; None if it is still to do, or its picture changed."""
         entry = self._done.get(task.name)
-        if entry is None or entry["stamp"] != _stamp(task.file):
+        if entry is None or entry["stamp"] != _file_stamp(task.file):
             return None
         values = entry["outcome"]
         crops = tuple(Written(**_tuples(crop)) for crop in values.pop("crops"))
-        there = all((self.crops / crop.file).is_file() for crop in crops)
-        return Outcome(crops=crops, **values) if there else None
+        files_exist = all((self.crops / crop.file).is_file() for crop in crops)
+        return Outcome(crops=crops, **values) if files_exist else None
 
     def add(self, task: Task, outcome: Outcome) -> None:
         """Note what became of a task."""
         if outcome.reason and not outcome.none_found:
             return
-        entry = {"name": task.name, "stamp": _stamp(task.file), "outcome": asdict(outcome)}
+        entry = {"name": task.name, "stamp": _file_stamp(task.file), "outcome": asdict(outcome)}
         self._lines.write(json.dumps(entry) + "\n")
         self._lines.flush()
         self.empty = False
@@ -67,7 +67,7 @@ def journal(folder: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise LookalikeError(f"{folder}: another process is writing crops there") from error
-        _begin(folder, json.dumps(settings, sort_keys=True, default=str))
+        _start_journal(folder, json.dumps(settings, sort_keys=True, default=str))
         done = _read(folder / "done.jsonl")
         if done:
             log.info("%s: goes on after %d images that are done", folder, len(done))
@@ -75,7 +75,7 @@ def journal(folder: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
             yield Journal(folder, lines, done)
 
 
-def _begin(folder: Path, settings: str) -> None:
+def _start_journal(folder: Path, settings: str) -> None:
     """An empty folder, unless the settings in it are the same."""
     file = folder / "settings.json"
     before = file.read_text(encoding="utf-8") if file.is_file() else None
@@ -91,22 +91,22 @@ def _begin(folder: Path, settings: str) -> None:
 
 def _read(file: Path) -> dict[str, Any]:
     """Entries by name; a line that a cut left unfinished is no entry."""
-    found: dict[str, Any] = {}
+    outcomes: dict[str, Any] = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
             entry = json.loads(line)
         except ValueError:
             continue
-        found[entry["name"]] = entry
+        outcomes[entry["name"]] = entry
     if file.is_file():  # the next entry begins on a line of its own
-        write_text(file, "".join(json.dumps(entry) + "\n" for entry in found.values()))
-    return found
+        write_text(file, "".join(json.dumps(entry) + "\n" for entry in outcomes.values()))
+    return outcomes
 
 
-def _stamp(file: Path) -> list[int]:
+def _file_stamp(file: Path) -> list[int]:
     """Size and time of the last change, by which another picture is told."""
     try:
-        return list(status(file))
+        return list(image_status(file))
     except OSError:
         return []
 

@@ -15,25 +15,25 @@ NEEDED = (
 )
 
 
-def packaged(package: str, name: str) -> Path:
+def packaged_file(package: str, name: str) -> Path:
     """A file of an installed package, found without importing that package.
 
     Raises:
         ConfigError: it is not installed.
     """
-    found = find_spec(package)
-    if found is None or found.origin is None:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
         raise ConfigError(NEEDED)
-    return Path(found.origin).parent / name
+    return Path(spec.origin).parent / name
 
 
-def session(file: Path, channels: list[int], what: str) -> "InferenceSession":
+def session(file: Path, channels: list[int], purpose: str) -> "InferenceSession":
     """A network for inputs of any size, on one thread: workers run side by side.
 
     Args:
         file: its weights.
         channels: the second dimension of each output, by which it is told.
-        what: its name, for messages.
+        purpose: its name, for messages.
 
     Raises:
         ConfigError: packages are missing, the file is, or it is another network.
@@ -44,21 +44,21 @@ def session(file: Path, channels: list[int], what: str) -> "InferenceSession":
     except ImportError as error:
         raise ConfigError(NEEDED) from error
     if not file.is_file():
-        raise ConfigError(f"{what}: there is no file {file}")
+        raise ConfigError(f"{purpose}: there is no file {file}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
         network = onnx.load(file)
         for value in (*network.graph.input[:1], *network.graph.output):
-            for place, size in enumerate(value.type.tensor_type.shape.dim):
-                if place != 1:  # CenterFace's file is made for pictures of one size
-                    size.dim_param = f"{value.name}_{place}"
+            for axis, size in enumerate(value.type.tensor_type.shape.dim):
+                if axis != 1:  # CenterFace's file is made for pictures of one size
+                    size.dim_param = f"{value.name}_{axis}"
         loaded = network.SerializeToString()
-        made = onnxruntime.InferenceSession(loaded, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(loaded, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{what}: {file} is no network in ONNX format: {reason}") from error
-    if [value.shape[1] for value in made.get_outputs()] != channels:
-        raise ConfigError(f"{what}: {file} holds another network")
-    return made
+        raise ConfigError(f"{purpose}: {file} is no network in ONNX format: {reason}") from error
+    if [value.shape[1] for value in session.get_outputs()] != channels:
+        raise ConfigError(f"{purpose}: {file} holds another network")
+    return session

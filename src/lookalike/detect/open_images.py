@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Gt, Le
 from PIL import Image
 
-from lookalike.detect.detection import Detection, without_doubles
+from lookalike.detect.detection import Detection, suppress_overlapping
 from lookalike.errors import ConfigError
 
 KINDS = (
@@ -74,15 +74,15 @@ class OpenImages:
         network = self._network
         network.set_tensor(network.get_input_details()[0]["index"], pixels(small))
         network.invoke()
-        places, scores = (network.get_tensor(one["index"])[0] for one in network.get_output_details())
+        positions, scores = (network.get_tensor(one["index"])[0] for one in network.get_output_details())
         height, width = image.shape[:2]
-        boxes = decoded(places, anchors()) * np.array([width, height, width, height])
+        boxes = decode_boxes(positions, anchors()) * np.array([width, height, width, height])
         sure = 1 / (1 + np.exp(-scores[:, [KINDS.index(kind) for kind in self.kinds]].max(axis=1)))
-        found = []
+        results = []
         for row in np.flatnonzero(sure >= self.min_score):
             x1, y1, x2, y2 = (float(value) for value in boxes[row])
-            found.append(Detection((x1, y1, x2, y2), float(sure[row])))
-        return without_doubles(found, SAME)
+            results.append(Detection((x1, y1, x2, y2), float(sure[row])))
+        return suppress_overlapping(results, SAME)
 
     @cached_property
     def _network(self) -> Any:
@@ -127,17 +127,17 @@ def network_in(file: Path) -> bytes:
     if not file.is_file():
         raise ConfigError(f"weights {file}: there is no such file. {WEIGHTS}")
     try:
-        content = _packed(file) if tarfile.is_tarfile(file) else file.read_bytes()
+        content = _network_of_archive(file) if tarfile.is_tarfile(file) else file.read_bytes()
     except (OSError, tarfile.TarError, EOFError) as error:
         raise ConfigError(f"weights {file}: cannot be read: {error}") from error
-    place = content.find(MARK) - MARK_AT
-    if place < 0:
+    position = content.find(MARK) - MARK_AT
+    if position < 0:
         also = "; files of torchvision are for detect=dog" if file.suffix in (".pth", ".pt") else ""
         raise ConfigError(f"weights {file}: holds no TFLite network{also}. {WEIGHTS}")
-    return content[place:]
+    return content[position:]
 
 
-def _packed(archive: Path) -> bytes:
+def _network_of_archive(archive: Path) -> bytes:
     """The file of an archive that holds the network; nothing without one."""
     with tarfile.open(archive) as tar:
         for one in tar:
@@ -156,7 +156,7 @@ def anchors() -> np.ndarray:
     """The boxes that the network's places are relative to: centre x, y, width, height as shares, [A, 4]."""
     steps = len(STRIDES) - 1
     scales = [SMALLEST + (LARGEST - SMALLEST) * step / steps for step in range(steps + 1)] + [1.0]
-    found = []
+    results = []
     for layer, stride in enumerate(STRIDES):
         shapes = [(scales[layer], ratio) for ratio in RATIOS]
         shapes = [*shapes, (float(np.sqrt(scales[layer] * scales[layer + 1])), 1.0)]
@@ -166,12 +166,12 @@ def anchors() -> np.ndarray:
         cells = -(-SIDE // stride)
         down, across, shape = np.indices((cells, cells, len(shapes))).reshape(3, -1)
         centres = (np.stack([across, down], axis=1) + 0.5) / cells
-        found.append(np.concatenate([centres, sizes[shape]], axis=1))
-    return np.concatenate(found)
+        results.append(np.concatenate([centres, sizes[shape]], axis=1))
+    return np.concatenate(results)
 
 
-def decoded(places: np.ndarray, around: np.ndarray) -> np.ndarray:
+def decode_boxes(positions: np.ndarray, around: np.ndarray) -> np.ndarray:
     """Boxes x1 y1 x2 y2 as shares, [A, 4], from what the network says: y, x, height, width, [A, 4]."""
-    centre = places[:, 1::-1] / CENTRE * around[:, 2:] + around[:, :2]
-    extent = np.exp(np.clip(places[:, 3:1:-1] / EXTENT, -10, 10)) * around[:, 2:]
+    centre = positions[:, 1::-1] / CENTRE * around[:, 2:] + around[:, :2]
+    extent = np.exp(np.clip(positions[:, 3:1:-1] / EXTENT, -10, 10)) * around[:, 2:]
     return np.concatenate([centre - extent / 2, centre + extent / 2], axis=1)

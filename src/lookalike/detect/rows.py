@@ -42,15 +42,15 @@ def tasks(table: Table) -> list[Task]:
 
 def _name(path: str, label: str, box: tuple[int, ...] | None) -> str:
     digest = sha256(f"{path}|{label}|{box}".encode()).hexdigest()[:DIGITS]
-    return f"{_plain(label)}/{_plain(Path(path).stem)}-{digest}"
+    return f"{_plain_value(label)}/{_plain_value(Path(path).stem)}-{digest}"
 
 
-def _plain(text: str) -> str:
+def _plain_value(text: str) -> str:
     """The text as a file name on every system."""
     return re.sub(r"[^\w-]+", "_", text)[:40].strip("_") or "_"
 
 
-def cropped(
+def table_of_crops(
     table: Table, outcomes: Sequence[Outcome], size: int, folder: Path
 ) -> tuple[Table, dict[str, str]]:
     """The table of crops, and the first crop of each picture.
@@ -73,15 +73,15 @@ def cropped(
             rows.append(row)
             path = f"{FOLDER}/{crop.file}"
             first.setdefault(table.frame["path"][row], path)
-            given = table.box(row)
-            new.append((path, size, size, originals[row], _text(given), outcome.count, *_where(crop)))
+            box = table.box(row)
+            new.append((path, size, size, originals[row], _text(box), outcome.count, *_crop_columns(crop)))
     schema = {"path": pl.String, "width": pl.Int32, "height": pl.Int32, **NEW}
     added = pl.DataFrame(new, schema=schema, orient="row")
-    kept = table.frame[rows].drop([*schema, *BOX], strict=False)
-    return Table(added.select("path").hstack(kept).hstack(added.drop("path")), folder), first
+    remaining = table.frame[rows].drop([*schema, *BOX], strict=False)
+    return Table(added.select("path").hstack(remaining).hstack(added.drop("path")), folder), first
 
 
-def _where(crop: Written) -> tuple[object, ...]:
+def _crop_columns(crop: Written) -> tuple[object, ...]:
     return _text(crop.box), _text(crop.landmarks), crop.score
 
 

@@ -13,7 +13,7 @@ cubic interpolation would be sharper, but it shifts what it shows by up to a ten
 GAP = 3
 
 
-def warped(image: Image.Image, move: Similarity, size: int) -> Image.Image:
+def warp_image(image: Image.Image, move: Similarity, size: int) -> Image.Image:
     """The square of `size` pixels that the picture is moved to; black where the picture ends.
 
     Args:
@@ -23,19 +23,29 @@ def warped(image: Image.Image, move: Similarity, size: int) -> Image.Image:
         size: side of the square.
     """
     back = move.inverse()
-    return _resized(image, back, size) if back.turn.imag == 0 < back.turn.real else _turned(image, back, size)
+    return (
+        _resize_only(image, back, size)
+        if back.turn.imag == 0 < back.turn.real
+        else _rotate_and_resize(image, back, size)
+    )
 
 
-def _resized(image: Image.Image, back: Similarity, size: int) -> Image.Image:
+def _resize_only(image: Image.Image, back: Similarity, size: int) -> Image.Image:
     """Without turning: one resize, and black borders of whole pixels."""
     canvas = Image.new("RGB", (size, size))
     step, start = back.turn.real, (back.shift.real, back.shift.imag)
-    low = [max(0, round(-place / step)) for place in start]
-    high = [min(size, round((side - place) / step)) for side, place in zip(image.size, start, strict=True)]
+    low = [max(0, round(-coordinate / step)) for coordinate in start]
+    high = [
+        min(size, round((side - coordinate) / step))
+        for side, coordinate in zip(image.size, start, strict=True)
+    ]
     if low[0] >= high[0] or low[1] >= high[1]:
         return canvas
-    x1, y1 = (max(0, place + step * at) for place, at in zip(start, low, strict=True))
-    x2, y2 = (min(side, place + step * at) for side, place, at in zip(image.size, start, high, strict=True))
+    x1, y1 = (max(0, coordinate + step * offset) for coordinate, offset in zip(start, low, strict=True))
+    x2, y2 = (
+        min(side, coordinate + step * offset)
+        for side, coordinate, offset in zip(image.size, start, high, strict=True)
+    )
     shape = (high[0] - low[0], high[1] - low[1])
     canvas.paste(
         image.resize(shape, Image.Resampling.LANCZOS, (x1, y1, x2, y2), reducing_gap=GAP), (low[0], low[1])
@@ -43,7 +53,7 @@ def _resized(image: Image.Image, back: Similarity, size: int) -> Image.Image:
     return canvas
 
 
-def _turned(image: Image.Image, back: Similarity, size: int) -> Image.Image:
+def _rotate_and_resize(image: Image.Image, back: Similarity, size: int) -> Image.Image:
     """The part that is seen is resized first, with all that counts, then turned by linear interpolation."""
     region = _region(image, back, size)
     if region is None:
@@ -54,12 +64,12 @@ def _turned(image: Image.Image, back: Similarity, size: int) -> Image.Image:
     part = image.resize((width, height), Image.Resampling.BICUBIC, region, reducing_gap=GAP)
     across, down = width / (x2 - x1), height / (y2 - y1)
     turn, start = back.turn / FINER, back.shift - complex(x1, y1)
-    places = (
+    coordinates = (
         *(turn.real * across, -turn.imag * across, start.real * across),
         *(turn.imag * down, turn.real * down, start.imag * down),
     )
     fine = (FINER * size, FINER * size)
-    return part.transform(fine, Image.Transform.AFFINE, places, Image.Resampling.BILINEAR).reduce(FINER)
+    return part.transform(fine, Image.Transform.AFFINE, coordinates, Image.Resampling.BILINEAR).reduce(FINER)
 
 
 def _region(image: Image.Image, back: Similarity, size: int) -> tuple[int, int, int, int] | None:
@@ -67,6 +77,6 @@ def _region(image: Image.Image, back: Similarity, size: int) -> tuple[int, int, 
     corners = back(np.array([[0, 0], [size, 0], [0, size], [size, size]]))
     reach = 2 * max(abs(back.turn), 1)
     low, high = corners.min(axis=0) - reach, corners.max(axis=0) + reach
-    x1, y1 = (max(0, math.floor(place)) for place in low)
-    x2, y2 = (min(side, math.ceil(place)) for side, place in zip(image.size, high, strict=True))
+    x1, y1 = (max(0, math.floor(coordinate)) for coordinate in low)
+    x2, y2 = (min(side, math.ceil(coordinate)) for side, coordinate in zip(image.size, high, strict=True))
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from lookalike.data.decode import open_image
-from lookalike.detect.cropping import Box, Cropping, chosen, whole
+from lookalike.detect.cropping import Box, Cropping, select_detections, whole_image_square
 from lookalike.detect.detection import Detection
 from lookalike.errors import ImageError
 from lookalike.files import replace_file
@@ -70,7 +70,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Cut:
+class CropWorker:
     """Does tasks; travels to a worker process with each few of them.
 
     Attributes:
@@ -89,13 +89,13 @@ class Cut:
         Raises:
             OSError: they cannot be written.
         """
-        cropping = _made(self.make, self.settings)
+        cropping = _build_cropping(self.make, self.settings)
         try:
             image = open_image(task.file)
-            box, said = (None, "") if task.box is None else _inside(task.box, image.size)
+            box, reason = (None, "") if task.box is None else _clip_box(task.box, image.size)
             if task.box is not None and box is None:
-                return Outcome(reason=said, box=said)
-            count, crops = _cropped(cropping, image, box)
+                return Outcome(reason=reason, box=reason)
+            count, crops = _crop_image(cropping, image, box)
         except ImageError as error:
             return Outcome(reason=error.reason)
         except MemoryError:
@@ -104,34 +104,34 @@ class Cut:
             return Outcome(reason=f"the detector failed: {type(error).__name__}: {_first_line(error)}")
         ending = cropping.format
         written = tuple(
-            self._write(image, one, f"{task.name}{f'-{number}' if number else ''}.{ending}")
-            for number, (image, one) in enumerate(crops)
+            self._write(image, detection, f"{task.name}{f'-{number}' if number else ''}.{ending}")
+            for number, (image, detection) in enumerate(crops)
         )
-        return Outcome(count, written, "" if count else cropping.nothing, none_found=not count, box=said)
+        return Outcome(count, written, "" if count else cropping.nothing, none_found=not count, box=reason)
 
-    def _write(self, image: Image.Image, one: Detection | None, name: str) -> Written:
+    def _write(self, image: Image.Image, detection: Detection | None, name: str) -> Written:
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        kind, how = ("PNG", {}) if name.endswith(".png") else ("JPEG", QUALITY)
-        replace_file(file, lambda beside: image.save(beside, kind, **how))
-        if one is None:
+        kind, options = ("PNG", {}) if name.endswith(".png") else ("JPEG", QUALITY)
+        replace_file(file, lambda temporary: image.save(temporary, kind, **options))
+        if detection is None:
             return Written(name)
-        points = None if one.landmarks is None else tuple(map(float, one.landmarks.ravel()))
-        return Written(name, tuple(map(float, one.box)), points, float(one.score))
+        points = None if detection.landmarks is None else tuple(map(float, detection.landmarks.ravel()))
+        return Written(name, tuple(map(float, detection.box)), points, float(detection.score))
 
 
-def _cropped(
+def _crop_image(
     cropping: Cropping, image: Image.Image, box: Box | None
 ) -> tuple[int, list[tuple[Image.Image, Detection | None]]]:
     """How many things are in the picture, or in the box, and the crops wanted."""
-    found = cropping.find(image, box)
-    wanted = chosen(found, cropping.which, box or (0, 0, *image.size))
-    if not found and cropping.missing == "keep":
-        return 0, [(whole(image, box, cropping.size), None)]
-    return len(found), [(cropping.cut(image, one), one) for one in wanted]
+    detections = cropping.find(image, box)
+    selected = select_detections(detections, cropping.which, box or (0, 0, *image.size))
+    if not detections and cropping.missing == "keep":
+        return 0, [(whole_image_square(image, box, cropping.size), None)]
+    return len(detections), [(cropping.crop(image, detection), detection) for detection in selected]
 
 
-def _inside(box: Box, size: tuple[int, int]) -> tuple[Box | None, str]:
+def _clip_box(box: Box, size: tuple[int, int]) -> tuple[Box | None, str]:
     """The part of a box that lies in the picture, if any does, and what is to say of the rest."""
     (x1, y1, x2, y2), (width, height) = box, size
     if x1 >= width or y1 >= height:
@@ -142,7 +142,7 @@ def _inside(box: Box, size: tuple[int, int]) -> tuple[Box | None, str]:
 
 
 @functools.lru_cache(maxsize=1)
-def _made(make: Callable[[str], Cropping], settings: str) -> Cropping:
+def _build_cropping(make: Callable[[str], Cropping], settings: str) -> Cropping:
     cropping = make(settings)
     torch = sys.modules.get("torch")
     if torch is not None and multiprocessing.parent_process() is not None:

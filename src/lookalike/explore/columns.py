@@ -32,16 +32,20 @@ class Column:
     codes: np.ndarray | None
 
 
-def columns_of(table: Table, further: Mapping[str, np.ndarray]) -> list[Column]:
+def page_columns(table: Table, further: Mapping[str, np.ndarray]) -> list[Column]:
     """The label, then every other column that can be shown, then further numbers or classes of each row."""
     frame = table.frame.drop("path", *BOX, strict=False)
     frame = frame.select("label", pl.exclude("label"))
-    found = [_column(frame[name], is_label=name == "label") for name in frame.columns]
-    more = [_column(pl.Series(name, values)) for name, values in further.items() if name not in frame.columns]
-    return [column for column in found + more if column is not None]
+    columns = [_describe_column(frame[name], is_label=name == "label") for name in frame.columns]
+    more = [
+        _describe_column(pl.Series(name, values))
+        for name, values in further.items()
+        if name not in frame.columns
+    ]
+    return [column for column in columns + more if column is not None]
 
 
-def _column(series: pl.Series, is_label: bool = False) -> Column | None:
+def _describe_column(series: pl.Series, is_label: bool = False) -> Column | None:
     name, kind = series.name, series.dtype
     if not is_label and kind.is_numeric() and (kind.is_float() or series.n_unique() > 30):
         numbers = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -54,8 +58,8 @@ def _column(series: pl.Series, is_label: bool = False) -> Column | None:
     classes = texts.unique().sort()
     if not is_label and (len(classes) > MOST_CLASSES or len(classes) > len(texts) / 2 > 5):
         return Column(name, "text", texts.to_list(), None)
-    places = dict(zip(classes, range(len(classes)), strict=True))
-    codes = texts.replace_strict(places, return_dtype=pl.UInt32).to_numpy()
+    codes_by_class = dict(zip(classes, range(len(classes)), strict=True))
+    codes = texts.replace_strict(codes_by_class, return_dtype=pl.UInt32).to_numpy()
     return Column(name, "category", classes.to_list(), codes)
 
 

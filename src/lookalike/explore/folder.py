@@ -16,13 +16,54 @@ import polars as pl
 from lookalike import __version__
 from lookalike.data.checking import NOTHING
 from lookalike.data.table import Table
-from lookalike.errors import LookalikeError, Problem, listing
-from lookalike.explore import near, sheets
-from lookalike.explore.columns import boxes_of, columns_of, short_paths
-from lookalike.explore.page import described, near_arrays, pack, render
-from lookalike.files import replaced_folder, write_text
+from lookalike.errors import LookalikeError, Problem, list_problems
+from lookalike.explore import sheets
+from lookalike.explore.columns import boxes_of, page_columns, short_paths
+from lookalike.explore.page import describe_columns, neighbour_arrays, pack, render
+from lookalike.files import replace_folder, write_text
+from lookalike.plots.projection import principal_components
+from lookalike.plots.tsne import tsne
+from lookalike.ranking.exact import ExactSearch
 
 log = logging.getLogger(__name__)
+BLOCK = 4096
+
+
+def lay_out_map(vectors: np.ndarray, layout: str, seed: int) -> np.ndarray:
+    """Positions in the plane, float64 [N, 2]: by t-SNE, or the first two principal components.
+
+    Fewer than 4 vectors, too few for t-SNE, are laid out by PCA.
+    """
+    if layout == "tsne" and len(vectors) >= 4:
+        log.info("t-SNE of %s vectors; layout=pca is quicker and shows less", f"{len(vectors):,}")
+        return np.asarray(tsne(np.asarray(vectors, np.float32), seed), np.float64)
+    return principal_components(vectors)[0]
+
+
+def scale_positions(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions with the longer side from 0 to 1 and y downwards, float32 [N, 2]; and both extents, [2]."""
+    low, extent = positions.min(axis=0), np.ptp(positions, axis=0)
+    unit = (positions - low) / max(float(extent.max()), 1e-12)
+    share = unit.max(axis=0)
+    unit[:, 1] = share[1] - unit[:, 1]
+    return unit.astype(np.float32), np.maximum(share, 0.05)
+
+
+def nearest_rows(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `k` most similar rows of each row, itself left out.
+
+    Returns:
+        rows int64 [N, k], -1 where there are no more; cosine similarities float32 [N, k].
+    """
+    exact = ExactSearch(vectors)
+    rows = np.full((len(vectors), k), -1, np.int64)
+    scores = np.zeros((len(vectors), k), np.float32)
+    for start in range(0, len(vectors), BLOCK):
+        block = slice(start, min(start + BLOCK, len(vectors)))
+        scores[block], rows[block] = exact.search(vectors[block], k, np.arange(block.start, block.stop))
+    return rows, np.where(rows < 0, 0, np.clip(scores, -1, 1)).astype(np.float32)
+
+
 MARK = "explore.json"
 ONE_FILE = 10_000
 """Up to so many images the page holds its pictures, unless asked otherwise: about 15 MB."""
@@ -55,13 +96,13 @@ class Options:
 class Layout:
     """What is computed once for some vectors: positions [N, 2], neighbours [N, k] and similarities [N, k]."""
 
-    places: np.ndarray
+    positions: np.ndarray
     rows: np.ndarray
     scores: np.ndarray
 
 
 @dataclass
-class _Drawn:
+class _Pictures:
     """Pictures as they come: sheets that go into the page, heights of all sheets, and each row's own."""
 
     sizes: np.ndarray
@@ -95,41 +136,43 @@ def write_explorer(
     options = options or Options()
     if len(vectors) < 2:
         raise LookalikeError(f"explore: {len(vectors)} images; a map needs at least 2")
-    about = _about(vectors, options)
-    with replaced_folder(out, MARK) as beside:
-        layout = _stored(out, about) or _computed(vectors, options)
-        _fill(beside, out, layout, table, title, options, further or {})
-        write_text(beside / MARK, json.dumps(about, indent=2) + "\n")
+    metadata = _layout_metadata(vectors, options)
+    with replace_folder(out, MARK) as temporary:
+        layout = _stored_layout(out, metadata) or _compute_layout(vectors, options)
+        _write_files(temporary, out, layout, table, title, options, further or {})
+        write_text(temporary / MARK, json.dumps(metadata, indent=2) + "\n")
     return out / "index.html"
 
 
-def _about(vectors: np.ndarray, options: Options) -> dict[str, Any]:
+def _layout_metadata(vectors: np.ndarray, options: Options) -> dict[str, Any]:
     digest = hashlib.sha256(np.ascontiguousarray(vectors, np.float32).tobytes()).hexdigest()
     return {"made_by": f"lookalike {__version__}", "vectors": digest, **asdict(options)}
 
 
-def _computed(vectors: np.ndarray, options: Options) -> Layout:
-    rows, scores = near.nearest(vectors, min(options.neighbours, len(vectors) - 1))
-    return Layout(near.lay_out(vectors, options.layout, options.seed), rows, scores)
+def _compute_layout(vectors: np.ndarray, options: Options) -> Layout:
+    rows, scores = nearest_rows(vectors, min(options.neighbours, len(vectors) - 1))
+    return Layout(lay_out_map(vectors, options.layout, options.seed), rows, scores)
 
 
-def _stored(out: Path, about: dict[str, Any]) -> Layout | None:
+def _stored_layout(out: Path, metadata: dict[str, Any]) -> Layout | None:
     """The layout of an explorer that was made of the same vectors in the same way."""
     try:
         before = json.loads((out / MARK).read_text(encoding="utf-8"))
-        if any(before.get(key) != about[key] for key in ("vectors", "layout", "neighbours", "seed")):
+        if any(before.get(key) != metadata[key] for key in ("vectors", "layout", "neighbours", "seed")):
             return None
         frame = pl.read_parquet(out / "points.parquet", columns=["x", "y", "neighbors"])
-        found = frame["neighbors"].struct.unnest()
-        rows, apart = (np.array(found[name].to_list()) for name in ("ids", "distances"))
+        neighbours = frame["neighbors"].struct.unnest()
+        rows, distances = (np.array(neighbours[name].to_list()) for name in ("ids", "distances"))
     except (OSError, ValueError, pl.exceptions.PolarsError):
         return None
     log.info("the layout in %s is used again", out)
-    return Layout(frame.select("x", "y").to_numpy(), rows.astype(np.int64), (1 - apart).astype(np.float32))
+    return Layout(
+        frame.select("x", "y").to_numpy(), rows.astype(np.int64), (1 - distances).astype(np.float32)
+    )
 
 
-def _fill(
-    beside: Path,
+def _write_files(
+    target: Path,
     out: Path,
     layout: Layout,
     table: Table,
@@ -137,12 +180,12 @@ def _fill(
     options: Options,
     further: Mapping[str, np.ndarray],
 ) -> None:
-    """Write the page, its sheets and the Parquet into `beside`, which will be renamed to `out`."""
-    unit, extent = near.scaled(layout.places)
+    """Write the page, its sheets and the Parquet into `target`, which will be renamed to `out`."""
+    unit, extent = scale_positions(layout.positions)
     tiles = sheets.tile_order(unit)
-    drawn = _draw(beside, table, tiles, options)
-    columns = columns_of(table, {"nearest": _nearest_is_same(table, layout.rows), **further})
-    listed, codes = described(columns)
+    pictures = _draw_pictures(target, table, tiles, options)
+    columns = page_columns(table, {"nearest": _nearest_is_same(table, layout.rows), **further})
+    listed, codes = describe_columns(columns)
     paths, folder, root = short_paths(table)
     head = {
         "file": re.sub(r"[^\w.-]+", "-", title).strip("-.") or "lookalike",
@@ -155,43 +198,43 @@ def _fill(
         "k": layout.rows.shape[1],
         "side": options.thumbnail,
         "per_side": sheets.PER_SIDE,
-        "heights": drawn.heights,
+        "heights": pictures.heights,
         "extent": extent.tolist(),
     }
     arrays = {
         "x": unit[:, 0],
         "y": unit[:, 1],
         "tile": tiles.astype(np.uint32),
-        "tile_width": drawn.sizes[:, 0],
-        "tile_height": drawn.sizes[:, 1],
-        **near_arrays(layout.rows, layout.scores),
+        "tile_width": pictures.sizes[:, 0],
+        "tile_height": pictures.sizes[:, 1],
+        **neighbour_arrays(layout.rows, layout.scores),
         **codes,
     }
     sentence = f"{len(table):,} images · {table.frame['label'].n_unique():,} classes"
-    write_text(beside / "index.html", render(title, sentence, pack(head, arrays), drawn.inside))
-    as_parquet(layout, table.relative_to(out), drawn.pictures).write_parquet(beside / "points.parquet")
+    write_text(target / "index.html", render(title, sentence, pack(head, arrays), pictures.inside))
+    as_parquet(layout, table.relative_to(out), pictures.pictures).write_parquet(target / "points.parquet")
 
 
-def _draw(beside: Path, table: Table, tiles: np.ndarray, options: Options) -> _Drawn:
+def _draw_pictures(folder: Path, table: Table, tiles: np.ndarray, options: Options) -> _Pictures:
     """All pictures, on sheets for the page or, if they are many, in files."""
     single = len(table) <= ONE_FILE if options.single is None else options.single
-    drawn = _Drawn(np.zeros((len(table), 2), np.uint16), [b""] * len(table))
+    pictures = _Pictures(np.zeros((len(table), 2), np.uint16), [b""] * len(table))
     if not single:
-        (beside / "sheets").mkdir()
+        (folder / "sheets").mkdir()
     for number, sheet in enumerate(sheets.draw_sheets(table, tiles, options.thumbnail, options.progress)):
-        drawn.sizes[sheet.rows] = sheet.sizes
-        drawn.heights.append(sheet.height)
-        drawn.problems += sheet.problems
+        pictures.sizes[sheet.rows] = sheet.sizes
+        pictures.heights.append(sheet.height)
+        pictures.problems += sheet.problems
         for row, picture in zip(sheet.rows.tolist(), sheet.pictures, strict=True):
-            drawn.pictures[row] = picture
+            pictures.pictures[row] = picture
         if single:
-            drawn.inside.append(sheet.webp)
+            pictures.inside.append(sheet.webp)
         else:
-            (beside / "sheets" / f"{number:04}.webp").write_bytes(sheet.webp)
-    if drawn.problems:
-        said = listing(drawn.problems)
-        log.warning("%d images cannot be read, and are crossed out:%s", len(drawn.problems), said)
-    return drawn
+            (folder / "sheets" / f"{number:04}.webp").write_bytes(sheet.webp)
+    if pictures.problems:
+        problem_text = list_problems(pictures.problems)
+        log.warning("%d images cannot be read, and are crossed out:%s", len(pictures.problems), problem_text)
+    return pictures
 
 
 def _from(out: Path, folder: str) -> str:
@@ -220,8 +263,8 @@ def as_parquet(layout: Layout, table: Table, pictures: list[bytes]) -> pl.DataFr
     kind = pl.Struct({"ids": pl.List(pl.Int64), "distances": pl.List(pl.Float64)})
     ours = pl.DataFrame(
         {
-            "x": layout.places[:, 0].astype(np.float64),
-            "y": layout.places[:, 1].astype(np.float64),
+            "x": layout.positions[:, 0].astype(np.float64),
+            "y": layout.positions[:, 1].astype(np.float64),
             "neighbors": pl.Series(neighbors, dtype=kind),
             "image": pl.Series(
                 [{"bytes": picture, "path": None} for picture in pictures],
@@ -229,5 +272,5 @@ def as_parquet(layout: Layout, table: Table, pictures: list[bytes]) -> pl.DataFr
             ),
         }
     )
-    taken = {name: f"{name}_of_data" for name in table.frame.columns if name in ours.columns}
-    return ours.hstack(table.frame.rename(taken))
+    renamed = {name: f"{name}_of_data" for name in table.frame.columns if name in ours.columns}
+    return ours.hstack(table.frame.rename(renamed))

@@ -13,7 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lookalike import __version__
-from lookalike.data.visible import visible
+from lookalike.data.bidi import show_bidi_controls
 from lookalike.explore.columns import Column
 
 SCRIPTS = ("data.js", "colours.js", "map.js", "tools.js", "panel.js", "changes.js", "start.js")
@@ -26,33 +26,33 @@ def pack(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
 
     The JSON's `arrays` says type, place (counted from the first multiple of 8 after the JSON) and length.
     """
-    parts, listed, place = [], {}, 0
+    parts, listed, offset = [], {}, 0
     for name, array in arrays.items():
         raw = np.ascontiguousarray(array).tobytes()
-        listed[name] = [KINDS[array.dtype.name], place, array.size]
+        listed[name] = [KINDS[array.dtype.name], offset, array.size]
         parts.append(raw + bytes(-len(raw) % ALIGNED))
-        place += len(parts[-1])
+        offset += len(parts[-1])
     text = json.dumps({**head, "arrays": listed}, allow_nan=False).encode()
     start = len(text).to_bytes(4, "little") + text
     blob = start + bytes(-len(start) % ALIGNED) + b"".join(parts)
     return base64.b64encode(gzip.compress(blob, 6, mtime=0)).decode()
 
 
-def described(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+def describe_columns(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Columns for the facts, and their codes for the arrays."""
     listed = [
-        {"place": place, "name": column.name, "kind": column.kind, "values": column.values}
-        for place, column in enumerate(columns)
+        {"place": index, "name": column.name, "kind": column.kind, "values": column.values}
+        for index, column in enumerate(columns)
     ]
     arrays = {
-        f"column-{place}": column.codes.astype(np.float64 if column.kind == "number" else np.uint32)
-        for place, column in enumerate(columns)
+        f"column-{index}": column.codes.astype(np.float64 if column.kind == "number" else np.uint32)
+        for index, column in enumerate(columns)
         if column.codes is not None
     }
     return listed, arrays
 
 
-def near_arrays(rows: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+def neighbour_arrays(rows: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
     """Neighbours, 2^32 − 1 for none, and their similarities in steps of 1 / 32767."""
     return {
         "neighbours": np.where(rows < 0, 2**32 - 1, rows).astype(np.uint32).ravel(),
@@ -66,13 +66,13 @@ def render(title: str, sentence: str, payload: str, sheets: Sequence[bytes]) -> 
     Everything is escaped but our own style and script. What the data says reaches the page as base64; the
     script puts it into text nodes.
     """
-    here = resources.files("lookalike.explore")
-    read = lambda name: here.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
+    package_files = resources.files("lookalike.explore")
+    read = lambda name: package_files.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
     script = '(() => {\n"use strict";\n' + "\n".join(map(read, SCRIPTS)) + "\n})();"
     environment = Environment(
         loader=FunctionLoader(read),
         autoescape=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
+        finalize=lambda value: show_bidi_controls(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

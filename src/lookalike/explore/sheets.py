@@ -20,35 +20,35 @@ PER_SIDE = 16
 """Pictures along each side of a sheet: a sheet of 64 px ones takes 4 MB once a browser has decoded it."""
 
 
-def tile_order(places: np.ndarray) -> np.ndarray:
+def tile_order(positions: np.ndarray) -> np.ndarray:
     """The place of each row among the pictures, int64 [N].
 
     First come few that cover the whole map, then more and more. Pictures of the same fineness that lie close
     together on the map stand close together here, so that any view needs few sheets.
 
     Args:
-        places: positions between 0 and 1, [N, 2].
+        positions: positions between 0 and 1, [N, 2].
     """
-    left = np.arange(len(places))
+    left = np.arange(len(positions))
     order: list[np.ndarray] = []
     for level in range(3, 14):
-        codes = _morton(places[left], level)
+        codes = _morton_codes(positions[left], level)
         _, first = np.unique(codes, return_index=True)
         order.append(left[first])
         left = np.delete(left, first)
         if not len(left):
             break
-    order.append(left[np.argsort(_morton(places[left], 14), kind="stable")])
+    order.append(left[np.argsort(_morton_codes(positions[left], 14), kind="stable")])
     rows = np.concatenate(order)
     tiles = np.empty(len(rows), np.int64)
     tiles[rows] = np.arange(len(rows))
     return tiles
 
 
-def _morton(places: np.ndarray, level: int) -> np.ndarray:
+def _morton_codes(positions: np.ndarray, level: int) -> np.ndarray:
     """Numbers of the cells of a grid of 2^level × 2^level, along a curve that keeps neighbours together."""
-    cells = np.minimum((places * 2**level).astype(np.int64), 2**level - 1)
-    codes = np.zeros(len(places), np.int64)
+    cells = np.minimum((positions * 2**level).astype(np.int64), 2**level - 1)
+    codes = np.zeros(len(positions), np.int64)
     for bit in range(level):
         codes |= ((cells[:, 0] >> bit & 1) << (2 * bit)) | ((cells[:, 1] >> bit & 1) << (2 * bit + 1))
     return codes
@@ -97,8 +97,8 @@ def _sheet(table: Table, rows: np.ndarray, side: int, pool: ThreadPoolExecutor) 
     images = list(pool.map(thumbnails.picture, rows.tolist()))
     lines = -(-len(rows) // PER_SIDE)
     sheet = Image.new("RGB", (PER_SIDE * side, lines * side), "white")
-    for place, image in enumerate(images):
-        sheet.paste(image, (place % PER_SIDE * side, place // PER_SIDE * side))
+    for index, image in enumerate(images):
+        sheet.paste(image, (index % PER_SIDE * side, index // PER_SIDE * side))
     return Sheet(
         _webp(sheet),
         sheet.height,

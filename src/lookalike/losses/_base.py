@@ -52,9 +52,9 @@ def relations(
     positive = labels[:, None] == names[None, :]
     negative = ~positive
     if (names == UNKNOWN).any():
-        known = (labels != UNKNOWN)[:, None] & (names != UNKNOWN)[None, :]
-        positive &= known
-        negative &= known
+        is_known = (labels != UNKNOWN)[:, None] & (names != UNKNOWN)[None, :]
+        positive &= is_known
+        negative &= is_known
     return cosine(embeddings, others), positive.fill_diagonal_(False), negative
 
 
@@ -68,8 +68,8 @@ def check_batch(owner: str, embeddings: Tensor, labels: Tensor) -> Tensor:
         TypeError: if they are no tensors.
     """
     if not (isinstance(embeddings, Tensor) and isinstance(labels, Tensor)):
-        given = f"{type(embeddings).__name__} and {type(labels).__name__}"
-        raise TypeError(f"{owner}: embeddings and labels are tensors, got {given}")
+        types = f"{type(embeddings).__name__} and {type(labels).__name__}"
+        raise TypeError(f"{owner}: embeddings and labels are tensors, got {types}")
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         shapes = f"{list(embeddings.shape)} and {list(labels.shape)}"
         raise ValueError(f"{owner}: embeddings are [B, D] and labels [B], got {shapes}")

@@ -8,6 +8,15 @@ from torch import Tensor
 from lookalike.losses._gradient import refuse_second_order
 
 
+def unit(vectors: Tensor) -> Tensor:
+    """The rows of `vectors` [N, D] at length one, in float32 (float64 for float64).
+
+    A zero row stays zero and gets no gradient.
+    """
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    return vectors * inverse_norm(vectors)
+
+
 def inverse_norm(vectors: Tensor) -> Tensor:
     """One over the length of each row, [N, 1]; zero for a zero row, which so is similar to nothing."""
     norm = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss, cosine
-from lookalike.losses._others import Change, Others, own_and_others
+from lookalike.losses._logsumexp import Change, TargetLogSumExp, target_and_logsumexp
 
 Scale = float | Literal["auto"]
 """Of the cosines; `auto` is `√2 ln(num_classes - 1)` (AdaCos, arXiv:1905.00292), at least 1."""
@@ -121,7 +121,7 @@ class MarginHead(ProxyLoss):
         centers: proxies for each class.
 
     Attributes:
-        compare: `own_and_others`, or what does the same where the classes are divided among processes.
+        compare: `target_and_logsumexp`, or what does the same where the classes are divided among processes.
     """
 
     class_margins: Tensor | None
@@ -146,7 +146,7 @@ class MarginHead(ProxyLoss):
         self.margin, self.scale, self.options = margin, float(scale), options or MarginOptions()
         own_margins = self.options.margins(owner, class_counts, num_classes)
         self.register_buffer("class_margins", own_margins, persistent=False)
-        self.compare = own_and_others
+        self.compare = target_and_logsumexp
         self.set_progress(0.0)
 
     def set_progress(self, done: float) -> None:
@@ -165,11 +165,11 @@ class MarginHead(ProxyLoss):
         """
         labels = self._check(embeddings, labels)
         if not len(embeddings):
-            return embeddings.float().sum() + sum(0 * each.sum() for each in self.parameters())
+            return embeddings.float().sum() + sum(0 * parameter.sum() for parameter in self.parameters())
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.of_rows(embeddings, self.proxies, labels, labels)
+            return self.loss_of_rows(embeddings, self.proxies, labels, labels)
 
-    def of_rows(self, embeddings: Tensor, proxies: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
+    def loss_of_rows(self, embeddings: Tensor, proxies: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
         """Loss over some classes only.
 
         Args:
@@ -180,13 +180,15 @@ class MarginHead(ProxyLoss):
         """
         embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
         length = torch.linalg.vector_norm(embeddings, dim=1)
-        found = self.cosines(embeddings, proxies, rows, labels, length)
-        return self.of_cosines(found, labels, length)
+        cosines = self.cosines(embeddings, proxies, rows, labels, length)
+        return self.loss_of_cosines(cosines, labels, length)
 
     def cosines(
         self, embeddings: Tensor, proxies: Tensor, rows: Tensor, labels: Tensor, length: Tensor
-    ) -> Others:
-        """What `of_cosines` needs of these classes; `rows` may be -1 where the own class is elsewhere."""
+    ) -> TargetLogSumExp:
+        """What `loss_of_cosines` needs of these classes; `rows` may be -1 where the own class is
+        elsewhere.
+        """
         return self.compare(
             embeddings,
             proxies,
@@ -198,24 +200,24 @@ class MarginHead(ProxyLoss):
             self.change(labels),
         )
 
-    def of_cosines(self, found: Others, labels: Tensor, length: Tensor) -> Tensor:
+    def loss_of_cosines(self, cosines: TargetLogSumExp, labels: Tensor, length: Tensor) -> Tensor:
         """Loss, given the cosines, the class ids [B] and the lengths of the raw embeddings [B]."""
         scale = self.logit_scale(length)
-        logit = scale * self.target(found.own, labels, length)
-        gap = found.rest - logit
+        logit = scale * self.target(cosines.target, labels, length)
+        gap = cosines.rest - logit
         values = F.softplus(gap)
-        if found.mean is not None:
+        if cosines.mean is not None:
             others = self.options.smoothing * (self.num_classes - 1) / self.num_classes
-            values = values + others * (logit - scale * found.mean)
+            values = values + others * (logit - scale * cosines.mean)
         if self.options.focal:
             values = values * gap.sigmoid().clamp_min(1e-12).pow(self.options.focal)
         return values.mean()
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """The cosine that counts for the own class, [B].
 
         Args:
-            own: cosine to the own class, [B].
+            target_cosine: cosine to the own class, [B].
             labels: class ids, [B].
             length: length of the raw embeddings, [B].
         """
@@ -237,11 +239,11 @@ class MarginHead(ProxyLoss):
         """What is done to the cosines of the other classes."""
         return None
 
-    def margins(self, own: Tensor, labels: Tensor) -> Tensor:
-        """The margin of each image now, like `own`."""
+    def margins(self, target_cosine: Tensor, labels: Tensor) -> Tensor:
+        """The margin of each image now, like `target_cosine`."""
         if self.class_margins is None:
-            return torch.full_like(own, self.margin * self.share)
-        return self.class_margins.to(own.dtype)[labels] * self.share
+            return torch.full_like(target_cosine, self.margin * self.share)
+        return self.class_margins.to(target_cosine.dtype)[labels] * self.share
 
 
 def sine_of(cos: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class _Ranks(torch.autograd.Function):
         ctx.temperature = temperature
         among, total = sim.new_empty(len(rows)), sim.new_empty(len(rows))
         for block in _blocks(rows, sim.shape[1]):
-            ahead = _ahead(listed, rows[block], columns[block], temperature)
+            ahead = _ahead_of_positive(listed, rows[block], columns[block], temperature)
             total[block] = ahead.sum(dim=1) + 0.5
             among[block] = ahead.mul_(positive[rows[block]]).sum(dim=1) + 0.5
         return among, total
@@ -63,7 +63,7 @@ class _Ranks(torch.autograd.Function):
         gradient = torch.zeros_like(listed)
         for block in _blocks(rows, listed.shape[1]):
             row, column = rows[block], columns[block]
-            ahead = _ahead(listed, row, column, ctx.temperature)
+            ahead = _ahead_of_positive(listed, row, column, ctx.temperature)
             slope = torch.addcmul(ahead, ahead, ahead, value=-1).div_(ctx.temperature)
             pull = slope * grad_total[block, None]
             pull.addcmul_(slope.mul_(positive[row]), grad_among[block, None])
@@ -72,7 +72,7 @@ class _Ranks(torch.autograd.Function):
         return gradient, None, None, None, None, None
 
 
-def _ahead(listed: Tensor, rows: Tensor, columns: Tensor, temperature: float) -> Tensor:
+def _ahead_of_positive(listed: Tensor, rows: Tensor, columns: Tensor, temperature: float) -> Tensor:
     """How far each row of the list is ahead of the positive, 0 to 1, [N, R]; rows that do not count are 0."""
     return listed[rows].sub_(listed[rows, columns][:, None]).div_(temperature).sigmoid_()
 

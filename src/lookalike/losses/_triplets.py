@@ -27,14 +27,14 @@ def positive_columns(positive: Tensor) -> tuple[Tensor, Tensor]:
     """Columns of each anchor's positives, and which places are filled, both [B, P]."""
     rows, columns = positive.nonzero(as_tuple=True)
     count = rows.bincount(minlength=len(positive))
-    place = torch.arange(len(rows), device=rows.device) - (count.cumsum(0) - count)[rows]
-    most = int(count.max())
-    table = rows.new_zeros(len(positive), most)
-    table[rows, place] = columns
-    return table, torch.arange(most, device=rows.device) < count[:, None]
+    column = torch.arange(len(rows), device=rows.device) - (count.cumsum(0) - count)[rows]
+    max_positives = int(count.max())
+    table = rows.new_zeros(len(positive), max_positives)
+    table[rows, column] = columns
+    return table, torch.arange(max_positives, device=rows.device) < count[:, None]
 
 
-def closer(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+def count_within_limits(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
     """How many negatives lie within each limit, and within how many limits each negative lies.
 
     Args:
@@ -45,17 +45,17 @@ def closer(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
         Counts a positive, [B, P], and counts a negative, [B, R], as floats.
     """
     if limits.shape[1] > FEW:
-        return _closer_sorted(far, limits)
+        return _count_within_sorted(far, limits)
     per_positive, per_negative = torch.empty_like(limits), torch.zeros_like(far)
-    within = torch.empty_like(far)
-    for place in range(limits.shape[1]):
-        torch.lt(far, limits[:, place : place + 1], out=within)
-        per_positive[:, place] = within.sum(dim=1)
-        per_negative += within
+    num_limits = torch.empty_like(far)
+    for index in range(limits.shape[1]):
+        torch.lt(far, limits[:, index : index + 1], out=num_limits)
+        per_positive[:, index] = num_limits.sum(dim=1)
+        per_negative += num_limits
     return per_positive, per_negative
 
 
-def _closer_sorted(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+def _count_within_sorted(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
     ordered, order = limits.sort(dim=1)
     passed = torch.searchsorted(ordered, far, right=True)  # limits that the negative is not within
     number = torch.zeros(len(far), limits.shape[1] + 1, dtype=torch.int64, device=far.device)
@@ -68,30 +68,30 @@ def softplus_sum(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sum of `log(1 + exp(limit - far))` over all triplets, its slopes by limit and by -far."""
     value = far.new_zeros((), dtype=torch.float64)
     per_positive, per_negative = torch.empty_like(limits), torch.zeros_like(far)
-    for place in range(limits.shape[1]):
-        excess = limits[:, place : place + 1] - far
+    for index in range(limits.shape[1]):
+        excess = limits[:, index : index + 1] - far
         value += F.softplus(excess).sum()
         slope = excess.sigmoid_()
-        per_positive[:, place] = slope.sum(dim=1)
+        per_positive[:, index] = slope.sum(dim=1)
         per_negative += slope
     return value, per_positive, per_negative
 
 
-def closest_beyond(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_beyond_limit(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
     """Column of the nearest negative farther than each limit, and whether there is one, both [B, P]."""
     if limits.shape[1] > FEW:
         ordered, order = far.sort(dim=1)
-        place = torch.searchsorted(ordered, limits, right=True).clamp_max(far.shape[1] - 1)
-        nearest, columns = ordered.gather(1, place), order.gather(1, place)
+        nearest_column = torch.searchsorted(ordered, limits, right=True).clamp_max(far.shape[1] - 1)
+        nearest, columns = ordered.gather(1, nearest_column), order.gather(1, nearest_column)
         return columns, (nearest > limits) & nearest.isfinite()
     columns = torch.empty(limits.shape, dtype=torch.int64, device=far.device)
-    found = torch.empty(limits.shape, dtype=torch.bool, device=far.device)
+    exists = torch.empty(limits.shape, dtype=torch.bool, device=far.device)
     for rows in blocks(far):
         for column in range(limits.shape[1]):
             beyond = far[rows].masked_fill(far[rows] <= limits[rows, column : column + 1], INFINITY)
             nearest, columns[rows, column] = beyond.min(dim=1)
-            found[rows, column] = nearest.isfinite()
-    return columns, found
+            exists[rows, column] = nearest.isfinite()
+    return columns, exists
 
 
 def blocks(table: Tensor) -> Iterator[slice]:

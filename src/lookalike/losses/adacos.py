@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from lookalike.losses._logsumexp import TargetLogSumExp
 from lookalike.losses._margin_head import MarginHead, MarginOptions, angle_of
-from lookalike.losses._others import Others
 from lookalike.losses._running import Running
 
 
@@ -36,9 +36,9 @@ class AdaCos(MarginHead):
         self.dynamic = dynamic
         self.running = Running(self.scale)
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """The cosine as it is."""
-        return own
+        return target_cosine
 
     def logit_scale(self, length: Tensor) -> Tensor:
         """The scale of this batch."""
@@ -46,16 +46,16 @@ class AdaCos(MarginHead):
 
     def cosines(
         self, embeddings: Tensor, proxies: Tensor, rows: Tensor, labels: Tensor, length: Tensor
-    ) -> Others:
+    ) -> TargetLogSumExp:
         """First the scale of this batch, from the cosines under the scale before."""
         if self.dynamic and self.training:
             with torch.no_grad():
                 before = self.running.previous(self.proxies)
-                found = self.compare(embeddings, proxies, rows, before, self.options.skip_above)
-                self.running.follow(self.proxies, self._scale(found), 1.0)
+                cosines = self.compare(embeddings, proxies, rows, before, self.options.skip_above)
+                self.running.follow(self.proxies, self._scale(cosines), 1.0)
         return super().cosines(embeddings, proxies, rows, labels, length)
 
-    def _scale(self, found: Others) -> Tensor:
-        others = found.rest.logsumexp(dim=0) - math.log(len(found.rest))
-        middle = angle_of(found.own).median().clamp_max(math.pi / 4)
+    def _scale(self, cosines: TargetLogSumExp) -> Tensor:
+        others = cosines.rest.logsumexp(dim=0) - math.log(len(cosines.rest))
+        middle = angle_of(cosines.target).median().clamp_max(math.pi / 4)
         return (others / middle.cos()).clamp_min(1)[None]

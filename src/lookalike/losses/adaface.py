@@ -57,10 +57,10 @@ class AdaFace(MarginHead):
         self.h, self.momentum = h, momentum
         self.running = Running(20.0, 100.0)
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos(θ - k margin) - (1 + k) margin`, [B]."""
-        quality, margin = self._quality(length.detach().clamp(1e-3, 100)), self.margins(own, labels)
-        moved = (angle_of(own) - quality * margin).clamp(EDGE, torch.pi - EDGE)
+        quality, margin = self._quality(length.detach().clamp(1e-3, 100)), self.margins(target_cosine, labels)
+        moved = (angle_of(target_cosine) - quality * margin).clamp(EDGE, torch.pi - EDGE)
         return moved.cos() - (1 + quality) * margin
 
     def _quality(self, length: Tensor) -> Tensor:

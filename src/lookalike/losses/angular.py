@@ -40,8 +40,8 @@ class Angular(PairLoss):
         """Scalar loss of the positive pairs within the batch."""
         batch = len(sim)
         square = math.tan(self.alpha) ** 2
-        near = (4 * square * (sim - 1)).exp()
+        attraction = (4 * square * (sim - 1)).exp()
         valid = positive[:, :batch] & negative.any(dim=1, keepdim=True)
-        against = Product.apply(near.masked_fill(~negative, 0), near)
+        against = Product.apply(attraction.masked_fill(~negative, 0), attraction)
         logits = against.masked_fill(~valid, 1).log() + 8 * square - 2 * (1 + square) * sim[:, :batch]
         return mean_over(F.softplus(logits), valid)

@@ -43,10 +43,10 @@ class ArcFace(MarginHead):
         check_angle("ArcFace", margin)
         self.easy_margin = easy_margin
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos(θ + margin)`, [B]."""
-        shifted = plus_angle(own, self.margins(own, labels))
-        return torch.where(own > 0, shifted, own) if self.easy_margin else shifted
+        shifted = plus_angle(target_cosine, self.margins(target_cosine, labels))
+        return torch.where(target_cosine > 0, shifted, target_cosine) if self.easy_margin else shifted
 
     def with_margin(self, cos: Tensor) -> Tensor:
         """`cos(θ + margin)` for `cos θ` of any shape, with the tail beyond π - margin."""

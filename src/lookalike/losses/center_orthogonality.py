@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lookalike.losses._base import UNKNOWN, check_batch, cosine, mean_over
-from lookalike.losses._unit import unit
+from lookalike.losses._cosine import unit
 
 SHORT = 0.1
 """Length below which a class mean counts as having no direction."""
@@ -32,12 +32,12 @@ class CenterOrthogonality(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D] with labels [B]; zero where there is one class or none."""
         labels = check_batch("CenterOrthogonality", embeddings, labels)
-        known = labels != UNKNOWN
+        is_known = labels != UNKNOWN
         with torch.autocast(embeddings.device.type, enabled=False):
-            vectors = unit(embeddings[known])
-            classes, which = labels[known].unique(return_inverse=True)
-            sums = vectors.new_zeros(len(classes), vectors.shape[1]).index_add(0, which, vectors)
-            centers = sums / which.bincount(minlength=len(classes))[:, None]
+            vectors = unit(embeddings[is_known])
+            classes, class_index = labels[is_known].unique(return_inverse=True)
+            sums = vectors.new_zeros(len(classes), vectors.shape[1]).index_add(0, class_index, vectors)
+            centers = sums / class_index.bincount(minlength=len(classes))[:, None]
             sure = (torch.linalg.vector_norm(centers, dim=1) / SHORT).clamp_max(1)
             different = ~torch.eye(len(classes), dtype=torch.bool, device=labels.device)
             return mean_over((cosine(centers, centers) * sure[:, None] * sure).square(), different)

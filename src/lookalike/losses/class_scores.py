@@ -25,7 +25,7 @@ class Scorer(NamedTuple):
     scores: Callable[[Tensor], Tensor]
 
 
-def scorers(loss: nn.Module, weight: float = 1.0, dim: int | None = None) -> Iterator[Scorer]:
+def losses_with_scores(loss: nn.Module, weight: float = 1.0, dim: int | None = None) -> Iterator[Scorer]:
     """The losses in `loss` that have class scores (a method `class_scores`), with a weight above 0.
 
     Not among them are those that see or hold some of the classes at a time, and UniFace, whose scores say
@@ -34,12 +34,12 @@ def scorers(loss: nn.Module, weight: float = 1.0, dim: int | None = None) -> Ite
     scores = getattr(loss, "class_scores", None)
     if isinstance(loss, Terms):
         for name, part in loss.losses.items():
-            yield from scorers(part, weight * loss.weights[name], dim)
+            yield from losses_with_scores(part, weight * loss.weights[name], dim)
     elif isinstance(loss, Matryoshka):
         total = sum(loss.weights.values())
         for length, share in loss.weights.items():
-            yield from scorers(loss.losses[str(length)], weight * share / total, length)
+            yield from losses_with_scores(loss.losses[str(length)], weight * share / total, length)
     elif isinstance(loss, SampledClasses) and loss.sample.rate == 1:
-        yield from scorers(loss.head, weight, dim)
+        yield from losses_with_scores(loss.head, weight, dim)
     elif weight and callable(scores) and not isinstance(loss, UniFace):
         yield Scorer(weight, dim, scores)

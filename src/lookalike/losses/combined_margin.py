@@ -41,7 +41,7 @@ class CombinedMargin(MarginHead):
                 raise ValueError(f"CombinedMargin {name} {value}: at least {least}")
         self.m1, self.m2, self.m3 = m1, m2, m3
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos(m1 θ + m2) - m3`, [B]."""
         times = 1 + (self.m1 - 1) * self.share
-        return falling_cosine(times * angle_of(own) + self.m2 * self.share) - self.m3 * self.share
+        return falling_cosine(times * angle_of(target_cosine) + self.m2 * self.share) - self.m3 * self.share

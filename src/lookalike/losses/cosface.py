@@ -34,9 +34,9 @@ class CosFace(MarginHead):
         super().__init__(num_classes, dim, margin, scale, options, class_counts)
         check_cosine("CosFace", margin)
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos θ - margin`, [B]."""
-        return own - self.margins(own, labels)
+        return target_cosine - self.margins(target_cosine, labels)
 
 
 def check_cosine(owner: str, margin: float) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from lookalike.errors import check_finite
+from lookalike.losses._logsumexp import Change
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
-from lookalike.losses._others import Change
 from lookalike.losses._running import Running
 
 
@@ -50,24 +50,29 @@ class CurricularFace(MarginHead):
         self.momentum = momentum
         self.running = Running(0.0)
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos(θ + margin)`, [B]."""
-        return plus_angle(own, self.margins(own, labels))
+        return plus_angle(target_cosine, self.margins(target_cosine, labels))
 
     def change(self, labels: Tensor) -> Change:
         """`cos (t + cos)` for those above the target; t and the target are found once a batch."""
-        found: list[Tensor] = []
+        hard_cosines: list[Tensor] = []
 
-        def harder(cos: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-            if not found:
-                found.extend((self._progress(own), self.target(own, labels, own).detach()))
-            t, bound = found
+        def reweight_hard(cos: Tensor, target_cosine: Tensor) -> tuple[Tensor, Tensor]:
+            if not hard_cosines:
+                hard_cosines.extend(
+                    (
+                        self._progress(target_cosine),
+                        self.target(target_cosine, labels, target_cosine).detach(),
+                    )
+                )
+            t, bound = hard_cosines
             hard = cos > bound
             return torch.where(hard, cos * (t + cos), cos), torch.where(hard, t + 2 * cos, 1.0)
 
-        return harder
+        return reweight_hard
 
-    def _progress(self, own: Tensor) -> Tensor:
+    def _progress(self, target_cosine: Tensor) -> Tensor:
         if self.training:
-            self.running.follow(self.proxies, own.mean()[None], self.momentum)
-        return self.running.now.to(own.dtype).clone()
+            self.running.follow(self.proxies, target_cosine.mean()[None], self.momentum)
+        return self.running.now.to(target_cosine.dtype).clone()

@@ -10,9 +10,9 @@ from torch.utils.checkpoint import checkpoint
 
 from lookalike.errors import check_finite
 from lookalike.losses._base import check_choice, cosine
-from lookalike.losses._unit import unit
+from lookalike.losses._cosine import unit
 
-NEAR = 1e-4
+MIN_DISTANCE = 1e-4
 """Vectors nearer than this have no direction between them."""
 BLOCK = 2**23
 """Numbers held at a time where each three vectors make an angle."""
@@ -84,14 +84,14 @@ class Distillation(nn.Module):
                 f"got {shapes}"
             )
         with torch.autocast(embeddings.device.type, enabled=False):
-            student, wanted = unit(embeddings), unit(teacher.detach())
+            student, target = unit(embeddings), unit(teacher.detach())
             if self.projection is not None:
                 student = unit(self.projection(student))
             if not len(student):
                 return student.sum()
             if self.kind == "similarity":
-                return divergence(student, wanted, self.temperature)
-            return _COMPARE[self.kind](student, wanted)
+                return divergence(student, target, self.temperature)
+            return _COMPARE[self.kind](student, target)
 
 
 def _mean_cosine(student: Tensor, teacher: Tensor) -> Tensor:
@@ -110,52 +110,54 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Mean divergence of who is like whom, for unit vectors [B, D] and [B, T]; zero below two images."""
     if len(student) < 2:
         return 0 * student.sum()
-    found, wanted = (_to_others(cosine(x, x)).div(temperature).log_softmax(1) for x in (student, teacher))
-    return F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+    student_log_probs, teacher_log_probs = (
+        _drop_diagonal(cosine(x, x)).div(temperature).log_softmax(1) for x in (student, teacher)
+    )
+    return F.kl_div(student_log_probs, teacher_log_probs, reduction="batchmean", log_target=True)
 
 
-def relations_apart(student: Tensor, teacher: Tensor) -> Tensor:
+def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Huber losses of distances, and twice that of angles, for unit vectors [B, D] and [B, T]."""
     count = len(student)
     if count < 2:
         return 0 * student.sum()
-    found, wanted = (_relative_distances(x) for x in (student, teacher))
-    value = F.huber_loss(found, wanted)
+    student_distances, teacher_distances = (_relative_distances(x) for x in (student, teacher))
+    value = F.huber_loss(student_distances, teacher_distances)
     if count < 3:
         return value
     size = max(1, BLOCK // (count * max(count, student.shape[1], teacher.shape[1])))
     blocks = torch.arange(count, device=student.device).split(size)
     if len(blocks) == 1:
-        angles = _angles_apart(student, teacher, blocks[0])
+        angles = _angle_loss(student, teacher, blocks[0])
     else:
         again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
-        angles = torch.stack([again(_angles_apart, student, teacher, block) for block in blocks]).sum()
+        angles = torch.stack([again(_angle_loss, student, teacher, block) for block in blocks]).sum()
     return value + 2 * angles / (count * (count - 1) * (count - 2))
 
 
 def _relative_distances(vectors: Tensor) -> Tensor:
     """Distances between all pairs over their mean, [B, B - 1]."""
     exact = "donot_use_mm_for_euclid_dist"
-    distances = _to_others(torch.cdist(vectors, vectors, compute_mode=exact))
-    return distances / distances.mean().clamp_min(NEAR)
+    distances = _drop_diagonal(torch.cdist(vectors, vectors, compute_mode=exact))
+    return distances / distances.mean().clamp_min(MIN_DISTANCE)
 
 
-def _angles_apart(student: Tensor, teacher: Tensor, corners: Tensor) -> Tensor:
+def _angle_loss(student: Tensor, teacher: Tensor, corners: Tensor) -> Tensor:
     """Sum of the Huber losses of the angles with these corners, over two other images each."""
-    found, wanted = (_angles(x, corners) for x in (student, teacher))
+    student_angles, teacher_angles = (_angles(x, corners) for x in (student, teacher))
     same = torch.eye(len(student), dtype=torch.bool, device=student.device)
-    return F.huber_loss(found, wanted, reduction="none").masked_fill(same, 0).sum()
+    return F.huber_loss(student_angles, teacher_angles, reduction="none").masked_fill(same, 0).sum()
 
 
 def _angles(vectors: Tensor, corners: Tensor) -> Tensor:
     """Cosines [C, B, B] of the angles at the corners [C], between each two of the vectors [B, D]."""
     rays = vectors - vectors[corners][:, None]
     length = torch.linalg.vector_norm(rays, dim=2, keepdim=True)
-    rays = rays * torch.where(length > NEAR, length.clamp_min(NEAR).reciprocal(), 0.0)
+    rays = rays * torch.where(length > MIN_DISTANCE, length.clamp_min(MIN_DISTANCE).reciprocal(), 0.0)
     return rays @ rays.mT
 
 
-def _to_others(square: Tensor) -> Tensor:
+def _drop_diagonal(square: Tensor) -> Tensor:
     """A matrix [B, B] without its diagonal, [B, B - 1]."""
     count = len(square)
     return square.flatten()[1:].view(count - 1, count + 1)[:, :-1].reshape(count, count - 1)
@@ -165,5 +167,5 @@ _COMPARE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cosine": _mean_cosine,
     "l1": _mean_l1,
     "l2": _mean_l2,
-    "relational": relations_apart,
+    "relational": relation_loss,
 }

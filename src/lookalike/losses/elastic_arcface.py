@@ -45,19 +45,21 @@ class ElasticArcFace(MarginHead):
         check_std("ElasticArcFace", std)
         self.std, self.plus = std, plus
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos(θ + margin)` with a drawn margin, [B]."""
         std = self.std * self.share if self.training else 0.0
-        return plus_angle(own, self.margins(own, labels) + deviations(own, std, self.plus))
+        return plus_angle(
+            target_cosine, self.margins(target_cosine, labels) + deviations(target_cosine, std, self.plus)
+        )
 
 
-def deviations(own: Tensor, std: float, plus: bool) -> Tensor:
+def deviations(target_cosine: Tensor, std: float, plus: bool) -> Tensor:
     """Normal numbers [B]; with `plus`, larger for a smaller cosine [B]."""
-    drawn = std * torch.randn_like(own)
+    noise = std * torch.randn_like(target_cosine)
     if not plus:
-        return drawn
-    nearest_first = own.detach().argsort(descending=True)
-    return torch.empty_like(drawn).scatter_(0, nearest_first, drawn.sort().values)
+        return noise
+    nearest_first = target_cosine.detach().argsort(descending=True)
+    return torch.empty_like(noise).scatter_(0, nearest_first, noise.sort().values)
 
 
 def check_std(owner: str, std: float) -> None:

@@ -45,7 +45,7 @@ class ElasticCosFace(MarginHead):
         check_std("ElasticCosFace", std)
         self.std, self.plus = std, plus
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos θ - margin` with a drawn margin, [B]."""
         std = self.std * self.share if self.training else 0.0
-        return own - self.margins(own, labels) - deviations(own, std, self.plus)
+        return target_cosine - self.margins(target_cosine, labels) - deviations(target_cosine, std, self.plus)

@@ -30,9 +30,9 @@ class FastAP(PairLoss):
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Scalar loss of the pairs."""
         distance = (1 - sim) / 2
-        near = soft_histogram(distance, positive, self.bins)
-        within = near.cumsum(dim=1)
-        total = within + soft_histogram(distance, negative, self.bins).cumsum(dim=1)
-        precision = (near * within / total.clamp_min(1e-12)).sum(dim=1)
+        positive_histogram = soft_histogram(distance, positive, self.bins)
+        positive_cumulative = positive_histogram.cumsum(dim=1)
+        total = positive_cumulative + soft_histogram(distance, negative, self.bins).cumsum(dim=1)
+        precision = (positive_histogram * positive_cumulative / total.clamp_min(1e-12)).sum(dim=1)
         valid = positive.any(dim=1) & negative.any(dim=1)
         return mean_over(1 - precision / positive.sum(dim=1).clamp_min(1), valid)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lookalike.errors import check_finite
 from lookalike.losses._base import PairLoss, check_batch, mean_over, relations
-from lookalike.losses._unit import unit
+from lookalike.losses._cosine import unit
 
 
 class KoLeo(PairLoss):
@@ -55,5 +55,5 @@ def _nearest(
 ) -> tuple[Tensor, Tensor]:
     """Column of each image's nearest neighbour and whether it has one, both [B]."""
     sim, positive, negative = relations(embeddings, labels, extra)
-    known = positive | negative
-    return sim.masked_fill(~known, -2).argmax(dim=1), known.any(dim=1)
+    is_known = positive | negative
+    return sim.masked_fill(~is_known, -2).argmax(dim=1), is_known.any(dim=1)

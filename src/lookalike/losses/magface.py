@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from lookalike.errors import check_finite
+from lookalike.losses._logsumexp import TargetLogSumExp
 from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, check_angle, plus_angle
-from lookalike.losses._others import Others
 
 
 class MagFace(MarginHead):
@@ -66,14 +66,16 @@ class MagFace(MarginHead):
         self.long_margin, self.shortest, self.longest = long_margin, shortest, longest
         self.regularizer, self.easy_margin = regularizer, easy_margin
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos(θ + margin)` with the margin of the length, [B]."""
         part = (length.clamp(self.shortest, self.longest) - self.shortest) / (self.longest - self.shortest)
-        moved = plus_angle(own, (self.margin + part * (self.long_margin - self.margin)) * self.share)
-        return torch.where(own > 0, moved, own) if self.easy_margin else moved
+        moved = plus_angle(
+            target_cosine, (self.margin + part * (self.long_margin - self.margin)) * self.share
+        )
+        return torch.where(target_cosine > 0, moved, target_cosine) if self.easy_margin else moved
 
-    def of_cosines(self, found: Others, labels: Tensor, length: Tensor) -> Tensor:
+    def loss_of_cosines(self, cosines: TargetLogSumExp, labels: Tensor, length: Tensor) -> Tensor:
         """Cross-entropy and the reward for length."""
-        kept = length.clamp(self.shortest, self.longest)
-        reward = (kept.reciprocal() + kept / self.longest**2).mean()
-        return super().of_cosines(found, labels, length) + self.regularizer * reward
+        clamped_length = length.clamp(self.shortest, self.longest)
+        reward = (clamped_length.reciprocal() + clamped_length / self.longest**2).mean()
+        return super().loss_of_cosines(cosines, labels, length) + self.regularizer * reward

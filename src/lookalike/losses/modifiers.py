@@ -73,7 +73,7 @@ class Terms(nn.Module):
             )
         return total
 
-    def told(self) -> dict[str, Tensor]:
+    def logged_values(self) -> dict[str, Tensor]:
         """What the last call told: the shares of the terms if there are several, and their details."""
         single = {f"loss_{name}": share for name, share in self.last.items()} if len(self.last) > 1 else {}
         return {**single, **self.details}
@@ -83,18 +83,20 @@ class Terms(nn.Module):
         if isinstance(loss, Distillation):
             return loss(embeddings, teacher)
         if labels.ndim == 1:
-            return _single(name, loss(embeddings, labels))
+            return _scalar_value(name, loss(embeddings, labels))
         weights = (self.mixed_share, 1 - self.mixed_share)
         parts = sorted(zip(weights, labels.unbind(dim=1), strict=True), key=itemgetter(0))
         # What a loss follows from batch to batch is what it saw last: the labels that weigh more.
-        return torch.stack([weight * _single(name, loss(embeddings, each)) for weight, each in parts]).sum()
+        return torch.stack(
+            [weight * _scalar_value(name, loss(embeddings, part_labels)) for weight, part_labels in parts]
+        ).sum()
 
 
-def _single(name: str, value: object) -> Tensor:
+def _scalar_value(name: str, value: object) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1:
         return value.reshape(())
-    given = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise LookalikeError(f"loss {name}: gives {given}; a loss is one number, a tensor, such as a mean")
+    received = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise LookalikeError(f"loss {name}: gives {received}; a loss is one number, a tensor, such as a mean")
 
 
 def set_progress(loss: nn.Module, done: float) -> None:
@@ -127,24 +129,24 @@ class AcrossProcesses(nn.Module):
         super().__init__()
         self.loss = loss
 
-    def forward(self, embeddings: Tensor, *known: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, *extra_tensors: Tensor) -> Tensor:
         """Loss of the gathered rows; B may differ by process.
 
         Args:
             embeddings: raw vectors, [B, D].
-            known: what the loss gets besides, a row an image, such as labels [B].
+            extra_tensors: what the loss gets besides, a row an image, such as labels [B].
         """
         processes = dist.get_world_size()
         mine = torch.stack([torch.tensor(len(embeddings)), torch.randint(2**62, ())]).to(embeddings.device)
-        told = [torch.empty_like(mine) for _ in range(processes)]
-        dist.all_gather(told, mine)
-        counts = [int(count) for count, _ in told]
+        gathered_counts = [torch.empty_like(mine) for _ in range(processes)]
+        dist.all_gather(gathered_counts, mine)
+        counts = [int(count) for count, _ in gathered_counts]
         scaled = embeddings + (processes - 1) * (embeddings - embeddings.detach())
         turns = [torch.arange(count) * processes + process for process, count in enumerate(counts)]
         order = torch.cat(turns).argsort().to(embeddings.device)
-        rows = [torch.cat(_gather(each, counts))[order] for each in (scaled, *known)]
+        rows = [torch.cat(_gather(tensor, counts))[order] for tensor in (scaled, *extra_tensors)]
         with torch.random.fork_rng([embeddings.device] if embeddings.is_cuda else []):
-            torch.manual_seed(int(told[0][1]))
+            torch.manual_seed(int(gathered_counts[0][1]))
             return self.loss(*rows)
 
 

@@ -35,6 +35,6 @@ class NCA(PairLoss):
         """Scalar loss of the pairs."""
         logits = 2 * self.scale * sim
         columns, filled = positive_columns(positive)
-        own = log_sum_exp(logits.gather(1, columns), filled)
+        positive_logsumexp = log_sum_exp(logits.gather(1, columns), filled)
         other = log_sum_exp(logits, negative)
-        return mean_over(F.softplus(other - own), positive.any(dim=1))
+        return mean_over(F.softplus(other - positive_logsumexp), positive.any(dim=1))

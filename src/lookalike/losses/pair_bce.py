@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lookalike.losses._base import Miner, PairLoss, check_batch, check_choice, mean_over, relations
-from lookalike.losses._cosine import Product
+from lookalike.losses._cosine import Product, unit
 from lookalike.losses._gradient import refuse_second_order
-from lookalike.losses._unit import unit
 
 Features = Literal["difference", "product", "both"]
 SCALE = 10.0
@@ -62,7 +61,7 @@ class PairBCE(PairLoss):
         if embeddings.shape[1] != self.dim:
             raise ValueError(f"PairBCE: built for embeddings of length {self.dim}, got {embeddings.shape[1]}")
         if not len(embeddings):
-            return embeddings.float().sum() + 0 * sum(each.sum() for each in self.parameters())
+            return embeddings.float().sum() + 0 * sum(parameter.sum() for parameter in self.parameters())
         with torch.autocast(embeddings.device.type, enabled=False):
             with torch.no_grad():
                 sim, positive, negative = relations(embeddings, labels, extra)
@@ -97,10 +96,10 @@ class _Difference(torch.autograd.Function):
         """Weighted differences; only the inputs are kept."""
         ctx.save_for_backward(a, b, weight)
         total = a.new_zeros(len(a), len(b))
-        apart = torch.empty_like(total)
+        differences = torch.empty_like(total)
         for x, y, w in zip(a.T.contiguous(), b.T.contiguous(), weight, strict=True):
-            torch.sub(x[:, None], y, out=apart)
-            total.addcmul_(apart.abs_(), w)
+            torch.sub(x[:, None], y, out=differences)
+            total.addcmul_(differences.abs_(), w)
         return total
 
     @staticmethod

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss
+from lookalike.losses._fused_proxy import SlopeLoss, proxy_loss
 from lookalike.losses._gradient import NOTHING
-from lookalike.losses._slopes import SlopeLoss, proxy_loss
 
 
 class ProxyAnchor(ProxyLoss):
@@ -40,20 +40,20 @@ class ProxyAnchor(ProxyLoss):
 
     def rule(self, cos: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of the cosines [C, B], which are overwritten, and its derivative."""
-        own = (labels, torch.arange(len(labels), device=labels.device))
-        pulled, pull = self._pull(cos[own], labels)
-        cos[own] = NOTHING
+        target_index = (labels, torch.arange(len(labels), device=labels.device))
+        pulled, pull = self._pull(cos[target_index], labels)
+        cos[target_index] = NOTHING
         push = cos.mul_(self.alpha)
         share = push.softmax(dim=1)
         total = push.amax(dim=1) - share.amax(dim=1).log() + self.alpha * self.margin
         slope = share.mul_(total.sigmoid().mul_(self.alpha / len(cos))[:, None])
-        slope[own] = pull
+        slope[target_index] = pull
         return pulled + F.softplus(total).mean(), slope
 
-    def _pull(self, near: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _pull(self, cos: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of the images' cosines [B] to their own proxies, and its derivative."""
         present = labels.unique()
-        excess = self.alpha * (self.margin - near).expand(len(present), -1)
+        excess = self.alpha * (self.margin - cos).expand(len(present), -1)
         excess = excess.masked_fill(present[:, None] != labels, NOTHING)
         total = F.softplus(excess.logsumexp(dim=1))
         share = (excess - total[:, None]).exp().sum(dim=0)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss, cosine
-from lookalike.losses._slopes import SlopeLoss, cross_entropy, proxy_loss
+from lookalike.losses._fused_proxy import SlopeLoss, cross_entropy, proxy_loss
 
 
 class ProxyNCA(ProxyLoss):

@@ -57,13 +57,13 @@ class RankedList(PairLoss):
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Scalar loss of the pairs."""
         distance = (2 - 2 * sim).clamp_min(1e-12).sqrt()
-        pull = weighted_excess(distance - (self.alpha - self.margin), positive, self.positive_sharpness)
-        push = weighted_excess(self.alpha - distance, negative, self.negative_sharpness)
+        pull = weigh_excess(distance - (self.alpha - self.margin), positive, self.positive_sharpness)
+        push = weigh_excess(self.alpha - distance, negative, self.negative_sharpness)
         both = (1 - self.balance) * pull + self.balance * push
         return mean_over(both, (positive | negative).any(dim=1))
 
 
-def weighted_excess(excess: Tensor, mask: Tensor, sharpness: float) -> Tensor:
+def weigh_excess(excess: Tensor, mask: Tensor, sharpness: float) -> Tensor:
     """Mean of each row's masked values above zero, weighed by `exp(sharpness · value)`, [B]; 0 if none."""
     active = mask & (excess > 0)
     weights = (sharpness * excess).masked_fill(~active, NOTHING).softmax(dim=1)

@@ -43,7 +43,7 @@ class SampledClasses(nn.Module):
         labels = self.head._check(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             proxies, rows = self.sample(self.head.proxies, labels, self.head.centers)
-            return self.head.of_rows(embeddings, proxies, rows, labels)
+            return self.head.loss_of_rows(embeddings, proxies, rows, labels)
 
 
 def samples_classes(loss: nn.Module) -> bool:
@@ -65,27 +65,29 @@ class ClassSample(nn.Module):
         super().__init__()
         if not 0 < rate <= 1:
             raise ValueError(f"ClassSample rate {rate}: a share of the classes, above 0 and at most 1")
-        self.rate, self.seed, self.drawn = rate, int(torch.randint(2**62, ())), 0
+        self.rate, self.seed, self.num_draws = rate, int(torch.randint(2**62, ())), 0
 
-    def forward(self, proxies: Tensor, own: Tensor, centers: int = 1) -> tuple[Tensor, Tensor]:
+    def forward(self, proxies: Tensor, own_classes: Tensor, centers: int = 1) -> tuple[Tensor, Tensor]:
         """Proxies [S * centers, D] of the drawn classes, and which of these classes is each image's own [B].
 
         Args:
             proxies: those of all classes, [C * centers, D].
-            own: class of each image, 0 to C - 1, or -1 if it is not among these classes; [B].
+            own_classes: class of each image, 0 to C - 1, or -1 if it is not among these classes; [B].
             centers: proxies for each class, side by side.
         """
         if self.rate == 1:
-            return proxies, own
-        taken = self.draw(len(proxies) // centers, own[own >= 0])
-        rows = torch.searchsorted(taken, own).where(own >= 0, own)
-        vectors = (taken[:, None] * centers + torch.arange(centers, device=own.device)).flatten()
+            return proxies, own_classes
+        sampled_classes = self.draw(len(proxies) // centers, own_classes[own_classes >= 0])
+        rows = torch.searchsorted(sampled_classes, own_classes).where(own_classes >= 0, own_classes)
+        vectors = (
+            sampled_classes[:, None] * centers + torch.arange(centers, device=own_classes.device)
+        ).flatten()
         return TakeRows.apply(proxies, vectors), rows
 
     def draw(self, classes: int, needed: Tensor) -> Tensor:
         """The `needed` of 0 to `classes` - 1 and random others, ascending, `rate * classes` in all."""
-        generator = torch.Generator(needed.device).manual_seed(self.seed + self.drawn)
-        self.drawn += 1
+        generator = torch.Generator(needed.device).manual_seed(self.seed + self.num_draws)
+        self.num_draws += 1
         score = torch.rand(classes, generator=generator, device=needed.device)
         score[needed] = 2
         count = max(math.ceil(self.rate * classes), len(needed.unique()))
@@ -93,11 +95,11 @@ class ClassSample(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """The seed and the number of draws."""
-        return torch.tensor([self.seed, self.drawn])
+        return torch.tensor([self.seed, self.num_draws])
 
     def set_extra_state(self, state: Tensor) -> None:
         """Go on from there."""
-        self.seed, self.drawn = (int(number) for number in state)
+        self.seed, self.num_draws = (int(number) for number in state)
 
 
 class TakeRows(torch.autograd.Function):

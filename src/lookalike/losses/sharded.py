@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from lookalike.losses._cosine import inverse_norm
 from lookalike.losses._gradient import refuse_second_order
+from lookalike.losses._logsumexp import Change, TargetLogSumExp, target_and_logsumexp
 from lookalike.losses._margin_head import MarginHead
-from lookalike.losses._others import Change, Others, own_and_others
 from lookalike.losses.sampled import ClassSample, SampledClasses, check_head
 
 PROXIES = "head.proxies"
@@ -39,9 +39,9 @@ class ShardedClasses(nn.Module):
         process, processes = dist.get_rank(), dist.get_world_size()
         self.head, self.sample, self.uses_length = head, ClassSample(rate), head.uses_length
         self.first, self.stop = (head.num_classes * end // processes for end in (process, process + 1))
-        head.proxies = nn.Parameter(self.mine(head.proxies.detach()).clone())
+        head.proxies = nn.Parameter(self.local_classes(head.proxies.detach()).clone())
         head.compare = compare_over_processes
-        self.register_load_state_dict_pre_hook(_cut)
+        self.register_load_state_dict_pre_hook(_keep_local_classes)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D] and class ids [B], the same in every process.
@@ -53,12 +53,12 @@ class ShardedClasses(nn.Module):
             return self.head(embeddings, labels)
         labels = self.head._check(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
-            here = (labels >= self.first) & (labels < self.stop)
-            own = (labels - self.first).where(here, -1)
-            proxies, rows = self.sample(self.head.proxies, own, self.head.centers)
-            return self.head.of_rows(embeddings, proxies, rows, labels)
+            is_local = (labels >= self.first) & (labels < self.stop)
+            local_labels = (labels - self.first).where(is_local, -1)
+            proxies, rows = self.sample(self.head.proxies, local_labels, self.head.centers)
+            return self.head.loss_of_rows(embeddings, proxies, rows, labels)
 
-    def mine(self, proxies: Tensor) -> Tensor:
+    def local_classes(self, proxies: Tensor) -> Tensor:
         """Of the proxies of all classes those of this process."""
         return proxies[self.first * self.head.centers : self.stop * self.head.centers]
 
@@ -71,18 +71,18 @@ def divide_classes(loss: nn.Module, rate: float = 1.0, shard: bool = False) -> i
         rate: share of the classes that take part in a step.
         shard: also divide the classes among the processes.
     """
-    held = [
+    heads = [
         (holder, name, part)
         for holder in loss.modules()
         for name, part in holder.named_children()
         if isinstance(part, MarginHead) and not isinstance(holder, SampledClasses | ShardedClasses)
     ]
-    for holder, name, head in held:
+    for holder, name, head in heads:
         setattr(holder, name, ShardedClasses(head, rate) if shard else SampledClasses(head, rate))
-    return len(held)
+    return len(heads)
 
 
-def sharded_parameters(loss: nn.Module) -> list[Tensor]:
+def parameters_by_process(loss: nn.Module) -> list[Tensor]:
     """The parameters in `loss` that differ by process, as parts of something whole."""
     return [part.head.proxies for part in loss.modules() if isinstance(part, ShardedClasses)]
 
@@ -105,8 +105,8 @@ def compare_over_processes(
     centers: int = 1,
     with_mean: bool = False,
     change: Change | None = None,
-) -> Others:
-    """`own_and_others` over the classes of all processes; `proxies` and `rows` are of this one's.
+) -> TargetLogSumExp:
+    """`target_and_logsumexp` over the classes of all processes; `proxies` and `rows` are of this one's.
 
     `with_mean` and `skip_above` do not go together: how many classes were left out is not known elsewhere.
     """
@@ -114,13 +114,16 @@ def compare_over_processes(
     if isinstance(scale, Tensor):
         scale = _SumGradients.apply(scale)
     if change is not None:
-        change = _with_own(change, _own(embeddings.detach(), proxies.detach(), rows, centers))
-    found = own_and_others(embeddings, proxies, rows, scale, skip_above, centers, with_mean, change)
-    count = len(proxies) // centers - (rows >= 0).to(found.own.dtype)
-    own, rest, mean = _Together.apply(
-        found.own, found.rest, torch.zeros_like(found.own) if found.mean is None else found.mean, count
+        change = _with_target(change, _target_cosine(embeddings.detach(), proxies.detach(), rows, centers))
+    cosines = target_and_logsumexp(embeddings, proxies, rows, scale, skip_above, centers, with_mean, change)
+    count = len(proxies) // centers - (rows >= 0).to(cosines.target.dtype)
+    target, rest, mean = _Reduce.apply(
+        cosines.target,
+        cosines.rest,
+        torch.zeros_like(cosines.target) if cosines.mean is None else cosines.mean,
+        count,
     )
-    return Others(own, rest, mean if with_mean else None)
+    return TargetLogSumExp(target, rest, mean if with_mean else None)
 
 
 def _check_divisible(head: MarginHead) -> None:
@@ -129,34 +132,36 @@ def _check_divisible(head: MarginHead) -> None:
         raise ValueError("ShardedClasses: there is one process only; use SampledClasses there")
     if head.num_classes < dist.get_world_size():
         raise ValueError(f"ShardedClasses: {head.num_classes} classes for {dist.get_world_size()} processes")
-    if type(head).of_rows is not MarginHead.of_rows:
+    if type(head).loss_of_rows is not MarginHead.loss_of_rows:
         raise ValueError(f"ShardedClasses: {name} is no log-sum-exp over classes, so it cannot be divided")
     if head.options.smoothing and head.options.skip_above is not None:
         raise ValueError("ShardedClasses: smoothing and skip_above do not go together over processes")
 
 
-def _cut(module: ShardedClasses, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _keep_local_classes(module: ShardedClasses, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Of a state with all classes, load those of this process."""
     proxies = state.get(prefix + PROXIES)
     if proxies is not None and len(proxies) == module.head.num_classes * module.head.centers:
-        state[prefix + PROXIES] = module.mine(proxies)
+        state[prefix + PROXIES] = module.local_classes(proxies)
 
 
-def _own(embeddings: Tensor, proxies: Tensor, rows: Tensor, centers: int) -> Tensor:
+def _target_cosine(embeddings: Tensor, proxies: Tensor, rows: Tensor, centers: int) -> Tensor:
     """Cosine [B] to the nearest centre of the own class, wherever that is."""
-    near = proxies.view(-1, centers, proxies.shape[1])[rows.clamp_min(0)].to(embeddings.dtype)
-    near = near * inverse_norm(near.flatten(0, 1)).view(len(rows), centers, 1)
-    cos = (near @ (embeddings * inverse_norm(embeddings))[:, :, None]).amax(dim=(1, 2)) * (rows >= 0)
+    target_proxies = proxies.view(-1, centers, proxies.shape[1])[rows.clamp_min(0)].to(embeddings.dtype)
+    target_proxies = target_proxies * inverse_norm(target_proxies.flatten(0, 1)).view(len(rows), centers, 1)
+    cos = (target_proxies @ (embeddings * inverse_norm(embeddings))[:, :, None]).amax(dim=(1, 2)) * (
+        rows >= 0
+    )
     dist.all_reduce(cos)
     return cos
 
 
-def _with_own(change: Change, own: Tensor) -> Change:
+def _with_target(change: Change, target: Tensor) -> Change:
     """A change that is told the cosines to own classes that are in other processes, too."""
-    return lambda cos, _: change(cos, own)
+    return lambda cos, _: change(cos, target)
 
 
-class _Together(torch.autograd.Function):
+class _Reduce(torch.autograd.Function):
     """Sum, log-sum-exp and mean over processes.
 
     Every process goes on to compute the same loss, so the gradient of what is put together is the same
@@ -164,9 +169,9 @@ class _Together(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, rest: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, target: Tensor, rest: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, ...]:
         """Of the numbers [B] of this process those of all."""
-        mine = torch.stack([own, rest, mean * count, count])
+        mine = torch.stack([target, rest, mean * count, count])
         parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, mine)
         owns, rests, totals, counts = torch.stack(parts, dim=1)
@@ -178,9 +183,9 @@ class _Together(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """The part of this process."""
         refuse_second_order()
-        own, rest, mean = grad_outputs
+        target, rest, mean = grad_outputs
         part_of_rest, part_of_mean = ctx.saved_tensors
-        return own, rest * part_of_rest, mean * part_of_mean, None
+        return target, rest * part_of_rest, mean * part_of_mean, None
 
 
 class _SumGradients(torch.autograd.Function):

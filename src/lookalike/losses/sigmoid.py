@@ -41,6 +41,6 @@ class Sigmoid(PairLoss):
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Scalar loss of the pairs."""
         logits = self.log_scale.exp() * sim + self.bias
-        known = positive | negative
-        values = F.softplus(torch.where(positive, -logits, logits)).masked_fill(~known, 0)
-        return mean_over(values.sum(dim=1), known.any(dim=1))
+        is_known = positive | negative
+        values = F.softplus(torch.where(positive, -logits, logits)).masked_fill(~is_known, 0)
+        return mean_over(values.sum(dim=1), is_known.any(dim=1))

@@ -10,10 +10,10 @@ from torch import Tensor
 from lookalike.errors import check_finite
 from lookalike.losses._base import ProxyLoss, cosine
 from lookalike.losses._cosine import inverse_norm
+from lookalike.losses._fused_proxy import Gradients, blocks, cross_entropy, proxy_loss, split_blocks
 from lookalike.losses._gradient import refuse_second_order
-from lookalike.losses._slopes import Gradients, across, blocks, cross_entropy, proxy_loss
 
-NEAR = 1e-5
+MIN_DISTANCE = 1e-5
 """Added to a squared distance, as the authors do: the root is infinitely steep where two centres meet."""
 
 
@@ -65,7 +65,7 @@ class SoftTriple(ProxyLoss):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of raw embeddings [B, D] and class ids [B]."""
-        return proxy_loss(self, embeddings, labels, partial(_OfCenters.apply, self))
+        return proxy_loss(self, embeddings, labels, partial(_CenterLoss.apply, self))
 
     def class_scores(self, embeddings: Tensor) -> Tensor:
         """Logits [B, num_classes] of raw embeddings [B, D], without the margin."""
@@ -77,7 +77,7 @@ class SoftTriple(ProxyLoss):
         return cross_entropy(cos, labels, self.la, self.margin)
 
 
-class _OfCenters(torch.autograd.Function):
+class _CenterLoss(torch.autograd.Function):
     """The loss of embeddings [B, D] and centres [C * K, D].
 
     Of the size [C * K, B] there is one matrix, kept for the gradient and made by blocks of classes that fit
@@ -91,26 +91,26 @@ class _OfCenters(torch.autograd.Function):
         unit = embeddings * length
         cos = unit.new_empty(loss.num_classes, len(unit))
         adds = unit.new_empty(len(centers), len(unit))
-        apart = unit.new_empty(loss.num_classes if loss.pull else 0, loss.centers, loss.centers)
+        center_distances = unit.new_empty(loss.num_classes if loss.pull else 0, loss.centers, loss.centers)
         for part, classes in _blocks(loss, unit):
             sharp = torch.mm(centers[part], unit.T, out=adds[part]).mul_(inverse[part] / loss.gamma)
             sharp = sharp.view(-1, loss.centers, len(unit))
             share = sharp.softmax(dim=1)
-            near = (share * sharp).sum(dim=1)
-            sharp.sub_((near - 1)[:, None]).mul_(share)
-            torch.mul(near, loss.gamma, out=cos[classes])
+            similarity = (share * sharp).sum(dim=1)
+            sharp.sub_((similarity - 1)[:, None]).mul_(share)
+            torch.mul(similarity, loss.gamma, out=cos[classes])
             if loss.pull:
-                apart[classes] = _distances(centers[part] * inverse[part], loss.centers)
+                center_distances[classes] = _distances(centers[part] * inverse[part], loss.centers)
         value, slope = loss.rule(cos, labels)
-        ctx.save_for_backward(unit, length, centers, inverse, slope, adds, apart)
+        ctx.save_for_backward(unit, length, centers, inverse, slope, adds, center_distances)
         ctx.loss, ctx.pull = loss, loss.pull
-        return value + apart.sum() * (loss.pull / 2)
+        return value + center_distances.sum() * (loss.pull / 2)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """What was kept stays as it is, so this can run again."""
         refuse_second_order()
-        unit, length, centers, inverse, slope, adds, apart = ctx.saved_tensors
+        unit, length, centers, inverse, slope, adds, center_distances = ctx.saved_tensors
         loss, (upstream,) = ctx.loss, grad_outputs
         grads = Gradients(unit, centers, inverse, ctx.needs_input_grad[1:3])
         with torch.autocast(unit.device.type, enabled=False):
@@ -118,9 +118,9 @@ class _OfCenters(torch.autograd.Function):
                 turn = adds[part].view(-1, loss.centers, len(unit)) * (slope[classes] * upstream)[:, None]
                 grads.add(part, turn.flatten(0, 1).mul_(inverse[part]))
                 if ctx.pull and grads.proxies is not None:
-                    draw = _draw(centers[part] * inverse[part], apart[classes])
+                    draw = _draw(centers[part] * inverse[part], center_distances[classes])
                     grads.proxies[part].addcmul_(draw, inverse[part] * (ctx.pull * upstream))
-            return None, grads.of_embeddings(length), grads.proxies, None
+            return None, grads.embedding_gradient(length), grads.proxies, None
 
 
 def _blocks(loss: SoftTriple, unit: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -132,7 +132,7 @@ def _blocks(loss: SoftTriple, unit: Tensor) -> Iterator[tuple[slice, slice]]:
 def _distances(unit: Tensor, each: int) -> Tensor:
     """Distances [n, K, K] between unit vectors [n * K, D] of the same class, 0 to itself."""
     group = unit.view(-1, each, unit.shape[1])
-    distance = torch.bmm(group, group.mT).mul_(-2).add_(2 + NEAR).clamp_min_(NEAR).sqrt_()
+    distance = torch.bmm(group, group.mT).mul_(-2).add_(2 + MIN_DISTANCE).clamp_min_(MIN_DISTANCE).sqrt_()
     distance.diagonal(dim1=1, dim2=2).zero_()
     return distance
 
@@ -141,4 +141,4 @@ def _draw(unit: Tensor, distance: Tensor) -> Tensor:
     """Derivative [n * K, D] of the sum of the distances, by the unit vectors and at right angles to them."""
     closer = distance.reciprocal().neg_()
     closer.diagonal(dim1=1, dim2=2).zero_()
-    return across(torch.bmm(closer, unit.view(len(distance), -1, unit.shape[1])).flatten(0, 1), unit)
+    return split_blocks(torch.bmm(closer, unit.view(len(distance), -1, unit.shape[1])).flatten(0, 1), unit)

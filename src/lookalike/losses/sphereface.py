@@ -38,9 +38,9 @@ class SphereFace(MarginHead):
         if margin < 1:
             raise ValueError(f"SphereFace margin {margin}: multiplies the angle, at least 1")
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`ψ(margin θ)`, [B]."""
-        return falling_cosine((1 + (self.margin - 1) * self.share) * angle_of(own))
+        return falling_cosine((1 + (self.margin - 1) * self.share) * angle_of(target_cosine))
 
     def logit_scale(self, length: Tensor) -> Tensor:
         """`scale * |x|`, [B]."""

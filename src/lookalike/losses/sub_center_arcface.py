@@ -41,6 +41,6 @@ class SubCenterArcFace(MarginHead):
         if centers > 255:
             raise ValueError(f"SubCenterArcFace centers {centers}: proxies for each class, 1 to 255")
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos(θ + margin)`, [B]."""
-        return plus_angle(own, self.margins(own, labels))
+        return plus_angle(target_cosine, self.margins(target_cosine, labels))

@@ -43,18 +43,18 @@ class _SupCon(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sim: Tensor, positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
         """The loss; its gradient by the similarities is kept."""
-        own = positive.to(sim.dtype)
-        count = own.sum(dim=1, keepdim=True)
+        positive_weight = positive.to(sim.dtype)
+        count = positive_weight.sum(dim=1, keepdim=True)
         anchors = ((count > 0) & negative.any(dim=1, keepdim=True)).to(sim.dtype)
         share, count = anchors / anchors.sum().clamp_min(1), count.clamp_min(1)
         logits = (sim / temperature).masked_fill_(~(positive | negative), NOTHING)
         peak = logits.amax(dim=1, keepdim=True)
         parts = logits.sub_(peak).exp_()
         total = parts.sum(dim=1, keepdim=True)
-        mean = (sim * own).sum(dim=1, keepdim=True) / (count * temperature)
+        mean = (sim * positive_weight).sum(dim=1, keepdim=True) / (count * temperature)
         value = (share * (total.log() + peak - mean)).sum()
         slope = parts.mul_(share / (total * temperature)).addcmul_(
-            own, share / (count * temperature), value=-1
+            positive_weight, share / (count * temperature), value=-1
         )
         ctx.save_for_backward(slope)
         return value

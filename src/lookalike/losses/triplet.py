@@ -9,9 +9,9 @@ from torch import Tensor
 from lookalike.errors import check_finite
 from lookalike.losses import _triplets
 from lookalike.losses._base import Miner, PairLoss, check_choice, mean_over
+from lookalike.losses._cosine import unit
 from lookalike.losses._gradient import LEAST, with_slope
 from lookalike.losses._triplets import INFINITY
-from lookalike.losses._unit import unit
 
 Mining = Literal["batch_all", "batch_hard", "semi_hard", "semi_hard_window", "hard_negative"]
 Distance = Literal["euclidean", "squared", "cosine"]
@@ -93,8 +93,8 @@ class Triplet(PairLoss):
             raise ValueError(f"Triplet triplets: three matrices of one shape [N, D], got {shapes}")
         with torch.autocast(anchor.device.type, enabled=False):
             center = unit(anchor)
-            near, far = ((center * unit(part)).sum(dim=1) for part in (positive, negative))
-            return self._mean(near, far, torch.ones_like(near, dtype=torch.bool))
+            positive_sim, negative_sim = ((center * unit(part)).sum(dim=1) for part in (positive, negative))
+            return self._mean(positive_sim, negative_sim, torch.ones_like(positive_sim, dtype=torch.bool))
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Scalar loss of the triplets that `mining` chooses."""
@@ -103,13 +103,17 @@ class Triplet(PairLoss):
             self.active_share = torch.tensor(float("nan"))
             return 0 * sim.sum()
         if self.mining == "batch_hard":
-            return self._chosen(sim, _hardest(sim, positive, -1), _hardest(sim, negative, 1), valid)
+            return self._mean_over_columns(
+                sim, _hardest(sim, positive, -1), _hardest(sim, negative, 1), valid
+            )
         columns, filled = _triplets.positive_columns(positive)
         filled &= valid
         if self.mining == "batch_all":
             return self._batch_all(sim, negative, columns, filled)
         if self.mining == "hard_negative":
-            return self._chosen(sim, columns, _hardest(sim, negative, 1).expand_as(columns), filled)
+            return self._mean_over_columns(
+                sim, columns, _hardest(sim, negative, 1).expand_as(columns), filled
+            )
         return self._semi_hard(sim, negative, columns, filled)
 
     def distances(self, sim: Tensor) -> Tensor:
@@ -130,22 +134,22 @@ class Triplet(PairLoss):
     def _semi_hard(self, sim: Tensor, negative: Tensor, columns: Tensor, filled: Tensor) -> Tensor:
         with torch.no_grad():
             far = -sim.masked_fill(~negative, -INFINITY)
-            chosen, found = _triplets.closest_beyond(far, -sim.gather(1, columns))
+            semi_hard_columns, exists = _triplets.nearest_beyond_limit(far, -sim.gather(1, columns))
             if self.mining == "semi_hard":
-                chosen = torch.where(found, chosen, _hardest(sim, negative, -1))
+                semi_hard_columns = torch.where(exists, semi_hard_columns, _hardest(sim, negative, -1))
             else:
                 ends = self.distances(sim.gather(1, columns)) + self.window
-                filled = filled & found & (self.distances(sim.gather(1, chosen)) < ends)
-        return self._chosen(sim, columns, chosen, filled)
+                filled = filled & exists & (self.distances(sim.gather(1, semi_hard_columns)) < ends)
+        return self._mean_over_columns(sim, columns, semi_hard_columns, filled)
 
-    def _chosen(self, sim: Tensor, positives: Tensor, negatives: Tensor, valid: Tensor) -> Tensor:
+    def _mean_over_columns(self, sim: Tensor, positives: Tensor, negatives: Tensor, valid: Tensor) -> Tensor:
         """Mean loss of triplets given by their columns, [B, P] both."""
-        near, far = sim.gather(1, torch.cat([positives, negatives], dim=1)).chunk(2, dim=1)
-        return self._mean(near, far, valid)
+        positive_sim, negative_sim = sim.gather(1, torch.cat([positives, negatives], dim=1)).chunk(2, dim=1)
+        return self._mean(positive_sim, negative_sim, valid)
 
-    def _mean(self, near: Tensor, far: Tensor, valid: Tensor) -> Tensor:
+    def _mean(self, positive_sim: Tensor, negative_sim: Tensor, valid: Tensor) -> Tensor:
         """Mean loss of the triplets that are valid, by the similarities of positive and negative."""
-        excess = self.distances(near) - self.distances(far) + self.margin
+        excess = self.distances(positive_sim) - self.distances(negative_sim) + self.margin
         self.active_share = ((excess > 0) & valid).sum().detach() / valid.sum()
         return mean_over(F.softplus(excess) if self.soft_margin else excess.relu(), valid)
 
@@ -158,10 +162,10 @@ class Triplet(PairLoss):
         slope = torch.empty_like(sim)
         for rows in _triplets.blocks(sim):
             far = self.distances(sim[rows])
-            near = far.gather(1, columns[rows])
-            limits = (near + self.margin).masked_fill_(~filled[rows], -INFINITY)
+            positive_sim = far.gather(1, columns[rows])
+            limits = (positive_sim + self.margin).masked_fill_(~filled[rows], -INFINITY)
             beyond = far.masked_fill(~negative[rows], INFINITY)
-            by_near, by_far = _triplets.closer(beyond, limits)
+            by_near, by_far = _triplets.count_within_limits(beyond, limits)
             active = active + by_near.sum(dtype=torch.float64)
             if self.soft_margin:
                 part, by_near, by_far = _triplets.softplus_sum(beyond, limits)

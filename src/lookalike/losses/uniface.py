@@ -52,17 +52,17 @@ class UniFace(MarginHead):
         self.balance = balance
         self.bias = nn.Parameter(torch.tensor(math.log(10 * num_classes)))
 
-    def of_rows(self, embeddings: Tensor, proxies: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
+    def loss_of_rows(self, embeddings: Tensor, proxies: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
         """Loss over some classes only; `rows` are those of the own proxies."""
         cos = cosine(embeddings, proxies)
-        own = cos.gather(1, rows[:, None])[:, 0]
+        target_cosine = cos.gather(1, rows[:, None])[:, 0]
         others = cos.scatter(1, rows[:, None], NOTHING)
         if self.options.skip_above is not None:
             others = others.masked_fill(others > self.options.skip_above, NOTHING)
         push = F.softplus(self.scale * others - self.bias).sum(dim=1)
-        pull = F.softplus(self.bias - self.scale * self.target(own, labels, own))
+        pull = F.softplus(self.bias - self.scale * self.target(target_cosine, labels, target_cosine))
         return (pull + self.balance * push).mean()
 
-    def target(self, own: Tensor, labels: Tensor, length: Tensor) -> Tensor:
+    def target(self, target_cosine: Tensor, labels: Tensor, length: Tensor) -> Tensor:
         """`cos θ - margin`, [B]."""
-        return own - self.margins(own, labels)
+        return target_cosine - self.margins(target_cosine, labels)

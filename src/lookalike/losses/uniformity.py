@@ -33,8 +33,8 @@ class Uniformity(PairLoss):
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Scalar loss of the pairs, of the same class or not."""
-        known = positive | negative
-        exponents = (2 * self.t * (sim - 1)).masked_fill(~known, NOTHING).flatten()
-        count = known.sum()
+        is_known = positive | negative
+        exponents = (2 * self.t * (sim - 1)).masked_fill(~is_known, NOTHING).flatten()
+        count = is_known.sum()
         value = exponents.logsumexp(dim=0) - count.clamp_min(1).to(sim.dtype).log()
         return torch.where(count > 0, value, 0 * sim.sum())

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from lookalike.metrics.interval import bootstrap
+from lookalike.metrics.bootstrap import bootstrap_interval
 
 
-def by_column(
+def mean_by_column(
     columns: Mapping[str, np.ndarray], values: pl.Series, codes: np.ndarray, seed: int | None = 0
 ) -> pl.DataFrame:
     """One line a value of a column: how many queries and identities, and the mean of each metric.
@@ -25,10 +25,14 @@ def by_column(
     groups = pl.DataFrame({values.name: values, "place": np.arange(len(values))})
     rows = []
     for (value,), group in groups.group_by(values.name, maintain_order=True):
-        places = group["place"].to_numpy()
-        known = places[~np.isnan(matrix[places]).any(axis=1)]
-        row = {values.name: value, "queries": len(known), "identities": len(np.unique(codes[known]))}
-        rows.append({**row, **_means(list(columns), matrix[known], codes[known], seed)})
+        row_numbers = group["place"].to_numpy()
+        scored_rows = row_numbers[~np.isnan(matrix[row_numbers]).any(axis=1)]
+        row = {
+            values.name: value,
+            "queries": len(scored_rows),
+            "identities": len(np.unique(codes[scored_rows])),
+        }
+        rows.append({**row, **_means(list(columns), matrix[scored_rows], codes[scored_rows], seed)})
     schema = {values.name: values.dtype, "queries": pl.Int64, "identities": pl.Int64}
     names = [
         name
@@ -44,9 +48,9 @@ def _means(
 ) -> dict[str, float | None]:
     if not len(matrix):
         return {}
-    found: dict[str, float | None] = dict(zip(names, matrix.mean(axis=0).tolist(), strict=True))
+    means: dict[str, float | None] = dict(zip(names, matrix.mean(axis=0).tolist(), strict=True))
     if seed is not None and len(np.unique(codes)) > 1:
-        low, high = bootstrap(matrix, codes, seed=seed, shares=True)
-        found.update({f"{name}_low": float(end) for name, end in zip(names, low, strict=True)})
-        found.update({f"{name}_high": float(end) for name, end in zip(names, high, strict=True)})
-    return found
+        low, high = bootstrap_interval(matrix, codes, seed=seed, shares=True)
+        means.update({f"{name}_low": float(end) for name, end in zip(names, low, strict=True)})
+        means.update({f"{name}_high": float(end) for name, end in zip(names, high, strict=True)})
+    return means

@@ -39,17 +39,19 @@ def clustering(
         ValueError: more clusters than vectors, or fewer than -1.
     """
     identities = len(np.unique(codes))
-    wanted = clusters if clusters > 0 else identities
+    num_clusters = clusters if clusters > 0 else identities
     if clusters == -1:
-        wanted = estimate_clusters(unit, seed, rounds)
-    found = agreement(codes, k_means(unit, wanted, seed, rounds).codes)
+        num_clusters = estimate_clusters(unit, seed, rounds)
+    scores = agreement(codes, k_means(unit, num_clusters, seed, rounds).codes)
     if splits > 0 and identities >= FEWEST:
-        halves = _Halves(unit, codes, max(clusters, 0), wanted / identities, seed, rounds)
-        found = {
-            name: Spread(found[name], error, min(splits, halves.counted - 1), identities, share=name == "nmi")
+        halves = _Halves(unit, codes, max(clusters, 0), num_clusters / identities, seed, rounds)
+        scores = {
+            name: Spread(
+                scores[name], error, min(splits, halves.counted - 1), identities, share=name == "nmi"
+            )
             for name, error in halves.errors(splits).items()
         }
-    return {**found, "clusters": float(wanted)}
+    return {**scores, "clusters": float(num_clusters)}
 
 
 class _Halves:
@@ -69,24 +71,26 @@ class _Halves:
     ):
         self.unit, self.clusters, self.rate, self.rounds = unit, clusters, rate, rounds
         self.rng = np.random.default_rng(seed)
-        places = np.unique(codes, return_inverse=True)[1]
-        counts = np.bincount(places)
+        class_index = np.unique(codes, return_inverse=True)[1]
+        counts = np.bincount(class_index)
         order = self.rng.permutation(len(counts))
         self.counted = max(FEWEST, int((np.cumsum(counts[order]) <= MOST_SPLIT).sum()))
-        self.places = np.argsort(order)[places]  # the first ones are counted
+        self.class_rank = np.argsort(order)[class_index]  # the first ones are counted
         self.share = self.counted / len(counts)
 
     def errors(self, splits: int) -> dict[str, float]:
         """Standard errors of all numbers; that of a sample shrinks with the root of its share."""
-        found = split_errors(self.agreement, self.counted, splits, self.rng) * self.share**0.5
-        return dict(zip(("nmi", "ami", "ari"), found.tolist(), strict=True))
+        errors = split_errors(self.agreement, self.counted, splits, self.rng) * self.share**0.5
+        return dict(zip(("nmi", "ami", "ari"), errors.tolist(), strict=True))
 
-    def agreement(self, kept: np.ndarray) -> np.ndarray:
+    def agreement(self, is_kept: np.ndarray) -> np.ndarray:
         """Of clusters of the identities that are kept."""
-        rows = np.flatnonzero(np.append(kept, np.zeros(self.places.max() + 1 - len(kept), bool))[self.places])
-        k = int(np.clip(self.clusters or round(self.rate * kept.sum()), 1, len(rows)))
-        found = k_means(self.unit[rows], k, int(self.rng.integers(1 << 31)), self.rounds)
-        return np.array(list(agreement(self.places[rows], found.codes).values()))
+        rows = np.flatnonzero(
+            np.append(is_kept, np.zeros(self.class_rank.max() + 1 - len(is_kept), bool))[self.class_rank]
+        )
+        k = int(np.clip(self.clusters or round(self.rate * is_kept.sum()), 1, len(rows)))
+        clusters = k_means(self.unit[rows], k, int(self.rng.integers(1 << 31)), self.rounds)
+        return np.array(list(agreement(self.class_rank[rows], clusters.codes).values()))
 
 
 def agreement(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
@@ -96,15 +100,15 @@ def agreement(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
     less what chance gives (Vinh et al. 2010). `ari`: pairs of images put together or apart alike, less
     chance (Hubert and Arabie 1985).
     """
-    table = _Table.of(labels, clusters)
+    table = _Table.from_labels(labels, clusters)
     if len(table.rows) == len(table.columns) and len(table.rows) in (1, table.size):
-        return {"nmi": 1.0, "ami": 1.0, "ari": _rand(table)}
+        return {"nmi": 1.0, "ami": 1.0, "ari": _rand_index(table)}
     information, entropy = table.information(), table.mean_entropy()
-    chance = _expected_information(table.rows, table.columns)
+    chance = _expected_mutual_information(table.rows, table.columns)
     above = entropy - chance
     above = above if abs(above) > np.finfo(float).eps else np.finfo(float).eps
     nmi = information / entropy if information > 1e-12 else 0.0
-    return {"nmi": nmi, "ami": (information - chance) / above, "ari": _rand(table)}
+    return {"nmi": nmi, "ami": (information - chance) / above, "ari": _rand_index(table)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +122,12 @@ class _Table:
     columns: np.ndarray
 
     @classmethod
-    def of(cls, labels: np.ndarray, clusters: np.ndarray) -> Self:
+    def from_labels(cls, labels: np.ndarray, clusters: np.ndarray) -> Self:
         _, rows = np.unique(labels, return_inverse=True)
         _, columns = np.unique(clusters, return_inverse=True)
         width = int(columns.max()) + 1
         cells, counts = np.unique(rows.astype(np.int64) * width + columns, return_counts=True)
-        sizes = (np.bincount(each).astype(np.float64) for each in (rows, columns))
+        sizes = (np.bincount(codes).astype(np.float64) for codes in (rows, columns))
         return cls(counts.astype(np.float64), cells // width, cells % width, *sizes)
 
     @property
@@ -139,27 +143,27 @@ class _Table:
 
     def mean_entropy(self) -> float:
         """Mean of the entropies of labels and of clusters."""
-        shares = (each / self.size for each in (self.rows, self.columns))
+        shares = (sizes / self.size for sizes in (self.rows, self.columns))
         return -sum(float((share * np.log(share)).sum()) for share in shares) / 2
 
 
-def _rand(table: _Table) -> float:
+def _rand_index(table: _Table) -> float:
     """The adjusted Rand index."""
     together, in_rows, in_columns = (
-        float((each * (each - 1) / 2).sum()) for each in (table.joint, table.rows, table.columns)
+        float((sizes * (sizes - 1) / 2).sum()) for sizes in (table.joint, table.rows, table.columns)
     )
     pairs = table.size * (table.size - 1) / 2
     expected = in_rows * in_columns / pairs if pairs else 0.0
-    most = (in_rows + in_columns) / 2
-    return 1.0 if most == expected else (together - expected) / (most - expected)
+    maximum = (in_rows + in_columns) / 2
+    return 1.0 if maximum == expected else (together - expected) / (maximum - expected)
 
 
-def _expected_information(rows: np.ndarray, columns: np.ndarray) -> float:
+def _expected_mutual_information(rows: np.ndarray, columns: np.ndarray) -> float:
     """The mutual information that chance gives; equal sizes are reckoned once."""
     size = rows.sum()
     row_sizes, row_counts = np.unique(rows, return_counts=True)
     column_sizes, column_counts = np.unique(columns, return_counts=True)
-    found = 0.0
+    total = 0.0
     for a, alike in zip(row_sizes, row_counts, strict=True):
         for b, others in zip(column_sizes, column_counts, strict=True):
             shared = np.arange(max(1.0, a + b - size), min(a, b) + 1)
@@ -168,5 +172,5 @@ def _expected_information(rows: np.ndarray, columns: np.ndarray) -> float:
                 - gammaln(size + 1) - gammaln(shared + 1) - gammaln(a - shared + 1)
                 - gammaln(b - shared + 1) - gammaln(size - a - b + shared + 1)
             )  # fmt: skip
-            found += alike * others * float((shared / size * np.log(size * shared / (a * b)) * chance).sum())
-    return found
+            total += alike * others * float((shared / size * np.log(size * shared / (a * b)) * chance).sum())
+    return total

@@ -6,8 +6,7 @@ from typing import Self
 import numpy as np
 from scipy.special import stdtrit
 
-from lookalike.metrics.confidence import confidence, wilson
-from lookalike.metrics.interval import resampled
+from lookalike.metrics.bootstrap import confidence_interval, resample_counts, wilson
 
 SHARE = np.array([[0.0], [1.0]])
 ANY = np.array([[-np.inf], [np.inf]])
@@ -31,8 +30,8 @@ class Estimate(float):
     def __new__(cls, value: float, influence: np.ndarray, share: bool = False) -> Self:
         """Of a value and influences, which are made to have the sum 0."""
         number = super().__new__(cls, value)
-        known = ~np.isnan(influence)
-        number.influence = influence - (influence[known].mean() if known.any() else 0.0)
+        is_known = ~np.isnan(influence)
+        number.influence = influence - (influence[is_known].mean() if is_known.any() else 0.0)
         number.share = share
         return number
 
@@ -77,18 +76,18 @@ class Spread(float):
     def __reduce__(self) -> tuple[type, tuple[float, float, int, int, bool]]:
         return type(self), (float(self), self.error, self.freedom, self.identities, self.share)
 
-    def ends(self, level: float) -> tuple[float, float]:
-        """Student's interval; that of a share covers Wilson's, too (see `confidence`)."""
+    def interval(self, level: float) -> tuple[float, float]:
+        """Student's interval; that of a share covers Wilson's, too (see `confidence_interval`)."""
         t = float(stdtrit(self.freedom, (1 + level) / 2))
         low, high = float(self) - t * self.error, float(self) + t * self.error
-        least, most = wilson(
+        lower, upper = wilson(
             np.array([float(self)]),
             np.array([self.error**2]),
             np.array([t]),
             np.array([self.identities]),
             SHARE if self.share else ANY,
         )
-        return float(np.fmin(low, least[0])), float(np.fmax(high, most[0]))
+        return float(np.fmin(low, lower[0])), float(np.fmax(high, upper[0]))
 
 
 def split_errors(
@@ -106,14 +105,14 @@ def split_errors(
         splits: how many.
         rng: draws the halves.
     """
-    apart = []
+    differences = []
     for _ in range(splits):
         half = rng.permutation(identities) < identities // 2
-        apart.append((function(half) - function(~half)) / 2)
-    return np.sqrt(np.mean(np.square(apart), axis=0))
+        differences.append((function(half) - function(~half)) / 2)
+    return np.sqrt(np.mean(np.square(differences), axis=0))
 
 
-def of_identities(values: np.ndarray, codes: np.ndarray, size: int = 0) -> np.ndarray:
+def identity_estimates(values: np.ndarray, codes: np.ndarray, size: int = 0) -> np.ndarray:
     """The sum of values [N] of each identity, [C]; NaN for those without any.
 
     Args:
@@ -131,7 +130,7 @@ def estimate_intervals(
     """Intervals of numbers that know how far chance moves them; others have none.
 
     Of an `Estimate` the part of first order is drawn: in a resample that holds an identity w times it changes
-    by Σ (w − 1) · influence (Efron 1979, 1982); see `confidence`.
+    by Σ (w − 1) · influence (Efron 1979, 1982); see `confidence_interval`.
 
     Args:
         numbers: by name.
@@ -139,19 +138,25 @@ def estimate_intervals(
         seed: the same seed gives the same intervals.
         level: share of such intervals that hold the truth.
     """
-    found = {name: each.ends(level) for name, each in numbers.items() if isinstance(each, Spread)}
+    intervals = {
+        name: estimate.interval(level) for name, estimate in numbers.items() if isinstance(estimate, Spread)
+    }
     estimates = {
-        name: each for name, each in numbers.items() if isinstance(each, Estimate) and each.identities > 1
+        name: estimate
+        for name, estimate in numbers.items()
+        if isinstance(estimate, Estimate) and estimate.identities > 1
     }
     if not estimates:
-        return found
-    matrix = np.full((max(len(each.influence) for each in estimates.values()), len(estimates)), np.nan)
-    for column, each in zip(matrix.T, estimates.values(), strict=True):
-        column[: len(each.influence)] = each.influence
-    value = np.array([float(each) for each in estimates.values()])
-    blocks = resampled(len(matrix), n, np.random.default_rng(seed))
-    drawn = value + np.concatenate([weights @ np.nan_to_num(matrix) for weights in blocks])
-    limits = np.hstack([SHARE if each.share else ANY for each in estimates.values()])
-    low, high = confidence(value, drawn, matrix, limits, level)
+        return intervals
+    matrix = np.full(
+        (max(len(estimate.influence) for estimate in estimates.values()), len(estimates)), np.nan
+    )
+    for column, estimate in zip(matrix.T, estimates.values(), strict=True):
+        column[: len(estimate.influence)] = estimate.influence
+    value = np.array([float(estimate) for estimate in estimates.values()])
+    blocks = resample_counts(len(matrix), n, np.random.default_rng(seed))
+    resampled_values = value + np.concatenate([weights @ np.nan_to_num(matrix) for weights in blocks])
+    limits = np.hstack([SHARE if estimate.share else ANY for estimate in estimates.values()])
+    low, high = confidence_interval(value, resampled_values, matrix, limits, level)
     ends = zip(low.tolist(), high.tolist(), strict=True)
-    return {**found, **dict(zip(estimates, ends, strict=True))}
+    return {**intervals, **dict(zip(estimates, ends, strict=True))}

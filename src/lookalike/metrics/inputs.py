@@ -41,7 +41,7 @@ def unit_vectors(vectors: Any) -> np.ndarray:
 
 
 def exact_vectors(vectors: Any) -> np.ndarray:
-    """The vectors at length 1, on a grid on which `lookalike.search.dots` is exact, as new float64 [N, D].
+    """The vectors at length 1, on a grid on which `lookalike.ranking.exact` is exact, as new float64 [N, D].
 
     Raises:
         ValueError: not a matrix of numbers; or rows that are not finite or are zero, which are named.
@@ -55,7 +55,7 @@ def cosine_of(one: np.ndarray, other: np.ndarray) -> float:
     return 1.0 if (pair[0] == pair[1]).all() else float(np.clip(pair[0] @ pair[1], -1, 1))
 
 
-def normalised(vectors: Any) -> np.ndarray:
+def unit_length(vectors: Any) -> np.ndarray:
     """The vectors at length 1, float32 [N, D]; those that have it but for a rounding stay as they are.
 
     Raises:
@@ -111,11 +111,11 @@ def factorise(labels: Any, length: int | None = None) -> tuple[np.ndarray, np.nd
     return names, codes.reshape(-1).astype(np.int64)
 
 
-def name_rows(rows: Sequence[int] | np.ndarray, most: int = 20) -> str:
-    """Row numbers in words, cut after `most`: `rows 3, 17 and 5 more`."""
-    shown = ", ".join(str(int(row)) for row in rows[:most])
-    more = f" and {len(rows) - most} more" if len(rows) > most else ""
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+def name_rows(rows: Sequence[int] | np.ndarray, limit: int = 20) -> str:
+    """Row numbers in words, cut after `limit`: `rows 3, 17 and 5 more`."""
+    row_text = ", ".join(str(int(row)) for row in rows[:limit])
+    more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
+    return f"row{'s' if len(rows) > 1 else ''} {row_text}{more}"
 
 
 def _matrix(vectors: Any) -> np.ndarray:

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from lookalike.metrics.estimate import Estimate, Spread, of_identities, split_errors
+from lookalike.metrics.estimate import Estimate, Spread, identity_estimates, split_errors
 from lookalike.metrics.records import rate_name
 
 PART = 1 << 24
@@ -60,7 +60,7 @@ def knn_at(neighbours: Neighbours, k: int, top: int = 1, temperature: float = 0.
     for start in range(0, len(right), step):
         part = slice(start, start + step)
         labels, scores = neighbours.labels[part, :k], neighbours.scores[part, :k]
-        right[part] = _voted(labels, scores, neighbours.label[part], top, temperature)
+        right[part] = _is_vote_correct(labels, scores, neighbours.label[part], top, temperature)
     return np.where(neighbours.total > 0, right, np.nan)
 
 
@@ -69,7 +69,7 @@ def knn_top5_at(neighbours: Neighbours, k: int, temperature: float = 0.07) -> np
     return knn_at(neighbours, k, 5, temperature)
 
 
-def winners(labels: np.ndarray, scores: np.ndarray, temperature: float = 0.07) -> np.ndarray:
+def vote_winners(labels: np.ndarray, scores: np.ndarray, temperature: float = 0.07) -> np.ndarray:
     """The identity that wins the vote of nearest rows, as `knn_at` counts it, int64 [Q]; -1 without a vote.
 
     Args:
@@ -90,24 +90,26 @@ def winners(labels: np.ndarray, scores: np.ndarray, temperature: float = 0.07) -
 def _votes(labels: np.ndarray, scores: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
     """The sum of votes for the identity of each row, [Q, K], and which rows are the first of theirs."""
     best = scores.max(axis=1, keepdims=True, initial=-np.inf)
-    there = labels >= 0
+    is_known = labels >= 0
     weights = np.where(
-        there, np.exp(np.where(there, scores - best, 0.0).astype(np.float64) / temperature), 0.0
+        is_known, np.exp(np.where(is_known, scores - best, 0.0).astype(np.float64) / temperature), 0.0
     )
     same = labels[:, :, None] == labels[:, None, :]
-    return np.einsum("qij,qj->qi", same, weights), there & (same.argmax(axis=2) == np.arange(labels.shape[1]))
+    return np.einsum("qij,qj->qi", same, weights), is_known & (
+        same.argmax(axis=2) == np.arange(labels.shape[1])
+    )
 
 
-def _voted(
+def _is_vote_correct(
     labels: np.ndarray, scores: np.ndarray, label: np.ndarray, top: int, temperature: float
 ) -> np.ndarray:
     votes, first = _votes(labels, scores, temperature)
     mine = first & (labels == label[:, None])
-    own = np.where(mine, votes, -1.0).max(axis=1, initial=-1.0)
-    place = np.where(mine.any(axis=1), mine.argmax(axis=1) if mine.shape[1] else 0, -1)
-    earlier = np.arange(labels.shape[1]) < place[:, None]
-    ahead = first & ((votes > own[:, None]) | ((votes == own[:, None]) & earlier))
-    return (own >= 0) & (ahead.sum(axis=1) < top)
+    own_votes = np.where(mine, votes, -1.0).max(axis=1, initial=-1.0)
+    first_own = np.where(mine.any(axis=1), mine.argmax(axis=1) if mine.shape[1] else 0, -1)
+    earlier = np.arange(labels.shape[1]) < first_own[:, None]
+    ahead = first & ((votes > own_votes[:, None]) | ((votes == own_votes[:, None]) & earlier))
+    return (own_votes >= 0) & (ahead.sum(axis=1) < top)
 
 
 def global_average_precision(neighbours: Neighbours) -> Estimate:
@@ -121,16 +123,16 @@ def global_average_precision(neighbours: Neighbours) -> Estimate:
     Raises:
         ValueError: no query has an identity that the gallery holds.
     """
-    known = neighbours.total > 0
-    if not known.any():
+    has_relevant = neighbours.total > 0
+    if not has_relevant.any():
         raise ValueError("gap: no query has an identity that is in the gallery")
-    right, scores = _first(neighbours)
+    right, scores = _first_correct(neighbours)
     order = np.argsort(-scores, kind="stable")
     hits, falling = right[order].astype(np.float64), -scores[order]
     first = np.searchsorted(falling, falling)  # of those that are equally confident
     last = np.searchsorted(falling, falling, side="right")  # how many are at least as confident
     precision = np.cumsum(hits)[last - 1] / last
-    value = float((precision * hits).sum() / known.sum())
+    value = float((precision * hits).sum() / has_relevant.sum())
 
     def from_there(values: np.ndarray) -> np.ndarray:
         """The sum over all queries that are at most as confident."""
@@ -138,7 +140,7 @@ def global_average_precision(neighbours: Neighbours) -> Estimate:
 
     gain = np.empty(len(order))
     gain[order] = hits * (precision + from_there(hits / last)) - from_there(hits * precision / last)
-    moved = of_identities((gain - value * known) / known.sum(), neighbours.label)
+    moved = identity_estimates((gain - value * has_relevant) / has_relevant.sum(), neighbours.label)
     return Estimate(value, moved, share=True)
 
 
@@ -167,22 +169,24 @@ def dir_at(neighbours: Neighbours, far: float, coarse: bool = False) -> Estimate
             f"dir@far={rate_name(far)}: {size} unknown queries show no rate below {1 / size:.3g}; evaluate "
             "more of them, ask for a higher far, or allow a coarse one (coarse_far)"
         )
-    right, scores = _first(neighbours)
+    right, scores = _first_correct(neighbours)
     strangers = np.append(np.sort(scores[unknown])[::-1], -np.inf)
 
-    def found(accepted: int) -> np.ndarray:
+    def identified_at(accepted: int) -> np.ndarray:
         return right & (scores > strangers[accepted])
 
-    near = max(1, round(2 * (size * far * (1 - far)) ** 0.5))  # what another sample may accept
-    ends = max(allowed - near, 0), min(allowed + near, size)
-    gained = [float(found(end)[~unknown].mean()) for end in ends]
+    neighbourhood = max(1, round(2 * (size * far * (1 - far)) ** 0.5))  # what another sample may accept
+    ends = max(allowed - neighbourhood, 0), min(allowed + neighbourhood, size)
+    gained = [float(identified_at(end)[~unknown].mean()) for end in ends]
     slope = (gained[1] - gained[0]) / (ends[1] - ends[0]) * size
-    value = float(found(allowed)[~unknown].mean())
+    value = float(identified_at(allowed)[~unknown].mean())
     moved = np.where(
-        unknown, -slope * (scores > strangers[allowed]) / size, (found(allowed) - value) / (~unknown).sum()
+        unknown,
+        -slope * (scores > strangers[allowed]) / size,
+        (identified_at(allowed) - value) / (~unknown).sum(),
     )
     moved[unknown] -= moved[unknown].mean()
-    return Estimate(value, of_identities(moved, neighbours.label), share=True)
+    return Estimate(value, identity_estimates(moved, neighbours.label), share=True)
 
 
 def hubness(neighbours: Neighbours, k: int = 10, halves: int = 100, seed: int = 0) -> dict[str, float]:
@@ -201,13 +205,15 @@ def hubness(neighbours: Neighbours, k: int = 10, halves: int = 100, seed: int = 
         halves: how many halves of the identities are drawn for intervals, two a split.
         seed: of the halves.
     """
-    skewness, alone = _uneven(neighbours.rows[:, :k], neighbours.gallery)
+    skewness, alone = _unevenness(neighbours.rows[:, :k], neighbours.gallery)
     if neighbours.codes is None or len(np.unique(neighbours.codes)) < FEWEST or halves < 4:
         return {"hubness_skewness": skewness, "anti_hubs": alone}
     size = int(max(neighbours.codes.max(), neighbours.label.max())) + 1
     splits = halves // 2
     rng = np.random.default_rng(seed)
-    errors = split_errors(lambda kept: np.array(_half(neighbours, k, kept)), size, splits, rng).tolist()
+    errors = split_errors(
+        lambda is_kept: np.array(_half_hubness(neighbours, k, is_kept)), size, splits, rng
+    ).tolist()
     sure = min(splits, size - 1), size
     return {
         "hubness_skewness": Spread(skewness, errors[0], *sure),
@@ -215,17 +221,17 @@ def hubness(neighbours: Neighbours, k: int = 10, halves: int = 100, seed: int = 
     }
 
 
-def _half(neighbours: Neighbours, k: int, kept: np.ndarray) -> tuple[float, float]:
-    """`_uneven` among the identities that are kept, bool [C]."""
+def _half_hubness(neighbours: Neighbours, k: int, is_kept: np.ndarray) -> tuple[float, float]:
+    """`_unevenness` among the identities that are kept, bool [C]."""
     codes = np.zeros(neighbours.gallery, np.int64) if neighbours.codes is None else neighbours.codes
-    places = np.where(kept[codes], np.cumsum(kept[codes]) - 1, -1)
-    rows = neighbours.rows[kept[neighbours.label]]
-    rows = np.where(rows >= 0, places[rows], -1)
+    new_rows = np.where(is_kept[codes], np.cumsum(is_kept[codes]) - 1, -1)
+    rows = neighbours.rows[is_kept[neighbours.label]]
+    rows = np.where(rows >= 0, new_rows[rows], -1)
     nearest = (rows >= 0) & (np.cumsum(rows >= 0, axis=1) <= k)
-    return _uneven(np.where(nearest, rows, -1), int(kept[codes].sum()))
+    return _unevenness(np.where(nearest, rows, -1), int(is_kept[codes].sum()))
 
 
-def _uneven(rows: np.ndarray, gallery: int) -> tuple[float, float]:
+def _unevenness(rows: np.ndarray, gallery: int) -> tuple[float, float]:
     """Skewness of how often gallery rows are found, and the share that nothing finds."""
     counts = np.bincount(rows[rows >= 0], minlength=gallery).astype(np.float64)
     spread = counts.std()
@@ -233,7 +239,7 @@ def _uneven(rows: np.ndarray, gallery: int) -> tuple[float, float]:
     return skewness, float((counts == 0).mean())
 
 
-def _first(neighbours: Neighbours) -> tuple[np.ndarray, np.ndarray]:
+def _first_correct(neighbours: Neighbours) -> tuple[np.ndarray, np.ndarray]:
     """Whether the nearest row of each query is of its identity, and how similar it is."""
     if neighbours.rows.shape[1] == 0:
         return np.zeros(len(neighbours.label), bool), np.full(len(neighbours.label), -np.inf)

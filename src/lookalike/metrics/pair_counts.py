@@ -37,7 +37,7 @@ class IdentityCounts:
     different: int = 0
 
     @classmethod
-    def of(
+    def count_blocks(
         cls,
         blocks: "Iterator[PairBlock] | Sequence[PairBlock]",
         identities: np.ndarray,
@@ -56,17 +56,17 @@ class IdentityCounts:
         negative, positive = np.zeros((2, len(identities) * cells))
         ascending, different = thresholds[::-1], 0
         for block in blocks:
-            place = cells - np.searchsorted(
+            cell = cells - np.searchsorted(
                 ascending, block.scores, side="right"
             )  # first threshold it reaches
             same = np.flatnonzero(block.first == block.second)
-            different += len(place) - len(same)
+            different += len(cell) - len(same)
             weights = None if block.weights is None else block.weights[same]
-            own = np.bincount(block.first[same] * cells + place[same], weights, minlength=len(positive))
-            positive += own
-            negative -= 2 * own
+            own_pairs = np.bincount(block.first[same] * cells + cell[same], weights, minlength=len(positive))
+            positive += own_pairs
+            negative -= 2 * own_pairs
             for codes in (block.first, block.second):
-                negative += np.bincount(codes * cells + place, block.weights, minlength=len(negative))
+                negative += np.bincount(codes * cells + cell, block.weights, minlength=len(negative))
         shape = (len(identities), cells)
         return cls(
             thresholds,
@@ -96,20 +96,20 @@ def thresholds_for(pairs: Pairs, fars: Sequence[float], others: Sequence[float] 
         fars: false accept rates of interest.
         others: thresholds of interest.
     """
-    wanted = [np.linspace(0, 1, QUANTILES)]
-    wanted += [np.geomspace(far / AROUND, min(far * AROUND, 1), NEAR_A_RATE) for far in fars if far > 0]
-    rates = np.concatenate(wanted)
+    quantiles = [np.linspace(0, 1, QUANTILES)]
+    quantiles += [np.geomspace(far / AROUND, min(far * AROUND, 1), NEAR_A_RATE) for far in fars if far > 0]
+    rates = np.concatenate(quantiles)
     values = pairs.values.astype(np.float64)
-    of_negatives = _at_shares(values, pairs.negative, rates)
-    of_positives = _at_shares(values, pairs.positive, np.linspace(0, 1, QUANTILES))
+    of_negatives = _thresholds_at_shares(values, pairs.negative, rates)
+    of_positives = _thresholds_at_shares(values, pairs.positive, np.linspace(0, 1, QUANTILES))
     exact = [tar_at_far(pairs, far, coarse=True).threshold for far in fars]
     everything = np.minimum(values[:1] - 1, -2.0)
-    found = np.unique(np.concatenate([of_negatives, of_positives, exact, others, everything]))
-    return found[::-1].copy()
+    thresholds = np.unique(np.concatenate([of_negatives, of_positives, exact, others, everything]))
+    return thresholds[::-1].copy()
 
 
-def _at_shares(values: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def _thresholds_at_shares(values: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """The thresholds that accept about these shares of the counted pairs."""
     accepted = np.cumsum(counts[::-1])
-    places = np.searchsorted(accepted, shares * accepted[-1])
-    return values[::-1][np.minimum(places, len(values) - 1)]
+    cells = np.searchsorted(accepted, shares * accepted[-1])
+    return values[::-1][np.minimum(cells, len(values) - 1)]

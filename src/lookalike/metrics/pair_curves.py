@@ -24,10 +24,10 @@ class Curves:
     positives: np.ndarray
 
     @classmethod
-    def of(cls, thresholds: np.ndarray, negative: np.ndarray, positive: np.ndarray) -> "Curves":
+    def from_counts(cls, thresholds: np.ndarray, negative: np.ndarray, positive: np.ndarray) -> "Curves":
         """Of the numbers of pairs accepted at each threshold, [B, T]."""
         negative = np.maximum.accumulate(np.maximum(negative, 0), axis=1)
-        negatives, positives = (np.maximum(each[:, -1], 1e-300) for each in (negative, positive))
+        negatives, positives = (np.maximum(counts[:, -1], 1e-300) for counts in (negative, positive))
         return cls(
             thresholds, negative / negatives[:, None], positive / positives[:, None], negatives, positives
         )
@@ -46,57 +46,57 @@ class Curves:
         )
         return Pairs(self.centres[::-1], positive, negative, np.zeros(len(self.thresholds)))
 
-    def at_far(self, far: float) -> tuple[np.ndarray, np.ndarray]:
+    def tar_at_far(self, far: float) -> tuple[np.ndarray, np.ndarray]:
         """True accept rate and threshold where each resample's false accept rate is `far`, [B] each."""
         tar, threshold = np.empty(len(self.far)), np.empty(len(self.far))
-        for row, (rates, found) in enumerate(zip(self.far, self.tar, strict=True)):
+        for row, (rates, curve) in enumerate(zip(self.far, self.tar, strict=True)):
             last = int(np.searchsorted(rates, far, side="right")) - 1
             if last < 0 or last + 1 == len(rates):
                 last = min(max(last, 0), len(rates) - 1)
-                tar[row], threshold[row] = found[last], self.thresholds[last]
+                tar[row], threshold[row] = curve[last], self.thresholds[last]
                 continue
             share = (far - rates[last]) / (rates[last + 1] - rates[last])
-            tar[row] = found[last] + share * (found[last + 1] - found[last])
+            tar[row] = curve[last] + share * (curve[last + 1] - curve[last])
             threshold[row] = self.thresholds[last] + share * (
                 self.thresholds[last + 1] - self.thresholds[last]
             )
         return tar, threshold
 
 
-def metrics_of(
+def curve_metrics(
     curves: Curves,
     fars: Sequence[float],
     thresholds: Sequence[float],
     functions: Mapping[str, Function] | None = None,
 ) -> dict[str, np.ndarray]:
     """Every metric of each resample, [B]."""
-    far, tar = (np.pad(each, ((0, 0), (1, 0))) for each in (curves.far, curves.tar))
-    found = {
-        "auc": auc_of(curves),
-        "eer": eer_of(far, tar),
-        **_distances(curves),
+    far, tar = (np.pad(rates, ((0, 0), (1, 0))) for rates in (curves.far, curves.tar))
+    values = {
+        "auc": area_under_curve(curves),
+        "eer": equal_error_rate(far, tar),
+        **_mean_distances(curves),
     }
-    for place, rate in enumerate(fars):
-        found.update(_at_far(curves, rate, place == 0))
+    for index, rate in enumerate(fars):
+        values.update(_at_far(curves, rate, index == 0))
     for threshold in thresholds:
-        place = int(np.argmin(np.abs(curves.thresholds - threshold)))
-        found[f"far@threshold={threshold:g}"] = curves.far[:, place]
-        found[f"tar@threshold={threshold:g}"] = curves.tar[:, place]
-    return {**found, **_of_functions(curves, functions or {})}
+        index = int(np.argmin(np.abs(curves.thresholds - threshold)))
+        values[f"far@threshold={threshold:g}"] = curves.far[:, index]
+        values[f"tar@threshold={threshold:g}"] = curves.tar[:, index]
+    return {**values, **_values_of_functions(curves, functions or {})}
 
 
 def _at_far(curves: Curves, far: float, first: bool) -> dict[str, np.ndarray]:
     """What is decided at a false accept rate, and at which threshold."""
-    tar, threshold = curves.at_far(far)
-    return {f"threshold@far={rate_name(far)}": threshold, **decided(curves, far, tar, first)}
+    tar, threshold = curves.tar_at_far(far)
+    return {f"threshold@far={rate_name(far)}": threshold, **metrics_at_threshold(curves, far, tar, first)}
 
 
-def decided(curves: Curves, far: float, tar: np.ndarray, first: bool) -> dict[str, np.ndarray]:
+def metrics_at_threshold(curves: Curves, far: float, tar: np.ndarray, first: bool) -> dict[str, np.ndarray]:
     """What is decided where so many positive pairs are accepted, [B]."""
     mark = f"@far={rate_name(far)}"
     right, wrong = tar * curves.positives, far * curves.negatives
     accuracy = (right + curves.negatives - wrong) / (curves.positives + curves.negatives)
-    found = {
+    values = {
         f"tar{mark}": tar,
         f"fnmr{mark}": 1 - tar,
         f"pair_accuracy{mark}": accuracy,
@@ -104,44 +104,44 @@ def decided(curves: Curves, far: float, tar: np.ndarray, first: bool) -> dict[st
         f"pair_recall{mark}": tar,
         f"pair_f1{mark}": 2 * right / (right + wrong + curves.positives),
     }
-    return {**found, "accuracy": accuracy, "balanced_accuracy": (tar + 1 - far) / 2} if first else found
+    return {**values, "accuracy": accuracy, "balanced_accuracy": (tar + 1 - far) / 2} if first else values
 
 
-def auc_of(curves: Curves) -> np.ndarray:
+def area_under_curve(curves: Curves) -> np.ndarray:
     """Area under each ROC curve, [B]."""
-    far, tar = (np.pad(each, ((0, 0), (1, 0))) for each in (curves.far, curves.tar))
+    far, tar = (np.pad(rates, ((0, 0), (1, 0))) for rates in (curves.far, curves.tar))
     return ((far[:, 1:] - far[:, :-1]) * (tar[:, 1:] + tar[:, :-1]) / 2).sum(axis=1)
 
 
-def _distances(curves: Curves) -> dict[str, np.ndarray]:
+def _mean_distances(curves: Curves) -> dict[str, np.ndarray]:
     """Mean and standard deviation of the distances of both kinds of pairs."""
     cosine = 1 - curves.centres
-    found: dict[str, np.ndarray] = {}
+    means: dict[str, np.ndarray] = {}
     for kind, rates in (("positive", curves.tar), ("negative", curves.far)):
         shares = np.diff(rates, axis=1, prepend=0.0)
         for name, values in (("cosine", cosine), ("euclidean", np.sqrt(np.maximum(2 * cosine, 0)))):
             mean = shares @ values
-            found[f"{kind}_{name}_mean"] = mean
-            found[f"{kind}_{name}_std"] = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
-    return found
+            means[f"{kind}_{name}_mean"] = mean
+            means[f"{kind}_{name}_std"] = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
+    return means
 
 
-def _of_functions(curves: Curves, functions: Mapping[str, Function]) -> dict[str, np.ndarray]:
+def _values_of_functions(curves: Curves, functions: Mapping[str, Function]) -> dict[str, np.ndarray]:
     """Other metrics, resample by resample."""
-    found: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     for row in range(len(curves.far) if functions else 0):
         pairs = curves.pairs(row)
         for name, function in functions.items():
             try:
-                given = function(pairs=pairs)
+                result = function(pairs=pairs)
             except ValueError:
-                given = float("nan")
-            for key, value in (given if isinstance(given, Mapping) else {name: given}).items():
-                found.setdefault(key, []).append(float(value))
-    return {name: np.array(values) for name, values in found.items()}
+                result = float("nan")
+            for key, value in (result if isinstance(result, Mapping) else {name: result}).items():
+                values.setdefault(key, []).append(float(value))
+    return {name: np.array(values) for name, values in values.items()}
 
 
-def eer_of(far: np.ndarray, tar: np.ndarray) -> np.ndarray:
+def equal_error_rate(far: np.ndarray, tar: np.ndarray) -> np.ndarray:
     """Equal error rate of each curve [B, T], whose first point accepts nothing, [B]."""
     gap = far - (1 - tar)
     after = np.maximum((gap >= 0).argmax(axis=1), 1)

@@ -4,10 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lookalike.metrics.confidence import confidence
-from lookalike.metrics.interval import resampled
+from lookalike.metrics.bootstrap import confidence_interval, resample_counts
 from lookalike.metrics.pair_counts import IdentityCounts
-from lookalike.metrics.pair_curves import Curves, Function, auc_of, decided, eer_of, metrics_of
+from lookalike.metrics.pair_curves import (
+    Curves,
+    Function,
+    area_under_curve,
+    curve_metrics,
+    equal_error_rate,
+    metrics_at_threshold,
+)
 
 STEP = 1e-3
 """By how much an identity's weight is raised to see what it does."""
@@ -52,33 +58,38 @@ def bootstrap_pairs(
     Raises:
         ValueError: fewer than three identities, or pairs of one kind only.
     """
-    _check(counts)
-    seen = _whole(counts)
+    _check_counts(counts)
+    point_estimate = _unweighted_curves(counts)
     rng = np.random.default_rng(seed)
-    values = {name: float(value[0]) for name, value in metrics_of(seen, fars, thresholds, functions).items()}
-    limits = _limits(seen, fars, thresholds)
+    values = {
+        name: float(value[0])
+        for name, value in curve_metrics(point_estimate, fars, thresholds, functions).items()
+    }
+    limits = _limits(point_estimate, fars, thresholds)
     parts = [
-        metrics_of(_weighed(counts, weights), fars, thresholds, functions)
-        for weights in resampled(len(counts.negative), n, rng)
+        curve_metrics(_weighted_curves(counts, weights), fars, thresholds, functions)
+        for weights in resample_counts(len(counts.negative), n, rng)
     ]
-    twice = metrics_of(_weighed(counts, 1 + _groups(len(counts.negative), rng)), fars, thresholds, functions)
-    found: dict[str, Interval] = {}
+    twice = curve_metrics(
+        _weighted_curves(counts, 1 + _groups(len(counts.negative), rng)), fars, thresholds, functions
+    )
+    intervals: dict[str, Interval] = {}
     for name, value in values.items():
         moved = np.concatenate([part[name] for part in parts]) - value
         moved, influence = moved[~np.isnan(moved)], twice[name] - value
-        known = limits.get(name, (-np.inf, np.inf))
-        if not len(moved) or not (moved.any() or np.isfinite(known).all()):
+        bounds = limits.get(name, (-np.inf, np.inf))
+        if not len(moved) or not (moved.any() or np.isfinite(bounds).all()):
             continue
-        ends = confidence(
+        ends = confidence_interval(
             np.array([value]),
             value + moved[:, None] * counts.share**0.5,
             (influence - np.nanmean(influence))[:, None],
-            np.array(known)[:, None],
+            np.array(bounds)[:, None],
             level,
         )
         low, high = (float(end[0]) - value for end in ends)
-        found[name] = low, high
-    return found
+        intervals[name] = low, high
+    return intervals
 
 
 def _groups(identities: int, rng: np.random.Generator) -> np.ndarray:
@@ -92,17 +103,17 @@ def _limits(
     whole: Curves, fars: Sequence[float], thresholds: Sequence[float]
 ) -> dict[str, tuple[float, float]]:
     """The least and the most that shares can be; at a rate, with no or all positive pairs accepted."""
-    found = dict.fromkeys(("auc", "eer"), (0.0, 1.0))
+    limits = dict.fromkeys(("auc", "eer"), (0.0, 1.0))
     for threshold in thresholds:
-        found.update(
+        limits.update(
             dict.fromkeys((f"{kind}@threshold={threshold:g}" for kind in ("far", "tar")), (0.0, 1.0))
         )
-    for place, far in enumerate(fars):
-        none, all_ = (decided(whole, far, np.array([tar]), place == 0) for tar in (0.0, 1.0))
+    for index, far in enumerate(fars):
+        none, all_ = (metrics_at_threshold(whole, far, np.array([tar]), index == 0) for tar in (0.0, 1.0))
         for name in none:
-            least, most = sorted((float(none[name][0]), float(all_[name][0])))
-            found[name] = least, most
-    return found
+            lower, upper = sorted((float(none[name][0]), float(all_[name][0])))
+            limits[name] = lower, upper
+    return limits
 
 
 def pair_influences(counts: IdentityCounts, fars: Sequence[float]) -> dict[str, np.ndarray]:
@@ -115,17 +126,17 @@ def pair_influences(counts: IdentityCounts, fars: Sequence[float]) -> dict[str, 
     Raises:
         ValueError: fewer than three identities, or pairs of one kind only.
     """
-    _check(counts)
-    whole = _whole(counts)
-    (negative,), (positive,) = _totals(counts, np.ones((1, len(counts.negative))))
-    raised = Curves.of(
+    _check_counts(counts)
+    whole = _unweighted_curves(counts)
+    (negative,), (positive,) = _pair_totals(counts, np.ones((1, len(counts.negative))))
+    raised = Curves.from_counts(
         counts.thresholds, negative + STEP * counts.negative, positive + STEP * counts.positive
     )
     far, tar = (
-        (np.pad(each, ((0, 0), (1, 0))) - np.pad(own, ((0, 0), (1, 0)))) / STEP
-        for each, own in ((raised.far, whole.far), (raised.tar, whole.tar))
+        (np.pad(raised_rate, ((0, 0), (1, 0))) - np.pad(whole_rate, ((0, 0), (1, 0)))) / STEP
+        for raised_rate, whole_rate in ((raised.far, whole.far), (raised.tar, whole.tar))
     )
-    rates, found = np.append(0, whole.far[0]), np.append(0, whole.tar[0])
+    rates, tar_steps = np.append(0, whole.far[0]), np.append(0, whole.tar[0])
 
     def along(rate: float, values: np.ndarray) -> np.ndarray:
         """Values by threshold [C, T + 1] where the false accept rate is this."""
@@ -136,38 +147,40 @@ def pair_influences(counts: IdentityCounts, fars: Sequence[float]) -> dict[str, 
 
     def slope(rate: float) -> float:
         ends = rate / 2, min(2 * rate, 1.0)
-        return float(np.diff(np.interp(ends, rates, found))[0] / (ends[1] - ends[0]))
+        return float(np.diff(np.interp(ends, rates, tar_steps))[0] / (ends[1] - ends[0]))
 
-    equal = max(float(eer_of(rates[None], found[None])[0]), rates[rates > 0].min())
+    equal = max(float(equal_error_rate(rates[None], tar_steps[None])[0]), rates[rates > 0].min())
     moved = {
-        "auc": (auc_of(raised) - auc_of(whole)) / STEP,
+        "auc": (area_under_curve(raised) - area_under_curve(whole)) / STEP,
         "eer": (slope(equal) * along(equal, far) - along(equal, tar)) / (1 + slope(equal)),
     }
-    for place, rate in enumerate(fars):
-        accepted = whole.at_far(rate)[0]
+    for index, rate in enumerate(fars):
+        accepted = whole.tar_at_far(rate)[0]
         of_accepted = along(rate, tar) - slope(rate) * along(rate, far) if rate > 0 else along(rate, tar)
-        before = decided(whole, rate, accepted, place == 0)
-        after = decided(raised, rate, accepted + STEP * of_accepted, place == 0)
+        before = metrics_at_threshold(whole, rate, accepted, index == 0)
+        after = metrics_at_threshold(raised, rate, accepted + STEP * of_accepted, index == 0)
         moved.update({name: (after[name] - value) / STEP for name, value in before.items()})
     idle = ~(counts.negative[:, -1] + counts.positive[:, -1]).astype(bool)
-    return {name: np.where(idle, np.nan, each * counts.share**0.5) for name, each in moved.items()}
+    return {
+        name: np.where(idle, np.nan, raised_rate * counts.share**0.5) for name, raised_rate in moved.items()
+    }
 
 
-def _check(counts: IdentityCounts) -> None:
+def _check_counts(counts: IdentityCounts) -> None:
     identities = len(counts.negative)
     if identities < 3 or not counts.negative[:, -1].any() or not counts.positive[:, -1].any():
         raise ValueError(f"verification: {identities} identities; intervals need 3, and both kinds of pairs")
 
 
-def _whole(counts: IdentityCounts) -> Curves:
+def _unweighted_curves(counts: IdentityCounts) -> Curves:
     """Each identity once."""
-    return _weighed(counts, np.ones((1, len(counts.negative))))
+    return _weighted_curves(counts, np.ones((1, len(counts.negative))))
 
 
-def _weighed(counts: IdentityCounts, weights: np.ndarray) -> Curves:
+def _weighted_curves(counts: IdentityCounts, weights: np.ndarray) -> Curves:
     """Rates when each identity counts as often as `weights` [B, C] says."""
-    return Curves.of(counts.thresholds, *_totals(counts, weights))
+    return Curves.from_counts(counts.thresholds, *_pair_totals(counts, weights))
 
 
-def _totals(counts: IdentityCounts, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pair_totals(counts: IdentityCounts, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (weights - 0.5) @ counts.negative, weights @ counts.positive

@@ -40,9 +40,9 @@ def _threshold(name: str, meaning: str, high: float = 1.0) -> Record:
     return Record(name, "neither", -1.0, high, meaning, tested=False)
 
 
-def _distance(kind: str, pairs: str, unit: str, what: str) -> list[Record]:
+def _distance(kind: str, pairs: str, unit: str, subject: str) -> list[Record]:
     """Mean and standard deviation of a distance over one kind of pairs."""
-    name, distance = f"{kind}_{unit}", f"{what} of {pairs} pairs"
+    name, distance = f"{kind}_{unit}", f"{subject} of {pairs} pairs"
     direction = "lower" if kind == "positive" else "higher"
     return [
         Record(f"{name}_mean", direction, 0.0, 2.0, f"{distance}, mean"),

@@ -29,54 +29,54 @@ class Ranking:
     def from_relevant(cls, relevant: np.ndarray, total: np.ndarray) -> Self:
         """From booleans [Q, K], nearest first. Relevant rows beyond K count as never found."""
         relevant = np.asarray(relevant, dtype=bool)
-        places = np.where(relevant, np.arange(1, relevant.shape[1] + 1), np.iinfo(np.int64).max)
+        positions = np.where(relevant, np.arange(1, relevant.shape[1] + 1), np.iinfo(np.int64).max)
         width = int(relevant.sum(axis=1).max(initial=0))
-        places = np.sort(places, axis=1)[:, :width]
-        return cls(np.where(places == np.iinfo(np.int64).max, 0, places), np.asarray(total, np.int64))
+        positions = np.sort(positions, axis=1)[:, :width]
+        return cls(np.where(positions == np.iinfo(np.int64).max, 0, positions), np.asarray(total, np.int64))
 
     @classmethod
     def from_lists(cls, positions: list[np.ndarray]) -> Self:
         """From the positions of each query, in any order."""
-        total = np.array([len(places) for places in positions], np.int64)
+        total = np.array([len(ranks) for ranks in positions], np.int64)
         padded = np.zeros((len(positions), int(total.max(initial=0))), np.int64)
-        for row, places in zip(padded, positions, strict=True):
-            row[: len(places)] = np.sort(places)
+        for row, ranks in zip(padded, positions, strict=True):
+            row[: len(ranks)] = np.sort(ranks)
         return cls(padded, total)
 
     def relevant(self, k: int) -> np.ndarray:
         """Whether each of the `k` nearest rows is relevant, bool [Q, k]."""
-        found = np.zeros((len(self.total), k + 1), bool)
+        is_relevant = np.zeros((len(self.total), k + 1), bool)
         queries, columns = np.nonzero((self.positions > 0) & (self.positions <= k))
-        found[queries, self.positions[queries, columns]] = True
-        return found[:, 1:]
+        is_relevant[queries, self.positions[queries, columns]] = True
+        return is_relevant[:, 1:]
 
 
 def recall_at(ranking: Ranking, k: int) -> np.ndarray:
     """Whether any of the `k` nearest rows is relevant (recall@k of metric learning; Jégou et al. 2011)."""
-    return _known(ranking, _nearest(ranking, k).sum(axis=1) > 0)
+    return _nan_without_relevant(ranking, _first_position(ranking, k).sum(axis=1) > 0)
 
 
 def precision_at(ranking: Ranking, k: int) -> np.ndarray:
     """Share of relevant rows among the `k` nearest; divided by `k` even where fewer rows are relevant."""
-    return _known(ranking, _nearest(ranking, k).sum(axis=1) / k)
+    return _nan_without_relevant(ranking, _first_position(ranking, k).sum(axis=1) / k)
 
 
 def r_precision(ranking: Ranking) -> np.ndarray:
     """Share of relevant rows among the R nearest; R is how many there are (Buckley and Voorhees 2000)."""
-    return _share(ranking, _found(ranking, ranking.total[:, None]).astype(np.float64))
+    return _share_within(ranking, _hits_within(ranking, ranking.total[:, None]).astype(np.float64))
 
 
 def map_at_r(ranking: Ranking) -> np.ndarray:
     """Average precision over the R nearest rows, divided by R (Musgrave et al. 2020, arXiv 2003.08505)."""
-    return _share(ranking, _found(ranking, ranking.total[:, None]) * _precisions(ranking))
+    return _share_within(ranking, _hits_within(ranking, ranking.total[:, None]) * _precisions(ranking))
 
 
 def average_precision(ranking: Ranking) -> np.ndarray:
     """Mean, over all relevant rows, of the precision at each one's position; not interpolated, not cut."""
-    return _share(ranking, _precisions(ranking))
+    return _share_within(ranking, _precisions(ranking))
 
 
-def positions(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+def relevant_positions(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """Where some rows stand in the full ranking by score: the best is at 1, equal scores stand in row order.
 
     Args:
@@ -88,33 +88,33 @@ def positions(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """
     if len(relevant) > FEW:
         return _positions_by_sorting(scores, relevant)
-    found = np.empty(len(relevant), np.int64)
-    for place, row in enumerate(relevant):
+    ranks = np.empty(len(relevant), np.int64)
+    for index, row in enumerate(relevant):
         score = scores[row]
         ahead = np.count_nonzero(scores > score) + np.count_nonzero(scores[:row] == score)
-        found[place] = ahead + 1
-    return found
+        ranks[index] = ahead + 1
+    return ranks
 
 
 def _positions_by_sorting(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """One sort; equal scores are then told apart by row."""
-    ordered, asked = np.sort(scores), scores[relevant]
-    first = np.searchsorted(ordered, asked, side="right")
-    found = len(scores) - first + 1
-    tied = np.flatnonzero(first - np.searchsorted(ordered, asked) > 1)
-    for score in np.unique(asked[tied]):
-        equals = tied[asked[tied] == score]
-        found[equals] += np.searchsorted(np.flatnonzero(scores == score), relevant[equals])
-    return found
+    ordered, relevant_scores = np.sort(scores), scores[relevant]
+    first = np.searchsorted(ordered, relevant_scores, side="right")
+    ranks = len(scores) - first + 1
+    tied = np.flatnonzero(first - np.searchsorted(ordered, relevant_scores) > 1)
+    for score in np.unique(relevant_scores[tied]):
+        equals = tied[relevant_scores[tied] == score]
+        ranks[equals] += np.searchsorted(np.flatnonzero(scores == score), relevant[equals])
+    return ranks
 
 
-def _nearest(ranking: Ranking, k: int) -> np.ndarray:
+def _first_position(ranking: Ranking, k: int) -> np.ndarray:
     if k < 1:
         raise ValueError(f"k={k}: at least 1 is needed")
-    return _found(ranking, k)
+    return _hits_within(ranking, k)
 
 
-def _found(ranking: Ranking, k: int | np.ndarray) -> np.ndarray:
+def _hits_within(ranking: Ranking, k: int | np.ndarray) -> np.ndarray:
     return (ranking.positions > 0) & (ranking.positions <= k)
 
 
@@ -124,9 +124,9 @@ def _precisions(ranking: Ranking) -> np.ndarray:
     return np.where(ranking.positions > 0, counts / np.maximum(ranking.positions, 1), 0.0)
 
 
-def _share(ranking: Ranking, values: np.ndarray) -> np.ndarray:
-    return _known(ranking, values.sum(axis=1) / np.maximum(ranking.total, 1))
+def _share_within(ranking: Ranking, values: np.ndarray) -> np.ndarray:
+    return _nan_without_relevant(ranking, values.sum(axis=1) / np.maximum(ranking.total, 1))
 
 
-def _known(ranking: Ranking, values: np.ndarray) -> np.ndarray:
+def _nan_without_relevant(ranking: Ranking, values: np.ndarray) -> np.ndarray:
     return np.where(ranking.total > 0, values, np.nan)

@@ -40,12 +40,12 @@ class Roc:
     low: np.ndarray = field(default_factory=lambda: np.empty(0))
     high: np.ndarray = field(default_factory=lambda: np.empty(0))
 
-    def tar_at(self, far: float | np.ndarray) -> np.ndarray:
+    def interpolate_tar(self, far: float | np.ndarray) -> np.ndarray:
         """The highest true accept rate whose false accept rate is at most `far`."""
         return self.tar[np.searchsorted(self.far, far, side="right") - 1]
 
 
-def roc_of(
+def roc_with_intervals(
     pairs: Pairs,
     rates: Sequence[float] = (),
     count: Callable[[np.ndarray], IdentityCounts] | None = None,
@@ -71,19 +71,19 @@ def roc_of(
     if count is None or not rates:
         return curve
     try:
-        found = bootstrap_pairs(count(thresholds_for(pairs, rates)), rates, seed=seed)
+        intervals = bootstrap_pairs(count(thresholds_for(pairs, rates)), rates, seed=seed)
     except ValueError:
         return curve
     for name, value in areas.items():
-        low, high = found[name]
+        low, high = intervals[name]
         value.update(low=max(0.0, value["value"] + low), high=min(1.0, value["value"] + high))
-    moves = np.array([found[f"tar@far={rate_name(rate)}"] for rate in rates])
-    low, high = np.clip(curve.tar_at(np.array(rates))[:, None] + moves, 0, 1).T
+    moves = np.array([intervals[f"tar@far={rate_name(rate)}"] for rate in rates])
+    low, high = np.clip(curve.interpolate_tar(np.array(rates))[:, None] + moves, 0, 1).T
     return replace(curve, rates=np.array(rates), low=low, high=high)
 
 
-def rates_of(negatives: int) -> list[float]:
+def rate_grid(negatives: int) -> list[float]:
     """False accept rates below 1, evenly on a log axis, from the finest that so many negative pairs show."""
     decades = np.log10(max(negatives, 2))
-    places = np.linspace(-decades, 0, max(2, round(PER_DECADE * decades)) + 1)
-    return [float(f"{rate:.5g}") for rate in (10**places)[:-1]]
+    exponents = np.linspace(-decades, 0, max(2, round(PER_DECADE * decades)) + 1)
+    return [float(f"{rate:.5g}") for rate in (10**exponents)[:-1]]

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from lookalike.metrics.estimate import Estimate, of_identities
-from lookalike.metrics.verification import Pairs, distances
+from lookalike.metrics.estimate import Estimate, identity_estimates
+from lookalike.metrics.verification import Pairs, mean_distances
 
 BLOCK = 8192
 
@@ -23,15 +23,15 @@ def effective_rank(unit: np.ndarray, codes: np.ndarray | None = None) -> Estimat
     mean = unit.mean(axis=0, dtype=np.float64)
     squares, directions = np.linalg.eigh(_scatter(unit, mean))
     values = np.sqrt(np.clip(squares, 0, None))
-    kept = values > values.max(initial=0.0) * 1e-6
-    if not kept.any() or values.max() < 1e-6 * len(unit) ** 0.5:
-        return Estimate(1.0, of_identities(np.zeros(len(unit)), codes))
-    values, directions = values[kept], directions[:, kept]
+    nonzero = values > values.max(initial=0.0) * 1e-6
+    if not nonzero.any() or values.max() < 1e-6 * len(unit) ** 0.5:
+        return Estimate(1.0, identity_estimates(np.zeros(len(unit)), codes))
+    values, directions = values[nonzero], directions[:, nonzero]
     share = values / values.sum()
     entropy = -float((share * np.log(share)).sum())
     slope = -(np.log(share) + entropy) / values.sum() / (2 * values)  # of the entropy, by squared values
-    moved = np.exp(entropy) * _squares_along(unit, mean, directions, slope)
-    return Estimate(np.exp(entropy), of_identities(moved, codes))
+    moved = np.exp(entropy) * _squared_projections(unit, mean, directions, slope)
+    return Estimate(np.exp(entropy), identity_estimates(moved, codes))
 
 
 def alignment(pairs: Pairs) -> float:
@@ -42,7 +42,7 @@ def alignment(pairs: Pairs) -> float:
     """
     if not pairs.positives:
         raise ValueError("alignment: there is no positive pair")
-    return 2 * distances(pairs)["positive_cosine_mean"]
+    return 2 * mean_distances(pairs)["positive_cosine_mean"]
 
 
 def uniformity(pairs: Pairs, t: float = 2.0) -> float:
@@ -64,12 +64,12 @@ def _scatter(unit: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return total
 
 
-def _squares_along(
+def _squared_projections(
     unit: np.ndarray, mean: np.ndarray, directions: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Of each vector the weighed sum of its squared lengths along directions [D, K], in blocks, [N]."""
-    found = [
+    parts = [
         (((unit[start : start + BLOCK] - mean) @ directions) ** 2) @ weights
         for start in range(0, len(unit), BLOCK)
     ]
-    return np.concatenate([np.empty(0), *found])
+    return np.concatenate([np.empty(0), *parts])

@@ -26,17 +26,17 @@ class Pairs:
         negative: int64 [V].
         step: width of each cell, [V]; 0 where `values` are the similarities themselves. Counts of cells wider
             than `FINE` may include pairs of their neighbours; all sums from a finer cell on are exact.
-        kept: similarities of all positive pairs, ascending, where cells are wide and they are known.
+        stored_scores: similarities of all positive pairs, ascending, where cells are wide and they are known.
     """
 
     values: np.ndarray
     positive: np.ndarray
     negative: np.ndarray
     step: np.ndarray
-    kept: np.ndarray | None = None
+    stored_scores: np.ndarray | None = None
 
     @classmethod
-    def of(cls, positive: Any, negative: Any) -> Self:
+    def from_scores(cls, positive: Any, negative: Any) -> Self:
         """From the similarities of positive and of negative pairs.
 
         Raises:
@@ -113,12 +113,12 @@ def tar_at_far(pairs: Pairs, far: float, coarse: bool = False) -> OperatingPoint
     _need_both(pairs)
     if not 0 <= far < 1:
         raise ValueError(f"far={far}: a false accept rate is at least 0 and less than 1")
-    if int(_rate(far) * pairs.negatives) < 1 and not coarse:
+    if int(_rate_of(far) * pairs.negatives) < 1 and not coarse:
         raise ValueError(
             f"far={far:g}: {pairs.negatives} negative pairs show no rate below {pairs.resolution:.3g}; "
             "evaluate more images, ask for a higher far, or allow a coarse one (coarse_far)"
         )
-    refused = deciding(pairs, far)
+    refused = deciding_scores(pairs, far)
     first, value, step = refused + 1, pairs.values[refused], pairs.step[refused]
     if step > FINE:
         raise ValueError(f"far={far:g}: pairs were not counted for this rate; name it when they are compared")
@@ -131,10 +131,10 @@ def tar_at_far(pairs: Pairs, far: float, coarse: bool = False) -> OperatingPoint
     return OperatingPoint(float(threshold), found_far, tar, accuracy, (tar + 1 - found_far) / 2)
 
 
-def deciding(pairs: Pairs, far: float) -> int:
+def deciding_scores(pairs: Pairs, far: float) -> int:
     """Where in `values` the greatest similarity stands that must be refused to keep a false accept rate."""
-    allowed = int(_rate(far) * pairs.negatives)
-    return int(np.searchsorted(-_accepted(pairs.negative), -allowed)) - 1
+    allowed = int(_rate_of(far) * pairs.negatives)
+    return int(np.searchsorted(-_accepted_counts(pairs.negative), -allowed)) - 1
 
 
 def auc(pairs: Pairs) -> float:
@@ -144,20 +144,22 @@ def auc(pairs: Pairs) -> float:
     pairs, or both to be spread smoothly where both are in cells. Source: Hanley and McNeil 1982.
     """
     _need_both(pairs)
-    if pairs.kept is not None:
-        before, after = _false_accepts(pairs, pairs.kept)
+    if pairs.stored_scores is not None:
+        before, after = _false_accepts(pairs, pairs.stored_scores)
         return float(np.mean(1 - (before + after) / 2))
     below = np.cumsum(pairs.negative) - pairs.negative
     wide = pairs.step > FINE
-    beaten = np.where(wide, _beaten(pairs), below + pairs.negative / 2)
+    beaten = np.where(wide, _negatives_beaten(pairs), below + pairs.negative / 2)
     return float(pairs.positive @ beaten / pairs.positives / pairs.negatives)
 
 
-def _beaten(pairs: Pairs) -> np.ndarray:
+def _negatives_beaten(pairs: Pairs) -> np.ndarray:
     """How many negative pairs a positive one of each cell beats, both being spread smoothly, [V]."""
     if pairs.exact:
         return np.zeros(len(pairs.values))
-    curves = [PchipInterpolator(*_cumulated(pairs, counts)) for counts in (pairs.negative, pairs.positive)]
+    curves = [
+        PchipInterpolator(*_cumulative_counts(pairs, counts)) for counts in (pairs.negative, pairs.positive)
+    ]
     inside = pairs.values[:, None] + pairs.step[:, None] * np.linspace(0, 1, PARTS + 1)
     below, positives = (curve(inside) for curve in curves)
     share = np.diff(positives, axis=1)
@@ -188,46 +190,52 @@ def eer_threshold(pairs: Pairs) -> float:
 def _rates(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """False accept and false reject rates by threshold, ascending."""
     _need_both(pairs)
-    if pairs.kept is None:
-        accepts = _accepted(pairs.negative) / pairs.negatives
-        rejects = 1 - _accepted(pairs.positive) / pairs.positives
+    if pairs.stored_scores is None:
+        accepts = _accepted_counts(pairs.negative) / pairs.negatives
+        rejects = 1 - _accepted_counts(pairs.positive) / pairs.positives
         return accepts, rejects, np.append(pairs.values, np.inf).astype(np.float64)
-    place = _cell(pairs, pairs.kept)
-    fine = pairs.step[place] <= FINE
-    thresholds, counts = np.unique(np.where(fine, pairs.values[place], pairs.kept), return_counts=True)
+    cell = _cell_of_threshold(pairs, pairs.stored_scores)
+    fine = pairs.step[cell] <= FINE
+    thresholds, counts = np.unique(
+        np.where(fine, pairs.values[cell], pairs.stored_scores), return_counts=True
+    )
     accepts = np.stack(_false_accepts(pairs, thresholds), axis=1).ravel()
     ends = np.cumsum(counts)
-    rejects = np.stack([ends - counts, ends], axis=1).ravel() / len(pairs.kept)
+    rejects = np.stack([ends - counts, ends], axis=1).ravel() / len(pairs.stored_scores)
     accepts, rejects = np.append(1, np.append(accepts, 0)), np.append(0, np.append(rejects, 1))
     return accepts, rejects, np.concatenate([thresholds[:1], np.repeat(thresholds, 2), thresholds[-1:]])
 
 
-def distances(pairs: Pairs) -> dict[str, float]:
+def mean_distances(pairs: Pairs) -> dict[str, float]:
     """Mean and standard deviation of the cosine distance (1 − s) and the Euclidean distance √(2 − 2s)."""
     cosine = 1 - pairs.centres
     euclidean = np.sqrt(np.maximum(2 * cosine, 0))
-    found: dict[str, float] = {}
+    statistics: dict[str, float] = {}
     for kind, counts in (("positive", pairs.positive), ("negative", pairs.negative)):
         for name, values in (("cosine", cosine), ("euclidean", euclidean)):
             if counts.any():
                 mean = np.average(values, weights=counts)
-                found[f"{kind}_{name}_mean"] = float(mean)
-                found[f"{kind}_{name}_std"] = float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
-    return found
+                statistics[f"{kind}_{name}_mean"] = float(mean)
+                statistics[f"{kind}_{name}_std"] = float(
+                    np.sqrt(np.average((values - mean) ** 2, weights=counts))
+                )
+    return statistics
 
 
 def histogram(pairs: Pairs, bins: int = 100) -> dict[str, list[float] | list[int]]:
     """Counts of positive and negative pairs in `bins` bins from the least to the greatest similarity."""
     edges = np.histogram_bin_edges(pairs.centres, bins=bins)
-    positive, negative = (_spread(pairs, counts, edges) for counts in (pairs.positive, pairs.negative))
+    positive, negative = (
+        _spread_statistics(pairs, counts, edges) for counts in (pairs.positive, pairs.negative)
+    )
     return {"edges": edges.tolist(), "positive": positive.tolist(), "negative": negative.tolist()}
 
 
-def _spread(pairs: Pairs, counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _spread_statistics(pairs: Pairs, counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Counts in bins; those of a cell that an edge cuts are shared by its two bins."""
     if pairs.exact or not len(pairs.values):
         return np.histogram(pairs.centres, edges, weights=counts)[0].astype(np.int64)
-    ends, before = _cumulated(pairs, counts)
+    ends, before = _cumulative_counts(pairs, counts)
     reached = np.round(np.interp(edges[1:-1], ends, before)).astype(np.int64)
     return np.diff(reached, prepend=0, append=counts.sum())
 
@@ -237,20 +245,20 @@ def _false_accepts(pairs: Pairs, scores: np.ndarray) -> tuple[np.ndarray, np.nda
 
     They differ by the pairs of a fine cell; in a wide one pairs are spread smoothly.
     """
-    ends, before = _cumulated(pairs, pairs.negative)
-    cell, upto = _cell(pairs, scores), np.cumsum(pairs.negative)
+    ends, before = _cumulative_counts(pairs, pairs.negative)
+    cell, upto = _cell_of_threshold(pairs, scores), np.cumsum(pairs.negative)
     smooth = PchipInterpolator(ends, before)(np.clip(scores, ends[0], ends[-1]))
     fine = (pairs.step[cell] <= FINE) & (scores < pairs.values[cell] + FINE) & (scores >= pairs.values[cell])
     below = np.where(fine, (upto - pairs.negative)[cell], smooth), np.where(fine, upto[cell], smooth)
     return 1 - below[0] / pairs.negatives, 1 - below[1] / pairs.negatives
 
 
-def _cell(pairs: Pairs, scores: np.ndarray) -> np.ndarray:
+def _cell_of_threshold(pairs: Pairs, scores: np.ndarray) -> np.ndarray:
     """In which cell scores lie, or above which."""
     return np.maximum(np.searchsorted(pairs.values, scores, side="right") - 1, 0)
 
 
-def _cumulated(pairs: Pairs, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cumulative_counts(pairs: Pairs, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Edges of cells, ascending, and how many pairs lie below each."""
     upto = np.cumsum(counts)
     ends = np.stack([pairs.values, pairs.values + pairs.step], axis=1).ravel()
@@ -262,9 +270,9 @@ class PairCounter:
     """Keeps pairs as they come."""
 
     def __init__(self) -> None:
-        self._kept: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        self._stored_scores: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
 
-    def add(self, similarities: np.ndarray, positive: np.ndarray) -> None:
+    def count_block(self, similarities: np.ndarray, positive: np.ndarray) -> None:
         """Keep pairs.
 
         Args:
@@ -273,22 +281,22 @@ class PairCounter:
         """
         negative = np.ones(len(similarities), bool)
         negative[positive] = False
-        self._kept[0].append(similarities[positive])
-        self._kept[1].append(similarities[negative])
+        self._stored_scores[0].append(similarities[positive])
+        self._stored_scores[1].append(similarities[negative])
 
     @staticmethod
     def total(counters: Iterable["PairCounter"]) -> Pairs:
         """The pairs of several counters together."""
-        kinds = zip(*(counter._kept for counter in counters), strict=True)
-        return Pairs.of(*(np.concatenate([*chain(*kind), np.empty(0)]) for kind in kinds))
+        kinds = zip(*(counter._stored_scores for counter in counters), strict=True)
+        return Pairs.from_scores(*(np.concatenate([*chain(*kind), np.empty(0)]) for kind in kinds))
 
 
-def _rate(far: float) -> Fraction:
+def _rate_of(far: float) -> Fraction:
     """The decimal number that was meant."""
     return Fraction(repr(float(far)))
 
 
-def _accepted(counts: np.ndarray) -> np.ndarray:
+def _accepted_counts(counts: np.ndarray) -> np.ndarray:
     """How many pairs are accepted when the threshold stands at each value, and above all, [V + 1]."""
     return np.append(np.cumsum(counts[::-1])[::-1], 0)
 

@@ -26,7 +26,7 @@ class Backbone(nn.Module):
     Attributes:
         spec: plain values that rebuild it without weights, see `rebuild`.
         map_dim: channels of `maps`.
-        pooled_dim: length of what `pooled` gives.
+        pooled_dim: length of what `pool_images` gives.
         mean, std: per channel, of images in 0…1, that the weights were trained with.
         interpolation: the resampling that the weights were trained with.
         pretrained: whether it holds weights that were trained, by others or by us.
@@ -44,7 +44,7 @@ class Backbone(nn.Module):
         """Normalised images [B, 3, H, W] to a feature map [B, map_dim, h, w]."""
         raise NotImplementedError
 
-    def pooled(self, images: Tensor) -> Tensor:
+    def pool_images(self, images: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] to a vector [B, pooled_dim], pooled in the backbone's own way."""
         raise NotImplementedError
 
@@ -64,7 +64,7 @@ class Backbone(nn.Module):
         if reads == "class_token":
             raise ConfigError(f"pooling=cls: backbone {title(self)} has no class token; take another pooling")
 
-    def unused(self, reads: str) -> list[str]:
+    def unused_parameters(self, reads: str) -> list[str]:
         """Names of the parameters that what is read does not depend on."""
         return []
 
@@ -91,7 +91,7 @@ class SmallCNN(Backbone):
         """See `Backbone.maps`; the map is a quarter of the image's size."""
         return self.body(images)
 
-    def pooled(self, images: Tensor) -> Tensor:
+    def pool_images(self, images: Tensor) -> Tensor:
         """The map averaged to 7×7 and flattened."""
         return self.grid(self.body(images)).flatten(1)
 
@@ -123,7 +123,7 @@ class Timm(Backbone):
         """See `Backbone.maps`; for a transformer the map is one row of patch tokens, [B, C, 1, tokens]."""
         return as_map(self.net.forward_features(images), self.shape)  # type: ignore[operator]
 
-    def pooled(self, images: Tensor) -> Tensor:
+    def pool_images(self, images: Tensor) -> Tensor:
         """The vector that timm's own classifier would see."""
         return own_pooling(self.net)(self.net.forward_features(images))  # type: ignore[operator]
 
@@ -145,8 +145,8 @@ class Timm(Backbone):
                 + (", average, max or gem" if whole else "")
             )
 
-    def unused(self, reads: str) -> list[str]:
-        """See `Backbone.unused`."""
+    def unused_parameters(self, reads: str) -> list[str]:
+        """See `Backbone.unused_parameters`."""
         used = self.shape.used["pooled" if reads == "pooled" else "maps"]
         return [f"net.{name}" for name, _ in self.net.named_parameters() if name not in used]
 
@@ -244,13 +244,13 @@ def _timm_net(
             with hub.local_if_unreachable(pretrained):
                 net = library.create_model(name, pretrained=pretrained, num_classes=0, **overrides)
         else:
-            net = _with_state(library, name, state, overrides)
+            net = _load_state(library, name, state, overrides)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise LookalikeError(_reason(name, error, pretrained)) from error
     return Timm(net, spec, shape)
 
 
-def _with_state(library: Any, name: str, state: dict[str, Tensor], overrides: Spec) -> nn.Module:
+def _load_state(library: Any, name: str, state: dict[str, Tensor], overrides: Spec) -> nn.Module:
     """A timm model with every key of `state` in place; the classifier, if any, is dropped afterwards."""
     published = library.get_pretrained_cfg(name)
     classifier = published.classifier if published is not None else None
@@ -290,8 +290,8 @@ def _lite0_weights(net: nn.Module) -> dict[str, Tensor]:
     source = files(LITE0_PACKAGE) / "models" / "efficientnet-lite0-57934424.pth"
     loaded = torch.load(Path(str(source)), weights_only=True)
     body = {name: value for name, value in loaded.items() if not name.startswith("_fc.")}
-    wanted = list(net.state_dict())
-    kinds = [name.rsplit(".", 1)[1] for name in wanted]
+    expected_keys = list(net.state_dict())
+    kinds = [name.rsplit(".", 1)[1] for name in expected_keys]
     if kinds != [name.rsplit(".", 1)[1] for name in body]:
         raise LookalikeError(f"the package {LITE0_PACKAGE} holds other weights than expected")
-    return dict(zip(wanted, body.values(), strict=True))
+    return dict(zip(expected_keys, body.values(), strict=True))

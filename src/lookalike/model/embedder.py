@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lookalike.data.given import ImageLike, given_image, refuse_single
-from lookalike.data.transforms import Resize, check_choice, stacked
+from lookalike.data.image_input import ImageLike, as_pillow_image, refuse_single
+from lookalike.data.transforms import Resize, check_choice, stack_images
 from lookalike.errors import LookalikeError
 from lookalike.files import replace_file, write_text
 from lookalike.model import backbones, heads, pooling
-from lookalike.model.normalise import Normalise, normalised, standardised
+from lookalike.model.normalise import Normalise, normalise, standardise
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -52,7 +52,7 @@ class EmbeddingModel(nn.Module):
         self.normalise = normalise
         self.backbone, self.pool, self.head, self.resize = backbone, pool, head, resize
         weights = dict(backbone.named_parameters())
-        for name in backbone.unused(pooling.reads(pool)):
+        for name in backbone.unused_parameters(pooling.reads(pool)):
             weights[name].requires_grad_(False)
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
@@ -86,15 +86,15 @@ class EmbeddingModel(nn.Module):
         Returns:
             [B, dim], not normalised.
         """
-        return self.head(self.pooled(images))
+        return self.head(self.pool_features(images))
 
-    def pooled(self, images: Tensor) -> Tensor:
+    def pool_features(self, images: Tensor) -> Tensor:
         """What the head gets, [B, features]; `images` as for `features`."""
-        inputs = self._normalised(images).contiguous(memory_format=torch.channels_last)
+        inputs = self._normalise_images(images).contiguous(memory_format=torch.channels_last)
         return pooling.pool(self.backbone, self.pool, inputs)
 
-    def _normalised(self, images: Tensor) -> Tensor:
-        return standardised(images) if self.normalise == "image" else normalised(images, self.mean, self.std)
+    def _normalise_images(self, images: Tensor) -> Tensor:
+        return standardise(images) if self.normalise == "image" else normalise(images, self.mean, self.std)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings of length 1, float32 [B, dim]; `images` as for `features`."""
@@ -124,30 +124,32 @@ class EmbeddingModel(nn.Module):
         try:
             for start in range(0, len(images), batch_size):
                 tensors = [
-                    self.resize(given_image(image, self.resize.at_least))
+                    self.resize(as_pillow_image(image, self.resize.at_least))
                     for image in images[start : start + batch_size]
                 ]
                 with torch.inference_mode():
-                    vectors.append(self(stacked(tensors).to(self.device)).cpu().numpy())
+                    vectors.append(self(stack_images(tensors).to(self.device)).cpu().numpy())
         finally:
             self.train(was_training)
         return np.concatenate(vectors)
 
-    def save(self, folder: str | Path, about: str = "") -> None:
+    def save(self, folder: str | Path, card_text: str = "") -> None:
         """Write config.json, model.safetensors and README.md; each file is replaced as a whole.
 
         Args:
             folder: made if needed.
-            about: a paragraph for the README: what it was trained on, how good it is.
+            card_text: a paragraph for the README: what it was trained on, how good it is.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         description = {"lookalike": version("lookalike"), "space": self.space, **self._description()}
         shared: set[int] = set()
-        state = {name: _apart(value.detach().cpu(), shared) for name, value in self.state_dict().items()}
+        state = {
+            name: _unshared_weight(value.detach().cpu(), shared) for name, value in self.state_dict().items()
+        }
         replace_file(folder / "model.safetensors", lambda path: save_file(state, path))
         write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
-        write_text(folder / "README.md", _card(description, about))
+        write_text(folder / "README.md", _model_card(description, card_text))
 
     def check_description(self) -> None:
         """Find out whether `load` will be able to build what `save` describes.
@@ -155,7 +157,7 @@ class EmbeddingModel(nn.Module):
         Raises:
             LookalikeError: a part is of an unknown kind, or its spec describes other weights.
         """
-        again = self._described(self._description()).state_dict()
+        again = self._from_description(self._description()).state_dict()
         ours = self.state_dict()
         wrong = [name for name in {**ours, **again} if name not in ours or name not in again]
         wrong += [name for name in ours if name not in wrong and ours[name].shape != again[name].shape]
@@ -173,7 +175,7 @@ class EmbeddingModel(nn.Module):
         folder = Path(folder)
         description = _read_description(folder)
         try:
-            model = cls._described(description)
+            model = cls._from_description(description)
         except (KeyError, TypeError, ValueError) as error:
             raise LookalikeError(f"{folder / 'config.json'}: describes no model ({error})") from error
         try:
@@ -183,7 +185,7 @@ class EmbeddingModel(nn.Module):
         return model.eval()
 
     @classmethod
-    def _described(cls, description: dict[str, Any]) -> Self:
+    def _from_description(cls, description: dict[str, Any]) -> Self:
         """The model that `_description` told of, without its weights."""
         backbone = backbones.rebuild(description["backbone"])
         pool = pooling.rebuild(description["pooling"])
@@ -231,7 +233,7 @@ def build(
     """A model from its parts; `head` is called with the features that the pooling gives, and `dim`."""
     reads = pooling.reads(pool)
     backbone.check_reads(reads)
-    unused = backbone.unused(reads)
+    unused = backbone.unused_parameters(reads)
     if unused:
         log.info(
             "pooling: %d weights of backbone %s do not reach the embedding and are not trained: %s",
@@ -241,7 +243,7 @@ def build(
     return EmbeddingModel(backbone, pool, head(features=features, dim=dim), resize, normalise)
 
 
-def _apart(value: Tensor, shared: set[int]) -> Tensor:
+def _unshared_weight(value: Tensor, shared: set[int]) -> Tensor:
     """A weight as it can be written; a second name of the same memory gets a copy of its own."""
     memory = value.untyped_storage().data_ptr()
     known = memory in shared
@@ -265,12 +267,12 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _card(description: dict[str, Any], about: str) -> str:
+def _model_card(description: dict[str, Any], card_text: str) -> str:
     backbone, preprocess = description["backbone"], description["preprocess"]
     name = backbone.get("name", backbone["kind"])
     return f"""# Embedding model
 
-{about}
+{card_text}
 
 - backbone {name}, pooling {description["pooling"]["kind"]}, head {description["head"]["kind"]}
 - embeddings of {description["dim"]} numbers, compared by cosine similarity

@@ -34,11 +34,11 @@ def missing_weights(name: str) -> str:
     """One line on weights that cannot be fetched: where from, and what works without a network."""
     from huggingface_hub import constants
 
-    where = constants.ENDPOINT.partition("://")[2]
+    location = constants.ENDPOINT.partition("://")[2]
     state = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "no connection"
     return (
         f"backbone.name={name}: its published weights are not on this machine and cannot be fetched from "
-        f"{where} ({state}). What works without a network: backbone=efficientnet_lite0 (its weights are "
+        f"{location} ({state}). What works without a network: backbone=efficientnet_lite0 (its weights are "
         "installed), backbone.weights=FILE (weights that you have), backbone.pretrained=false (random)"
     )
 

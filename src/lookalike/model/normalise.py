@@ -10,7 +10,7 @@ CHUNK = 1 << 17
 """Values that are changed at once on a CPU: they stay in its cache."""
 
 
-def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(images / 255 - mean) / std.
 
     Args:
@@ -22,18 +22,18 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         return (images - mean) / std
     if images.device.type != "cpu":
         return (images.to(mean.dtype) / 255 - mean) / std
-    found = torch.empty_like(images, dtype=mean.dtype)
-    shift, scale, rows, into = 255 * mean, 1 / (255 * std), images, found
+    output = torch.empty_like(images, dtype=mean.dtype)
+    shift, scale, rows, into = 255 * mean, 1 / (255 * std), images, output
     if images.is_contiguous(memory_format=torch.channels_last):  # in the order of memory: far faster
-        rows, into = (one.permute(0, 2, 3, 1).flatten(0, 1).flatten(1) for one in (images, found))
-        shift, scale = (one.flatten().repeat(images.shape[3]) for one in (shift, scale))
+        rows, into = (tensor.permute(0, 2, 3, 1).flatten(0, 1).flatten(1) for tensor in (images, output))
+        shift, scale = (tensor.flatten().repeat(images.shape[3]) for tensor in (shift, scale))
     step = max(1, CHUNK // max(1, rows[:1].numel()))
     for some, part in zip(rows.split(step), into.split(step), strict=True):
         part.copy_(some).sub_(shift).mul_(scale)
-    return found
+    return output
 
 
-def standardised(images: Tensor) -> Tensor:
+def standardise(images: Tensor) -> Tensor:
     """Each image with a mean of 0 and a standard deviation of 1 over all its values.
 
     The deviation counts at least 1 / sqrt(values), so that an image of one colour becomes zeros.

@@ -78,7 +78,7 @@ def pool(backbone: Backbone, pooling: nn.Module, inputs: Tensor) -> Tensor:
     """Normalised images [B, 3, H, W] to a vector an image, [B, `pooled_length`]."""
     read = reads(pooling)
     if read == "pooled":
-        return backbone.pooled(inputs)
+        return backbone.pool_images(inputs)
     return backbone.class_token(inputs) if read == "class_token" else pooling(backbone.maps(inputs))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lookalike.errors import ConfigError
 
 Overrides = dict[str, Any]
-NEAR = (8, 16, 32, 64)
+SIZE_STEPS = (8, 16, 32, 64)
 """Sizes in multiples of these are tried where the one asked for does not fit."""
 COMMON = (224, 256, 384)
 
@@ -50,7 +50,7 @@ def fit(library: Any, name: str, size: int) -> tuple[Overrides, Shape]:
     errors = []
     for overrides in _options(library, name, size):
         try:
-            return overrides, _tried(library, name, size, overrides)
+            return overrides, _probe_model(library, name, size, overrides)
         except Exception as error:  # whatever a model raises on images that do not fit it
             errors.append(error)
     works = _sizes_that_fit(library, name, size)
@@ -67,7 +67,7 @@ def _options(library: Any, name: str, size: int) -> tuple[Overrides, ...]:
     return (sized, {}) if published is not None and published.fixed_input_size else ({}, sized)
 
 
-def _tried(library: Any, name: str, size: int, overrides: Overrides) -> Shape:
+def _probe_model(library: Any, name: str, size: int, overrides: Overrides) -> Shape:
     """What such a model makes of two images, on the meta device where it can be built there."""
     with torch.random.fork_rng(devices=[]):
         try:
@@ -109,7 +109,7 @@ def probe(net: nn.Module, size: int, device: str) -> Shape:
         prefix=prefix,
         patches=layout != "NLC" or features.shape[1] > prefix,
         class_token=prefix > registers and getattr(net, "cls_token", None) is not None,
-        used={"maps": _reached(net, features), "pooled": _reached(net, pooled)},
+        used={"maps": _used_parameters(net, features), "pooled": _used_parameters(net, pooled)},
     )
 
 
@@ -165,36 +165,38 @@ def _empty(features: Any) -> bool:
     return any(not each.numel() for each in _tensors(features))
 
 
-def _reached(net: nn.Module, output: Any) -> frozenset[str]:
+def _used_parameters(net: nn.Module, output: Any) -> frozenset[str]:
     """Names of the parameters that the output depends on, read from the graph."""
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     nodes = [each.grad_fn for each in _tensors(output) if each.grad_fn is not None]
-    seen, found = set(nodes), set()
+    seen, result = set(nodes), set()
     while nodes:
         node = nodes.pop()
         leaf = names.get(id(getattr(node, "variable", None)))
         if leaf is not None:
-            found.add(leaf)
+            result.add(leaf)
         for after, _ in node.next_functions:
             if after is not None and after not in seen:
                 seen.add(after)
                 nodes.append(after)
-    return frozenset(found)
+    return frozenset(result)
 
 
 def _sizes_that_fit(library: Any, name: str, size: int) -> list[int]:
     """Up to two sizes that work, the nearest first."""
     published = library.get_pretrained_cfg(name)
-    own = () if published is None else (published.input_size[-1], (published.test_input_size or (0,))[-1])
-    near = {step * max(1, part) for step in NEAR for part in (size // step, size // step + 1)}
+    own_value = (
+        () if published is None else (published.input_size[-1], (published.test_input_size or (0,))[-1])
+    )
+    candidates = {step * max(1, part) for step in SIZE_STEPS for part in (size // step, size // step + 1)}
     fits: list[int] = []
-    nearest = sorted(near, key=lambda each: abs(each - size))[:6]
-    for candidate in dict.fromkeys((*nearest, *own, *COMMON)):
+    nearest = sorted(candidates, key=lambda each: abs(each - size))[:6]
+    for candidate in dict.fromkeys((*nearest, *own_value, *COMMON)):
         if candidate in (0, size) or len(fits) == 2:
             continue
         for overrides in _options(library, name, candidate):
             try:
-                _tried(library, name, candidate, overrides)
+                _probe_model(library, name, candidate, overrides)
             except Exception:
                 continue
             fits.append(candidate)

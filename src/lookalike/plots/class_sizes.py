@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, bare, name_axes, new_figure
-from lookalike.plots.text import brief
+from lookalike.plots.text import shorten_name
 from lookalike.plots.uses import ticks_from_zero
 
 BARS = 40
@@ -37,7 +37,10 @@ def class_size_figure(sizes: np.ndarray, title: str = "") -> Figure:
     figure = new_figure(9.6, 4.1)
     left, right = figure.subplots(1, 2, width_ratios=(1.75, 1), gridspec_kw={"wspace": 0.06})
     draw_sizes(
-        bare(left, brief(title, 390, TEXT + 1.5, bold=True) if title else "Images in each class", ROOM), sizes
+        bare(
+            left, shorten_name(title, 390, TEXT + 1.5, bold=True) if title else "Images in each class", ROOM
+        ),
+        sizes,
     )
     draw_shares(bare(right, "Share of the largest classes", ROOM), sizes)
     return figure
@@ -80,7 +83,7 @@ def draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.axvline(float(np.median(sizes)), color=INK, linewidth=1.4, linestyle=(0, (4, 2)))
     name_axes(axes, "images in a class", "classes")
-    above(axes, said(sizes))
+    write_above(axes, describe_sizes(sizes))
 
 
 def is_far(sizes: np.ndarray) -> bool:
@@ -113,16 +116,16 @@ def draw_shares(axes: Axes, sizes: np.ndarray) -> None:
     axes.set_ylim(0, 1.02)
     name_axes(axes, "of the classes, largest first", "of the images")
     tenth = order[: math.ceil(len(order) / 10)].sum() / order.sum()
-    above(axes, f"the largest tenth of them has {100 * tenth:.0f} %\ndotted: if all were alike")
+    write_above(axes, f"the largest tenth of them has {100 * tenth:.0f} %\ndotted: if all were alike")
 
 
-def above(axes: Axes, text: str) -> None:
+def write_above(axes: Axes, text: str) -> None:
     """Two lines of text above the drawing, for which `bare` left room."""
     lines = axes.text(0, 1.02, text, transform=axes.transAxes, color=MUTED, fontsize=TEXT, va="bottom")
     lines.set_in_layout(False)
 
 
-def said(sizes: np.ndarray) -> str:
+def describe_sizes(sizes: np.ndarray) -> str:
     """The numbers of the drawing, in words."""
     lone = int((sizes == 1).sum())
     single = f"; {lone:,} with a single image" if lone else ""

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lookalike.metrics.inputs import factorise
+from lookalike.plots.knn_vote import predict_classes
 from lookalike.plots.style import INK, MUTED, RIGHT, RULE, WRONG, axes_at, ink_on, paper
 from lookalike.plots.text import briefs, headline, percent, points_wide
-from lookalike.plots.votes import predicted
 
 Count = Annotated[int, Ge(1)]
 SMALL = 7.5
@@ -32,7 +32,7 @@ class Confusion:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, true: np.ndarray, predicted: np.ndarray) -> "Confusion":
+    def from_predictions(cls, true: np.ndarray, predicted: np.ndarray) -> "Confusion":
         """From the class of each image and the one it is taken for, [N] each."""
         names, codes = factorise([*true.tolist(), *predicted.tolist()])
         size = len(names)
@@ -44,22 +44,22 @@ class Confusion:
         """How many images are taken for what they are."""
         return int(np.trace(self.counts))
 
-    def most_confused(self, most: int) -> np.ndarray:
+    def most_confused(self, limit: int) -> np.ndarray:
         """Places of at most so many classes, those of the largest confusions; confused ones side by side."""
         wrong = self.counts.copy()
         np.fill_diagonal(wrong, 0)
         rows, columns = np.nonzero(wrong)
         order = np.lexsort((columns, rows, -wrong[rows, columns]))
-        chosen: list[int] = []
-        for one, other in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
-            new = [each for each in (one, other) if each not in chosen]
-            if len(chosen) + len(new) > most:
+        selected: list[int] = []
+        for row, other in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+            new = [code for code in (row, other) if code not in selected]
+            if len(selected) + len(new) > limit:
                 break
             if len(new) == 1:
-                chosen.insert(chosen.index(one if new[0] == other else other) + 1, new[0])
+                selected.insert(selected.index(row if new[0] == other else other) + 1, new[0])
             else:
-                chosen += new
-        return np.array(chosen, np.int64)
+                selected += new
+        return np.array(selected, np.int64)
 
 
 def confusion(
@@ -81,36 +81,38 @@ def confusion(
         k: how many of the nearest vote, each weighted as in the metric knn@k.
         most: classes that are shown; of more, those of the largest confusions.
     """
-    found = Confusion.of(labels, predicted(vectors, labels, reference_vectors, reference_labels, k))
+    matrix = Confusion.from_predictions(
+        labels, predict_classes(vectors, labels, reference_vectors, reference_labels, k)
+    )
     voters = "other images" if reference_vectors is None else f"{len(reference_vectors):,} references"
     vote = "the nearest" if k == 1 else f"a vote of the {k} nearest"
-    return draw_confusion(found, f"By {vote} of the {voters}.", most)
+    return draw_confusion(matrix, f"By {vote} of the {voters}.", most)
 
 
-def draw_confusion(found: Confusion, how: str = "", most: int = 30) -> Figure:
+def draw_confusion(matrix: Confusion, explanation: str = "", limit: int = 30) -> Figure:
     """Right counts in blue and wrong ones in orange, as deep as their share of the class.
 
-    With more than `most` classes, those of the largest confusions, and all others in one column.
+    With more than `limit` classes, those of the largest confusions, and all others in one column.
     """
-    size = len(found.names)
-    images = int(found.counts.sum())
-    share = found.right / max(images, 1)
-    title = f"{found.right:,} of {images:,} images ({percent(share)}) are taken for what they are"
-    chosen = np.arange(size) if size <= most else found.most_confused(most)
-    remark = f"{how} Each row is a class, each column what it is taken for."
-    if len(chosen) < size:
-        remark += f" Of {size:,} classes the {len(chosen)} of the largest confusions."
-    if not len(chosen):
+    size = len(matrix.names)
+    images = int(matrix.counts.sum())
+    share = matrix.right / max(images, 1)
+    title = f"{matrix.right:,} of {images:,} images ({percent(share)}) are taken for what they are"
+    selected = np.arange(size) if size <= limit else matrix.most_confused(limit)
+    remark = f"{explanation} Each row is a class, each column what it is taken for."
+    if len(selected) < size:
+        remark += f" Of {size:,} classes the {len(selected)} of the largest confusions."
+    if not len(selected):
         figure = paper(6.4, 0.1)
-        headline(figure, title, f"{how} None of {size:,} classes is taken for another.")
+        headline(figure, title, f"{explanation} None of {size:,} classes is taken for another.")
         return figure
-    cells = found.counts[np.ix_(chosen, chosen)]
-    names = briefs(found.names[chosen].tolist(), NAME, SMALL + 1)
+    cells = matrix.counts[np.ix_(selected, selected)]
+    names = briefs(matrix.names[selected].tolist(), NAME, SMALL + 1)
     columns = names
-    if len(chosen) < size:
-        rest = found.counts[chosen].sum(axis=1) - cells.sum(axis=1)
+    if len(selected) < size:
+        rest = matrix.counts[selected].sum(axis=1) - cells.sum(axis=1)
         cells, columns = np.column_stack([cells, rest]), [*names, "all others"]
-    return draw_cells(cells, found.counts[chosen].sum(axis=1), names, columns, title, remark)
+    return draw_cells(cells, matrix.counts[selected].sum(axis=1), names, columns, title, remark)
 
 
 def draw_cells(

@@ -56,24 +56,24 @@ class Frame:
         """Bare axes, with room for a line of small text above them for each of stages and mark."""
         bare(axes, title, pad=10 + LINE * (bool(self.stages) + self.marked))
 
-    def end(self, axes: Axes, drawn: dict[str, np.ndarray]) -> None:
+    def end(self, axes: Axes, series: dict[str, np.ndarray]) -> None:
         """Whole epochs below, stages, a legend for two lines, and a word where no value is a number."""
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if len(self.epochs) == 1:
             axes.set_xlim(self.epochs[0] - 0.5, self.epochs[0] + 0.5)
         name_axes(axes, "epoch")
         self._name_stages(axes)
-        if not any(np.isfinite(values).any() for values in drawn.values()):
+        if not any(np.isfinite(values).any() for values in series.values()):
             axes.text(0.5, 0.5, "all values are NaN", transform=axes.transAxes, ha="center", color=MUTED)
-        elif len(drawn) > 1 or "loss" not in drawn:
-            name_lines(axes, len(drawn))
+        elif len(series) > 1 or "loss" not in series:
+            name_lines(axes, len(series))
 
     def _name_stages(self, axes: Axes) -> None:
         """A hairline where a stage ends, the names in the line above the axes."""
         low, high = axes.get_xlim()
-        for place, (name, begin, end) in enumerate(self.stages):
+        for index, (name, begin, end) in enumerate(self.stages):
             begin, end = max(begin, low), min(end, high)
-            roomy = place == 0 and (end - begin) / (high - low) > 0.15
+            roomy = index == 0 and (end - begin) / (high - low) > 0.15
             axes.annotate(
                 f"stage {name}" if roomy else name,
                 ((begin + end) / 2, 1),
@@ -85,7 +85,7 @@ class Frame:
                 fontsize=TEXT - 1,
                 color=MUTED,
             )
-            if place:
+            if index:
                 axes.axvline(begin, color=RULE, linewidth=1.2, zorder=0)
 
 
@@ -101,9 +101,11 @@ def curves(history: pl.DataFrame, best_metric: str = "map@r", best_epoch: int | 
     Raises:
         ValueError: the history has no epochs.
     """
-    found = panels(history, best_metric, best_epoch)
-    figure = new_figure(4.6 * len(found), 3.2)
-    for axes, draw in zip(np.ravel(figure.subplots(1, len(found))), found.values(), strict=True):
+    drawn_panels = panels(history, best_metric, best_epoch)
+    figure = new_figure(4.6 * len(drawn_panels), 3.2)
+    for axes, draw in zip(
+        np.ravel(figure.subplots(1, len(drawn_panels))), drawn_panels.values(), strict=True
+    ):
         draw(axes)
     return make_room(figure)
 
@@ -132,18 +134,18 @@ def panels(history: pl.DataFrame, best_metric: str, best_epoch: int | None) -> d
         losses[f"{VALIDATION} {name.removeprefix('loss_')}"] = scores.pop(name)
     if best_epoch is None:
         chosen = losses.get(VALIDATION) if best_metric == "loss" else scores.get(best_metric)
-        best_epoch = best_of(epochs, chosen, best_metric)
+        best_epoch = best_value(epochs, chosen, best_metric)
     frame = Frame(epochs, stages(history), marked=bool(scores) and best_epoch is not None)
-    drawn: dict[str, Panel] = {}
+    panels: dict[str, Panel] = {}
     if losses:
-        drawn["loss"] = lambda axes: draw_losses(axes, frame, losses)
+        panels["loss"] = lambda axes: draw_losses(axes, frame, losses)
     if scores:
-        drawn["validation"] = lambda axes: draw_scores(axes, frame, scores, best_metric, best_epoch)
+        panels["validation"] = lambda axes: draw_scores(axes, frame, scores, best_metric, best_epoch)
     if rates:
-        drawn["rates"] = lambda axes: draw_rates(axes, frame, rates)
-    if not drawn:
+        panels["rates"] = lambda axes: draw_rates(axes, frame, rates)
+    if not panels:
         raise ValueError(f"history: no loss, lr_ or val_ column in {', '.join(history.columns)}")
-    return drawn
+    return panels
 
 
 def stages(history: pl.DataFrame) -> list[tuple[str, float, float]]:
@@ -172,7 +174,7 @@ def series(history: pl.DataFrame, prefix: str) -> dict[str, np.ndarray]:
     }
 
 
-def best_of(epochs: np.ndarray, values: np.ndarray | None, metric: str) -> int | None:
+def best_value(epochs: np.ndarray, values: np.ndarray | None, metric: str) -> int | None:
     """The first epoch with the best value of a metric; None without one, or where no value is better."""
     sign = sign_of(metric)
     if not sign or values is None or not np.isfinite(values).any():
@@ -186,11 +188,11 @@ def draw_losses(axes: Axes, frame: Frame, losses: dict[str, np.ndarray]) -> None
     frame.begin(axes, "Loss" if both else "Training loss")
     names = {"loss": "training" if both else "sum"}
     called = briefs([names.get(name, name) for name in losses], NAME)
-    for place, (name, values) in enumerate(losses.items()):
-        colour = INK if name == "loss" else SERIES[(place - 1) % 6]
+    for index, (name, values) in enumerate(losses.items()):
+        colour = INK if name == "loss" else SERIES[(index - 1) % 6]
         width = 2 if name == "loss" or name.startswith(VALIDATION) else 1.4
-        dashes = DASHES[place % 6]
-        line(axes, frame.epochs, values, called[place], dashes, color=colour, linewidth=width)
+        dashes = DASHES[index % 6]
+        plot_line(axes, frame.epochs, values, called[index], dashes, color=colour, linewidth=width)
     frame.end(axes, losses)
 
 
@@ -198,12 +200,12 @@ def draw_rates(axes: Axes, frame: Frame, rates: dict[str, np.ndarray]) -> None:
     """Learning rates, on a log axis where all are above zero."""
     frame.begin(axes, "Learning rate")
     called = briefs(list(rates), NAME)
-    for place, (name, values) in enumerate(zip(called, rates.values(), strict=True)):
-        line(axes, frame.epochs, values, name, DASHES[place % 6], color=SERIES[place % 6], linewidth=1.8)
-    known = [value for values in rates.values() for value in values if math.isfinite(value)]
-    if known and min(known) > 0:
+    for index, (name, values) in enumerate(zip(called, rates.values(), strict=True)):
+        plot_line(axes, frame.epochs, values, name, DASHES[index % 6], color=SERIES[index % 6], linewidth=1.8)
+    finite = [value for values in rates.values() for value in values if math.isfinite(value)]
+    if finite and min(finite) > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(known) / min(known) < 50 else (1,)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(finite) / min(finite) < 50 else (1,)))
         axes.minorticks_off()
     axes.yaxis.set_major_formatter(FuncFormatter(short_rate))
     frame.end(axes, rates)
@@ -224,8 +226,8 @@ def draw_scores(
     """Validation metrics, with the chosen epoch marked."""
     frame.begin(axes, "On validation identities")
     called = briefs(list(scores), NAME)
-    for place, (name, values) in enumerate(zip(called, scores.values(), strict=True)):
-        line(axes, frame.epochs, values, name, DASHES[place % 6], color=SERIES[place % 6], linewidth=1.8)
+    for index, (name, values) in enumerate(zip(called, scores.values(), strict=True)):
+        plot_line(axes, frame.epochs, values, name, DASHES[index % 6], color=SERIES[index % 6], linewidth=1.8)
     if all(np.nanmax(np.abs(values), initial=0) <= 1 for values in scores.values()):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     if best is not None:
@@ -249,10 +251,10 @@ def mark_best(axes: Axes, frame: Frame, values: np.ndarray | None, best: int) ->
         fontsize=TEXT,
         color=MUTED,
     )
-    at = np.flatnonzero(epochs == best)
-    if values is not None and len(at) and math.isfinite(values[at[0]]):
+    best_index = np.flatnonzero(epochs == best)
+    if values is not None and len(best_index) and math.isfinite(values[best_index[0]]):
         ring = {"markerfacecolor": "none", "markeredgecolor": DIFFERENT, "markeredgewidth": 2}
-        axes.plot([best], [values[at[0]]], "o", markersize=9, zorder=5, **ring)
+        axes.plot([best], [values[best_index[0]]], "o", markersize=9, zorder=5, **ring)
 
 
 def name_lines(axes: Axes, count: int) -> None:
@@ -273,7 +275,9 @@ def make_room(figure: Figure) -> Figure:
     return figure
 
 
-def line(axes: Axes, epochs: np.ndarray, values: np.ndarray, name: str, dashes: Any, **style: Any) -> None:
+def plot_line(
+    axes: Axes, epochs: np.ndarray, values: np.ndarray, name: str, dashes: Any, **style: Any
+) -> None:
     """One curve; with few epochs each is a dot too, so that one epoch alone is seen."""
     finite = np.where(np.isfinite(values), values, np.nan)
     marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= 12 else {}

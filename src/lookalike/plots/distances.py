@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lookalike.plots.style import DIFFERENT, INK, SAME, bare, explain_lines, name_axes, new_figure
-from lookalike.plots.text import headline, percent, wrapped
+from lookalike.plots.text import headline, percent, wrap_text
 
 BARS = 80
-SAID = 285
+LABEL_WIDTH = 285
 """Points that the words of the legend have across."""
 
 
@@ -28,17 +28,17 @@ def pair_distances(distances: Mapping[str, Any], far: float | None = None, densi
     figure = distance_histogram(distances, far, density)
     positive, negative = (np.asarray(distances[name], float) for name in ("positive", "negative"))
     if positive.any() and negative.any():
-        overlap = percent(overlapping(positive, negative))
-        said = f"The less the two overlap, the better; here they have {overlap} in common."
+        overlap = percent(overlap_share(positive, negative))
+        explanation = f"The less the two overlap, the better; here they have {overlap} in common."
     else:
         kinds = {"the same class": positive, "different classes": negative}
         lacking = [name for name, pairs in kinds.items() if not pairs.any()]
-        said = f"There are no pairs of {' and none of '.join(lacking)} to compare with."
-    headline(figure, "How alike pairs of images are", said)
+        explanation = f"There are no pairs of {' and none of '.join(lacking)} to compare with."
+    headline(figure, "How alike pairs of images are", explanation)
     return figure
 
 
-def overlapping(positive: np.ndarray, negative: np.ndarray) -> float:
+def overlap_share(positive: np.ndarray, negative: np.ndarray) -> float:
     """The share that two histograms have in common, 0 … 1."""
     shares = [counts / max(counts.sum(), 1) for counts in (positive, negative)]
     return float(np.minimum(*shares).sum())
@@ -67,7 +67,7 @@ def distance_histogram(
     figure = new_figure(4.9, 3.6)
     axes = bare(figure.subplots())
     if not density:
-        edges, positive, negative = trimmed(edges, positive, negative)
+        edges, positive, negative = trim_axis(edges, positive, negative)
     draw = draw_density if density else draw_share
     draw(axes, edges, negative, "different class", DIFFERENT, "////")
     draw(axes, edges, positive, "same class", SAME, None)
@@ -83,7 +83,7 @@ def distance_histogram(
     return figure
 
 
-def trimmed(
+def trim_axis(
     edges: np.ndarray, positive: np.ndarray, negative: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The part of the axis that holds pairs, in at most `BARS` bars."""
@@ -97,62 +97,66 @@ def trimmed(
 
 
 def draw_share(
-    axes: Axes, edges: np.ndarray, counts: np.ndarray, what: str, colour: str, hatch: str | None
+    axes: Axes, edges: np.ndarray, counts: np.ndarray, label: str, colour: str, hatch: str | None
 ) -> None:
     """One filled histogram; hatching tells it from the other where colour does not."""
     shares = counts / max(counts.sum(), 1)
-    look = filling(colour, hatch)
-    axes.stairs(shares, edges, fill=True, edgecolor=colour, linewidth=0, label=named(what, counts), **look)
+    look = fill_histogram(colour, hatch)
+    axes.stairs(
+        shares, edges, fill=True, edgecolor=colour, linewidth=0, label=label_with_count(label, counts), **look
+    )
     axes.stairs(shares, edges, color=colour, linewidth=1.6)
 
 
 def draw_density(
-    axes: Axes, edges: np.ndarray, counts: np.ndarray, what: str, colour: str, hatch: str | None
+    axes: Axes, edges: np.ndarray, counts: np.ndarray, label: str, colour: str, hatch: str | None
 ) -> None:
     """The same as a smooth curve."""
-    places, values = smoothed(edges, counts)
-    look = filling(colour, hatch)
-    axes.fill_between(places, values, edgecolor=colour, linewidth=0, label=named(what, counts), **look)
-    axes.plot(places, values, color=colour, linewidth=1.6)
+    similarities, values = smooth_density(edges, counts)
+    look = fill_histogram(colour, hatch)
+    axes.fill_between(
+        similarities, values, edgecolor=colour, linewidth=0, label=label_with_count(label, counts), **look
+    )
+    axes.plot(similarities, values, color=colour, linewidth=1.6)
 
 
-def smoothed(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def smooth_density(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Similarities and the density there: a Gaussian kernel as wide as 1.06 σ n^(-1/5) (Scott 1992)."""
     from scipy.ndimage import gaussian_filter1d
 
     total, width = counts.sum(), edges[1] - edges[0]
-    places = (edges[:-1] + edges[1:]) / 2
+    centres = (edges[:-1] + edges[1:]) / 2
     if not total:
-        return places, counts
-    mean = counts @ places / total
-    kernel = 1.06 * math.sqrt(counts @ (places - mean) ** 2 / total) * total**-0.2
+        return centres, counts
+    mean = counts @ centres / total
+    kernel = 1.06 * math.sqrt(counts @ (centres - mean) ** 2 / total) * total**-0.2
     room = math.ceil(4 * kernel / width) + 1
     wide = np.pad(counts / total / width, room)
-    places = places[0] + width * np.arange(-room, len(counts) + room)
+    centres = centres[0] + width * np.arange(-room, len(counts) + room)
     density = gaussian_filter1d(wide, max(kernel / width, 0.5), mode="constant")
-    seen = density > 1e-3 * density.max()
-    return places[seen], density[seen]
+    is_visible = density > 1e-3 * density.max()
+    return centres[is_visible], density[is_visible]
 
 
-def filling(colour: str, hatch: str | None) -> dict[str, Any]:
+def fill_histogram(colour: str, hatch: str | None) -> dict[str, Any]:
     """Hatched where a hatch is given, else of the colour."""
     return {"facecolor": "none", "hatch": hatch} if hatch else {"facecolor": colour, "alpha": 0.45}
 
 
-def named(what: str, counts: np.ndarray) -> str:
+def label_with_count(label: str, counts: np.ndarray) -> str:
     """What a histogram is of, and of how many pairs."""
     total = counts.sum()
-    return f"{what} ({in_short(total)} pair{'' if total == 1 else 's'})"
+    return f"{label} ({short_numbers(total)} pair{'' if total == 1 else 's'})"
 
 
 def mark_threshold(axes: Axes, threshold: float, far: float | None) -> None:
     """A line where "same" begins; what it says stands in the legend, where nothing can be in its way."""
     rate = f": {100 * far:.3g} % of different-class pairs lie above" if far is not None else ""
-    said = "\n".join(wrapped(f"threshold {threshold:.3f}{rate}", SAID))
-    axes.axvline(threshold, color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label=said)
+    text = "\n".join(wrap_text(f"threshold {threshold:.3f}{rate}", LABEL_WIDTH))
+    axes.axvline(threshold, color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label=text)
 
 
-def in_short(count: float) -> str:
+def short_numbers(count: float) -> str:
     """A count in a few characters and a word: 950, 13 thousand, 14.6 million."""
     for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if count >= 10 * size or (count >= size > 1e3):

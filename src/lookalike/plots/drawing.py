@@ -9,10 +9,10 @@ import matplotlib
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from lookalike.plots.letters import OWN, fonts_for, letters_of, warn
+from lookalike.plots.letters import OWN_FONT, fonts_for, missing_letters, warn_of_letters
 from lookalike.plots.shortening import fitted_names, in_lines
 
-_told: set[str] = set()
+_warned_letters: set[str] = set()
 
 
 class Letters:
@@ -23,24 +23,27 @@ class Letters:
 
     def getlength(self, text: str) -> float:
         """How wide a line of text is drawn, in pixels."""
-        return sum(own.getlength(part) for part, own in self.parts(text))
+        return sum(font.getlength(part) for part, font in self.parts(text))
 
-    def write(self, draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, fill: str) -> None:
-        """Write a line of text, `place` the upper left corner of its letters."""
-        across, top = place
-        base = top + _font(OWN, self.size, self.bold).getmetrics()[0]
-        for part, own in self.parts(text):
-            draw.text((across, base), part, fill=fill, font=own, anchor="ls")
-            across += own.getlength(part)
+    def write(self, draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, fill: str) -> None:
+        """Write a line of text, `position` the upper left corner of its letters."""
+        across, top = position
+        base = top + _font(OWN_FONT, self.size, self.bold).getmetrics()[0]
+        for part, font in self.parts(text):
+            draw.text((across, base), part, fill=fill, font=font, anchor="ls")
+            across += font.getlength(part)
 
     def parts(self, text: str) -> list[tuple[str, ImageFont.FreeTypeFont]]:
         """The text in parts, each with a font that has its letters."""
         names, _ = fonts_for(text)
 
-        def having(letter: str) -> str:
-            return next((name for name in names if letter in letters_of(name)), OWN)
+        def font_with_letter(letter: str) -> str:
+            return next((name for name in names if letter in missing_letters(name)), OWN_FONT)
 
-        return [("".join(part), _font(name, self.size, self.bold)) for name, part in groupby(text, having)]
+        return [
+            ("".join(part), _font(name, self.size, self.bold))
+            for name, part in groupby(text, font_with_letter)
+        ]
 
 
 @cache
@@ -51,34 +54,34 @@ def font(size: int, bold: bool = False) -> Letters:
 
 @cache
 def _font(name: str, size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    if name != OWN:
+    if name != OWN_FONT:
         return ImageFont.truetype(findfont(FontProperties(family=name)), size)
     file = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / file, size)
 
 
-def spelt(text: str) -> str:
+def escape_missing_letters(text: str) -> str:
     """The text with an escape for each letter that no font here has, of which a warning tells once."""
     _, missing = fonts_for(text)
-    if missing - _told:
-        warn(missing - _told, "written as escapes")
-        _told.update(missing)
+    if missing - _warned_letters:
+        warn_of_letters(missing - _warned_letters, "written as escapes")
+        _warned_letters.update(missing)
     escapes = {ord(letter): letter.encode("ascii", "backslashreplace").decode() for letter in missing}
     return text.translate(escapes)
 
 
-def fitted(text: object, width: float, letters: Letters) -> str:
+def fit_text(text: object, width: float, letters: Letters) -> str:
     """The text on one line, its middle left out where it is wider than `width` pixels."""
     return fitted_each([text], width, letters)[0]
 
 
 def fitted_each(texts: Sequence[object], width: float, letters: Letters, lines: int = 1) -> list[str]:
     """Texts that stand together, each on so many lines at most `width` wide; see `plots.shortening`."""
-    known = [spelt(str(text)) for text in texts]
+    known = [escape_missing_letters(str(text)) for text in texts]
     return fitted_names(known, lambda text: in_lines(text, width, letters.getlength, lines))
 
 
-def contained(image: Image.Image, side: int) -> Image.Image:
+def fit_image(image: Image.Image, side: int) -> Image.Image:
     """The image in RGB, its longer side made `side` pixels; never thinner than one pixel."""
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -7,19 +7,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from lookalike.plots.drawing import fitted, fitted_each, font
-from lookalike.plots.sheets import as_figure
+from lookalike.plots.drawing import fit_text, fitted_each, font
+from lookalike.plots.sheets import sheet_figure
 from lookalike.plots.style import INK, MUTED, PAPER, RULE
-from lookalike.wording import counted
+from lookalike.wording import count_noun
 
-MOST = 128
+MAX_IMAGES = 128
 SMALLEST, LARGEST = 72, 128
 SHAPE, WIDEST = 4 / 3, 1400
 
 
 def batch_preview(batch_images: np.ndarray, batch_labels: Sequence[object]) -> Figure:
     """A training batch as the model sees it, as a figure; see `first_batch`."""
-    return as_figure(first_batch(batch_images, batch_labels, "A training batch, as augmented"))
+    return sheet_figure(first_batch(batch_images, batch_labels, "A training batch, as augmented"))
 
 
 def first_batch(images: np.ndarray, labels: Sequence[object], title: str = "") -> Image.Image:
@@ -38,12 +38,12 @@ def first_batch(images: np.ndarray, labels: Sequence[object], title: str = "") -
         raise ValueError(
             f"first_batch: {len(images)} images with {len(labels)} labels; it needs one for each"
         )
-    groups = shown(labels)
+    groups = rows_by_class(labels)
     sheet = Sheet(images.shape[1], [len(rows) for _, rows in groups])
     count = sum(len(rows) for _, rows in groups)
     among = f"{count} of {len(images)}"
-    shown_images = f"{among} images" if count < len(images) else counted(count, "image")
-    classes = counted(len(groups), "class", "classes")
+    shown_images = f"{among} images" if count < len(images) else count_noun(count, "image")
+    classes = count_noun(len(groups), "class", "classes")
     sheet.head(title, f"{shown_images}, {classes}, {images.shape[2]} × {images.shape[1]} px")
     widths = [sheet.name_width(len(rows)) for _, rows in groups]
     called = fitted_each([name for name, _ in groups], min(widths), sheet.letters)
@@ -52,12 +52,12 @@ def first_batch(images: np.ndarray, labels: Sequence[object], title: str = "") -
     return sheet.picture
 
 
-def shown(labels: Sequence[object]) -> list[tuple[str, list[int]]]:
+def rows_by_class(labels: Sequence[object]) -> list[tuple[str, list[int]]]:
     """Names with the rows of their images, in the order in which they come; 128 images at most."""
     rows: dict[object, list[int]] = {}
     for row, label in enumerate(labels):
         rows.setdefault(label, []).append(row)
-    groups, left = [], MOST
+    groups, left = [], MAX_IMAGES
     for label, members in rows.items():
         if not left:
             break
@@ -70,11 +70,11 @@ class Sheet:
     """The paper: cells as wide as the largest class, in as many columns as give the shape of a screen."""
 
     def __init__(self, side: int, sizes: Sequence[int]):
-        self.side, self.gap = shown_side(side), 16
+        self.side, self.gap = displayed_side(side), 16
         self.letters, self.large = font(13), font(17, bold=True)
         self.line, self.top = 22, 60
-        most = max(sizes)
-        self.across = most if most * self.side <= WIDEST else math.ceil(math.sqrt(SHAPE * most))
+        max_size = max(sizes)
+        self.across = max_size if max_size * self.side <= WIDEST else math.ceil(math.sqrt(SHAPE * max_size))
         deep = -(-max(sizes) // self.across)
         self.cell = (self.across * (self.side + 2) - 2, deep * (self.side + 2) - 2 + self.line)
         step = (self.cell[0] + self.gap, self.cell[1] + self.gap)
@@ -93,18 +93,18 @@ class Sheet:
     def head(self, title: str, facts: str) -> None:
         """Title and facts, above everything."""
         width = self.picture.width - 2 * self.gap
-        self.large.write(self.draw, (self.gap, 10), fitted(title, width, self.large), INK)
-        self.letters.write(self.draw, (self.gap, 33), fitted(facts, width, self.letters), MUTED)
+        self.large.write(self.draw, (self.gap, 10), fit_text(title, width, self.large), INK)
+        self.letters.write(self.draw, (self.gap, 33), fit_text(facts, width, self.letters), MUTED)
 
     def group(self, number: int, images: Sequence[np.ndarray], name: str) -> None:
         """The images of a class, its name below."""
         line, column = divmod(number, self.columns)
         left = self.gap + column * (self.cell[0] + self.gap)
         top = self.top + line * (self.cell[1] + self.gap)
-        for place, image in enumerate(images):
-            down, across = divmod(place, self.across)
+        for index, image in enumerate(images):
+            down, across = divmod(index, self.across)
             x, y = left + across * (self.side + 2), top + down * (self.side + 2)
-            picture = scaled(image, self.side)
+            picture = scale_image(image, self.side)
             inset = (self.side - picture.width) // 2, (self.side - picture.height) // 2
             self.picture.paste(picture, (x + inset[0], y + inset[1]))
             self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
@@ -116,15 +116,15 @@ class Sheet:
         return max(self.side, min(images, self.across) * (self.side + 2))
 
 
-def shown_side(side: int) -> int:
+def displayed_side(side: int) -> int:
     """How large an image of this side is shown: small ones enlarged in whole pixels, large ones smaller."""
     return min(LARGEST, side * max(1, -(-SMALLEST // side)))
 
 
-def scaled(image: np.ndarray, side: int) -> Image.Image:
+def scale_image(image: np.ndarray, side: int) -> Image.Image:
     """The longer side made `side` pixels: enlarged in whole pixels, so that each is seen as it is."""
     picture = Image.fromarray(np.ascontiguousarray(image))
     factor = side / max(picture.size)
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
-    return picture.resize(size, how)
+    filter = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
+    return picture.resize(size, filter)

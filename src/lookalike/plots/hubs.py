@@ -12,12 +12,12 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from lookalike.metrics.inputs import factorise
-from lookalike.plots.sheets import framed
+from lookalike.plots.knn_vote import nearest_neighbours
+from lookalike.plots.sheets import show_framed
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, axes_at, bare, blank_at, name_axes, paper
 from lookalike.plots.text import briefs, headline
 from lookalike.plots.uses import ticks_from_zero
-from lookalike.plots.votes import nearest
-from lookalike.wording import counted
+from lookalike.wording import count_noun
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
 PICTURE = 0.95
@@ -26,7 +26,7 @@ DEEP = 1.62
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class HitCounts:
     """How often each image is among the nearest of another.
 
     Attributes:
@@ -46,13 +46,13 @@ class Found:
         return float((((self.counts - self.counts.mean()) / spread) ** 3).mean()) if spread else 0.0
 
 
-def found_by(vectors: np.ndarray, labels: np.ndarray, k: int = 10) -> Found:
+def count_hits(vectors: np.ndarray, labels: np.ndarray, k: int = 10) -> HitCounts:
     """Count by how many images each image is found among their `k` nearest."""
     _, codes = factorise(labels, len(vectors))
-    rows, _ = nearest(vectors, k)
+    rows, _ = nearest_neighbours(vectors, k)
     other = codes[rows] != codes[:, None]
-    counts, wrong = (np.bincount(each, minlength=len(codes)) for each in (rows.ravel(), rows[other]))
-    return Found(counts, wrong, rows.shape[1])
+    counts, wrong = (np.bincount(rows, minlength=len(codes)) for rows in (rows.ravel(), rows[other]))
+    return HitCounts(counts, wrong, rows.shape[1])
 
 
 def hubs(
@@ -71,40 +71,41 @@ def hubs(
         k: how many nearest neighbours of each image are looked at.
         most: hubs shown.
     """
-    found = found_by(vectors, labels, k)
-    never = np.count_nonzero(found.counts == 0)
-    order = np.lexsort((np.arange(len(labels)), -found.counts))[:most]
+    counts = count_hits(vectors, labels, k)
+    never = np.count_nonzero(counts.counts == 0)
+    order = np.lexsort((np.arange(len(labels)), -counts.counts))[:most]
     across = 5
     lines = -(-len(order) // across)
     figure = paper(3.9 + across * STEP, max(3.0, lines * DEEP) + 0.1)
     top = figure.get_figheight()
-    most_found = int(found.counts.max())
-    several = int(np.count_nonzero(found.counts == most_found))
-    subject = "One image is" if several == 1 else f"{counted(several, 'image')} are each"
-    title = f"{subject} found by {counted(most_found, 'other')}, {never:,} of {len(labels):,} by none"
-    said = (
-        f"How often each image is among the {found.k} nearest of another: {found.counts.mean():.3g} times on "
-        f"average. Skewness {found.skewness:.2f}: above about 1 there are hubs."
+    most_found = int(counts.counts.max())
+    several = int(np.count_nonzero(counts.counts == most_found))
+    subject = "One image is" if several == 1 else f"{count_noun(several, 'image')} are each"
+    title = f"{subject} found by {count_noun(most_found, 'other')}, {never:,} of {len(labels):,} by none"
+    explanation = (
+        f"How often each image is among the {counts.k} nearest of another: {counts.counts.mean():.3g} times "
+        "on "
+        f"average. Skewness {counts.skewness:.2f}: above about 1 there are hubs."
     )
-    headline(figure, title, said)
+    headline(figure, title, explanation)
     height = max(3.0, lines * DEEP) - 0.62
-    draw_counts(axes_at(figure, 0.72, top - height - 0.06, 2.75, height), found)
+    draw_counts(axes_at(figure, 0.72, top - height - 0.06, 2.75, height), counts)
     called = briefs(labels[order].tolist(), 72 * STEP - 8, TEXT - 1.5)
-    for place, (row, image) in enumerate(zip(order.tolist(), pictures(order.tolist()), strict=True)):
-        line, column = divmod(place, across)
+    for index, (row, image) in enumerate(zip(order.tolist(), pictures(order.tolist()), strict=True)):
+        line, column = divmod(index, across)
         left, bottom = 3.8 + column * STEP, top - line * DEEP - PICTURE - 0.06
-        draw_hub(figure, left, bottom, image, called[place], found.counts[row], found.wrong[row])
+        draw_hub(figure, left, bottom, image, called[index], counts.counts[row], counts.wrong[row])
     return figure
 
 
-def draw_counts(axes: Axes, found: Found) -> None:
+def draw_counts(axes: Axes, hit_counts: HitCounts) -> None:
     """Images by how often they are found, on a log axis, those that nothing finds in another colour."""
     bare(axes)
-    counts = np.bincount(found.counts)
+    counts = np.bincount(hit_counts.counts)
     step = max(1, -(-len(counts) // 36))
     cells = np.add.reduceat(counts, np.arange(0, len(counts), step))
     left = np.arange(len(cells)) * step - 0.5
-    colours = [DIFFERENT if step == 1 and place == 0 else SAME for place in range(len(cells))]
+    colours = [DIFFERENT if step == 1 and index == 0 else SAME for index in range(len(cells))]
     axes.bar(left, cells, 0.92 * step, align="edge", color=colours)
     axes.set_yscale("log")
     axes.set(xlim=(-0.5 - 0.02 * len(counts), len(counts) + 0.5), ylim=(0.7, 1.5 * cells.max()))
@@ -119,7 +120,7 @@ def draw_hub(
 ) -> None:
     """A hub's picture, its class, and by how many it is found, wrongly and in all."""
     axes = axes_at(figure, left, bottom, PICTURE, PICTURE)
-    framed(axes, image)
+    show_framed(axes, image)
     words = blank_at(figure, left, bottom - 0.6, STEP, 0.6)
     words.text(0, 9, name, fontsize=TEXT - 1.5, color=INK, va="center")
     words.text(0, 21, f"found by {count:,}", fontsize=TEXT - 1.5, color=INK, va="center")

@@ -8,9 +8,9 @@ from annotated_types import Ge, Le
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lookalike.plots.places import NAMES, Method, placed
 from lookalike.plots.points import heading
-from lookalike.plots.sheets import as_figure
+from lookalike.plots.projection import NAMES, Method, project
+from lookalike.plots.sheets import sheet_figure
 from lookalike.plots.tsne import choose_images, mosaic, right_neighbours
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
@@ -40,11 +40,11 @@ def image_map(
     names = labels[rows].tolist()
     shown, classes = vectors[rows], len(set(names))
     right = right_neighbours(shown, names)
-    picture = mosaic(placed(shown, method, seed), pictures(rows.tolist()), names, side, right)
+    picture = mosaic(project(shown, method, seed), pictures(rows.tolist()), names, side, right)
     meaning = (
         "the colour of its class"
         if right is None
         else "a colour that says whether its nearest neighbour is right"
     )
-    said = f"{NAMES[method]}, images moved apart so that none hides another. Each frame has {meaning}."
-    return as_figure(picture, heading(len(rows), len(labels), classes), said)
+    explanation = f"{NAMES[method]}, images moved apart so that none hides another. Each frame has {meaning}."
+    return sheet_figure(picture, heading(len(rows), len(labels), classes), explanation)

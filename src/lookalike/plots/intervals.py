@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lookalike.metrics.records import direction_of, limits_of
 from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare, new_figure
-from lookalike.plots.text import MARGIN, briefs, headline, safe, wrapped
+from lookalike.plots.text import MARGIN, briefs, headline, safe, wrap_text
 
 SHARE = 0.36
 """Part of the figure's width that names may take, beside the bars."""
@@ -33,8 +33,8 @@ def interval_bars(
         remark: a line below the chart.
         width: inches.
     """
-    said = wrapped(remark, 72 * width - 2 * MARGIN, TEXT - 1)
-    figure = new_figure(width, 0.75 + 0.42 * len(names) + 0.2 * len(said))
+    lines = wrap_text(remark, 72 * width - 2 * MARGIN, TEXT - 1)
+    figure = new_figure(width, 0.75 + 0.42 * len(names) + 0.2 * len(lines))
     sure = ", with its 95 % interval" if any("low" in value for value in values) else ""
     lower = "; lower is better" if direction_of(metric) == "lower" else ""
     headline(figure, f"{metric} of each run{sure}{lower}")
@@ -43,26 +43,26 @@ def interval_bars(
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     share = limits_of(metric) == (0.0, 1.0)
 
-    def written(value: float) -> str:
+    def format_value(value: float) -> str:
         return f"{100 * value:.1f} %" if share else f"{value:.4g}"
 
-    places = range(len(names))
+    rows = range(len(names))
     heights = [value["value"] for value in values]
-    colours = [SAME if place in leaders else "#a9b4bd" for place in places]
-    axes.barh(places, heights, color=colours, height=0.62, linewidth=0)
+    colours = [SAME if row in leaders else "#a9b4bd" for row in rows]
+    axes.barh(rows, heights, color=colours, height=0.62, linewidth=0)
     ends = [max(value["value"], value.get("high", value["value"])) for value in values]
     room = 0.012 * max([*ends, 1e-9])
-    for place, (value, end) in enumerate(zip(values, ends, strict=True)):
+    for row, (value, end) in enumerate(zip(values, ends, strict=True)):
         if "low" in value:
             axes.plot(
-                [value["low"], value["high"]], [place, place], color=INK, linewidth=1.6, solid_capstyle="butt"
+                [value["low"], value["high"]], [row, row], color=INK, linewidth=1.6, solid_capstyle="butt"
             )
             for edge in (value["low"], value["high"]):
-                axes.plot([edge, edge], [place - 0.14, place + 0.14], color=INK, linewidth=1.6)
-        axes.text(end + room, place, written(value["value"]), va="center", fontsize=TEXT, color=INK)
-    axes.set_yticks(places, briefs(names, SHARE * 72 * width, lines=2))
-    for place, label in enumerate(axes.get_yticklabels()):
-        label.set_color(INK if place in leaders else MUTED)
+                axes.plot([edge, edge], [row - 0.14, row + 0.14], color=INK, linewidth=1.6)
+        axes.text(end + room, row, format_value(value["value"]), va="center", fontsize=TEXT, color=INK)
+    axes.set_yticks(rows, briefs(names, SHARE * 72 * width, lines=2))
+    for row, label in enumerate(axes.get_yticklabels()):
+        label.set_color(INK if row in leaders else MUTED)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     lowest = min(0.0, *(value.get("low", value["value"]) for value in values))
@@ -73,7 +73,7 @@ def interval_bars(
     )
     if remark:
         figure.supxlabel(
-            safe("\n".join(said)),
+            safe("\n".join(lines)),
             fontsize=TEXT - 1,
             color=DIFFERENT if not leaders else MUTED,
         )

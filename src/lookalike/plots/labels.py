@@ -9,30 +9,32 @@ from lookalike.plots.style import CLASSES, MARKERS
 Look = tuple[str, str]
 
 
-def distinct(places: np.ndarray, near: int = 6) -> list[Look]:
+def distinct_colours(positions: np.ndarray, num_neighbours: int = 6) -> list[Look]:
     """A colour and a marker for each class, so that those that lie close together differ in colour.
 
     The classes are gone through in order. As long as there are unused colours, each gets the next one, and
-    the next marker. After that, each gets the colour least used among the `near` nearest ones, then the one
-    least used at all, and of the markers one not used with this colour.
+    the next marker. After that, each gets the colour least used among the `num_neighbours` nearest ones,
+    then the one least used at all, and of the markers one not used with this colour.
 
     Args:
-        places: where each class is, [C, 2].
-        near: how many of the others count as close.
+        positions: where each class is, [C, 2].
+        num_neighbours: how many of the others count as close.
     """
-    chosen = np.full(len(places), -1)
+    colours = np.full(len(positions), -1)
     looks: list[Look] = []
-    for number, place in enumerate(places):
-        gaps = np.linalg.norm(places[:number] - place, axis=1)
-        close = np.bincount(chosen[:number][np.argsort(gaps, kind="stable")[:near]], minlength=len(CLASSES))
-        used = np.bincount(chosen[:number], minlength=len(CLASSES))
+    for number, index in enumerate(positions):
+        gaps = np.linalg.norm(positions[:number] - index, axis=1)
+        close = np.bincount(
+            colours[:number][np.argsort(gaps, kind="stable")[:num_neighbours]], minlength=len(CLASSES)
+        )
+        used = np.bincount(colours[:number], minlength=len(CLASSES))
         colour = number if number < len(CLASSES) else int(np.lexsort((used, close))[0])
         looks.append((CLASSES[colour], MARKERS[(colour + used[colour]) % len(MARKERS)]))
-        chosen[number] = colour
+        colours[number] = colour
     return looks
 
 
-def parted(
+def separate_boxes(
     centres: np.ndarray, sizes: np.ndarray, room: Sequence[float], gap: float = 2.0, step: float = 4.0
 ) -> np.ndarray:
     """Move boxes so that none overlaps another and all lie inside `room`.
@@ -54,12 +56,12 @@ def parted(
     paper = np.asarray(room, float)
     grid = np.stack(np.meshgrid(*(np.arange(0, side + step, step) for side in paper)), axis=-1).reshape(-1, 2)
     placed = np.empty((0, 2))
-    for number, wanted in enumerate(np.asarray(centres, float)):
+    for number, target in enumerate(np.asarray(centres, float)):
         low, high = half[number], np.maximum(paper - half[number], half[number])
-        tried = np.clip(np.concatenate([wanted[None], grid]), low, high)
+        tried = np.clip(np.concatenate([target[None], grid]), low, high)
         reach = half[:number] + half[number]
-        taken = (np.abs(tried[:, None] - placed[None]) < reach).all(axis=2).any(axis=1)
-        far = np.linalg.norm(tried - wanted, axis=1)
-        best = tried[np.where(taken, np.inf, far).argmin()] if not taken.all() else tried[0]
+        is_taken = (np.abs(tried[:, None] - placed[None]) < reach).all(axis=2).any(axis=1)
+        far = np.linalg.norm(tried - target, axis=1)
+        best = tried[np.where(is_taken, np.inf, far).argmin()] if not is_taken.all() else tried[0]
         placed = np.concatenate([placed, best[None]])
     return placed

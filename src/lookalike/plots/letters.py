@@ -11,9 +11,9 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.text import Text
 
 log = logging.getLogger(__name__)
-OWN = "DejaVu Sans"
+OWN_FONT = "DejaVu Sans"
 OTHERS = (
-    *(f"Noto Sans CJK {place}" for place in ("SC", "JP", "KR", "TC")),
+    *(f"Noto Sans CJK {script}" for script in ("SC", "JP", "KR", "TC")),
     *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Arial Unicode MS"),
     *("Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
     *(
@@ -34,19 +34,19 @@ OTHERS = (
     ),
 )
 """Fonts with many letters, in black and white; those that are installed are tried in this order."""
-SHOWN = 20
+MAX_LETTERS = 20
 
 
 @contextmanager
-def legible(figure: Figure) -> Iterator[None]:
+def is_legible(figure: Figure) -> Iterator[None]:
     """Give the texts of a figure fonts that have their letters, to save it; warn once of what none has."""
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
-    strange = [text for text in texts if set(text.get_text()) - letters_of(OWN)]
+    strange = [text for text in texts if set(text.get_text()) - missing_letters(OWN_FONT)]
     fonts, missing = fonts_for("".join(text.get_text() for text in strange))
     for text in strange:
         text.set_fontfamily(fonts)
     if missing:
-        warn(missing, "drawn as boxes")
+        warn_of_letters(missing, "drawn as boxes")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         yield
@@ -54,35 +54,37 @@ def legible(figure: Figure) -> Iterator[None]:
 
 def fonts_for(text: str) -> tuple[list[str], set[str]]:
     """Names of fonts that together have the letters of a text, our own first; and letters that none has."""
-    missing = {letter for letter in text if letter.isprintable()} - letters_of(OWN)
-    fonts = [OWN]
-    for name in installed() if missing else ():
-        if missing & letters_of(name):
+    missing = {letter for letter in text if letter.isprintable()} - missing_letters(OWN_FONT)
+    fonts = [OWN_FONT]
+    for name in installed_fonts() if missing else ():
+        if missing & missing_letters(name):
             fonts.append(name)
-            missing -= letters_of(name)
+            missing -= missing_letters(name)
     return fonts, missing
 
 
-def installed() -> list[str]:
+def installed_fonts() -> list[str]:
     """The names among `OTHERS` that matplotlib finds."""
     names = {font.name for font in fontManager.ttflist}
     return [name for name in OTHERS if name in names]
 
 
 @cache
-def letters_of(name: str) -> frozenset[str]:
+def missing_letters(name: str) -> frozenset[str]:
     """The letters that a font has, and line ends."""
     font = get_font(findfont(FontProperties(family=name)))
     return frozenset(map(chr, font.get_charmap())) | {"\n"}
 
 
-def warn(missing: set[str], instead: str) -> None:
+def warn_of_letters(missing: set[str], instead: str) -> None:
     """Say which letters no font has, what stands in their place, and what to install."""
-    some, more = "".join(sorted(missing)[:SHOWN]), " …" * (len(missing) > SHOWN)
-    log.warning("no font here has the letters %s%s, %s; install %s", some, more, instead, help_for(missing))
+    some, more = "".join(sorted(missing)[:MAX_LETTERS]), " …" * (len(missing) > MAX_LETTERS)
+    log.warning(
+        "no font here has the letters %s%s, %s; install %s", some, more, instead, font_advice(missing)
+    )
 
 
-def help_for(missing: set[str]) -> str:
+def font_advice(missing: set[str]) -> str:
     """Which fonts have such letters."""
     emoji = {letter for letter in missing if ord(letter) >= 0x1F000 and ord(letter) < 0x20000}
     cjk = {letter for letter in missing - emoji if 0x2E80 <= ord(letter) <= 0xFFEF or ord(letter) >= 0x20000}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from lookalike.plots.drawing import contained, fitted, fitted_each, font
+from lookalike.plots.drawing import fit_image, fit_text, fitted_each, font
 from lookalike.plots.style import DIFFERENT, INK, MUTED, PAPER, RULE, SAME
 
 Hit = tuple[Image.Image, str, float, bool | None]
@@ -40,8 +40,8 @@ def gallery(
     for line, (query, hits) in enumerate(rows):
         decision = decisions[line] if decisions else None
         sheet.query(line, query, captions[line] if captions else "query", decision)
-        for place, hit in enumerate(hits):
-            sheet.hit(line, place, hit)
+        for column, hit in enumerate(hits):
+            sheet.hit(line, column, hit)
     return sheet.picture
 
 
@@ -71,22 +71,22 @@ class Sheet:
         if decision is None:
             self._write(x, y, self.names.get(caption, caption), "query" if caption != "query" else "", INK)
         else:
-            said, right = decision
+            text, right = decision
             self._write(
                 x,
                 y,
                 self.names.get(caption, caption),
-                f"{'✓' if right else '✗'} {said}",
+                f"{'✓' if right else '✗'} {text}",
                 INK,
                 SAME if right else DIFFERENT,
             )
         across = x + self.step
         self.draw.line((across, y, across, y + self.side), fill=RULE, width=2)
 
-    def hit(self, row: int, place: int, hit: Hit) -> None:
+    def hit(self, row: int, column: int, hit: Hit) -> None:
         """One hit with frame, sign, label and score."""
         image, label, score, right = hit
-        x, y = 2 * self.gap + (place + 1) * self.step, self.gap + row * self.row
+        x, y = 2 * self.gap + (column + 1) * self.step, self.gap + row * self.row
         self._paste(image, x, y)
         colour = MUTED if right is None else SAME if right else DIFFERENT
         if right is None:
@@ -103,7 +103,7 @@ class Sheet:
         )
 
     def _paste(self, image: Image.Image, x: int, y: int) -> None:
-        fit = contained(image, self.side)
+        fit = fit_image(image, self.side)
         self.picture.paste(fit, (x + (self.side - fit.width) // 2, y + (self.side - fit.height) // 2))
 
     def _frame(self, x: int, y: int, colour: str, dashed: bool) -> None:
@@ -113,13 +113,13 @@ class Sheet:
             return
         dash = max(4, self.side // 12)
         for start in range(low + dash, high - dash, 2 * dash):
-            for near, far in ((low, low + self.frame - 1), (high - self.frame + 1, high)):
-                self.draw.rectangle((x + start, y + near, x + start + dash, y + far), fill=PAPER)
-                self.draw.rectangle((x + near, y + start, x + far, y + start + dash), fill=PAPER)
+            for inner, outer in ((low, low + self.frame - 1), (high - self.frame + 1, high)):
+                self.draw.rectangle((x + start, y + inner, x + start + dash, y + outer), fill=PAPER)
+                self.draw.rectangle((x + inner, y + start, x + outer, y + start + dash), fill=PAPER)
 
     def _write(self, x: int, y: int, first: str, second: str, colour: str, below: str = MUTED) -> None:
         top = y + self.side + self.frame + self.line // 4
         for line in first.split("\n"):
             self.letters.write(self.draw, (x, top), line, colour)
             top += self.line
-        self.small.write(self.draw, (x, top), fitted(second, self.side, self.small), below)
+        self.small.write(self.draw, (x, top), fit_text(second, self.side, self.small), below)

@@ -36,18 +36,18 @@ def occlusion(
     if not 0 < window <= 1 or steps < 2:
         raise ValueError(f"occlusion: window={window}, steps={steps}: 0 < window ≤ 1 and at least 2 steps")
     height, width = image.shape[1:]
-    covered = blurred(image)
+    covered = blur_image(image)
     tall, wide = (max(1, round(window * size)) for size in (height, width))
-    tops, lefts = (starts(size, side, steps) for size, side in ((height, tall), (width, wide)))
+    tops, lefts = (window_starts(size, side, steps) for size, side in ((height, tall), (width, wide)))
     corners = [(top, left) for top in tops for left in lefts]
     whole = float(forward(image[None])[0].double() @ other.double())
     total, times = np.zeros((height, width)), np.zeros((height, width))
     for first in range(0, len(corners), batch):
         part = corners[first : first + batch]
         images = image[None].repeat(len(part), 1, 1, 1)
-        for each, (top, left) in zip(images, part, strict=True):
+        for masked, (top, left) in zip(images, part, strict=True):
             box = slice(None), slice(top, top + tall), slice(left, left + wide)
-            each[box] = covered[box]
+            masked[box] = covered[box]
         losses = (whole - forward(images).double() @ other.double()).tolist()
         for loss, (top, left) in zip(losses, part, strict=True):
             total[top : top + tall, left : left + wide] += loss
@@ -55,12 +55,12 @@ def occlusion(
     return total / np.maximum(times, 1)
 
 
-def starts(size: int, side: int, steps: int) -> list[int]:
+def window_starts(size: int, side: int, steps: int) -> list[int]:
     """Where windows of `side` pixels begin, from edge to edge; each place once."""
-    return sorted({round(place) for place in np.linspace(0, size - side, steps)})
+    return sorted({round(start) for start in np.linspace(0, size - side, steps)})
 
 
-def blurred(image: Tensor) -> Tensor:
+def blur_image(image: Tensor) -> Tensor:
     """The image [3, H, W] without its details: a mean over a third of its side, three times."""
     radius = max(1, min(image.shape[1:]) // 6)
     soft = image[None].float()

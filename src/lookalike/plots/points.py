@@ -8,12 +8,12 @@ from annotated_types import Ge, Gt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lookalike.plots.labels import Look, distinct, parted
-from lookalike.plots.places import pca, umap
+from lookalike.plots.labels import Look, distinct_colours, separate_boxes
+from lookalike.plots.projection import pca, umap
 from lookalike.plots.style import FAINT, INK, MUTED, PAPER, RULE, axes_at, blank_at, name_axes, paper
 from lookalike.plots.text import briefs, headline, percent, points_wide
 from lookalike.plots.tsne import tsne
-from lookalike.wording import counted
+from lookalike.wording import count_noun
 
 SIDE = 6.2
 SMALL = 7.5
@@ -45,10 +45,10 @@ def tsne_points(
         named: classes with a colour and a name, the largest ones; the others are grey.
         seed: of the map and the lot.
     """
-    rows = drawn_by_lot(len(vectors), most, seed)
-    places = tsne(vectors[rows], seed, perplexity)
-    how = "t-SNE: what lies close together is alike; how far groups lie apart says little."
-    return points(places, labels[rows], how, len(vectors), named, seed)
+    rows = sample_rows(len(vectors), most, seed)
+    positions = tsne(vectors[rows], seed, perplexity)
+    explanation = "t-SNE: what lies close together is alike; how far groups lie apart says little."
+    return draw_points(positions, labels[rows], explanation, len(vectors), named, seed)
 
 
 def umap_points(
@@ -60,38 +60,40 @@ def umap_points(
     named: Count = 40,
     seed: int = 0,
 ) -> Figure:
-    """The same by UMAP (McInnes, Healy and Melville 2018); see `places.umap` and `tsne_points`."""
-    rows = drawn_by_lot(len(vectors), most, seed)
-    places = umap(vectors[rows], neighbours, min_dist, seed)
-    how = "UMAP: what lies close together is alike; how far groups lie apart says little."
-    return points(places, labels[rows], how, len(vectors), named, seed)
+    """The same by UMAP (McInnes, Healy and Melville 2018); see `projection.umap` and `tsne_points`."""
+    rows = sample_rows(len(vectors), most, seed)
+    positions = umap(vectors[rows], neighbours, min_dist, seed)
+    explanation = "UMAP: what lies close together is alike; how far groups lie apart says little."
+    return draw_points(positions, labels[rows], explanation, len(vectors), named, seed)
 
 
 def pca_points(
     vectors: np.ndarray, labels: np.ndarray, most: Count = 100000, named: Count = 40, seed: int = 0
 ) -> Figure:
     """The same by PCA: the two directions in which the vectors vary most; see `tsne_points`."""
-    rows = drawn_by_lot(len(vectors), most, seed)
-    places, shares = pca(vectors[rows])
-    how = f"PCA: two directions of {vectors.shape[1]}, which hold {percent(shares.sum(), 0)} of the variance."
+    rows = sample_rows(len(vectors), most, seed)
+    positions, shares = pca(vectors[rows])
+    explanation = (
+        f"PCA: two directions of {vectors.shape[1]}, which hold {percent(shares.sum(), 0)} of the variance."
+    )
     axes = [
-        f"{which} direction: {percent(share)} of the variance"
-        for which, share in zip(("1st", "2nd"), shares, strict=True)
+        f"{ordinal} direction: {percent(share)} of the variance"
+        for ordinal, share in zip(("1st", "2nd"), shares, strict=True)
     ]
-    return points(places, labels[rows], how, len(vectors), named, seed, axes)
+    return draw_points(positions, labels[rows], explanation, len(vectors), named, seed, axes)
 
 
-def drawn_by_lot(count: int, most: int, seed: int) -> np.ndarray:
-    """Row numbers, ascending: all, or `most` of them."""
-    if count <= most:
+def sample_rows(count: int, limit: int, seed: int) -> np.ndarray:
+    """Row numbers, ascending: all, or `limit` of them."""
+    if count <= limit:
         return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
 
 
-def points(
-    places: np.ndarray,
+def draw_points(
+    positions: np.ndarray,
     labels: np.ndarray,
-    how: str = "",
+    explanation: str = "",
     of: int | None = None,
     named: int = 40,
     seed: int = 0,
@@ -100,9 +102,9 @@ def points(
     """A point for each image, with a label among the points of each class and a legend.
 
     Args:
-        places: [N, 2].
+        positions: [N, 2].
         labels: class of each, [N].
-        how: a sentence on how the map was made.
+        explanation: a sentence on how the map was made.
         of: how many images there are, where not all are shown.
         named: how many classes get a colour, the largest first, equally large ones by lot.
         seed: of that lot.
@@ -110,57 +112,57 @@ def points(
     """
     names, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     lot = np.random.default_rng(seed).permutation(len(names))
-    shown = np.sort(np.lexsort((lot, -counts))[:named])
-    anchors = np.array([anchor(places[codes == code]) for code in shown])
-    looks = distinct(anchors)
-    called = briefs(names[shown].tolist(), 170, SMALL + 0.5)
-    entries = [f"{name} ({counts[code]:,})" for name, code in zip(called, shown, strict=True)]
-    numbered = len(shown) > NAMED_IN_PLACE
-    in_place = briefs(names[shown].tolist(), 96, SMALL, bold=True, lines=2)
+    named_classes = np.sort(np.lexsort((lot, -counts))[:named])
+    anchors = np.array([anchor(positions[codes == code]) for code in named_classes])
+    looks = distinct_colours(anchors)
+    called = briefs(names[named_classes].tolist(), 170, SMALL + 0.5)
+    entries = [f"{name} ({counts[code]:,})" for name, code in zip(called, named_classes, strict=True)]
+    numbered = len(named_classes) > NAMED_IN_PLACE
+    in_place = briefs(names[named_classes].tolist(), 96, SMALL, bold=True, lines=2)
     marks = [str(number) if numbered else name for number, name in enumerate(in_place, 1)]
     deep = column_height(len(entries))
     columns = column_widths(entries, numbered, deep)
-    size = map_size(places)
+    size = map_size(positions)
     left, bottom = (0.55, 0.5) if axes_names else (0.15, 0.15)
-    legend_height = (deep + (2 if len(names) > len(shown) else 1)) * LINE / 72
+    legend_height = (deep + (2 if len(names) > len(named_classes) else 1)) * LINE / 72
     figure = paper(left + size[0] + 0.2 + sum(columns) / 72, max(size[1], legend_height) + bottom)
     top = figure.get_figheight()
-    headline(figure, heading(len(places), of, len(names)), how)
+    headline(figure, heading(len(positions), of, len(names)), explanation)
     axes = axes_at(figure, left, top - size[1], *size)
-    frame(axes, places, axes_names)
-    scatter(axes, places, codes, shown, looks)
-    mark(axes, anchors, marks, looks, size)
+    frame_map(axes, positions, axes_names)
+    scatter(axes, positions, codes, named_classes, looks)
+    mark_classes(axes, anchors, marks, looks, size)
     legend = blank_at(figure, left + size[0] + 0.2, top - legend_height, sum(columns) / 72, legend_height)
-    rest = int(counts.sum() - counts[shown].sum()), len(names) - len(shown)
-    explain(legend, entries, looks, columns, deep, numbered, rest)
+    rest = int(counts.sum() - counts[named_classes].sum()), len(names) - len(named_classes)
+    explain_symbols(legend, entries, looks, columns, deep, numbered, rest)
     return figure
 
 
-def anchor(places: np.ndarray) -> np.ndarray:
+def anchor(positions: np.ndarray) -> np.ndarray:
     """The point in the thick of a class: nearest to its nearest half, so never between two parts of it."""
-    some = places[:: -(-len(places) // CROWD)]
+    some = positions[:: -(-len(positions) // CROWD)]
     gaps = np.linalg.norm(some[:, None] - some[None], axis=2)
     half = max(2, -(-len(some) // 2))
     return some[np.sort(gaps, axis=1)[:, :half].mean(axis=1).argmin()]
 
 
-def heading(shown: int, of: int | None, classes: int) -> str:
+def heading(num_shown: int, of: int | None, classes: int) -> str:
     """How much is on the map."""
-    among = f" of {of:,}" if of is not None and of > shown else ""
-    images = counted(shown, "image") if not among else f"{shown:,}{among} images"
-    return f"{images} of {counted(classes, 'class', 'classes')}"
+    among = f" of {of:,}" if of is not None and of > num_shown else ""
+    images = count_noun(num_shown, "image") if not among else f"{num_shown:,}{among} images"
+    return f"{images} of {count_noun(classes, 'class', 'classes')}"
 
 
-def map_size(places: np.ndarray) -> tuple[float, float]:
+def map_size(positions: np.ndarray) -> tuple[float, float]:
     """Width and height in inches: as the points lie, but never thin."""
-    extent = np.maximum(np.ptp(places, axis=0), 1e-9)
+    extent = np.maximum(np.ptp(positions, axis=0), 1e-9)
     width, height = SIDE * np.clip(extent / extent.max(), 0.6, 1)
     return float(width), float(height)
 
 
-def frame(axes: Axes, places: np.ndarray, names: Sequence[str]) -> None:
+def frame_map(axes: Axes, positions: np.ndarray, names: Sequence[str]) -> None:
     """Limits around all points, a faint frame, and names where axes mean anything."""
-    low, extent = places.min(axis=0), np.maximum(np.ptp(places, axis=0), 1e-9)
+    low, extent = positions.min(axis=0), np.maximum(np.ptp(positions, axis=0), 1e-9)
     for limit, start, width in zip((axes.set_xlim, axes.set_ylim), low, extent, strict=True):
         limit(start - 0.04 * width, start + 1.04 * width)
     axes.set(xticks=[], yticks=[])
@@ -169,16 +171,18 @@ def frame(axes: Axes, places: np.ndarray, names: Sequence[str]) -> None:
         name_axes(axes, *names)
 
 
-def scatter(axes: Axes, places: np.ndarray, codes: np.ndarray, shown: np.ndarray, looks: list[Look]) -> None:
+def scatter(
+    axes: Axes, positions: np.ndarray, codes: np.ndarray, named_classes: np.ndarray, looks: list[Look]
+) -> None:
     """Grey points of the other classes, then those that are named."""
-    area = float(np.clip(9000 / len(places), 5, 34))
-    style = {"linewidths": 0.4 if len(places) < 4000 else 0, "rasterized": len(places) > 4000}
-    others = ~np.isin(codes, shown)
+    area = float(np.clip(9000 / len(positions), 5, 34))
+    style = {"linewidths": 0.4 if len(positions) < 4000 else 0, "rasterized": len(positions) > 4000}
+    others = ~np.isin(codes, named_classes)
     faint, area = 0.7 * area, max(area, 14.0) if others.any() else area
-    axes.scatter(*places[others].T, s=faint, color=FAINT, **style)
-    for code, (colour, marker) in zip(shown, looks, strict=True):
+    axes.scatter(*positions[others].T, s=faint, color=FAINT, **style)
+    for code, (colour, marker) in zip(named_classes, looks, strict=True):
         axes.scatter(
-            *places[codes == code].T,
+            *positions[codes == code].T,
             s=area,
             color=colour,
             marker=marker,
@@ -188,27 +192,29 @@ def scatter(axes: Axes, places: np.ndarray, codes: np.ndarray, shown: np.ndarray
         )
 
 
-def mark(
+def mark_classes(
     axes: Axes, anchors: np.ndarray, marks: list[str], looks: list[Look], size: tuple[float, float]
 ) -> None:
     """A label at each anchor, moved just so far that none hides another; a line leads back to the anchor."""
     low, high = (np.array([axes.get_xlim()[end], axes.get_ylim()[end]]) for end in (0, 1))
     scale = 72 * np.array(size) / (high - low)
-    wanted = (anchors - low) * scale
+    target_positions = (anchors - low) * scale
     boxes = np.array(
         [
             [points_wide(mark, SMALL, bold=True) + 7, SMALL * (1 + 1.3 * mark.count("\n")) + 5]
             for mark in marks
         ]
     )
-    found = parted(wanted, boxes, (72 * size[0], 72 * size[1]), gap=3)
-    for text, start, place, (colour, _) in zip(marks, wanted, found, looks, strict=True):
-        at, back = low + place / scale, low + start / scale
-        if np.abs(start - place).max() > 9:
-            axes.plot(*np.stack([back, at]).T, color=colour, linewidth=0.8, zorder=4)
+    label_positions = separate_boxes(target_positions, boxes, (72 * size[0], 72 * size[1]), gap=3)
+    for text, start, position, (colour, _) in zip(
+        marks, target_positions, label_positions, looks, strict=True
+    ):
+        label_at, back = low + position / scale, low + start / scale
+        if np.abs(start - position).max() > 9:
+            axes.plot(*np.stack([back, label_at]).T, color=colour, linewidth=0.8, zorder=4)
         axes.text(
-            at[0],
-            at[1],
+            label_at[0],
+            label_at[1],
             text,
             ha="center",
             va="center" if "\n" in text else "center_baseline",
@@ -236,7 +242,7 @@ def column_widths(entries: list[str], numbered: bool, deep: int) -> list[float]:
     return [max(widths[0], 150.0), *widths[1:]]
 
 
-def explain(
+def explain_symbols(
     axes: Axes,
     entries: list[str],
     looks: list[Look],
@@ -246,17 +252,17 @@ def explain(
     others: tuple[int, int],
 ) -> None:
     """The legend: marker, number and name of each class, and what is grey."""
-    for place, (entry, (colour, marker)) in enumerate(zip(entries, looks, strict=True)):
-        column, line = divmod(place, deep)
+    for index, (entry, (colour, marker)) in enumerate(zip(entries, looks, strict=True)):
+        column, line = divmod(index, deep)
         x, y = sum(columns[:column]) + 6, (line + 0.5) * LINE
         axes.scatter(x, y, s=28, color=colour, marker=marker, linewidths=0)
         style = {"va": "center_baseline", "fontsize": SMALL + 0.5, "color": INK}
         if numbered:
-            axes.text(x + 22, y, str(place + 1), ha="right", fontweight="bold", **style)
+            axes.text(x + 22, y, str(index + 1), ha="right", fontweight="bold", **style)
         axes.text(x + (28 if numbered else 12), y, entry, **style)
     images, classes = others
     if classes:
         y = (deep + 1) * LINE
         axes.scatter(6, y, s=22, color=FAINT, linewidths=0)
-        words = f"{counted(classes, 'more class', 'more classes')} ({images:,})"
+        words = f"{count_noun(classes, 'more class', 'more classes')} ({images:,})"
         axes.text(18, y, words, va="center_baseline", fontsize=SMALL + 0.5, color=MUTED)

@@ -6,27 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lookalike.plots.drawing import fitted, fitted_each, font
-from lookalike.plots.first_batch import scaled, shown_side
+from lookalike.plots.drawing import fit_text, fitted_each, font
+from lookalike.plots.first_batch import displayed_side, scale_image
 from lookalike.plots.style import INK, MUTED, PAPER, RULE
 
-MARGIN, GAP, BESIDE, TOP, LINE = 20, 4, 18, 68, 32
+MARGIN, GAP, GAP_BETWEEN, TOP, LINE = 20, 4, 18, 68, 32
 
 
 def preview(
-    plain: np.ndarray, drawn: Sequence[np.ndarray], labels: Sequence[object], title: str
+    plain: np.ndarray, versions: Sequence[np.ndarray], labels: Sequence[object], title: str
 ) -> Image.Image:
     """A line an image: as in evaluation on the left, then each random change, its label below.
 
     Args:
         plain: uint8 [N, H, W, 3].
-        drawn: each of the same shape.
+        versions: each of the same shape.
         labels: [N].
         title: what changes them.
     """
-    side = shown_side(plain.shape[1])
-    left = MARGIN + side + BESIDE
-    width = left + len(drawn) * (side + GAP) - GAP + MARGIN
+    side = displayed_side(plain.shape[1])
+    left = MARGIN + side + GAP_BETWEEN
+    width = left + len(versions) * (side + GAP) - GAP + MARGIN
     height = TOP + len(plain) * (side + LINE) + MARGIN // 2
     facts = (
         f"{plain.shape[2]} × {plain.shape[1]} px; left: as in evaluation; right: in training, each time anew"
@@ -38,8 +38,8 @@ def preview(
     for line, (image, label) in enumerate(zip(plain, called, strict=True)):
         top = TOP + line * (side + LINE)
         picture.image(image, MARGIN, top)
-        for place, images in enumerate(drawn):
-            picture.image(images[line], left + place * (side + GAP), top)
+        for column, images in enumerate(versions):
+            picture.image(images[line], left + column * (side + GAP), top)
         picture.label(label, top + side + 3)
     return picture.picture
 
@@ -54,11 +54,11 @@ class _Paper:
 
     def head(self, title: str, facts: str) -> None:
         width = self.picture.width - 2 * MARGIN
-        self.large.write(self.draw, (MARGIN, 12), fitted(title, width, self.large), INK)
-        self.letters.write(self.draw, (MARGIN, 37), fitted(facts, width, self.letters), MUTED)
+        self.large.write(self.draw, (MARGIN, 12), fit_text(title, width, self.large), INK)
+        self.letters.write(self.draw, (MARGIN, 37), fit_text(facts, width, self.letters), MUTED)
 
     def image(self, pixels: np.ndarray, left: int, top: int) -> None:
-        picture = scaled(pixels, self.side)
+        picture = scale_image(pixels, self.side)
         inset = (self.side - picture.width) // 2, (self.side - picture.height) // 2
         self.picture.paste(picture, (left + inset[0], top + inset[1]))
         self.draw.rectangle((left - 1, top - 1, left + self.side, top + self.side), outline=RULE)

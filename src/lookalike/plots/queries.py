@@ -46,7 +46,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenQueries:
     """What to show, and what it was chosen by.
 
     Attributes:
@@ -63,9 +63,9 @@ class Chosen:
     twins: int
 
 
-def choose(
+def choose_queries(
     per_query: pl.DataFrame, labels: np.ndarray, worst: int = 12, best: int = 6, neighbours: int = 5
-) -> Chosen | None:
+) -> ChosenQueries | None:
     """The worst and the best queries, different classes first.
 
     Among equally bad ones, those whose wrong neighbour is most alike come first: the model is surest of them.
@@ -102,81 +102,85 @@ def choose(
     high = judged.sort("value", "size", "mean", "row", descending=[True, True, True, False])
     bad = different_first(low, labels, min(worst, half))
     good = different_first(high.filter(~pl.col("row").is_in(bad["row"].to_list())), labels, min(best, half))
-    queries = [[query(row, labels, neighbours) for row in each.iter_rows(named=True)] for each in (bad, good)]
+    queries = [
+        [build_query(row, labels, neighbours) for row in rows.iter_rows(named=True)] for rows in (bad, good)
+    ]
     wrong = judged.filter(wrong_first(judged, labels))
     twins = wrong.filter(pl.col("first") > TWINS)
-    return Chosen(measure, *queries, judged=len(judged), wrong_first=len(wrong), twins=len(twins))
+    return ChosenQueries(measure, *queries, judged=len(judged), wrong_first=len(wrong), twins=len(twins))
 
 
-def closest(
-    per_query: pl.DataFrame, labels: np.ndarray, threshold: float, most: int = 8, neighbours: int = 5
+def closest_to_threshold(
+    per_query: pl.DataFrame, labels: np.ndarray, threshold: float, limit: int = 8, neighbours: int = 5
 ) -> list[Query]:
     """The queries whose nearest neighbour is closest to the threshold: the least sure decisions.
 
-    Different classes first, as in `choose`. The value of each is how far above the threshold it lies.
+    Different classes first, as in `choose_queries`. The value of each is how far above the threshold it lies.
 
     Args:
         per_query: row, neighbours and scores.
         labels: of the evaluated rows, [N].
         threshold: similarity from which on two images are called the same.
-        most: how many, where there are enough.
+        limit: how many, where there are enough.
         neighbours: how many hits of each query.
 
     Raises:
         LookalikeError: the rows of the two do not belong together.
     """
-    found = per_query.filter(pl.col("neighbours").list.len() > 0)
-    if found.is_empty():
+    with_neighbours = per_query.filter(pl.col("neighbours").list.len() > 0)
+    if with_neighbours.is_empty():
         return []
-    check_rows(found, len(labels))
+    check_rows(with_neighbours, len(labels))
     above = pl.col("scores").list.first() - threshold
-    ordered = found.with_columns(value=above, gap=above.abs()).sort("gap", "row")
+    ordered = with_neighbours.with_columns(value=above, gap=above.abs()).sort("gap", "row")
     # A few more than are shown, so that classes can differ without going far from the threshold.
-    near = different_first(ordered[: 3 * most].with_columns(value=pl.lit(0.0)), labels, most)
-    shown = ordered.filter(pl.col("row").is_in(near["row"].to_list()))
-    return [query(row, labels, neighbours) for row in shown.iter_rows(named=True)]
+    selected = different_first(ordered[: 3 * limit].with_columns(value=pl.lit(0.0)), labels, limit)
+    shown_rows = ordered.filter(pl.col("row").is_in(selected["row"].to_list()))
+    return [build_query(row, labels, neighbours) for row in shown_rows.iter_rows(named=True)]
 
 
 def check_rows(per_query: pl.DataFrame, count: int) -> None:
     """Refuse rows that the embeddings do not have."""
     rows = [per_query["row"], per_query["neighbours"].explode()]
-    highest = max(int(each.to_numpy().max()) for each in rows)
+    highest = max(int(values.to_numpy().max()) for values in rows)
     if highest >= count:
         raise LookalikeError(
             f"per_query.parquet names row {highest}, the embeddings have {count}: they do not belong together"
         )
 
 
-def different_first(queries: pl.DataFrame, labels: np.ndarray, most: int) -> pl.DataFrame:
-    """The first `most`, but a class that was shown, as query or neighbour, waits until there is no other.
+def different_first(queries: pl.DataFrame, labels: np.ndarray, limit: int) -> pl.DataFrame:
+    """The first `limit`, but a class that was shown, as query or neighbour, waits until there is no other.
 
-    Only queries as extreme as the last of the first `most` may move up, so no better one is called hard.
+    Only queries as extreme as the last of the first `limit` may move up, so no better one is called hard.
     """
-    if most == 0 or queries.is_empty():
+    if limit == 0 or queries.is_empty():
         return queries[:0]
     values = queries["value"].to_list()
-    last = values[min(most, len(values)) - 1]
+    last = values[min(limit, len(values)) - 1]
     pool = queries[: values.index(last) + values.count(last)]
-    seen: set[object] = set()
-    taken, left = [], []
-    for place, (row, nearest) in enumerate(zip(pool["row"], pool["neighbours"].list.first(), strict=True)):
+    seen_labels: set[object] = set()
+    first_rows, other_rows = [], []
+    for index, (row, nearest) in enumerate(zip(pool["row"], pool["neighbours"].list.first(), strict=True)):
         both = {labels[row], labels[nearest]}
-        if both & seen:
-            left.append(place)
+        if both & seen_labels:
+            other_rows.append(index)
         else:
-            taken.append(place)
-            seen |= both
-    return pool[sorted((taken + left)[:most])]
+            first_rows.append(index)
+            seen_labels |= both
+    return pool[sorted((first_rows + other_rows)[:limit])]
 
 
-def query(row: dict[str, Any], labels: np.ndarray, neighbours: int) -> Query:
+def build_query(row: dict[str, Any], labels: np.ndarray, neighbours: int) -> Query:
     """One query as the page wants it; -1 among the neighbours is nothing."""
-    own = labels[row["row"]]
-    found = list(zip(row["neighbours"], row["scores"], strict=True))[:neighbours]
+    own_label = labels[row["row"]]
+    scored_rows = list(zip(row["neighbours"], row["scores"], strict=True))[:neighbours]
     hits = [
-        Hit(each, str(labels[each]), score, bool(labels[each] == own)) for each, score in found if each >= 0
+        Hit(neighbour, str(labels[neighbour]), score, bool(labels[neighbour] == own_label))
+        for neighbour, score in scored_rows
+        if neighbour >= 0
     ]
-    return Query(row["row"], str(own), row["value"], hits, row.get("to_find"))
+    return Query(row["row"], str(own_label), row["value"], hits, row.get("to_find"))
 
 
 def wrong_first(judged: pl.DataFrame, labels: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from lookalike.errors import DataError
 from lookalike.plots.neighbours import gallery
-from lookalike.plots.queries import Query, choose, closest
-from lookalike.plots.sheets import as_figure
+from lookalike.plots.queries import Query, choose_queries, closest_to_threshold
+from lookalike.plots.sheets import sheet_figure
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
 Which = Literal["worst", "best", "closest"]
@@ -44,28 +44,28 @@ def query_sheet(
     Raises:
         DataError: there are no such queries, or no threshold to be close to.
     """
-    found, title, remark = chosen(per_query, labels, threshold, which, count, neighbours)
-    if not found:
+    queries, title, remark = select_queries(per_query, labels, threshold, which, count, neighbours)
+    if not queries:
         raise DataError(f"no query to show: {len(per_query)} queries, none of them could find anything")
-    rows = sorted({row for query in found for row in (query.row, *(hit.row for hit in query.hits))})
+    rows = sorted({row for query in queries for row in (query.row, *(hit.row for hit in query.hits))})
     images = dict(zip(rows, pictures(rows), strict=True))
     sheet = gallery(
         [
             (images[each.row], [(images[hit.row], hit.label, hit.score, hit.right) for hit in each.hits])
-            for each in found
+            for each in queries
         ],
-        [each.label for each in found],
+        [each.label for each in queries],
         side,
-        [decision(each) for each in found] if which == "closest" else (),
+        [decide(each) for each in queries] if which == "closest" else (),
     )
-    return as_figure(sheet, title, remark)
+    return sheet_figure(sheet, title, remark)
 
 
-def chosen(
+def select_queries(
     per_query: pl.DataFrame,
     labels: np.ndarray,
     threshold: float | None,
-    which: Which,
+    choice: Which,
     count: int,
     neighbours: int,
 ) -> tuple[list[Query], str, str]:
@@ -74,30 +74,34 @@ def chosen(
     Raises:
         DataError: there is no threshold to be close to.
     """
-    if which == "closest":
+    if choice == "closest":
         if threshold is None:
             raise DataError("which=closest: this evaluation has no threshold; say which with threshold=0.5")
-        found = closest(per_query, labels, threshold, count, neighbours)
-        wrong = sum(not decision(each)[1] for each in found)
+        queries = closest_to_threshold(per_query, labels, threshold, count, neighbours)
+        wrong = sum(not decide(query)[1] for query in queries)
         marked = f"{wrong} of them {'is' if wrong == 1 else 'are'} wrong" + " (✗ below the query)" * (
             wrong > 0
         )
-        said = f"Their nearest neighbour is near {threshold:.3f}, where “same” begins; {marked}."
-        return found, f"The {len(found)} least sure decisions", said
-    picked = choose(
-        per_query, labels, count if which == "worst" else 0, count if which == "best" else 0, neighbours
+        explanation = f"Their nearest neighbour is near {threshold:.3f}, where “same” begins; {marked}."
+        return queries, f"The {len(queries)} least sure decisions", explanation
+    picked = choose_queries(
+        per_query, labels, count if choice == "worst" else 0, count if choice == "best" else 0, neighbours
     )
     if picked is None:
         return [], "", ""
-    found = picked.worst if which == "worst" else picked.best
-    values = [each.value for each in found] or [0.0]
+    queries = picked.worst if choice == "worst" else picked.best
+    values = [query.value for query in queries] or [0.0]
     measure = NAMES.get(picked.measure, picked.measure)
-    said = f"{measure} from {min(values):.3f} to {max(values):.3f}, of {picked.judged:,} queries"
+    explanation = f"{measure} from {min(values):.3f} to {max(values):.3f}, of {picked.judged:,} queries"
     wrong = f"; the nearest neighbour of {picked.wrong_first:,} is of another class."
-    return found, f"The {len(found)} {'hardest' if which == 'worst' else 'best'} queries", said + wrong
+    return (
+        queries,
+        f"The {len(queries)} {'hardest' if choice == 'worst' else 'best'} queries",
+        explanation + wrong,
+    )
 
 
-def decision(query: Query) -> tuple[str, bool]:
+def decide(query: Query) -> tuple[str, bool]:
     """What the threshold says of a query and its nearest neighbour, and whether it is right."""
     same = query.value >= 0
     return f"called {'same' if same else 'different'}", same == (bool(query.hits) and query.hits[0].right)

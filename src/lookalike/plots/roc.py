@@ -17,7 +17,7 @@ Rate = Annotated[float, Gt(0), Lt(1)]
 WIDTH, HEIGHT = 6.4, 4.2
 NAME = 190
 """Points that a name in the legend has across."""
-DRAWN = 600
+MAX_POINTS = 600
 NOTHING = 1e-12
 """Where a rate of 0 is drawn on a log axis: far below what is seen."""
 
@@ -31,25 +31,25 @@ def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
         roc_curves: by the name of what they are of.
         at: false accept rates that are marked; 0.001 and 0.01, where the pairs show them, if not given.
     """
-    figure, axes = begun(
+    figure, axes = start_figure(
         "How many same pairs are accepted at each rate of false ones",
         remark(roc_curves, "auc", "area under the curve"),
         ("false accept rate", "true accept rate"),
     )
     names = curve_names(roc_curves)
-    marked, low = marks(roc_curves, at), finest(roc_curves)
-    for place, (name, curve) in enumerate(roc_curves.items()):
+    marked, low = tick_marks(roc_curves, at), finest_rate(roc_curves)
+    for index, (name, curve) in enumerate(roc_curves.items()):
         far, tar = steps(curve, low, marked)
-        colour = SERIES[place % len(SERIES)]
-        axes.fill_between(*band(curve, far), color=colour, alpha=0.16, linewidth=0, step="post")
-        said = f"{names[name]}: AUC {with_interval(curve.areas['auc'], 4)}"
-        style = {"linestyle": DASHES[place % 6], "color": colour, "linewidth": 1.8, "label": said}
+        colour = SERIES[index % len(SERIES)]
+        axes.fill_between(*draw_band(curve, far), color=colour, alpha=0.16, linewidth=0, step="post")
+        label = f"{names[name]}: AUC {with_interval(curve.areas['auc'], 4)}"
+        style = {"linestyle": DASHES[index % 6], "color": colour, "linewidth": 1.8, "label": label}
         axes.plot(far, tar, drawstyle="steps-post", **style)
-        axes.plot(marked, curve.tar_at(marked), "o", color=colour, markersize=5, zorder=5)
+        axes.plot(marked, curve.interpolate_tar(marked), "o", color=colour, markersize=5, zorder=5)
     axes.set_xscale("log")
     axes.set(xlim=(low, 1), ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-    finish(axes, marked)
+    finish_figure(axes, marked)
     return figure
 
 
@@ -58,25 +58,25 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
 
     Source: Martin et al. 1997 (who scale both axes by the normal quantile instead). Arguments as for `roc`.
     """
-    figure, axes = begun(
+    figure, axes = start_figure(
         "How many same pairs are missed at each rate of false ones",
         remark(roc_curves, "eer", "where both rates are equal (○)"),
         ("false accept rate", "false reject rate"),
     )
     names = curve_names(roc_curves)
-    marked, low = marks(roc_curves, at), finest(roc_curves)
+    marked, low = tick_marks(roc_curves, at), finest_rate(roc_curves)
     lowest = min(0.5 / curve.positives for curve in roc_curves.values())
-    for place, (name, curve) in enumerate(roc_curves.items()):
+    for index, (name, curve) in enumerate(roc_curves.items()):
         equal = crossing(curve)
         far, tar = steps(curve, low, np.append(marked, equal))
-        colour = SERIES[place % len(SERIES)]
-        rates, least, most = band(curve, far)
-        below, above = (np.maximum(1 - each, lowest) for each in (most, least))
+        colour = SERIES[index % len(SERIES)]
+        rates, least, most = draw_band(curve, far)
+        below, above = (np.maximum(1 - rates, lowest) for rates in (most, least))
         axes.fill_between(rates, below, above, color=colour, alpha=0.16, linewidth=0, step="post")
-        said = f"{names[name]}: EER {with_interval(curve.areas['eer'], 2, True)}"
-        style = {"linestyle": DASHES[place % 6], "color": colour, "linewidth": 1.8, "label": said}
+        label = f"{names[name]}: EER {with_interval(curve.areas['eer'], 2, True)}"
+        style = {"linestyle": DASHES[index % 6], "color": colour, "linewidth": 1.8, "label": label}
         axes.plot(far, np.maximum(1 - tar, NOTHING), drawstyle="steps-post", **style)
-        missed = 1 - curve.tar_at(marked)
+        missed = 1 - curve.interpolate_tar(marked)
         axes.plot(marked[missed > 0], missed[missed > 0], "o", color=colour, markersize=5, zorder=5)
         ring = {"markerfacecolor": "none", "markeredgecolor": colour, "zorder": 6}
         axes.plot(equal, max(equal, NOTHING), "o", markersize=8, **ring)
@@ -85,21 +85,21 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
     axes.set_yscale("log")
     axes.set(xlim=(low, 1), ylim=(max(lowest, least_missed(roc_curves) / 1.6), 1.15))
     log_percent(axes.yaxis)
-    finish(axes, marked)
+    finish_figure(axes, marked)
     return figure
 
 
-def begun(title: str, said: str, names: tuple[str, str]) -> tuple[Figure, Axes]:
+def start_figure(title: str, subtitle: str, names: tuple[str, str]) -> tuple[Figure, Axes]:
     """A figure with its heading and bare axes."""
     figure = new_figure(WIDTH, HEIGHT)
-    headline(figure, title, said)
+    headline(figure, title, subtitle)
     axes = bare(figure.subplots())
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     name_axes(axes, *names)
     return figure, axes
 
 
-def finish(axes: Axes, marked: np.ndarray) -> None:
+def finish_figure(axes: Axes, marked: np.ndarray) -> None:
     """Log ticks in per cent below, a legend above, and hairlines at the marked rates."""
     log_percent(axes.xaxis)
     for rate in marked:
@@ -111,10 +111,10 @@ def finish(axes: Axes, marked: np.ndarray) -> None:
 def log_percent(axis: object) -> None:
     """Powers of ten, in per cent; no labels between them."""
     axis.set_major_locator(LogLocator(numticks=12))  # pyrefly: ignore
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{plainly(100 * value)} %"))  # pyrefly: ignore
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{format_plain(100 * value)} %"))  # pyrefly: ignore
 
 
-def plainly(value: float) -> str:
+def format_plain(value: float) -> str:
     """A number without powers of ten: 0.00001."""
     return np.format_float_positional(float(f"{value:.3g}"), trim="-")
 
@@ -124,13 +124,13 @@ def curve_names(curves: Mapping[str, Roc]) -> dict[str, str]:
     return dict(zip(curves, briefs(list(curves), NAME), strict=True))
 
 
-def marks(curves: Mapping[str, Roc], at: list[float] | None) -> np.ndarray:
+def tick_marks(curves: Mapping[str, Roc], position: list[float] | None) -> np.ndarray:
     """The rates to mark, those left out that the pairs cannot show."""
-    low = finest(curves)
-    return np.array([rate for rate in ((0.001, 0.01) if at is None else at) if rate >= low])
+    low = finest_rate(curves)
+    return np.array([rate for rate in ((0.001, 0.01) if position is None else position) if rate >= low])
 
 
-def finest(curves: Mapping[str, Roc]) -> float:
+def finest_rate(curves: Mapping[str, Roc]) -> float:
     """The finest false accept rate that all of the curves can show."""
     return max(1 / curve.negatives for curve in curves.values())
 
@@ -140,11 +140,13 @@ def least_missed(curves: Mapping[str, Roc]) -> float:
     return min((1 - curve.tar[curve.tar < 1]).min(initial=1.0) for curve in curves.values())
 
 
-def thinned(far: np.ndarray, tar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """About `DRAWN` points that look the same on a log axis: the last one of each small step of `far`."""
-    shown = far > 0
-    far, tar = far[shown], tar[shown]
-    cells = np.round(np.log10(far) * DRAWN / max(-np.log10(far[0]), 1e-9))
+def thin_curve(far: np.ndarray, tar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """About `MAX_POINTS` points that look the same on a log axis: the last one of each small step of
+    `far`.
+    """
+    is_shown = far > 0
+    far, tar = far[is_shown], tar[is_shown]
+    cells = np.round(np.log10(far) * MAX_POINTS / max(-np.log10(far[0]), 1e-9))
     last = np.append(cells[1:] != cells[:-1], True)
     return far[last], tar[last]
 
@@ -155,9 +157,9 @@ def steps(curve: Roc, low: float, marked: np.ndarray) -> tuple[np.ndarray, np.nd
     Between two corners the rate of the left one holds: no threshold gives anything between them. So they are
     to be joined by steps (`steps-post`), not by slopes, and a marker at any rate lies on the curve.
     """
-    far, _ = thinned(curve.far, curve.tar)
+    far, _ = thin_curve(curve.far, curve.tar)
     far = np.unique(np.concatenate([[0.99 * low, low], far[far > low], marked[marked >= low], [1.0]]))
-    return far, curve.tar_at(far)
+    return far, curve.interpolate_tar(far)
 
 
 def crossing(curve: Roc) -> float:
@@ -167,7 +169,7 @@ def crossing(curve: Roc) -> float:
     return float(min(missed[after - 1], curve.far[after])) if after else float(missed[0])
 
 
-def band(curve: Roc, far: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_band(curve: Roc, far: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The interval at each of the rates `far`, straight on a log axis between those that were computed.
 
     At rate 1 all pairs are accepted and both ends are 1. The curve itself is never left out.
@@ -177,7 +179,7 @@ def band(curve: Roc, far: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     far = far[far >= curve.rates[0]]
     known = np.log(np.append(curve.rates, 1.0))
     low, high = (np.interp(np.log(far), known, np.append(end, 1.0)) for end in (curve.low, curve.high))
-    tar = curve.tar_at(far)
+    tar = curve.interpolate_tar(far)
     return far, np.minimum(low, tar), np.maximum(high, tar)
 
 
@@ -192,12 +194,12 @@ def with_interval(value: Mapping[str, float], digits: int, percent: bool = False
     return f"{factor * value['value']:.{digits}f}{unit}{interval}"
 
 
-def remark(curves: Mapping[str, Roc], what: str, meaning: str) -> str:
+def remark(curves: Mapping[str, Roc], subject: str, meaning: str) -> str:
     """Over how many pairs, and what stands in the legend."""
     sizes = {(curve.positives, curve.negatives) for curve in curves.values()}
-    said = ""
+    text = ""
     if len(sizes) == 1:
         positives, negatives = sizes.pop()
-        said = f"{positives:,} pairs of the same class and {negatives:,} of different ones. "
+        text = f"{positives:,} pairs of the same class and {negatives:,} of different ones. "
     bands = " Bands: 95 % intervals over identities." if any(len(c.rates) for c in curves.values()) else ""
-    return f"{said}{what.upper()}: {meaning}.{bands}"
+    return f"{text}{subject.upper()}: {meaning}.{bands}"

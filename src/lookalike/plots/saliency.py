@@ -14,10 +14,10 @@ from PIL import Image
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.plots.occlusion import occlusion
 from lookalike.plots.style import DIFFERENT, INK, RULE, SAME, TEXT, axes_at, paper
-from lookalike.plots.text import brief, headline
+from lookalike.plots.text import headline, shorten_name
 
 SIDE = 2.5
-SHOWN = 384
+SHOWN_SIDE = 384
 KEY = 0.5
 """Inches for the key below the pictures."""
 COARSE = 16
@@ -68,27 +68,31 @@ def draw_saliency(
     """
     figure = paper(2 * SIDE + 0.55, 2 * SIDE + 0.55 + KEY)
     top = figure.get_figheight()
-    most = max(max(np.abs(each).max() for each in maps), 1e-9)
+    maximum = max(max(np.abs(values).max() for values in maps), 1e-9)
     headline(
         figure,
         f"Why these two have a similarity of {similarity:.3f}",
-        f"Covered where it is blue, they are less alike, by up to {max(each.max() for each in maps):.3f}; "
+        "Covered where it is blue, they are less alike, by up to "
+        f"{max(values.max() for values in maps):.3f}; "
         "where it is orange, more.",
     )
-    for place, (name, picture, values) in enumerate(zip(names, pictures, maps, strict=True)):
-        left = 0.15 + place * (SIDE + 0.25)
+    for column, (name, picture, values) in enumerate(zip(names, pictures, maps, strict=True)):
+        left = 0.15 + column * (SIDE + 0.25)
         above = axes_at(figure, left, top - SIDE - 0.25, SIDE, SIDE)
-        above.set_title(brief(name, 72 * SIDE), fontsize=TEXT, color=INK, pad=4)
-        show(above, np.asarray(shown(picture)))
-        show(axes_at(figure, left, top - 2 * SIDE - 0.4, SIDE, SIDE), overlaid(shown(picture), values / most))
-    key(axes_at(figure, 0.15 + SIDE / 2, 0.34, SIDE + 0.25, 0.12), most)
+        above.set_title(shorten_name(name, 72 * SIDE), fontsize=TEXT, color=INK, pad=4)
+        show_map(above, np.asarray(enlarge(picture)))
+        show_map(
+            axes_at(figure, left, top - 2 * SIDE - 0.4, SIDE, SIDE),
+            overlay(enlarge(picture), values / maximum),
+        )
+    key(axes_at(figure, 0.15 + SIDE / 2, 0.34, SIDE + 0.25, 0.12), maximum)
     return figure
 
 
 def key(axes: Axes, most: float) -> None:
     """Which colour is which change of the similarity."""
-    ramp = np.tile(np.linspace(-1, 1, SHOWN), (8, 1))
-    axes.imshow(overlaid(Image.new("L", (SHOWN, 8), 230), ramp), aspect="auto", extent=(-1, 1, 0, 1))
+    ramp = np.tile(np.linspace(-1, 1, SHOWN_SIDE), (8, 1))
+    axes.imshow(overlay(Image.new("L", (SHOWN_SIDE, 8), 230), ramp), aspect="auto", extent=(-1, 1, 0, 1))
     ends = [f"+{most:.3f} more alike", "0", f"−{most:.3f} less alike"]
     axes.set_xticks([-1, 0, 1], ends, fontsize=TEXT - 1.5, color=INK)
     axes.set_yticks([])
@@ -96,12 +100,12 @@ def key(axes: Axes, most: float) -> None:
     axes.spines[:].set_color(RULE)
 
 
-def shown(picture: Image.Image) -> Image.Image:
+def enlarge(picture: Image.Image) -> Image.Image:
     """As large as it is drawn."""
-    return picture.convert("RGB").resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
+    return picture.convert("RGB").resize((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BICUBIC)
 
 
-def overlaid(picture: Image.Image, values: np.ndarray) -> np.ndarray:
+def overlay(picture: Image.Image, values: np.ndarray) -> np.ndarray:
     """The picture in pale grey, over it blue where values are positive, orange where they are negative."""
     grey = 0.45 * np.asarray(picture.convert("L"), float)[..., None] / 255 + 0.55
     coarse = Image.fromarray(values.astype(np.float32)).resize((COARSE, COARSE), Image.Resampling.BOX)
@@ -112,7 +116,7 @@ def overlaid(picture: Image.Image, values: np.ndarray) -> np.ndarray:
     return np.clip(grey * (1 - depth) + colour * depth * (0.4 + 0.6 * grey), 0, 1)
 
 
-def show(axes: Axes, pixels: np.ndarray) -> None:
+def show_map(axes: Axes, pixels: np.ndarray) -> None:
     """Pixels without ticks, in a thin frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color(RULE)

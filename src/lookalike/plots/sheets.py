@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lookalike.plots.drawing import contained
+from lookalike.plots.drawing import fit_image
 from lookalike.plots.style import RULE, axes_at, paper
 from lookalike.plots.text import headline
 
@@ -14,7 +14,7 @@ NARROWEST = 5.2
 """Inches that a heading needs."""
 
 
-def as_figure(picture: Image.Image, title: str = "", remark: str = "") -> Figure:
+def sheet_figure(picture: Image.Image, title: str = "", remark: str = "") -> Figure:
     """A figure that is a picture, pixel by pixel, below its heading, if it has one."""
     width, height = picture.width / DPI, picture.height / DPI
     figure = paper(max(width, NARROWEST) if title else width, height)
@@ -26,11 +26,11 @@ def as_figure(picture: Image.Image, title: str = "", remark: str = "") -> Figure
     return figure
 
 
-def framed(axes: Axes, image: Image.Image, pixels: int = 192) -> None:
+def show_framed(axes: Axes, image: Image.Image, pixels: int = 192) -> None:
     """An image as a whole, in the middle of square axes with a thin frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color(RULE)
-    small = contained(image, pixels)
+    small = fit_image(image, pixels)
     axes.imshow(np.asarray(small), interpolation="lanczos")
     across, down = (((size - pixels) / 2 - 0.5, (size + pixels) / 2 - 0.5) for size in small.size)
     axes.set(xlim=across, ylim=down[::-1])

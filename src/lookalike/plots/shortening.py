@@ -7,7 +7,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
-from lookalike.data.visible import visible
+from lookalike.data.bidi import show_bidi_controls
 
 Length = Callable[[str], float]
 Fit = Callable[[str], str]
@@ -19,7 +19,7 @@ WORTH = 4
 
 def plain(name: object) -> str:
     """A name on one line, safe from characters that turn text around."""
-    return visible(" ".join(str(name).split()))
+    return show_bidi_controls(" ".join(str(name).split()))
 
 
 def in_lines(text: str, width: float, length: Length, lines: int = 2) -> str:
@@ -65,19 +65,19 @@ def fitted_names(names: Sequence[object], fit: Fit) -> list[str]:
         names: may come several times.
         fit: from a text to one that fits, see `in_lines`.
     """
-    wanted = [plain(name) for name in names]
-    every = list(dict.fromkeys(wanted))
-    drawn = {text: fit(text) for text in every}
-    if any(is_cut(text, drawn[text]) for text in every):
+    requested = [plain(name) for name in names]
+    every = list(dict.fromkeys(requested))
+    rendered = {text: fit(text) for text in every}
+    if any(is_cut(text, rendered[text]) for text in every):
         start = shared_start(every)
-        drawn = {text: fit(DOTS + text[start:] if start else text) for text in every}
-        _tell_apart(drawn, fit)
-    return [drawn[text] for text in wanted]
+        rendered = {text: fit(DOTS + text[start:] if start else text) for text in every}
+        _tell_apart(rendered, fit)
+    return [rendered[text] for text in requested]
 
 
-def is_cut(text: str, drawn: str) -> bool:
+def is_cut(text: str, rendered: str) -> bool:
     """Whether something is left out."""
-    return "".join(drawn.split()) != "".join(text.split())
+    return "".join(rendered.split()) != "".join(text.split())
 
 
 def shared_start(texts: Sequence[str]) -> int:
@@ -95,23 +95,25 @@ def common_start(texts: Sequence[str]) -> str:
     """The characters that all texts begin with."""
     first, last = min(texts), max(texts)
     pairs = enumerate(zip(first, last, strict=False))
-    return first[: next((place for place, (a, b) in pairs if a != b), min(len(first), len(last)))]
+    return first[: next((index for index, (a, b) in pairs if a != b), min(len(first), len(last)))]
 
 
-def _tell_apart(drawn: dict[str, str], fit: Fit) -> None:
+def _tell_apart(rendered: dict[str, str], fit: Fit) -> None:
     """Give names with the same text one that shows where they differ."""
-    for group in _groups(drawn):
+    for group in _groups(rendered):
         start = len(common_start(group))
         end = min(len(common_start([text[::-1] for text in group])), min(map(len, group)) - start)
-        apart = {text: fit(f"{DOTS}{text[start : len(text) - end]}{DOTS if end else ''}") for text in group}
-        if len(set(apart.values())) > 1:
-            _tell_apart(apart, fit)
-        drawn.update(apart)
+        separate = {
+            text: fit(f"{DOTS}{text[start : len(text) - end]}{DOTS if end else ''}") for text in group
+        }
+        if len(set(separate.values())) > 1:
+            _tell_apart(separate, fit)
+        rendered.update(separate)
 
 
-def _groups(drawn: dict[str, str]) -> Iterable[list[str]]:
+def _groups(rendered: dict[str, str]) -> Iterable[list[str]]:
     """The names that have the same text, in groups of two or more."""
     by_text: dict[str, list[str]] = {}
-    for name, text in drawn.items():
+    for name, text in rendered.items():
         by_text.setdefault(text, []).append(name)
     return [group for group in by_text.values() if len(group) > 1]

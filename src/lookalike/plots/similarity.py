@@ -12,13 +12,13 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from lookalike.metrics.inputs import unit_vectors
-from lookalike.plots.drawing import contained
-from lookalike.plots.labels import distinct
+from lookalike.plots.drawing import fit_image
+from lookalike.plots.labels import distinct_colours
 from lookalike.plots.style import INK, NEAR_TO_FAR, PAPER, axes_at, ink_on, paper
 from lookalike.plots.text import briefs, headline, points_wide
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
-MOST = 48
+MAX_IMAGES = 48
 NUM_CLASSES, PER_CLASS = 3, 4
 PIXELS = 128
 GAP = 0.06
@@ -57,18 +57,18 @@ def similarity_matrix(
     if rows is not None and (num_classes, per_class, seed) != (NUM_CLASSES, PER_CLASS, 0):
         raise ValueError("num_classes, per_class and seed draw images by lot, and rows says which are shown")
     if rows is None:
-        rows = chosen(labels, classes, num_classes, per_class, seed)
+        rows = choose_rows(labels, classes, num_classes, per_class, seed)
     elif max(rows, default=0) >= len(labels):
         raise ValueError(f"rows: there is no row {max(rows)}, the last one is {len(labels) - 1}")
-    if not 2 <= len(rows) <= MOST:
+    if not 2 <= len(rows) <= MAX_IMAGES:
         raise ValueError(
-            f"{len(rows)} images: between 2 and {MOST} can be shown; change classes or per_class"
+            f"{len(rows)} images: between 2 and {MAX_IMAGES} can be shown; change classes or per_class"
         )
     unit = unit_vectors(vectors[rows]).astype(np.float64)
     return draw_similarity(1 - unit @ unit.T, pictures(rows), labels[rows])
 
 
-def chosen(
+def choose_rows(
     labels: np.ndarray, classes: Sequence[str] | None, num_classes: int, per_class: int, seed: int
 ) -> list[int]:
     """Rows of some classes, class by class.
@@ -90,7 +90,7 @@ def chosen(
         best = np.lexsort((lot, -np.minimum(counts, per_class)))[:num_classes]
         classes = [str(name) for name in names[np.sort(best)].tolist()]
     rows = (rng.permutation(np.flatnonzero(labels == by_name[name]))[:per_class] for name in classes)
-    return [int(row) for each in rows for row in np.sort(each)]
+    return [int(row) for class_rows in rows for row in np.sort(class_rows)]
 
 
 def draw_similarity(distances: np.ndarray, images: Sequence[Image.Image], labels: np.ndarray) -> Figure:
@@ -103,9 +103,9 @@ def draw_similarity(distances: np.ndarray, images: Sequence[Image.Image], labels
     """
     count = len(images)
     cell = float(np.clip(6.4 / count, 0.36, 0.8))
-    runs = blocks(labels)
+    runs = class_blocks(labels)
     names = briefs([labels[start] for start, _ in runs], 120, 9, lines=2 if cell * min_run(runs) > 0.4 else 1)
-    looks = distinct(np.arange(2 * len({str(name) for name in labels})).reshape(-1, 2))
+    looks = distinct_colours(np.arange(2 * len({str(name) for name in labels})).reshape(-1, 2))
     colours = dict(zip(dict.fromkeys(map(str, labels)), (colour for colour, _ in looks), strict=True))
     side = cell + GAP
     left = (max(points_wide(name, 9) for name in names) + 16) / 72
@@ -120,10 +120,10 @@ def draw_similarity(distances: np.ndarray, images: Sequence[Image.Image], labels
         axes_at(figure, left, top - side - body, cell, body),
     )
     for axes_of_images, vertical in ((across, False), (down, True)):
-        line_up(axes_of_images, images, [colours[str(label)] for label in labels], vertical)
+        line_up_images(axes_of_images, images, [colours[str(label)] for label in labels], vertical)
     for name, (start, stop) in zip(names, runs, strict=True):
         down.text(-0.58, (start + stop) / 2 - 0.5, name, ha="right", va="center", fontsize=9, color=INK)
-    scale(axes_at(figure, left + side + body + 0.16, top - side - body, 0.14, body), distances)
+    draw_scale(axes_at(figure, left + side + body + 0.16, top - side - body, 0.14, body), distances)
     return figure
 
 
@@ -132,15 +132,15 @@ def remark(distances: np.ndarray, labels: np.ndarray) -> str:
     same = labels[:, None] == labels[None]
     pairs = np.triu(np.ones(same.shape, bool), 1)
     words = "Cosine distance, 1 − similarity: blue is near, green is far."
-    for mask, what in ((same & pairs, "of the same class"), (~same & pairs, "of two classes")):
+    for mask, subject in ((same & pairs, "of the same class"), (~same & pairs, "of two classes")):
         if mask.any():
-            words += f" Mean {what}: {distances[mask].mean():.2f}."
+            words += f" Mean {subject}: {distances[mask].mean():.2f}."
     return words
 
 
-def blocks(labels: np.ndarray) -> list[tuple[int, int]]:
+def class_blocks(labels: np.ndarray) -> list[tuple[int, int]]:
     """First and last + 1 of each run of equal labels."""
-    cuts = [0, *(place for place in range(1, len(labels)) if labels[place] != labels[place - 1]), len(labels)]
+    cuts = [0, *(row for row in range(1, len(labels)) if labels[row] != labels[row - 1]), len(labels)]
     return list(pairwise(cuts))
 
 
@@ -174,28 +174,28 @@ def top_of(distances: np.ndarray) -> float:
     return float(max(np.ceil(distances.max() * 10 - 1e-9) / 10, 0.1))
 
 
-def line_up(axes: Axes, images: Sequence[Image.Image], colours: Sequence[str], vertical: bool) -> None:
+def line_up_images(axes: Axes, images: Sequence[Image.Image], colours: Sequence[str], vertical: bool) -> None:
     """The images in a row or column, each in a frame of its class's colour."""
     axes.set_axis_off()
     count = len(images)
     axes.set(xlim=(-0.5, 0.5) if vertical else (-0.5, count - 0.5))
     axes.set(ylim=(count - 0.5, -0.5) if vertical else (0.5, -0.5))
-    for place, (image, colour) in enumerate(zip(images, colours, strict=True)):
-        x, y = (0, place) if vertical else (place, 0)
+    for index, (image, colour) in enumerate(zip(images, colours, strict=True)):
+        x, y = (0, index) if vertical else (index, 0)
         axes.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, color=colour, linewidth=0))
-        picture = squared(image)
+        picture = fit_in_square(image)
         axes.imshow(np.asarray(picture), extent=(x - 0.4, x + 0.4, y + 0.4, y - 0.4), aspect="auto", zorder=3)
 
 
-def squared(image: Image.Image, side: int = PIXELS) -> Image.Image:
+def fit_in_square(image: Image.Image, side: int = PIXELS) -> Image.Image:
     """The whole image on a white square."""
-    inner = contained(image, side)
+    inner = fit_image(image, side)
     square = Image.new("RGB", (side, side), PAPER)
     square.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2))
     return square
 
 
-def scale(axes: Axes, distances: np.ndarray) -> None:
+def draw_scale(axes: Axes, distances: np.ndarray) -> None:
     """Which colour is which distance."""
     high = top_of(distances)
     ramp = np.linspace(0, high, 256)[:, None]

@@ -79,7 +79,7 @@ def name_axes(axes: Axes, across: str, up: str = "") -> None:
     axes.set_ylabel(up, fontsize=TEXT, color=MUTED)
 
 
-def explain_lines(axes: Axes, columns: int = 1, **where: Any) -> None:
+def explain_lines(axes: Axes, columns: int = 1, **target_axes: Any) -> None:
     """A legend in ink; what lies under it is faint."""
     axes.legend(
         facecolor=PAPER,
@@ -89,7 +89,7 @@ def explain_lines(axes: Axes, columns: int = 1, **where: Any) -> None:
         labelcolor=INK,
         handlelength=2.2,
         ncols=columns,
-        **where,
+        **target_axes,
     )
 
 

@@ -25,11 +25,11 @@ DOTS = (72, 144)
 def points_wide(text: str, size: float = TEXT, bold: bool = False) -> float:
     """How wide matplotlib draws a text, in points; of several lines the widest."""
     lines = text.replace(r"\$", "$").split("\n")
-    return max(_measured(line, size, bold) for line in lines)
+    return max(_measure_line(line, size, bold) for line in lines)
 
 
 @lru_cache(maxsize=20_000)
-def _measured(line: str, size: float, bold: bool) -> float:
+def _measure_line(line: str, size: float, bold: bool) -> float:
     fonts, _ = fonts_for(line)
     properties = FontProperties(family=fonts, size=size, weight="bold" if bold else "normal")
     with warnings.catch_warnings():
@@ -45,7 +45,7 @@ def _renderer(dots: int) -> RendererAgg:
     return RendererAgg(1, 1, dots)
 
 
-def brief(name: object, width: float, size: float = TEXT, bold: bool = False, lines: int = 1) -> str:
+def shorten_name(name: object, width: float, size: float = TEXT, bold: bool = False, lines: int = 1) -> str:
     """A name that fits, see `briefs`."""
     return briefs([name], width, size, bold, lines)[0]
 
@@ -74,7 +74,7 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def wrapped(text: str, width: float, size: float = TEXT, bold: bool = False) -> list[str]:
+def wrap_text(text: str, width: float, size: float = TEXT, bold: bool = False) -> list[str]:
     """The text in lines at most `width` points wide; a longer word is broken, a number keeps its unit."""
     lines: list[str] = []
     words = [word for word in text.replace(" %", UNIT).replace("\n", " ").split(" ") if word]
@@ -105,8 +105,8 @@ def headline(figure: Figure, title: str, remark: str = "") -> float:
     """
     width = 72 * figure.get_figwidth() - 2 * MARGIN
     blocks = [
-        (wrapped(title, width, HEADING, bold=True), HEADING, INK, "bold"),
-        (wrapped(remark, width), TEXT, MUTED, "normal"),
+        (wrap_text(title, width, HEADING, bold=True), HEADING, INK, "bold"),
+        (wrap_text(remark, width), TEXT, MUTED, "normal"),
     ]
     total = MARGIN + sum(LEADING * size * len(lines) for lines, size, _, _ in blocks) + 0.4 * TEXT
     height = 72 * figure.get_figheight() + total

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from lookalike.machine import cores
-from lookalike.plots.drawing import contained, fitted_each, font
-from lookalike.plots.sheets import as_figure
+from lookalike.plots.drawing import fit_image, fitted_each, font
+from lookalike.plots.knn_vote import nearest_neighbours
+from lookalike.plots.sheets import sheet_figure
 from lookalike.plots.style import CLASSES, DIFFERENT, FAINT, INK, PAPER, SAME, SERIES
-from lookalike.plots.votes import nearest
 
 if TYPE_CHECKING:
     from openTSNE import TSNEEmbedding
@@ -67,21 +67,21 @@ def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.nda
             random_state=seed,
         )
         start = initialization.pca(vectors, random_state=seed)
-        places = TSNEEmbedding(start, likeness, n_jobs=threads, random_state=seed)
+        embedding = TSNEEmbedding(start, likeness, n_jobs=threads, random_state=seed)
         for exaggeration, steps in ((12, 250), *((1, PART) for _ in range(500 // PART))):
-            _move(places, exaggeration, steps)
-    found = np.asarray(places)
-    return found - found.mean(axis=0)
+            _optimise(embedding, exaggeration, steps)
+    positions = np.asarray(embedding)
+    return positions - positions.mean(axis=0)
 
 
-def _move(places: "TSNEEmbedding", exaggeration: float, steps: int) -> None:
+def _optimise(embedding: "TSNEEmbedding", exaggeration: float, steps: int) -> None:
     """Move the points so many steps.
 
     What points far apart do to each other is computed in the way that takes less time. A grid (Linderman et
     al. 2019) takes longer the wider the map is, a tree (van der Maaten 2014) the more points there are.
     """
-    wide = np.ptp(np.asarray(places), axis=0).max() ** 2 > WIDE * len(places)
-    places.optimize(
+    wide = np.ptp(np.asarray(embedding), axis=0).max() ** 2 > WIDE * len(embedding)
+    embedding.optimize(
         steps,
         inplace=True,
         exaggeration=exaggeration,
@@ -95,7 +95,7 @@ def tsne_thumbnails(
     vectors: np.ndarray,
     images: Sequence[Image.Image],
     labels: Sequence[object],
-    places: np.ndarray | None = None,
+    positions: np.ndarray | None = None,
     side: int = 1800,
     seed: int = 0,
 ) -> Figure:
@@ -107,13 +107,13 @@ def tsne_thumbnails(
         vectors: embeddings, [N, D].
         images: N pictures of any size.
         labels: N class names.
-        places: positions [N, 2], computed from `vectors` if not given.
+        positions: positions [N, 2], computed from `vectors` if not given.
         side: pixels of the longer side at 144 dots an inch.
         seed: see `tsne`.
     """
-    places = tsne(vectors, seed) if places is None else places
-    picture = mosaic(places, images, labels, side, right_neighbours(vectors, labels))
-    return as_figure(picture)
+    positions = tsne(vectors, seed) if positions is None else positions
+    picture = mosaic(positions, images, labels, side, right_neighbours(vectors, labels))
+    return sheet_figure(picture)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,22 +134,22 @@ class Mosaic:
 
 
 def mosaic(
-    places: np.ndarray,
+    positions: np.ndarray,
     images: Sequence[Image.Image],
     labels: Sequence[object],
     side: int = 1800,
     right: np.ndarray | None = None,
 ) -> Image.Image:
     """The picture behind `tsne_thumbnails`: `draw_mosaic` on paper, with what each frame means above it."""
-    drawn = draw_mosaic(places, images, labels, side, right)
-    width, height = drawn.picture.size
-    meanings = drawn.colours or ({RIGHT: SAME, WRONG: DIFFERENT} if right is not None else {})
+    rendered = draw_mosaic(positions, images, labels, side, right)
+    width, height = rendered.picture.size
+    meanings = rendered.colours or ({RIGHT: SAME, WRONG: DIFFERENT} if right is not None else {})
     strip = name_classes(meanings, width) if meanings else None
     top = strip.height if strip else 0
     canvas = Image.new("RGB", (width, height + top), PAPER)
     if strip:
         canvas.paste(strip, (0, 0))
-    canvas.paste(drawn.picture, (0, top), drawn.picture)
+    canvas.paste(rendered.picture, (0, top), rendered.picture)
     return canvas
 
 
@@ -157,7 +157,7 @@ RIGHT, WRONG = "nearest image is of the same class", "of another class"
 
 
 def draw_mosaic(
-    places: np.ndarray,
+    positions: np.ndarray,
     images: Sequence[Image.Image],
     labels: Sequence[object],
     side: int = 1800,
@@ -170,7 +170,7 @@ def draw_mosaic(
     neighbour is right.
 
     Args:
-        places: positions, [N, 2].
+        positions: positions, [N, 2].
         images: N pictures of any size.
         labels: N class names.
         side: pixels of the longer side.
@@ -182,7 +182,7 @@ def draw_mosaic(
     colours = (
         dict(zip(classes, SERIES if len(classes) <= len(SERIES) else CLASSES, strict=False)) if few else {}
     )
-    width, height, tile, corners = layout(places, side)
+    width, height, tile, corners = layout(positions, side)
     edge = max(2, min(6, tile // 12))
     letters = font(max(9, min(13, tile // 7)))
     line = round(1.25 * letters.size) if not few and tile >= NAMED else 0
@@ -190,18 +190,18 @@ def draw_mosaic(
     verdicts = [FAINT] * len(names) if right is None else np.where(right, SAME, DIFFERENT).tolist()
     canvas = Image.new("RGBA", (width, height))
     draw = ImageDraw.Draw(canvas)
-    for (x, y), image, name, said, verdict in zip(
+    for (x, y), image, name, message, verdict in zip(
         corners.tolist(), images, names, called, verdicts, strict=True
     ):
-        small = contained(image, tile - 2 * edge - line)
+        small = fit_image(image, tile - 2 * edge - line)
         left, upper = x + (tile - small.width) // 2, y + (tile - line - small.height) // 2
         box = (left - edge, upper - edge, left + small.width + edge - 1, upper + small.height + edge - 1)
         draw.rectangle(box, fill=colours.get(name, verdict))
         canvas.paste(small, (left, upper))
         if line:
             draw.rectangle((x, y + tile - line, x + tile - 1, y + tile - 1), fill=PAPER)
-            across = x + (tile - letters.getlength(said)) / 2
-            letters.write(draw, (across, y + tile - line), said, INK)
+            across = x + (tile - letters.getlength(message)) / 2
+            letters.write(draw, (across, y + tile - line), message, INK)
     return Mosaic(canvas, corners, tile, colours)
 
 
@@ -210,25 +210,25 @@ def right_neighbours(vectors: np.ndarray, labels: Sequence[object]) -> np.ndarra
     names = np.array([str(label) for label in labels], object)
     if len(vectors) < 2 or len(set(names.tolist())) <= FEW:
         return None
-    rows, _ = nearest(np.asarray(vectors), 1)
+    rows, _ = nearest_neighbours(np.asarray(vectors), 1)
     return names[rows[:, 0]] == names
 
 
-def layout(places: np.ndarray, side: int) -> tuple[int, int, int, np.ndarray]:
+def layout(positions: np.ndarray, side: int) -> tuple[int, int, int, np.ndarray]:
     """Size of the picture, side of a tile, and each tile's upper left corner, no two overlapping."""
-    low, extent = places.min(axis=0), np.maximum(np.ptp(places, axis=0), 1e-9)
+    low, extent = positions.min(axis=0), np.maximum(np.ptp(positions, axis=0), 1e-9)
     ratio = np.clip(extent / extent.max(), 0.4, 1)
-    tile = int(np.clip(np.sqrt(0.55 * ratio.prod() / len(places)) * side, 12, side / 8))
+    tile = int(np.clip(np.sqrt(0.55 * ratio.prod() / len(positions)) * side, 12, side / 8))
     inner = ratio * side - tile
-    unit = (places - low) / extent
+    unit = (positions - low) / extent
     unit[:, 1] = 1 - unit[:, 1]
-    spread = apart(unit * inner, tile + 2)
+    spread = push_apart(unit * inner, tile + 2)
     spread = np.round(spread - spread.min(axis=0)).astype(int) + 8
     width, height = (spread.max(axis=0) + tile + 8).tolist()
     return width, height, tile, spread
 
 
-def apart(points: np.ndarray, distance: float, rounds: int = 200) -> np.ndarray:
+def push_apart(points: np.ndarray, distance: float, rounds: int = 200) -> np.ndarray:
     """Push points away from each other, a little a round, until squares of side `distance` do not overlap.
 
     Where they are too crowded for that after `rounds`, all of them spread, too, a little more in each round.
@@ -271,23 +271,23 @@ def name_classes(colours: dict[str, str], width: int) -> Image.Image:
     return strip
 
 
-def choose_images(labels: np.ndarray, most: int = 1500, seed: int = 0) -> np.ndarray:
+def choose_images(labels: np.ndarray, limit: int = 1500, seed: int = 0) -> np.ndarray:
     """Rows to show where not all fit: whole classes, chosen by chance, each with at most a fair share.
 
     A few images of every class would show no groups; all images of some classes do.
 
     Returns:
-        sorted row numbers, at most `most`; all of them if they fit.
+        sorted row numbers, at most `limit`; all of them if they fit.
     """
-    if len(labels) <= most:
+    if len(labels) <= limit:
         return np.arange(len(labels))
     rng = np.random.default_rng(seed)
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    share = max(most // len(counts), 12)
-    chosen: list[np.ndarray] = []
+    share = max(limit // len(counts), 12)
+    selected: list[np.ndarray] = []
     for number in rng.permutation(len(counts)):
         rows = np.flatnonzero(inverse == number)
-        chosen.append(rng.permutation(rows)[:share])
-        if sum(map(len, chosen)) >= most:
+        selected.append(rng.permutation(rows)[:share])
+        if sum(map(len, selected)) >= limit:
             break
-    return np.sort(np.concatenate(chosen)[:most])
+    return np.sort(np.concatenate(selected)[:limit])

@@ -42,7 +42,7 @@ def uses_histogram(uses: np.ndarray, width: float = 4.6, height: float = 3.2) ->
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_ylim(0, max(counts.max(), 1) * 1.08)
-    tell(axes, uses)
+    describe_uses(axes, uses)
     return figure
 
 
@@ -66,7 +66,7 @@ def ticks_from_zero(low: float, high: float) -> list[float]:
     ]
 
 
-def tell(axes: Axes, uses: np.ndarray) -> None:
+def describe_uses(axes: Axes, uses: np.ndarray) -> None:
     """Mean, standard deviation, and how many images were never used, above the bars."""
     never = np.count_nonzero(uses == 0)
     text = f"mean {uses.mean():.3g} (dashed) ± {uses.std():.3g}"

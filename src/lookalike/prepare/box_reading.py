@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from lookalike.data.box_columns import FAMILIES, BoxColumns, squeezed
-from lookalike.data.checking import BOX, NOTHING, says_nothing, shortened
+from lookalike.data.box_columns import FAMILIES, BoxColumns, normalise_name
+from lookalike.data.checking import BOX, NOTHING, is_missing_text, shorten_middle
 from lookalike.data.decode import image_size
 from lookalike.errors import DataError, ImageError
 
@@ -65,9 +65,11 @@ def with_boxes(
     sizes = _Sizes(frame["path"].to_list(), folder)
     numbers = four.filter(whole).to_numpy()
     rows = whole.arg_true().to_list()
-    what = ", ".join(boxes.names)
-    relative = _is_relative(numbers, rules.relative, f"{file}: {what}")
-    kind = rules.kind or _chosen_kind(kind, numbers, rows, sizes if not relative else None, f"{file}: {what}")
+    subject = ", ".join(boxes.names)
+    relative = _is_relative(numbers, rules.relative, f"{file}: {subject}")
+    kind = rules.kind or _chosen_kind(
+        kind, numbers, rows, sizes if not relative else None, f"{file}: {subject}"
+    )
     corners = _corners(four, kind)
     if relative:
         corners = _in_pixels(corners, sizes)
@@ -75,7 +77,9 @@ def with_boxes(
         wrong |= _tiny(corners, four)
     bad = pl.Series([row in wrong for row in range(len(four))], dtype=pl.Boolean)
     unit = "fractions of the image" if relative else "pixels"
-    log.info("%s: boxes in %s are read as %s (source.box=%s), in %s", file, what, MEANINGS[kind], kind, unit)
+    log.info(
+        "%s: boxes in %s are read as %s (source.box=%s), in %s", file, subject, MEANINGS[kind], kind, unit
+    )
     return frame.drop(boxes.names).hstack(corners.select(pl.when(~bad).then(pl.all()))), wrong
 
 
@@ -111,9 +115,9 @@ def _four_columns(frame: pl.DataFrame, boxes: BoxColumns) -> tuple[pl.DataFrame,
         if column.dtype == pl.String:
             text = column.str.strip_chars()
             numbers = text.cast(pl.Float64, strict=False)
-            given = (text != "").fill_null(False) & ~says_nothing(text)
-            for row in (given & numbers.is_null()).arg_true():
-                wrong.setdefault(int(row), f"{name} {shortened(text[row])!r}: must be a number")
+            provided = (text != "").fill_null(False) & ~is_missing_text(text)
+            for row in (provided & numbers.is_null()).arg_true():
+                wrong.setdefault(int(row), f"{name} {shorten_middle(text[row])!r}: must be a number")
             column = numbers
         elif not (column.dtype.is_numeric() or column.dtype == pl.Null):
             raise DataError(f"column {name} must hold numbers, not {column.dtype}")
@@ -128,29 +132,29 @@ def _one_column(frame: pl.DataFrame, boxes: BoxColumns) -> tuple[pl.DataFrame, C
     rows, wrong, kinds = [], dict[int, str](), set[str]()
     (name,) = boxes.names
     for row, value in enumerate(frame[name].to_list()):
-        numbers, kind = _parsed(value)
+        numbers, kind = _parse_box(value)
         if numbers is None:
-            text = shortened("" if value is None else str(value))
+            text = shorten_middle("" if value is None else str(value))
             wrong[row] = f"{name} {text!r}: must be four numbers, as '10 20 110 220'"
         rows.append(numbers or (None,) * 4)
         kinds |= {kind} if numbers else set()
     frame = pl.DataFrame(rows, schema=dict.fromkeys(BOX, pl.Float64), orient="row")
-    said = kinds.pop() if len(kinds) == 1 else ""
-    return frame, wrong, boxes.kind or said
+    message = kinds.pop() if len(kinds) == 1 else ""
+    return frame, wrong, boxes.kind or message
 
 
-def _parsed(value: object) -> tuple[list[float] | None, str]:
+def _parse_box(value: object) -> tuple[list[float] | None, str]:
     """Four numbers and the kind that their keys say; an empty list for no box; None if it is neither."""
     if isinstance(value, Mapping):
         return _of_keys(value)
     text = "" if value is None else str(value).strip()
     if text.startswith("{"):
         try:
-            found = json.loads(text.replace("'", '"'))
+            result = json.loads(text.replace("'", '"'))
         except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict):
-            return _of_keys(found)
+            result = None
+        if isinstance(result, dict):
+            return _of_keys(result)
     words = re.split(r"[\s,;]+", text.strip("[](){}").strip())
     if len(words) == 1 and words[0].lower() in ("", *NOTHING):
         return [], ""
@@ -161,9 +165,9 @@ def _parsed(value: object) -> tuple[list[float] | None, str]:
     return (numbers if len(numbers) == 4 else None), ""
 
 
-def _of_keys(found: Mapping[str, object]) -> tuple[list[float] | None, str]:
+def _of_keys(result: Mapping[str, object]) -> tuple[list[float] | None, str]:
     """The numbers of a JSON object such as `{"left": 1, "top": 2, "width": 3, "height": 4}`."""
-    short = {squeezed(str(key)): value for key, value in found.items()}
+    short = {normalise_name(str(key)): value for key, value in result.items()}
     for kind, family in FAMILIES:
         values = [short.get(name) for name in family]
         if all(isinstance(value, int | float) for value in values):
@@ -171,20 +175,20 @@ def _of_keys(found: Mapping[str, object]) -> tuple[list[float] | None, str]:
     return None, ""
 
 
-def _is_relative(numbers: np.ndarray, said: bool | None, what: str) -> bool:
+def _is_relative(numbers: np.ndarray, message: bool | None, subject: str) -> bool:
     """Whether boxes are fractions of the image.
 
     Raises:
         DataError: some are and some are not.
     """
-    if said is not None or not len(numbers):
-        return bool(said)
+    if message is not None or not len(numbers):
+        return bool(message)
     inside = np.all((numbers >= -1e-3) & (numbers <= 1 + 1e-3), axis=1)
     if inside.all():
         return True
     if inside.mean() > 0.5:
         raise DataError(
-            f"{what}: {inside.sum():,} of {len(inside):,} boxes are within 0 and 1, as fractions of the "
+            f"{subject}: {inside.sum():,} of {len(inside):,} boxes are within 0 and 1, as fractions of the "
             f"image are; "
             f"the largest number is {numbers.max():g}. Add source.relative=true if all of them are "
             f"fractions, or "
@@ -193,7 +197,9 @@ def _is_relative(numbers: np.ndarray, said: bool | None, what: str) -> bool:
     return False
 
 
-def _chosen_kind(kind: str, numbers: np.ndarray, rows: list[int], sizes: "_Sizes | None", what: str) -> Kind:
+def _chosen_kind(
+    kind: str, numbers: np.ndarray, rows: list[int], sizes: "_Sizes | None", subject: str
+) -> Kind:
     """What the four numbers are: by their names, or as only one kind agrees with the images.
 
     Raises:
@@ -212,7 +218,7 @@ def _chosen_kind(kind: str, numbers: np.ndarray, rows: list[int], sizes: "_Sizes
         return left[0]
     keys = " or ".join(f"source.box={one} ({MEANINGS[one]})" for one in left or options)
     first = " ".join(f"{number:g}" for number in numbers[0])
-    raise DataError(f"{what}: the numbers, such as {first}, may mean several things. Add {keys}")
+    raise DataError(f"{subject}: the numbers, such as {first}, may mean several things. Add {keys}")
 
 
 def _agrees(numbers: np.ndarray, kind: Kind, size: np.ndarray, slack: float) -> np.ndarray:
@@ -251,7 +257,7 @@ def _tiny(corners: pl.DataFrame, four: pl.DataFrame) -> Column:
     x1, y1, x2, y2 = map(pl.col, BOX)
     small = ((x2 - x1) < 1) & ((y2 - y1) < 1) & (x2 > x1) & (y2 > y1) & (x2 <= 1) & (y2 <= 1)
     rows = corners.select(small.fill_null(False)).to_series().arg_true()
-    said = "is less than a pixel; fractions of the image need source.relative=true"
+    message = "is less than a pixel; fractions of the image need source.relative=true"
     return {
-        row: f"box {' '.join(f'{number:g}' for number in four.row(row))} {said}" for row in rows.to_list()
+        row: f"box {' '.join(f'{number:g}' for number in four.row(row))} {message}" for row in rows.to_list()
     }

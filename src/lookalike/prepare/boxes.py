@@ -14,7 +14,7 @@ there is a column `FILE`, the file and row of its box."""
 
 
 @dataclass(frozen=True)
-class Places:
+class Locations:
     """Where the rows of a source were written.
 
     Attributes:
@@ -35,16 +35,16 @@ class Places:
         return Problem(path, f"{reason} ({file})" if file else reason, self.rows[row])
 
 
-def placed(frame: pl.DataFrame) -> tuple[pl.DataFrame, Places]:
+def split_locations(frame: pl.DataFrame) -> tuple[pl.DataFrame, Locations]:
     """The table without the columns `ROW` and `FILE`, and what they said."""
     rows, files = (
         frame[name] if name in frame.columns else pl.repeat(None, len(frame), eager=True)
         for name in (ROW, FILE)
     )
-    return frame.drop(ROW, FILE, strict=False), Places(rows.to_list(), files.to_list())
+    return frame.drop(ROW, FILE, strict=False), Locations(rows.to_list(), files.to_list())
 
 
-def begun_inside(frame: pl.DataFrame) -> pl.DataFrame:
+def begins_inside(frame: pl.DataFrame) -> pl.DataFrame:
     """Boxes in whole pixels, those that stick out to the left or above as if they began at the border."""
     if not all(name in frame.columns and frame.schema[name].is_numeric() for name in BOX):
         return frame
@@ -57,14 +57,14 @@ def begun_inside(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def same_boxes(frame: pl.DataFrame) -> pl.Series:
+def problems_of_differing_boxes(frame: pl.DataFrame) -> pl.Series:
     """What is said of rows that show the same part of the same file as another row, [N]; null for others.
 
     Of rows with one label the first is not meant, of rows with several labels all are.
     """
     key = ["path", *BOX]
     box = pl.format("box {} {} {} {}, in whole pixels and inside of the image, is that of", *BOX)
-    said = (
+    reason = (
         pl.when(pl.col("x1").is_null())
         .then(None)
         .when(pl.col("label").n_unique().over(key) > 1)
@@ -72,7 +72,7 @@ def same_boxes(frame: pl.DataFrame) -> pl.Series:
         .when(pl.int_range(pl.len()).over(key) > 0)
         .then(box + pl.lit(" an earlier row"))
     )
-    return frame.select(said=said)["said"]
+    return frame.select(said=reason)["said"]
 
 
 def corners_from_one(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

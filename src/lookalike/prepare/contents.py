@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from lookalike.data.formats import HEAD, format_of_bytes
-from lookalike.data.shards import opened, status
+from lookalike.data.shards import image_status, open_image_file
 
 PIECE = 1 << 20
 THREADS = 4
@@ -22,27 +22,27 @@ def same_files(files: Sequence[Path]) -> list[list[int]]:
     Raises:
         OSError: a file cannot be read.
     """
-    lengths = _grouped(status(file).size for file in files)
-    found = []
+    lengths = _group_equal(image_status(file).size for file in files)
+    groups = []
     with ThreadPoolExecutor(THREADS) as pool:
-        for places in lengths:
-            digests = list(pool.map(content_hash, [files[place] for place in places]))
-            found += [[places[one] for one in group] for group in _grouped(digests)]
-    return sorted(found)
+        for indices in lengths:
+            digests = list(pool.map(content_hash, [files[index] for index in indices]))
+            groups += [[indices[index] for index in group] for group in _group_equal(digests)]
+    return sorted(groups)
 
 
-def _grouped(values: Iterable[object]) -> list[list[int]]:
+def _group_equal(values: Iterable[object]) -> list[list[int]]:
     """The places of values that occur twice or more."""
-    places = defaultdict[object, list[int]](list)
-    for place, value in enumerate(values):
-        places[value].append(place)
-    return [group for group in places.values() if len(group) > 1]
+    indices = defaultdict[object, list[int]](list)
+    for index, value in enumerate(values):
+        indices[value].append(index)
+    return [group for group in indices.values() if len(group) > 1]
 
 
 def content_hash(file: Path) -> bytes:
     """128 bits that differ where a single byte does."""
     digest = blake2b(digest_size=16)
-    with opened(file) as stream:
+    with open_image_file(file) as stream:
         while piece := stream.read(PIECE):
             digest.update(piece)
     return digest.digest()
@@ -51,7 +51,7 @@ def content_hash(file: Path) -> bytes:
 def format_of(file: Path) -> str:
     """The format of a picture by its first bytes, whatever its name says."""
     try:
-        with opened(file) as stream:
+        with open_image_file(file) as stream:
             start = stream.read(HEAD)
     except OSError:
         return UNREADABLE

@@ -9,56 +9,56 @@ import polars as pl
 from lookalike.data.checking import BOX
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
-from lookalike.prepare.boxes import placed, same_boxes
-from lookalike.prepare.files import Seen
-from lookalike.prepare.naming import ASIDE, EMPTY, UNLISTED, UNREAD, counted
-from lookalike.prepare.splits.assigned import Split, ordered, warn_of_shared
+from lookalike.prepare.boxes import problems_of_differing_boxes, split_locations
+from lookalike.prepare.files import FileCheck
+from lookalike.prepare.naming import ASIDE, EMPTY, UNLISTED, UNREAD, count_noun
+from lookalike.prepare.splits.assigned import Split, order_columns, warn_of_shared
 
 log = logging.getLogger(__name__)
 
 
-def with_sizes(table: Table, seen: Iterable[Seen]) -> tuple[Table, list[Problem], list[Problem]]:
+def with_sizes(table: Table, file_checks: Iterable[FileCheck]) -> tuple[Table, list[Problem], list[Problem]]:
     """The rows whose picture can be read, with columns width and height; the others; and boxes that were cut.
 
     A box that sticks out of its picture is cut off at the border; one that lies outside leaves its row out.
 
     Args:
-        table: rows as the source found them; columns may say where, see `placed`, and are taken out.
-        seen: what was found in the file of each row.
+        table: rows as the source found them; columns may say where, see `split_locations`, and are taken out.
+        file_checks: what was found in the file of each row.
     """
-    columns = [(one.width, one.height, one.reason or None) for one in seen]
+    columns = [(check.width, check.height, check.reason or None) for check in file_checks]
     sizes = pl.DataFrame(
         columns, schema={"width": pl.Int32, "height": pl.Int32, "reason": pl.String}, orient="row"
     )
-    frame, places = placed(table.frame.with_columns(sizes["width"], sizes["height"]))
+    frame, locations = split_locations(table.frame.with_columns(sizes["width"], sizes["height"]))
     paths, reasons = frame["path"], sizes["reason"]
     off = cut = pl.repeat(None, len(frame), dtype=pl.String, eager=True)
     if "x1" in frame.columns:
         outside = (pl.col("x1") >= pl.col("width")) | (pl.col("y1") >= pl.col("height"))
-        said = pl.format(
+        reason = pl.format(
             "box begins at {} {}, outside of the image of {} × {} pixels", "x1", "y1", "width", "height"
         )
-        off = frame.select(reason=pl.when(outside).then(said))["reason"]
-        cut = frame.select(_cut_off())["cut"]
+        off = frame.select(reason=pl.when(outside).then(reason))["reason"]
+        cut = frame.select(_boxes_cut_off())["cut"]
     good = reasons.is_null() & off.is_null()
     problems = [
-        places.problem(row, paths[row], reasons[row])
+        locations.problem(row, paths[row], reasons[row])
         if reasons[row]
-        else places.box_problem(row, paths[row], off[row])
+        else locations.box_problem(row, paths[row], off[row])
         for row in (~good).arg_true()
     ]
-    rows, kept = good.arg_true(), frame.filter(good)
-    if "x1" in kept.columns:
-        kept = _fitted(kept)
-        same = same_boxes(kept)
-        found = zip(rows.filter(same.is_not_null()), same.drop_nulls(), strict=True)
-        problems += [places.box_problem(row, paths[row], said) for row, said in found]
-        rows, kept = rows.filter(same.is_null()), kept.filter(same.is_null())
-    shortened = [places.box_problem(row, paths[row], cut[row]) for row in rows if cut[row] is not None]
-    return Table(kept, table.folder), problems, shortened
+    rows, remaining = good.arg_true(), frame.filter(good)
+    if "x1" in remaining.columns:
+        remaining = _clip_boxes(remaining)
+        same = problems_of_differing_boxes(remaining)
+        found_problems = zip(rows.filter(same.is_not_null()), same.drop_nulls(), strict=True)
+        problems += [locations.box_problem(row, paths[row], reason) for row, reason in found_problems]
+        rows, remaining = rows.filter(same.is_null()), remaining.filter(same.is_null())
+    shortened = [locations.box_problem(row, paths[row], cut[row]) for row in rows if cut[row] is not None]
+    return Table(remaining, table.folder), problems, shortened
 
 
-def _cut_off() -> pl.Expr:
+def _boxes_cut_off() -> pl.Expr:
     """What is said about a box that sticks out of its picture."""
     x1, y1, x2, y2 = (pl.col(name) for name in BOX)
     over = (x1 < 0) | (y1 < 0) | (x2 > pl.col("width")) | (y2 > pl.col("height"))
@@ -66,7 +66,7 @@ def _cut_off() -> pl.Expr:
     return pl.when(over).then(box + pl.lit(": cut off at its border")).alias("cut")
 
 
-def _fitted(frame: pl.DataFrame) -> pl.DataFrame:
+def _clip_boxes(frame: pl.DataFrame) -> pl.DataFrame:
     """Boxes cut off at the borders of their pictures."""
     x1, y1, x2, y2 = (pl.col(name) for name in BOX)
     right, bottom = pl.min_horizontal(x2, "width"), pl.min_horizontal(y2, "height")
@@ -78,26 +78,27 @@ def _fitted(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def refuse_unusable(table: Table, problems: list[Problem], most: float, where: str) -> None:
+def refuse_unusable(table: Table, problems: list[Problem], max_share: float, source: str) -> None:
     """Refuse a set of which too little is left.
 
     Raises:
-        DataError: more than the share `most` of the images are lost (empty folders, whose names end in a
+        DataError: more than the share `max_share` of the images are lost (empty folders, whose names end in a
             slash, files that a table does not name or no reader is for, and empty rows do not count), or all
             classes but one.
     """
-    lost = len({(one.path, one.row) for one in problems if _is_lost(one)})
+    lost = len({(problem.path, problem.row) for problem in problems if _is_lost(problem)})
     total = lost + len(table)
-    if not len(table) or lost > most * total:
+    if not len(table) or lost > max_share * total:
         raise DataError(
-            f"{where}: {lost:,} of {counted(total, 'image')} cannot be used, more than "
-            f"max_skipped={most:g} allows:",
+            f"{source}: {lost:,} of {count_noun(total, 'image')} cannot be used, more than "
+            f"max_skipped={max_share:g} allows:",
             problems,
         )
     classes = table.frame["label"].unique()
     if len(classes) < 2:
         raise DataError(
-            f"{where}: one class, {str(classes[0])!r} ({counted(len(table), 'image')}), is all that can be "
+            f"{source}: one class, {str(classes[0])!r} ({count_noun(len(table), 'image')}), is all that can "
+            "be "
             "used; at least two are needed",
             problems,
         )
@@ -123,11 +124,11 @@ def with_split(table: Table, split: Split) -> Table:
             "`lookalike prepare split` divides a prepared set anew"
         )
         warn_of_shared(table.frame)
-        return ordered(table)
-    return ordered(split(table))
+        return order_columns(table)
+    return order_columns(split(table))
 
 
-def moved_pairs(pairs: pl.DataFrame, table: Table, folder: Path) -> pl.DataFrame:
+def move_pairs(pairs: pl.DataFrame, table: Table, folder: Path) -> pl.DataFrame:
     """Pairs of images with the paths that a table in `folder` has; those that lost an image are left out.
 
     Args:
@@ -137,7 +138,7 @@ def moved_pairs(pairs: pl.DataFrame, table: Table, folder: Path) -> pl.DataFrame
     """
     moved = dict(zip(table.frame["path"], table.relative_to(folder).frame["path"], strict=True))
     paths = pl.col("path_a", "path_b")
-    kept = pairs.filter(pl.all_horizontal(paths.is_in(list(moved))))
-    if len(kept) < len(pairs):
-        log.warning("%s left out: an image is missing", counted(len(pairs) - len(kept), "pair"))
-    return kept.with_columns(paths.replace(moved))
+    remaining = pairs.filter(pl.all_horizontal(paths.is_in(list(moved))))
+    if len(remaining) < len(pairs):
+        log.warning("%s left out: an image is missing", count_noun(len(pairs) - len(remaining), "pair"))
+    return remaining.with_columns(paths.replace(moved))

@@ -21,7 +21,7 @@ CRASHED = "reading it crashed the process that tried (damaged, or too large for 
 
 
 @dataclass(frozen=True)
-class Seen:
+class FileCheck:
     """What a file turned out to be: its size in pixels, or the reason why it cannot be used."""
 
     width: int = 0
@@ -29,47 +29,50 @@ class Seen:
     reason: str = ""
 
 
-Look = Callable[[Path], Seen]
+CheckFile = Callable[[Path], FileCheck]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def decoded(file: Path) -> Seen:
+def check_by_decoding(file: Path) -> FileCheck:
     """Decode a picture to its last pixel."""
     from lookalike.data.decode import open_image
     from lookalike.errors import ImageError
 
     try:
-        return Seen(*open_image(file).size)
+        return FileCheck(*open_image(file).size)
     except ImageError as error:
-        return Seen(reason=error.reason)
+        return FileCheck(reason=error.reason)
 
 
-def glanced(file: Path) -> Seen:
+def check_header(file: Path) -> FileCheck:
     """Read a picture's header only."""
     from lookalike.data.decode import image_size
     from lookalike.errors import ImageError
 
     try:
-        return Seen(*image_size(file))
+        return FileCheck(*image_size(file))
     except ImageError as error:
-        return Seen(reason=error.reason)
+        return FileCheck(reason=error.reason)
 
 
-def look_at(files: Sequence[Path], look: Look = decoded, workers: int | None = None) -> Iterator[Seen]:
+def check_files(
+    files: Sequence[Path], look: CheckFile = check_by_decoding, workers: int | None = None
+) -> Iterator[FileCheck]:
     """What each file is, in order.
 
     A file that kills the process reading it is found and reported like any other; the rest goes on.
 
     Args:
         files: the files.
-        look: what to do with each: `decoded`, `glanced`, or another function that a worker can import.
+        look: what to do with each: `check_by_decoding`, `check_header`, or another function that a worker
+            can import.
         workers: processes; 0 for none (a crash is then yours), None for one a core.
     """
-    return in_workers(files, look, Seen(reason=CRASHED), workers)
+    return run_in_workers(files, look, FileCheck(reason=CRASHED), workers)
 
 
-def in_workers(
+def run_in_workers(
     items: Sequence[Item],
     work: Callable[[Item], Result],
     crashed: Result,
@@ -97,10 +100,10 @@ def in_workers(
             while done < len(items) and not broken:
                 some = items[done : done + window]
                 done += len(some)
-                broken = yield from _tried(pool, some, work, crashed, chunk)
+                broken = yield from _try_in_pool(pool, some, work, crashed, chunk)
 
 
-def apart(work: Callable[..., Result], *arguments: object) -> Result:
+def run_in_process(work: Callable[..., Result], *arguments: object) -> Result:
     """What `work` returns, done in a process of its own, for libraries that damaged files bring down.
 
     Args:
@@ -119,7 +122,7 @@ def apart(work: Callable[..., Result], *arguments: object) -> Result:
         return work(*arguments)
 
 
-def _tried(
+def _try_in_pool(
     pool: ProcessPoolExecutor,
     items: Sequence[Item],
     work: Callable[[Item], Result],
@@ -127,37 +130,37 @@ def _tried(
     chunk: int,
 ) -> Generator[Result, None, bool]:
     """What the work makes of the items; returns whether one of them broke the pool."""
-    chunks = [items[place : place + chunk] for place in range(0, len(items), chunk)]
+    chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
     try:
-        waiting = [pool.submit(_each, work, few) for few in chunks]
+        waiting = [pool.submit(_run_each, work, few) for few in chunks]
     except BrokenProcessPool:
         for few in chunks:
-            yield from _alone(few, work, crashed)
+            yield from _run_one_by_one(few, work, crashed)
         return True
     broken = False
     for few, future in zip(chunks, waiting, strict=True):
         try:
-            made = future.result()
+            result = future.result()
         except BrokenProcessPool:
             broken = True
-            made = _alone(few, work, crashed)
-        yield from made
+            result = _run_one_by_one(few, work, crashed)
+        yield from result
     return broken
 
 
-def _alone(items: Sequence[Item], work: Callable[[Item], Result], crashed: Result) -> list[Result]:
+def _run_one_by_one(items: Sequence[Item], work: Callable[[Item], Result], crashed: Result) -> list[Result]:
     """Each group of items in a process of its own, halved until the one that crashes is found."""
     try:
         with _pool(1) as pool:
-            return pool.submit(_each, work, items).result()
+            return pool.submit(_run_each, work, items).result()
     except BrokenProcessPool:
         if len(items) == 1:
             return [crashed]
     middle = len(items) // 2
-    return _alone(items[:middle], work, crashed) + _alone(items[middle:], work, crashed)
+    return _run_one_by_one(items[:middle], work, crashed) + _run_one_by_one(items[middle:], work, crashed)
 
 
-def _each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def _run_each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     return [work(item) for item in items]
 
 

@@ -8,7 +8,7 @@ import polars as pl
 from lookalike.data.checking import BOX
 from lookalike.data.table import Table
 from lookalike.prepare.contents import same_files
-from lookalike.prepare.naming import counted
+from lookalike.prepare.naming import count_noun
 
 log = logging.getLogger(__name__)
 SHOWN = 3
@@ -31,17 +31,17 @@ def warn_of_identical(table: Table, out: Path) -> None:
     several = [rows for rows in groups if len({labels[row] for row in rows}) > 1]
     across = [rows for rows in groups if len({splits[row] for row in rows}) > 1]
     extra = sum(len(rows) - 1 for rows in groups)
-    copies = f"{counted(extra, 'image is a copy', 'images are copies')} of another image, byte for byte"
+    copies = f"{count_noun(extra, 'image is a copy', 'images are copies')} of another image, byte for byte"
     more = f"`lookalike prepare stats dataset={out} duplicates=true` lists all of them"
     if not several and not across:
         log.info("%s, in the same class and split; %s", copies, more)
         return
     parts = []
     if several:
-        parts.append(f"{counted(len(several), 'image occurs', 'images occur')} under different labels")
+        parts.append(f"{count_noun(len(several), 'image occurs', 'images occur')} under different labels")
     if across:
-        parts.append(f"{counted(len(across), 'image occurs', 'images occur')} in several splits")
-    shown = [_shown(table, rows) for rows in dict.fromkeys(map(tuple, several + across))]
+        parts.append(f"{count_noun(len(across), 'image occurs', 'images occur')} in several splits")
+    shown = [_row_text(table, rows) for rows in dict.fromkeys(map(tuple, several + across))]
     lines = shown[:SHOWN] + ([f"and {len(shown) - SHOWN:,} more"] if len(shown) > SHOWN else [])
     log.warning(
         "%s: %s. Perhaps an identity was entered twice, or training sees test images:\n  %s\n%s; with a "
@@ -60,14 +60,14 @@ def identical(table: Table) -> list[list[int]]:
     except OSError as error:
         log.warning("identical images were not looked for: %s", error)
         return []
-    content = {unique[place]: number for number, places in enumerate(groups) for place in places}
+    content = {unique[index]: number for number, positions in enumerate(groups) for index in positions}
     key = pl.Series("content", [content.get(path) for path in paths], dtype=pl.Int64)
     rows = table.frame.select(*boxes, key).with_row_index("row").filter(pl.col("content").is_not_null())
-    found = rows.group_by("content", *boxes, maintain_order=True).agg("row")["row"].to_list()
-    return [group for group in found if len({paths[row] for row in group}) > 1]
+    result = rows.group_by("content", *boxes, maintain_order=True).agg("row")["row"].to_list()
+    return [group for group in result if len({paths[row] for row in group}) > 1]
 
 
-def _shown(table: Table, rows: tuple[int, ...]) -> str:
+def _row_text(table: Table, rows: tuple[int, ...]) -> str:
     paths, labels, splits = (table.frame[name] for name in ("path", "label", "split"))
     names = [f"{paths[row]} ({labels[row]}, {splits[row]})" for row in rows[:SHOWN]]
     return " = ".join(names) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import polars as pl
 
-from lookalike.data.checking import says_nothing
+from lookalike.data.checking import is_missing_text
 from lookalike.data.reading import SMALL
-from lookalike.errors import DataError, Problem, listing
-from lookalike.prepare.naming import alike, counted, listed, plain
+from lookalike.errors import DataError, Problem, list_problems
+from lookalike.prepare.naming import count_noun, group_similar, normalise_name, quote_names
 
-Place = tuple[str | None, int | None]
+Location = tuple[str | None, int | None]
 log = logging.getLogger(__name__)
 
 
-def whole_labels(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
+def restore_whole_numbers(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
     """Whole numbers that became decimals, as pandas makes of a column with gaps, are whole again.
 
     Raises:
@@ -41,13 +41,13 @@ def whole_labels(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
     raise DataError(f"{file}: labels must be text or whole numbers of up to 64 bits, not {kind}")
 
 
-def without_label(labels: pl.Series) -> dict[int, str]:
+def drop_unlabelled(labels: pl.Series) -> dict[int, str]:
     """The rows whose labels are words for having none, with what is said about them."""
-    said = "often means that there is no label; source.nothing=keep if it is the name of a class"
-    return {int(row): f"label {labels[row]!r} {said}" for row in says_nothing(labels).arg_true()}
+    hint = "often means that there is no label; source.nothing=keep if it is the name of a class"
+    return {int(row): f"label {labels[row]!r} {hint}" for row in is_missing_text(labels).arg_true()}
 
 
-def named(frame: pl.DataFrame, file: Path, names: str) -> pl.DataFrame:
+def resolve_similar_labels(frame: pl.DataFrame, file: Path, names: str) -> pl.DataFrame:
     """The table with labels that are nearly the same kept, merged, or refused, as `names` says.
 
     Raises:
@@ -56,47 +56,48 @@ def named(frame: pl.DataFrame, file: Path, names: str) -> pl.DataFrame:
     if frame.schema["label"] != pl.String or names == "keep":
         return frame
     first = frame["label"].drop_nulls().unique(maintain_order=True)
-    groups = [group for group in alike(first) if len(group) > 1]
+    groups = [group for group in group_similar(first) if len(group) > 1]
     if groups and names == "refuse":
         raise DataError(
-            f"{file}: {counted(len(groups), 'label is', 'labels are')} written in several ways. Correct "
+            f"{file}: {count_noun(len(groups), 'label is', 'labels are')} written in several ways. Correct "
             "them, or add source.names=merge if they are one class, or source.names=keep if they are "
             "different ones:",
-            alike_problems(frame["label"], file.name),
+            similar_label_problems(frame["label"], file.name),
         )
-    one = {label: plain(group[0]) for group in groups for label in group}
-    return frame.with_columns(label=pl.col("label").replace(one)) if one else frame
+    canonical = {label: normalise_name(group[0]) for group in groups for label in group}
+    return frame.with_columns(label=pl.col("label").replace(canonical)) if canonical else frame
 
 
-def warn_of_alike(labels: pl.Series, name: str, places: Sequence[Place] | None = None) -> None:
+def warn_of_similar_labels(labels: pl.Series, name: str, locations: Sequence[Location] | None = None) -> None:
     """Labels are kept as they are written, but a slip of the hand should not make two classes of one.
 
     Args:
         labels: of each row.
         name: of the data.
-        places: file and row that each label comes from, if there are several files.
+        locations: file and row that each label comes from, if there are several files.
     """
-    same = alike_problems(labels, name)
-    if places is not None:
-        found = [(*places[one.row or 0], one.reason) for one in same]
-        same = [Problem(file or name, reason, row) for file, row, reason in found]
+    same = similar_label_problems(labels, name)
+    if locations is not None:
+        located = [(*locations[problem.row or 0], problem.reason) for problem in same]
+        same = [Problem(file or name, reason, row) for file, row, reason in located]
     if same:
         log.warning(
-            "%s: labels written in several ways are kept as different classes:%s", name, listing(same)
+            "%s: labels written in several ways are kept as different classes:%s", name, list_problems(same)
         )
 
 
-def alike_problems(labels: pl.Series, name: str) -> list[Problem]:
+def similar_label_problems(labels: pl.Series, name: str) -> list[Problem]:
     """Every spelling of labels that are the same but for case, spaces at the ends and Unicode form."""
     if labels.dtype != pl.String:
         return []
     rows = pl.DataFrame({"label": labels}).with_row_index("row").drop_nulls()
     first = {label: (row, count) for label, row, count in _first_rows(rows).iter_rows()}
-    groups = [group for group in alike(first) if len(group) > 1]
+    groups = [group for group in group_similar(first) if len(group) > 1]
     return [
         Problem(
             name,
-            f"label {label!r} ({counted(first[label][1], 'row')}) is {_like(label, group)}",
+            f"label {label!r} ({count_noun(first[label][1], 'row')}) is "
+            f"{_similar_label_reason(label, group)}",
             first[label][0],
         )
         for group in groups
@@ -104,16 +105,16 @@ def alike_problems(labels: pl.Series, name: str) -> list[Problem]:
     ]
 
 
-def _like(label: str, group: list[str]) -> str:
+def _similar_label_reason(label: str, group: list[str]) -> str:
     """What it is nearly; spellings that look the same are told apart in words."""
     others = [other for other in group if other != label]
     form = unicodedata.normalize("NFC", label)
     twins = [other for other in others if unicodedata.normalize("NFC", other) == form]
     rest = [other for other in others if other not in twins]
-    said = [f"nearly {listed(rest, 3)}"] if rest else []
+    reasons = [f"nearly {quote_names(rest, 3)}"] if rest else []
     if twins:
-        said.append(f"the same letters in another Unicode form as {listed(twins, 3)}")
-    return ", and ".join(said)
+        reasons.append(f"the same letters in another Unicode form as {quote_names(twins, 3)}")
+    return ", and ".join(reasons)
 
 
 def _first_rows(rows: pl.DataFrame) -> pl.DataFrame:

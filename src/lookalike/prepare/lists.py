@@ -10,12 +10,12 @@ import polars as pl
 from lookalike.data.reading import READERS, read_frame
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
-from lookalike.prepare.annotations import text_of
+from lookalike.prepare.sources.annotations import read_text
 
 TEXTS = (".txt", ".lst", ".list")
 
 
-def rows_listed(table: Table, file: Path) -> tuple[np.ndarray, list[Problem]]:
+def find_listed_rows(table: Table, file: Path) -> tuple[np.ndarray, list[Problem]]:
     """Which rows a list names, [N] bool, and the entries that name none, or could mean several files.
 
     A text file holds a label or a path a line; a table file has a column `path`, or else `label`. A path is
@@ -31,7 +31,7 @@ def rows_listed(table: Table, file: Path) -> tuple[np.ndarray, list[Problem]]:
     entries, kind = _entries(file)
     by_label = _rows_by_label(table) if kind != "path" else {}
     by_path = _rows_by_path(table, entries) if kind != "label" else {}
-    chosen, problems = np.zeros(len(table), bool), list[Problem]()
+    is_listed, problems = np.zeros(len(table), bool), list[Problem]()
     for row, entry in entries.items():
         label, paths = by_label.get(entry, []), by_path.get(entry, {})
         if label and paths:
@@ -46,59 +46,59 @@ def rows_listed(table: Table, file: Path) -> tuple[np.ndarray, list[Problem]]:
         elif not label and not paths:
             problems.append(Problem(file.name, f"{entry!r} is no {kind} of the table", row))
         else:
-            chosen[label or next(iter(paths.values()))] = True
-    if not chosen.any():
+            is_listed[label or next(iter(paths.values()))] = True
+    if not is_listed.any():
         raise DataError(f"{file}: names nothing of the table; paths start in {table.folder}:", problems)
-    return chosen, problems
+    return is_listed, problems
 
 
 def _entries(file: Path) -> tuple[dict[int, str], str]:
     """The entries by their row, from 0, and what they are."""
     ending = file.suffix.lower()
     if ending in TEXTS:
-        lines = [line.strip() for line in text_of(file).splitlines()]
-        found, kind = {row: line for row, line in enumerate(lines) if line}, "label or path"
+        lines = [line.strip() for line in read_text(file).splitlines()]
+        entries, kind = {row: line for row, line in enumerate(lines) if line}, "label or path"
     elif ending in READERS:
         frame = read_frame(file)
         kind = next((name for name in ("path", "label") if name in frame.columns), "")
         if not kind:
             raise DataError(f"{file}: a list needs a column path or label; it has {', '.join(frame.columns)}")
         column = frame[kind].cast(pl.String).to_list()
-        found = {row: entry for row, entry in enumerate(column) if entry}
+        entries = {row: entry for row, entry in enumerate(column) if entry}
     else:
         raise DataError(
             f"{file}: a list ends in {', '.join([*TEXTS, *READERS])}, not {ending or 'nothing'!r}"
         )
-    if not found:
+    if not entries:
         raise DataError(f"{file}: the list is empty")
-    return found, kind
+    return entries, kind
 
 
 def _rows_by_label(table: Table) -> dict[str, list[int]]:
-    found = defaultdict[str, list[int]](list)
+    rows = defaultdict[str, list[int]](list)
     for row, label in enumerate(table.frame["label"].cast(pl.String)):
-        found[label].append(row)
-    return found
+        rows[label].append(row)
+    return rows
 
 
 def _rows_by_path(table: Table, entries: dict[int, str]) -> dict[str, dict[str, list[int]]]:
     """The rows of each entry, by the file that they show."""
-    here = os.path.abspath(table.folder)  # noqa: PTH100 - called once a row
-    files = [os.path.normpath(os.path.join(here, path)) for path in table.frame["path"]]  # noqa: PTH118
-    wanted = {entry: _whole(entry, here) for entry in set(entries.values())}
-    found: dict[str, dict[str, list[int]]] = {}
-    for depth in {end.count("/") for end in wanted.values()}:
+    base = os.path.abspath(table.folder)  # noqa: PTH100 - called once a row
+    files = [os.path.normpath(os.path.join(base, path)) for path in table.frame["path"]]  # noqa: PTH118
+    absolute = {entry: _resolve_entry(entry, base) for entry in set(entries.values())}
+    rows: dict[str, dict[str, list[int]]] = {}
+    for depth in {end.count("/") for end in absolute.values()}:
         ends = defaultdict[str, dict[str, list[int]]](dict)
         for row, file in enumerate(files):
             parts = file.rsplit("/", depth + 1)
             ends["/".join(parts[-depth - 1 :])].setdefault(file, []).append(row)
-        found |= {entry: ends[end] for entry, end in wanted.items() if end in ends}
-    return found
+        rows |= {entry: ends[end] for entry, end in absolute.items() if end in ends}
+    return rows
 
 
-def _whole(entry: str, here: str) -> str:
+def _resolve_entry(entry: str, base: str) -> str:
     """A path with its dots and backslashes resolved; one that begins with ../ starts at the table."""
     text = entry.replace("\\", "/")
     if text.startswith("../"):
-        text = f"{here}/{text}"
+        text = f"{base}/{text}"
     return os.path.normpath(text)

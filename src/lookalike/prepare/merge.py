@@ -11,9 +11,9 @@ import polars as pl
 
 from lookalike.data.checking import BOX
 from lookalike.data.table import Table
-from lookalike.errors import DataError, Problem, listing
+from lookalike.errors import DataError, Problem, list_problems
 from lookalike.prepare.contents import same_files
-from lookalike.prepare.naming import alike, counted, listed
+from lookalike.prepare.naming import count_noun, group_similar, quote_names
 
 log = logging.getLogger(__name__)
 FROM, ROW, ORIGIN = "merged dataset", "row of the merged dataset", "dataset"
@@ -69,7 +69,7 @@ class Choices:
     contents: bool = True
 
 
-def merged(tables: Mapping[str, Table], folder: Path, choices: Choices) -> tuple[Table, pl.DataFrame]:
+def merge_tables(tables: Mapping[str, Table], folder: Path, choices: Choices) -> tuple[Table, pl.DataFrame]:
     """One table for all, with a column `dataset` (kept where there is one), and the clashes that were found.
 
     Args:
@@ -80,10 +80,10 @@ def merged(tables: Mapping[str, Table], folder: Path, choices: Choices) -> tuple
     Raises:
         DataError: labels or files clash and are to be refused, or columns cannot be joined; lists all.
     """
-    frames = {name: _own(name, table, folder) for name, table in tables.items()}
+    frames = {name: _rows_of_dataset(name, table, folder) for name, table in tables.items()}
     columns = _column_clashes(frames)
-    frames = _prefixed(frames, choices.prefixes)
-    both = _concatenated(frames)
+    frames = _prefix_labels(frames, choices.prefixes)
+    both = _concatenate(frames)
     labels = _label_clashes(both)
     files = _file_clashes(both, folder, choices.contents)
     refused = [clash for clash in labels if clash.kind == "label" and choices.labels == "refuse"]
@@ -91,10 +91,14 @@ def merged(tables: Mapping[str, Table], folder: Path, choices: Choices) -> tuple
     if refused:
         raise DataError(_advice(refused), [clash.problem() for clash in refused])
     clashes = [*columns, *_group_clashes(both), *labels, *files]
-    for kind, found in _by_kind(clashes).items():
-        log.warning("%s:%s", counted(len(found), f"clash of {kind}", f"clashes of {kind}"), listing(found))
+    for kind, problems in _problems_by_kind(clashes).items():
+        log.warning(
+            "%s:%s",
+            count_noun(len(problems), f"clash of {kind}", f"clashes of {kind}"),
+            list_problems(problems),
+        )
     gone = {(clash.dataset, clash.row) for clash in files}
-    stays = [place not in gone for place in zip(both[FROM], both[ROW], strict=True)]
+    stays = [key not in gone for key in zip(both[FROM], both[ROW], strict=True)]
     origin = [pl.col(ORIGIN).cast(pl.String)] if ORIGIN in both.columns else []
     frame = both.filter(pl.Series(stays, dtype=pl.Boolean)).with_columns(
         pl.coalesce(*origin, FROM).alias(ORIGIN)
@@ -106,28 +110,28 @@ def merged(tables: Mapping[str, Table], folder: Path, choices: Choices) -> tuple
     return Table(frame.drop(FROM, ROW), folder), table
 
 
-def _own(name: str, table: Table, folder: Path) -> pl.DataFrame:
+def _rows_of_dataset(name: str, table: Table, folder: Path) -> pl.DataFrame:
     """The rows with paths that start in `folder`, and where each comes from."""
     frame = table.relative_to(folder).frame
     return frame.with_columns(pl.lit(name).alias(FROM)).with_row_index(ROW)
 
 
-def _prefixed(frames: dict[str, pl.DataFrame], prefixes: Sequence[str]) -> dict[str, pl.DataFrame]:
+def _prefix_labels(frames: dict[str, pl.DataFrame], prefixes: Sequence[str]) -> dict[str, pl.DataFrame]:
     """Labels with their prefix, as text; without prefixes they stay numbers where all of them are."""
     if not prefixes:
         if len({frame.schema["label"] for frame in frames.values()}) == 1:
             return frames
         prefixes = [""] * len(frames)
     pairs = zip(frames.items(), prefixes, strict=True)
-    return {name: _with_prefix(frame, prefix) for (name, frame), prefix in pairs}
+    return {name: _add_prefix(frame, prefix) for (name, frame), prefix in pairs}
 
 
-def _with_prefix(frame: pl.DataFrame, prefix: str) -> pl.DataFrame:
+def _add_prefix(frame: pl.DataFrame, prefix: str) -> pl.DataFrame:
     names = ["label", *(["group"] if prefix and "group" in frame.columns else [])]
     return frame.with_columns((pl.lit(prefix) + pl.col(name).cast(pl.String)).alias(name) for name in names)
 
 
-def _concatenated(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def _concatenate(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     try:
         return pl.concat(frames.values(), how="diagonal_relaxed").with_columns(pl.col(ROW).cast(pl.Int64))
     except pl.exceptions.PolarsError as error:
@@ -136,19 +140,21 @@ def _concatenated(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 def _column_clashes(frames: Mapping[str, pl.DataFrame]) -> list[Clash]:
     """Columns that some tables lack, or that are of several types."""
-    found = []
+    clashes = []
     every = dict.fromkeys(column for frame in frames.values() for column in frame.columns)
     for column in every:
         kinds = {name: str(frame.schema[column]) for name, frame in frames.items() if column in frame.columns}
         first = next(iter(kinds))
         lacking = [name for name in frames if name not in kinds]
-        found += [Clash("column", column, name, None, first, "is not there: left empty") for name in lacking]
-        found += [
+        clashes += [
+            Clash("column", column, name, None, first, "is not there: left empty") for name in lacking
+        ]
+        clashes += [
             Clash("column", column, name, None, first, f"is {kind}, and {kinds[first]} in {first}")
             for name, kind in kinds.items()
             if kind != kinds[first]
         ]
-    return found
+    return clashes
 
 
 def _group_clashes(both: pl.DataFrame) -> list[Clash]:
@@ -168,65 +174,69 @@ def _label_clashes(both: pl.DataFrame) -> list[Clash]:
     owners = both.group_by("label", maintain_order=True).agg(
         pl.col(FROM).unique(maintain_order=True), row=pl.col(ROW).first()
     )
-    found = [
+    clashes = [
         Clash("label", str(label), name, None, names[0], f"is also in {names[0]}")
         for label, names, _ in owners.iter_rows()
         for name in names[1:]
     ]
     if both.schema["label"] != pl.String:
-        return found
+        return clashes
     first = {label: names[0] for label, names, _ in owners.iter_rows()}
-    for group in alike(first):
+    for group in group_similar(first):
         if len(group) > 1 and len({first[label] for label in group}) > 1:
             owner, other = first[group[1]], first[group[0]]
-            found.append(
-                Clash("label alike", group[1], owner, None, other, f"kept apart from {listed(group[:1])}")
+            clashes.append(
+                Clash(
+                    "label alike", group[1], owner, None, other, f"kept apart from {quote_names(group[:1])}"
+                )
             )
-    return found
+    return clashes
 
 
 def _file_clashes(both: pl.DataFrame, folder: Path, contents: bool) -> list[Clash]:
     """Rows that show the same as a row of an earlier table."""
-    here = os.path.realpath(folder)
-    paths = {path: os.path.realpath(os.path.join(here, path)) for path in both["path"].unique()}  # noqa: PTH118
+    real_folder = os.path.realpath(folder)
+    paths = {path: os.path.realpath(os.path.join(real_folder, path)) for path in both["path"].unique()}  # noqa: PTH118
     same = dict.fromkeys(paths.values(), "")
     files = list(same)
     for group in same_files([Path(file) for file in files]) if contents else []:
-        same |= {files[place]: files[group[0]] for place in group}
+        same |= {files[index]: files[group[0]] for index in group}
     whole = [same[paths[path]] or paths[path] for path in both["path"]]
     boxes = [name for name in BOX if name in both.columns]
     rows = both.select("path", "label", FROM, ROW, *boxes).iter_rows()
-    seen: dict[tuple[object, ...], tuple[str, str, str, int]] = {}
-    found = []
+    first_use: dict[tuple[object, ...], tuple[str, str, str, int]] = {}
+    clashes = []
     for file, (path, label, name, row, *box) in zip(whole, rows, strict=True):
-        first = seen.setdefault((file, *box), (path, label, name, row))
+        first = first_use.setdefault((file, *box), (path, label, name, row))
         if first[2] != name:
             kind = "file" if paths[path] == paths[first[0]] else "content"
             labels = "" if label == first[1] else f", under the label {str(first[1])!r} instead of {label!r}"
             remark = f"is also in {first[2]}, row {first[3]} ({first[0]}){labels}"
-            found.append(Clash(kind, path, name, row, first[2], remark))
-    return found
+            clashes.append(Clash(kind, path, name, row, first[2], remark))
+    return clashes
 
 
-def _by_kind(clashes: Sequence[Clash]) -> dict[str, list[Problem]]:
-    found: dict[str, list[Problem]] = {}
+def _problems_by_kind(clashes: Sequence[Clash]) -> dict[str, list[Problem]]:
+    problems: dict[str, list[Problem]] = {}
     for clash in clashes:
-        found.setdefault(clash.kind, []).append(clash.problem())
-    return found
+        problems.setdefault(clash.kind, []).append(clash.problem())
+    return problems
 
 
 def _advice(refused: Sequence[Clash]) -> str:
     labels = sum(clash.kind == "label" for clash in refused)
     files = len(refused) - labels
-    said = []
+    advice = []
     if labels:
-        said.append(
-            f"{counted(labels, 'label stands', 'labels stand')} in several datasets: prefixes=[a/,b/] keeps "
+        advice.append(
+            f"{count_noun(labels, 'label stands', 'labels stand')} in several datasets: prefixes=[a/,b/] "
+            "keeps "
             "them apart, labels=same makes one identity of each"
         )
     if files:
-        said.append(
-            f"{counted(files, 'row shows', 'rows show')} a file of an earlier dataset: files=first keeps the "
+        advice.append(
+            f"{count_noun(files, 'row shows', 'rows show')} a file of an earlier dataset: files=first keeps "
+            "the "
             "earlier row"
         )
-    return ". ".join(said) + ":"
+    return ". ".join(advice) + ":"

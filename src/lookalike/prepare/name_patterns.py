@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lookalike.errors import ConfigError, Problem
-from lookalike.prepare.naming import ASIDE, counted, listed
+from lookalike.prepare.naming import ASIDE, count_noun, quote_names
 
 PATTERNS = {
     "reid": r"(?:^|/)(?P<label>-?\d+)_c(?P<camera>\d+)(?:s(?P<sequence>\d+))?_[^/]*$",
@@ -51,13 +51,13 @@ class NamePattern:
 
     def columns(self, path: str) -> dict[str, str] | None:
         """What a path says, by column; None if it does not fit."""
-        found = self.expression.search(path)
-        if found is None or not found["label"]:
+        match = self.expression.search(path)
+        if match is None or not match["label"]:
             return None
-        return {COLUMNS.get(name, name): value or "" for name, value in found.groupdict().items()}
+        return {COLUMNS.get(name, name): value or "" for name, value in match.groupdict().items()}
 
 
-def compiled(pattern: str) -> NamePattern:
+def compile_pattern(pattern: str) -> NamePattern:
     """A pattern by its name, or a regular expression of the user's.
 
     Raises:
@@ -76,9 +76,9 @@ def compiled(pattern: str) -> NamePattern:
         raise ConfigError(f"source.pattern={pattern!r}: names no identity; give {choices}")
     wrong = [name for name in groups if name in RESERVED]
     if wrong or {"camera", "group"} <= set(groups):
-        which = listed(wrong) if wrong else "both 'camera' and 'group'"
+        choice = quote_names(wrong) if wrong else "both 'camera' and 'group'"
         raise ConfigError(
-            f"source.pattern={pattern!r}: cannot have the group {which}; known are label, camera "
+            f"source.pattern={pattern!r}: cannot have the group {choice}; known are label, camera "
             "(or group), and names of your own, which become columns"
         )
     return NamePattern(pattern, expression)
@@ -87,17 +87,17 @@ def compiled(pattern: str) -> NamePattern:
 def suggestion(images: Sequence[str]) -> str:
     """A sentence about a pattern that fits nearly all of these names, with the key for it; else nothing."""
     for name in PATTERNS:
-        pattern = compiled(name)
-        found = [said for path in images if (said := pattern.columns(path)) is not None]
-        labels = {said["label"] for said in found}
-        repeated = len(labels) < len(found) and (name != "numbered" or 2 <= len(labels) <= len(found) / 2)
-        if found and repeated and len(found) >= MOST * len(images):
+        pattern = compile_pattern(name)
+        results = [message for path in images if (message := pattern.columns(path)) is not None]
+        labels = {message["label"] for message in results}
+        repeated = len(labels) < len(results) and (name != "numbered" or 2 <= len(labels) <= len(results) / 2)
+        if results and repeated and len(results) >= MOST * len(images):
             example = next(path for path in images if pattern.columns(path) is not None)
-            said = pattern.columns(example) or {}
-            camera = f", camera {said['group']}" if "group" in said else ""
+            message = pattern.columns(example) or {}
+            camera = f", camera {message['group']}" if "group" in message else ""
             return (
                 f"File names look like {EXAMPLES[name].split(':')[0]} ({example!r}: identity "
-                f"{said['label']}{camera}): add source.pattern={name} to read identities from file names"
+                f"{message['label']}{camera}): add source.pattern={name} to read identities from file names"
             )
     return ""
 
@@ -126,13 +126,13 @@ def summary(pattern: NamePattern, rows: list[dict[str, str]], distractors: int) 
     example = rows[0]
     camera = f", camera {example['group']}" if "group" in example else ""
     cameras = Counter(row["group"] for row in rows) if "group" in example else None
-    seen = f" and {counted(len(cameras), 'camera')} (column group)" if cameras else ""
+    seen = f" and {count_noun(len(cameras), 'camera')} (column group)" if cameras else ""
     labels = {row["label"] for row in rows}
-    said = (
+    message = (
         f"identities{' and cameras' if camera else ''} are read from file names by "
         f"source.pattern={pattern.name} ({example['path']!r}: identity {example['label']}{camera}): "
-        f"{counted(len(labels), 'identity', 'identities')}{seen}"
+        f"{count_noun(len(labels), 'identity', 'identities')}{seen}"
     )
     if distractors:
-        said += f"; {counted(distractors, 'image')} of identity 0 in the gallery are distractors"
-    return said
+        message += f"; {count_noun(distractors, 'image')} of identity 0 in the gallery are distractors"
+    return message

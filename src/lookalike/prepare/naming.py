@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 from lookalike.data.columns import SPLIT_NAMES as SPLIT_NAMES
-from lookalike.wording import counted as counted
+from lookalike.wording import count_noun as count_noun
 
 EMPTY = "the row is empty"
 UNLISTED = "no row of the table names it"
@@ -15,26 +15,26 @@ UNREAD = "not read here"
 """What the reason holds for a file that has to do with images, but that no reader here is for."""
 
 
-def listed(names: list[str], most: int = 8) -> str:
+def quote_names(names: list[str], limit: int = 8) -> str:
     """Quoted names, the rest as a count."""
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    text = ", ".join(repr(name) for name in names[:limit])
+    return text + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
 
 
-def plain(name: str) -> str:
+def normalise_name(name: str) -> str:
     """A name in Unicode's composed form, without spaces at its ends."""
     return unicodedata.normalize("NFC", name).strip()
 
 
-def alike(names: Iterable[str], name_of: Callable[[str], str] = plain) -> list[list[str]]:
+def group_similar(names: Iterable[str], name_of: Callable[[str], str] = normalise_name) -> list[list[str]]:
     """The names in groups that are the same but for case, Unicode form and spaces at the ends."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(plain(name_of(name)).casefold(), []).append(name)
+        groups.setdefault(normalise_name(name_of(name)).casefold(), []).append(name)
     return list(groups.values())
 
 
-def readable(name: str) -> str | None:
+def is_readable(name: str) -> str | None:
     """Why a name found on disk cannot be kept in a table."""
     try:
         name.encode()
@@ -43,6 +43,6 @@ def readable(name: str) -> str | None:
     return None
 
 
-def printable(name: str) -> str:
+def escape_controls(name: str) -> str:
     """A name found on disk, with the bytes that are no UTF-8 replaced."""
     return os.fsencode(name).decode("utf-8", "replace")

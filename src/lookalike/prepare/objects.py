@@ -11,9 +11,9 @@ from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.boxes import FILE, ROW
 from lookalike.prepare.naming import UNLISTED
-from lookalike.prepare.tables import usable
+from lookalike.prepare.table import usable
 
-Found = tuple[Table, list[Problem]]
+ObjectsResult = tuple[Table, list[Problem]]
 Box = tuple[float, float, float, float]
 
 
@@ -40,7 +40,7 @@ class AnnotatedObject:
     wrong: str = ""
 
 
-def objects_table(objects: Sequence[AnnotatedObject], folder: Path, name: str) -> Found:
+def objects_table(objects: Sequence[AnnotatedObject], folder: Path, name: str) -> ObjectsResult:
     """The objects that can be used, and the others with the reason, the file and the row.
 
     Raises:
@@ -56,23 +56,23 @@ def objects_table(objects: Sequence[AnnotatedObject], folder: Path, name: str) -
         frame = frame.drop("split")
     if frame["x1"].null_count() == len(frame):
         frame = frame.drop(BOX)
-    found, problems = usable(frame, folder, name, wrong)
-    places = [objects[row] for row in found.frame[ROW].to_list()]
-    found_frame = found.frame.with_columns(
-        pl.Series(ROW, [one.row for one in places], dtype=pl.Int64),
-        pl.Series(FILE, [one.file for one in places], dtype=pl.String),
+    result, problems = usable(frame, folder, name, wrong)
+    positions = [objects[row] for row in result.frame[ROW].to_list()]
+    found_frame = result.frame.with_columns(
+        pl.Series(ROW, [one.row for one in positions], dtype=pl.Int64),
+        pl.Series(FILE, [one.file for one in positions], dtype=pl.String),
     )
-    return Table(found_frame, folder), [_placed(problem, objects) for problem in problems]
+    return Table(found_frame, folder), [_locate_problem(problem, objects) for problem in problems]
 
 
-def _placed(problem: Problem, objects: Sequence[AnnotatedObject]) -> Problem:
+def _locate_problem(problem: Problem, objects: Sequence[AnnotatedObject]) -> Problem:
     if problem.row is None:
         return problem
     one = objects[problem.row]
     return Problem(problem.path, f"{problem.reason} ({one.file})", one.row)
 
 
-def unannotated(paths: Iterable[str], objects: Sequence[AnnotatedObject]) -> list[Problem]:
+def unannotated_images(paths: Iterable[str], objects: Sequence[AnnotatedObject]) -> list[Problem]:
     """Images in which nothing is annotated."""
     known = {one.path for one in objects}
     return [Problem(path, UNLISTED) for path in paths if path not in known]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lookalike.data.formats import ENDINGS, ENDINGS_OF, HEAD, format_of_bytes
 from lookalike.errors import DataError, Problem
-from lookalike.prepare.naming import ASIDE, UNREAD, counted, printable, readable
+from lookalike.prepare.naming import ASIDE, UNREAD, count_noun, escape_controls, is_readable
 
 log = logging.getLogger(__name__)
 Walk = Iterator[tuple[str, list[str], list[str]]]
@@ -74,8 +74,8 @@ def scan(root: Path) -> Tree:
         ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - called once a file
         if name.startswith("."):
             tree.hidden += 1
-        elif reason := readable(path):
-            tree.problems.append(Problem(printable(path), reason))
+        elif reason := is_readable(path):
+            tree.problems.append(Problem(escape_controls(path), reason))
         elif ending in ENDINGS:
             tree.images.append(path)
         else:
@@ -86,9 +86,9 @@ def scan(root: Path) -> Tree:
     if left:
         log.info("%s: left aside %s", root, left)
     if tree.outside:
-        said = counted(len(tree.outside), "linked folder leads", "linked folders lead")
+        message = count_noun(len(tree.outside), "linked folder leads", "linked folders lead")
         log.warning(
-            "%s: %s out of it, and is read all the same:\n  %s", root, said, "\n  ".join(tree.outside)
+            "%s: %s out of it, and is read all the same:\n  %s", root, message, "\n  ".join(tree.outside)
         )
     return tree
 
@@ -117,26 +117,28 @@ def _files(root: Path, tree: Tree) -> Iterator[tuple[str, str]]:
     """
 
     def unreadable(error: OSError) -> None:
-        tree.problems.append(Problem(printable(str(error.filename)), f"cannot be opened: {error.strerror}"))
+        tree.problems.append(
+            Problem(escape_controls(str(error.filename)), f"cannot be opened: {error.strerror}")
+        )
 
     seen: set[str] = set()
     top = os.path.realpath(root)
     starts = deque([str(root)])
-    for place, folders, files in chain.from_iterable(_walks(starts, unreadable)):
-        real = os.path.realpath(place)
-        relative = "" if place == str(root) else Path(place).relative_to(root).as_posix()
+    for index, folders, files in chain.from_iterable(_walks(starts, unreadable)):
+        real = os.path.realpath(index)
+        relative = "" if index == str(root) else Path(index).relative_to(root).as_posix()
         if real in seen:
-            said = f"{printable(relative)}/"
-            tree.problems.append(Problem(said, "a linked folder that is read at another place already"))
+            message = f"{escape_controls(relative)}/"
+            tree.problems.append(Problem(message, "a linked folder that is read at another place already"))
             folders.clear()
             continue
         seen.add(real)
-        if os.path.islink(place) and relative and os.path.commonpath([top, real]) != top:  # noqa: PTH114
-            tree.outside.append(f"{printable(relative)} -> {printable(real)}")
+        if os.path.islink(index) and relative and os.path.commonpath([top, real]) != top:  # noqa: PTH114
+            tree.outside.append(f"{escape_controls(relative)} -> {escape_controls(real)}")
         tree.hidden += sum(map(_is_hidden, folders))
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         tree.folders += [f"{relative}/{name}".removeprefix("/") for name in folders]
-        inside = (os.path.join(place, name) for name in folders)  # noqa: PTH118 - called once a folder
+        inside = (os.path.join(index, name) for name in folders)  # noqa: PTH118 - called once a folder
         starts.extend(path for path in inside if os.path.islink(path))  # noqa: PTH114
         yield from ((relative, name) for name in sorted(files))
 
@@ -154,8 +156,10 @@ def _is_hidden(folder: str) -> bool:
 def left_aside(tree: Tree) -> str:
     """The files that are not read, in words."""
     kinds = ", ".join(f"{ending} {count}" for ending, count in tree.others.most_common(6))
-    others = f"{counted(tree.others.total(), 'file')} of other kinds ({kinds})" if tree.others else ""
+    others = f"{count_noun(tree.others.total(), 'file')} of other kinds ({kinds})" if tree.others else ""
     hidden = (
-        f"{counted(tree.hidden, 'hidden file or folder', 'hidden files or folders')}" if tree.hidden else ""
+        f"{count_noun(tree.hidden, 'hidden file or folder', 'hidden files or folders')}"
+        if tree.hidden
+        else ""
     )
     return " and ".join(filter(None, [others, hidden]))

@@ -22,15 +22,15 @@ from lookalike.data.reading import read_frame
 from lookalike.data.table import Table, write_problems
 from lookalike.errors import DataError, ImageError, Problem
 from lookalike.files import replace_file
-from lookalike.prepare import tables
+from lookalike.prepare import table as tables
 from lookalike.prepare.box_reading import BoxRules, Kind
-from lookalike.prepare.download import Patience
-from lookalike.prepare.hosts import Hosts
-from lookalike.prepare.http import AgainError, ask, checked_url, chunks, length_of
-from lookalike.prepare.labels import named, whole_labels
-from lookalike.prepare.naming import counted
-from lookalike.prepare.public import Raw
-from lookalike.prepare.refused import RefusedError
+from lookalike.prepare.download.connection import RefusedError
+from lookalike.prepare.download.file import Patience
+from lookalike.prepare.download.hosts import Hosts
+from lookalike.prepare.download.http import AgainError, chunks, length_of, open_url, validate_url
+from lookalike.prepare.labels import resolve_similar_labels, restore_whole_numbers
+from lookalike.prepare.naming import count_noun
+from lookalike.prepare.sources.public import Raw
 
 log = logging.getLogger(__name__)
 DIGITS = 24
@@ -96,19 +96,19 @@ def table(
         DataError: the list is no table, a column is missing, or no image could be had.
     """
     raw, file = raw or Raw(), Path(list).expanduser()
-    folder = raw.place("urls")
-    given = tables.named_columns(columns, url=url, label=label, split=split)
-    frame = read_frame(file, tables.texts_of(given))
+    folder = raw.source_folder("urls")
+    provided = tables.named_columns(columns, url=url, label=label, split=split)
+    frame = read_frame(file, tables.texts_of(provided))
     if frame.is_empty():
         raise DataError(f"{file}: the list has no rows; its columns are {', '.join(frame.columns)}")
-    found_columns = find_columns(frame, file, {"path": None, **given}, ("url", "label"))
+    found_columns = find_columns(frame, file, {"path": None, **provided}, ("url", "label"))
     url, label = found_columns.used["url"], found_columns.used["label"]
-    named(whole_labels(frame.select(label=label), file), file, names)
+    resolve_similar_labels(restore_whole_numbers(frame.select(label=label), file), file, names)
     addresses = frame[url].cast(pl.String).fill_null("").str.strip_chars()
     manners = Manners(threads, per_host, int(max_megabytes * 1e6), private=raw.private)
-    wanted = [address for address in addresses.unique(maintain_order=True) if address]
-    with _counter("Fetching images", len(wanted), raw.progress) as told:
-        found, failed = fetch_images(wanted, folder, manners, told)
+    urls = [address for address in addresses.unique(maintain_order=True) if address]
+    with _progress_counter("Fetching images", len(urls), raw.progress) as on_progress:
+        fetched, failed = fetch_images(urls, folder, manners, on_progress)
     reasons = {"": "has no address"} | failed
     problems = [
         Problem(address or file.name, reasons[address], row)
@@ -116,12 +116,12 @@ def table(
         if address in reasons
     ]
     _report(folder, problems)
-    if not found:
-        raise DataError(f"{file}: none of its {counted(len(wanted), 'image')} could be fetched:", problems)
-    paths = addresses.replace_strict(found, default=None, return_dtype=pl.String)
+    if not fetched:
+        raise DataError(f"{file}: none of its {count_noun(len(urls), 'image')} could be fetched:", problems)
+    paths = addresses.replace_strict(fetched, default=None, return_dtype=pl.String)
     lost = {problem.row for problem in problems}
     reading = tables.Reading(
-        {**{name: theirs for name, theirs in given.items() if name != "url"}, "path": "path"},
+        {**{name: theirs for name, theirs in provided.items() if name != "url"}, "path": "path"},
         BoxRules(box, relative),
         names,
         nothing,
@@ -133,24 +133,24 @@ def table(
 
 def _by_address(problem: Problem, addresses: pl.Series, file: Path) -> Problem:
     """The same said of the address, which people know, and not of the file that came from it."""
-    place = file.name if problem.row is None else addresses[problem.row]
-    return Problem(place, problem.reason.replace(problem.path, place), problem.row)
+    location = file.name if problem.row is None else addresses[problem.row]
+    return Problem(location, problem.reason.replace(problem.path, location), problem.row)
 
 
 def _report(folder: Path, problems: "list[Problem]") -> None:
     file = folder / "failed.csv"
     if problems:
-        replace_file(file, lambda beside: write_problems(problems, beside))
-        log.warning("%s could not be fetched: %s says why", counted(len(problems), "row"), file)
+        replace_file(file, lambda temporary: write_problems(problems, temporary))
+        log.warning("%s could not be fetched: %s says why", count_noun(len(problems), "row"), file)
     else:
         file.unlink(missing_ok=True)
 
 
 @contextmanager
-def _counter(text: str, total: int, shown: bool) -> Iterator[Callable[[], object]]:
+def _progress_counter(text: str, total: int, enabled: bool) -> Iterator[Callable[[], object]]:
     from rich.progress import Progress
 
-    with Progress(disable=not shown) as progress:
+    with Progress(disable=not enabled) as progress:
         task = progress.add_task(text, total=total)
         yield lambda: progress.advance(task)
 
@@ -159,7 +159,7 @@ def fetch_images(
     urls: "list[str]",
     folder: Path,
     manners: Manners | None = None,
-    told: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The images at some addresses, as files.
 
@@ -167,30 +167,30 @@ def fetch_images(
         urls: each once.
         folder: where to; images that are there are not asked for.
         manners: how to ask.
-        told: called once for each image that is through.
+        on_progress: called once for each image that is through.
 
     Returns:
         By address, the path of its file relative to `folder`; and the reason why it has none.
     """
     manners = manners or Manners()
     folder.mkdir(parents=True, exist_ok=True)
-    there = {
+    present = {
         file.stem: f"{file.parent.name}/{file.name}"
         for file in folder.glob("??/*")
         if file.suffix != ".partial"
     }
-    found, failed = dict[str, str](), dict[str, str]()
+    paths, failed = dict[str, str](), dict[str, str]()
     for url in urls:
-        if path := there.get(_name(url)):
-            found[url] = path
-            told()
-    hosts = Hosts((url for url in urls if url not in found), manners.per_host)
+        if path := present.get(_name(url)):
+            paths[url] = path
+            on_progress()
+    hosts = Hosts((url for url in urls if url not in paths), manners.per_host)
     attempts = dict[str, int]()
     lock = threading.Lock()
 
-    def work() -> None:
+    def run_thread() -> None:
         while (url := hosts.take()) is not None:
-            outcome = _tried(url, folder, manners, attempts, hosts)
+            outcome = _try_fetch(url, folder, manners, attempts, hosts)
             if outcome is None:
                 continue
             path, reason = outcome
@@ -198,46 +198,46 @@ def fetch_images(
                 if path is None:
                     failed[url] = reason
                 else:
-                    found[url] = path
-                told()
-            hosts.done(url)
+                    paths[url] = path
+                on_progress()
+            hosts.finish_url(url)
 
     pool = ThreadPoolExecutor(manners.threads)
     try:
-        for future in [pool.submit(work) for _ in range(manners.threads)]:
+        for future in [pool.submit(run_thread) for _ in range(manners.threads)]:
             future.result()
     finally:
         hosts.stop()
         pool.shutdown()
-    return found, failed
+    return paths, failed
 
 
-def _tried(
+def _try_fetch(
     url: str, folder: Path, manners: Manners, attempts: dict[str, int], hosts: Hosts
 ) -> tuple[str | None, str] | None:
     """The path of a fetched image or why there is none; None if it is to be asked for again."""
-    if given_up := hosts.dead(url):
+    if given_up := hosts.dead_hosts(url):
         return None, given_up
     try:
-        path = _fetched(url, folder, manners)
-        hosts.answered(url)
+        path = _fetch_image(url, folder, manners)
+        hosts.mark_alive(url)
         return path, ""
     except (RefusedError, ImageError) as error:
-        hosts.answered(url)
+        hosts.mark_alive(url)
         return None, error.reason
     except AgainError as error:
         attempts[url] = attempts.get(url, 0) + 1
         pause = manners.patience.pause(attempts[url] - 1, error.after)
         if error.after is None:
-            hosts.failed(url, error.reason)
+            hosts.mark_failed(url, error.reason)
         if attempts[url] >= manners.patience.attempts or pause > manners.patience.longest:
             asks = f"; it asks to wait {pause:,.0f} s" if pause > manners.patience.longest else ""
-            return None, f"{error.reason}, {counted(attempts[url], 'attempt')}{asks}"
-        hosts.again(url, pause, whole_host=error.after is not None)
+            return None, f"{error.reason}, {count_noun(attempts[url], 'attempt')}{asks}"
+        hosts.requeue(url, pause, whole_host=error.after is not None)
         return None
 
 
-def _fetched(url: str, folder: Path, manners: Manners) -> str:
+def _fetch_image(url: str, folder: Path, manners: Manners) -> str:
     """Fetch one image into its file, and return its path.
 
     Raises:
@@ -246,7 +246,7 @@ def _fetched(url: str, folder: Path, manners: Manners) -> str:
         AgainError: it may come later.
     """
     accept = {"Accept": "image/*,*/*;q=0.5"}
-    with ask(url, accept, manners.patience.timeout, private=manners.private) as response:
+    with open_url(url, accept, manners.patience.timeout, private=manners.private) as response:
         data = _body(url, response, manners)
         whole = response.headers.get("Content-Length") is not None
     image_size(io.BytesIO(data)) if whole else open_image(io.BytesIO(data))
@@ -254,7 +254,7 @@ def _fetched(url: str, folder: Path, manners: Manners) -> str:
     name = _name(url)
     file = folder / name[:2] / f"{name}{ending}"
     file.parent.mkdir(exist_ok=True)
-    replace_file(file, lambda beside: beside.write_bytes(data))
+    replace_file(file, lambda temporary: temporary.write_bytes(data))
     return f"{name[:2]}/{file.name}"
 
 
@@ -275,5 +275,5 @@ def _body(url: str, response: http.client.HTTPResponse, manners: Manners) -> byt
 def _name(url: str) -> str:
     """The file name of an address, without its ending."""
     with suppress(RefusedError):
-        url = checked_url(url)
+        url = validate_url(url)
     return sha256(url.encode()).hexdigest()[:DIGITS]

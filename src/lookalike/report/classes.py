@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from lookalike.plots.confusable import Confused, confused_by
+from lookalike.plots.confusable import ConfusedClasses, confused_by_queries
 
 HUB = 4.0
 """An image is a hub if it is found so many times as often as others on average."""
@@ -28,22 +28,22 @@ class Hub:
     wrong: int
 
 
-def confused(per_query: pl.DataFrame, labels: np.ndarray, most: int) -> list[Confused]:
+def confused_classes(per_query: pl.DataFrame, labels: np.ndarray, limit: int) -> list[ConfusedClasses]:
     """The pairs of classes with most queries whose nearest neighbour is of the other class."""
     nearest = {name: pl.col(name).list.first() for name in ("neighbours", "scores")}
     first = per_query.select("row", **nearest).filter(pl.col("neighbours") >= 0)
     queries, hits, scores = (first[name].to_numpy() for name in ("row", "neighbours", "scores"))
-    return confused_by(queries, hits, scores, labels, most)
+    return confused_by_queries(queries, hits, scores, labels, limit)
 
 
-def hubs(per_query: pl.DataFrame, labels: np.ndarray, most: int) -> list[Hub]:
+def find_hubs(per_query: pl.DataFrame, labels: np.ndarray, limit: int) -> list[Hub]:
     """The images that are found most, if they are found far more often than others."""
     hits = per_query.select("row", hit="neighbours").explode("hit").filter(pl.col("hit") >= 0)
-    queries, found = hits["row"].to_numpy(), hits["hit"].to_numpy()
-    counts = np.bincount(found, minlength=len(labels))
-    wrong = np.bincount(found[labels[queries] != labels[found]], minlength=len(labels))
-    order = np.lexsort((np.arange(len(labels)), -counts))[:most]
-    usual = HUB * counts[counts > 0].mean() if len(found) else 0
+    queries, hit_rows = hits["row"].to_numpy(), hits["hit"].to_numpy()
+    counts = np.bincount(hit_rows, minlength=len(labels))
+    wrong = np.bincount(hit_rows[labels[queries] != labels[hit_rows]], minlength=len(labels))
+    order = np.lexsort((np.arange(len(labels)), -counts))[:limit]
+    usual = HUB * counts[counts > 0].mean() if len(hit_rows) else 0
     return [
         Hub(row, str(labels[row]), int(counts[row]), int(wrong[row]))
         for row in order.tolist()

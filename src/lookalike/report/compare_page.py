@@ -8,75 +8,83 @@ from markupsafe import Markup
 
 from lookalike.data.thumbnails import Thumbnails
 from lookalike.plots.intervals import interval_bars
-from lookalike.report.compare_table import basis, conclusion, signed, value_text, verdict
-from lookalike.report.comparing import Compared
-from lookalike.report.disagreements import Disagreements, disagreements
+from lookalike.report.compare_table import basis_sentence, conclusion, format_difference, value_text, verdict
+from lookalike.report.comparing import Comparison
+from lookalike.report.disagreements import Disagreements, find_disagreements
 from lookalike.report.numbers import number
 from lookalike.report.pictures import svg
-from lookalike.report.template import filled, write_page
+from lookalike.report.template import fill_template, write_page
 
 NARROW = 4.4
 """Inches of a chart that fills a phone, so that its letters stay as large as those beside it."""
 
 
-def write_compare_page(found: Compared, out: Path) -> None:
+def write_compare_page(comparison: Comparison, out: Path) -> None:
     """Write the page as one file that needs no other.
 
     Raises:
         LookalikeError: the page would be larger than 15 MB.
     """
-    first, second = found.evaluations[:2]
-    of_queries = [name for name in found.metrics if found.tables and name in found.tables[0].columns]
+    first, second = comparison.evaluations[:2]
+    of_queries = [
+        name for name in comparison.metrics if comparison.tables and name in comparison.tables[0].columns
+    ]
     agreed = None
     if of_queries:
-        asked = (found.tables[0]["row"], found.tables[1]["row"])
-        agreed = disagreements((first, second), asked, of_queries[0])
-    pictures = [Thumbnails(each.embeddings.table) for each in (first, second) if each.embeddings]
-    for place, each in enumerate(pictures if agreed else []):
-        each.load(shown_rows(agreed, place))
+        rows = (comparison.tables[0]["row"], comparison.tables[1]["row"])
+        agreed = find_disagreements((first, second), rows, of_queries[0])
+    pictures = [
+        Thumbnails(evaluation.embeddings.table) for evaluation in (first, second) if evaluation.embeddings
+    ]
+    for index, evaluation in enumerate(pictures if agreed else []):
+        evaluation.load(rows_on_page(agreed, index))
     values = {
-        "title": " and ".join(found.names) if len(found.names) == 2 else f"{len(found.names)} runs",
-        "conclusion": conclusion(found),
-        "metrics": [number(metric, {}).name for metric in found.metrics],
-        "measure": number((of_queries or found.metrics)[0], {}).name,
-        "rows": [table_row(found, place) for place in range(len(found.names))],
-        "basis": basis(found),
-        "charts": charts(found),
-        "names": found.names[:2],
+        "title": " and ".join(comparison.names)
+        if len(comparison.names) == 2
+        else f"{len(comparison.names)} runs",
+        "conclusion": conclusion(comparison),
+        "metrics": [number(metric, {}).name for metric in comparison.metrics],
+        "measure": number((of_queries or comparison.metrics)[0], {}).name,
+        "rows": [table_row(comparison, index) for index in range(len(comparison.names))],
+        "basis": basis_sentence(comparison),
+        "charts": draw_charts(comparison),
+        "names": comparison.names[:2],
         "agreed": agreed,
         "pictures": pictures,
-        "problems": sorted({problem.path for each in pictures for problem in each.problems.values()}),
+        "problems": sorted(
+            {problem.path for evaluation in pictures for problem in evaluation.problems.values()}
+        ),
     }
-    write_page(out, filled("compare.html.j2", values), "compare fewer runs at once")
+    write_page(out, fill_template("compare.html.j2", values), "compare fewer runs at once")
 
 
-def table_row(found: Compared, place: int) -> dict[str, Any]:
+def table_row(comparison: Comparison, index: int) -> dict[str, Any]:
     """One run's line of the table."""
-    first = found.metrics[0]
-    test = found.against(first, place)
+    first = comparison.metrics[0]
+    test = comparison.test_against(first, index)
     return {
-        "name": found.names[place],
-        "cells": [value_text(found.values[metric][place]) for metric in found.metrics],
-        "said": "" if test is None else f"{verdict(found, first, place)}: {signed(test)}",
+        "name": comparison.names[index],
+        "cells": [value_text(comparison.values[metric][index]) for metric in comparison.metrics],
+        "said": "" if test is None else f"{verdict(comparison, first, index)}: {format_difference(test)}",
     }
 
 
-def charts(found: Compared) -> list[Markup]:
+def draw_charts(comparison: Comparison) -> list[Markup]:
     """A bar chart with intervals for each metric."""
-    drawn = []
-    for place, metric in enumerate(found.metrics):
-        values = found.values[metric]
-        figure = interval_bars(found.names, values, metric, found.leaders(metric), width=NARROW)
+    figures = []
+    for index, metric in enumerate(comparison.metrics):
+        values = comparison.values[metric]
+        figure = interval_bars(comparison.names, values, metric, comparison.leaders(metric), width=NARROW)
         words = ", ".join(
-            f"{name} {value_text(value)}" for name, value in zip(found.names, values, strict=True)
+            f"{name} {value_text(value)}" for name, value in zip(comparison.names, values, strict=True)
         )
-        drawn.append(svg(figure, f"chart{'abcdefghijklmnopqrstuvwxyz'[place % 26]}", f"{metric}: {words}"))
-    return drawn
+        figures.append(svg(figure, f"chart{'abcdefghijklmnopqrstuvwxyz'[index % 26]}", f"{metric}: {words}"))
+    return figures
 
 
-def shown_rows(agreed: Disagreements | None, place: int) -> Sequence[int]:
+def rows_on_page(agreed: Disagreements | None, index: int) -> Sequence[int]:
     """The rows of one evaluation whose pictures stand on the page."""
     if agreed is None:
         return []
-    queries = [pair[place] for shown in agreed.shown for pair in shown]
-    return sorted({row for each in queries for row in (each.row, *(hit.row for hit in each.hits))})
+    queries = [pair[index] for examples in agreed.shown for pair in examples]
+    return sorted({row for query in queries for row in (query.row, *(hit.row for hit in query.hits))})

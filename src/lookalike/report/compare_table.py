@@ -2,111 +2,126 @@
 
 import polars as pl
 
-from lookalike.metrics.paired import Difference
-from lookalike.report.comparing import Compared
+from lookalike.metrics.paired_tests import Difference
+from lookalike.report.comparing import Comparison
 
 
-def sentence(found: Compared, metric: str, first: int, second: int) -> str:
+def summary_sentence(comparison: Comparison, metric: str, first: int, second: int) -> str:
     """One line on two evaluations: `eval/b is better than eval/a: map@r +0.034 [+0.021, +0.047], …`."""
-    test = found.against(metric, second, first)
+    test = comparison.test_against(metric, second, first)
     if test is None:
         return ""
-    one, other = found.names[first], found.names[second]
-    numbers = f"{metric} {signed(test)}, p {chance(test.p)}"
+    first_name, other = comparison.names[first], comparison.names[second]
+    numbers = f"{metric} {format_difference(test)}, p {chance_text(test.p)}"
     if test.verdict == "cannot tell":
-        return f"cannot tell {other} from {one} at {100 * test.level:g} %: {numbers}"
+        return f"cannot tell {other} from {first_name} at {100 * test.level:g} %: {numbers}"
     if not test.sign:
-        return f"{metric} of {other} is {test.verdict} than that of {one}: {numbers}"
-    return f"{other} is {test.verdict} than {one}: {numbers}"
+        return f"{metric} of {other} is {test.verdict} than that of {first_name}: {numbers}"
+    return f"{other} is {test.verdict} than {first_name}: {numbers}"
 
 
-def conclusion(found: Compared) -> str:
+def conclusion(comparison: Comparison) -> str:
     """What the whole table says about the first metric."""
-    metric = found.metrics[0]
-    leaders, sure = found.leaders(metric), f"at {100 * found.level:g} %"
-    if len(found.names) == 2:
-        return sentence(found, metric, 1, 0)
+    metric = comparison.metrics[0]
+    leaders, sure = comparison.leaders(metric), f"at {100 * comparison.level:g} %"
+    if len(comparison.names) == 2:
+        return summary_sentence(comparison, metric, 1, 0)
     if leaders == [0]:
-        return f"{found.names[0]} is better than every other one ({metric}, {sure})"
-    tied = ", ".join(found.names[place] for place in leaders)
+        return f"{comparison.names[0]} is better than every other one ({metric}, {sure})"
+    tied = ", ".join(comparison.names[index] for index in leaders)
     return f"cannot tell which is best ({metric}, {sure}); nothing here beats any of: {tied}"
 
 
-def verdict(found: Compared, metric: str, place: int) -> str:
+def verdict(comparison: Comparison, metric: str, index: int) -> str:
     """One evaluation against the one with the highest mean of the first metric."""
-    test = found.against(metric, place)
+    test = comparison.test_against(metric, index)
     return "" if test is None else test.verdict
 
 
-def signed(test: Difference) -> str:
+def format_difference(test: Difference) -> str:
     """+0.034 [+0.021, +0.047]."""
     return f"{test.mean:+z.4f} [{test.low:+z.4f}, {test.high:+z.4f}]"
 
 
-def chance(p: float) -> str:
+def chance_text(p: float) -> str:
     """What a p value is: `< 0.001`, `= 0.414`."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def as_frame(found: Compared) -> pl.DataFrame:
+def as_frame(comparison: Comparison) -> pl.DataFrame:
     """One line an evaluation, best first: value, low, high of each metric, and the test against the first."""
-    columns: dict[str, list[object]] = {"run": list(found.names)}
-    for metric in found.metrics:
-        tests = [found.against(metric, place) for place in range(len(found.names))]
+    columns: dict[str, list[object]] = {"run": list(comparison.names)}
+    for metric in comparison.metrics:
+        tests = [comparison.test_against(metric, index) for index in range(len(comparison.names))]
         for name in ("value", "low", "high"):
             column = metric if name == "value" else f"{metric}_{name}"
-            columns[column] = [value.get(name) for value in found.values[metric]]
+            columns[column] = [value.get(name) for value in comparison.values[metric]]
         columns[f"{metric}_against_first"] = ["" if test is None else test.verdict for test in tests]
     return pl.DataFrame(columns, schema_overrides={"run": pl.String}, strict=False)
 
 
-def pairs_frame(found: Compared) -> pl.DataFrame:
+def pairs_frame(comparison: Comparison) -> pl.DataFrame:
     """One line for every two evaluations and metric: the test of `second` against `first`."""
     rows = [
         {
             "metric": metric,
-            "first": found.names[test.first],
-            "second": found.names[test.second],
+            "first": comparison.names[test.first],
+            "second": comparison.names[test.second],
             "difference": test.mean,
             "low": test.low,
             "high": test.high,
             "p": test.p,
             "second_is": test.verdict,
         }
-        for metric in found.metrics
-        for test in found.differences[metric]
+        for metric in comparison.metrics
+        for test in comparison.differences[metric]
     ]
     return pl.DataFrame(rows)
 
 
-def as_markdown(found: Compared) -> str:
+def as_markdown(comparison: Comparison) -> str:
     """The table for a page or a pull request, with what it rests on below."""
     head = [
         "run",
-        *(f"{metric} [95 %]" for metric in found.metrics),
-        f"against the first ({found.metrics[0]})",
+        *(f"{metric} [95 %]" for metric in comparison.metrics),
+        f"against the first ({comparison.metrics[0]})",
     ]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---|" * (len(head) - 1)]
-    for place, name in enumerate(found.names):
-        cells = [value_text(found.values[metric][place]) for metric in found.metrics]
-        test = found.against(found.metrics[0], place)
-        said = "" if test is None else f"{test.verdict}: {signed(test)}"
-        lines.append("| " + " | ".join([name.replace("|", "\\|"), *cells, said]) + " |")
+    for index, name in enumerate(comparison.names):
+        cells = [value_text(comparison.values[metric][index]) for metric in comparison.metrics]
+        test = comparison.test_against(comparison.metrics[0], index)
+        verdict_text = "" if test is None else f"{test.verdict}: {format_difference(test)}"
+        lines.append("| " + " | ".join([name.replace("|", "\\|"), *cells, verdict_text]) + " |")
     return (
-        "\n".join([*lines, "", conclusion(found) + ".", "", *(f"- {note}" for note in basis(found))]) + "\n"
+        "\n".join(
+            [
+                *lines,
+                "",
+                conclusion(comparison) + ".",
+                "",
+                *(f"- {note}" for note in basis_sentence(comparison)),
+            ]
+        )
+        + "\n"
     )
 
 
-def basis(found: Compared) -> list[str]:
+def basis_sentence(comparison: Comparison) -> list[str]:
     """What the table rests on, and what was passed over."""
-    count = len(found.differences[found.metrics[0]])
+    count = len(comparison.differences[comparison.metrics[0]])
     holm = f", p values raised for {count} comparisons (Holm)" if count > 1 else ""
     of_queries = (
-        f"{found.queries} queries of {found.identities} identities; paired by query, identities resampled"
+        f"{comparison.queries} queries of {comparison.identities} identities; paired by query, identities "
+        "resampled"
     )
-    of_identities = f"{found.identities} identities; paired by what each adds to the metric, and resampled"
-    what = (of_queries if found.queries else of_identities) + holm
-    return [what, *(f"NOT THE SAME TEST, compared because of force=true: {note}" for note in found.notes)]
+    of_identities = (
+        f"{comparison.identities} identities; paired by what each adds to the metric, and resampled"
+    )
+    test_text = (of_queries if comparison.queries else of_identities) + holm
+    return [
+        test_text,
+        *(f"NOT THE SAME TEST, compared because of force=true: {note}" for note in comparison.notes),
+    ]
 
 
 def value_text(value: dict[str, float]) -> str:

@@ -11,17 +11,17 @@ import numpy as np
 import polars as pl
 
 from lookalike.errors import ConfigError, LookalikeError
-from lookalike.evaluation import FAR, JUDGED
-from lookalike.metrics.paired import Difference, paired_differences, swapped
+from lookalike.evaluation.evaluate import FAR, JUDGED
+from lookalike.metrics.paired_tests import Difference, paired_differences, swap_models
 from lookalike.metrics.records import sign_of
-from lookalike.report.matching import matched_identities, matched_queries
-from lookalike.report.read import Evaluation, existing, read_evaluation
+from lookalike.report.matching import match_identities, match_queries
+from lookalike.report.read import Evaluation, read_evaluation, require_existing
 
 NOT_METRICS = {"row", "path", "label", "to_find", "neighbours", "scores"}
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """Evaluations, best first, and what can be said of every two of them.
 
     Attributes:
@@ -47,13 +47,13 @@ class Compared:
     identities: int
     notes: list[str]
 
-    def against(self, metric: str, place: int, other: int = 0) -> Difference | None:
-        """The evaluation at `place` tested against the one at `other`; None for itself."""
-        for each in self.differences[metric]:
-            if (each.first, each.second) == (other, place):
-                return each
-            if (each.first, each.second) == (place, other):
-                return swapped(each)
+    def test_against(self, metric: str, index: int, other: int = 0) -> Difference | None:
+        """The evaluation at `index` tested against the one at `other`; None for itself."""
+        for difference in self.differences[metric]:
+            if (difference.first, difference.second) == (other, index):
+                return difference
+            if (difference.first, difference.second) == (index, other):
+                return swap_models(difference)
         return None
 
     @property
@@ -68,7 +68,7 @@ class Compared:
             for test in self.differences[metric]
             if test.verdict in ("better", "worse")
         }
-        return [place for place in range(len(self.names)) if place not in beaten]
+        return [index for index in range(len(self.names)) if index not in beaten]
 
 
 def find_evaluation(folder: str | Path) -> Evaluation:
@@ -77,36 +77,36 @@ def find_evaluation(folder: str | Path) -> Evaluation:
     Raises:
         LookalikeError: there is none; says how to make one.
     """
-    folder = existing(folder, "run")
-    for place in (folder, folder / "evaluation"):
-        if (place / "metrics.json").is_file():
-            return read_evaluation(place)
+    folder = require_existing(folder, "run")
+    for candidate in (folder, folder / "evaluation"):
+        if (candidate / "metrics.json").is_file():
+            return read_evaluation(candidate)
     raise LookalikeError(
         f"{folder}: neither an evaluation nor a run that was evaluated. Make one: lookalike evaluate "
         f"model={folder}/model dataset=… out={folder}/evaluation"
     )
 
 
-def of_one_test(folders: Sequence[str | Path], force: bool = False) -> list[Evaluation]:
+def evaluations_of_one_test(folders: Sequence[str | Path], force: bool = False) -> list[Evaluation]:
     """The evaluations in some folders, which are of the same protocol, data and queries, or `force` is given.
 
     Raises:
         LookalikeError: a folder is no evaluation, or they are not of the same test.
     """
-    names, found = [str(folder) for folder in folders], [find_evaluation(folder) for folder in folders]
+    names, evaluations = [str(folder) for folder in folders], [find_evaluation(folder) for folder in folders]
     if force:
-        return found
-    notes = _differing(names, found, [])
-    if all(each.per_query is not None for each in found):
+        return evaluations
+    notes = _differing_tests(names, evaluations, [])
+    if all(evaluation.per_query is not None for evaluation in evaluations):
         try:
-            notes += matched_queries(names, found, [])[1]
+            notes += match_queries(names, evaluations, [])[1]
         except LookalikeError as error:
             notes.append(str(error))
     _refuse_differing(notes, "one figure of them says nothing about the models", "draw")
-    return found
+    return evaluations
 
 
-def compare(
+def compare_evaluations(
     folders: Sequence[str | Path],
     metrics: Sequence[str],
     *,
@@ -114,7 +114,7 @@ def compare(
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
-) -> Compared:
+) -> Comparison:
     """Test every two evaluations on the queries, or for metrics of all pairs on the identities, they share.
 
     Args:
@@ -134,36 +134,40 @@ def compare(
         raise ConfigError("compare needs two evaluations or more: lookalike compare eval/a eval/b")
     if len({Path(name).resolve() for name in names}) < len(names):
         raise ConfigError(f"compare: a folder is given twice among {', '.join(names)}")
-    found = [find_evaluation(folder) for folder in folders]
-    of_queries = _check_metrics(names, found, metrics)
-    notes = _differing(names, found, metrics)
+    evaluations = [find_evaluation(folder) for folder in folders]
+    of_queries = _check_metrics(names, evaluations, metrics)
+    notes = _differing_tests(names, evaluations, metrics)
     tables: dict[str, list[pl.DataFrame]] = {}
     matched: list[pl.DataFrame] = []
-    if all(each.per_query is not None for each in found):
-        matched, passed = matched_queries(names, found, of_queries)
+    if all(evaluation.per_query is not None for evaluation in evaluations):
+        matched, passed = match_queries(names, evaluations, of_queries)
         tables.update(dict.fromkeys(of_queries, matched))
         notes += passed
     for metric in metrics:
         if metric not in of_queries:
-            tables[metric], passed = matched_identities(names, found, metric)
+            tables[metric], passed = match_identities(names, evaluations, metric)
             notes += passed
     if not force:
         _refuse_differing(notes, "comparing them says nothing about the models", "compare")
     means = [_mean(table, metrics[0]) for table in tables[metrics[0]]]
-    order = sorted(range(len(names)), key=lambda place: _rank(means[place], metrics[0]))
-    found = [found[place] for place in order]
-    tables = {metric: [each[place] for place in order] for metric, each in tables.items()}
+    order = sorted(range(len(names)), key=lambda index: _rank(means[index], metrics[0]))
+    evaluations = [evaluations[index] for index in order]
+    tables = {metric: [evaluation[index] for index in order] for metric, evaluation in tables.items()}
     first = tables[metrics[0]][0].drop_nulls(metrics[0])
-    return Compared(
-        names=[shortened(names)[place] for place in order],
-        evaluations=found,
-        tables=[matched[place] for place in order] if matched else [],
+    return Comparison(
+        names=[strip_common_folder(names)[index] for index in order],
+        evaluations=evaluations,
+        tables=[matched[index] for index in order] if matched else [],
         metrics=list(metrics),
         values={
-            metric: [_value(*each, metric) for each in zip(found, tables[metric], strict=True)]
+            metric: [
+                _value(*evaluation, metric) for evaluation in zip(evaluations, tables[metric], strict=True)
+            ]
             for metric in metrics
         },
-        differences={metric: _tested(tables[metric], metric, resamples, seed, level) for metric in metrics},
+        differences={
+            metric: _test_models(tables[metric], metric, resamples, seed, level) for metric in metrics
+        },
         queries=len(first) if metrics[0] in of_queries else 0,
         identities=int(first["label"].n_unique()),
         notes=list(dict.fromkeys(notes)),
@@ -180,7 +184,7 @@ def _refuse_differing(notes: list[str], so: str, job: str) -> None:
         )
 
 
-def shortened(names: list[str]) -> list[str]:
+def strip_common_folder(names: list[str]) -> list[str]:
     """Without the folder that all of them are in."""
     if len({Path(name).is_absolute() for name in names}) > 1:
         return names
@@ -188,70 +192,83 @@ def shortened(names: list[str]) -> list[str]:
     return [os.path.relpath(name, common or ".") for name in names]
 
 
-def _tested(tables: list[pl.DataFrame], metric: str, n: int, seed: int, level: float) -> list[Difference]:
+def _test_models(
+    tables: list[pl.DataFrame], metric: str, n: int, seed: int, level: float
+) -> list[Difference]:
     values = np.stack(
         [table[metric].cast(pl.Float64).fill_null(np.nan).to_numpy() for table in tables], axis=1
     )
     try:
-        found = paired_differences(values, tables[0]["label"].to_numpy(), n, seed, level)
+        differences = paired_differences(values, tables[0]["label"].to_numpy(), n, seed, level)
     except ValueError as error:
         raise LookalikeError(f"{metric}: {error}") from error
-    return [replace(each, sign=sign_of(metric)) for each in found]
+    return [replace(difference, sign=sign_of(metric)) for difference in differences]
 
 
-def _check_metrics(names: list[str], found: list[Evaluation], metrics: Sequence[str]) -> list[str]:
+def _check_metrics(names: list[str], evaluations: list[Evaluation], metrics: Sequence[str]) -> list[str]:
     """Those of the metrics that have one value a query.
 
     Raises:
         ConfigError: one that not all of them have.
     """
-    there = [_columns([each.per_query for each in found]), _columns([each.per_identity for each in found])]
-    if not any(there):
-        lacking = [name for name, each in zip(names, found, strict=True) if each.per_query is None]
-        said = f"{', '.join(lacking)}: has no per_query.parquet" if lacking else "no metric is in all of them"
-        raise LookalikeError(f"{said}, so there is nothing to pair")
-    missing = [metric for metric in metrics if metric not in [*there[0], *there[1]]]
+    available = [
+        _common_columns([evaluation.per_query for evaluation in evaluations]),
+        _common_columns([evaluation.per_identity for evaluation in evaluations]),
+    ]
+    if not any(available):
+        lacking = [
+            name for name, evaluation in zip(names, evaluations, strict=True) if evaluation.per_query is None
+        ]
+        reason = (
+            f"{', '.join(lacking)}: has no per_query.parquet" if lacking else "no metric is in all of them"
+        )
+        raise LookalikeError(f"{reason}, so there is nothing to pair")
+    missing = [metric for metric in metrics if metric not in [*available[0], *available[1]]]
     if missing or not metrics:
         raise ConfigError(
             f"metric={','.join(missing)}: not a value of each query or identity in all of them; those are: "
-            f"{', '.join([*there[0], *there[1]])}"
+            f"{', '.join([*available[0], *available[1]])}"
         )
-    return [metric for metric in metrics if metric in there[0]]
+    return [metric for metric in metrics if metric in available[0]]
 
 
-def _columns(tables: Sequence[pl.DataFrame | None]) -> list[str]:
+def _common_columns(tables: Sequence[pl.DataFrame | None]) -> list[str]:
     """The metrics that all tables have."""
-    known = [set() if table is None else set(table.columns) for table in tables]
+    names_by_table = [set() if table is None else set(table.columns) for table in tables]
     first = [] if tables[0] is None else tables[0].columns
-    return [name for name in first if name not in NOT_METRICS and all(name in each for each in known)]
+    return [
+        name for name in first if name not in NOT_METRICS and all(name in names for names in names_by_table)
+    ]
 
 
-def _differing(names: list[str], found: list[Evaluation], metrics: Sequence[str]) -> list[str]:
+def _differing_tests(names: list[str], evaluations: list[Evaluation], metrics: Sequence[str]) -> list[str]:
     """In what the evaluations differ beside the model, as far as these metrics depend on it."""
     keys = {"data": "queries or galleries"}
-    if not _differ_by_arguments(found):
+    if not _differ_by_arguments(evaluations):
         keys = {"protocol": "protocols", **keys}
     notes = []
-    for key, what in keys.items():
-        hashes = [str(each.metrics[key]) for each in found if key in each.metrics]
+    for key, subject in keys.items():
+        hashes = [str(evaluation.metrics[key]) for evaluation in evaluations if key in evaluation.metrics]
         if len(set(hashes)) > 1:
-            said = ", ".join(
-                f"{each.metrics[key]} ({name})"
-                for name, each in zip(names, found, strict=True)
-                if key in each.metrics
+            hashes_text = ", ".join(
+                f"{evaluation.metrics[key]} ({name})"
+                for name, evaluation in zip(names, evaluations, strict=True)
+                if key in evaluation.metrics
             )
-            notes.append(f"different {what}: {said}")
+            notes.append(f"different {subject}: {hashes_text}")
     for metric in metrics:
-        arguments = [_arguments(each, metric) for each in found]
-        if any(each != arguments[0] for each in arguments[1:]):
-            said = ", ".join(f"{each} ({name})" for name, each in zip(names, arguments, strict=True))
-            notes.append(f"{metric} was measured with different arguments: {said}")
+        arguments = [_arguments(evaluation, metric) for evaluation in evaluations]
+        if any(evaluation != arguments[0] for evaluation in arguments[1:]):
+            hashes_text = ", ".join(
+                f"{evaluation} ({name})" for name, evaluation in zip(names, arguments, strict=True)
+            )
+            notes.append(f"{metric} was measured with different arguments: {hashes_text}")
     return notes
 
 
-def _differ_by_arguments(found: list[Evaluation]) -> bool:
+def _differ_by_arguments(result: list[Evaluation]) -> bool:
     """Whether all are under the same rules, so that at most arguments of single metrics differ."""
-    known = [each.metrics for each in found if "protocol" in each.metrics]
+    known = [each.metrics for each in result if "protocol" in each.metrics]
     rules = {str(each.get("rules", each["protocol"])) for each in known}
     explained = all(
         each.get("rules", each["protocol"]) == each["protocol"] or each.get("arguments") for each in known
@@ -259,12 +276,12 @@ def _differ_by_arguments(found: list[Evaluation]) -> bool:
     return len(rules) == 1 and explained
 
 
-def _arguments(found: Evaluation, metric: str) -> str:
+def _arguments(evaluation: Evaluation, metric: str) -> str:
     """The arguments of a metric that its name does not tell, such as `far=0.1`."""
-    if "rules" in found.metrics or metric not in JUDGED:
-        every = [str(each).partition(" ") for each in found.metrics.get("arguments") or []]
-        return " ".join(given for name, _, given in every if name == metric) or "the defaults"
-    rates = [name.removeprefix("tar@far=") for name in found.metrics if name.startswith("tar@far=")]
+    if "rules" in evaluation.metrics or metric not in JUDGED:
+        every = [str(each).partition(" ") for each in evaluation.metrics.get("arguments") or []]
+        return " ".join(provided for name, _, provided in every if name == metric) or "the defaults"
+    rates = [name.removeprefix("tar@far=") for name in evaluation.metrics if name.startswith("tar@far=")]
     return f"far={float(rates[0])}" if rates and float(rates[0]) != FAR else "the defaults"
 
 
@@ -278,6 +295,6 @@ def _rank(mean: float, metric: str) -> float:
     return math.inf if math.isnan(mean) else -(sign_of(metric) or 1) * mean
 
 
-def _value(found: Evaluation, table: pl.DataFrame, metric: str) -> dict[str, float]:
-    entry = found.metrics.get(metric)
+def _value(evaluation: Evaluation, table: pl.DataFrame, metric: str) -> dict[str, float]:
+    entry = evaluation.metrics.get(metric)
     return entry if isinstance(entry, dict) else {"value": _mean(table, metric)}

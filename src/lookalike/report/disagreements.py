@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lookalike.plots.queries import Query, different_first, query
+from lookalike.plots.queries import Query, build_query, different_first
 from lookalike.report.read import Evaluation
 
 
@@ -27,11 +27,11 @@ class Disagreements:
     shown: tuple[list[tuple[Query, Query]], list[tuple[Query, Query]]]
 
 
-def disagreements(
+def find_disagreements(
     evaluations: tuple[Evaluation, Evaluation],
     rows: tuple[pl.Series, pl.Series],
     measure: str,
-    most: int = 8,
+    limit: int = 8,
     neighbours: int = 5,
 ) -> Disagreements | None:
     """The queries that the two answer differently, the largest differences in `measure` first.
@@ -40,7 +40,7 @@ def disagreements(
         evaluations: the two.
         rows: the rows of the same queries in each, in the same order.
         measure: column of per_query.parquet.
-        most: queries to show of each kind.
+        limit: queries to show of each kind.
         neighbours: hits of each.
 
     Returns:
@@ -48,23 +48,29 @@ def disagreements(
     """
     names = ("row", "neighbours", "scores", measure)
     tables, labels = [], []
-    for each, asked in zip(evaluations, rows, strict=True):
-        if each.embeddings is None or each.per_query is None or not set(names) <= set(each.per_query.columns):
+    for evaluation, query_rows in zip(evaluations, rows, strict=True):
+        if (
+            evaluation.embeddings is None
+            or evaluation.per_query is None
+            or not set(names) <= set(evaluation.per_query.columns)
+        ):
             return None
-        found = pl.DataFrame({"row": asked}).join(each.per_query.select(names), on="row", how="left")
-        tables.append(found.rename({measure: "value"}))
-        labels.append(each.embeddings.table.labels)
+        values = pl.DataFrame({"row": query_rows}).join(
+            evaluation.per_query.select(names), on="row", how="left"
+        )
+        tables.append(values.rename({measure: "value"}))
+        labels.append(evaluation.embeddings.table.labels)
     judged = np.logical_and(*(table["value"].is_not_null().to_numpy() for table in tables))
     tables = [table.filter(pl.Series(judged)) for table in tables]
-    right = [_right(table, names) for table, names in zip(tables, labels, strict=True)]
+    right = [_is_right(table, names) for table, names in zip(tables, labels, strict=True)]
     alone = (right[0] & ~right[1], right[1] & ~right[0])
-    shown = tuple(
+    examples = tuple(
         [
             tuple(
-                query(table.row(place, named=True), names, neighbours)
+                build_query(table.row(index, named=True), names, neighbours)
                 for table, names in zip(tables, labels, strict=True)
             )
-            for place in _places(tables, winner, alone[winner], labels[winner], most)
+            for index in _clearest_examples(tables, winner, alone[winner], labels[winner], limit)
         ]
         for winner in (0, 1)
     )
@@ -72,21 +78,21 @@ def disagreements(
         both=int((right[0] & right[1]).sum()),
         neither=int((~right[0] & ~right[1]).sum()),
         only=(int(alone[0].sum()), int(alone[1].sum())),
-        shown=shown,  # pyrefly: ignore
+        shown=examples,  # pyrefly: ignore
     )
 
 
-def _right(table: pl.DataFrame, labels: np.ndarray) -> np.ndarray:
+def _is_right(table: pl.DataFrame, labels: np.ndarray) -> np.ndarray:
     """Whether the nearest neighbour is of the query's class; without a neighbour it is not."""
     nearest = table["neighbours"].list.first().fill_null(-1).to_numpy()
     return (nearest >= 0) & (labels[nearest] == labels[table["row"].to_numpy()])
 
 
-def _places(
-    tables: list[pl.DataFrame], winner: int, alone: np.ndarray, labels: np.ndarray, most: int
+def _clearest_examples(
+    tables: list[pl.DataFrame], winner: int, alone: np.ndarray, labels: np.ndarray, limit: int
 ) -> list[int]:
     """The queries that `winner` alone gets right, by how much better it does."""
     better: Any = tables[winner]["value"] - tables[1 - winner]["value"]
     ranked = tables[winner].select("row", "neighbours").with_columns(value=-better).with_row_index("place")
     ranked = ranked.filter(pl.Series(alone)).sort("value", "row")
-    return different_first(ranked, labels, min(most, len(ranked)))["place"].to_list()
+    return different_first(ranked, labels, min(limit, len(ranked)))["place"].to_list()

@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from lookalike.errors import LookalikeError
-from lookalike.operating import Point, read_point
-from lookalike.report.numbers import as_float, of
+from lookalike.evaluation.operating_point import OperatingPoint, read_point
+from lookalike.report.numbers import as_float, value_of
 from lookalike.report.read import Evaluation, Run
-from lookalike.wording import counted
+from lookalike.wording import count_noun
 
 Facts = list[tuple[str, str]]
 FEW_QUERIES = 200
@@ -24,21 +24,25 @@ def title(run: Run | None, evaluation: Evaluation | None) -> str:
     return folder.absolute().name
 
 
-def sentence(run: Run | None, evaluation: Evaluation | None, images: int, classes: int) -> str:
+def summary_sentence(run: Run | None, evaluation: Evaluation | None, images: int, classes: int) -> str:
     """One or two sentences that say what this is."""
-    told = [trained(run)] if run and run.config else []
+    sentences = [training_sentence(run)] if run and run.config else []
     if evaluation:
-        what = f" on {counted(images, 'image')} of {counted(classes, 'class', 'classes')}" if images else ""
-        dataset, split = (listed(evaluation.config.get(key)) for key in ("dataset", "split"))
-        where = f" of {dataset}" if dataset else ""
-        told.append(f"Evaluated{what}{f', the split “{split}”' if split else ''}{where}.")
-    return " ".join(told)
+        data_text = (
+            f" on {count_noun(images, 'image')} of {count_noun(classes, 'class', 'classes')}"
+            if images
+            else ""
+        )
+        dataset, split = (join_names(evaluation.config.get(key)) for key in ("dataset", "split"))
+        dataset_text = f" of {dataset}" if dataset else ""
+        sentences.append(f"Evaluated{data_text}{f', the split “{split}”' if split else ''}{dataset_text}.")
+    return " ".join(sentences)
 
 
-def trained(run: Run) -> str:
+def training_sentence(run: Run) -> str:
     """What was trained on what, for how long."""
     config, summary = run.config, run.summary
-    parts = [chosen(config.get("backbone"))]
+    parts = [node_name(config.get("backbone"))]
     losses = config.get("loss")
     if isinstance(losses, Mapping) and losses:
         parts.append(f"trained with {' + '.join(map(str, losses))}")
@@ -46,10 +50,10 @@ def trained(run: Run) -> str:
     if epochs == 0:
         return f"{parts[0]}, not trained."
     if epochs is not None:
-        parts.append(f"for {counted(epochs, 'epoch')}")
+        parts.append(f"for {count_noun(epochs, 'epoch')}")
     if summary.get("train_images"):
-        classes = counted(summary.get("train_classes", 0), "class", "classes")
-        parts.append(f"on {counted(summary['train_images'], 'image')} of {classes}")
+        classes = count_noun(summary.get("train_classes", 0), "class", "classes")
+        parts.append(f"on {count_noun(summary['train_images'], 'image')} of {classes}")
     if summary.get("minutes") is not None:
         parts.append(f"in {duration(summary['minutes'])}")
     return " ".join(parts) + "."
@@ -57,14 +61,14 @@ def trained(run: Run) -> str:
 
 def fact_lists(run: Run | None, evaluation: Evaluation | None, images: int, classes: int) -> dict[str, Facts]:
     """Facts by heading; what is not known is left out."""
-    found = {"Model": model_facts(run), "Training": training_facts(run), "Data": data_facts(run)}
-    found["Evaluation"] = evaluation_facts(evaluation, images, classes)
-    found["Same or different"] = decision_facts(run)
-    known = {
+    facts = {"Model": model_facts(run), "Training": training_facts(run), "Data": data_facts(run)}
+    facts["Evaluation"] = evaluation_facts(evaluation, images, classes)
+    facts["Same or different"] = decision_facts(run)
+    nonempty = {
         name: [(term, str(value)) for term, value in facts if value not in (None, "")]
-        for name, facts in found.items()
+        for name, facts in facts.items()
     }
-    return {name: facts for name, facts in known.items() if facts}
+    return {name: facts for name, facts in nonempty.items() if facts}
 
 
 def model_facts(run: Run | None) -> list[tuple[str, Any]]:
@@ -90,13 +94,13 @@ def training_facts(run: Run | None) -> list[tuple[str, Any]]:
         return []
     config, summary = run.config, run.summary
     losses = config.get("loss") if isinstance(config.get("loss"), Mapping) else {}
-    epochs, kept = summary.get("epochs", config.get("epochs")), summary.get("best_epoch")
+    epochs, best_epoch = summary.get("epochs", config.get("epochs")), summary.get("best_epoch")
     rates = [
-        f"{config[key]:g} {what}" for key, what in RATES.items() if isinstance(config.get(key), int | float)
+        f"{config[key]:g} {name}" for key, name in RATES.items() if isinstance(config.get(key), int | float)
     ]
     return [
         *(("Loss", loss_words(name, node)) for name, node in losses.items()),
-        ("Epochs", f"{epochs}, number {kept} kept" if kept else epochs),
+        ("Epochs", f"{epochs}, number {best_epoch} kept" if best_epoch else epochs),
         ("Chosen by", f"{summary['best_metric']} on validation" if summary.get("best_metric") else None),
         ("Batches", with_arguments(config.get("sampler"))),
         ("Augmentation", with_arguments(active(config.get("augment")))),
@@ -116,11 +120,11 @@ def data_facts(run: Run | None) -> list[tuple[str, Any]]:
     if not run:
         return []
     summary = run.summary
-    rows: list[tuple[str, Any]] = [("Dataset", listed(run.config.get("dataset")))]
+    rows: list[tuple[str, Any]] = [("Dataset", join_names(run.config.get("dataset")))]
     for key, term in (("train", "Training"), ("validation", "Validation")):
         if summary.get(f"{key}_images") is not None:
-            classes = counted(summary.get(f"{key}_classes", 0), "class", "classes")
-            rows.append((term, f"{counted(summary[f'{key}_images'], 'image')}, {classes}"))
+            classes = count_noun(summary.get(f"{key}_classes", 0), "class", "classes")
+            rows.append((term, f"{count_noun(summary[f'{key}_images'], 'image')}, {classes}"))
     return rows
 
 
@@ -130,9 +134,12 @@ def evaluation_facts(evaluation: Evaluation | None, images: int, classes: int) -
         return []
     metrics, config = evaluation.metrics, evaluation.config
     return [
-        ("Dataset", listed(config.get("dataset"))),
-        ("Split", listed(config.get("split"))),
-        ("Images", f"{counted(images, 'image')}, {counted(classes, 'class', 'classes')}" if images else None),
+        ("Dataset", join_names(config.get("dataset"))),
+        ("Split", join_names(config.get("split"))),
+        (
+            "Images",
+            f"{count_noun(images, 'image')}, {count_noun(classes, 'class', 'classes')}" if images else None,
+        ),
         ("Queries", f"{metrics['queries']:,}" if isinstance(metrics.get("queries"), int) else None),
         ("Protocol", metrics.get("protocol")),
         ("Vector space", evaluation.embeddings.space if evaluation.embeddings else None),
@@ -145,8 +152,8 @@ def decision_facts(run: Run | None) -> list[tuple[str, Any]]:
         return []
     point = run.point
     tar, low, high = (f"{100 * value:.1f}" for value in (point.tar, point.tar_low, point.tar_high))
-    images = counted(point.images, "image")
-    identities = counted(point.identities, "identity", "identities")
+    images = count_noun(point.images, "image")
+    identities = count_noun(point.identities, "identity", "identities")
     return [
         ("“Same”", f"from a similarity of {point.threshold_high:.3f} on"),
         ("“Different”", f"below {point.threshold_low:.3f}; between the two it cannot tell"),
@@ -159,30 +166,30 @@ def decision_facts(run: Run | None) -> list[tuple[str, Any]]:
 def worth_knowing(run: Run | None, evaluation: Evaluation | None) -> list[str]:
     """Plain warnings: what limits these numbers, and what is missing."""
     return [
-        *(about_training(run) if run else []),
-        *(about_evaluation(evaluation) if evaluation else []),
+        *(training_limits(run) if run else []),
+        *(evaluation_limits(evaluation) if evaluation else []),
         *(run.missing if run else []),
         *(evaluation.missing if evaluation else []),
     ]
 
 
-def about_training(run: Run) -> Iterator[str]:
+def training_limits(run: Run) -> Iterator[str]:
     """What to know of the training."""
-    epochs, kept = run.summary.get("epochs"), run.summary.get("best_epoch")
+    epochs, best_epoch = run.summary.get("epochs"), run.summary.get("best_epoch")
     if run.summary.get("status") == "stopped":
         yield f"Training was stopped after {epochs} of {run.summary.get('planned_epochs', '?')} epochs."
     if run.history is None:
         return
     if not any(name.startswith("val_") for name in run.history.columns):
         yield "There were no validation identities: the last epoch was kept, whether it was the best or not."
-    elif kept and kept == epochs and len(run.history) > 1:
+    elif best_epoch and best_epoch == epochs and len(run.history) > 1:
         yield "The best epoch is the last one: the score may not have stopped rising. More epochs could help."
     losses = run.history["loss"] if "loss" in run.history.columns else pl.Series([0.0])
     if not losses.is_finite().fill_null(False).all():
         yield "The loss is not a number in some epochs."
 
 
-def about_evaluation(evaluation: Evaluation) -> Iterator[str]:
+def evaluation_limits(evaluation: Evaluation) -> Iterator[str]:
     """What to know of the evaluation."""
     metrics = evaluation.metrics
     yield from map(note_words, metrics.get("notes") or [])
@@ -190,10 +197,10 @@ def about_evaluation(evaluation: Evaluation) -> Iterator[str]:
         yield "These images also chose the epoch that was kept, so the numbers are a little too good."
     queries, lone = (as_float(metrics.get(key)) for key in ("queries", "lone_queries"))
     if 0 <= queries < FEW_QUERIES:
-        yield f"Only {counted(queries, 'query', 'queries')}: differences of a few percent may be chance."
+        yield f"Only {count_noun(queries, 'query', 'queries')}: differences of a few percent may be chance."
     if lone > 0 and not any("no other image" in str(note) for note in metrics.get("notes") or []):
-        yield f"{counted(lone, 'image has', 'images have')} no other of the same class, so no score."
-    yield from about_pairs(evaluation.distances or {})
+        yield f"{count_noun(lone, 'image has', 'images have')} no other of the same class, so no score."
+    yield from pair_limits(evaluation.distances or {})
 
 
 def note_words(note: Any) -> str:
@@ -208,7 +215,7 @@ def promise(run: Run | None, evaluation: Evaluation | None) -> str:
     It is missed where even the low end of the interval lies above the promised rate; without an interval,
     where more than twice as many pairs are accepted.
     """
-    point = promised(run, evaluation)
+    point = promised_point(run, evaluation)
     entry = evaluation.metrics.get("operating_far") if evaluation else None
     if point is None or not isinstance(entry, Mapping):
         return ""
@@ -216,13 +223,13 @@ def promise(run: Run | None, evaluation: Evaluation | None) -> str:
     if not (low > point.far if low == low else value > 2 * point.far):
         return ""
     times = f", {value / point.far:,.0f} times as many" if value >= 1.5 * point.far else ""
-    tar = as_float(of(evaluation.metrics, "operating_tar")) if evaluation else math.nan
+    tar = as_float(value_of(evaluation.metrics, "operating_tar")) if evaluation else math.nan
     same = f" It accepts {share(tar)} of same-class pairs ({share(point.tar)} there)." if tar == tar else ""
     return (
         f"The model's own threshold, {point.threshold:.3f}, misses its promise on these images: it accepts "
         f"{share(value)} of different-class pairs, and was chosen to accept {share(point.far)}{times}.{same} "
-        f"It was chosen on {counted(point.images, 'image')} of "
-        f"{counted(point.identities, 'identity', 'identities')} that are not like these. Do not rely on "
+        f"It was chosen on {count_noun(point.images, 'image')} of "
+        f"{count_noun(point.identities, 'identity', 'identities')} that are not like these. Do not rely on "
         "“same” here before you choose a threshold on images of this kind."
     )
 
@@ -232,7 +239,7 @@ def share(value: float) -> str:
     return f"{100 * value:.2g} %" if value < 0.01 else f"{100 * value:.1f} %"
 
 
-def promised(run: Run | None, evaluation: Evaluation | None) -> Point | None:
+def promised_point(run: Run | None, evaluation: Evaluation | None) -> OperatingPoint | None:
     """The operating point of the evaluated model, if it can be found and belongs to these vectors."""
     if evaluation is None:
         return None
@@ -242,11 +249,11 @@ def promised(run: Run | None, evaluation: Evaluation | None) -> Point | None:
         *([evaluation.config["model"]] if evaluation.config.get("model") else []),
     ]
     points = [*([run.point] if run and run.point else []), *(_point(Path(str(folder))) for folder in folders)]
-    own = as_float(of(evaluation.metrics, "operating_threshold"))
-    return next((each for each in points if each and abs(each.threshold - own) < 1e-6), None)
+    own_value = as_float(value_of(evaluation.metrics, "operating_threshold"))
+    return next((each for each in points if each and abs(each.threshold - own_value) < 1e-6), None)
 
 
-def _point(folder: Path) -> Point | None:
+def _point(folder: Path) -> OperatingPoint | None:
     """The point stored in a model folder; None where there is none to read."""
     try:
         return read_point(folder)
@@ -254,18 +261,18 @@ def _point(folder: Path) -> Point | None:
         return None
 
 
-def about_pairs(distances: Mapping[str, Any]) -> Iterator[str]:
+def pair_limits(distances: Mapping[str, Any]) -> Iterator[str]:
     """Whether the threshold rests on enough pairs."""
     far, negative = as_float(distances.get("far")), sum(distances.get("negative") or [])
     above = far * negative
     if distances.get("threshold") is not None and 0 <= above < FEW_PAIRS:
         yield (
-            f"The threshold rests on {counted(int(above), 'pair')} of the {negative:,} different-class "
+            f"The threshold rests on {count_noun(int(above), 'pair')} of the {negative:,} different-class "
             "pairs only; other images would move it."
         )
 
 
-def chosen(node: Any) -> str:
+def node_name(node: Any) -> str:
     """What a config node is, by its own name or the last part of its target."""
     if not isinstance(node, Mapping):
         return str(node or "A model")
@@ -284,7 +291,7 @@ def with_arguments(node: Any) -> str | None:
         for key, value in plain.items()
         if value is not None and not isinstance(value, Mapping)
     ]
-    return chosen(node) + (f" ({', '.join(words)})" if words else "")
+    return node_name(node) + (f" ({', '.join(words)})" if words else "")
 
 
 def active(node: Any) -> Any:
@@ -314,7 +321,7 @@ def loss_words(name: str, node: Any) -> str:
     return f"{times}{name} {inside}".strip()
 
 
-def listed(value: Any) -> str:
+def join_names(value: Any) -> str:
     """A name, or several joined."""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
 
@@ -326,7 +333,7 @@ def duration(minutes: Any) -> str:
         return "unknown time"
     seconds = round(60 * value)
     if seconds < 120:
-        return counted(seconds, "second")
+        return count_noun(seconds, "second")
     if value < 120:
         return f"{round(value)} minutes"
     return f"{value / 60:.1f} hours"

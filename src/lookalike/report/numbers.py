@@ -156,7 +156,7 @@ class Number:
     @property
     def text(self) -> str:
         """The value: 61.3 % or 0.597; a dash where there is none."""
-        return written(self.value, self.share)
+        return format_value(self.value, self.share)
 
     @property
     def interval(self) -> str:
@@ -164,18 +164,18 @@ class Number:
         if not self.sure:
             return ""
         digits = digits_of(self.low, self.high) if self.share else None
-        low, high = (written(end, self.share, digits) for end in (self.low, self.high))
+        low, high = (format_value(end, self.share, digits) for end in (self.low, self.high))
         return f"{low.removesuffix(UNIT)} – {high}"
 
     @property
     def start(self) -> str:
         """Where the mark on a bar from 0 to 1 begins: the interval's low end, or the value."""
-        return place(self.low if self.sure else self.value)
+        return position_percent(self.low if self.sure else self.value)
 
     @property
     def end(self) -> str:
         """Where it ends."""
-        return place(self.high if self.sure else self.value)
+        return position_percent(self.high if self.sure else self.value)
 
     @property
     def sure(self) -> bool:
@@ -192,7 +192,7 @@ class Spread:
     text: str
 
 
-def numbers(metrics: Mapping[str, Any]) -> list[Number]:
+def list_numbers(metrics: Mapping[str, Any]) -> list[Number]:
     """Every metric that is a number with a value, in the order of the file; counts are not among them."""
     return [
         number(key, entry)
@@ -218,22 +218,27 @@ def number(key: str, entry: Mapping[str, Any]) -> Number:
     return Number(key, name, value, low, high, share, meaning)
 
 
-def headlines(found: list[Number]) -> list[Number]:
+def headline_numbers(numbers: list[Number]) -> list[Number]:
     """The at most four numbers to show large."""
-    chosen = (next((each for each in found if re.fullmatch(wanted, each.key)), None) for wanted in HEADLINES)
-    return [each for each in chosen if each] or found[:4]
+    selected = (
+        next((number for number in numbers if re.fullmatch(pattern, number.key)), None)
+        for pattern in HEADLINES
+    )
+    return [number for number in selected if number] or numbers[:4]
 
 
-def spreads(metrics: Mapping[str, Any]) -> list[Spread]:
+def distance_spreads(metrics: Mapping[str, Any]) -> list[Spread]:
     """Mean ± std of the distances of same-class and different-class pairs."""
-    found = []
-    for kind, what in (("cosine", "Cosine distance"), ("euclidean", "Euclidean distance")):
+    spreads = []
+    for kind, label in (("cosine", "Cosine distance"), ("euclidean", "Euclidean distance")):
         for pairs, words in (("positive", "same class"), ("negative", "different class")):
-            mean, std = (as_float(of(metrics, f"{pairs}_{kind}_{each}")) for each in ("mean", "std"))
+            mean, std = (
+                as_float(value_of(metrics, f"{pairs}_{kind}_{statistic}")) for statistic in ("mean", "std")
+            )
             if math.isfinite(mean):
                 width = f" ± {std:.3f}" if math.isfinite(std) else ""
-                found.append(Spread(what, words, f"{mean:z.3f}{width}"))
-    return found
+                spreads.append(Spread(label, words, f"{mean:z.3f}{width}"))
+    return spreads
 
 
 def false_accept_rate(metrics: Mapping[str, Any]) -> float | None:
@@ -245,7 +250,7 @@ def false_accept_rate(metrics: Mapping[str, Any]) -> float | None:
     return None
 
 
-def of(metrics: Mapping[str, Any], key: str) -> Any:
+def value_of(metrics: Mapping[str, Any], key: str) -> Any:
     """The value of a metric, whether it stands under `value` or alone; None without one."""
     entry = metrics.get(key)
     return entry.get("value") if isinstance(entry, Mapping) else entry
@@ -259,12 +264,12 @@ def as_float(value: Any) -> float:
         return math.nan
 
 
-def place(value: float) -> str:
+def position_percent(value: float) -> str:
     """A position from 0 to 1, for the style sheet."""
     return f"{min(max(value, 0.0), 1.0):.4f}" if math.isfinite(value) else "0"
 
 
-def written(value: float, share: bool, digits: int | None = None) -> str:
+def format_value(value: float, share: bool, digits: int | None = None) -> str:
     """A value as it is printed; of a share as many digits as it needs, if not given."""
     if not math.isfinite(value):
         return "–"
@@ -279,7 +284,7 @@ def digits_of(*shares: float) -> int:
 
 def hundredths(share: float) -> str:
     """How many of 100, in the digits in which the share itself is printed."""
-    return written(share, True).removesuffix(UNIT)
+    return format_value(share, True).removesuffix(UNIT)
 
 
 def bound(text: str) -> str:

@@ -13,19 +13,19 @@ from lookalike.data.thumbnails import Thumbnails, webp_uri
 from lookalike.errors import LookalikeError, Problem
 from lookalike.metrics.records import direction_of, limits_of
 from lookalike.metrics.roc import Roc
-from lookalike.plots.confusable import Confused
-from lookalike.plots.curves import best_of, series, single_curves
+from lookalike.plots.confusable import ConfusedClasses
+from lookalike.plots.curves import best_value, series, single_curves
 from lookalike.plots.distances import distance_histogram
-from lookalike.plots.queries import Chosen, choose
+from lookalike.plots.queries import ChosenQueries, choose_queries
 from lookalike.plots.roc import roc as plots_roc
 from lookalike.plots.shortening import shared_start
 from lookalike.plots.tsne import choose_images, draw_mosaic, right_neighbours, tsne
 from lookalike.plots.uses import uses_histogram
 from lookalike.report import facts, numbers
-from lookalike.report.classes import Hub, confused, hubs
+from lookalike.report.classes import Hub, confused_classes, find_hubs
 from lookalike.report.pictures import svg
 from lookalike.report.read import Evaluation, Run
-from lookalike.report.template import filled, write_page
+from lookalike.report.template import fill_template, write_page
 
 log = logging.getLogger(__name__)
 LISTED = 20
@@ -119,35 +119,35 @@ def render(run: Run | None, evaluation: Evaluation | None, options: Options, roc
     labels = embeddings.table.labels if embeddings else np.empty(0)
     classes = len(set(labels.tolist()))
     metrics = evaluation.metrics if evaluation else {}
-    found = numbers.numbers(metrics)
+    metric_numbers = numbers.list_numbers(metrics)
     pictures = Thumbnails(embeddings.table, options.thumbnail) if embeddings else None
-    chosen = queries(evaluation, labels, pictures, options)
+    selected = query_examples(evaluation, labels, pictures, options)
     drawn_map = draw_map(embeddings.vectors, labels, pictures, options) if embeddings and pictures else None
     values = {
         "title": facts.title(run, evaluation),
-        "sentence": facts.sentence(run, evaluation, len(labels), classes),
+        "sentence": facts.summary_sentence(run, evaluation, len(labels), classes),
         "shared_start": start_of(labels),
-        "headlines": numbers.headlines(found),
-        "numbers": found,
-        "spreads": numbers.spreads(metrics),
+        "headlines": numbers.headline_numbers(metric_numbers),
+        "numbers": metric_numbers,
+        "spreads": numbers.distance_spreads(metrics),
         "protocol": metrics.get("protocol"),
-        "chosen": chosen,
-        "measure": numbers.number(chosen.measure, {}).name if chosen else "",
+        "chosen": selected,
+        "measure": numbers.number(selected.measure, {}).name if selected else "",
         "pictures": pictures,
-        "confused": confused_classes(evaluation, labels, pictures, options),
-        "hubs": found_by_many(evaluation, labels, pictures, options),
+        "confused": load_confused_classes(evaluation, labels, pictures, options),
+        "hubs": load_hubs(evaluation, labels, pictures, options),
         "histogram": draw_histogram(evaluation),
         "roc": draw_roc(roc) if roc else None,
         "curves": [*draw_curves(run), *draw_uses(run)],
         "map": drawn_map,
         "facts": facts.fact_lists(run, evaluation, len(labels), classes),
-        "configs": configs(run, evaluation),
+        "configs": list_configs(run, evaluation),
         "promise": facts.promise(run, evaluation),
         "worth_knowing": facts.worth_knowing(run, evaluation),
-        "skipped": skipped(run, evaluation, pictures),
+        "skipped": skipped_images(run, evaluation, pictures),
         "listed": LISTED,
     }
-    return filled("page.html.j2", values)
+    return fill_template("page.html.j2", values)
 
 
 def start_of(labels: np.ndarray) -> int:
@@ -156,43 +156,43 @@ def start_of(labels: np.ndarray) -> int:
     return shared_start(names) if max(map(len, names), default=0) > SHORT else 0
 
 
-def queries(
+def query_examples(
     evaluation: Evaluation | None, labels: np.ndarray, pictures: Thumbnails | None, options: Options
-) -> Chosen | None:
+) -> ChosenQueries | None:
     """The queries to show, their pictures loaded."""
     if not evaluation or evaluation.per_query is None or not pictures:
         return None
-    chosen = choose(evaluation.per_query, labels, options.worst, options.best, options.neighbours)
-    if chosen:
-        shown = {
+    selected = choose_queries(evaluation.per_query, labels, options.worst, options.best, options.neighbours)
+    if selected:
+        sections = {
             row
-            for query in chosen.worst + chosen.best
+            for query in selected.worst + selected.best
             for row in (query.row, *(hit.row for hit in query.hits))
         }
-        pictures.load(sorted(shown))
-    return chosen
+        pictures.load(sorted(sections))
+    return selected
 
 
-def confused_classes(
+def load_confused_classes(
     evaluation: Evaluation | None, labels: np.ndarray, pictures: Thumbnails | None, options: Options
-) -> list[Confused]:
+) -> list[ConfusedClasses]:
     """The classes taken for each other most, their pictures loaded."""
     if not evaluation or evaluation.per_query is None or not pictures:
         return []
-    found = confused(evaluation.per_query, labels, options.worst)
-    pictures.load(row for each in found for row in each.rows)
-    return found
+    confused = confused_classes(evaluation.per_query, labels, options.worst)
+    pictures.load(row for pair in confused for row in pair.rows)
+    return confused
 
 
-def found_by_many(
+def load_hubs(
     evaluation: Evaluation | None, labels: np.ndarray, pictures: Thumbnails | None, options: Options
 ) -> list[Hub]:
     """The images that far too many queries find, loaded."""
     if not evaluation or evaluation.per_query is None or not pictures:
         return []
-    found = hubs(evaluation.per_query, labels, options.worst)
-    pictures.load(hub.row for hub in found)
-    return found
+    hubs = find_hubs(evaluation.per_query, labels, options.worst)
+    pictures.load(hub.row for hub in hubs)
+    return hubs
 
 
 def draw_roc(roc: Roc) -> Markup:
@@ -211,7 +211,7 @@ def draw_histogram(evaluation: Evaluation | None) -> Markup | None:
     distances = evaluation.distances
     far = distances.get("far", numbers.false_accept_rate(evaluation.metrics))
     totals = [sum(distances[name]) for name in ("positive", "negative")]
-    threshold = numbers.written(numbers.as_float(distances.get("threshold")), False)
+    threshold = numbers.format_value(numbers.as_float(distances.get("threshold")), False)
     alt = (
         f"Histogram of the cosine similarity of {totals[0]:,.0f} pairs of the same class and "
         f"{totals[1]:,.0f} of different classes; threshold {threshold}."
@@ -229,7 +229,10 @@ def draw_curves(run: Run | None) -> list[Markup]:
     except ValueError as error:
         log.warning("%s", error)
         return []
-    return [svg(figure, name, describe(run, run.history, name, metric)) for name, figure in figures.items()]
+    return [
+        svg(figure, name, describe_history(run, run.history, name, metric))
+        for name, figure in figures.items()
+    ]
 
 
 def draw_uses(run: Run | None) -> list[Markup]:
@@ -238,25 +241,25 @@ def draw_uses(run: Run | None) -> list[Markup]:
         return []
     uses = run.uses.to_numpy()
     alt = (
-        f"Histogram of how often each of {facts.counted(len(uses), 'training image')} was used: mean "
+        f"Histogram of how often each of {facts.count_noun(len(uses), 'training image')} was used: mean "
         f"{uses.mean():.3g}, standard deviation {uses.std():.3g}, {np.count_nonzero(uses == 0):,} never."
     )
     return [svg(uses_histogram(uses, 3.9, 2.9), "uses", alt)]
 
 
-def describe(run: Run, history: pl.DataFrame, name: str, metric: str) -> str:
+def describe_history(run: Run, history: pl.DataFrame, name: str, metric: str) -> str:
     """A curve in words, for those who cannot see it."""
-    epochs = facts.counted(len(history), "epoch")
+    epochs = facts.count_noun(len(history), "epoch")
     if name == "loss" and "loss" in history.columns:
-        first, last = (numbers.as_float(history["loss"][place]) for place in (0, -1))
+        first, last = (numbers.as_float(history["loss"][index]) for index in (0, -1))
         return f"Training loss over {epochs}: from {first:.3g} to {last:.3g}."
     if name == "validation":
         scores = series(history, "val").get(metric)
-        best = run.summary.get("best_epoch") or best_of(history["epoch"].to_numpy(), scores, metric)
+        best = run.summary.get("best_epoch") or best_value(history["epoch"].to_numpy(), scores, metric)
         lower = direction_of(metric) == "lower"
         top, share = "–", limits_of(metric) == (0.0, 1.0)
         if scores is not None and np.isfinite(scores).any():
-            top = numbers.written(float(np.nanmin(scores) if lower else np.nanmax(scores)), share)
+            top = numbers.format_value(float(np.nanmin(scores) if lower else np.nanmax(scores)), share)
         extreme = "lowest" if lower else "highest"
         return f"Validation metrics over {epochs}: {metric} is {extreme} at {top}; epoch {best} was kept."
     return f"Learning rates over {epochs}."
@@ -268,46 +271,49 @@ def draw_map(vectors: np.ndarray, labels: np.ndarray, pictures: Thumbnails, opti
         return None
     rows = choose_images(labels, options.map_images, options.seed)
     log.info("drawing a map of %d images", len(rows))
-    shown, named = np.asarray(vectors[rows]), labels[rows].tolist()
-    right = right_neighbours(shown, named)
-    drawn = draw_mosaic(tsne(shown, options.seed), pictures.load(rows), named, right=right)
-    width, height = drawn.picture.size
+    num_classes, named = np.asarray(vectors[rows]), labels[rows].tolist()
+    right = right_neighbours(num_classes, named)
+    sampled = draw_mosaic(tsne(num_classes, options.seed), pictures.load(rows), named, right=right)
+    width, height = sampled.picture.size
     spots = [
         Spot(round(100 * x / width, 3), round(100 * y / height, 3), str(label), str(pictures.path(row)))
-        for (x, y), label, row in zip(drawn.corners.tolist(), named, rows.tolist(), strict=True)
+        for (x, y), label, row in zip(sampled.corners.tolist(), named, rows.tolist(), strict=True)
     ]
     return Map(
-        uri=webp_uri(drawn.picture),
+        uri=webp_uri(sampled.picture),
         width=width,
         height=height,
         images=len(rows),
         classes=len(set(named)),
         of=len(labels),
         of_classes=len(set(labels.tolist())),
-        tile=(round(100 * drawn.tile / width, 3), round(100 * drawn.tile / height, 3)),
+        tile=(round(100 * sampled.tile / width, 3), round(100 * sampled.tile / height, 3)),
         spots=spots,
-        colours=drawn.colours,
+        colours=sampled.colours,
         right=None if right is None else float(right.mean()),
     )
 
 
-def configs(run: Run | None, evaluation: Evaluation | None) -> list[tuple[str, str]]:
+def list_configs(run: Run | None, evaluation: Evaluation | None) -> list[tuple[str, str]]:
     """The configs as they were written, to be unfolded."""
-    found = [("Training", run.config if run else {}), ("Evaluation", evaluation.config if evaluation else {})]
+    config_list = [
+        ("Training", run.config if run else {}),
+        ("Evaluation", evaluation.config if evaluation else {}),
+    ]
     return [
         (name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        for name, config in found
+        for name, config in config_list
         if config
     ]
 
 
-def skipped(
+def skipped_images(
     run: Run | None, evaluation: Evaluation | None, pictures: Thumbnails | None
 ) -> list[tuple[str, list[Problem]]]:
     """Images that were left out, by where that happened."""
-    found = [
+    by_source = [
         ("in training", run.skipped if run else []),
         ("in evaluation", evaluation.skipped if evaluation else []),
         ("for this page", list(pictures.problems.values()) if pictures else []),
     ]
-    return [(where, problems) for where, problems in found if problems]
+    return [(source, problems) for source, problems in by_source if problems]

@@ -7,7 +7,7 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from lookalike.plots.letters import legible
+from lookalike.plots.letters import is_legible
 from lookalike.plots.style import DIFFERENT, INK, MUTED, PAPER, RULE, SAME, SERIES
 
 # Colours of the plots that follow the page's light or dark theme.
@@ -18,7 +18,7 @@ THEMED = {
     PAPER: "paper",
     SAME: "same",
     DIFFERENT: "different",
-    **{colour: f"series-{place}" for place, colour in enumerate(SERIES) if place > 1},
+    **{colour: f"series-{index}" for index, colour in enumerate(SERIES) if index > 1},
 }
 
 
@@ -31,7 +31,7 @@ def svg(figure: Figure, name: str, alt: str) -> Markup:
         alt: what the figure shows, in words.
     """
     file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), legible(figure):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), is_legible(figure):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

@@ -12,7 +12,7 @@ import yaml
 
 from lookalike.embeddings import Embeddings
 from lookalike.errors import LookalikeError, Problem
-from lookalike.operating import Point, read_point
+from lookalike.evaluation.operating_point import OperatingPoint, read_point
 
 log = logging.getLogger(__name__)
 Tree = dict[str, Any]
@@ -36,7 +36,7 @@ class Run:
     summary: Tree = field(default_factory=dict)
     history: pl.DataFrame | None = None
     uses: pl.Series | None = None
-    point: Point | None = None
+    point: OperatingPoint | None = None
     skipped: list[Problem] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -62,13 +62,13 @@ def read_run(folder: str | Path) -> Run:
     Raises:
         LookalikeError: there is no such folder, or a file in it cannot be read.
     """
-    folder = existing(folder, "run")
+    folder = require_existing(folder, "run")
     missing: list[str] = []
-    history = part(folder / "history.csv", read_history, missing, "no loss and metric curves")
+    history = read_optional(folder / "history.csv", read_history, missing, "no loss and metric curves")
     return Run(
         folder,
-        part(folder / "config.yaml", read_yaml, missing, "nothing about how it was trained") or {},
-        part(folder / "summary.json", read_json, missing, "no counts of images") or {},
+        read_optional(folder / "config.yaml", read_yaml, missing, "nothing about how it was trained") or {},
+        read_optional(folder / "summary.json", read_json, missing, "no counts of images") or {},
         None if history is None or history.is_empty() else history,
         read_uses(folder / "image_uses.csv"),
         read_point(folder),
@@ -83,34 +83,36 @@ def read_evaluation(folder: str | Path) -> Evaluation:
     Raises:
         LookalikeError: there is no such folder, it has no metrics.json, or a file in it cannot be read.
     """
-    folder = existing(folder, "evaluation")
+    folder = require_existing(folder, "evaluation")
     if not (folder / "metrics.json").is_file():
         raise LookalikeError(f"{folder} has no metrics.json: it is not an evaluation folder")
     missing: list[str] = []
-    config = part(folder / "config.yaml", read_yaml, missing, "nothing about what was evaluated") or {}
+    config = (
+        read_optional(folder / "config.yaml", read_yaml, missing, "nothing about what was evaluated") or {}
+    )
     embeddings = read_embeddings(folder, config, missing)
     return Evaluation(
         folder,
-        part(folder / "metrics.json", read_json, missing, "") or {},
+        read_optional(folder / "metrics.json", read_json, missing, "") or {},
         config,
-        part(folder / "per_query.parquet", pl.read_parquet, missing, "no best and worst queries"),
-        part(folder / "per_identity.parquet", pl.read_parquet, [], ""),
-        part(folder / "distances.json", read_json, missing, "no histogram of similarities"),
+        read_optional(folder / "per_query.parquet", pl.read_parquet, missing, "no best and worst queries"),
+        read_optional(folder / "per_identity.parquet", pl.read_parquet, [], ""),
+        read_optional(folder / "distances.json", read_json, missing, "no histogram of similarities"),
         embeddings,
         embeddings.skipped if embeddings else [],
         missing,
     )
 
 
-def existing(folder: str | Path, what: str) -> Path:
+def require_existing(folder: str | Path, subject: str) -> Path:
     """The folder, if it is one."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise LookalikeError(f"{what}={folder}: no such folder")
+        raise LookalikeError(f"{subject}={folder}: no such folder")
     return folder
 
 
-def part(file: Path, read: Callable[[Path], T], missing: list[str], without: str) -> T | None:
+def read_optional(file: Path, read: Callable[[Path], T], missing: list[str], without: str) -> T | None:
     """One file; where it is absent, what the report then lacks goes to `missing`.
 
     Raises:
@@ -153,16 +155,16 @@ def read_history(file: Path) -> pl.DataFrame:
 
 def read_uses(file: Path) -> pl.Series | None:
     """The uses in an image_uses.csv; None where there is no such file, or none with images."""
-    found = part(file, lambda each: pl.read_csv(each, columns=["uses"]), [], "")
-    return None if found is None or found.is_empty() else found["uses"].cast(pl.Int64)
+    frame = read_optional(file, lambda path: pl.read_csv(path, columns=["uses"]), [], "")
+    return None if frame is None or frame.is_empty() else frame["uses"].cast(pl.Int64)
 
 
 def read_skipped(file: Path) -> list[Problem]:
     """The rows of a skipped.csv; none where there is no such file."""
     if not file.is_file() or not file.stat().st_size:
         return []
-    found = part(file, lambda each: pl.read_csv(each, infer_schema=False), [], "")
-    rows = pl.DataFrame() if found is None else found
+    frame = read_optional(file, lambda path: pl.read_csv(path, infer_schema=False), [], "")
+    rows = pl.DataFrame() if frame is None else frame
     return [
         Problem(str(row.get("path") or "?"), str(row.get("reason") or ""))
         for row in rows.iter_rows(named=True)
@@ -171,13 +173,13 @@ def read_skipped(file: Path) -> list[Problem]:
 
 def read_embeddings(folder: Path, config: Tree, missing: list[str]) -> Embeddings | None:
     """The evaluated embeddings: in the folder, or where its config says that they are."""
-    places = [folder / "embeddings", *([Path(config["embeddings"])] if config.get("embeddings") else [])]
-    found = next((place for place in places if place.is_dir()), None)
-    if found is None:
+    candidates = [folder / "embeddings", *([Path(config["embeddings"])] if config.get("embeddings") else [])]
+    embeddings_folder = next((candidate for candidate in candidates if candidate.is_dir()), None)
+    if embeddings_folder is None:
         missing.append("the embeddings are missing: no pictures and no map")
         return None
     try:
-        return Embeddings.load(found)
+        return Embeddings.load(embeddings_folder)
     except (LookalikeError, OSError, ValueError) as error:
         log.warning("%s", error)
         missing.append(f"the embeddings cannot be read, so there are no pictures and no map: {error}")

@@ -17,8 +17,8 @@ from lookalike.data.table import Table
 from lookalike.data.thumbnails import placeholder
 from lookalike.errors import LookalikeError, Problem
 from lookalike.files import write_text
-from lookalike.plots.drawing import contained
-from lookalike.report.template import filled
+from lookalike.plots.drawing import fit_image
+from lookalike.report.template import fill_template
 
 log = logging.getLogger(__name__)
 THUMBS = "thumbs"
@@ -92,19 +92,21 @@ def write_sheet(
     names, codes = np.unique(table.labels, return_inverse=True)
     sizes = np.bincount(codes, minlength=len(names))
     by_class = np.split(np.argsort(codes, kind="stable"), np.cumsum(sizes)[:-1])
-    order = chosen_classes(sizes, options)
+    order = select_classes(sizes, options)
     start = common_start(table)
     (folder / THUMBS).mkdir(parents=True)
     problems: list[Problem] = []
     cards = []
     with ThreadPoolExecutor(THREADS) as pool:
-        for place, number in enumerate(track(order, len(order)) if track else order):
+        for index, number in enumerate(track(order, len(order)) if track else order):
             rows = by_class[number]
-            shown = rows[evenly(len(rows), options.per_class)].tolist()
-            found = list(pool.map(functools.partial(thumbnail, table, options.thumbnail - GAP), shown))
-            problems += [one for one in found if isinstance(one, Problem)]
-            picture = mosaic(found, options)
-            file = f"{THUMBS}/{place:05}.webp"
+            selected_rows = rows[evenly_spaced(len(rows), options.per_class)].tolist()
+            thumbnails = list(
+                pool.map(functools.partial(thumbnail, table, options.thumbnail - GAP), selected_rows)
+            )
+            problems += [result for result in thumbnails if isinstance(result, Problem)]
+            picture = join_thumbnails(thumbnails, options)
+            file = f"{THUMBS}/{index:05}.webp"
             picture.save(folder / file, "WEBP", quality=QUALITY, method=4)
             splits = set(table.frame["split"][rows.tolist()])
             cards.append(
@@ -114,30 +116,30 @@ def write_sheet(
                     width=picture.width,
                     height=picture.height,
                     images=len(rows),
-                    shown=len(shown),
+                    shown=len(selected_rows),
                     splits=tuple(split for split in SPLITS if split in splits),
-                    paths=tuple(os.path.relpath(table.file(row), start) for row in shown),
+                    paths=tuple(os.path.relpath(table.file(row), start) for row in selected_rows),
                 )
             )
     if cards and len(problems) == sum(card.shown for card in cards):
         raise LookalikeError(f"none of the images could be read; the first: {problems[0]}")
-    text = page(cards, title, start, folder, options, (len(table), len(names)), problems)
+    text = render_page(cards, title, start, folder, options, (len(table), len(names)), problems)
     write_text(folder / "index.html", text)
     log.info("%s classes, %d pictures, page of %.1f MB", f"{len(cards):,}", len(cards), len(text) / 1e6)
     return problems
 
 
-def chosen_classes(sizes: np.ndarray, options: Options) -> list[int]:
+def select_classes(sizes: np.ndarray, options: Options) -> list[int]:
     """Classes to show, the largest first; among equals in the order of their names."""
-    chosen = np.arange(len(sizes))
+    selected = np.arange(len(sizes))
     if len(sizes) > options.classes:
-        chosen = np.sort(np.random.default_rng(options.seed).permutation(len(sizes))[: options.classes])
-    return chosen[np.argsort(-sizes[chosen], kind="stable")].tolist()
+        selected = np.sort(np.random.default_rng(options.seed).permutation(len(sizes))[: options.classes])
+    return selected[np.argsort(-sizes[selected], kind="stable")].tolist()
 
 
-def evenly(count: int, most: int) -> np.ndarray:
-    """Up to `most` of `count` places, evenly spaced, the first among them."""
-    return np.unique(np.arange(min(count, most)) * count // min(count, most))
+def evenly_spaced(count: int, limit: int) -> np.ndarray:
+    """Up to `limit` of `count` places, evenly spaced, the first among them."""
+    return np.unique(np.arange(min(count, limit)) * count // min(count, limit))
 
 
 def thumbnail(table: Table, side: int, row: int) -> Image.Image | Problem:
@@ -145,18 +147,18 @@ def thumbnail(table: Table, side: int, row: int) -> Image.Image | Problem:
     from lookalike.data.images import open_image
 
     try:
-        return contained(open_image(table.file(row), table.box(row), at_least=side), side)
+        return fit_image(open_image(table.file(row), table.box(row), at_least=side), side)
     except (LookalikeError, OSError, ValueError) as error:
         return Problem(table.frame["path"][row], getattr(error, "reason", None) or str(error), row)
 
 
-def mosaic(pictures: Sequence[Image.Image | Problem], options: Options) -> Image.Image:
+def join_thumbnails(pictures: Sequence[Image.Image | Problem], options: Options) -> Image.Image:
     """Pictures in rows, each in the middle of its square; a crossed-out one where there is none."""
     side, across = options.thumbnail, options.across
     canvas = Image.new("RGB", (across * side, -(-len(pictures) // across) * side), PAPER)
-    for place, found in enumerate(pictures):
-        picture = placeholder(side - GAP) if isinstance(found, Problem) else found
-        row, column = divmod(place, across)
+    for index, thumbnail in enumerate(pictures):
+        picture = placeholder(side - GAP) if isinstance(thumbnail, Problem) else thumbnail
+        row, column = divmod(index, across)
         left = column * side + (side - picture.width) // 2
         canvas.paste(picture, (left, row * side + (side - picture.height) // 2))
     return canvas
@@ -168,7 +170,7 @@ def common_start(table: Table) -> str:
     return os.path.commonpath([os.path.abspath(table.folder / parent) for parent in parents])  # noqa: PTH100
 
 
-def page(
+def render_page(
     cards: Sequence[Card],
     title: str,
     start: str,
@@ -191,4 +193,4 @@ def page(
         "problems": problems[:20],
         "more_problems": max(0, len(problems) - 20),
     }
-    return filled("sheet.html.j2", values, "sheet").encode("utf-8", "replace").decode()
+    return fill_template("sheet.html.j2", values, "sheet").encode("utf-8", "replace").decode()

@@ -10,36 +10,39 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lookalike import __version__
-from lookalike.data.visible import visible
+from lookalike.data.bidi import show_bidi_controls
 from lookalike.errors import LookalikeError
 from lookalike.files import write_text
 from lookalike.report import numbers
-from lookalike.wording import counted
+from lookalike.wording import count_noun
 
 LARGEST = 15_000_000
 
 
-def filled(template: str, values: dict[str, Any], own: str = "page") -> str:
+def fill_template(template: str, values: dict[str, Any], own_assets: str = "page") -> str:
     """The page as text. Everything is escaped but the figures and our own style and script.
 
     Args:
         template: of the page.
         values: what it shows.
-        own: name of its script, `.js`, and of the style, `.css`, that comes after the one of all pages.
+        own_assets: name of its script, `.js`, and of the style, `.css`, that comes after the one of all
+            pages.
     """
-    here = resources.files("lookalike.report")
-    read = lambda name: here.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
-    script = read(f"{own}.js")
-    styles = dict.fromkeys(["page.css", f"{own}.css"])
+    package_files = resources.files("lookalike.report")
+    read = lambda name: package_files.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
+    script = read(f"{own_assets}.js")
+    styles = dict.fromkeys(["page.css", f"{own_assets}.css"])
     environment = Environment(
         loader=FunctionLoader(read),
         autoescape=True,
-        finalize=lambda value: numbers.bound(visible(value)) if type(value) is str else value,
+        finalize=lambda value: numbers.bound(show_bidi_controls(value)) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(written=numbers.written, hundredths=numbers.hundredths, counted=counted_words)
+    environment.filters.update(
+        written=numbers.format_value, hundredths=numbers.hundredths, counted=counted_words
+    )
     start = int(values.get("shared_start", 0))
     environment.filters["brief"] = lambda label: f"…{str(label)[start:]}" if start else label
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -54,7 +57,7 @@ def filled(template: str, values: dict[str, Any], own: str = "page") -> str:
 
 def counted_words(count: int, one: str = "", many: str = "") -> str:
     """A count with commas, and its noun if there is one."""
-    return counted(count, one, many) if one else f"{count:,}"
+    return count_noun(count, one, many) if one else f"{count:,}"
 
 
 def write_page(out: Path, page: str, remedy: str) -> None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from lookalike.data.html import card, row_of
+from lookalike.data.html import card, cards_in_row
 from lookalike.data.table import Table
 from lookalike.data.thumbnails import Thumbnails
 
-SHOWN = 20
+MAX_SHOWN = 20
 SIDE = 80
 
 
@@ -47,25 +47,27 @@ class Hits(list[Hit]):
 
     def _repr_html_(self) -> str:
         """The image searched with, and its hits with label and similarity."""
-        cards = [] if self.query is None else [card(_picture(self.query), "query", self.query, side=SIDE)]
+        cards = [] if self.query is None else [card(_hit_image(self.query), "query", self.query, side=SIDE)]
         pictures = None if self.table is None else Thumbnails(self.table, 2 * SIDE)
-        for hit in self[:SHOWN]:
-            uri = _picture(hit.path) if pictures is None else pictures.uri(hit.row)
+        for hit in self[:MAX_SHOWN]:
+            uri = _hit_image(hit.path) if pictures is None else pictures.uri(hit.row)
             cards.append(card(uri, hit.label, f"{hit.score:.3f}", hit.path, side=SIDE))
-        more = f" and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
-        return row_of(cards, "" if self and not more else f"{min(len(self), SHOWN) or 'no'} hits{more}")
+        more = f" and {len(self) - MAX_SHOWN} more" if len(self) > MAX_SHOWN else ""
+        return cards_in_row(
+            cards, "" if self and not more else f"{min(len(self), MAX_SHOWN) or 'no'} hits{more}"
+        )
 
 
-class Found(list[Hits]):
+class SearchResults(list[Hits]):
     """The hits of several images, in their order."""
 
     def _repr_html_(self) -> str:
         """Each image with its hits below each other."""
-        more = f"<p>and {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
-        return "".join(hits._repr_html_() for hits in self[:SHOWN]) + more
+        more = f"<p>and {len(self) - MAX_SHOWN} more</p>" if len(self) > MAX_SHOWN else ""
+        return "".join(hits._repr_html_() for hits in self[:MAX_SHOWN]) + more
 
 
-def _picture(path: str) -> str:
+def _hit_image(path: str) -> str:
     """A small copy of a file as a data URI."""
     from pathlib import Path
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from lookalike.data.decode import Box
-from lookalike.data.given import ImageLike, given_image, refuse_single
-from lookalike.data.transforms import stacked
+from lookalike.data.image_input import ImageLike, as_pillow_image, refuse_single
+from lookalike.data.transforms import stack_images
 from lookalike.errors import DataError, ImageError, LookalikeError, Problem
-from lookalike.search.exact import Exact
-from lookalike.search.folder import Index
-from lookalike.search.hits import Found, Hit, Hits
+from lookalike.ranking.exact import ExactSearch
+from lookalike.search.hits import Hit, Hits, SearchResults
+from lookalike.search.index import Index
 
 if TYPE_CHECKING:
     from lookalike.model.embedder import EmbeddingModel
@@ -52,7 +52,7 @@ class Searcher:
                 f"{self.model.space}: their vectors cannot be compared. Give the model that the index was "
                 "made with (model=), or make a new index with this one (`lookalike index`)"
             )
-        self._exact = Exact(self.index.vectors, self.model.device)
+        self._exact = ExactSearch(self.index.vectors, self.model.device)
         self._files, self._labels = self.index.table.frame["path"], self.index.table.frame["label"]
 
     def search(
@@ -63,7 +63,7 @@ class Searcher:
         batch_size: int = 64,
         boxes: Sequence[Box | None] | None = None,
         by: By = "image",
-    ) -> Found:
+    ) -> SearchResults:
         """The `k` nearest indexed images of each image, nearest first; fewer if the index is smaller.
 
         A list for each image; a notebook shows it as pictures.
@@ -85,7 +85,7 @@ class Searcher:
         refuse_single(images, "search")
         parts = _checked_boxes(boxes, len(images))
         problems: list[Problem] = []
-        hits = Found()
+        hits = SearchResults()
         for start in range(0, len(images), batch_size):
             some = list(zip(images, parts, strict=True))[start : start + batch_size]
             hits += self._search_batch(some, k, by, start, problems)
@@ -93,11 +93,11 @@ class Searcher:
             raise DataError(f"{len(problems)} of {len(images)} images cannot be read", problems)
         if skipped is not None:
             skipped.extend(problems)
-        for found, image in zip(hits, images, strict=True):
-            found.query = str(image) if isinstance(image, str | Path) else None
+        for image_hits, image in zip(hits, images, strict=True):
+            image_hits.query = str(image) if isinstance(image, str | Path) else None
         return hits
 
-    def search_vectors(self, vectors: np.ndarray, k: int = 5, by: By = "image") -> Found:
+    def search_vectors(self, vectors: np.ndarray, k: int = 5, by: By = "image") -> SearchResults:
         """The same for vectors of length 1 of the index's model, [Q, D].
 
         Raises:
@@ -112,14 +112,15 @@ class Searcher:
             )
         return self._nearest(vectors, k, by)
 
-    def _nearest(self, vectors: np.ndarray, k: int, by: By) -> Found:
+    def _nearest(self, vectors: np.ndarray, k: int, by: By) -> SearchResults:
         search = self._images if by == "image" else self._identities
         scores, rows = search(vectors, k)
         pairs = zip(rows, scores, strict=True)
         hits = (
-            [self._hit(row, score) for row, score in zip(*found, strict=True) if row >= 0] for found in pairs
+            [self._hit(row, score) for row, score in zip(*rows_and_scores, strict=True) if row >= 0]
+            for rows_and_scores in pairs
         )
-        return Found(Hits(found, self.index.table) for found in hits)
+        return SearchResults(Hits(rows_and_scores, self.index.table) for rows_and_scores in hits)
 
     def _images(self, vectors: np.ndarray, k: int) -> Nearest:
         scores, rows = self._exact.search(vectors, k)
@@ -127,17 +128,17 @@ class Searcher:
 
     def _identities(self, vectors: np.ndarray, k: int) -> Nearest:
         """The nearest image of each of the `k` nearest labels: ever more images, until these are enough."""
-        size, wanted = len(self.index.table), min(k, self._labels.n_unique())
+        size, requested = len(self.index.table), min(k, self._labels.n_unique())
         depth, codes = min(8 * k, size), self._labels.rank("dense").to_numpy()
         while True:
             scores, rows = self._exact.search(vectors, depth)
             first = [np.sort(np.unique(codes[each], return_index=True)[1])[:k] for each in rows]
-            if depth == size or all(len(each) == wanted for each in first):
+            if depth == size or all(len(each) == requested for each in first):
                 break
             depth = min(4 * depth, size)
         return (
-            [each[places].tolist() for each, places in zip(scores, first, strict=True)],
-            [each[places].tolist() for each, places in zip(rows, first, strict=True)],
+            [each[positions].tolist() for each, positions in zip(scores, first, strict=True)],
+            [each[positions].tolist() for each, positions in zip(rows, first, strict=True)],
         )
 
     def _search_batch(
@@ -149,21 +150,22 @@ class Searcher:
         problems: list[Problem],
     ) -> list[Hits]:
         small = [
-            self._small(image, box, start + place, problems) for place, (image, box) in enumerate(images)
+            self._prepare_image(image, box, start + offset, problems)
+            for offset, (image, box) in enumerate(images)
         ]
         readable = [image for image in small if image is not None]
         if not readable:
             return [Hits() for _ in small]
-        found = iter(self._nearest(self._vectors(stacked(readable)), k, by))
-        return [Hits() if image is None else next(found) for image in small]
+        results = iter(self._nearest(self._vectors(stack_images(readable)), k, by))
+        return [Hits() if image is None else next(results) for image in small]
 
-    def _small(
+    def _prepare_image(
         self, image: ImageLike, box: Box | None, row: int, problems: list[Problem]
     ) -> torch.Tensor | None:
         """What the model takes; the photo itself, which may be huge, is let go."""
         transform = self.model.transform()
         try:
-            return transform(given_image(image, getattr(transform, "at_least", None), box))
+            return transform(as_pillow_image(image, getattr(transform, "at_least", None), box))
         except ImageError as error:
             problems.append(Problem(error.path, error.reason, row))
             return None
@@ -179,7 +181,7 @@ class Searcher:
 
     def _hit(self, row: int, score: float) -> Hit:
         path = self.index.table.folder / self._files[row]
-        return Hit(_from_here(path), self._labels[row], min(score, 1.0), row, self.index.table.box(row))
+        return Hit(_relative_path(path), self._labels[row], min(score, 1.0), row, self.index.table.box(row))
 
 
 def _checked_boxes(boxes: Sequence[Box | None] | None, count: int) -> list[Box | None]:
@@ -194,11 +196,11 @@ def _checked_boxes(boxes: Sequence[Box | None] | None, count: int) -> list[Box |
     return list(boxes)
 
 
-def _from_here(path: Path) -> str:
+def _relative_path(path: Path) -> str:
     """A path that opens from the current folder, short where it lies below it."""
     resolved = path.resolve()
-    here = Path.cwd().resolve()
-    return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)
+    current_folder = Path.cwd().resolve()
+    return str(resolved.relative_to(current_folder) if resolved.is_relative_to(current_folder) else resolved)
 
 
 def _load_model(

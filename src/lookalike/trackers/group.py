@@ -14,7 +14,7 @@ from lookalike.files import write_text
 
 log = logging.getLogger(__name__)
 
-KNOWN = "trackers.json"
+TRACKER_FILE = "trackers.json"
 Status = Literal["finished", "stopped", "failed"]
 
 
@@ -27,16 +27,16 @@ class Tracker(Protocol):
 
     every: int
 
-    def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> str | None:
+    def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> str | None:
         """Begin a run, or go on with the one that an earlier `start` returned the name of."""
 
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
+    def log_numbers(self, values: Mapping[str, float], step: int) -> None:
         """Finite numbers by name, such as `step/loss` and `epoch/val_map@r`."""
 
-    def text(self, name: str, text: str, step: int) -> None:
+    def log_text(self, name: str, text: str, step: int) -> None:
         """A remark."""
 
-    def image(self, name: str, file: Path, step: int) -> None:
+    def log_image(self, name: str, file: Path, step: int) -> None:
         """A PNG."""
 
     def finish(self, status: Status) -> None:
@@ -67,54 +67,54 @@ class Trackers:
         """
         if not self.trackers:
             return
-        file = folder / KNOWN
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        file = folder / TRACKER_FILE
+        run_ids = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         for name, tracker in self.trackers.items():
             try:
-                known[name] = tracker.start(folder, config, step, known.get(name))
+                run_ids[name] = tracker.start(folder, config, step, run_ids.get(name))
             except Exception as error:
                 raise LookalikeError(f"tracker={name} cannot begin: {_words(error)}") from error
             self._live[name] = tracker
-        write_text(file, json.dumps(known, indent=2) + "\n")
+        write_text(file, json.dumps(run_ids, indent=2) + "\n")
 
-    def step(self, loss: Callable[[], float], step: int) -> None:
+    def log_step(self, loss: Callable[[], float], step: int) -> None:
         """The loss of a batch, fetched only if a tracker wants it now."""
         due = [name for name, tracker in self._live.items() if step % tracker.every == 0]
         if due:
             value = loss()
             if math.isfinite(value):
-                self._tell(due, "numbers", {"step/loss": value}, step)
+                self._call_trackers(due, "numbers", {"step/loss": value}, step)
 
-    def epoch(self, row: Mapping[str, float | int | str], step: int) -> None:
+    def log_epoch(self, row: Mapping[str, float | int | str], step: int) -> None:
         """A row of the history: every number in it, and its notes."""
         numbers = {
             f"epoch/{name}": float(value)
             for name, value in row.items()
             if isinstance(value, int | float) and math.isfinite(value)
         }
-        self._tell(list(self._live), "numbers", numbers, step)
+        self._call_trackers(list(self._live), "numbers", numbers, step)
         if row.get("notes"):
-            self._tell(list(self._live), "text", "notes", str(row["notes"]), step)
+            self._call_trackers(list(self._live), "text", "notes", str(row["notes"]), step)
 
-    def image(self, name: str, file: Path, step: int = 0) -> None:
+    def log_image(self, name: str, file: Path, step: int = 0) -> None:
         """A PNG."""
-        self._tell(list(self._live), "image", name, file, step)
+        self._call_trackers(list(self._live), "image", name, file, step)
 
     def finish(self, status: Status) -> None:
         """End all runs."""
-        self._tell(list(self._live), "finish", status)
+        self._call_trackers(list(self._live), "finish", status)
         self._live.clear()
 
-    def _tell(self, names: list[str], what: str, *values: Any) -> None:
+    def _call_trackers(self, names: list[str], method: str, *values: Any) -> None:
         for name in names:
             try:
-                getattr(self._live[name], what)(*values)
+                getattr(self._live[name], method)(*values)
             except Exception as error:
                 del self._live[name]
                 log.warning("tracker=%s failed and is left out from here on: %s", name, _words(error))
 
 
-def need(module: str, tracker: str) -> None:
+def require_package(module: str, tracker: str) -> None:
     """Refuse a tracker whose package is missing, without loading it.
 
     Raises:
@@ -134,18 +134,18 @@ def check_every(tracker: str, every: int) -> None:
         raise ValueError(f"tracker {tracker} every={every}: it is at least 1")
 
 
-def plain(name: str) -> str:
+def plain_value(name: str) -> str:
     """A name for trackers that take only letters, digits and `-_./ `: recall@1 becomes recall_at_1."""
     return re.sub(r"[^-\w./ ]", "_", name.replace("@", "_at_"), flags=re.ASCII)
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted key."""
-    found: dict[str, Any] = {}
+    flat_values: dict[str, Any] = {}
     for key, value in config.items():
         inside = isinstance(value, Mapping) and value
-        found |= flat(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
-    return found
+        flat_values |= flatten_config(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
+    return flat_values
 
 
 def _words(error: Exception) -> str:

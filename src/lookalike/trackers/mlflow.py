@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lookalike.trackers.group import Status, check_every, flat, need, plain
+from lookalike.trackers.group import Status, check_every, flatten_config, plain_value, require_package
 
 ENDED = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 LONGEST, AT_ONCE = 500, 100
@@ -26,17 +26,17 @@ class MLflow:
 
     def __init__(self, uri: str | None = None, experiment: str = "lookalike", every: int = 20):
         check_every("mlflow", every)
-        need("mlflow", "mlflow")
+        require_package("mlflow", "mlflow")
         self.uri, self.experiment, self.every = uri, experiment, every
 
-    def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> str:
-        """Begin a run or go on with `known`; returns its id."""
+    def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> str:
+        """Begin a run or go on with `run_id`; returns its id."""
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
 
         self.client = MlflowClient(self.uri or (folder / "mlruns").absolute().as_uri())
-        existing = self._existing(known) if known else None
+        existing = self._existing_run(run_id) if run_id else None
         if existing:
             self.run = existing
             self.client.update_run(self.run, status="RUNNING")
@@ -45,19 +45,19 @@ class MLflow:
             self._log_config(config)
         return self.run
 
-    def _existing(self, known: str) -> str | None:
+    def _existing_run(self, run_id: str) -> str | None:
         """The run that was begun before, if the place still has it."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return self.client.get_run(known).info.run_id
+            return self.client.get_run(run_id).info.run_id
         except MlflowException:
             return None
 
     def _experiment(self, folder: Path) -> str:
-        found = self.client.get_experiment_by_name(self.experiment)
-        if found is not None:
-            return found.experiment_id
+        experiment = self.client.get_experiment_by_name(self.experiment)
+        if experiment is not None:
+            return experiment.experiment_id
         database = (self.uri or "").startswith("sqlite:")
         pictures = (folder / "mlartifacts").absolute().as_uri() if database else None
         return self.client.create_experiment(self.experiment, pictures)
@@ -65,23 +65,25 @@ class MLflow:
     def _log_config(self, config: dict[str, Any]) -> None:
         from mlflow.entities import Param
 
-        params = [Param(plain(key), str(value)[:LONGEST]) for key, value in flat(config).items()]
+        params = [
+            Param(plain_value(key), str(value)[:LONGEST]) for key, value in flatten_config(config).items()
+        ]
         for first in range(0, len(params), AT_ONCE):
             self.client.log_batch(self.run, params=params[first : first + AT_ONCE])
 
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
+    def log_numbers(self, values: Mapping[str, float], step: int) -> None:
         """See `Tracker.numbers`."""
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        metrics = [Metric(plain(name), value, now, step) for name, value in values.items()]
+        metrics = [Metric(plain_value(name), value, now, step) for name, value in values.items()]
         self.client.log_batch(self.run, metrics=metrics)
 
-    def text(self, name: str, text: str, step: int) -> None:
+    def log_text(self, name: str, text: str, step: int) -> None:
         """See `Tracker.text`."""
-        self.client.log_text(self.run, text, f"{plain(name)}/step_{step}.txt")
+        self.client.log_text(self.run, text, f"{plain_value(name)}/step_{step}.txt")
 
-    def image(self, name: str, file: Path, step: int) -> None:
+    def log_image(self, name: str, file: Path, step: int) -> None:
         """See `Tracker.image`."""
         self.client.log_artifact(self.run, str(file))
 

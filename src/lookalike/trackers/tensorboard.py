@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lookalike.trackers.group import Status, check_every, need, plain
+from lookalike.trackers.group import Status, check_every, plain_value, require_package
 
 
 class TensorBoard:
@@ -21,34 +21,36 @@ class TensorBoard:
 
     def __init__(self, folder: Path | None = None, every: int = 20):
         check_every("tensorboard", every)
-        need("tensorboard", "tensorboard")
+        require_package("tensorboard", "tensorboard")
         self.folder, self.every = folder, every
 
-    def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> None:
+    def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> None:
         """Begin a file; what an earlier one holds after this step is replaced by it."""
         from torch.utils.tensorboard import SummaryWriter
 
-        place = self.folder or folder / "tensorboard"
-        self.writer, self.last = SummaryWriter(str(place), purge_step=step + 1 if step else None), step
+        log_folder = self.folder or folder / "tensorboard"
+        self.writer, self.last = SummaryWriter(str(log_folder), purge_step=step + 1 if step else None), step
         words = json.dumps(config, indent=2, ensure_ascii=False)
-        self.text("config", "".join(f"    {line}\n" for line in words.splitlines()), step)
+        self.log_text("config", "".join(f"    {line}\n" for line in words.splitlines()), step)
 
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
+    def log_numbers(self, values: Mapping[str, float], step: int) -> None:
         """See `Tracker.numbers`."""
         self.last = step
         for name, value in values.items():
-            self.writer.add_scalar(plain(name), value, step)
+            self.writer.add_scalar(plain_value(name), value, step)
 
-    def text(self, name: str, text: str, step: int) -> None:
+    def log_text(self, name: str, text: str, step: int) -> None:
         """See `Tracker.text`."""
-        self.writer.add_text(plain(name), text, step)
+        self.writer.add_text(plain_value(name), text, step)
 
-    def image(self, name: str, file: Path, step: int) -> None:
+    def log_image(self, name: str, file: Path, step: int) -> None:
         """See `Tracker.image`."""
         with Image.open(file) as picture:
-            self.writer.add_image(plain(name), np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+            self.writer.add_image(
+                plain_value(name), np.asarray(picture.convert("RGB")), step, dataformats="HWC"
+            )
 
     def finish(self, status: Status) -> None:
         """See `Tracker.finish`."""
-        self.text("status", status, self.last)
+        self.log_text("status", status, self.last)
         self.writer.close()

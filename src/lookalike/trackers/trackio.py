@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from lookalike.trackers.group import Status, check_every, need
+from lookalike.trackers.group import Status, check_every, require_package
 
 
 class Trackio:
@@ -21,17 +21,17 @@ class Trackio:
 
     def __init__(self, project: str = "lookalike", space: str | None = None, every: int = 20):
         check_every("trackio", every)
-        need("trackio", "trackio")
+        require_package("trackio", "trackio")
         self.project, self.space, self.every, self.last = project, space, every, 0
 
-    def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> str:
-        """Begin a run or go on with `known`; returns its name."""
+    def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> str:
+        """Begin a run or go on with `run_id`; returns its name."""
         import trackio
 
         with _quiet(offline=self.space is None):
             self.run = trackio.init(
                 project=self.project,
-                name=known or f"{folder.name} {uuid.uuid4().hex[:6]}",
+                name=run_id or f"{folder.name} {uuid.uuid4().hex[:6]}",
                 space_id=self.space,
                 config=config,
                 resume="allow",
@@ -41,18 +41,18 @@ class Trackio:
             )
         return self.run.name
 
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
+    def log_numbers(self, values: Mapping[str, float], step: int) -> None:
         """See `Tracker.numbers`."""
         self.last = step
         self.run.log(dict(values), step=step)
 
-    def text(self, name: str, text: str, step: int) -> None:
+    def log_text(self, name: str, text: str, step: int) -> None:
         """See `Tracker.text`."""
         import trackio
 
         self.run.log({name: trackio.Markdown(text)}, step=step)
 
-    def image(self, name: str, file: Path, step: int) -> None:
+    def log_image(self, name: str, file: Path, step: int) -> None:
         """See `Tracker.image`."""
         import trackio
 
@@ -62,7 +62,7 @@ class Trackio:
         """See `Tracker.finish`."""
         import trackio
 
-        self.text("status", status, self.last)
+        self.log_text("status", status, self.last)
         with _quiet(offline=self.space is None):
             trackio.finish()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lookalike.trackers.group import Status, check_every, need
+from lookalike.trackers.group import Status, check_every, require_package
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ class WandB:
         check_every("wandb", every)
         if mode not in ("offline", "online"):
             raise ValueError(f"tracker wandb mode {mode!r}: mode is offline or online")
-        need("wandb", "wandb")
+        require_package("wandb", "wandb")
         self.project, self.entity, self.every = project, entity, every
         self.mode: Literal["offline", "online"] = mode
 
-    def start(self, folder: Path, config: dict[str, Any], step: int, known: str | None) -> str:
-        """Begin a run or go on with `known`; returns its id."""
+    def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> str:
+        """Begin a run or go on with `run_id`; returns its id."""
         os.environ["WANDB_ERROR_REPORTING"] = "false"
         import wandb
 
@@ -46,7 +46,7 @@ class WandB:
             project=self.project,
             entity=self.entity,
             name=folder.name,
-            id=known,
+            id=run_id,
             resume="allow" if self.mode == "online" else None,
             dir=str(folder),
             config=config,
@@ -57,15 +57,15 @@ class WandB:
             log.info("wandb: offline; send the run with: wandb sync %s/wandb/offline-run-*", folder)
         return self.run.id
 
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
+    def log_numbers(self, values: Mapping[str, float], step: int) -> None:
         """See `Tracker.numbers`."""
         self.run.log(dict(values), step=step)
 
-    def text(self, name: str, text: str, step: int) -> None:
+    def log_text(self, name: str, text: str, step: int) -> None:
         """See `Tracker.text`."""
         self.run.log({name: text}, step=step)
 
-    def image(self, name: str, file: Path, step: int) -> None:
+    def log_image(self, name: str, file: Path, step: int) -> None:
         """See `Tracker.image`."""
         import wandb
 

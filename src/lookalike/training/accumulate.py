@@ -18,7 +18,7 @@ def backward_in_chunks(
     features: nn.Module,
     criterion: nn.Module,
     images: Tensor,
-    known: Sequence[Tensor],
+    extra_tensors: Sequence[Tensor],
     chunk: int,
     accelerator: "Accelerator",
     share: float = 1.0,
@@ -35,7 +35,7 @@ def backward_in_chunks(
         features: images [B, …] to embeddings [B, D].
         criterion: loss of embeddings [B, D] and what is known of each image.
         images: the whole batch.
-        known: what the criterion gets besides: class ids [B], perhaps more.
+        extra_tensors: what the criterion gets besides: class ids [B], perhaps more.
         chunk: images in memory at once; from B on, one pass.
         accelerator: does the backward pass, and says how processes share gradients.
         share: factor on the gradient, for several batches to a step.
@@ -44,23 +44,23 @@ def backward_in_chunks(
         The loss, detached.
     """
     if chunk >= len(images):
-        value = criterion(features(images), *known)
+        value = criterion(features(images), *extra_tensors)
         accelerator.backward(value * share)
         return value.detach()
     pieces, states, parts = images.split(chunk), [], []
-    with torch.no_grad(), kept_buffers(features):
+    with torch.no_grad(), preserve_buffers(features):
         for piece in pieces:
             states.append(_random_state(images.device))
             parts.append(features(piece))
     embeddings = torch.cat(parts).requires_grad_()
-    value = criterion(embeddings, *known)
+    value = criterion(embeddings, *extra_tensors)
     accelerator.backward(value * share)
     gradients = torch.zeros_like(embeddings) if embeddings.grad is None else embeddings.grad
     for number, (piece, state, gradient) in enumerate(
         zip(pieces, states, gradients.split(chunk), strict=True), 1
     ):
         shared = nullcontext() if number == len(pieces) else accelerator.no_sync(features)
-        with shared, _replayed(state, images.device):
+        with shared, _replay_random_state(state, images.device):
             again = features(piece)
             if again.requires_grad:
                 again.backward(gradient)
@@ -73,7 +73,7 @@ def depends_on_chunks(model: nn.Module) -> list[str]:
 
 
 @contextmanager
-def kept_buffers(module: nn.Module) -> Iterator[None]:
+def preserve_buffers(module: nn.Module) -> Iterator[None]:
     """Undo what a pass changes in running statistics, so that two passes do not count a batch twice."""
     before = [(buffer, buffer.clone()) for buffer in module.buffers()]
     yield
@@ -86,7 +86,7 @@ def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
 
 
 @contextmanager
-def _replayed(state: tuple[Tensor, Tensor | None], device: torch.device) -> Iterator[None]:
+def _replay_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.set_rng_state(state[0])
         if state[1] is not None:

@@ -69,7 +69,7 @@ class Trial:
 Run = Callable[[Trial], Verdict]
 
 
-def findings(trial: Trial, checks: Mapping[str, Run]) -> Iterator[Finding]:
+def check_all(trial: Trial, checks: Mapping[str, Run]) -> Iterator[Finding]:
     """What each check finds, one after the other; an error that is no clear refusal is wrong, too."""
     for name, run in checks.items():
         try:
@@ -79,7 +79,7 @@ def findings(trial: Trial, checks: Mapping[str, Run]) -> Iterator[Finding]:
             yield Finding(name, "wrong", ": ".join([type(error).__name__, *last]))
 
 
-def gradients(
+def compute_gradients(
     loss: nn.Module, embeddings: Tensor, labels: Tensor, seed: int = 2, **more: object
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Value, gradient by embeddings, and gradients by the loss's own parameters."""
@@ -87,23 +87,25 @@ def gradients(
     torch.manual_seed(seed)
     value = loss(leaf, labels, **more)
     value.backward()
-    own = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in loss.parameters()]
-    return value.detach(), torch.zeros_like(leaf) if leaf.grad is None else leaf.grad, own
+    parameter_gradients = [
+        torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in loss.parameters()
+    ]
+    return value.detach(), torch.zeros_like(leaf) if leaf.grad is None else leaf.grad, parameter_gradients
 
 
-def difference_of(found: list[Tensor], expected: list[Tensor]) -> float:
+def gradient_difference(computed: list[Tensor], expected: list[Tensor]) -> float:
     """Largest difference of numbers, relative to the largest number of each tensor (at least 1e-6)."""
     worst = 0.0
-    for mine, theirs in zip(found, expected, strict=True):
+    for mine, theirs in zip(computed, expected, strict=True):
         if mine.numel():
             scale = float(theirs.abs().max().clamp_min(1e-6))
             worst = max(worst, float((mine.double() - theirs.double()).abs().max()) / scale)
     return worst
 
 
-def judged(trial: Trial, found: list[Tensor], expected: list[Tensor], against: str) -> Verdict:
+def compare_gradients(trial: Trial, computed: list[Tensor], expected: list[Tensor], against: str) -> Verdict:
     """Whether both are equal within the tolerance, in words."""
-    difference = difference_of(found, expected)
+    difference = gradient_difference(computed, expected)
     right = difference <= trial.tolerance
     return (
         "ok" if right else "wrong",
@@ -111,16 +113,16 @@ def judged(trial: Trial, found: list[Tensor], expected: list[Tensor], against: s
     )
 
 
-def _dense(trial: Trial) -> Verdict:
+def _check_dense(trial: Trial) -> Verdict:
     loss, (embeddings, labels) = trial.loss(), trial.batch()
-    value, gradient, own = gradients(loss, embeddings, labels)
+    value, gradient, parameter_gradients = compute_gradients(loss, embeddings, labels)
     if value.shape != () or not value.isfinite():
         return "wrong", f"not one finite number: {value.tolist()}"
     if not gradient.isfinite().all() or not gradient.abs().sum() > 0:
         return "wrong", "the gradient is zero or not finite on an ordinary batch"
     still = [
         name
-        for (name, _), moved in zip(loss.named_parameters(), own, strict=True)
+        for (name, _), moved in zip(loss.named_parameters(), parameter_gradients, strict=True)
         if not moved.abs().sum() > 0
     ]
     if still:
@@ -128,89 +130,106 @@ def _dense(trial: Trial) -> Verdict:
     return "ok", f"{value.item():.6g}"
 
 
-def _derivative(trial: Trial) -> Verdict:
+def _check_derivative(trial: Trial) -> Verdict:
     """Central differences along random directions."""
     if getattr(trial.loss(), "holds_fixed", False):
         return "skipped", "holds a part fixed when the gradient is taken, as its paper says"
     embeddings, labels = trial.batch()
-    value, gradient, _ = gradients(trial.loss(), embeddings, labels)
+    value, gradient, _ = compute_gradients(trial.loss(), embeddings, labels)
     step = 1e-6 if value.dtype == torch.float64 else 1e-3
-    found, expected = [], []
+    computed, expected = [], []
     for seed in range(5):
         direction = torch.randn(
             embeddings.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
         )
-        sides = [gradients(trial.loss(), embeddings + sign * step * direction, labels)[0] for sign in (1, -1)]
-        found.append((gradient * direction).sum())
+        sides = [
+            compute_gradients(trial.loss(), embeddings + sign * step * direction, labels)[0]
+            for sign in (1, -1)
+        ]
+        computed.append((gradient * direction).sum())
         expected.append((sides[0] - sides[1]) / (2 * step))
-    difference = difference_of([torch.stack(found)], [torch.stack(expected)])
+    difference = gradient_difference([torch.stack(computed)], [torch.stack(expected)])
     limit = 1e-4 if value.dtype == torch.float64 else 3e-2
     words = "the derivative of the value" if difference <= limit else "not the derivative of the value"
     return "ok" if difference <= limit else "wrong", f"{words} (off by {difference:.1e} of it)"
 
 
-def _order(trial: Trial) -> Verdict:
+def _check_order(trial: Trial) -> Verdict:
     embeddings, labels = trial.batch()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    value, gradient, own = gradients(trial.loss(), embeddings, labels)
-    if gradients(trial.loss(), embeddings, labels, seed=3)[0] != value:
+    value, gradient, parameter_gradients = compute_gradients(trial.loss(), embeddings, labels)
+    if compute_gradients(trial.loss(), embeddings, labels, seed=3)[0] != value:
         return "skipped", "draws random numbers, so another order is another draw"
-    moved = gradients(trial.loss(), embeddings[order], labels[order])
-    return judged(
-        trial, [moved[0], moved[1], *moved[2]], [value, gradient[order], *own], "the batch in another order"
+    moved = compute_gradients(trial.loss(), embeddings[order], labels[order])
+    return compare_gradients(
+        trial,
+        [moved[0], moved[1], *moved[2]],
+        [value, gradient[order], *parameter_gradients],
+        "the batch in another order",
     )
 
 
-def _through_net(trial: Trial, chunk: int) -> list[Tensor]:
+def _gradients_through_net(trial: Trial, chunk: int) -> list[Tensor]:
     net, loss, (images, labels) = trial.net(), trial.loss(), trial.batch()
     torch.manual_seed(2)
     value = backward_in_chunks(net, loss, images, [labels], chunk, make_accelerator("no", images.device))
-    return [value, *_own(net), *_own(loss)]
+    return [value, *_parameter_list(net), *_parameter_list(loss)]
 
 
-def _own(module: nn.Module) -> list[Tensor]:
+def _parameter_list(module: nn.Module) -> list[Tensor]:
     return [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in module.parameters()]
 
 
-def _chunks(trial: Trial) -> Verdict:
+def _check_chunks(trial: Trial) -> Verdict:
     size = trial.classes * trial.per_class
-    return judged(trial, _through_net(trial, max(1, size // 3)), _through_net(trial, size), "one pass")
+    return compare_gradients(
+        trial,
+        _gradients_through_net(trial, max(1, size // 3)),
+        _gradients_through_net(trial, size),
+        "one pass",
+    )
 
 
-def _memory(trial: Trial) -> Verdict:
+def _check_memory(trial: Trial) -> Verdict:
     if "extra" not in inspect.signature(trial.loss().forward).parameters:
         return "skipped", "takes no `extra`, so it cannot compare with a memory"
-    (embeddings, labels), (seen, seen_labels) = trial.batch(), trial.batch(seed=1)
-    alone = gradients(trial.loss(), embeddings, labels)
+    (embeddings, labels), (memory_embeddings, seen_labels) = trial.batch(), trial.batch(seed=1)
+    alone = compute_gradients(trial.loss(), embeddings, labels)
     empty = (torch.zeros(5, trial.dim, dtype=torch.float64), torch.full((5,), -1))
-    nothing = gradients(trial.loss(), embeddings, labels, extra=empty)
-    status, words = judged(trial, flat(nothing), flat(alone), "none when the memory is empty")
+    nothing = compute_gradients(trial.loss(), embeddings, labels, extra=empty)
+    status, words = compare_gradients(
+        trial, flatten_gradients(nothing), flatten_gradients(alone), "none when the memory is empty"
+    )
     if status == "wrong":
         return status, words
-    memory = CrossBatchMemory(trial.loss(), size=len(seen), dim=trial.dim)
-    memory(seen, seen_labels)
-    found = gradients(memory, embeddings, labels)
-    expected = gradients(trial.loss(), embeddings, labels, extra=(seen.float().double(), seen_labels))
-    return judged(trial, flat(found), flat(expected), "the last batch given as `extra`")
+    memory = CrossBatchMemory(trial.loss(), size=len(memory_embeddings), dim=trial.dim)
+    memory(memory_embeddings, seen_labels)
+    computed = compute_gradients(memory, embeddings, labels)
+    expected = compute_gradients(
+        trial.loss(), embeddings, labels, extra=(memory_embeddings.float().double(), seen_labels)
+    )
+    return compare_gradients(
+        trial, flatten_gradients(computed), flatten_gradients(expected), "the last batch given as `extra`"
+    )
 
 
-def flat(parts: tuple[Tensor, Tensor, list[Tensor]]) -> list[Tensor]:
-    """What `gradients` gives, as one list."""
+def flatten_gradients(parts: tuple[Tensor, Tensor, list[Tensor]]) -> list[Tensor]:
+    """What `compute_gradients` gives, as one list."""
     return [parts[0], parts[1], *parts[2]]
 
 
-def _processes(trial: Trial) -> Verdict:
+def _check_processes(trial: Trial) -> Verdict:
     size = trial.classes * trial.per_class
     with tempfile.TemporaryDirectory() as folder:
-        mp.start_processes(_process, (trial, folder), nprocs=PROCESSES, start_method="spawn")
+        mp.start_processes(_run_process, (trial, folder), nprocs=PROCESSES, start_method="spawn")
         files = [Path(folder) / f"{rank}.pt" for rank in range(PROCESSES)]
-        found = [torch.load(file, weights_only=True) for file in files]
-    one = _through_net(trial, size)
-    verdicts = [judged(trial, theirs, one, "one process") for theirs in found]
+        computed = [torch.load(file, weights_only=True) for file in files]
+    single = _gradients_through_net(trial, size)
+    verdicts = [compare_gradients(trial, theirs, single, "one process") for theirs in computed]
     return max(verdicts, key=lambda verdict: verdict[0] == "wrong")
 
 
-def _process(rank: int, trial: Trial, folder: str) -> None:
+def _run_process(rank: int, trial: Trial, folder: str) -> None:
     """One of the processes: uneven shares of the batch."""
     torch.set_num_threads(1)
     meeting = f"file://{folder}/meeting"
@@ -222,16 +241,16 @@ def _process(rank: int, trial: Trial, folder: str) -> None:
     torch.manual_seed(2)
     value = AcrossProcesses(loss)(shared(images[mine]), labels[mine])
     value.backward()
-    torch.save([value.detach(), *_own(net), *_own(loss)], Path(folder) / f"{rank}.pt")
+    torch.save([value.detach(), *_parameter_list(net), *_parameter_list(loss)], Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 EQUALITY: dict[str, Run] = {
-    "ordinary batch": _dense,
-    "gradient": _derivative,
-    "order of the batch": _order,
-    "chunks": _chunks,
-    "memory": _memory,
-    "two processes": _processes,
+    "ordinary batch": _check_dense,
+    "gradient": _check_derivative,
+    "order of the batch": _check_order,
+    "chunks": _check_chunks,
+    "memory": _check_memory,
+    "two processes": _check_processes,
 }
 """Value and gradient, computed in every way that training may ask for."""

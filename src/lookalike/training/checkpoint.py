@@ -19,7 +19,7 @@ from torch import Tensor
 from lookalike.errors import LookalikeError
 from lookalike.files import replace_file
 
-KEPT = 2
+MAX_CHECKPOINTS = 2
 TREE, TENSORS = "state.json", "tensors.safetensors"
 
 
@@ -43,18 +43,18 @@ class Checkpoints:
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after `step` steps, then remove all but the last two."""
-        place = self.folder / f"{step:012d}"
-        beside = self.folder / f".{place.name}.{os.getpid()}.partial"
-        beside.mkdir(parents=True)
+        folder = self.folder / f"{step:012d}"
+        temporary = self.folder / f".{folder.name}.{os.getpid()}.partial"
+        temporary.mkdir(parents=True)
         try:
-            write_state(beside, state)
-            shutil.rmtree(place, ignore_errors=True)
-            beside.rename(place)
+            write_state(temporary, state)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
             _flush(self.folder)
         except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
-        for old in self.all()[:-KEPT]:
+        for old in self.all()[:-MAX_CHECKPOINTS]:
             shutil.rmtree(old)
 
     def latest(self) -> dict[str, Any] | None:
@@ -65,13 +65,13 @@ class Checkpoints:
         """
         for partial in self.folder.glob(".*.partial"):
             shutil.rmtree(partial, ignore_errors=True)  # another process may be quicker
-        found = self.all()
-        if not found:
+        folders = self.all()
+        if not folders:
             return None
         try:
-            return read_state(found[-1])
+            return read_state(folders[-1])
         except LookalikeError as error:
-            on = f"go on from {found[-2].name}" if len(found) > 1 else "begin anew"
+            on = f"go on from {folders[-2].name}" if len(folders) > 1 else "begin anew"
             raise LookalikeError(f"{error}. Remove this folder to {on}") from error
 
 
@@ -126,11 +126,11 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {"tensor": name}
     if isinstance(value, dict):
-        return {"dict": [[_pack(key, tensors), _pack(each, tensors)] for key, each in value.items()]}
+        return {"dict": [[_pack(key, tensors), _pack(item, tensors)] for key, item in value.items()]}
     if isinstance(value, tuple):
-        return {"tuple": [_pack(each, tensors) for each in value]}
+        return {"tuple": [_pack(item, tensors) for item in value]}
     if isinstance(value, list):
-        return [_pack(each, tensors) for each in value]
+        return [_pack(item, tensors) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"a checkpoint holds tensors and plain values, got {type(value).__name__}")
@@ -138,15 +138,15 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
-        return [_unpack(each, tensors) for each in value]
+        return [_unpack(item, tensors) for item in value]
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
         return tensors[content]
     if kind == "tuple":
-        return tuple(_unpack(each, tensors) for each in content)
-    return {_unpack(key, tensors): _unpack(each, tensors) for key, each in content}
+        return tuple(_unpack(item, tensors) for item in content)
+    return {_unpack(key, tensors): _unpack(item, tensors) for key, item in content}
 
 
 def _flush(path: Path) -> None:

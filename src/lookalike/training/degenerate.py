@@ -5,29 +5,36 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lookalike.training.check_loss import Run, Trial, Verdict, flat, gradients, judged
+from lookalike.training.check_loss import (
+    Run,
+    Trial,
+    Verdict,
+    compare_gradients,
+    compute_gradients,
+    flatten_gradients,
+)
 
 FAR = 2**63 - 1
 """The largest label; those just below it are one and the same number as floats."""
 
 
-def _safe(trial: Trial, embeddings: Tensor, labels: Tensor) -> Verdict:
+def _check_finite(trial: Trial, embeddings: Tensor, labels: Tensor) -> Verdict:
     """Finite value and gradients, connected to the graph; or a clear refusal."""
     loss = trial.loss()
     if embeddings.dtype != torch.float64:
         loss = loss.float()
     try:
-        value, gradient, own = gradients(loss, embeddings, labels)
+        value, gradient, parameter_gradients = compute_gradients(loss, embeddings, labels)
     except ValueError as error:
         return "refused", str(error)
     if not value.isfinite():
         return "wrong", f"the value is {value.item()}"
-    if not all(tensor.isfinite().all() for tensor in (gradient, *own)):
+    if not all(tensor.isfinite().all() for tensor in (gradient, *parameter_gradients)):
         return "wrong", "the gradient is not finite"
     return "ok", f"{value.item():.6g}"
 
 
-def degenerate(trial: Trial) -> dict[str, tuple[Tensor, Tensor]]:
+def check_degenerate(trial: Trial) -> dict[str, tuple[Tensor, Tensor]]:
     """Batches that hold little or nothing to learn from."""
     embeddings, labels = trial.batch()
     count, same = trial.per_class, torch.ones_like(embeddings)
@@ -50,34 +57,40 @@ def degenerate(trial: Trial) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def _on_proxies(trial: Trial) -> Verdict:
+def _check_on_proxies(trial: Trial) -> Verdict:
     loss = trial.loss()
     proxies = next(
         (p.detach() for p in loss.parameters() if p.shape[-1:] == (trial.dim,) and p.ndim == 2), None
     )
     if proxies is None or len(proxies) < trial.classes:
         return "skipped", "has no proxies"
-    found = [
-        _safe(trial, sign * proxies[: trial.classes].double(), torch.arange(trial.classes))
+    statuses = [
+        _check_finite(trial, sign * proxies[: trial.classes].double(), torch.arange(trial.classes))
         for sign in (1, -1)
     ]
-    return max(found, key=lambda verdict: verdict[0] == "wrong")
+    return max(statuses, key=lambda verdict: verdict[0] == "wrong")
 
 
-def _far_labels(trial: Trial) -> Verdict:
+def _check_large_labels(trial: Trial) -> Verdict:
     embeddings, labels = trial.batch()
-    near = gradients(trial.loss(), embeddings, labels)
+    small_label_gradients = compute_gradients(trial.loss(), embeddings, labels)
     try:
-        far = gradients(trial.loss(), embeddings, labels + (FAR - trial.classes))
+        far = compute_gradients(trial.loss(), embeddings, labels + (FAR - trial.classes))
     except ValueError as error:
         return "refused", str(error)
-    return judged(trial, flat(far), flat(near), "small labels")
+    return compare_gradients(
+        trial, flatten_gradients(far), flatten_gradients(small_label_gradients), "small labels"
+    )
 
 
 def degenerate_checks(trial: Trial) -> dict[str, Run]:
     """A check a batch, and two that need more than a batch."""
     batches = {
-        name: partial(_safe, embeddings=embeddings, labels=labels)
-        for name, (embeddings, labels) in degenerate(trial).items()
+        name: partial(_check_finite, embeddings=embeddings, labels=labels)
+        for name, (embeddings, labels) in check_degenerate(trial).items()
     }
-    return {**batches, "embeddings on their proxies": _on_proxies, "labels near 2^63": _far_labels}
+    return {
+        **batches,
+        "embeddings on their proxies": _check_on_proxies,
+        "labels near 2^63": _check_large_labels,
+    }

@@ -14,8 +14,8 @@ from lookalike.data.images import Batch, collate
 from lookalike.errors import LookalikeError
 from lookalike.model.embedder import EmbeddingModel, load
 from lookalike.training.freeze import train_mode
-from lookalike.training.preserved import preserved
 from lookalike.training.stage import Stage
+from lookalike.training.state_preservation import preserve_state
 
 CLOSE = 1e-3
 
@@ -31,11 +31,11 @@ def dry_run(stage: Stage) -> None:
     model, device = stage.parts.model, stage.parts.accelerator.device
     if stage.parts.accelerator.num_processes > 1:
         return
-    with preserved(model, stage.loss, device=device):
+    with preserve_state(model, stage.loss, device=device):
         batches = _batches(stage)
         train_mode(model, stage.plan.keep_statistics)
         for batch in batches:
-            with _named(f"a training step on {_count(len(batch.rows))}", _hint(batch)):
+            with _name_failure(f"a training step on {_count(len(batch.rows))}", _hint(batch)):
                 stage.rehearse(batch)
         model.eval()
         if batches:
@@ -56,11 +56,11 @@ def _batches(stage: Stage) -> list[Batch]:
 def _save_and_load(model: EmbeddingModel, images: Tensor) -> None:
     """The saved model must give the embeddings of the one in memory."""
     with tempfile.TemporaryDirectory(prefix="lookalike_") as folder:
-        with _named("saving the model"):
+        with _name_failure("saving the model"):
             model.save(Path(folder) / "model")
-        with _named("loading the saved model"):
+        with _name_failure("loading the saved model"):
             again = load(Path(folder) / "model", images.device)
-    with _named("embedding images"), torch.inference_mode():
+    with _name_failure("embedding images"), torch.inference_mode():
         ours, theirs = model(images), again(images)
     if ours.isfinite().all() and not torch.allclose(ours, theirs, atol=CLOSE):
         raise LookalikeError(
@@ -70,7 +70,7 @@ def _save_and_load(model: EmbeddingModel, images: Tensor) -> None:
 
 
 @contextmanager
-def _named(what: str, hint: str = "") -> Iterator[None]:
+def _name_failure(subject: str, hint: str = "") -> Iterator[None]:
     """Say what failed, where, and what to do.
 
     Raises:
@@ -83,7 +83,7 @@ def _named(what: str, hint: str = "") -> Iterator[None]:
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise LookalikeError(
-            f"dry run before training: {what} failed: {type(error).__name__}: {error} "
+            f"dry run before training: {subject} failed: {type(error).__name__}: {error} "
             f"({Path(last.filename).name}, line {last.lineno}){hint}"
         ) from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lookalike.data.checking import BOX
-from lookalike.data.shards import member
+from lookalike.data.shards import parse_member
 from lookalike.data.table import Table
 
 SIZES, CONTENTS, PIECE = 100_000, 1024, 1 << 20
@@ -30,8 +30,8 @@ def fingerprint(table: Table | None) -> dict[str, str] | None:
         sizes.update(f"{_size(file)}\n".encode())
     for file in _spread(files, CONTENTS):
         contents.update(_content(file))
-    found = {"rows": hashlib.sha256(rows.encode()), "files": sizes, "contents": contents}
-    return {name: value.hexdigest() for name, value in found.items()}
+    result = {"rows": hashlib.sha256(rows.encode()), "files": sizes, "contents": contents}
+    return {name: value.hexdigest() for name, value in result.items()}
 
 
 def different_images(before: dict[str, str] | None, table: Table | None, split: str) -> list[str]:
@@ -62,7 +62,7 @@ def _size(file: str) -> int:
 
 def _content(file: str) -> bytes:
     """The first and the last bytes of a file; nothing where it cannot be read, as in a shard."""
-    if member(file) is not None:
+    if parse_member(file) is not None:
         return b""
     try:
         with Path(file).open("rb") as handle:

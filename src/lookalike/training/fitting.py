@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from lookalike.errors import ConfigError
 from lookalike.training.fingerprint import different_images
 from lookalike.training.optimise import RowSparse
-from lookalike.training.position import Position
+from lookalike.training.progress import TrainingProgress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lookalike.training.plan import Parts
+    from lookalike.training.components import RunComponents
     from lookalike.training.state import Training
 
 SHOWN = 3
 
 
-def check_data(state: dict[str, Any], parts: "Parts", folder: "Path") -> None:
+def check_data(state: dict[str, Any], parts: "RunComponents", folder: "Path") -> None:
     """Refuse other images, another teacher, and fewer stages than those that are over.
 
     Raises:
@@ -33,15 +33,15 @@ def check_data(state: dict[str, Any], parts: "Parts", folder: "Path") -> None:
             )
     if state["teacher"] != (None if parts.teacher is None else parts.teacher.space):
         raise ConfigError(f"{folder} was started with another teacher; take another out=")
-    stage = Position.of(state).stage
-    if stage >= len(parts.plans):
+    stage = TrainingProgress.from_state(state).stage
+    if stage >= len(parts.stages):
         raise ConfigError(
-            f"stages: {folder} was stopped in stage {stage + 1}, and there are {len(parts.plans)} now; take "
+            f"stages: {folder} was stopped in stage {stage + 1}, and there are {len(parts.stages)} now; take "
             "another out="
         )
 
 
-def check_state(state: dict[str, Any], training: "Training", at: Position) -> None:
+def check_state(state: dict[str, Any], training: "Training", progress: TrainingProgress) -> None:
     """Refuse a checkpoint whose weights, losses or optimizer are of another kind than those of now.
 
     Raises:
@@ -54,7 +54,7 @@ def check_state(state: dict[str, Any], training: "Training", at: Position) -> No
         *_shapes("loss", mine.get("loss", state["loss"]), stage.loss.state_dict()),
         *_optimizer(state, stage.optimizer),
     ]
-    if at.batch and state["batches"] != len(stage.batches):
+    if progress.batch and state["batches"] != len(stage.batches):
         problems.append(
             f"an epoch has {len(stage.batches)} batches, it had {state['batches']}, and the run was stopped "
             "within one: finish the epoch with the old values first"
@@ -100,14 +100,14 @@ def apply_changes(
 
 def _shapes(owner: str, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> list[str]:
     """Tensors that are missing, new, or of other shapes; the first of them."""
-    found = [f"{owner}: {name} is new" for name in new if name not in old]
-    found += [f"{owner}: {name} is no longer there" for name in old if name not in new]
-    found += [
+    results = [f"{owner}: {name} is new" for name in new if name not in old]
+    results += [f"{owner}: {name} is no longer there" for name in old if name not in new]
+    results += [
         f"{owner}: {name} is {list(new[name].shape)}, was {list(old[name].shape)}"
         for name in new
         if name in old and old[name].shape != new[name].shape
     ]
-    return _first(found)
+    return _first(results)
 
 
 def _first(problems: list[str]) -> list[str]:

@@ -65,7 +65,7 @@ def train_mode(model: EmbeddingModel, keep_statistics: bool = False) -> None:
                 module.eval()
 
 
-def matching(model: nn.Module, pattern: str, owner: str) -> list[str]:
+def matching_parameters(model: nn.Module, pattern: str, owner: str) -> list[str]:
     """Names of the parameters that a glob names, or the module that it names.
 
     Args:
@@ -77,19 +77,21 @@ def matching(model: nn.Module, pattern: str, owner: str) -> list[str]:
         ConfigError: it matches nothing; the nearest names are listed.
     """
     names = [name for name, _ in model.named_parameters()]
-    chosen = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
-    chosen += [name for name in names if name.startswith(f"{pattern}.") and name not in chosen]
-    if not chosen:
+    selected = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
+    selected += [name for name in names if name.startswith(f"{pattern}.") and name not in selected]
+    if not selected:
         modules = [name for name, _ in model.named_modules() if name]
         if any(fnmatchcase(name, pattern) for name in modules):
             raise ConfigError(f"{owner}: {pattern!r} has no weights in this model; leave it out")
-        near = get_close_matches(pattern.rstrip(".*"), modules, n=5, cutoff=0.3)
-        near = near or [name for name, _ in model.named_children()]
-        raise ConfigError(f"{owner}: {pattern!r} matches no part of the model; nearest: {', '.join(near)}")
-    return chosen
+        suggestions = get_close_matches(pattern.rstrip(".*"), modules, n=5, cutoff=0.3)
+        suggestions = suggestions or [name for name, _ in model.named_children()]
+        raise ConfigError(
+            f"{owner}: {pattern!r} matches no part of the model; nearest: {', '.join(suggestions)}"
+        )
+    return selected
 
 
-def _require_grad(model: nn.Module, pattern: str, wanted: bool) -> None:
+def _require_grad(model: nn.Module, pattern: str, requires_grad: bool) -> None:
     names = dict(model.named_parameters())
-    for name in matching(model, pattern, "freeze"):
-        names[name].requires_grad_(wanted)
+    for name in matching_parameters(model, pattern, "freeze"):
+        names[name].requires_grad_(requires_grad)

@@ -11,16 +11,16 @@ from lookalike.errors import ConfigError
 from lookalike.losses.modifiers import Terms
 from lookalike.model.backbones import Backbone, Timm
 from lookalike.model.embedder import EmbeddingModel
-from lookalike.training.freeze import matching
+from lookalike.training.freeze import matching_parameters
 
 if TYPE_CHECKING:
-    from lookalike.training.plan import Plan
+    from lookalike.training.components import StageConfig
 
 Groups = list[dict[str, Any]]
 Tried = tuple[torch.optim.Optimizer, Tensor]
 
 
-def parameter_groups(model: EmbeddingModel, loss: Terms, plan: "Plan") -> Groups:
+def parameter_groups(model: EmbeddingModel, loss: Terms, plan: "StageConfig") -> Groups:
     """Every trained parameter once, with the rate of its part, of its layer, or of the pattern that names it.
 
     The groups are named `backbone`, `head` (with the pooling), `loss`, or by a pattern of `plan.rates`.
@@ -35,14 +35,16 @@ def parameter_groups(model: EmbeddingModel, loss: Terms, plan: "Plan") -> Groups
     )
     full = {"backbone": plan.backbone_lr, "pool": plan.lr, "head": plan.lr, "loss": plan.loss_lr}
     factors = layer_factors(model.backbone, plan.layer_decay)
-    chosen = {name: pattern for pattern in plan.rates for name in matching(parts, pattern, "rates")}
+    patterns = {
+        name: pattern for pattern in plan.rates for name in matching_parameters(parts, pattern, "rates")
+    }
     groups: dict[tuple[str, float, bool], list[Tensor]] = {}
     for name, parameter in parts.named_parameters():
         part, _, inside = name.partition(".")
         if not parameter.requires_grad:
             continue
-        if name in chosen:
-            title, rate = chosen[name], plan.rates[chosen[name]]
+        if name in patterns:
+            title, rate = patterns[name], plan.rates[patterns[name]]
         else:
             title = "head" if part == "pool" else part
             rate = full[part] * (factors.get(inside, 1.0) if part == "backbone" else 1.0)
@@ -72,7 +74,7 @@ def layer_factors(backbone: Backbone, decay: float) -> dict[str, float]:
         factors = {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
         return {name: factors[id(parameter)] for name, parameter in named.items() if id(parameter) in factors}
     layers = {name: re.match(r".*?\d+(?=\.)|[^.]+", name)[0] for name in named}  # type: ignore[index]
-    depth = {layer: place for place, layer in enumerate(reversed(dict.fromkeys(layers.values())))}
+    depth = {layer: depth for depth, layer in enumerate(reversed(dict.fromkeys(layers.values())))}
     return {name: decay ** depth[layer] for name, layer in layers.items()}
 
 
@@ -82,7 +84,7 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: list[float], factor: floa
         group["lr"] = rate * factor
 
 
-def named_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+def rates_by_name(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """The rates now, as history columns: the highest of each name, and the lowest where layers differ."""
     by_name: dict[str, list[float]] = {}
     for group in optimizer.param_groups:
@@ -109,8 +111,8 @@ def check_optimizer(
         ConfigError: it cannot be built, or step without a function that computes the loss again; or it looks
             at more than one number at a time and gradients are sparse.
     """
-    (optimizer, whole), (_, apart) = (_tried(make, rows, device) for rows in (2, 1))
-    if sparse and not torch.allclose(whole, apart):
+    (optimizer, whole), (_, separate) = (_try_optimizer(make, rows, device) for rows in (2, 1))
+    if sparse and not torch.allclose(whole, separate):
         raise ConfigError(
             "class_sample: steps some rows of the proxies at a time, which is wrong for an optimizer that "
             "looks at whole matrices; take adamw, adam, radam, sgd or lion, or class_sample=1"
@@ -118,17 +120,19 @@ def check_optimizer(
     return optimizer
 
 
-def _tried(make: Callable[[Groups], torch.optim.Optimizer], rows: int, device: torch.device | str) -> Tried:
+def _try_optimizer(
+    make: Callable[[Groups], torch.optim.Optimizer], rows: int, device: torch.device | str
+) -> Tried:
     """An optimiser of two rows of numbers, so many to a parameter, and the numbers after two steps."""
-    held = [
+    parameters = [
         nn.Parameter(part) for part in torch.tensor([[1.0, -2.0], [30.0, 0.1]], device=device).split(rows)
     ]
     try:
-        optimizer = make([{"name": "trial", "params": held, "lr": 0.1}])
+        optimizer = make([{"name": "trial", "params": parameters, "lr": 0.1}])
     except Exception as error:  # whatever an optimizer of the user's choice raises
         raise ConfigError(f"optimizer: cannot be built: {_first_line(error)}") from error
     for gradients in torch.tensor([[[4.0, 1.0], [-0.1, 20.0]], [[-0.1, 1.0], [-3.0, 1.0]]]):
-        for parameter, gradient in zip(held, gradients.split(rows), strict=True):
+        for parameter, gradient in zip(parameters, gradients.split(rows), strict=True):
             parameter.grad = gradient.to(device, copy=True)
         try:
             optimizer.step()
@@ -139,7 +143,7 @@ def _tried(make: Callable[[Groups], torch.optim.Optimizer], rows: int, device: t
                 f"optimizer: fails at its first step on {torch.device(device).type}: {_first_line(error)}; "
                 "change its arguments or take another"
             ) from error
-    return optimizer, torch.cat([parameter.detach() for parameter in held])
+    return optimizer, torch.cat([parameter.detach() for parameter in parameters])
 
 
 def _first_line(error: Exception) -> str:

@@ -27,8 +27,8 @@ class History:
 
     def add(self, row: Row) -> None:
         """Append a row and write them all; a column that a row lacks is empty there."""
-        self.rows.append({name: _rounded(value) for name, value in row.items()})
-        columns = list(dict.fromkeys(name for each in self.rows for name in each))
+        self.rows.append({name: _round_value(value) for name, value in row.items()})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
@@ -36,12 +36,12 @@ class History:
         write_text(self.file, text.getvalue())
 
 
-def now() -> str:
+def local_time() -> str:
     """The local time with its distance from UTC: 2026-03-28T14:05:09+01:00."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _rounded(value: float | str) -> float | int | str:
+def _round_value(value: float | str) -> float | int | str:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
@@ -58,11 +58,11 @@ class Means:
         self.count += images
         for name, value in values.items():
             number = float(value)
-            told = not math.isnan(number)
-            self._sums[name] = self._sums.get(name, 0.0) + (number * images if told else 0.0)
-            self._counts[name] = self._counts.get(name, 0) + (images if told else 0)
+            is_number = not math.isnan(number)
+            self._sums[name] = self._sums.get(name, 0.0) + (number * images if is_number else 0.0)
+            self._counts[name] = self._counts.get(name, 0) + (images if is_number else 0)
 
-    def of(self, name: str) -> float:
+    def mean_of(self, name: str) -> float:
         """The mean so far; NaN before the first batch."""
         return self._sums[name] / self._counts[name] if self._counts.get(name) else float("nan")
 
@@ -78,6 +78,6 @@ class Means:
         """Go on from there."""
         self.count, self._sums, self._counts = state["count"], state["sums"], state["counts"]
 
-    def all(self) -> Row:
+    def all_means(self) -> Row:
         """Every mean."""
-        return {name: self.of(name) for name in self._sums}
+        return {name: self.mean_of(name) for name in self._sums}

@@ -18,7 +18,7 @@ from typing import Any
 
 from lookalike.errors import ConfigError, LookalikeError, PeerError
 from lookalike.machine import cores
-from lookalike.training.rank import GIVEN, MEETING, Failure, read_failure
+from lookalike.training.worker import ARGUMENTS_FILE, MEETING, Failure, read_failure
 
 log = logging.getLogger(__name__)
 GRACE = 20.0
@@ -52,15 +52,15 @@ def must_launch(processes: int | None) -> bool:
     return processes is not None and processes > 1
 
 
-def launch(module: str, given: dict[str, Any], processes: int) -> None:
+def launch(module: str, arguments: dict[str, Any], processes: int) -> None:
     """Run `python -m module` in so many processes, and return when all have ended well.
 
     The first of them is the main process, and shares this one's stderr. SIGTERM and Ctrl-C are passed on.
     When one fails, the others have 20 seconds to end; when this one dies, of whatever, they die with it.
 
     Args:
-        module: calls `lookalike.training.rank.in_rank`.
-        given: plain values for it.
+        module: calls `lookalike.training.worker.run_as_process`.
+        arguments: plain values for it.
         processes: how many.
 
     Raises:
@@ -69,24 +69,24 @@ def launch(module: str, given: dict[str, Any], processes: int) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="lookalike-") as name:
         meeting, ranks = Path(name), list[subprocess.Popen]()
-        (meeting / GIVEN).write_text(json.dumps(given), encoding="utf-8")
+        (meeting / ARGUMENTS_FILE).write_text(json.dumps(arguments), encoding="utf-8")
         try:
-            with _passed_on(ranks) as asked:
+            with _forward_signals(ranks) as signals:
                 for rank in range(processes):
                     ranks.append(_start(module, rank, processes, meeting))
-                    for number in asked:
+                    for number in signals:
                         ranks[-1].send_signal(number)
-                codes = _wait(ranks, asked)
+                codes = _wait(ranks, signals)
         finally:
             _end(ranks)
         failures = [read_failure(meeting, rank) for rank in range(processes)]
-    _raise(failures, codes, asked)
+    _raise(failures, codes, signals)
 
 
 def _start(module: str, rank: int, processes: int, meeting: Path) -> subprocess.Popen:
     """One process. Its stdin is a pipe that ends when this process does."""
     environment = {
-        **_defaults(processes),
+        **_default_environment(processes),
         **os.environ,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -103,40 +103,40 @@ def _start(module: str, rank: int, processes: int, meeting: Path) -> subprocess.
     )
 
 
-def _defaults(processes: int) -> dict[str, str]:
+def _default_environment(processes: int) -> dict[str, str]:
     """Cores divided among processes, which talk over the loopback interface; the user's own values win."""
-    found = {"OMP_NUM_THREADS": str(max(1, cores() // processes))}
+    environment = {"OMP_NUM_THREADS": str(max(1, cores() // processes))}
     if "lo" in (name for _, name in socket.if_nameindex()):
-        found["GLOO_SOCKET_IFNAME"] = "lo"
-    return found
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    return environment
 
 
 @contextmanager
-def _passed_on(ranks: list[subprocess.Popen]) -> Iterator[list[int]]:
+def _forward_signals(ranks: list[subprocess.Popen]) -> Iterator[list[int]]:
     """Pass SIGINT and SIGTERM on to all processes; yields the list of those that came."""
-    asked: list[int] = []
+    signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield signals
         return
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        asked.append(number)
+    def forward_signal(number: int, _: FrameType | None) -> None:
+        signals.append(number)
         for rank in ranks:
             rank.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, forward_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _wait(ranks: list[subprocess.Popen], asked: list[int]) -> Codes:
+def _wait(ranks: list[subprocess.Popen], signals: list[int]) -> Codes:
     """Exit codes when all have ended, or when it is time to end those that go on: None for them."""
     deadline = float("inf")
     while None in (codes := [rank.poll() for rank in ranks]) and time.monotonic() < deadline:
-        if any(codes) or asked.count(signal.SIGINT) > 1:
+        if any(codes) or signals.count(signal.SIGINT) > 1:
             deadline = min(deadline, time.monotonic() + GRACE)
         time.sleep(0.05)
     return codes
@@ -152,24 +152,24 @@ def _end(ranks: list[subprocess.Popen]) -> None:
             rank.stdin.close()
 
 
-def _raise(failures: list[Failure | None], codes: Codes, asked: list[int]) -> None:
+def _raise(failures: list[Failure | None], codes: Codes, signals: list[int]) -> None:
     """Raise what ended the run, if it did not end well: the cause, not what followed from it."""
-    told = [failure for failure in failures if failure is not None]
-    causes = [failure for failure in told if not isinstance(failure.error, PeerError)]
-    if asked and causes:
+    errors = [failure for failure in failures if failure is not None]
+    causes = [failure for failure in errors if not isinstance(failure.error, PeerError)]
+    if signals and causes:
         raise causes[0].error  # that of the main process, which says what was saved
     if causes:
         raise min(causes, key=lambda failure: failure.time).error
-    if asked and -asked[-1] in codes:
-        signal.raise_signal(asked[-1])  # it came before there was anything to save
+    if signals and -signals[-1] in codes:
+        signal.raise_signal(signals[-1])  # it came before there was anything to save
     for rank, (code, failure) in enumerate(zip(codes, failures, strict=True)):
         if code and failure is None:
-            raise LookalikeError(f"process {rank} of 0 to {len(codes) - 1} {_how(code)}")
-    if told:
-        raise told[0].error
+            raise LookalikeError(f"process {rank} of 0 to {len(codes) - 1} {_exit_text(code)}")
+    if errors:
+        raise errors[0].error
 
 
-def _how(code: int) -> str:
+def _exit_text(code: int) -> str:
     if code > 0:
         return f"ended with exit code {code}, without a word"
     hint = ". Was there memory enough for all of them?" if code == -signal.SIGKILL else ""

@@ -2,27 +2,57 @@
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich import get_console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from lookalike.training.checkpoint import Checkpoints
+from lookalike.training.components import RunComponents
 from lookalike.training.dry_run import dry_run
 from lookalike.training.fitting import check_data
-from lookalike.training.judge import keep_best
-from lookalike.training.plan import Parts
-from lookalike.training.position import Position
-from lookalike.training.processes import images_of_all
-from lookalike.training.progress import bars, in_words
+from lookalike.training.history import Row
+from lookalike.training.processes import count_all_images
+from lookalike.training.progress import TrainingProgress
 from lookalike.training.stage import Stage
 from lookalike.training.state import Result, Training
-from lookalike.training.stopping import Stopped, listening
+from lookalike.training.stopping import Stopped, listen_for_signals
+from lookalike.training.validation import keep_best
+
+
+@contextmanager
+def progress_bars(enabled: bool, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
+    """A bar over all steps with the time remaining; yields a function that advances it, with a note."""
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    progress = Progress(*columns, console=get_console(), disable=not enabled)
+    with progress:
+        task = progress.add_task("training", total=total, completed=done, note="")
+        yield lambda note: progress.update(task, advance=1, note=note)
+
+
+def describe_epoch(row: Row, epochs: int, best: bool) -> str:
+    """A row of the history as a line to read."""
+    scores = [f"{name[4:]} {value:.3f}" for name, value in row.items() if name.startswith("val_")]
+    validation = f", validation {', '.join(scores)}{' (best so far)' if best else ''}" if scores else ""
+    speed = f", {row['images_per_second']:.0f} images/s"
+    return f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4f}{validation}{speed}"
+
 
 log = logging.getLogger(__name__)
 
 
 def prepare(
-    parts: Parts, folder: Path, result: Result, state: dict[str, Any] | None
-) -> tuple[Training, Position]:
+    parts: RunComponents, folder: Path, result: Result, state: dict[str, Any] | None
+) -> tuple[Training, TrainingProgress]:
     """Everything as it is before the next step, and where that is; writes nothing.
 
     Args:
@@ -38,22 +68,22 @@ def prepare(
     """
     if state is not None:
         check_data(state, parts, folder)
-    at = Position.of(state)
-    training = Training(parts, Stage(parts, at.stage, None, fresh=state is None), folder, result)
+    position = TrainingProgress.from_state(state)
+    training = Training(parts, Stage(parts, position.stage, None, fresh=state is None), folder, result)
     if state is None and parts.epochs:
         dry_run(training.stage)
-    training.begin(state, at)
-    return training, at
+    training.begin_or_resume(state, position)
+    return training, position
 
 
-def fit(training: Training, at: Position, folder: Path) -> None:
+def fit(training: Training, progress: TrainingProgress, folder: Path) -> None:
     """Train stage by stage, keep the model that is best on the validation identities, and write history.
 
     From a checkpoint training goes on, and ends as if it had never stopped.
 
     Args:
         training: see `prepare`.
-        at: where it stands.
+        progress: where it stands.
         folder: the run folder; history.csv, model/ and state/ are written to it.
 
     Raises:
@@ -70,39 +100,48 @@ def fit(training: Training, at: Position, folder: Path) -> None:
     if parts.epochs == 0 and main:
         keep_best(parts.model, None, settings.best_metric, folder / "model", result, epoch=0)
 
-    with bars(settings.progress and main, training.steps, at.steps) as advance, listening() as stop:
-        while not training.over(at):
-            stage, epoch_started, seen = training.stage, time.monotonic(), training.means.count
-            for batch in stage.epoch(at):
+    with (
+        progress_bars(settings.progress and main, training.total_steps, progress.steps) as advance,
+        listen_for_signals() as stop,
+    ):
+        while not training.is_finished(progress):
+            stage, epoch_started, num_images = training.stage, time.monotonic(), training.means.count
+            for batch in stage.epoch_batches(progress):
                 # --- one step
-                at.count()
-                advance(f"epoch {at.epoch} of {parts.epochs}, loss {training.means.of('loss'):.3f}")
+                progress.count_batch()
+                advance(
+                    f"epoch {progress.epoch} of {parts.epochs}, loss {training.means.mean_of('loss'):.3f}"
+                )
                 result.skip(batch.skipped)
-                if images := images_of_all(len(batch.rows), accelerator):
-                    training.learn(batch, at, images)
-                if stage.steps(at):
-                    training.step(at)
+                if images := count_all_images(len(batch.rows), accelerator):
+                    training.accumulate_gradients(batch, progress, images)
+                if stage.is_step(progress):
+                    training.step(progress)
 
                 # --- save, if it is time or if we are asked to end
                 result.minutes = earlier + (time.monotonic() - started) / 60
-                if not stage.steps(at):
+                if not stage.is_step(progress):
                     continue
                 due = time.monotonic() - saved > 60 * settings.save_minutes and not training.bad.in_a_row
-                if due and at.batch < len(stage.batches):
-                    training.save(checkpoints, at)
+                if due and progress.batch < len(stage.batches):
+                    training.save(checkpoints, progress)
                     saved = time.monotonic()
-                if stop.asked():
-                    training.save(checkpoints, at)
-                    raise Stopped(stop.by, at.epoch, at.batch)
+                if stop.stop_requested():
+                    training.save(checkpoints, progress)
+                    raise Stopped(stop.by, progress.epoch, progress.batch)
 
             # --- end of an epoch: history, validation, the best model, the next stage
-            speed = (training.means.count - seen) / (time.monotonic() - epoch_started)
-            training.end_epoch(at, speed)
+            speed = (training.means.count - num_images) / (time.monotonic() - epoch_started)
+            training.end_epoch(progress, speed)
             if main:
-                log.info(in_words(training.history.rows[-1], parts.epochs, result.best_epoch == at.epoch))
+                log.info(
+                    describe_epoch(
+                        training.history.rows[-1], parts.epochs, result.best_epoch == progress.epoch
+                    )
+                )
             result.minutes = earlier + (time.monotonic() - started) / 60
-            at.next_epoch()
-            if training.next_stage(at):
-                log.info("stage %d of %d begins", at.stage + 1, len(parts.plans))
-            training.save(checkpoints, at)
+            progress.next_epoch()
+            if training.next_stage(progress):
+                log.info("stage %d of %d begins", progress.stage + 1, len(parts.stages))
+            training.save(checkpoints, progress)
             saved = time.monotonic()

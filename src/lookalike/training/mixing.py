@@ -75,19 +75,19 @@ class Mixing:
         share, centre = float(numbers.beta(alpha, alpha)), numbers.random(2)
         order = torch.from_numpy(numbers.permutation(len(images))).to(images.device)
         if cut:
-            mixed, share = pasted(images, images[order], share, (centre[0], centre[1]))
+            mixed, share = paste(images, images[order], share, (centre[0], centre[1]))
         else:
-            mixed = blended(images, images[order], share)
+            mixed = blend(images, images[order], share)
         return Mixed(mixed, torch.stack([labels, labels[order]], dim=1), share)
 
 
-def blended(first: Tensor, second: Tensor, share: float) -> Tensor:
+def blend(first: Tensor, second: Tensor, share: float) -> Tensor:
     """`share * first + (1 - share) * second`, in the type of the images; uint8 is rounded."""
     mixed = torch.lerp(second.float(), first.float(), share)
     return mixed.to(first.dtype) if first.is_floating_point() else mixed.round().to(first.dtype)
 
 
-def pasted(first: Tensor, second: Tensor, share: float, centre: tuple[float, float]) -> tuple[Tensor, float]:
+def paste(first: Tensor, second: Tensor, share: float, centre: tuple[float, float]) -> tuple[Tensor, float]:
     """`first` with a box of `second` in its place, and which share of the area is still of `first`.
 
     Args:
@@ -98,7 +98,7 @@ def pasted(first: Tensor, second: Tensor, share: float, centre: tuple[float, flo
     """
     side = math.sqrt(1 - share)
     (top, bottom), (left, right) = (
-        _span(at, side, length) for at, length in zip(centre, first.shape[-2:], strict=True)
+        _box_span(center, side, length) for center, length in zip(centre, first.shape[-2:], strict=True)
     )
     mixed = first.clone()
     mixed[..., top:bottom, left:right] = second[..., top:bottom, left:right]
@@ -106,9 +106,9 @@ def pasted(first: Tensor, second: Tensor, share: float, centre: tuple[float, flo
     return mixed, 1 - area / (first.shape[-2] * first.shape[-1])
 
 
-def _span(at: float, side: float, length: int) -> tuple[int, int]:
+def _box_span(center: float, side: float, length: int) -> tuple[int, int]:
     """First pixel and end of a box along one axis, cut at the border."""
-    size, middle = int(length * side), int(length * at)
+    size, middle = int(length * side), int(length * center)
     return max(0, middle - size // 2), min(length, middle - size // 2 + size)
 
 
@@ -117,5 +117,5 @@ def takes_mixed(loss: nn.Module) -> bool:
 
     Losses say so by an attribute `takes_mixed`; one that says nothing, and holds none that does, may not.
     """
-    told = [part.takes_mixed for part in loss.modules() if hasattr(part, "takes_mixed")]
-    return bool(told) and all(told)
+    supported = [part.takes_mixed for part in loss.modules() if hasattr(part, "takes_mixed")]
+    return bool(supported) and all(supported)

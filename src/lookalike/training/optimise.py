@@ -30,21 +30,21 @@ class RowSparse(torch.optim.Optimizer):
     def __init__(self, inner: torch.optim.Optimizer) -> None:
         super().__init__(inner.param_groups, inner.defaults)
         self.inner = inner
-        self._share()
+        self._row_share()
 
     def step(self, closure: None = None) -> None:  # pyrefly: ignore[bad-override]
         """One step with the gradients that are there."""
         del closure
-        held = [
+        parameters = [
             (group, parameter, _tidy(parameter, parameter.grad))
             for group in self.param_groups
             for parameter in group["params"]
             if parameter.grad is not None and parameter.grad.is_sparse
         ]
-        for _, parameter, _ in held:
+        for _, parameter, _ in parameters:
             parameter.grad = None
         self.inner.step()
-        for group, parameter, gradient in held:
+        for group, parameter, gradient in parameters:
             self._step_rows(group, parameter, gradient)
             parameter.grad = gradient
 
@@ -59,11 +59,11 @@ class RowSparse(torch.optim.Optimizer):
         ):
             block = nn.Parameter(parameter.index_select(0, rows))
             block.grad = values
-            kept = {
+            saved_values = {
                 name: value.index_select(0, rows) if _by_row(value, parameter) else copy.deepcopy(value)
                 for name, value in before.items()
             }
-            after = self._step_block({**group, "params": [block]}, block, kept)
+            after = self._step_block({**group, "params": [block]}, block, saved_values)
             parameter.index_copy_(0, rows, block)
             for name, value in after.items():
                 if not _by_row(value, block):
@@ -90,9 +90,9 @@ class RowSparse(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from such a state."""
         self.inner.load_state_dict(state_dict)
-        self._share()
+        self._row_share()
 
-    def _share(self) -> None:
+    def _row_share(self) -> None:
         self.param_groups, self.state = self.inner.param_groups, self.inner.state
 
 
@@ -121,28 +121,30 @@ def clip_gradients(parameters: Iterable[Tensor], longest: float, shards: Collect
         shards: those of them that differ by process, as parts of something whole; the lengths of all parts
             count in every process, so that all scale alike.
     """
-    apart = {id(shard) for shard in shards}
-    found = [(id(p) in apart, _numbers(p, p.grad)) for p in parameters if p.grad is not None]
-    square = torch.nn.utils.get_total_norm([numbers for part, numbers in found if not part]).square()
+    shard_ids = {id(shard) for shard in shards}
+    gradient_list = [
+        (id(p) in shard_ids, _gradient_values(p, p.grad)) for p in parameters if p.grad is not None
+    ]
+    square = torch.nn.utils.get_total_norm([numbers for part, numbers in gradient_list if not part]).square()
     if shards:
         square = square.to(next(iter(shards)).device)
-        parts = torch.nn.utils.get_total_norm([numbers for part, numbers in found if part]).to(square)
+        parts = torch.nn.utils.get_total_norm([numbers for part, numbers in gradient_list if part]).to(square)
         parts.square_()
         dist.all_reduce(parts)
         square = square + parts
     length = square.sqrt()
     factor = (longest / (length + 1e-6)).clamp(max=1)
-    for _, numbers in found:
+    for _, numbers in gradient_list:
         numbers.mul_(factor.to(numbers.device))
     return length
 
 
-def _numbers(parameter: Tensor, gradient: Tensor) -> Tensor:
+def _gradient_values(parameter: Tensor, gradient: Tensor) -> Tensor:
     """All numbers of a gradient that are not left out as zeros."""
     return _tidy(parameter, gradient).values() if gradient.is_sparse else gradient
 
 
-def shrink(images: Tensor, size: int) -> Tensor:
+def scale_gradients(images: Tensor, size: int) -> Tensor:
     """Images [B, 3, H, W] in 0…1 as float, resized to `size` if it is not 0 and smaller."""
     if not size or size >= images.shape[-1]:
         return images

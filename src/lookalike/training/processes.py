@@ -18,15 +18,15 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from lookalike.data.table import Table
-from lookalike.embeddings import Embeddings, Part, embed_rows, together
+from lookalike.embeddings import EmbeddedRows, Embeddings, embed_rows, join_parts
 from lookalike.errors import ConfigError, DataError, PeerError
 from lookalike.losses.modifiers import AcrossProcesses, Terms
-from lookalike.losses.sharded import sharded_parameters
+from lookalike.losses.sharded import parameters_by_process
 from lookalike.model.embedder import EmbeddingModel
-from lookalike.training.rank import MEETING
+from lookalike.training.worker import MEETING
 
 if TYPE_CHECKING:
-    from lookalike.training.plan import Batches
+    from lookalike.training.components import Batches
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -57,8 +57,8 @@ def make_accelerator(amp: str, device: torch.device, processes: int | None = Non
         if device.type not in ("cpu", "cuda"):
             raise ConfigError(f"device={device}: several processes work on cpu or cuda")
         backend = "nccl" if device.type == "cuda" else "gloo"
-        with peers():
-            dist.init_process_group(backend, timeout=PATIENCE, **_meeting())
+        with peer_processes():
+            dist.init_process_group(backend, timeout=PATIENCE, **_rendezvous())
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
         accelerator = Accelerator(mixed_precision=amp, cpu=device.type == "cpu")
@@ -69,7 +69,7 @@ def make_accelerator(amp: str, device: torch.device, processes: int | None = Non
     return accelerator
 
 
-def _meeting() -> dict[str, Any]:
+def _rendezvous() -> dict[str, Any]:
     """Where processes find each other: a file, if we have started them; else what torchrun has set."""
     folder = os.environ.get(MEETING)
     if folder is None:
@@ -79,7 +79,7 @@ def _meeting() -> dict[str, Any]:
 
 
 @contextmanager
-def peers() -> Iterator[None]:
+def peer_processes() -> Iterator[None]:
     """Tell apart what went wrong here from what follows when another process has ended.
 
     Raises:
@@ -88,13 +88,13 @@ def peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        told = isinstance(error, dist.DistError) or LOST.search(str(error)) is not None
-        if dist.is_initialized() and dist.get_world_size() > 1 and told:
+        is_peer_error = isinstance(error, dist.DistError) or LOST.search(str(error)) is not None
+        if dist.is_initialized() and dist.get_world_size() > 1 and is_peer_error:
             raise PeerError("another process of this run has ended; its own message says why") from error
         raise
 
 
-def agreed(accelerator: Accelerator, work: Callable[[], Value]) -> Value:
+def run_on_main(accelerator: Accelerator, work: Callable[[], Value]) -> Value:
     """What `work` gives in the main process, in all of them; the others do not call it.
 
     Raises:
@@ -127,7 +127,7 @@ def average_gradients(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def equalise(models: Iterable[nn.Module], loss: nn.Module) -> None:
+def equalise_parameters(models: Iterable[nn.Module], loss: nn.Module) -> None:
     """Give all processes the batch statistics of the main one, and what the loss has learned there.
 
     Weights of models are equal already, since their gradients are. Statistics are not: each process has those
@@ -136,8 +136,8 @@ def equalise(models: Iterable[nn.Module], loss: nn.Module) -> None:
     """
     if not (dist.is_available() and dist.is_initialized()):
         return
-    apart = {id(parameter) for parameter in sharded_parameters(loss)}
-    learned = [numbers for numbers in [*loss.parameters(), *loss.buffers()] if id(numbers) not in apart]
+    shard_ids = {id(parameter) for parameter in parameters_by_process(loss)}
+    learned = [numbers for numbers in [*loss.parameters(), *loss.buffers()] if id(numbers) not in shard_ids]
     for numbers in [*(buffer for model in models for buffer in model.buffers()), *learned]:
         dist.broadcast(numbers.detach(), src=0)
 
@@ -173,18 +173,18 @@ def prepare_loss(loss: Terms, accelerator: Accelerator) -> nn.Module:
     loss.to(accelerator.device)
     if accelerator.num_processes == 1:
         return loss
-    equalise([], loss)
+    equalise_parameters([], loss)
     return AcrossProcesses(loss)
 
 
-def images_of_all(images: int, accelerator: Accelerator) -> int:
+def count_all_images(images: int, accelerator: Accelerator) -> int:
     """Images of this batch in all processes together; 0 where one has none, so that all leave it out."""
     if accelerator.num_processes == 1:
         return images
     mine = torch.tensor([images], device=accelerator.device)
-    told = [torch.empty_like(mine) for _ in range(accelerator.num_processes)]
-    dist.all_gather(told, mine)
-    counts = [int(count) for count in told]
+    all_counts = [torch.empty_like(mine) for _ in range(accelerator.num_processes)]
+    dist.all_gather(all_counts, mine)
+    counts = [int(count) for count in all_counts]
     return sum(counts) if min(counts) else 0
 
 
@@ -241,7 +241,7 @@ def embed_together(
     if problems:
         return problems[0]
     try:
-        embeddings = together(model, table, parts)
+        embeddings = join_parts(model, table, parts)
     except DataError as error:
         return str(error)
     if not lengths:
@@ -250,7 +250,7 @@ def embed_together(
     return Embedded(replace(embeddings, vectors=vectors), embeddings.vectors[:, -1])
 
 
-def _embed_share(model: EmbeddingModel, table: Table, rows: range, lengths: bool) -> Part | str:
+def _embed_share(model: EmbeddingModel, table: Table, rows: range, lengths: bool) -> EmbeddedRows | str:
     """Vectors of the rows of this process, or why there are none: the others must not wait for it in vain."""
     was_training = model.training
     model.eval()
@@ -263,7 +263,7 @@ def _embed_share(model: EmbeddingModel, table: Table, rows: range, lengths: bool
         model.train(was_training)
 
 
-def everyones(values: Iterable[Value], accelerator: Accelerator) -> list[Value]:
+def gather_from_all(values: Iterable[Value], accelerator: Accelerator) -> list[Value]:
     """The values of all processes, in all of them."""
     parts: list[Any] = [list(values)]
     if accelerator.num_processes > 1:

@@ -1,33 +1,41 @@
-"""What the user sees while a model trains."""
+"""Where training stands."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from rich import get_console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from lookalike.training.history import Row
+from dataclasses import dataclass
+from typing import Any, Self
 
 
-@contextmanager
-def bars(shown: bool, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
-    """A bar over all steps with the time remaining; yields a function that advances it, with a note."""
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    progress = Progress(*columns, console=get_console(), disable=not shown)
-    with progress:
-        task = progress.add_task("training", total=total, completed=done, note="")
-        yield lambda note: progress.update(task, advance=1, note=note)
+@dataclass
+class TrainingProgress:
+    """Where training stands, before its first batch unless said otherwise.
 
+    Attributes:
+        stage: the stage, from 0.
+        epoch: the epoch of the whole run, from 1.
+        within: the epoch of the stage, from 1.
+        batch: batches of this epoch that are done.
+        step, steps: batches of the stage, and of the run, that are done.
+    """
 
-def in_words(row: Row, epochs: int, best: bool) -> str:
-    """A row of the history as a line to read."""
-    scores = [f"{name[4:]} {value:.3f}" for name, value in row.items() if name.startswith("val_")]
-    validation = f", validation {', '.join(scores)}{' (best so far)' if best else ''}" if scores else ""
-    speed = f", {row['images_per_second']:.0f} images/s"
-    return f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4f}{validation}{speed}"
+    stage: int = 0
+    epoch: int = 1
+    within: int = 1
+    batch: int = 0
+    step: int = 0
+    steps: int = 0
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any] | None) -> Self:
+        """Where a checkpoint was written; the beginning without one."""
+        return cls(*state["position"]) if state else cls()
+
+    def count_batch(self) -> None:
+        """One more batch."""
+        self.batch, self.step, self.steps = self.batch + 1, self.step + 1, self.steps + 1
+
+    def next_epoch(self) -> None:
+        """To the start of the next epoch of the stage."""
+        self.epoch, self.within, self.batch = self.epoch + 1, self.within + 1, 0
+
+    def next_stage(self) -> None:
+        """To the start of the next stage."""
+        self.stage, self.within, self.step = self.stage + 1, 1, 0

@@ -18,7 +18,7 @@ FREE = {"out", "progress", "workers", "data_dir", "save_minutes", "resume", "tra
 """Keys that change nothing in what is trained."""
 
 
-def may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -> bool:
+def check_may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -> bool:
     """Whether there is anything to do: False where this very run is finished.
 
     Args:
@@ -46,14 +46,14 @@ def may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -
     unknown = [key for key in allow if key.split(".")[0] not in config]
     if unknown:
         raise ConfigError(f"resume.allow: {', '.join(unknown)}: train has no such key")
-    refused = {key: both for key, both in changed.items() if not _allowed(key, allow)}
+    refused = {key: both for key, both in changed.items() if not _is_allowed(key, allow)}
     if refused:
         listed = "".join(f"\n  {key}: {old} then, {new} now" for key, (old, new) in refused.items())
         raise ConfigError(
             f"{folder} holds a run with other values:{listed}\nTake another out=, or go on with the new "
             f"values by resume.allow=[{','.join(sorted({key.split('.')[0] for key in refused}))}]"
         )
-    return bool(changed) or not finished(folder)
+    return bool(changed) or not is_finished(folder)
 
 
 def changed_values(folder: Path, config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -66,7 +66,7 @@ def changed_values(folder: Path, config: dict[str, Any]) -> dict[str, tuple[Any,
     return differences(_read(folder / CONFIG, yaml.safe_load, then), config)
 
 
-def finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether the run in `folder` came to its end.
 
     Raises:
@@ -94,30 +94,32 @@ def _read(file: Path, parse: Callable[[str], Any], then: str) -> dict[str, Any]:
         LookalikeError: it is damaged; says `then` what follows.
     """
     try:
-        found = parse(file.read_text(encoding="utf-8"))
+        content = parse(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise LookalikeError(f"{file} is damaged ({' '.join(str(error).split())}), {then}") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise LookalikeError(f"{file} is damaged (empty, or no mapping), {then}")
-    return found
+    return content
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ, with both; keys that change nothing in training are left out."""
-    old, new = (_flat({key: v for key, v in tree.items() if key not in FREE}) for tree in (before, now))
+    old, new = (
+        _flatten_tree({key: v for key, v in tree.items() if key not in FREE}) for tree in (before, now)
+    )
     return {key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)}
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_run_folder(folder: Path) -> Iterator[None]:
     """Keep a second process from training into the same folder.
 
     Raises:
         LookalikeError: one is there already.
     """
-    place = folder / "state"
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as handle:
+    state_folder = folder / "state"
+    state_folder.mkdir(parents=True, exist_ok=True)
+    with (state_folder / ".lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -130,14 +132,16 @@ def _is_result(path: Path) -> bool:
     return path.is_file() and path.name != ".lock" and path.suffix != ".partial"
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten_tree(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+            _flatten_tree(value, f"{prefix}{key}.")
+            if isinstance(value, dict) and value
+            else {prefix + key: value}
         )
     return flat
 
 
-def _allowed(key: str, allow: Sequence[str]) -> bool:
+def _is_allowed(key: str, allow: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in allow)

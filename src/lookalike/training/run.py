@@ -10,26 +10,49 @@ from typing import Any
 import polars as pl
 import yaml
 
-from lookalike.errors import ConfigError, LookalikeError, listing
+from lookalike.embeddings import embed
+from lookalike.errors import ConfigError, LookalikeError, list_problems
+from lookalike.evaluation.operating_point import choose_operating_point, write_point
 from lookalike.files import replace_file, write_text
+from lookalike.model.embedder import load
 from lookalike.plots.curves import curves
 from lookalike.plots.uses import uses_histogram
-from lookalike.training.bad_steps import BAD_BATCHES
 from lookalike.training.checkpoint import Checkpoints
+from lookalike.training.components import RunComponents
+from lookalike.training.image_usage import USES
 from lookalike.training.loop import fit, prepare
-from lookalike.training.operating import choose_threshold
-from lookalike.training.plan import Parts
-from lookalike.training.position import Position
+from lookalike.training.nonfinite import BAD_BATCHES
+from lookalike.training.progress import TrainingProgress
 from lookalike.training.resume import CONFIG, changed_values
 from lookalike.training.state import Result, Training
 from lookalike.training.stopping import Stopped
-from lookalike.training.uses import USES
 from lookalike.training.workbook import write_workbook
 
 log = logging.getLogger(__name__)
 
 
-def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
+def choose_threshold(parts: RunComponents, folder: Path) -> None:
+    """Choose the threshold of the model in `folder` on the validation identities, and write it there.
+
+    Without validation identities, or with too few to choose on, there is none, and that is said.
+    """
+    if parts.validation is None:
+        log.warning("no validation identities, so the model has no threshold to tell same from different by")
+        return
+    try:
+        model = load(folder, parts.accelerator.device)
+        vectors = embed(model, parts.validation, workers=parts.settings.workers or 0, progress=False)
+        point = choose_operating_point(
+            vectors.vectors, vectors.table.labels, parts.settings.far, model.space, parts.settings.seed
+        )
+    except (ValueError, LookalikeError) as error:
+        log.warning("the model has no threshold to tell same from different by: %s", error)
+        return
+    write_point(point, folder)
+    log.info("%s", point)
+
+
+def run(parts: RunComponents, folder: Path, config: dict[str, Any]) -> Result:
     """Train, and fill `folder`: config.yaml, the history and its curves, summary.json, model/ and more.
 
     After an error, Ctrl-C or SIGTERM the folder keeps the best model so far and says that training did not
@@ -43,63 +66,63 @@ def run(parts: Parts, folder: Path, config: dict[str, Any]) -> Result:
     result, started = Result(), time.time()
     main = parts.accelerator.is_main_process
     state = Checkpoints(folder / "state").latest()
-    training, at = _prepared(parts, folder, result, state, config)
+    training, position = _prepare_training(parts, folder, result, state, config)
     try:
         if main:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
             parts.trackers.start(folder, config, Checkpoints(folder / "state").steps())
-        fit(training, at, folder)
+        fit(training, position, folder)
         if main:
             choose_threshold(parts, folder / "model")
             _tell_of_ties(parts, result)
-            _tell(parts, folder, result, "finished", started)
+            _report_end(parts, folder, result, "finished", started)
         parts.trackers.finish("finished")
     except (Stopped, KeyboardInterrupt) as error:
-        kept = _stopped(parts, folder, result, started)
+        what_is_kept = _report_stop(parts, folder, result, started)
         parts.trackers.finish("stopped")
         if isinstance(error, Stopped) and error.by == "SIGTERM":
-            log.warning("%s; %s", error, kept)
+            log.warning("%s; %s", error, what_is_kept)
             raise SystemExit(0) from error
         words = error if isinstance(error, Stopped) else f"stopped by Ctrl-C in epoch {result.epochs + 1}"
-        raise LookalikeError(f"{words}; {kept}") from error
+        raise LookalikeError(f"{words}; {what_is_kept}") from error
     except ConfigError:
-        _stopped(parts, folder, result, started)
+        _report_stop(parts, folder, result, started)
         parts.trackers.finish("failed")
         raise
     except BaseException as error:
-        kept = _stopped(parts, folder, result, started)
+        what_is_kept = _report_stop(parts, folder, result, started)
         parts.trackers.finish("failed")
-        log.error("training failed in epoch %d; %s", min(result.epochs + 1, parts.epochs), kept)
+        log.error("training failed in epoch %d; %s", min(result.epochs + 1, parts.epochs), what_is_kept)
         raise error
     return result
 
 
-def _prepared(
-    parts: Parts, folder: Path, result: Result, state: dict[str, Any] | None, config: dict[str, Any]
-) -> tuple[Training, Position]:
+def _prepare_training(
+    parts: RunComponents, folder: Path, result: Result, state: dict[str, Any] | None, config: dict[str, Any]
+) -> tuple[Training, TrainingProgress]:
     """Everything as it is before the next step; where that fails, the folder is as before.
 
     Raises:
         ConfigError: values or images do not fit the checkpoint, or it is at its end and they change nothing.
     """
     try:
-        training, at = prepare(parts, folder, result, state)
+        training, position = prepare(parts, folder, result, state)
     except BaseException:
         fresh = state is None and not (folder / "model").exists() and not (folder / BAD_BATCHES).exists()
         if fresh and parts.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
         raise
     changed = changed_values(folder, config) if state is not None else {}
-    if changed and training.over(at):
+    if changed and training.is_finished(position):
         raise ConfigError(
-            f"{folder}: all of its {at.epoch - 1} epochs are done, so nothing is left to do with other "
+            f"{folder}: all of its {position.epoch - 1} epochs are done, so nothing is left to do with other "
             f"values of {', '.join(changed)}. Go on for longer (epochs, stages), or take another out="
         )
-    return training, at
+    return training, position
 
 
-def _stopped(parts: Parts, folder: Path, result: Result, started: float) -> str:
+def _report_stop(parts: RunComponents, folder: Path, result: Result, started: float) -> str:
     """Leave the folder consistent after an early end, and say what is in it."""
     if not parts.accelerator.is_main_process:
         return "see the main process"
@@ -113,13 +136,13 @@ def _stopped(parts: Parts, folder: Path, result: Result, started: float) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         return "no epoch was finished, so nothing was kept"
     try:
-        _tell(parts, folder, result, "stopped", started)
+        _report_end(parts, folder, result, "stopped", started)
     except OSError as error:
         log.error("%s could not be completed: %s", folder, error)
     return f"the model of epoch {result.best_epoch} is kept in {folder / 'model'}; {on}"
 
 
-def _tell_of_ties(parts: Parts, result: Result) -> None:
+def _tell_of_ties(parts: RunComponents, result: Result) -> None:
     if result.best_score is not None and result.equal_epochs > 1:
         log.info(
             "best_metric=%s was equally good (%.4g) in %d epochs; the last of them, epoch %d, is kept",
@@ -127,7 +150,7 @@ def _tell_of_ties(parts: Parts, result: Result) -> None:
         )
 
 
-def _tell(parts: Parts, folder: Path, result: Result, status: str, started: float) -> None:
+def _report_end(parts: RunComponents, folder: Path, result: Result, status: str, started: float) -> None:
     """summary.json, curves.png, uses.png, history.xlsx and skipped.csv."""
     train, validation = parts.train, parts.validation
     summary = {
@@ -155,11 +178,13 @@ def _tell(parts: Parts, folder: Path, result: Result, status: str, started: floa
         figure = curves(history, parts.settings.best_metric, result.best_epoch)
         replace_file(folder / "curves.png", lambda path: figure.savefig(path, format="png", dpi=150))
     if (folder / USES).exists():
-        drawn = uses_histogram(pl.read_csv(folder / USES)["uses"].to_numpy())
-        replace_file(folder / "uses.png", lambda path: drawn.savefig(path, format="png", dpi=150))
+        histogram = uses_histogram(pl.read_csv(folder / USES)["uses"].to_numpy())
+        replace_file(folder / "uses.png", lambda path: histogram.savefig(path, format="png", dpi=150))
     if result.skipped:
         problems = list(result.skipped.values())
         rows = {"row": [p.row for p in problems], "path": [p.path for p in problems]}
         frame = pl.DataFrame({**rows, "reason": [p.reason for p in problems]})
         replace_file(folder / "skipped.csv", frame.write_csv)
-        log.warning("%d images could not be read and were left out:%s", len(problems), listing(problems))
+        log.warning(
+            "%d images could not be read and were left out:%s", len(problems), list_problems(problems)
+        )

@@ -49,7 +49,7 @@ def cosine(
     done, total = clock(progress, unit, epochs, warmup=warmup)
     if done < warmup:
         return rise(done, warmup)
-    return between(1.0, floor, (done - warmup) / max(total - warmup, 1e-12), "cosine")
+    return interpolate(1.0, floor, (done - warmup) / max(total - warmup, 1e-12), "cosine")
 
 
 def step(
@@ -173,8 +173,8 @@ def one_cycle(
     """
     done, total = clock(progress, unit, epochs, warmup=warmup)
     if done < warmup:
-        return between(start, 1.0, done / warmup, shape)
-    return between(1.0, floor, (done - warmup) / max(total - warmup, 1e-12), shape)
+        return interpolate(start, 1.0, done / warmup, shape)
+    return interpolate(1.0, floor, (done - warmup) / max(total - warmup, 1e-12), shape)
 
 
 def clock(progress: float, unit: Unit, epochs: int, **durations: float) -> tuple[float, float]:
@@ -197,7 +197,7 @@ def rise(done: float, warmup: float) -> float:
     return done / warmup if done < warmup else 1.0
 
 
-def between(first: float, last: float, share: float, shape: Shape) -> float:
+def interpolate(first: float, last: float, share: float, shape: Shape) -> float:
     """The number `share` of the way from `first` to `last`, along half a cosine or straight."""
     share = min(1.0, share)
     if shape == "cosine":

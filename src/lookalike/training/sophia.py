@@ -14,8 +14,8 @@ class Sophia(torch.optim.Optimizer):
     """Algorithm 3 of the paper: `θ ← θ (1 - lr · decay)`, then `θ ← θ - lr · clip(m / max(rho · h, eps), 1)`.
 
     m is the running mean of the gradient. h is the running mean of estimates of the curvature (the diagonal
-    of the Gauss-Newton matrix), which somebody else has to supply with `update_curvature` when one is `due`:
-    in training `Curvature` does. Where h is not known yet, every number moves by the full rate.
+    of the Gauss-Newton matrix), which somebody else has to supply with `update_curvature` when one is
+    `is_due`: in training `Curvature` does. Where h is not known yet, every number moves by the full rate.
 
     h is the curvature of the mean loss itself, `B · ĝ ⊙ ĝ` as in algorithm 2; the authors' code leaves out B
     there and multiplies by it here, so that its rho is this one.
@@ -49,11 +49,11 @@ class Sophia(torch.optim.Optimizer):
         _require("weight_decay", weight_decay, weight_decay >= 0, "at least 0")
         _require("eps", eps, eps > 0, "above 0")
         _require("every", every, every >= 1, "at least 1")
-        kept = {"betas": tuple(betas), "rho": rho, "weight_decay": weight_decay, "eps": eps}
-        super().__init__(params, {"lr": lr, **kept, "every": every, "age": every})
+        defaults = {"betas": tuple(betas), "rho": rho, "weight_decay": weight_decay, "eps": eps}
+        super().__init__(params, {"lr": lr, **defaults, "every": every, "age": every})
 
     @property
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether the curvature is to be estimated before the next step: the first, then every so many."""
         return any(group["age"] >= group["every"] for group in self.param_groups)
 
@@ -66,21 +66,23 @@ class Sophia(torch.optim.Optimizer):
                 value = closure()
         for group in self.param_groups:
             group["age"] += 1
-            held = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if held:
-                self._step(group, held)
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                self._step(group, parameters)
         return value
 
-    def _step(self, group: dict[str, Any], held: list[Tensor]) -> None:
-        means = [self._of(parameter)["exp_avg"] for parameter in held]
-        torch._foreach_lerp_(means, [p.grad for p in held if p.grad is not None], 1 - group["betas"][0])
-        size = torch._foreach_mul([self._of(parameter)["curvature"] for parameter in held], group["rho"])
+    def _step(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        means = [self._parameter_state(parameter)["exp_avg"] for parameter in parameters]
+        torch._foreach_lerp_(means, [p.grad for p in parameters if p.grad is not None], 1 - group["betas"][0])
+        size = torch._foreach_mul(
+            [self._parameter_state(parameter)["curvature"] for parameter in parameters], group["rho"]
+        )
         torch._foreach_clamp_min_(size, group["eps"])
         move = torch._foreach_div(means, size)
         torch._foreach_clamp_min_(move, -1.0)
         torch._foreach_clamp_max_(move, 1.0)
-        torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(held, move, alpha=-group["lr"])
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(parameters, move, alpha=-group["lr"])
 
     @torch.no_grad()
     def update_curvature(self, count: int, scale: float = 1.0) -> bool:
@@ -93,23 +95,25 @@ class Sophia(torch.optim.Optimizer):
         Returns:
             Whether it was taken in; not if a gradient is infinite or no number.
         """
-        found = [
+        gradients = [
             (parameter, group["betas"][1])
             for group in self.param_groups
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        length = torch.nn.utils.get_total_norm([parameter.grad for parameter, _ in found])
+        length = torch.nn.utils.get_total_norm([parameter.grad for parameter, _ in gradients])
         if not torch.isfinite(length):
             return False
-        for parameter, beta in found:
+        for parameter, beta in gradients:
             gradient = parameter.grad / scale
-            self._of(parameter)["curvature"].mul_(beta).addcmul_(gradient, gradient, value=(1 - beta) * count)
+            self._parameter_state(parameter)["curvature"].mul_(beta).addcmul_(
+                gradient, gradient, value=(1 - beta) * count
+            )
         for group in self.param_groups:
             group["age"] = 0
         return True
 
-    def _of(self, parameter: Tensor) -> dict[str, Tensor]:
+    def _parameter_state(self, parameter: Tensor) -> dict[str, Tensor]:
         """The state of a parameter, which starts at zero."""
         state = self.state[parameter]
         for name in ("exp_avg", "curvature"):

@@ -14,18 +14,18 @@ from lookalike.data.table import class_ids
 from lookalike.losses.distillation import Distillation
 from lookalike.losses.modifiers import Terms, set_progress
 from lookalike.losses.sampled import samples_classes
-from lookalike.losses.sharded import sharded_parameters
+from lookalike.losses.sharded import parameters_by_process
 from lookalike.machine import choose_workers
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.accumulate import backward_in_chunks, depends_on_chunks
+from lookalike.training.components import RunComponents
 from lookalike.training.curvature import Curvature
 from lookalike.training.freeze import refreeze, train_mode
 from lookalike.training.groups import parameter_groups, set_rates
-from lookalike.training.mining import HardNegatives
-from lookalike.training.optimise import RowSparse, clip_gradients, shrink
-from lookalike.training.plan import Parts
-from lookalike.training.position import Position
+from lookalike.training.hard_negatives import HardNegatives
+from lookalike.training.optimise import RowSparse, clip_gradients, scale_gradients
 from lookalike.training.processes import Share, average_gradients, prepare_loss
+from lookalike.training.progress import TrainingProgress
 from lookalike.training.stopping import leave_signals_alone
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ class Stage:
         ConfigError: the plan's values do not fit model or images.
     """
 
-    def __init__(self, parts: Parts, number: int, before: Terms | None, fresh: bool):
-        self.parts, self.plan = parts, parts.plans[number]
+    def __init__(self, parts: RunComponents, number: int, before: Terms | None, fresh: bool):
+        self.parts, self.plan = parts, parts.stages[number]
         plan, model, accelerator = self.plan, parts.model, parts.accelerator
         refreeze(model, parts.trainable, plan.freeze, plan.unfreeze)
         self.loss = plan.losses(before, fresh)
@@ -85,14 +85,14 @@ class Stage:
             features.compile()
         self.features, self.optimizer = accelerator.prepare(features, optimizer)
         self.criterion = prepare_loss(self.loss, accelerator)
-        self.total, self.apart = plan.epochs * len(self.batches), False
+        self.total, self.losses_apart = plan.epochs * len(self.batches), False
 
-    def epoch(self, at: Position) -> Iterator[Batch]:
+    def epoch_batches(self, progress: TrainingProgress) -> Iterator[Batch]:
         """The rest of an epoch's batches; every process sees its share of each."""
-        self.batches.set_epoch(at.epoch)
-        if at.batch:
-            self.batches.load_state_dict(self.batches.state_dict(at.batch))
-        self.images.set_epoch(at.epoch)
+        self.batches.set_epoch(progress.epoch)
+        if progress.batch:
+            self.batches.load_state_dict(self.batches.state_dict(progress.batch))
+        self.images.set_epoch(progress.epoch)
         train_mode(self.parts.model, self.plan.keep_statistics)
         accelerator = self.parts.accelerator
         return iter(
@@ -107,29 +107,29 @@ class Stage:
             )
         )
 
-    def steps(self, at: Position) -> bool:
-        """Whether the optimiser steps after this batch, the `at.batch`-th of its epoch."""
-        return at.batch % self.plan.accumulate == 0 or at.batch == len(self.batches)
+    def is_step(self, progress: TrainingProgress) -> bool:
+        """Whether the optimiser steps after this batch, the `progress.batch`-th of its epoch."""
+        return progress.batch % self.plan.accumulate == 0 or progress.batch == len(self.batches)
 
-    def backward(self, batch: Batch, at: Position) -> Tensor:
-        """Add the gradient of a batch, and return its loss; `at` counts this batch already."""
+    def backward(self, batch: Batch, progress: TrainingProgress) -> Tensor:
+        """Add the gradient of a batch, and return its loss; `progress` counts this batch already."""
         plan, accelerator = self.plan, self.parts.accelerator
-        self.set_progress(at)
+        self.set_progress(progress)
         images = batch.images.to(accelerator.device, non_blocking=True)
         labels = batch.class_ids.to(accelerator.device)
-        images, labels, self.loss.mixed_share = plan.mixing(images, labels, at.epoch, at.batch)
-        known = [labels] if self.teacher is None else [labels, self.teacher(images)]
-        small = plan.small_size if at.within <= round(plan.small_share * plan.epochs) else 0
-        pixels = shrink(images, small)
-        if at.steps == 1 and accelerator.is_main_process:
-            tell_of_chunks(self.parts.model, plan.chunk, len(pixels))
-        if self.curvature.due and (at.batch - 1) % plan.accumulate == 0:
+        images, labels, self.loss.mixed_share = plan.mixing(images, labels, progress.epoch, progress.batch)
+        extra_tensors = [labels] if self.teacher is None else [labels, self.teacher(images)]
+        small = plan.small_size if progress.within <= round(plan.small_share * plan.epochs) else 0
+        pixels = scale_gradients(images, small)
+        if progress.steps == 1 and accelerator.is_main_process:
+            log_chunks(self.parts.model, plan.chunk, len(pixels))
+        if self.curvature.is_due and (progress.batch - 1) % plan.accumulate == 0:
             self.curvature.measure(self.features, pixels, plan.chunk)
-        self.apart = not self.steps(at)
-        with accelerator.no_sync(self.features) if self.apart else nullcontext():
+        self.losses_apart = not self.is_step(progress)
+        with accelerator.no_sync(self.features) if self.losses_apart else nullcontext():
             return backward_in_chunks(
-                *(self.features, self.criterion, pixels, known),
-                *(plan.chunk or len(pixels), accelerator, 1 / self._window(at)),
+                *(self.features, self.criterion, pixels, extra_tensors),
+                *(plan.chunk or len(pixels), accelerator, 1 / self._window_size(progress)),
             )
 
     def rehearse(self, batch: Batch) -> None:
@@ -139,28 +139,28 @@ class Stage:
             batch.images.to(accelerator.device), batch.class_ids.to(accelerator.device), 1, 1
         )
         known = [labels] if self.teacher is None else [labels, self.teacher(images)]
-        pixels = shrink(images, plan.small_size)
+        pixels = scale_gradients(images, plan.small_size)
         chunk = plan.chunk or len(pixels)
         backward_in_chunks(self.features, self.criterion, pixels, known, chunk, accelerator)
 
-    def set_progress(self, at: Position) -> None:
+    def set_progress(self, progress: TrainingProgress) -> None:
         """Rates, and losses that change over training, as they are at this batch.
 
         Rates are those of the middle of the batch: at its start a warm-up is still at 0, which is all that a
         run of one step would ever see.
         """
-        middle = min(1.0, (at.step - 0.5) / self.total)
+        middle = min(1.0, (progress.step - 0.5) / self.total)
         set_rates(self.optimizer, self.rates, self.plan.schedule(middle))
-        set_progress(self.loss, min(1.0, (at.step - 1) / self.total))
+        set_progress(self.loss, min(1.0, (progress.step - 1) / self.total))
 
     def clip(self) -> Tensor:
         """Limit the gradients that are there; their length before."""
-        if self.apart:  # the batch that should have brought processes together was left out
+        if self.losses_apart:  # the batch that should have brought processes together was left out
             average_gradients(self.parts.model)
-        self.apart = False
+        self.losses_apart = False
         self.parts.accelerator.unscale_gradients()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        return clip_gradients(parameters, self.plan.clip or math.inf, sharded_parameters(self.loss))
+        return clip_gradients(parameters, self.plan.clip or math.inf, parameters_by_process(self.loss))
 
     def update(self) -> None:
         """One step of the optimiser with the gradients that are there."""
@@ -171,13 +171,13 @@ class Stage:
         """Forget the gradients that are there."""
         self.optimizer.zero_grad()
 
-    def _window(self, at: Position) -> int:
+    def _window_size(self, progress: TrainingProgress) -> int:
         """How many batches share this batch's step: fewer at the end of an epoch."""
-        first = (at.batch - 1) // self.plan.accumulate * self.plan.accumulate
+        first = (progress.batch - 1) // self.plan.accumulate * self.plan.accumulate
         return min(self.plan.accumulate, len(self.batches) - first)
 
 
-def tell_of_chunks(model: EmbeddingModel, chunk: int | None, images: int) -> None:
+def log_chunks(model: EmbeddingModel, chunk: int | None, images: int) -> None:
     """Say what a batch in chunks changes: nothing, but for batch statistics."""
     changed = depends_on_chunks(model) if chunk and chunk < images else []
     if changed:

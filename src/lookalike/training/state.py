@@ -12,14 +12,18 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from lookalike.data.images import Batch
-from lookalike.errors import ConfigError, LookalikeError, Problem, listing
+from lookalike.data.table import Table
+from lookalike.errors import ConfigError, LookalikeError, Problem, list_problems
+from lookalike.files import replace_file
 from lookalike.losses.modifiers import Terms
-from lookalike.losses.sharded import sharded_parameters
+from lookalike.losses.sharded import parameters_by_process
 from lookalike.metrics.records import sign_of
 from lookalike.model.embedder import EmbeddingModel
-from lookalike.training.bad_steps import BadSteps
-from lookalike.training.bank import bank_of, go_on_with, look_for_negatives
+from lookalike.plots.first_batch import first_batch
 from lookalike.training.checkpoint import Checkpoints, random_states, set_random_states
+from lookalike.training.components import RunComponents
+from lookalike.training.diagnostics import Diagnostics
+from lookalike.training.embedding_bank import gather_bank, load_bank, refresh_bank
 from lookalike.training.fingerprint import fingerprint
 from lookalike.training.fitting import (
     apply_changes,
@@ -28,19 +32,36 @@ from lookalike.training.fitting import (
     optimizer_kind,
     trained_shapes,
 )
-from lookalike.training.groups import named_rates
-from lookalike.training.history import History, Means, Row, now
-from lookalike.training.judge import Support, check_alive, keep_best, support, validate
+from lookalike.training.groups import rates_by_name
+from lookalike.training.history import History, Means, Row, local_time
+from lookalike.training.image_usage import ImageUsage, usage_statistics, write_uses
+from lookalike.training.nonfinite import NonFiniteSteps
 from lookalike.training.optimise import Average
-from lookalike.training.plan import Parts
 from lookalike.training.plateau import Plateau
-from lookalike.training.position import Position
-from lookalike.training.processes import Embedded, embed_together, equalise, everyones
-from lookalike.training.show import show_first_batch
+from lookalike.training.processes import Embedded, embed_together, equalise_parameters, gather_from_all
+from lookalike.training.progress import TrainingProgress
 from lookalike.training.stage import Stage
-from lookalike.training.uses import Uses, statistics, write_uses
-from lookalike.training.validation_loss import LOSS, uses_length
-from lookalike.training.watch import Watch
+from lookalike.training.validation import (
+    LOSS,
+    Support,
+    check_alive,
+    keep_best,
+    support,
+    uses_length,
+    validate,
+)
+
+FILE = "first_batch.png"
+
+
+def show_first_batch(batch: Batch, table: Table, folder: Path) -> Path:
+    """Write first_batch.png: this process's images after augmentation, under their labels."""
+    labels = table.frame["label"].gather(batch.rows.numpy()).to_list()
+    images = batch.images.permute(0, 2, 3, 1).contiguous().numpy()
+    picture = first_batch(images, labels, "First training batch, as augmented")
+    replace_file(folder / FILE, lambda temporary: picture.save(temporary, format="PNG"))
+    return folder / FILE
+
 
 log = logging.getLogger(__name__)
 
@@ -93,101 +114,101 @@ class Training:
         result: what training has come to.
     """
 
-    def __init__(self, parts: Parts, stage: Stage, folder: Path, result: Result):
+    def __init__(self, parts: RunComponents, stage: Stage, folder: Path, result: Result):
         self.parts, self.stage, self.folder, self.result = parts, stage, folder, result
         decay = parts.settings.average
         self.averaged = Average(parts.model, decay) if decay else None
         self.history, self.means = History(folder / "history.csv"), Means()
-        self.bad = BadSteps(folder, parts.train, parts.accelerator)
+        self.bad = NonFiniteSteps(folder, parts.train, parts.accelerator)
         self.bad.follow(parts.model, stage.loss)
-        self.watch = Watch(parts.train, parts.settings.best_metric, parts.epochs)
+        self.watch = Diagnostics(parts.train, parts.settings.best_metric, parts.epochs)
         self.support = Support()
         self.built_with = hyperparameters(stage.optimizer)
         self.tables: dict[str, Any] = {}
-        self.uses = Uses(len(parts.train))
+        self.uses = ImageUsage(len(parts.train))
 
     @property
-    def steps(self) -> int:
+    def total_steps(self) -> int:
         """Batches of all stages."""
         classes = self.stage.images.class_ids
-        return sum(plan.epochs * len(plan.sampler(classes)) for plan in self.parts.plans if plan.epochs)
+        return sum(plan.epochs * len(plan.sampler(classes)) for plan in self.parts.stages if plan.epochs)
 
-    def learn(self, batch: Batch, at: Position, images: int) -> None:
+    def accumulate_gradients(self, batch: Batch, progress: TrainingProgress, images: int) -> None:
         """Add the gradient of a batch, and note what it tells if its loss is a number.
 
         Args:
             batch: the share of this process.
-            at: counts the batch already.
+            progress: counts the batch already.
             images: of the batch in all processes.
         """
         parts, loss = self.parts, self.stage.loss
-        if at.steps == 1 and parts.accelerator.is_main_process:
-            parts.trackers.image("first_batch", show_first_batch(batch, parts.train, self.folder))
-        value = self.stage.backward(batch, at)
-        if self.bad.finite(value, batch, loss.batch[0]):
-            self.means.add({"loss": value, **loss.told()}, images)
+        if progress.steps == 1 and parts.accelerator.is_main_process:
+            parts.trackers.log_image("first_batch", show_first_batch(batch, parts.train, self.folder))
+        value = self.stage.backward(batch, progress)
+        if self.bad.is_finite(value, batch, loss.batch[0]):
+            self.means.add({"loss": value, **loss.logged_values()}, images)
             self.uses.add(batch.rows)
-            self.watch.saw(loss)
-            parts.trackers.step(value.item, at.steps)
+            self.watch.update(loss)
+            parts.trackers.log_step(value.item, progress.steps)
 
-    def step(self, at: Position) -> None:
+    def step(self, progress: TrainingProgress) -> None:
         """One step of the optimiser; none if the gradients are no numbers.
 
         Raises:
             LookalikeError: they were none in one step after the other.
         """
-        where = {"step": at.steps, "epoch": at.epoch, "stage": at.stage + 1}
+        location = {"step": progress.steps, "epoch": progress.epoch, "stage": progress.stage + 1}
         gradient = self.stage.clip()
-        if not self.bad.passes(gradient, **where, **named_rates(self.stage.optimizer)):
+        if not self.bad.step_is_finite(gradient, **location, **rates_by_name(self.stage.optimizer)):
             self.stage.drop()
             return
-        self.watch.stepped(gradient)
+        self.watch.note_gradient(gradient)
         self.stage.update()
         if self.averaged:
             self.averaged.update(self.parts.model)
 
-    def end_epoch(self, at: Position, speed: float) -> None:
+    def end_epoch(self, progress: TrainingProgress, speed: float) -> None:
         """Judge the model, keep it if it is the best so far, and write the epoch's row of the history.
 
         Raises:
             LookalikeError: not one image of the epoch could be read.
         """
         accelerator, model = self.parts.accelerator, self.parts.model
-        self.result.skip(everyones(self.result.skipped.values(), accelerator))
+        self.result.skip(gather_from_all(self.result.skipped.values(), accelerator))
         if self.means.count == 0:
             raise LookalikeError(
-                "not one training image could be read" + listing([*self.result.skipped.values()])
+                "not one training image could be read" + list_problems([*self.result.skipped.values()])
             )
         judged = self.averaged.model if self.averaged else model
         check_alive(self.watch.batch[0].float().cpu().numpy())
-        equalise([model, judged], self.stage.loss)
-        embedded, notes = self._embed_validation(judged), [self.bad.note()]
-        rows, uses, told = self.means.count, self.uses.total(accelerator), {}
+        equalise_parameters([model, judged], self.stage.loss)
+        embedded, notes = self._embed_validation(judged), [self.bad.summary()]
+        rows, uses, logged = self.means.count, self.uses.total(accelerator), {}
         if accelerator.is_main_process:
-            scores = self._scores(at, embedded, notes)
-            used = {"rows": rows, **statistics(uses)}
-            told = self._record(at, judged, scores, {**used, "images_per_second": speed}, notes)
+            scores = self._scores(progress, embedded, notes)
+            used = {"rows": rows, **usage_statistics(uses)}
+            logged = self._record(progress, judged, scores, {**used, "images_per_second": speed}, notes)
             write_uses(self.folder, self.parts.train, uses)
-        best, told = broadcast_object_list([self.result.best(), told])
+        best, logged = broadcast_object_list([self.result.best(), logged])
         self.result.__dict__.update(best)
-        self.result.epochs = at.epoch
+        self.result.epochs = progress.epoch
         metric = self.parts.settings.best_metric
-        score = told.get(f"val_{metric}")
+        score = logged.get(f"val_{metric}")
         if isinstance(self.stage.plan.schedule, Plateau) and score is not None:
             self.stage.plan.schedule.observe(sign_of(metric) * score)
         self.means.clear()
-        if at.epoch < self.parts.epochs:
-            look_for_negatives(self.stage.batches, at.epoch, told, self.parts, self.result.skip)
+        if progress.epoch < self.parts.epochs:
+            refresh_bank(self.stage.batches, progress.epoch, logged, self.parts, self.result.skip)
 
-    def begin(self, state: dict[str, Any] | None, at: Position) -> None:
+    def begin_or_resume(self, state: dict[str, Any] | None, progress: TrainingProgress) -> None:
         """Take over a checkpoint if there is one, else do what the first epoch needs before it."""
         self._check_validation()
         parts = self.parts
         self.tables = {"training": fingerprint(parts.train), "validation": fingerprint(parts.validation)}
         if state is not None:
-            self.resume(state, at)
+            self.resume(state, progress)
         elif self.parts.epochs:
-            look_for_negatives(self.stage.batches, at.epoch - 1, {}, self.parts, self.result.skip)
+            refresh_bank(self.stage.batches, progress.epoch - 1, {}, self.parts, self.result.skip)
 
     def _check_validation(self) -> None:
         """Find out what the validation images can tell, and say what follows if they cannot choose a model.
@@ -196,7 +217,7 @@ class Training:
             ConfigError: they support other metrics than the one asked for, or the schedule waits for a score.
         """
         validation, metric = self.parts.validation, self.parts.settings.best_metric
-        patience = any(plan.patience is not None for plan in self.parts.plans)
+        patience = any(plan.patience is not None for plan in self.parts.stages)
         if validation is None:
             if patience:
                 log.warning("patience is ignored: there are no validation images to judge an epoch by")
@@ -205,7 +226,7 @@ class Training:
         reason = self.support.reason(metric)
         if not reason:
             return
-        plateau = any(isinstance(plan.schedule, Plateau) for plan in self.parts.plans)
+        plateau = any(isinstance(plan.schedule, Plateau) for plan in self.parts.stages)
         if plateau or not (self.support.problem or metric in self.support.constant):
             waits = "scheduler=plateau waits for it: take another scheduler or more validation images. "
             choices = ", ".join(self.support.metrics) or "none"
@@ -227,7 +248,9 @@ class Training:
             judged, self.parts.validation, self.parts.accelerator, uses_length(self.stage.loss)
         )
 
-    def _scores(self, at: Position, embedded: Embedded | str | None, notes: list[str]) -> dict[str, float]:
+    def _scores(
+        self, progress: TrainingProgress, embedded: Embedded | str | None, notes: list[str]
+    ) -> dict[str, float]:
         """Losses and scores of an epoch; none, and a note, where evaluation fails.
 
         Raises:
@@ -249,47 +272,52 @@ class Training:
         notes.append(f"validation failed: {problem}")
         log.warning(
             "epoch %d: validation failed, so this epoch has no scores and training continues: %s",
-            *(at.epoch, problem),
+            *(progress.epoch, problem),
         )
         return {}
 
     def _record(
-        self, at: Position, judged: EmbeddingModel, scores: dict[str, float], measured: Row, notes: list[str]
+        self,
+        progress: TrainingProgress,
+        judged: EmbeddingModel,
+        scores: dict[str, float],
+        measured: Row,
+        notes: list[str],
     ) -> dict[str, float]:
         """Write the epoch's row, keep the model if it is the best, and return losses and scores."""
         parts, result, metric = self.parts, self.result, self.parts.settings.best_metric
-        stage = {"stage": at.stage + 1} if len(parts.plans) > 1 else {}
-        row: Row = {"epoch": at.epoch, **stage, **self.means.all(), **measured, **scores}
+        stage = {"stage": progress.stage + 1} if len(parts.stages) > 1 else {}
+        row: Row = {"epoch": progress.epoch, **stage, **self.means.all_means(), **measured, **scores}
         row |= {"validation_rows": len(parts.validation)} if parts.validation else {}
-        row |= named_rates(self.stage.optimizer)
-        row |= {"minutes": result.minutes, "date": now()}
+        row |= rates_by_name(self.stage.optimizer)
+        row |= {"minutes": result.minutes, "date": local_time()}
         warnings = self.watch.end_epoch(row, self.history.rows, self.stage.loss)
         self.history.add({**row, "notes": "; ".join([*filter(None, notes), *warnings])})
-        parts.trackers.epoch(self.history.rows[-1], at.steps)
+        parts.trackers.log_epoch(self.history.rows[-1], progress.steps)
         score = None if self.support.reason(metric) else scores.get(f"val_{metric}")
-        keep_best(judged, score, metric, self.folder / "model", result, at.epoch)
-        return {name: float(value) for name, value in {**self.means.all(), **scores}.items()}
+        keep_best(judged, score, metric, self.folder / "model", result, progress.epoch)
+        return {name: float(value) for name, value in {**self.means.all_means(), **scores}.items()}
 
-    def over(self, at: Position) -> bool:
+    def is_finished(self, progress: TrainingProgress) -> bool:
         """Whether all stages are done."""
-        return at.stage == len(self.parts.plans) - 1 and self._stage_over(at)
+        return progress.stage == len(self.parts.stages) - 1 and self._stage_is_finished(progress)
 
-    def next_stage(self, at: Position) -> bool:
+    def next_stage(self, progress: TrainingProgress) -> bool:
         """Begin the next stage if this one is over and there is one; whether one began."""
         began = False
-        while self._stage_over(at) and at.stage + 1 < len(self.parts.plans):
-            at.next_stage()
+        while self._stage_is_finished(progress) and progress.stage + 1 < len(self.parts.stages):
+            progress.next_stage()
             before, began, old = self.stage.batches, True, self.stage.loss
-            self.stage = Stage(self.parts, at.stage, self.stage.loss, fresh=True)
+            self.stage = Stage(self.parts, progress.stage, self.stage.loss, fresh=True)
             self.built_with = hyperparameters(self.stage.optimizer)
-            self._forget_losses(at, old)
-            go_on_with(bank_of(before), self.stage.batches)
+            self._forget_losses(progress, old)
+            load_bank(gather_bank(before), self.stage.batches)
             self.bad.follow(self.parts.model, self.stage.loss)
         if began:
-            look_for_negatives(self.stage.batches, at.epoch - 1, {}, self.parts, self.result.skip)
+            refresh_bank(self.stage.batches, progress.epoch - 1, {}, self.parts, self.result.skip)
         return began
 
-    def _forget_losses(self, at: Position, before: Terms) -> None:
+    def _forget_losses(self, progress: TrainingProgress, before: Terms) -> None:
         """Choose the best epoch anew where it is chosen by the loss, and the stage before had another one."""
         now = self.stage.loss
         same = now.weights == before.weights and all(now.losses[n] is before.losses[n] for n in now.weights)
@@ -299,36 +327,36 @@ class Training:
         log.warning(
             "stage %d has other losses than the stage before, whose values cannot be compared: the "
             "best epoch is chosen anew from here on",
-            at.stage + 1,
+            progress.stage + 1,
         )
 
-    def _stage_over(self, at: Position) -> bool:
+    def _stage_is_finished(self, progress: TrainingProgress) -> bool:
         plan = self.stage.plan
-        waited = at.epoch - 1 - max(self.result.improved_epoch, at.epoch - at.within)
-        return at.within > plan.epochs or (plan.patience is not None and waited >= plan.patience)
+        waited = progress.epoch - 1 - max(self.result.improved_epoch, progress.epoch - progress.within)
+        return progress.within > plan.epochs or (plan.patience is not None and waited >= plan.patience)
 
-    def save(self, checkpoints: Checkpoints, at: Position) -> None:
+    def save(self, checkpoints: Checkpoints, progress: TrainingProgress) -> None:
         """Write a checkpoint from the main process; the others send what only they know."""
         accelerator, loss, optimizer = self.parts.accelerator, self.stage.loss, self.stage.optimizer
-        own = {"random": random_states(accelerator.device)}
-        if sharded_parameters(loss):
-            own |= {"loss": dict(loss.state_dict()), "optimizer": optimizer.state_dict()}
-        everyone: list[Any] = [own]
+        own_state = {"random": random_states(accelerator.device)}
+        if parameters_by_process(loss):
+            own_state |= {"loss": dict(loss.state_dict()), "optimizer": optimizer.state_dict()}
+        everyone: list[Any] = [own_state]
         if accelerator.num_processes > 1:
             everyone = [None] * accelerator.num_processes
-            dist.all_gather_object(everyone, own)
+            dist.all_gather_object(everyone, own_state)
         uses = self.uses.total(accelerator)
         if accelerator.is_main_process:
-            checkpoints.save(at.steps, self._state(at, everyone, uses))
+            checkpoints.save(progress.steps, self._state(progress, everyone, uses))
         accelerator.wait_for_everyone()
 
-    def resume(self, state: dict[str, Any], at: Position) -> None:
+    def resume(self, state: dict[str, Any], progress: TrainingProgress) -> None:
         """Take over a checkpoint, with the values that were changed since.
 
         Raises:
             ConfigError: it does not fit the values of now; nothing was changed.
         """
-        check_state(state, self, at)
+        check_state(state, self, progress)
         accelerator = self.parts.accelerator
         everyone, rank = state["everyone"], accelerator.process_index
         if len(everyone) != accelerator.num_processes:
@@ -362,12 +390,12 @@ class Training:
         self.bad.load_state_dict(state["bad"])
         self.bad.follow(self.parts.model, self.stage.loss)
         self.watch.load_state_dict(state["watch"])
-        self.uses.go_on(state["uses"], accelerator)
-        go_on_with(state["bank"], self.stage.batches)
+        self.uses.load_total(state["uses"], accelerator)
+        load_bank(state["bank"], self.stage.batches)
         set_random_states(mine["random"], accelerator.device)
         self._change_metric(state["best_metric"])
-        at.step = (at.within - 1) * len(self.stage.batches) + at.batch
-        log.info("going on from epoch %d, after %d batches of it", at.epoch, at.batch)
+        progress.step = (progress.within - 1) * len(self.stage.batches) + progress.batch
+        log.info("going on from epoch %d, after %d batches of it", progress.epoch, progress.batch)
 
     def _change_metric(self, before: str) -> None:
         """Let another metric than before choose the best epoch from here on."""
@@ -389,21 +417,21 @@ class Training:
             else "it was not measured in that epoch, so the next epoch replaces it",
         )
 
-    def _taught_by(self) -> str | None:
+    def _teacher_space(self) -> str | None:
         return None if self.parts.teacher is None else self.parts.teacher.space
 
-    def _state(self, at: Position, everyone: list[Any], uses: Tensor) -> dict[str, Any]:
+    def _state(self, progress: TrainingProgress, everyone: list[Any], uses: Tensor) -> dict[str, Any]:
         averaged, scaler = self.averaged, self.parts.accelerator.scaler
         schedule = self.stage.plan.schedule
         return {
-            "position": astuple(at),
+            "position": astuple(progress),
             "tables": self.tables,
             "best_metric": self.parts.settings.best_metric,
             "batches": len(self.stage.batches),
             "hyperparameters": self.built_with,
             "trained": trained_shapes(self.stage.optimizer),
             "optimizer_kind": optimizer_kind(self.stage.optimizer),
-            "teacher": self._taught_by(),
+            "teacher": self._teacher_space(),
             "model": dict(self.parts.model.state_dict()),
             "loss": dict(self.stage.loss.state_dict()),
             "optimizer": self.stage.optimizer.state_dict(),
@@ -416,6 +444,6 @@ class Training:
             "bad": self.bad.state_dict(),
             "watch": self.watch.state_dict(),
             "uses": uses,
-            "bank": bank_of(self.stage.batches),
+            "bank": gather_bank(self.stage.batches),
             "everyone": everyone,
         }

@@ -33,33 +33,33 @@ class Stop:
     def __init__(self) -> None:
         self.by: str | None = None
 
-    def asked(self) -> bool:
+    def stop_requested(self) -> bool:
         """Whether to end now; all processes of a run get the same answer after the same step."""
         if not (dist.is_available() and dist.is_initialized()):
             return self.by is not None
         names = (None, "SIGTERM", "Ctrl-C")
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        told = torch.tensor(names.index(self.by), device=device)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
-        together = names[int(told)]
+        signal_code = torch.tensor(names.index(self.by), device=device)
+        dist.all_reduce(signal_code, dist.ReduceOp.MAX)
+        together = names[int(signal_code)]
         self.by = together or self.by  # a signal that came meanwhile counts after the next step
         return together is not None
 
 
 @contextmanager
-def listening() -> Iterator[Stop]:
+def listen_for_signals() -> Iterator[Stop]:
     """Note SIGTERM and the first Ctrl-C instead of dying of them; a second Ctrl-C ends at once."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
-    def note(number: int, _: FrameType | None) -> None:
+    def note_signal(number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT and stop.by == "Ctrl-C":
             raise KeyboardInterrupt
         stop.by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

@@ -40,19 +40,19 @@ class Teacher:
         """Embeddings of length 1, [B, dim], of images [B, 3, H, W], uint8 in 0…255 or float in 0…1."""
         with torch.no_grad(), self._accelerator.autocast():
             parts = [
-                self._model(resized(part, self._model.resize))
+                self._model(resize_images(part, self._model.resize))
                 for part in images.split(self._chunk or max(1, len(images)))
             ]
         return torch.cat(parts)
 
 
-def resized(images: Tensor, how: Resize) -> Tensor:
+def resize_images(images: Tensor, resize_mode: Resize) -> Tensor:
     """Square images as large as a model wants them, by its kind of interpolation; float in 0…1 if changed."""
-    if images.shape[-1] == how.size:
+    if images.shape[-1] == resize_mode.size:
         return images
     scaled = images if images.is_floating_point() else images.float() / 255
-    size = (how.size, how.size)
-    return F.interpolate(scaled, size=size, mode=how.interpolation, antialias=True).clamp(0, 1)
+    size = (resize_mode.size, resize_mode.size)
+    return F.interpolate(scaled, size=size, mode=resize_mode.interpolation, antialias=True).clamp(0, 1)
 
 
 def read_teacher(folder: Path, run: Path, student: Resize) -> EmbeddingModel:
@@ -75,13 +75,13 @@ def read_teacher(folder: Path, run: Path, student: Resize) -> EmbeddingModel:
     broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if broken:
         raise ConfigError(f"teacher={folder}: its weights are no numbers ({broken[0]}, …)")
-    own = model.resize
-    if own.size > student.size:
+    resize = model.resize
+    if resize.size > student.size:
         log.warning(
             "the teacher was trained on images of %d px and sees the student's of %d enlarged, so without "
             "their finest detail; image_size=%d gives both all of it",
-            *(own.size, student.size, own.size),
+            *(resize.size, student.size, resize.size),
         )
-    if own.how != student.how:
-        log.warning("the teacher was trained with resize=%s and sees %s", own.how, student.how)
+    if resize.how != student.how:
+        log.warning("the teacher was trained with resize=%s and sees %s", resize.how, student.how)
     return model

@@ -42,7 +42,7 @@ def write_workbook(rows: Sequence[Row], file: Path) -> None:
         rows: an epoch each; a column that a row lacks is empty there.
         file: what to write; whole, or not at all.
     """
-    replace_file(file, lambda beside: _write(rows, beside))
+    replace_file(file, lambda temporary: _write(rows, temporary))
 
 
 def _write(rows: Sequence[Row], file: Path) -> None:
@@ -52,13 +52,13 @@ def _write(rows: Sequence[Row], file: Path) -> None:
         styles = {name: book.add_format(style) for name, style in STYLES.items()}
         sheet = book.add_worksheet("history")
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        for place, name in enumerate(columns):
+        for index, name in enumerate(columns):
             values = [row.get(name) for row in rows]
             kind = kind_of(name, values)
-            sheet.set_column(place, place, _width(name, values, kind))
-            sheet.write_string(0, place, name, styles["head"])
+            sheet.set_column(index, index, _width(name, values, kind))
+            sheet.write_string(0, index, name, styles["head"])
             for line, value in enumerate(values, 1):
-                _write_cell(sheet, (line, place), value, kind, styles[kind])
+                _write_cell(sheet, (line, index), value, kind, styles[kind])
         sheet.freeze_panes(1, 1)
         sheet.set_row(0, 32)
         if rows:
@@ -103,24 +103,24 @@ def _add_charts(book: "Workbook", columns: list[str], count: int) -> None:
     """Losses, and scores on the validation identities, on a sheet of their own."""
     losses = [name for name in columns if name.startswith(("loss", "val_")) and "loss" in name]
     scores = [name for name in columns if name.startswith("val_") and name not in losses]
-    drawn = [pair for pair in (("Loss", losses), ("On validation identities", scores)) if pair[1]]
-    if not drawn or "epoch" not in columns:
+    charts = [pair for pair in (("Loss", losses), ("On validation identities", scores)) if pair[1]]
+    if not charts or "epoch" not in columns:
         return
     sheet = book.add_worksheet("charts")
     sheet.hide_gridlines(2)
-    for number, (title, names) in enumerate(drawn):
+    for number, (title, names) in enumerate(charts):
         chart: Any = book.add_chart({"type": "scatter", "subtype": "straight_with_markers"})
-        for place, name in enumerate(names):
-            chart.add_series(_series(columns, name, count, COLOURS[place % len(COLOURS)]))
+        for index, name in enumerate(names):
+            chart.add_series(_series_options(columns, name, count, COLOURS[index % len(COLOURS)]))
         chart.set_title({"name": title, "name_font": {"size": 13, "color": COLOURS[0]}})
-        chart.set_x_axis(_across(count))
+        chart.set_x_axis(_columns_across(count))
         chart.set_y_axis({"num_font": {"color": MUTED}, "line": {"none": True}, "major_gridlines": GRID})
         chart.set_legend({"position": "bottom"})
         chart.set_size({"width": 860, "height": 380})
         sheet.insert_chart(1 + 20 * number, 1, chart)
 
 
-def _across(count: int) -> dict[str, Any]:
+def _columns_across(count: int) -> dict[str, Any]:
     """An axis of whole epochs."""
     return {
         "name": "epoch",
@@ -135,7 +135,7 @@ def _across(count: int) -> dict[str, Any]:
     }
 
 
-def _series(columns: list[str], name: str, count: int, colour: str) -> dict[str, Any]:
+def _series_options(columns: list[str], name: str, count: int, colour: str) -> dict[str, Any]:
     """A line over the epochs, taken from the cells of the first sheet."""
     across, up = columns.index("epoch"), columns.index(name)
     return {

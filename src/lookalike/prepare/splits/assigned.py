@@ -9,26 +9,26 @@ import polars as pl
 from lookalike.data.checking import BOX, SPLITS
 from lookalike.data.table import Table
 from lookalike.errors import DataError
-from lookalike.prepare.naming import counted
-from lookalike.prepare.shards import member_names, real_files
+from lookalike.prepare.download.shards import member_names, resolve_files
+from lookalike.prepare.naming import count_noun
 
 log = logging.getLogger(__name__)
 Split = Callable[[Table], Table]
 FIRST = ("path", "label", "split")
 
 
-def with_splits(table: Table, splits: Sequence[str] | np.ndarray) -> Table:
+def assign_splits(table: Table, splits: Sequence[str] | np.ndarray) -> Table:
     """The table with this split for each row, [N]."""
     column = pl.Series("split", np.asarray(splits).tolist(), dtype=pl.String)
     return Table(table.frame.with_columns(column), table.folder)
 
 
-def image_names(table: Table) -> list[str]:
+def hash_names(table: Table) -> list[str]:
     """What tells the rows apart, [N]: the file as a shard would call it, and box where there are boxes.
 
     So what is drawn by names does not depend on where table and images lie, nor on whether they are packed.
     """
-    files, rows = real_files(table)
+    files, rows = resolve_files(table)
     names = pl.Series("path", member_names(files), dtype=pl.String).gather(rows)
     boxes = [pl.col(name).cast(pl.Float64) for name in BOX if name in table.frame.columns]
     return [str(row) for row in table.frame.with_columns(names).select("path", *boxes).iter_rows()]
@@ -47,7 +47,7 @@ def refuse_single_images(table: Table) -> None:
         )
 
 
-def divided(table: Table, split: Split, of: Sequence[str] | None = None) -> Table:
+def split_again(table: Table, split: Split, of: Sequence[str] | None = None) -> Table:
     """The table with these of its splits divided anew, rows in their order; the other rows stay as they are.
 
     Args:
@@ -59,36 +59,38 @@ def divided(table: Table, split: Split, of: Sequence[str] | None = None) -> Tabl
         DataError: there are no such rows.
     """
     if of is None:
-        return ordered(split(table))
+        return order_columns(split(table))
     row = "row of the whole table"
     frame = table.frame.with_row_index(row)
     inside = Table(frame, table.folder).split(*of)
     rest = frame.filter(~pl.col("split").is_in(list(of)))
     both = pl.concat([split(inside).frame, rest], how="diagonal_relaxed")
-    return ordered(Table(both.sort(row).drop(row), table.folder))
+    return order_columns(Table(both.sort(row).drop(row), table.folder))
 
 
-def ordered(table: Table) -> Table:
+def order_columns(table: Table) -> Table:
     """The columns path, label, split, and the rest."""
     return Table(table.frame.select(*FIRST, pl.exclude(FIRST)), table.folder)
 
 
-def counts(table: Table) -> pl.DataFrame:
+def count_images(table: Table) -> pl.DataFrame:
     """Images and classes of each split, fold and role that there is."""
     names = [name for name in ("split", "fold", "role") if name in table.frame.columns]
-    found = table.frame.group_by(names).agg(images=pl.len(), classes=pl.col("label").n_unique())
-    place = pl.col("split").replace_strict({name: place for place, name in enumerate(SPLITS)}, default=9)
-    return found.sort(place, *names[1:], nulls_last=True)
+    counts = table.frame.group_by(names).agg(images=pl.len(), classes=pl.col("label").n_unique())
+    split_order = pl.col("split").replace_strict(
+        {name: split_order for split_order, name in enumerate(SPLITS)}, default=9
+    )
+    return counts.sort(split_order, *names[1:], nulls_last=True)
 
 
-def summary(table: Table) -> str:
+def summarise_counts(table: Table) -> str:
     """Images and identities of each split, in words."""
     parts = []
     for name in SPLITS:
         labels = table.frame.filter(pl.col("split") == name)["label"]
         if len(labels):
-            identities = counted(labels.n_unique(), "identity", "identities")
-            parts.append(f"{name} {counted(len(labels), 'image')} of {identities}")
+            identities = count_noun(labels.n_unique(), "identity", "identities")
+            parts.append(f"{name} {count_noun(len(labels), 'image')} of {identities}")
     return ", ".join(parts)
 
 
@@ -109,5 +111,5 @@ def warn_of_shared(frame: pl.DataFrame) -> None:
         if both:
             log.warning(
                 "%s of %s %s in train too, with other boxes",
-                *(counted(both, "file"), name, "is" if both == 1 else "are"),
+                *(count_noun(both, "file"), name, "is" if both == 1 else "are"),
             )

@@ -8,8 +8,8 @@ from annotated_types import Ge
 
 from lookalike.data.table import Table
 from lookalike.errors import DataError
-from lookalike.prepare.naming import counted
-from lookalike.prepare.splits.assigned import with_splits
+from lookalike.prepare.naming import count_noun
+from lookalike.prepare.splits.assigned import assign_splits
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class ClassSize:
         trained = (sizes >= self.smallest) & (sizes <= self.largest)
         if trained.all() or not trained.any():
             raise DataError(
-                f"{'each' if trained.all() else 'none'} of the {counted(len(sizes), 'class', 'classes')} has "
+                f"{'each' if trained.all() else 'none'} of the {count_noun(len(sizes), 'class', 'classes')} "
+                "has "
                 f"{self.smallest} to {self.largest} images: nothing is divided. They have {sizes.min()} to "
                 f"{sizes.max()}; give other values of split.smallest and split.largest"
             )
-        return with_splits(table, np.where(trained[rows], "train", self.held_out))
+        return assign_splits(table, np.where(trained[rows], "train", self.held_out))

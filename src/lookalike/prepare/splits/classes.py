@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lookalike.data.table import Table
-from lookalike.prepare.splits.assigned import refuse_single_images, with_splits
+from lookalike.prepare.splits.assigned import assign_splits, refuse_single_images
 from lookalike.prepare.splits.shares import check_shares, class_disjoint
 
 
@@ -31,4 +31,4 @@ class Classes:
             DataError: every class has a single image.
         """
         refuse_single_images(table)
-        return with_splits(table, class_disjoint(table.labels, self.val, self.test, self.seed))
+        return assign_splits(table, class_disjoint(table.labels, self.val, self.test, self.seed))

@@ -8,9 +8,9 @@ import numpy as np
 from annotated_types import Ge
 
 from lookalike.data.table import Table
-from lookalike.prepare.naming import counted
-from lookalike.prepare.splits.assigned import refuse_single_images, with_splits
-from lookalike.prepare.splits.shares import check_shares, rounded, shuffled
+from lookalike.prepare.naming import count_noun
+from lookalike.prepare.splits.assigned import assign_splits, refuse_single_images
+from lookalike.prepare.splits.shares import check_shares, round_half_up, shuffle_by_hash
 
 log = logging.getLogger(__name__)
 
@@ -52,25 +52,25 @@ class Frequency:
             if len(classes) < self.min_classes:
                 rare += len(classes)
                 continue
-            order = shuffled(classes.tolist(), names.tolist(), self.seed)
-            in_test = rounded(self.test * len(order))
-            in_val = min(rounded(self.val * len(order)), len(order) - in_test)
+            order = shuffle_by_hash(classes.tolist(), names.tolist(), self.seed)
+            in_test = round_half_up(self.test * len(order))
+            in_val = min(round_half_up(self.val * len(order)), len(order) - in_test)
             splits[order[:in_test]] = "test"
             splits[order[in_test : in_test + in_val]] = "val"
-        self._tell(sizes, rare, splits)
-        return with_splits(table, splits[rows])
+        self._log_rare(sizes, rare, splits)
+        return assign_splits(table, splits[rows])
 
-    def _tell(self, sizes: np.ndarray, rare: int, splits: np.ndarray) -> None:
+    def _log_rare(self, sizes: np.ndarray, rare: int, splits: np.ndarray) -> None:
         lone = int((sizes == 1).sum())
         if lone:
-            log.info("%s a single image: in train", counted(lone, "class has", "classes have"))
+            log.info("%s a single image: in train", count_noun(lone, "class has", "classes have"))
         if rare:
-            said = counted(rare, "class has a number of images", "classes have numbers of images")
-            log.info("%s that fewer than min_classes=%d have: in train", said, self.min_classes)
+            subject = count_noun(rare, "class has a number of images", "classes have numbers of images")
+            log.info("%s that fewer than min_classes=%d have: in train", subject, self.min_classes)
         for name in ("val", "test"):
             if getattr(self, name) and np.count_nonzero(splits == name) < 2:
                 log.warning(
                     "%s gets %s: too few to tell apart. A smaller min_classes, or split=classes, gives more",
                     name,
-                    counted(int(np.count_nonzero(splits == name)), "class", "classes"),
+                    count_noun(int(np.count_nonzero(splits == name)), "class", "classes"),
                 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lookalike.data.table import Table
-from lookalike.prepare.splits.assigned import image_names, refuse_single_images, with_splits
+from lookalike.prepare.splits.assigned import assign_splits, hash_names, refuse_single_images
 from lookalike.prepare.splits.shares import check_shares, within_class
 
 
@@ -31,5 +31,5 @@ class Images:
             DataError: every class has a single image.
         """
         refuse_single_images(table)
-        splits = within_class(table.labels, image_names(table), self.val, self.test, self.seed)
-        return with_splits(table, splits)
+        splits = within_class(table.labels, hash_names(table), self.val, self.test, self.seed)
+        return assign_splits(table, splits)

@@ -10,11 +10,11 @@ import polars as pl
 from annotated_types import Ge
 
 from lookalike.data.table import Table
-from lookalike.errors import DataError, listing
-from lookalike.prepare.lists import rows_listed
-from lookalike.prepare.naming import counted
-from lookalike.prepare.splits.assigned import image_names
-from lookalike.prepare.splits.shares import shuffled
+from lookalike.errors import DataError, list_problems
+from lookalike.prepare.lists import find_listed_rows
+from lookalike.prepare.naming import count_noun
+from lookalike.prepare.splits.assigned import hash_names
+from lookalike.prepare.splits.shares import shuffle_by_hash
 
 log = logging.getLogger(__name__)
 TRAIN_ONLY, TEST_ONLY = -1, -2
@@ -58,46 +58,47 @@ class KFold:
             DataError: a list names nothing of the table, or both name the same, or fewer images than folds
                 are left.
         """
-        fixed = self._fixed(table)
+        fixed = self._fixed_folds(table)
         free = np.flatnonzero(fixed == 0)
         if len(free) < self.folds:
-            raise DataError(f"{counted(len(free), 'image')} to divide into {self.folds} folds: too few")
+            raise DataError(f"{count_noun(len(free), 'image')} to divide into {self.folds} folds: too few")
         fold = fixed.copy()
-        names = image_names(table)
-        fold[free] = stratified(table.labels[free], [names[row] for row in free], self.folds, self.seed)
-        held = (fold == self.fold) | (fold == TEST_ONLY)
+        names = hash_names(table)
+        fold[free] = stratified_folds(table.labels[free], [names[row] for row in free], self.folds, self.seed)
+        is_held_out = (fold == self.fold) | (fold == TEST_ONLY)
         columns = [
-            pl.Series("split", np.where(held, self.held_out, "train").tolist(), dtype=pl.String),
+            pl.Series("split", np.where(is_held_out, self.held_out, "train").tolist(), dtype=pl.String),
             pl.Series("fold", fold, dtype=pl.Int32),
         ]
-        self._tell(table.labels, fold)
+        self._log_folds(table.labels, fold)
         return Table(table.frame.with_columns(columns), table.folder)
 
-    def _fixed(self, table: Table) -> np.ndarray:
+    def _fixed_folds(self, table: Table) -> np.ndarray:
         """−1 and −2 for the rows on a list, 0 for the others, [N]."""
-        train, test = (_on_list(table, file) for file in (self.train_only, self.test_only))
+        train, test = (_is_on_list(table, file) for file in (self.train_only, self.test_only))
         both = np.flatnonzero(train & test)
         if len(both):
             raise DataError(
-                f"{counted(len(both), 'image is', 'images are')} in train_only and in test_only, the first "
+                f"{count_noun(len(both), 'image is', 'images are')} in train_only and in test_only, the "
+                "first "
                 f"of them {table.frame['path'][int(both[0])]}"
             )
         return np.where(train, TRAIN_ONLY, np.where(test, TEST_ONLY, 0)).astype(np.int32)
 
-    def _tell(self, labels: np.ndarray, fold: np.ndarray) -> None:
+    def _log_folds(self, labels: np.ndarray, fold: np.ndarray) -> None:
         for number in np.unique(fold):
             inside = labels[fold == number]
-            what = {TRAIN_ONLY: "train only", TEST_ONLY: "test only"}.get(int(number), f"fold {number}")
-            images, classes = counted(len(inside), "image"), len(np.unique(inside))
-            log.info("%s: %s of %s", what, images, counted(classes, "class", "classes"))
+            fold_name = {TRAIN_ONLY: "train only", TEST_ONLY: "test only"}.get(int(number), f"fold {number}")
+            images, classes = count_noun(len(inside), "image"), len(np.unique(inside))
+            log.info("%s: %s of %s", fold_name, images, count_noun(classes, "class", "classes"))
         _, sizes = np.unique(labels[fold >= 0], return_counts=True)
         few = int((sizes < self.folds).sum())
         if few:
-            said = counted(few, "class has", "classes have")
-            log.warning("%s fewer images than there are folds, and miss in some of them", said)
+            subject = count_noun(few, "class has", "classes have")
+            log.warning("%s fewer images than there are folds, and miss in some of them", subject)
 
 
-def stratified(labels: np.ndarray, names: list[str], folds: int, seed: int) -> np.ndarray:
+def stratified_folds(labels: np.ndarray, names: list[str], folds: int, seed: int) -> np.ndarray:
     """The fold of each row, [N] int32.
 
     Images are dealt out like cards, class after class, in an order that only names and seed decide.
@@ -108,20 +109,22 @@ def stratified(labels: np.ndarray, names: list[str], folds: int, seed: int) -> n
         folds: how many.
         seed: of the order.
     """
-    known, codes = np.unique(labels, return_inverse=True)
-    turn = np.empty(len(known), np.int64)
-    turn[shuffled(range(len(known)), known.tolist(), seed)] = np.arange(len(known))
-    place = np.empty(len(names), np.int64)
-    place[shuffled(range(len(names)), names, seed)] = np.arange(len(names))
+    class_names, codes = np.unique(labels, return_inverse=True)
+    turn = np.empty(len(class_names), np.int64)
+    turn[shuffle_by_hash(range(len(class_names)), class_names.tolist(), seed)] = np.arange(len(class_names))
+    position = np.empty(len(names), np.int64)
+    position[shuffle_by_hash(range(len(names)), names, seed)] = np.arange(len(names))
     dealt = np.empty(len(names), np.int32)
-    dealt[np.lexsort((place, turn[codes]))] = np.arange(len(names)) % folds
+    dealt[np.lexsort((position, turn[codes]))] = np.arange(len(names)) % folds
     return dealt
 
 
-def _on_list(table: Table, file: Path | None) -> np.ndarray:
+def _is_on_list(table: Table, file: Path | None) -> np.ndarray:
     if file is None:
         return np.zeros(len(table), bool)
-    rows, problems = rows_listed(table, file)
+    rows, problems = find_listed_rows(table, file)
     if problems:
-        log.warning("%s: %s not used:%s", file, counted(len(problems), "entry", "entries"), listing(problems))
+        log.warning(
+            "%s: %s not used:%s", file, count_noun(len(problems), "entry", "entries"), list_problems(problems)
+        )
     return rows

@@ -9,9 +9,9 @@ import polars as pl
 from annotated_types import Ge
 
 from lookalike.data.table import Table
-from lookalike.prepare.naming import counted
-from lookalike.prepare.splits.assigned import image_names
-from lookalike.prepare.splits.shares import shuffled
+from lookalike.prepare.naming import count_noun
+from lookalike.prepare.splits.assigned import hash_names
+from lookalike.prepare.splits.shares import shuffle_by_hash
 
 log = logging.getLogger(__name__)
 
@@ -40,34 +40,34 @@ class Reference:
         spare = np.zeros(len(table), bool)
         if "role" in frame.columns:
             spare = (frame["role"] == "distractor").fill_null(False).to_numpy()
-        gallery = self._gallery(table, ~spare)
+        gallery = self._choose_gallery(table, ~spare)
         roles = np.where(spare, "distractor", np.where(gallery, "gallery", "query"))
-        self._tell(table.labels, roles)
+        self._log_gallery(table.labels, roles)
         return Table(
             frame.with_columns(pl.Series("role", roles.tolist(), dtype=pl.String)),
             table.folder,
         )
 
-    def _gallery(self, table: Table, counted_rows: np.ndarray) -> np.ndarray:
+    def _choose_gallery(self, table: Table, counted_rows: np.ndarray) -> np.ndarray:
         """Which rows are references, [N] bool."""
         order = np.arange(len(table))
         if self.choose == "random":
-            order = np.array(shuffled(range(len(table)), image_names(table), self.seed), np.int64)
+            order = np.array(shuffle_by_hash(range(len(table)), hash_names(table), self.seed), np.int64)
         order = order[counted_rows[order]]
-        place = table.frame[order].select(pl.int_range(pl.len()).over("label")).to_series().to_numpy()
-        chosen = np.zeros(len(table), bool)
-        chosen[order[place < self.references]] = True
-        return chosen
+        position = table.frame[order].select(pl.int_range(pl.len()).over("label")).to_series().to_numpy()
+        is_gallery = np.zeros(len(table), bool)
+        is_gallery[order[position < self.references]] = True
+        return is_gallery
 
-    def _tell(self, labels: np.ndarray, roles: np.ndarray) -> None:
+    def _log_gallery(self, labels: np.ndarray, roles: np.ndarray) -> None:
         references, queries = labels[roles == "gallery"], labels[roles == "query"]
         lone = len(np.unique(references)) - len(np.unique(queries))
         log.info(
             "gallery %s of %s, query %s",
-            counted(len(references), "image"),
-            counted(len(np.unique(references)), "class", "classes"),
-            counted(len(queries), "image"),
+            count_noun(len(references), "image"),
+            count_noun(len(np.unique(references)), "class", "classes"),
+            count_noun(len(queries), "image"),
         )
         if lone:
-            said = counted(lone, "class has", "classes have")
-            log.warning("%s no more than references=%d images, and no query", said, self.references)
+            subject = count_noun(lone, "class has", "classes have")
+            log.warning("%s no more than references=%d images, and no query", subject, self.references)

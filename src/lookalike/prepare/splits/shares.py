@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from lookalike.prepare.naming import counted
+from lookalike.prepare.naming import count_noun
 
 log = logging.getLogger(__name__)
 FEWEST = 2
@@ -37,8 +37,8 @@ def class_disjoint(labels: np.ndarray, val: float = 0.1, test: float = 0.2, seed
     """
     check_shares(val, test)
     names, rows, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    judged = shuffled(np.flatnonzero(counts > 1).tolist(), names.tolist(), seed)
-    in_val, in_test = sizes(len(judged), val, test)
+    judged = shuffle_by_hash(np.flatnonzero(counts > 1).tolist(), names.tolist(), seed)
+    in_val, in_test = split_sizes(len(judged), val, test)
     rest = "train" if val + test < ALL else "test" if test >= val else "val"
     splits = np.full(len(names), rest, dtype="U5")
     splits[judged[:in_test]] = "test"
@@ -46,8 +46,8 @@ def class_disjoint(labels: np.ndarray, val: float = 0.1, test: float = 0.2, seed
     warn_of_empty(len(judged), {"val": (val, in_val), "test": (test, in_test)})
     lone = len(names) - len(judged)
     if lone:
-        said = counted(lone, "class has", "classes have")
-        log.info("%s a single image, for which nothing could be found: in %s", said, rest)
+        subject = count_noun(lone, "class has", "classes have")
+        log.info("%s a single image, for which nothing could be found: in %s", subject, rest)
     return splits[rows]
 
 
@@ -80,31 +80,31 @@ def within_class(
     splits = np.full(len(paths), rest, dtype="U5")
     order = np.argsort(classes, kind="stable")
     groups = np.split(order, np.searchsorted(classes[order], np.arange(1, len(names))))
-    for place in shuffled(range(len(names)), names.tolist(), seed):
-        rows = shuffled(groups[place].tolist(), paths, seed)
+    for index in shuffle_by_hash(range(len(names)), names.tolist(), seed):
+        rows = shuffle_by_hash(groups[index].tolist(), paths, seed)
         start = 0
-        for name, count in _given(len(rows), shares, owed).items():
+        for name, count in _images_per_split(len(rows), shares, owed).items():
             splits[rows[start : start + count]] = name
             start += count
     _warn_of_shares(splits, shares, rest, sum(len(rows) < 2 * FEWEST for rows in groups))
     return splits
 
 
-def _given(count: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
+def _images_per_split(count: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
     """How many images a class gives to each split; `owed`, what they still lack, is changed.
 
     The split that lacks most, for its share, comes first.
     """
     for name, share in shares.items():
         owed[name] += share * count
-    free, given = count - FEWEST, dict[str, int]()
+    free, provided = count - FEWEST, dict[str, int]()
     for name in sorted(shares, key=lambda name: -owed[name] / shares[name]):
-        most = min(free, max(FEWEST, rounded(2 * shares[name] * count)))
+        most = min(free, max(FEWEST, round_half_up(2 * shares[name] * count)))
         if owed[name] >= FEWEST / 2 and most >= FEWEST:
-            given[name] = min(max(rounded(owed[name]), FEWEST), most)
-            owed[name] -= given[name]
-            free -= given[name]
-    return given
+            provided[name] = min(max(round_half_up(owed[name]), FEWEST), most)
+            owed[name] -= provided[name]
+            free -= provided[name]
+    return provided
 
 
 def _warn_of_shares(splits: np.ndarray, shares: dict[str, float], rest: str, small: int) -> None:
@@ -117,7 +117,7 @@ def _warn_of_shares(splits: np.ndarray, shares: dict[str, float], rest: str, sma
             "%s gets %.0f %% of the images (%d) instead of %.0f %%: it takes at least %d images of a class "
             "or none, and %s keeps %d, so the %s with fewer than %d images give it none",
             *(name, 100 * count / len(splits), count, 100 * share, FEWEST),
-            *(rest, FEWEST, counted(small, "class", "classes"), 2 * FEWEST),
+            *(rest, FEWEST, count_noun(small, "class", "classes"), 2 * FEWEST),
         )
 
 
@@ -134,19 +134,19 @@ def check_shares(val: float, test: float) -> None:
         raise ValueError(f"val={val} and test={test} add up to more than 1")
 
 
-def shuffled(places: Sequence[int], names: Sequence[object], seed: int) -> list[int]:
+def shuffle_by_hash(rows: Sequence[int], names: Sequence[object], seed: int) -> list[int]:
     """The places in an order that only names and seed decide: by a hash, the same on every machine."""
 
-    def key(place: int) -> tuple[bytes, str]:
-        name = str(names[place])
+    def hash_key(row: int) -> tuple[bytes, str]:
+        name = str(names[row])
         return blake2b(f"{seed}/{name}".encode(), digest_size=16).digest(), name
 
-    return sorted(places, key=key)
+    return sorted(rows, key=hash_key)
 
 
-def sizes(count: int, val: float, test: float) -> tuple[int, int]:
+def split_sizes(count: int, val: float, test: float) -> tuple[int, int]:
     """How many of `count` go to val and to test: none, or two at least, and two stay for train."""
-    in_test, in_val = rounded(test * count), rounded(val * count)
+    in_test, in_val = round_half_up(test * count), round_half_up(val * count)
     if val + test >= ALL:
         return count - in_test, in_test
     free = count - FEWEST
@@ -156,7 +156,7 @@ def sizes(count: int, val: float, test: float) -> tuple[int, int]:
     return in_val, in_test
 
 
-def rounded(number: float) -> int:
+def round_half_up(number: float) -> int:
     """To the nearest whole number; a half goes up."""
     return int(number + 0.5)
 
@@ -168,7 +168,7 @@ def warn_of_empty(judged: int, splits: dict[str, tuple[float, int]]) -> None:
         return
     log.warning(
         "only %s two images or more: too few to keep %d of them unseen, so %s empty%s",
-        counted(judged, "class has", "classes have"),
+        count_noun(judged, "class has", "classes have"),
         FEWEST,
         f"{empty[0]} stays" if len(empty) == 1 else "val and test stay",
         "" if empty == ["val"] else "; split=images divides the images of each class instead",

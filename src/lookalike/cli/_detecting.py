@@ -1,0 +1,177 @@
+"""Pictures that `prepare` finds faces or animals in, and crops, on the way to a dataset."""
+
+import inspect
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from lookalike.config import build
+from lookalike.data.table import Table
+from lookalike.detect.cropping import Boxes, Cropping
+from lookalike.detect.journal import Journal, journal
+from lookalike.detect.rows import FOLDER, table_of_crops, tasks
+from lookalike.detect.work import CropWorker, Outcome, Task
+from lookalike.errors import DataError, Problem
+from lookalike.prepare.boxes import Locations, split_locations
+from lookalike.prepare.files import CRASHED, run_in_workers
+from lookalike.prepare.naming import count_noun
+
+if TYPE_CHECKING:
+    from lookalike.cli.prepare import Config
+
+log = logging.getLogger(__name__)
+AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class CropResult:
+    """What became of the pictures.
+
+    Attributes:
+        table: a row for each crop, as it will be when `images` lies in the dataset's folder.
+        problems: the pictures that have no crop, and why.
+        kept_whole: pictures in which nothing was found, and which were kept whole.
+        cut: boxes that stick out of their picture, and were cut off there.
+        images: the folder of the crops.
+        first: the path of the first crop of each picture.
+    """
+
+    table: Table
+    problems: list[Problem]
+    kept_whole: list[Problem]
+    cut: list[Problem]
+    images: Path
+    first: Mapping[str, str]
+
+    @property
+    def moved_folders(self) -> dict[str, Path]:
+        """The folder of crops by its name in the dataset's folder."""
+        return {FOLDER: self.images}
+
+    def pairs(self, pairs: pl.DataFrame) -> pl.DataFrame:
+        """Pairs of pictures as pairs of their first crops."""
+        paths = pl.col("path_a", "path_b")
+        return pairs.with_columns(paths.replace_strict(self.first, default=None, return_dtype=pl.String))
+
+
+@contextmanager
+def detect_and_crop(table: Table, config: "Config", cropping: Cropping) -> Iterator[CropResult]:
+    """Crop every picture of a table into a folder beside `out`; it goes away if the block ends well.
+
+    If it does not, what is done stays there, and the next command with the same `detect` goes on from it.
+
+    Raises:
+        DataError: the table lacks boxes, or is one of crops.
+        LookalikeError: another process does the same.
+    """
+    if isinstance(cropping, Boxes) and "x1" not in table.frame.columns:
+        raise DataError("detect=box crops to boxes, and this source has none (columns x1 y1 x2 y2, or bbox)")
+    frame, locations = split_locations(table.frame)
+    table = Table(frame, table.folder)
+    work = tasks(table)
+    folder = config.out.with_name(f".{config.out.name}.crops")
+    with journal(folder, {"detect": config.detect, "code": _code_hash(config.detect)}) as crop_journal:
+        try:
+            outcomes = _outcomes(work, crop_journal, config)
+            log.info("%s", _summary(outcomes, cropping))
+            made_of, first = table_of_crops(table, outcomes, cropping.size, config.out)
+            _remove_other_files(crop_journal.crops, made_of)
+            yield CropResult(
+                made_of, *_report_outcomes(frame["path"], outcomes, locations), crop_journal.crops, first
+            )
+        except BaseException as error:
+            if crop_journal.empty:
+                shutil.rmtree(folder)
+            elif isinstance(error, DataError):
+                log.info("%s keeps the crops for a command with the same detect=; else remove it", folder)
+            else:
+                log.info("the crops made so far are in %s; the same command goes on from there", folder)
+            raise
+        shutil.rmtree(folder)
+
+
+def _report_outcomes(
+    paths: pl.Series, outcomes: list[Outcome], locations: Locations
+) -> tuple[list[Problem], list[Problem], list[Problem]]:
+    """The pictures without a crop, those kept whole, and the boxes that were cut off."""
+    left_out, kept_whole, cut = list[Problem](), list[Problem](), list[Problem]()
+    for row, (path, outcome) in enumerate(zip(paths, outcomes, strict=True)):
+        of_box = locations.box_problem(row, path, outcome.box)
+        of_image = locations.problem(row, path, outcome.reason)
+        if not outcome.crops:
+            left_out.append(of_box if outcome.box == outcome.reason else of_image)
+        elif not outcome.count:
+            kept_whole.append(of_image)
+        if outcome.crops and outcome.box:
+            cut.append(of_box)
+    return left_out, kept_whole, cut
+
+
+def _cropping(settings: str) -> Cropping:
+    return build(json.loads(settings), "detect")
+
+
+def _outcomes(work: list[Task], crop_journal: Journal, config: "Config") -> list[Outcome]:
+    from rich.progress import Progress
+
+    known_outcomes = [crop_journal.finished_outcome(task) for task in work]
+    rest = [task for task, outcome in zip(work, known_outcomes, strict=True) if outcome is None]
+    cut = CropWorker(_cropping, json.dumps(config.detect), crop_journal.crops)
+    new = run_in_workers(rest, cut, Outcome(reason=CRASHED), config.workers, AT_ONCE)
+    outcomes: dict[str, Outcome] = {}
+    with Progress(disable=not config.progress, transient=False) as progress:
+        bar = progress.add_task("Finding and cropping", total=len(work), completed=len(work) - len(rest))
+        for task, outcome in zip(rest, new, strict=True):
+            crop_journal.add(task, outcome)
+            outcomes[task.name] = outcome
+            progress.advance(bar)
+    return [
+        outcomes[task.name] if outcome is None else outcome
+        for task, outcome in zip(work, known_outcomes, strict=True)
+    ]
+
+
+def _summary(outcomes: list[Outcome], cropping: Cropping) -> str:
+    """How many pictures have how much in them, in words."""
+    counts = Counter(min(outcome.count, 2) for outcome in outcomes if outcome.count or outcome.none_found)
+    choice_text = {"all": "each of which is taken", "largest": "the largest is taken"}
+    several = choice_text.get(cropping.which, "the one nearest to the middle is taken")
+    parts = [f"found one in {count_noun(counts[1], 'image')}"]
+    parts += [f"several in {counts[2]:,} ({several})"] if counts[2] else []
+    missing_text = "kept whole" if cropping.missing == "keep" else "left out"
+    parts += [f"none in {counts[0]:,} ({missing_text})"] if counts[0] else []
+    return ", ".join(parts)
+
+
+def _remove_other_files(images: Path, table: Table) -> None:
+    """Remove what a run before wrote, and this one has no row for."""
+    needed_files = {path.removeprefix(f"{FOLDER}/") for path in table.frame["path"]}
+    for file in list(images.rglob("*")):
+        if file.is_file() and file.relative_to(images).as_posix() not in needed_files:
+            file.unlink()
+
+
+def _code_hash(node: Mapping[str, Any]) -> dict[str, str]:
+    """A hash of the source behind each `_target_`: crops of an earlier version are not mixed with new."""
+    from hydra.utils import get_object
+
+    hashes = {}
+    for value in node.values():
+        if isinstance(value, Mapping):
+            hashes |= _code_hash(value)
+    if "_target_" in node:
+        module = inspect.getmodule(get_object(node["_target_"]))
+        file = getattr(module, "__file__", None)
+        ours = node["_target_"].startswith("lookalike.")
+        files = sorted(Path(file).parent.glob("*.py")) if file and ours else [Path(file)] if file else []
+        hashes[node["_target_"]] = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return hashes

@@ -1,0 +1,186 @@
+"""Vectors as the jobs get them: from an embeddings folder, or from a model and a dataset."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, Field
+
+from lookalike.errors import ConfigError, DataError, LookalikeError, list_problems
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lookalike.data.table import Table
+    from lookalike.embeddings import Embeddings
+
+log = logging.getLogger(__name__)
+Check = Callable[["Table"], None]
+"""Refuses a table by an error."""
+
+
+class Machine(BaseModel):
+    """Keys of the jobs that compute vectors: how to do it on this machine."""
+
+    batch_size: Annotated[int, Field(ge=1)] = Field(description="images the model sees at once")
+    workers: int | None = Field(
+        ge=0, description="processes that read images; null takes what the machine has"
+    )
+    threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
+    device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
+    progress: bool = Field(description="show progress bars")
+    data_dir: Path = Field(description="folder in which datasets are found by name")
+
+
+class Source(Machine):
+    """Keys of the jobs that take vectors from a folder, or compute them."""
+
+    embeddings: Path | None = Field(description="embeddings folder; or give model and dataset")
+    model: Path | None = Field(description="model folder, to embed the dataset with")
+    dataset: str | list[str] | None = Field(
+        description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
+    )
+
+
+def load_or_compute(
+    config: Source, split: list[str] | None, labels: Path | None = None, check: Check | None = None
+) -> "Embeddings":
+    """The vectors that the keys name.
+
+    Args:
+        config: with `embeddings`, or with `model` and `dataset`.
+        split: take only the rows of these splits.
+        labels: of a file of vectors that holds none.
+        check: is shown the images before they are embedded.
+
+    Raises:
+        ConfigError: neither or both are given.
+        LookalikeError: `embeddings` and `model` are given, and the vectors are of another model.
+        DataError: there are no rows in these splits; says which there are.
+    """
+    if config.embeddings is None and config.model is not None and config.dataset is not None:
+        return compute_embeddings(config, config.model, config.dataset, split, check)
+    if config.embeddings is None or config.dataset is not None:
+        raise ConfigError("give either embeddings=FOLDER, or model=FOLDER and dataset=FOLDER")
+    embeddings = load_embeddings(config.embeddings, split, labels)
+    return (
+        embeddings if config.model is None else _check_same_model(embeddings, config.embeddings, config.model)
+    )
+
+
+def compute_embeddings(
+    config: Machine,
+    model: Path,
+    dataset: str | list[str],
+    split: list[str] | None,
+    check: Check | None = None,
+) -> "Embeddings":
+    """Embed a dataset; images that cannot be read are listed on stderr. See `load_or_compute`."""
+    from lookalike.cli._datasets import read_datasets
+    from lookalike.embeddings import embed
+    from lookalike.machine import choose_device, choose_workers, configure_memory
+    from lookalike.model.embedder import load
+
+    device = choose_device(config.device)
+    configure_memory(config.threads)
+    table = read_datasets(dataset, config.data_dir)
+    table = table.split(*split) if split else table
+    if check is not None:
+        check(table)
+    embeddings = embed(
+        load(model, device),
+        table,
+        batch_size=config.batch_size,
+        workers=choose_workers(config.workers, device),
+        progress=config.progress,
+        folder=model,
+    )
+    if embeddings.skipped:
+        log.warning(
+            "%d images cannot be read, left out:%s",
+            len(embeddings.skipped),
+            list_problems(embeddings.skipped),
+        )
+    return embeddings
+
+
+def load_embeddings(
+    path: Path, split: list[str] | None, labels: Path | None = None, labelled: bool = True
+) -> "Embeddings":
+    """The vectors of an embeddings folder, or of a file that another tool wrote.
+
+    Args:
+        path: the folder or file.
+        split: take only the rows of these splits.
+        labels: of a file that holds none.
+        labelled: whether labels are needed.
+
+    Raises:
+        ConfigError: labels are given for a folder, which has its own.
+        DataError: there are no rows in these splits; says which there are.
+    """
+    from lookalike.embeddings import Embeddings
+
+    if labels is not None and path.is_dir():
+        raise ConfigError(f"labels={labels}: {path} is an embeddings folder, which has labels of its own")
+    embeddings = _embeddings_of_file(path, labels, labelled) if path.is_file() else Embeddings.load(path)
+    if not split:
+        return embeddings
+    embeddings.table.split(*split)  # says which splits there are
+    rows = embeddings.table.frame["split"].is_in(split).to_numpy()
+    return Embeddings(
+        embeddings.vectors[rows],
+        embeddings.table.take(rows),
+        embeddings.space,
+        embeddings.skipped,
+        embeddings.model,
+    )
+
+
+def classes_of(table: "Table", by: str) -> "np.ndarray":
+    """The class of each row, by a column of the table.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    import numpy as np
+
+    if by == "label":
+        return table.labels
+    if by not in table.frame.columns:
+        raise ConfigError(f"by={by}: the table has no such column; it has {', '.join(table.frame.columns)}")
+    column = table.frame[by]
+    whole = column.dtype.is_integer() and not column.null_count()
+    return column.to_numpy() if whole else np.array([str(value) for value in column.to_list()])
+
+
+def _embeddings_of_file(file: Path, labels: Path | None, labelled: bool) -> "Embeddings":
+    import hashlib
+
+    from lookalike.data.import_vectors import import_vectors
+    from lookalike.data.table import Table
+    from lookalike.embeddings import Embeddings
+    from lookalike.metrics.inputs import unit_length
+
+    vectors, frame = import_vectors(file, labels, labelled)
+    try:
+        unit = unit_length(vectors)
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from error
+    space = hashlib.sha256(file.read_bytes()).hexdigest()[:11]
+    return Embeddings(unit, Table(frame, file.parent), f"file:{space}")
+
+
+def _check_same_model(embeddings: "Embeddings", folder: Path, model: Path) -> "Embeddings":
+    from dataclasses import replace
+
+    from lookalike.model.embedder import load
+
+    space = load(model).space
+    if space != embeddings.space:
+        raise LookalikeError(
+            f"{folder} holds vectors of the model {embeddings.space}, but {model} is {space}; "
+            "leave out model=, or embed again with this model"
+        )
+    return replace(embeddings, model=model)

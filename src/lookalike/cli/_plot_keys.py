@@ -1,0 +1,102 @@
+"""Which keys of `lookalike plot` a plot makes use of; the others are refused, not passed over."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lookalike.cli._embedding import Machine
+from lookalike.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lookalike.cli.plot import Config
+
+STORED = ("evaluation", "run")
+VECTORS = ("embeddings", "model", "dataset", "split", *STORED)
+RUNS = ("runs", "seed", "force")
+COMPARED = (*RUNS, "metric")
+KEYS = {
+    "vectors": VECTORS,
+    "labels": (*VECTORS, "by"),
+    "sizes": (*VECTORS, "by"),
+    "pictures": VECTORS,
+    "reference_vectors": (*VECTORS, "reference"),
+    "reference_labels": (*VECTORS, "reference", "by"),
+    "per_query": VECTORS,
+    "distances": (*VECTORS, "threshold"),
+    "far": (*VECTORS, "threshold"),
+    "threshold": (*VECTORS, "threshold"),
+    "roc_curves": (*VECTORS, *RUNS),
+    "history": ("run",),
+    "best_metric": ("run",),
+    "best_epoch": ("run",),
+    "uses": ("run",),
+    "names": COMPARED,
+    "values": COMPARED,
+    "metric": ("metric",),
+    "leaders": COMPARED,
+    "remark": COMPARED,
+    "model": ("model", "run"),
+    "photos": ("images",),
+    "batch_images": ("run", "dataset"),
+    "batch_labels": ("run", "dataset"),
+}
+"""The keys that each input of a plot is made from."""
+
+
+def refuse_unused(config: "Config", inputs: Iterable[str]) -> None:
+    """Refuse keys that were set, but say nothing to this plot.
+
+    Args:
+        config: of the job.
+        inputs: names of what the plot takes, of `KEYS`.
+
+    Raises:
+        ConfigError: names these keys and those that the plot uses.
+    """
+    from lookalike.config import catalogue
+
+    inputs = list(inputs)
+    values, defaults = config.model_dump(mode="json"), catalogue.keys("plot")
+    always = {"out", "dpi", *Machine.model_fields}
+    used = {key for name in inputs for key in _read(config, name)}
+    unused = [key for key, value in defaults.items() if key not in always | used and values[key] != value]
+    if not unused:
+        return
+    name = catalogue.choice_of_target("plot", config.plot)
+    possible = {key for each in inputs for key in KEYS[each]}
+    plot_keys = [f"plot.{key}" for key in unused if key in config.plot]
+    hint = f". Did you mean {' and '.join(plot_keys)}?" if plot_keys else ""
+    raise ConfigError(
+        f"{', '.join(f'{key}={_short_list(values[key])}' for key in unused)}: "
+        f"{f'plot={name}' if name else 'this plot'} makes no use of {'it' if len(unused) == 1 else 'these'}"
+        f"{_replacement_key(config, possible, unused)}; it uses "
+        f"{', '.join(key for key in defaults if key in possible) or 'no key of what to draw'}{hint}"
+    )
+
+
+def _read(config: "Config", name: str) -> set[str]:
+    """The keys that one input is made from, beside the others that are given."""
+    keys = set(KEYS[name])
+    if "runs" in keys:
+        return keys - set(VECTORS) if config.runs else keys - {"runs", "force"}
+    if name == "threshold" and config.plot.get("which", "closest") != "closest":
+        keys -= {"threshold"}
+    if name == "model":
+        return {"model"} if config.model is not None else keys
+    if "split" in keys and (config.evaluation is not None or config.run is not None):
+        return keys - (set(VECTORS) - set(STORED))
+    return keys
+
+
+def _replacement_key(config: "Config", possible: set[str], unused: list[str]) -> str:
+    """Which key takes the place of those that the plot could use."""
+    if not possible & set(unused):
+        return ""
+    if unused == ["threshold"]:
+        return f" with plot.which={config.plot['which']}"
+    given_keys = [key for key in ("runs", *STORED, "model") if getattr(config, key) and key not in unused]
+    return f" with {given_keys[0]}=" if given_keys else " so"
+
+
+def _short_list(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else text

@@ -1,0 +1,30 @@
+"""The job `embed`: the images of a dataset become an embeddings folder."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from lookalike.cli._embedding import Machine
+
+
+class Config(Machine):
+    """The keys of `lookalike embed`; their defaults are in conf/embed.yaml."""
+
+    model: Path = Field(description="model folder")
+    dataset: str | list[str] = Field(
+        description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
+    )
+    split: str | list[str] | None = Field(description="split to embed, such as test; null takes all images")
+    out: Path = Field(description="embeddings folder to write; one that exists is refused")
+
+
+def main(config: Config) -> Path:
+    """Embed, and return the embeddings folder."""
+    from lookalike.cli._embedding import compute_embeddings
+    from lookalike.files import refuse_existing
+
+    refuse_existing(config.out)
+    split = [config.split] if isinstance(config.split, str) else config.split
+    embeddings = compute_embeddings(config, config.model, config.dataset, split)
+    embeddings.save(config.out, {"job": "embed", **config.model_dump(mode="json")})
+    return config.out

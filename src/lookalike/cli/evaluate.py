@@ -1,0 +1,232 @@
+"""The job `evaluate`: vectors, or a model and a dataset, become metrics with intervals."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from lookalike.cli._embedding import Source
+from lookalike.cli._refining import ExpandKeys, PcaKeys, RerankKeys
+from lookalike.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from lookalike.data.table import Table
+    from lookalike.embeddings import Embeddings
+    from lookalike.evaluation.evaluate import Evaluation
+    from lookalike.evaluation.pca import Pca
+    from lookalike.evaluation.protocols.base import Rules
+
+
+def evaluate_each(config: "Config") -> Path:
+    """A folder for each of the list, and table.csv and table.md of all of them.
+
+    Raises:
+        ConfigError: there is no list.
+    """
+    from lookalike.cli._evaluation_table import show_evaluation, write_table
+    from lookalike.files import new_folder
+
+    key = "embeddings" if config.embeddings is not None else "dataset"
+    items = getattr(config, key)
+    if not isinstance(items, list) or not items:
+        raise ConfigError("each=true: takes a list, dataset=[a,b] or embeddings=[a,b]")
+    names = _names(items)
+    evaluations = {}
+    with new_folder(config.out) as temporary:
+        for name, item in zip(names, items, strict=True):
+            item_config = config.model_copy(update={key: item, "each": False, "out": temporary / name})
+            evaluations[name], embeddings, learned = run_evaluation(item_config)
+            metadata = {
+                "job": "evaluate",
+                **item_config.model_dump(mode="json"),
+                "out": str(config.out / name),
+            }
+            write_evaluation(item_config.out, evaluations[name], embeddings, metadata, learned)
+            print(f"{name}:")
+            show_evaluation(evaluations[name], len(embeddings.skipped))
+        write_table(temporary, evaluations)
+    return config.out
+
+
+def _names(items: list[object]) -> list[str]:
+    """Names for folders: the last part of each path, with what is before it where two end alike."""
+    paths = [Path(str(item)) for item in items]
+    names = [path.stem if path.is_file() else path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = ["-".join(part for part in path.parts if part not in ("/", "..", ".")) for path in paths]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"each=true: {', '.join(names)}: one of them is given twice")
+    return names
+
+
+log = logging.getLogger(__name__)
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Config(Source):
+    """The keys of `lookalike evaluate`; their defaults are in conf/evaluate.yaml."""
+
+    split: str | list[str] | None = Field(
+        description="split to evaluate; null takes test of a dataset, and everything of embeddings"
+    )
+    out: Path = Field(description="evaluation folder to write; one that exists is refused")
+    ks: list[Annotated[int, Field(ge=1)]] = Field(
+        min_length=1, description="the k of recall@k and precision@k"
+    )
+    far: Rate | list[Rate] = Field(
+        description="share of different pairs that the threshold may accept; [a,b] for several"
+    )
+    coarse_far: bool = Field(description="allow a far below 1 / number of different pairs")
+    intervals: bool = Field(description="give 95 % intervals, by bootstrap over identities")
+    seed: int = Field(ge=0, description="same seed, same intervals")
+    by: list[str] = Field(
+        description="columns of the table by whose values the metrics are given, too: [label,camera]"
+    )
+    protocol: dict[str, Any] = Field(description="who looks for whom")
+    metric: dict[str, dict[str, Any]] = Field(
+        description="what is measured beside verification: metric=[recall_at_k,mrr,clustering]"
+    )
+    embeddings: Path | list[Path] | None = Field(  # pyrefly: ignore
+        description="embeddings folder, or file of vectors (.npy, .parquet, .csv); or give model and dataset"
+    )
+    labels: Path | None = Field(
+        description="labels of a file of vectors that holds none: .npy, or a table with a column label"
+    )
+    each: bool = Field(
+        description="evaluate each of dataset=[a,b] or embeddings=[a,b] alone, and make a table"
+    )
+    pca: PcaKeys = Field(description="PCA and whitening, learned on other vectors: {learn_on, dim, whiten}")
+    expand: ExpandKeys = Field(
+        description="alpha query expansion and database augmentation: {queries, gallery, alpha}"
+    )
+    rerank: RerankKeys = Field(description="k-reciprocal re-ranking: {k1, k2, weight}")
+
+
+def main(config: Config) -> Path:
+    """Evaluate, show the metrics, and return the evaluation folder."""
+    from lookalike.cli._evaluation_table import show_evaluation
+    from lookalike.files import refuse_existing
+
+    refuse_existing(config.out)
+    if config.each:
+        return evaluate_each(config)
+    evaluation, embeddings, learned = run_evaluation(config)
+    write_evaluation(
+        config.out, evaluation, embeddings, {"job": "evaluate", **config.model_dump(mode="json")}, learned
+    )
+    show_evaluation(evaluation, len(embeddings.skipped))
+    return config.out
+
+
+def run_evaluation(config: Config) -> "tuple[Evaluation, Embeddings, Pca | None]":
+    """What the keys ask for, the vectors it is of, and the PCA that was learned for it."""
+    from lookalike.cli._embedding import compute_embeddings, load_or_compute
+    from lookalike.cli._refining import add_values_before, refine_embeddings, requested_functions
+    from lookalike.config import build
+    from lookalike.evaluation.evaluate import evaluate
+
+    protocol, metrics = build(config.protocol, "protocol"), requested_functions(config.metric)
+    default = ["test"] if config.embeddings is None else None
+    split = [config.split] if isinstance(config.split, str) else config.split or default
+    if isinstance(config.embeddings, list):
+        raise ConfigError("embeddings=[…]: several are evaluated one by one, with each=true")
+    learn_on = _vectors_to_learn_on(config)
+    embeddings = load_or_compute(config, split, config.labels, partial(_check, config.by, protocol))
+    if (
+        config.pca.is_requested
+        and learn_on is None
+        and config.model is not None
+        and config.dataset is not None
+    ):
+        learn_on = compute_embeddings(config, config.model, config.dataset, ["train"])
+    refined_vectors = refine_embeddings(embeddings, learn_on, config.pca, config.expand, config.rerank)
+    judge = partial(
+        evaluate,
+        labels=embeddings.table.labels,
+        frame=embeddings.table.frame,
+        metrics=metrics,
+        ks=config.ks,
+        far=config.far,
+        coarse_far=config.coarse_far,
+        intervals=config.intervals,
+        seed=config.seed,
+        protocol=protocol,
+        by=config.by,
+        progress=config.progress,
+    )
+    try:
+        evaluation = judge(embeddings.vectors, threshold=_threshold(embeddings))
+        if refined_vectors.steps:
+            evaluation = add_values_before(
+                judge(refined_vectors.embeddings.vectors, **refined_vectors.arguments),
+                evaluation,
+                refined_vectors.steps,
+                config.seed,
+            )
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return evaluation, refined_vectors.embeddings, refined_vectors.pca
+
+
+def _vectors_to_learn_on(config: Config) -> "Embeddings | None":
+    """The vectors that a PCA is to be learned on, if there is to be one and they need not be computed."""
+    from lookalike.cli._embedding import load_embeddings
+
+    if not config.pca.is_requested:
+        return None
+    if config.pca.learn_on is not None:
+        return load_embeddings(config.pca.learn_on, None, labelled=False)
+    if config.model is None or config.dataset is None:
+        raise ConfigError(
+            "pca: say which vectors to learn it on, not those to be tested: pca.learn_on=emb/train"
+        )
+    return None
+
+
+def _check(by: list[str], protocol: "Rules", table: "Table") -> None:
+    from lookalike.evaluation.protocols.checking import check_table
+
+    try:
+        check_table(table.labels, table.frame, protocol, by)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _threshold(embeddings: "Embeddings") -> float | None:
+    """The one that the model has of its own, if these are its vectors."""
+    from lookalike.evaluation.operating_point import read_point
+
+    point = None if embeddings.model is None else read_point(embeddings.model)
+    if point is not None and point.space != embeddings.space:
+        log.warning("%s has other weights by now; its threshold is not tried here", embeddings.model)
+        return None
+    return None if point is None else point.threshold
+
+
+def write_evaluation(
+    folder: Path,
+    evaluation: "Evaluation",
+    embeddings: "Embeddings",
+    metadata: dict[str, Any],
+    learned: "Pca | None" = None,
+) -> None:
+    """An evaluation folder: metrics.json, per_query.parquet, distances.json, config.yaml and embeddings/.
+
+    Also per_identity.parquet, metrics_by_<column>.csv for each column asked for, per_pair.parquet for a list
+    of pairs, and pca/.
+
+    Raises:
+        LookalikeError: `folder` exists.
+    """
+    from lookalike.files import new_folder
+
+    paths = embeddings.table.relative_to(folder).frame["path"]
+    with new_folder(folder) as temporary:
+        evaluation.fill(temporary, metadata, len(embeddings.skipped), paths)
+        if learned is not None:
+            (temporary / "pca").mkdir()
+            learned.save(temporary / "pca")
+        (temporary / "embeddings").mkdir()
+        embeddings.fill(temporary / "embeddings", folder / "embeddings", metadata)

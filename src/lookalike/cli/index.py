@@ -1,0 +1,28 @@
+"""The job `index`: vectors, or the images of a dataset, become a folder that can be searched."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from lookalike.cli._embedding import Source
+
+
+class Config(Source):
+    """The keys of `lookalike index`; their defaults are in conf/index.yaml."""
+
+    split: str | list[str] | None = Field(description="split to index, such as test; null takes all images")
+    out: Path = Field(description="index folder to write; one that exists is refused")
+
+
+def main(config: Config) -> Path:
+    """Write an index folder, and return it."""
+    from lookalike.cli._embedding import load_or_compute
+    from lookalike.files import refuse_existing
+    from lookalike.search.index import Index
+
+    refuse_existing(config.out)
+    split = [config.split] if isinstance(config.split, str) else config.split
+    embeddings = load_or_compute(config, split)
+    index = Index(embeddings.vectors, embeddings.table, embeddings.space, embeddings.model)
+    index.save(config.out, {"job": "index", **config.model_dump(mode="json")})
+    return config.out

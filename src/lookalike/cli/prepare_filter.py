@@ -1,0 +1,55 @@
+"""The job `prepare filter`: rows taken out of a prepared table."""
+
+import logging
+from pathlib import Path
+
+from pydantic import BaseModel, Field, model_validator
+
+from lookalike.cli._derived import DATA_DIR, DATASET, OUT, Names, SplitName
+
+log = logging.getLogger(__name__)
+
+
+class Config(BaseModel):
+    """The keys of `lookalike prepare filter`; their defaults are in conf/prepare-filter.yaml."""
+
+    dataset: Names = DATASET
+    keep: Path | None = Field(description="list of labels or paths (.txt, .csv, …): nothing else stays")
+    drop: Path | None = Field(description="list of labels or paths that are left out")
+    min_side: int = Field(ge=0, description="pixels of the shorter side of an image, or of its box, at least")
+    min_images: int = Field(ge=1, description="images of a class, at least")
+    max_images: int | None = Field(ge=1, description="images of a class, at most; seed chooses; null for all")
+    of: list[SplitName] | None = Field(description="splits to filter; the others stay whole; null for all")
+    out: Path = OUT
+    seed: int = Field(ge=0, description="another seed, another choice of images")
+    data_dir: Path = DATA_DIR
+
+    @model_validator(mode="after")
+    def _something(self) -> "Config":
+        if self.max_images is not None and self.max_images < self.min_images:
+            raise ValueError(f"max_images={self.max_images} is less than min_images={self.min_images}")
+        return self
+
+
+def main(config: Config) -> Path:
+    """Write a dataset with the rows that stay, and return its folder."""
+    from lookalike.cli._datasets import read_datasets
+    from lookalike.cli._derived import write_derived
+    from lookalike.errors import ConfigError
+    from lookalike.files import refuse_existing
+    from lookalike.prepare.filter import Filters, filter_table
+    from lookalike.prepare.splits.assigned import count_images, summarise_counts
+
+    refuse_existing(config.out)
+    filters = Filters(**config.model_dump(include=set(Filters.__dataclass_fields__)))
+    if filters == Filters(seed=config.seed):
+        raise ConfigError("nothing to filter by; give keep=, drop=, min_side=, min_images= or max_images=")
+    for name in ("keep", "drop"):
+        file = getattr(config, name)
+        if file is not None and not file.is_file():
+            raise ConfigError(f"{name}={file}: there is no such file")
+    table, left_out = filter_table(read_datasets(config.dataset, config.data_dir), filters, config.of)
+    extra_files = {"counts.csv": count_images(table)}
+    write_derived(table, config, extra_files | ({"left_out.csv": left_out} if len(left_out) else {}))
+    log.info("%s", summarise_counts(table))
+    return config.out

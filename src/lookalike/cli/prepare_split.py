@@ -1,0 +1,48 @@
+"""The job `prepare split`: a prepared table divided anew."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, model_validator
+
+from lookalike.cli._derived import DATA_DIR, DATASET, OF, OUT, Names, SplitName
+
+log = logging.getLogger(__name__)
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Config(BaseModel):
+    """The keys of `lookalike prepare split`; their defaults are in conf/prepare-split.yaml."""
+
+    dataset: Names = DATASET
+    split: dict[str, Any] = Field(description="what is divided, and how")
+    of: list[SplitName] | None = OF
+    out: Path = OUT
+    val: Share = Field(description="share to choose the best model by (split=classes, images, frequency)")
+    test: Share = Field(description="share to measure it on (split=classes, images, frequency)")
+    seed: int = Field(ge=0, description="another seed, another split")
+    data_dir: Path = DATA_DIR
+
+    @model_validator(mode="after")
+    def _shares(self) -> "Config":
+        if self.val + self.test > 1 + 1e-9:
+            raise ValueError(f"val={self.val:g} and test={self.test:g} add up to more than 1")
+        return self
+
+
+def main(config: Config) -> Path:
+    """Write a dataset with the new split, and return its folder."""
+    from lookalike.cli._datasets import read_datasets
+    from lookalike.cli._derived import write_derived
+    from lookalike.config import build
+    from lookalike.files import refuse_existing
+    from lookalike.prepare.splits.assigned import count_images, split_again, summarise_counts, warn_of_shared
+
+    refuse_existing(config.out)
+    split = build(config.split, "split")
+    table = split_again(read_datasets(config.dataset, config.data_dir), split, config.of)
+    warn_of_shared(table.frame)
+    write_derived(table, config, {"counts.csv": count_images(table)})
+    log.info("%s", summarise_counts(table))
+    return config.out

@@ -1,0 +1,59 @@
+"""Small decoded pictures that stay in memory, shared by the processes that read them."""
+
+import mmap
+from typing import Any
+
+import numpy as np
+
+ROOM = 256 * 2**20
+"""Bytes of decoded pictures that may stay in memory."""
+
+
+class MemoryCache:
+    """A place in memory for each row of a table, for pictures that fit into it.
+
+    Processes that are forked share it: what one has decoded, the others and those of the next epoch find.
+    Memory is taken by what is kept alone. Where processes are not forked, each starts without.
+
+    Args:
+        rows: of the table.
+        room: bytes for all of them together.
+    """
+
+    def __init__(self, rows: int, room: int | None = None):
+        self.bytes_per_row = (ROOM if room is None else room) // max(1, rows) // 8 * 8
+        self._rows: int = rows if self.bytes_per_row else 0
+        self._pending: list[tuple[int, tuple[int, ...]]] = []
+        if self._rows:
+            self._pixels = np.frombuffer(mmap.mmap(-1, rows * self.bytes_per_row), np.uint8).reshape(
+                rows, self.bytes_per_row
+            )
+            self._sizes = np.frombuffer(mmap.mmap(-1, 4 * rows), np.uint16).reshape(rows, 2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"each": self.bytes_per_row, "_rows": 0, "_pending": []}
+
+    def fits(self, width: int, height: int) -> bool:
+        """Whether a picture of this size is small enough to be kept."""
+        return 3 * width * height <= self.bytes_per_row and max(width, height) < 1 << 16
+
+    def get(self, row: int) -> np.ndarray | None:
+        """The picture of a row, uint8 [h, w, 3]; None if it is not there."""
+        if not self._rows:
+            return None
+        height, width = self._sizes[row].tolist()
+        if not height:
+            return None
+        return self._pixels[row, : 3 * height * width].reshape(height, width, 3)
+
+    def store(self, row: int, picture: np.ndarray) -> None:
+        """Keep a picture if it fits; others see it after `commit`."""
+        if self._rows and self.fits(picture.shape[1], picture.shape[0]):
+            self._pixels[row, : picture.size] = picture.reshape(-1)
+            self._pending.append((row, picture.shape[:2]))
+
+    def commit(self) -> None:
+        """Show what was put before, after something that makes sure that its pixels came first."""
+        for row, size in self._pending:
+            self._sizes[row] = size
+        self._pending.clear()

@@ -1,0 +1,3 @@
+"""Evaluation: metrics with intervals under a protocol, PCA, query expansion, re-ranking and the operating
+point.
+"""

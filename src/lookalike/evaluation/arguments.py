@@ -1,0 +1,170 @@
+"""Arguments of `evaluate` as users bring them, checked and brought to one form."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from lookalike.evaluation.protocols.base import Rules
+
+CONF = Path(__file__).parents[1] / "conf"
+Function = Callable[..., Any]
+
+
+def rules_of(protocol: str | Rules | None) -> Rules | None:
+    """A protocol by its name, as in conf/protocol.
+
+    Raises:
+        ValueError: there is none of this name, or it needs values of its own.
+    """
+    if protocol is None or isinstance(protocol, Rules):
+        return protocol
+    node = _node("protocol", protocol)
+    missing = [name for name, value in node.items() if value == "???"]
+    if missing:
+        target = node["_target_"]
+        raise ValueError(
+            f"protocol={protocol}: needs {', '.join(missing)}; give an object in place of the name: "
+            f"{target}({', '.join(f'{name}=…' for name in missing)})"
+        )
+    return _build_node(node)()
+
+
+def functions_of(
+    metrics: str | Sequence[str] | Mapping[str, Function] | None,
+) -> Mapping[str, Function] | None:
+    """Metrics by their names, as in conf/metric.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if metrics is None or isinstance(metrics, Mapping):
+        return metrics
+    results: dict[str, Function] = {}
+    for name in [metrics] if isinstance(metrics, str) else metrics:
+        results.update({key: _build_node(node) for key, node in _node("metric", name).items()})
+    return results
+
+
+def whole_numbers(values: Any, name: str, least: int = 1) -> list[int]:
+    """Whole numbers, of which there may be only one; without those that are there twice.
+
+    Raises:
+        ValueError: there is none, or one is something else or too small.
+    """
+    items = list(values) if np.ndim(_plain(values)) else [values]
+    message = f"{name}={[_plain(item) for item in items]}"
+    if not items:
+        raise ValueError(f"{message}: must be at least 1 long")
+    results = [_plain(item) for item in items]
+    if not all(isinstance(item, int) and not isinstance(item, bool) for item in results):
+        raise ValueError(f"{message}: each must be a whole number")
+    if min(results) < least:
+        raise ValueError(f"{message}: each must be at least {least}")
+    return list(dict.fromkeys(results))
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """A whole number.
+
+    Raises:
+        ValueError: it is something else or too small.
+    """
+    plain = _plain(value)
+    if not isinstance(plain, int) or isinstance(plain, bool):
+        raise ValueError(f"{name}={plain!r}: must be a whole number")
+    if plain < least:
+        raise ValueError(f"{name}={plain}: must be at least {least}")
+    return plain
+
+
+def rates_of(far: Any) -> list[float]:
+    """False accept rates, of which there may be only one; without those that are there twice.
+
+    Raises:
+        ValueError: one is no number from 0 up to 1.
+    """
+    items = list(far) if np.ndim(_plain(far)) else [far]
+    results = [number(item, "far") for item in items]
+    for rate in results:
+        if rate < 0:
+            raise ValueError(f"far={rate:g}: must be at least 0")
+        if rate >= 1:
+            raise ValueError(f"far={rate:g}: must be less than 1")
+    return list(dict.fromkeys(results))
+
+
+def number(value: Any, name: str) -> float:
+    """A finite number; one of 32 bits is the decimal number that was meant.
+
+    Raises:
+        ValueError: it is none.
+    """
+    plain = float(str(value)) if isinstance(value, np.float32 | np.float16) else _plain(value)
+    if isinstance(plain, bool) or not isinstance(plain, int | float) or not math.isfinite(plain):
+        raise ValueError(f"{name}={plain!r}: must be a number")
+    return float(plain)
+
+
+def names_of(by: str | Sequence[str]) -> list[str]:
+    """Names of columns, of which there may be only one."""
+    return [by] if isinstance(by, str) else list(by)
+
+
+def frame_of(frame: Any) -> pl.DataFrame:
+    """A frame of polars or pandas, a table, or columns by name, as a frame of polars.
+
+    Raises:
+        ValueError: it is something else, or its columns are of different lengths.
+    """
+    if frame is None:
+        return pl.DataFrame()
+    if hasattr(frame, "frame"):
+        frame = frame.frame
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if not hasattr(frame, "columns") and not isinstance(frame, Mapping):
+        raise ValueError(f"frame: columns by name or a data frame is needed, got {type(frame).__name__}")
+    names = list(frame.columns) if hasattr(frame, "columns") else list(frame)
+    columns = {str(name): [_plain(value) for value in _as_list(frame[name])] for name in names}
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        message = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"frame: columns of different lengths: {message}")
+    return pl.DataFrame(columns, strict=False)
+
+
+def _as_list(values: Any) -> list[Any]:
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy or torch as one of Python, a missing value of pandas as None."""
+    if value is not None and type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if value is None or not hasattr(value, "item"):
+        return value
+    return value.item() if np.ndim(value) == 0 else value
+
+
+def _node(group: str, name: str) -> dict[str, Any]:
+    file = CONF / group / f"{name}.yaml"
+    if not file.is_file():
+        choices = ", ".join(sorted(each.stem for each in (CONF / group).glob("*.yaml")))
+        raise ValueError(f"{group}={name}: no such {group}. Choices: {choices}")
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def _build_node(node: Mapping[str, Any]) -> Function:
+    """The function or class that a node names, with its values."""
+    module, _, name = str(node["_target_"]).rpartition(".")
+    values = {key: value for key, value in node.items() if not key.startswith("_")}
+    return partial(getattr(import_module(module), name), **values)

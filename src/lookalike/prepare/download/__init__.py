@@ -1,0 +1,1 @@
+"""Downloads: HTTP, archives, object stores and shards."""

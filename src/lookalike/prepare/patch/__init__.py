@@ -1,0 +1,1 @@
+"""Patches: changes of labels and rows, applied to a dataset."""

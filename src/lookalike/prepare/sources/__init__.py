@@ -1,0 +1,1 @@
+"""Public datasets: one module each, `table(raw) -> table`, and what they share."""

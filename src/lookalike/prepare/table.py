@@ -1,0 +1,378 @@
+"""A table of one's own to a dataset table: CSV, Parquet or feather, with whatever column names.
+
+Also reads `dataset_info.csv` of easy_metric_learning: file_name, label, bbox (`x1 y1 x2 y2`), is_test.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import polars as pl
+
+from lookalike.data.box_columns import BoxColumns, normalise_name
+from lookalike.data.checking import BOX, check_table, shorten_middle
+from lookalike.data.columns import FLAGS, ROLE_NAMES, ROLES, SPLIT_NAMES, Columns, find_columns
+from lookalike.data.reading import read_frame
+from lookalike.data.table import Table
+from lookalike.errors import DataError, Problem, one_per_row
+from lookalike.prepare.box_reading import BoxRules, Kind, with_boxes
+from lookalike.prepare.boxes import ROW, begins_inside
+from lookalike.prepare.download.shards import resolve_files
+from lookalike.prepare.labels import (
+    drop_unlabelled,
+    resolve_similar_labels,
+    restore_whole_numbers,
+    warn_of_similar_labels,
+)
+from lookalike.prepare.naming import EMPTY, UNLISTED, count_noun
+
+log = logging.getLogger(__name__)
+Column = dict[int, str]
+BROKEN = "label holds a line break, as where a quote mark lacks its pair"
+KEYS = (*ROLES, "box")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read the columns of a table.
+
+    Attributes:
+        columns: theirs by ours, None for none.
+        boxes: what the numbers of boxes are.
+        names: what to do with labels that are nearly the same: refuse, merge or keep.
+        nothing: what to do with labels like NaN: leave_out or keep.
+        unlisted: also list the images below the folder that no row names.
+    """
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    boxes: BoxRules = field(default_factory=BoxRules)
+    names: str = "keep"
+    nothing: str = "leave_out"
+    unlisted: bool = False
+
+
+def table(
+    file: Path,
+    root: Path | None = None,
+    path: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    columns: dict[str, Any] | None = None,
+    box: Kind | None = None,
+    relative: bool | None = None,
+    names: Literal["refuse", "merge", "keep"] = "keep",
+    nothing: Literal["leave_out", "keep"] = "leave_out",
+    unlisted: bool = False,
+) -> tuple[Table, list[Problem]]:
+    """The rows of a table file that can be used, and the others with the reason.
+
+    What each column is used for is logged. A column that is found by itself has our name, but for case
+    and signs, or
+    another usual one; where several could be meant, or one that looks as if it should be used is not, the
+    table is
+    refused, with the keys that decide.
+
+    Args:
+        file: .csv, .tsv, .parquet or .feather.
+        root: where relative paths start; the table's own folder if none.
+        path: the column of image files; found by itself if it has a usual name.
+        label: the column of labels; found by itself if it has a usual name.
+        split: the column of splits; found by itself if it holds train, val and test.
+        columns: any of path, label, split, role, group, fold and box, each with the name of its column,
+        or null
+            where there is none to be read; box has one or four.
+        box: what the numbers of boxes are: xyxy (left top right bottom), xywh (left top width height), or
+        cxcywh
+            (centre, width and height); if none, by the names of the columns, or as only one agrees with
+            the images.
+        relative: whether boxes are fractions of the image; if none, they are if all numbers are from 0 to 1.
+        names: what to do with labels that are the same but for case, spaces at the ends, or Unicode form:
+            refuse, merge into one class, or keep apart.
+        nothing: what to do with labels like NaN, null and None: leave the rows out, or keep them as names.
+        unlisted: also list the images below `root` that no row names.
+
+    Raises:
+        DataError: the file is no table, a column is missing or could be several things, or no row can be
+        used.
+        ValueError: `columns` names something else.
+    """
+    file = Path(file).expanduser()
+    folder = file.parent if root is None else Path(root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"source.root={folder}: there is no such folder")
+    provided = named_columns(columns, path=path, label=label, split=split)
+    frame = read_frame(file, texts_of(provided))
+    return usable_rows(
+        frame, file, folder, Reading(provided, BoxRules(box, relative), names, nothing, unlisted)
+    )
+
+
+def named_columns(columns: Mapping[str, Any] | None, **single: str | None) -> dict[str, Any]:
+    """What the user says that columns are, from one key for all and from keys of their own.
+
+    Raises:
+        ValueError: a name is not one of ours, or is given twice.
+    """
+    provided = dict(columns or {})
+    strange = [name for name in provided if name not in (*KEYS, *single)]
+    if strange:
+        raise ValueError(f"columns={{{strange[0]}: …}}: must be one of {', '.join(KEYS)}")
+    four = provided.get("box")
+    if isinstance(four, list | tuple) and len(four) not in (1, 4):
+        raise ValueError(f"columns={{box: {four}}}: must be one column, or four")
+    for name, theirs in single.items():
+        if theirs is None:
+            continue
+        if provided.get(name, theirs) != theirs:
+            raise ValueError(
+                f"columns={{{name}: {provided[name]}}}: but {name}={theirs}; give one of the two"
+            )
+        provided[name] = theirs
+    return provided
+
+
+def texts_of(provided: Mapping[str, Any]) -> list[str]:
+    """Columns that hold text, even if it looks like numbers."""
+    return [str(theirs) for ours, theirs in provided.items() if ours != "box" and theirs is not None]
+
+
+def usable_rows(
+    frame: pl.DataFrame, file: Path, folder: Path, reading: Reading
+) -> tuple[Table, list[Problem]]:
+    """The rows of a table that can be used, and the others with the reason. See `table`."""
+    if frame.is_empty():
+        raise DataError(f"{file}: the table has no rows; its columns are {', '.join(frame.columns)}")
+    columns = find_columns(frame, file, reading.columns)
+    empty = dict.fromkeys(_empty_labels(frame), EMPTY)
+    frame = _rename_columns(frame, file, columns)
+    frame = restore_whole_numbers(frame, file)
+    frame, wrong = _with_splits(frame, file, columns)
+    frame = _with_roles(frame)
+    frame = _unify_spelling(_with_slashes(_without_scheme(_drop_unknown_sizes(frame)), folder), folder)
+    boxes = _of_known_tool(columns, frame, file)
+    frame, bad_boxes = with_boxes(frame, boxes, reading.boxes, file, folder)
+    if reading.nothing == "leave_out":
+        wrong |= drop_unlabelled(frame["label"])
+    if file.suffix.lower() in (".csv", ".tsv"):
+        wrong |= dict.fromkeys(_broken_labels(frame["label"]), BROKEN)
+    frame = resolve_similar_labels(frame, file, reading.names)
+    result, problems = usable(frame, folder, file.name, wrong | bad_boxes | empty)
+    return result, [*problems, *(_unlisted_images(frame, folder) if reading.unlisted else [])]
+
+
+def _of_known_tool(columns: Columns, frame: pl.DataFrame, file: Path) -> BoxColumns | None:
+    """Where boxes are; easy_metric_learning writes corners into dataset_info.csv."""
+    theirs = file.name == "dataset_info.csv" or {"is_test", "hash"} <= set(frame.columns)
+    known = theirs and columns.used["path"] == "file_name"
+    if known and columns.boxes is not None and columns.boxes.names == ("bbox",):
+        return BoxColumns(("bbox",), "xyxy")
+    return columns.boxes
+
+
+def _empty_labels(frame: pl.DataFrame) -> list[int]:
+    """Rows with nothing in any column, as spreadsheets leave them."""
+    words = [name for name, kind in frame.schema.items() if kind == pl.String]
+    tidy = frame.with_columns(pl.when(pl.col(words).str.strip_chars() != "").then(pl.col(words)))
+    return tidy.select(pl.all_horizontal(pl.all().is_null())).to_series().arg_true().to_list()
+
+
+def _broken_labels(labels: pl.Series) -> list[int]:
+    """Labels with a line break."""
+    if labels.dtype != pl.String:
+        return []
+    return labels.str.contains(r"[\r\n]").fill_null(False).arg_true().to_list()
+
+
+def _unlisted_images(frame: pl.DataFrame, folder: Path) -> list[Problem]:
+    """Images below the folder that no row names."""
+    from lookalike.prepare.scanning import images_below
+
+    listed_files = {os.path.realpath(folder / path) for path in frame["path"].drop_nulls()}
+    paths = [path for path in images_below(folder) if os.path.realpath(folder / path) not in listed_files]
+    return [Problem(path, UNLISTED) for path in paths]
+
+
+def _rename_columns(frame: pl.DataFrame, file: Path, columns: Columns) -> pl.DataFrame:
+    """The user's column names to ours; a column that stood under our name makes way. Logs what is used."""
+    boxes = columns.boxes.names if columns.boxes else ()
+    gone = [name for name in columns.kept if name in (*ROLES, *BOX)]
+    log.info("%s: %s", file, columns.report([*gone, "width", "height"]))
+    taken = {*columns.used.values(), *gone}
+    rest = [name for name in frame.columns if name not in taken or (name in boxes and name not in gone)]
+    clash = [name for name in rest if name in columns.used and name not in columns.used.values()]
+    ours = [pl.col(theirs).alias(name) for name, theirs in columns.used.items()]
+    return frame.select(*ours, *(name for name in rest if name not in clash))
+
+
+def _with_splits(frame: pl.DataFrame, file: Path, columns: Columns) -> tuple[pl.DataFrame, Column]:
+    """The split as train, val, test, and query and gallery as roles; no split if its column says nothing."""
+    if columns.flags:
+        return _with_flags(frame, columns.flags)
+    if "split" not in columns.used:
+        return frame, {}
+    column = frame["split"].cast(pl.String).str.strip_chars()
+    if (column.is_null() | (column == "")).all():
+        log.info("%s: its column %s is empty: the classes are divided anew", file, columns.used["split"])
+        return frame.drop("split"), {}
+    words = column.str.to_lowercase()
+    roles = words.replace_strict(ROLE_NAMES, default=None, return_dtype=pl.String)
+    if roles.drop_nulls().len():
+        if "role" in frame.columns:
+            raise DataError(
+                f"{file}: its column {columns.used['split']} holds {roles.drop_nulls()[0]}, which is a "
+                f"role, and there is "
+                "a column role as well; write train, val or test into the split, or leave the roles out: "
+                "'source.columns={role: null}'"
+            )
+        log.info("%s: rows of split query and gallery become split test, with that role", file)
+        frame = frame.with_columns(role=roles)
+        words = words.replace(dict.fromkeys(ROLE_NAMES, "test"))
+    splits = words.replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String).alias("split")
+    column_name = columns.used["split"]
+    wrong = {
+        row: f"{column_name} {shorten_middle(str(column[row] or ''))!r}: must be train, val or test"
+        for row in splits.is_null().arg_true().to_list()
+    }
+    if len(wrong) == len(frame):
+        raise DataError(
+            f"{file}: no row has a split that is known; {wrong[0]}. Query and gallery are known, too; "
+            "'source.columns={split: null}' divides anew"
+        )
+    return frame.with_columns(splits), wrong
+
+
+def _with_flags(frame: pl.DataFrame, flags: list[str]) -> tuple[pl.DataFrame, Column]:
+    """The split from columns such as is_test."""
+    split = pl.repeat(None, len(frame), dtype=pl.String, eager=True)
+    wrong: Column = {}
+    known = {
+        "0": False,
+        "1": True,
+        "false": False,
+        "true": True,
+        "0.0": False,
+        "1.0": True,
+        "no": False,
+        "yes": True,
+    }
+    for name in sorted(flags, key=lambda one: normalise_name(one).startswith("istrain")):
+        one, other = FLAGS[normalise_name(name)]
+        message = frame[name].cast(pl.String).str.strip_chars()
+        on = message.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.Boolean)
+        for row in on.is_null().arg_true().to_list():
+            wrong.setdefault(row, f"{name} {shorten_middle(message[row] or '')!r}: must be 0 or 1")
+        meant = pl.select(pl.when(on).then(pl.lit(one)).when(~on).then(pl.lit(other))).to_series()
+        first = split.is_null() | (on & (split == "train"))
+        split = pl.select(pl.when(first).then(meant).otherwise(split)).to_series()
+    return frame.with_columns(split=split), wrong
+
+
+def _with_roles(frame: pl.DataFrame) -> pl.DataFrame:
+    """Roles in lower case, and others' words for them."""
+    if frame.schema.get("role") != pl.String:
+        return frame
+    plain = pl.col("role").str.strip_chars().str.to_lowercase()
+    return frame.with_columns(
+        role=pl.when(plain.is_in(list(ROLE_NAMES))).then(plain.replace(ROLE_NAMES)).otherwise(pl.col("role"))
+    )
+
+
+def _without_scheme(frame: pl.DataFrame) -> pl.DataFrame:
+    """Paths written as file:///photos/a%20b.jpg."""
+    if frame["path"].dtype != pl.String or not frame["path"].str.starts_with("file://").any():
+        return frame
+    log.info("paths that begin with file:// are read as paths")
+    plain = [
+        unquote(path.removeprefix("file://")) if path and path.startswith("file://") else path
+        for path in frame["path"]
+    ]
+    return frame.with_columns(path=pl.Series(plain, dtype=pl.String))
+
+
+def _drop_unknown_sizes(frame: pl.DataFrame) -> pl.DataFrame:
+    """Some write −1 for a size that they could not read."""
+    columns = [
+        pl.col(name)
+        for name in ("width", "height")
+        if name in frame.columns and frame[name].dtype.is_numeric()
+    ]
+    return frame.with_columns(pl.when(column > 0).then(column) for column in columns)
+
+
+def _with_slashes(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Paths written on Windows."""
+    if frame["path"].dtype != pl.String:
+        return frame
+    rows = frame["path"].str.contains("\\", literal=True).fill_null(False).arg_true()
+    if rows.is_empty() or os.path.lexists(folder / frame["path"][rows[0]]):
+        return frame
+    log.info("backslashes in the table's paths are read as slashes")
+    return frame.with_columns(pl.col("path").str.replace_all("\\", "/", literal=True))
+
+
+def _unify_spelling(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """One spelling a file: paths without idle dots; of several that lead to one file, the first."""
+    if frame["path"].dtype != pl.String:
+        return frame
+    plain = pl.col("path").str.replace_all(r"/(\./)+", "/").str.replace(r"^(\./)+(.)", "${2}")
+    frame = frame.with_columns(plain)
+    paths = frame.select("path").unique(maintain_order=True)
+    paths = paths.filter(~pl.col("path").str.contains("\0", literal=True))
+    files, file_index = resolve_files(Table(paths, folder))
+    if len(files) == len(paths):
+        return frame
+    first = paths.with_columns(file=file_index).select("path", first=pl.col("path").first().over("file"))
+    return frame.with_columns(pl.col("path").replace(first["path"], first["first"]))
+
+
+def usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple[Table, list[Problem]]:
+    """The rows nothing is wrong with; every reason against the others."""
+    known = (
+        frame.with_columns(split=pl.col("split").fill_null("train"))
+        if "split" in frame.columns
+        else (frame.with_columns(split=pl.lit("train")))
+    )
+    problems = check_table(begins_inside(known), folder, name)
+    whole = [problem for problem in problems if problem.row is None]
+    if whole:
+        raise DataError(f"{name} cannot be used:", whole)
+    found_wrong = ((one.row, one.reason) for one in problems if one.row is not None)
+    reasons = [*wrong.items(), *((row, why) for row, why in found_wrong if wrong.get(row) != EMPTY)]
+    bad = {row for row, _ in reasons}
+    paths = frame["path"]
+    result = one_per_row(
+        Problem(
+            shorten_middle(paths[row] or name),
+            reason.removeprefix(f"{shorten_middle(paths[row] or '')}: "),
+            row,
+        )
+        for row, reason in sorted(reasons)
+    )
+    if len(bad) == len(frame):
+        raise DataError(
+            f"{name}: none of its {count_noun(len(frame), 'row')} can be used; paths start in {folder}:",
+            result,
+        )
+    _warn_of_parts(frame, name)
+    good = pl.Series([row not in bad for row in range(len(frame))], dtype=pl.Boolean)
+    warn_of_similar_labels(frame.select(pl.when(good).then(pl.col("label")))["label"], name)
+    return Table(frame.with_row_index(ROW).filter(good), folder), result
+
+
+def _warn_of_parts(frame: pl.DataFrame, name: str) -> None:
+    """Say it where many rows name one image and no boxes tell which part of it each is about."""
+    again = len(frame) - frame["path"].n_unique()
+    if "x1" not in frame.columns and again > 1 and again > len(frame) / 10:
+        log.warning(
+            "%s: %d rows name an image that another row names, and there are no boxes. If each is about a "
+            "part of its "
+            "image, add columns x1 y1 x2 y2, or name the ones that there are: 'source.columns={box: [left, "
+            "top, right, "
+            "bottom]}'",
+            name,
+            again,
+        )

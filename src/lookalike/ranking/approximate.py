@@ -1,0 +1,244 @@
+"""Beginnings of rankings: candidates are found in low precision, then scored and ranked exactly.
+
+A query takes the rows whose low-precision score reaches its threshold. Whatever scores at least the threshold
+plus the bound of the error is then among them, so the candidates above that line are the true beginning of
+its ranking. Queries whose beginning turns out too short, or with too many candidates, are left over.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lookalike.metrics.retrieval import Ranking
+from lookalike.ranking.candidate_thresholds import CandidateThresholds
+from lookalike.ranking.error_bound import (
+    NOTHING,
+    LowPrecisionVectors,
+    Products,
+    Tile,
+    codes_at_cells,
+    error_bound,
+    has_fast_bfloat16,
+    max_rounding_error,
+    plain_products,
+    random_rotation,
+    value_of,
+)
+from lookalike.ranking.exact import quiet_sparse
+from lookalike.ranking.pair_bands import Band
+from lookalike.ranking.pair_histogram import PairHistogram
+from lookalike.ranking.task import RankedQueries, RankingDepth, RetrievalTask
+
+TILE = 1024
+"""Queries and gallery rows in a tile; at most 1024, since keys have 10 bits for a query."""
+
+SPARE = 512
+"""Candidates that a query may have beyond four times those that it needs."""
+
+
+WORTH = 24
+"""Vectors are rotated if there are so many times as many as they have numbers."""
+
+NARROW = 0.7
+"""They are rotated if their rounding errors can meet others at so small a cosine only."""
+
+
+class _Candidates(NamedTuple):
+    """Candidates of the queries of a block."""
+
+    query: np.ndarray  # place in the block
+    row: np.ndarray  # of the gallery
+    score: np.ndarray
+
+
+class Shortlist:
+    """Ranks the beginnings of all queries.
+
+    Queries and gallery are compared in the order of their identities.
+
+    Args:
+        sides: queries and gallery, without junk.
+        depth: how far rankings have to be known.
+        device: where to multiply.
+        threads: how many tiles at a time.
+        pairs: whether pairs will be counted.
+    """
+
+    def __init__(
+        self,
+        sides: RetrievalTask,
+        depth: RankingDepth,
+        device: torch.device,
+        threads: int,
+        pairs: bool = False,
+    ):
+        quiet_sparse()
+        self.sides, self.depth, self.threads = sides, depth, threads
+        size = len(sides.queries)
+        queries = sides.order if sides.self_retrieval else np.argsort(sides.query_codes, kind="stable")
+        self.order = queries, sides.order
+        turned = self._rotate_vectors(device) if pairs else None
+        self.right = LowPrecisionVectors(sides.rows, sides.order, device, turned)
+        self.left = (
+            self.right
+            if sides.self_retrieval
+            else LowPrecisionVectors(sides.queries, queries, device, turned)
+        )
+        self.error = error_bound(self.left, self.right)
+        self.thresholds = CandidateThresholds(sides, depth, self.order, self.left, self.right, self.error)
+        self.limits = np.full(size, NOTHING)
+        self.num_candidates = np.zeros(size, np.int64)
+        self.max_candidates = 4 * np.minimum(self.thresholds.needed, len(sides.rows)) + SPARE
+        self.candidates: list[list[_Candidates]] = [[] for _ in range(0, size, TILE)]
+        self.lock = Lock()
+        self.left_over = [np.empty(0, np.int64)]
+
+    def _rotate_vectors(self, device: torch.device) -> torch.Tensor | None:
+        """A rotation, where it pays: of many vectors of many dimensions."""
+        dim, size = self.sides.queries.shape[1], len(self.sides.queries)
+        pays = size > WORTH * dim and max_rounding_error(dim, size * len(self.sides.rows)) < NARROW
+        return random_rotation(dim, device) if pays and has_fast_bfloat16(device) else None
+
+    def tally(self, bands: list[Band]) -> PairHistogram:
+        """A count of the pairs, for `run`."""
+        return PairHistogram(self.sides, self.order, partial(error_bound, self.left, self.right), bands)
+
+    def run(
+        self, advance: Callable[[int], None], tally: PairHistogram | None = None, ranks: bool = True
+    ) -> Iterator[RankedQueries]:
+        """Find, then rank; `left_over` holds the queries that are not among what this gives.
+
+        Args:
+            advance: told how many queries have been compared.
+            tally: counts the pairs.
+            ranks: whether to rank at all.
+        """
+        starts = range(0, len(self.limits), TILE)
+        self.limits[:] = NOTHING
+        with plain_products(), _workers(self.threads) as pool:
+            if ranks:
+                list(pool.map(self._set_limits, starts))
+            for compared in pool.map(partial(self._compare, tally, ranks), starts):
+                advance(compared)
+            if ranks:
+                yield from pool.map(self._rank, starts)
+
+    def _set_limits(self, start: int) -> None:
+        self.limits[start : start + TILE] = self.thresholds.codes_for_block(slice(start, start + TILE))
+
+    def _compare(self, tally: PairHistogram | None, ranks: bool, start: int) -> int:
+        """A block of queries with all columns; in self-retrieval with those from its own place on."""
+        rows = slice(start, min(start + TILE, len(self.order[0])))
+        tile = Tile(self.sides, self.order, Products(self.left.low, self.right.low), rows)
+        for first in range(start if self.sides.self_retrieval else 0, len(self.order[1]), TILE):
+            tile.move(slice(first, min(first + TILE, len(self.order[1]))))
+            if tally is not None:
+                tally.add(tile)
+            if ranks:
+                self._collect(tile)
+        return rows.stop - start
+
+    def _collect(self, tile: Tile) -> None:
+        """Take the candidates of a tile: columns for rows and, in self-retrieval, rows for columns."""
+        both = self.sides.self_retrieval and not tile.diagonal
+        rows, columns = tile.rows, tile.columns
+        cells = tile.products.cells_above_limits(
+            tile.codes, self.limits[rows], self.limits[columns] if both else None
+        )
+        if not len(cells):
+            return
+        codes = codes_at_cells(tile.codes, cells)
+        left, right = np.divmod(cells, tile.shape[1])
+        ahead = self._take_candidates(rows, left, codes)
+        back = self._take_candidates(columns, right, codes) if both else np.zeros(len(cells), bool)
+        is_wanted = np.flatnonzero(ahead | back)
+        left, right, ahead, back = left[is_wanted], right[is_wanted], ahead[is_wanted], back[is_wanted]
+        scores = tile.scores(cells[is_wanted])
+        self._add(rows, left[ahead], tile.gallery[right[ahead]], scores[ahead])
+        if both:
+            self._add(columns, right[back], tile.queries[left[back]], scores[back])
+
+    def _take_candidates(self, queries: slice, cells: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Which of these candidates their queries take; a query with too many takes none any more."""
+        is_candidate = codes >= self.limits[queries][cells]
+        with self.lock:
+            self.num_candidates[queries] += np.bincount(
+                cells[is_candidate], minlength=queries.stop - queries.start
+            )
+            over = self.num_candidates[queries] > self.max_candidates[queries]
+            self.limits[queries][over] = NOTHING
+        return is_candidate & ~over[cells]
+
+    def _add(self, queries: slice, query: np.ndarray, row: np.ndarray, score: np.ndarray) -> None:
+        candidates = _Candidates(query.astype(np.int16), row.astype(np.int32), score)
+        self.candidates[queries.start // TILE].append(candidates)
+
+    def _rank(self, start: int) -> RankedQueries:
+        """Rank the candidates of a block of queries."""
+        queries = self.order[0][start : start + TILE]
+        limits = self.limits[start : start + TILE]
+        candidates = self._sort_candidates(start, queries, value_of(limits) + self.error)
+        count = np.bincount(candidates.query, minlength=len(queries))
+        begin = np.cumsum(count) - count
+        position = np.arange(1, len(candidates.query) + 1) - begin[candidates.query]
+        codes = self.sides.query_codes[queries]
+        right = (self.sides.codes[candidates.row] == codes[candidates.query]) & (codes[candidates.query] >= 0)
+        ranking = _ranking(
+            candidates.query[right], position[right], self.thresholds.totals[start : start + TILE]
+        )
+        is_complete = self.thresholds.sufficient_queries(
+            slice(start, start + TILE), count, (ranking.positions > 0).sum(axis=1)
+        )
+        self.left_over.append(queries[~is_complete])
+        nearest = np.full((len(queries), self.depth.neighbours), -1)
+        scores = np.full(nearest.shape, -np.inf)
+        is_nearest = position <= self.depth.neighbours
+        cell = candidates.query[is_nearest], position[is_nearest] - 1
+        nearest[cell], scores[cell] = candidates.row[is_nearest], np.clip(candidates.score[is_nearest], -1, 1)
+        complete_ranking = Ranking(ranking.positions[is_complete], ranking.total[is_complete])
+        return RankedQueries(
+            queries[is_complete], complete_ranking, nearest[is_complete], scores[is_complete]
+        )
+
+    def _sort_candidates(self, start: int, queries: np.ndarray, lines: np.ndarray) -> _Candidates:
+        """The candidates above their lines that their queries can find, as they rank."""
+        lists = self.candidates[start // TILE]
+        self.candidates[start // TILE] = []
+        if not lists:
+            return _Candidates(*(np.empty(0, kind) for kind in (np.int64, np.int32, np.float64)))
+        query, row, score = (np.concatenate(part) for part in zip(*lists, strict=True))
+        query = query.astype(np.int64)
+        is_valid = (score >= lines[query]) & self.sides.is_visible(queries[query], row)
+        query, row, score = query[is_valid], row[is_valid], score[is_valid]
+        keys = (query << 54) | ((1 << 53) - (score * 2.0**52).astype(np.int64))
+        order = np.argsort(keys.view(np.uint64))
+        ordered = keys[order]
+        if (ordered[1:] == ordered[:-1]).any():
+            order = np.lexsort((row, keys.view(np.uint64)))
+        return _Candidates(query[order], row[order], score[order])
+
+
+@contextmanager
+def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each multiply alone; a torch thread count set in one is what later threads start with."""
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+def _ranking(query: np.ndarray, position: np.ndarray, total: np.ndarray) -> Ranking:
+    """From the positions of relevant rows, sorted by query and position."""
+    count = np.bincount(query, minlength=len(total))
+    padded = np.zeros((len(total), int(count.max(initial=0))), np.int64)
+    begin = np.cumsum(count) - count
+    padded[query, np.arange(len(query)) - begin[query]] = position
+    return Ranking(padded, total)

@@ -1,0 +1,129 @@
+"""From which low-precision score on a query takes candidates."""
+
+import numpy as np
+import torch
+
+from lookalike.ranking.error_bound import NOTHING, LowPrecisionVectors, Products, code_below
+from lookalike.ranking.exact import chosen_products, parts_of
+from lookalike.ranking.task import RankingDepth, RetrievalTask
+
+SAMPLE = 2048
+GROUPS = 256
+
+FEW = 64
+"""Up to so many relevant rows are scored beforehand; of more, one is nearly always among the nearest."""
+
+MAX_NEEDED = 384
+"""Candidates that a query may be expected to have when it needs all of its relevant rows."""
+
+
+class CandidateThresholds:
+    """Guesses thresholds from a sample of the gallery; whether they were low enough shows afterwards.
+
+    Args:
+        sides: queries and gallery.
+        depth: how far rankings have to be known.
+        order: in which queries and gallery rows are compared: by identity.
+        left: the queries in low precision.
+        right: the gallery in low precision.
+        error: bound of the error of low precision.
+
+    Attributes:
+        totals: how many relevant rows each query can find, in that order.
+        needed: how many of its nearest rows it has to know.
+    """
+
+    def __init__(
+        self,
+        sides: RetrievalTask,
+        depth: RankingDepth,
+        order: tuple[np.ndarray, np.ndarray],
+        left: LowPrecisionVectors,
+        right: LowPrecisionVectors,
+        error: float,
+    ):
+        self.sides, self.depth, self.error = sides, depth, error
+        self.rows, self.columns = rows, columns = order
+        size = max(1, min(SAMPLE, len(columns) // 8))
+        self.groups = min(size, GROUPS)
+        self.sample = np.random.default_rng(0).permutation(len(columns))[: size // self.groups * self.groups]
+        sample_vectors = right.low[torch.from_numpy(self.sample).to(right.low.device)]
+        self.left, self.right, self.device = left.low, sample_vectors, sample_vectors.device
+        self.totals = sides.totals[rows]
+        every = len(columns) if depth.every is None else np.maximum(depth.every, self.totals)
+        self.needed = np.maximum(np.where(self.totals > 0, every, 0), depth.neighbours)
+
+    def codes_for_block(self, block: slice) -> np.ndarray:
+        """Codes for a block of queries; `NOTHING` where a query needs nothing, or too much."""
+        ladder = self._ladder(block)
+        least, best = self._relevant_scores(block)
+        limits = self._guess_codes(ladder, np.full(len(ladder), self.depth.neighbours))
+        if self.depth.every is None:
+            num_needed = self._cap_needed(ladder, least)
+        else:
+            every = np.maximum(self.depth.every, self.totals[block])
+            num_needed = np.maximum(self._guess_codes(ladder, every), least)
+            further = np.maximum(self._guess_codes(ladder, np.full(len(ladder), self.depth.first)), best)
+            seldom = (self.depth.first > every) & (self.totals[block] <= FEW)
+            num_needed = np.where(seldom, np.minimum(num_needed, further), num_needed)
+        limits = np.where(self.totals[block] > 0, np.minimum(limits, num_needed), limits)
+        return np.where(limits > 0, limits, NOTHING)
+
+    def sufficient_queries(self, block: slice, count: np.ndarray, num_found: np.ndarray) -> np.ndarray:
+        """Whether the true beginnings of rankings are long enough, bool.
+
+        Args:
+            block: the queries.
+            count: how long they are.
+            num_found: how many relevant rows are in them.
+        """
+        totals = self.totals[block]
+        enough = num_found == totals
+        if self.depth.every is not None:
+            first = (num_found > 0) | (count >= self.depth.first)
+            enough |= (count >= np.maximum(self.depth.every, totals)) & first
+        return enough & (count >= self.depth.neighbours)
+
+    def _ladder(self, block: slice) -> np.ndarray:
+        """Codes of the greatest scores of each query in the sample, greatest first, int16 [B, groups]."""
+        codes = Products(self.left, self.right).codes(block, slice(None)).cpu().numpy()
+        if self.sides.ignore == "group":
+            hidden = ~self.sides.is_visible(self.rows[block][:, None], self.columns[self.sample])
+            codes = np.where(hidden, np.int16(-1), codes)
+        maxima = codes.reshape(len(codes), -1, self.groups).max(axis=1)
+        maxima.sort(axis=1)
+        return maxima[:, ::-1]
+
+    def _guess_codes(self, ladder: np.ndarray, num_needed: np.ndarray) -> np.ndarray:
+        """Codes that probably at least `num_needed` rows reach, [B]; 0 where the sample cannot say."""
+        share = 1.5 * num_needed * len(self.sample) / len(self.columns)
+        step = np.ceil(share + 2.5 * np.sqrt(share) + 1.2).astype(np.int64)
+        codes = ladder[np.arange(len(ladder)), np.minimum(step, ladder.shape[1]) - 1]
+        return np.where(num_needed == 0, NOTHING, np.where(step > ladder.shape[1] // 2, 0, codes))
+
+    def _cap_needed(self, ladder: np.ndarray, limits: np.ndarray) -> np.ndarray:
+        """The limits that not too many rows reach, 0 for the others."""
+        expected = (ladder >= limits[:, None]).sum(axis=1) * len(self.columns) / len(self.sample)
+        return np.where(expected <= MAX_NEEDED, limits, 0)
+
+    def _relevant_scores(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Codes that are surely reached by the least and by the best relevant row; 0 where there are many."""
+        queries = self.rows[block]
+        first, last = (ends[queries] for ends in self.sides.bounds)
+        last = np.where(last - first > FEW, first, last)
+        count = last - first
+        least, best = np.full(len(queries), np.inf), np.full(len(queries), -np.inf)
+        if count.any():
+            left = np.repeat(np.arange(len(queries)), count)
+            right = (
+                np.arange(len(left)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+            )
+            begin, end = right.min(), right.max() + 1
+            exact = parts_of(self.sides.queries, queries, self.device)
+            other = parts_of(self.sides.rows, self.columns[begin:end], self.device)
+            scores = chosen_products(exact, other, left * (end - begin) + right - begin)
+            is_visible = self.sides.is_visible(queries[left], self.columns[right])
+            np.minimum.at(least, left[is_visible], scores[is_visible])
+            np.maximum.at(best, left[is_visible], scores[is_visible])
+        lines = (np.where(np.isfinite(least), least, -1), best)
+        return code_below(lines[0] - self.error), code_below(lines[1] - self.error)

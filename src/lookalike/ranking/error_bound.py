@@ -1,0 +1,301 @@
+"""Products of many vectors in low precision, with a proven bound of their error."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from lookalike.ranking.exact import Parts, chosen_products, pair_scores, parts_of, products
+from lookalike.ranking.task import RetrievalTask
+
+CHANCE = 1e-12
+"""The chance, over rotations, that any product of a comparison differs by more than its bound."""
+
+
+def random_rotation(dim: int, device: torch.device) -> torch.Tensor:
+    """A random rotation, uniform over all of them, float64 [D, D]; the same each time.
+
+    The factor Q of a Gaussian matrix, with the signs of R's diagonal (Mezzadri 2007, math-ph/0609050).
+    """
+    gaussian = torch.from_numpy(np.random.default_rng(0).standard_normal((dim, dim)))
+    factor, upper = torch.linalg.qr(gaussian)
+    return (factor * upper.diagonal().sign()).to(device)
+
+
+def max_rounding_error(dim: int, products: int) -> float:
+    """What the cosine of a random direction with a fixed one does not exceed in all of so many products.
+
+    In n dimensions it exceeds t with a chance of at most 2 exp(−n t² / 2) (Ball 1997, "An elementary
+    introduction to modern convex geometry", lemma 2.2); two directions a product are looked at. Of 1 and
+    more, it says nothing.
+    """
+    return math.sqrt(2 * math.log(4 * max(products, 1) / CHANCE) / max(dim - 1, 1))
+
+
+NOTHING = np.int16(32767)
+"""A threshold that no score reaches: NaN as a code."""
+
+UNIT = 1 + 1e-5
+"""No unit vector is longer."""
+
+BLOCK = 1024
+"""Vectors that are rounded at once."""
+
+
+class LowPrecisionVectors:
+    """Vectors of length 1 in the type in which this machine multiplies fastest.
+
+    Args:
+        vectors: from `exact_vectors` or `unit_vectors`, [N, D].
+        order: which of them, in which order.
+        device: where to keep them.
+        turn: a rotation that they undergo before they are rounded, float64 [D, D]; None for none.
+
+    Attributes:
+        low: bfloat16 or float32 [M, D].
+        residual: the greatest length of what rounding took from a vector.
+        along: the greatest product of a rotated vector and what rounding took from it; None without `turn`.
+    """
+
+    def __init__(
+        self, vectors: np.ndarray, order: np.ndarray, device: torch.device, turn: torch.Tensor | None = None
+    ):
+        kind = torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+        self.low = torch.empty(len(order), vectors.shape[1], dtype=kind, device=device)
+        self.residual, self.along = 0.0, None if turn is None else 0.0
+        for start in range(0, len(order), BLOCK):
+            block = torch.from_numpy(vectors[order[start : start + BLOCK]]).to(device)
+            if turn is not None:
+                block = torch.mm(block.double(), turn)
+            low = self.low[start : start + BLOCK].copy_(block)
+            if low.dtype is not block.dtype:
+                lost = block - low.to(block.dtype)  # without a rotation the difference is exact
+                length = float(torch.linalg.vector_norm(lost, dim=1).max())
+                self.residual = max(self.residual, length * (1 + len(block[0]) * 2.0**-23))
+                if self.along is not None:
+                    self.along = max(self.along, float((lost * block).sum(dim=1).abs().max()))
+
+
+def error_bound(left: LowPrecisionVectors, right: LowPrecisionVectors, score: float = 1.0) -> float:
+    """By how much a product in low precision can differ from an exact score of at most this size.
+
+    This is before it becomes a code.
+
+    Let a = a' + r and b = b' + s, with a' and b' the rounded vectors. Then a·b − a'·b' = r·b + a'·s, at most
+    |r| |b| + |a'| |s| (Cauchy and Schwarz). The lengths of r and s are measured; those of a and b are at most
+    `UNIT`, that of a' at most `UNIT` + |r|. Adding D products in float32, in any order, errs by at most
+    D u / (1 − D u) times the sum of their sizes, which is at most |a'| |b'| (Higham 2002, section 3.1);
+    u = 2⁻²³ also covers sums that are cut instead of rounded.
+
+    If both were rotated at random, a·b − a'·b' = r·b + a·s − r·s. Given a, the part of b that is orthogonal
+    to a has a direction that is uniform over all those. So |r·b| is at most |a·b| |r·a| + |r| t; |a·s|
+    likewise. That t is exceeded has a chance of 10⁻¹² (`max_rounding_error`).
+    """
+    lost, other = left.residual, right.residual
+    adding = summation_error(left.low.shape[1]) * (1 + lost) * (1 + other)
+    if left.along is None or right.along is None:
+        return lost * UNIT + (UNIT + lost) * other + adding
+    rounding_error = (lost + other) * max_rounding_error(left.low.shape[1], len(left.low) * len(right.low))
+    along = score * (left.along + right.along)
+    return (rounding_error + along) * UNIT**2 + lost * other + adding
+
+
+def summation_error(dim: int) -> float:
+    """By how much a product of two vectors of length 1 in float32 can differ from the exact one."""
+    share = dim * 2.0**-23
+    return share / (1 - share) * UNIT * UNIT
+
+
+def float32_error(dim: int) -> float:
+    """The same of vectors that were first rounded to float32, and lost at most 2⁻²⁴ of their length."""
+    return summation_error(dim) + 2.0**-23 * UNIT * UNIT
+
+
+class Products:
+    """Rough scores of blocks of rows and columns as codes: the 16 bits of a bfloat16, taken as an integer.
+
+    Rounding to a code keeps the order, and codes of positive scores order as integers do. So every pair whose
+    exact score is at least `value_of(code) + error_bound` has this code or a greater one, for codes above 0.
+
+    Args:
+        left: from `LowPrecisionVectors`, [Q, D].
+        right: [N, D].
+    """
+
+    def __init__(self, left: torch.Tensor, right: torch.Tensor):
+        self.left, self.right = left, right
+        self._output_buffer: torch.Tensor | None = None
+        self._limits = np.empty((0, 0), np.int16)
+        self._reached = np.empty((0, 0), bool)
+
+    def codes(self, rows: slice, columns: slice) -> torch.Tensor:
+        """Codes, int16 [rows, columns]; overwritten by the next call."""
+        left, right = self.left[rows], self.right[columns]
+        shape = (len(left), len(right))
+        if self._output_buffer is None or self._output_buffer.shape != shape:
+            self._output_buffer = left.new_empty(shape)
+            self._limits, self._reached = np.empty(shape, np.int16), np.empty(shape, bool)
+        torch.mm(left, right.T, out=self._output_buffer)
+        return self._output_buffer.bfloat16().view(torch.int16)
+
+    def cells_above_limits(
+        self, codes: torch.Tensor, rows: np.ndarray, columns: np.ndarray | None
+    ) -> np.ndarray:
+        """Places in the flattened tile whose code reaches the limit of its row or of its column; ascending.
+
+        Args:
+            codes: the last ones that `codes` gave.
+            rows: limits of the rows, int16.
+            columns: limits of the columns; None for no such limits.
+        """
+        if codes.device.type != "cpu":
+            return _cells_above_limits_on_device(codes, rows, columns)
+        limits = rows[:, None]
+        if columns is not None:
+            limits = np.minimum(limits, columns, out=self._limits)
+        return np.flatnonzero(np.greater_equal(codes.numpy(), limits, out=self._reached))
+
+
+def value_of(codes: np.ndarray) -> np.ndarray:
+    """The scores that codes stand for, float64."""
+    return (codes.astype(np.int32) << 16).view(np.float32).astype(np.float64)
+
+
+def code_below(scores: np.ndarray) -> np.ndarray:
+    """The code of the nearest bfloat16 that is not above; 0 where the score is not positive."""
+    below = np.nextafter(scores.astype(np.float32), np.float32(-2))
+    return np.where(below > 0, below.view(np.int32) >> 16, 0).astype(np.int16)
+
+
+def codes_at_cells(codes: torch.Tensor, cells: np.ndarray) -> np.ndarray:
+    """The codes at places of the flattened tile."""
+    return codes.view(-1)[torch.from_numpy(cells).to(codes.device)].cpu().numpy()
+
+
+def _cells_above_limits_on_device(
+    codes: torch.Tensor, rows: np.ndarray, columns: np.ndarray | None
+) -> np.ndarray:
+    limits = torch.from_numpy(rows).to(codes.device)[:, None]
+    if columns is not None:
+        limits = torch.minimum(limits, torch.from_numpy(columns).to(codes.device))
+    return (codes >= limits).view(-1).nonzero().view(-1).cpu().numpy()
+
+
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """Within it no product is computed in less precision than its type says, as `error_bound` supposes."""
+    cuda = torch.backends.cuda.matmul
+    before = torch.get_float32_matmul_precision(), cuda.allow_bf16_reduced_precision_reduction
+    torch.set_float32_matmul_precision("highest")
+    cuda.allow_bf16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cuda.allow_bf16_reduced_precision_reduction = before[1]
+
+
+@cache
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether products are faster in bfloat16 than in float32, found out by trying."""
+    if device.type != "cpu":
+        return True
+    vectors = torch.ones(512, 512)
+    return _time_product(vectors.bfloat16()) < 0.8 * _time_product(vectors)
+
+
+def _time_product(vectors: torch.Tensor) -> float:
+    """The shortest of some products."""
+    spent = []
+    for _ in range(4):
+        started = time.perf_counter()
+        torch.mm(vectors, vectors.T)
+        spent.append(time.perf_counter() - started)
+    return min(spent)
+
+
+DENSE = 8
+"""From one in so many scores of a tile on, all of them are computed."""
+
+
+_Buffers = dict[str, Any]
+
+
+class Tile:
+    """Scores of some queries with some gallery rows, roughly for all and exactly for chosen pairs.
+
+    It moves along the gallery (`move`); a pair is named by its place in the flattened tile.
+
+    Args:
+        sides: queries and gallery.
+        order: of the queries and of the gallery rows.
+        products: of queries and gallery, in these orders.
+        rows: which queries.
+
+    Attributes:
+        columns: which gallery rows.
+        codes: rough scores, int16 [rows, columns], see `Products`.
+    """
+
+    def __init__(
+        self, sides: RetrievalTask, order: tuple[np.ndarray, np.ndarray], products: Products, rows: slice
+    ):
+        self.sides, self.products, self.rows, self.columns = sides, products, rows, slice(0, 0)
+        self.queries, self._order = order[0][rows], order[1]
+        self.codes = torch.empty(0, dtype=torch.int16)
+        self._left: _Buffers = {}
+        self._right: _Buffers = {}
+
+    @property
+    def gallery(self) -> np.ndarray:
+        """The gallery rows of the tile."""
+        return self._order[self.columns]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of queries and of gallery rows."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether its rows are its columns, in self-retrieval."""
+        return self.sides.self_retrieval and self.rows == self.columns
+
+    def move(self, columns: slice) -> None:
+        """Go to other gallery rows."""
+        self.columns, self._right = columns, {}
+        self.codes = self.products.codes(self.rows, columns)
+
+    def scores(self, cells: np.ndarray) -> np.ndarray:
+        """Exact scores of some pairs, whose places ascend."""
+        left, right = self._parts()
+        if len(cells) * DENSE > self.codes.numel():
+            return products(left, right).view(-1).cpu().numpy()[cells]
+        return chosen_products(left, right, cells)
+
+    def rough_scores(self, positions: np.ndarray) -> np.ndarray:
+        """The same in float32, within `float32_error`."""
+        if len(positions) * DENSE > self.codes.numel():
+            return self.scores(positions)
+        return pair_scores(*self._rough(), positions).astype(np.float64)
+
+    def _parts(self) -> tuple[Parts, Parts]:
+        for stored, vectors, rows in self._sides():
+            if "exact" not in stored:
+                stored["exact"] = parts_of(vectors, rows, self.codes.device)
+        return self._left["exact"], self._right["exact"]
+
+    def _rough(self) -> tuple[torch.Tensor, torch.Tensor]:
+        for stored, vectors, rows in self._sides():
+            if "rough" not in stored:
+                stored["rough"] = torch.from_numpy(vectors[rows]).to(self.codes.device).float()
+        return self._left["rough"], self._right["rough"]
+
+    def _sides(self) -> Iterator[tuple[_Buffers, np.ndarray, np.ndarray]]:
+        yield self._left, self.sides.queries, self.queries
+        yield self._right, self.sides.rows, self.gallery

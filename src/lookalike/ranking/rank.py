@@ -1,0 +1,144 @@
+"""One comparison of queries with a gallery: per-query metrics, nearest rows, and counts of pairs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from lookalike.metrics.retrieval import Ranking
+from lookalike.metrics.verification import PairCounter, Pairs
+from lookalike.ranking.approximate import Shortlist
+from lookalike.ranking.exact import FullRanking
+from lookalike.ranking.pair_bands import bands_still_needed, guess_bands, merge_bands
+from lookalike.ranking.pair_histogram import PairHistogram
+from lookalike.ranking.task import RankedQueries, RankingDepth, RetrievalTask
+
+DIRECT = 1 << 20
+"""Up to so many scores everything is ranked whole."""
+
+MOST_CROSSING = 1 << 31
+"""Beyond so many scores of pairs the equal error rate is estimated well enough from rough ones."""
+
+MOST_THREADS = 8
+Metric = Callable[[Ranking], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class RankingResult:
+    """What `rank_gallery` found.
+
+    Attributes:
+        columns: each metric's value of each query, float64 [Q]; NaN where there is nothing to find.
+        totals: how many relevant rows each query can find, int64 [Q].
+        nearest: the nearest rows of each query, nearest first, int64 [Q, neighbours]; -1 where none is left.
+        scores: their scores, float64 [Q, neighbours]; -inf where none is left.
+        pairs: counts of pairs by their score; empty if they were not asked for.
+    """
+
+    columns: dict[str, np.ndarray]
+    totals: np.ndarray
+    nearest: np.ndarray
+    scores: np.ndarray
+    pairs: Pairs
+
+
+def rank_gallery(
+    task: RetrievalTask,
+    metrics: Mapping[str, Metric],
+    *,
+    neighbours: int = 10,
+    depth: int | None = None,
+    first: int = 0,
+    fars: Sequence[float] | None = None,
+    crossing: bool = False,
+    device: str | torch.device | None = None,
+    progress: bool = False,
+) -> RankingResult:
+    """Compare every query with the whole gallery, exactly.
+
+    The score of two vectors is their exact dot product (see `lookalike.ranking.exact.products`); of equal
+    scores the lower row comes first. Time grows with queries × gallery, memory with queries + gallery.
+
+    Args:
+        task: who looks for whom.
+        metrics: functions of a ranking that give one value a query; called for some queries at a time.
+        neighbours: how many nearest rows to keep, of at most as many as the gallery holds.
+        depth: how deep the metrics look into a ranking: positions beyond this and beyond the number of
+            relevant rows may be given as 0. None gives all of them, which takes longer.
+        first: with `depth`, how deep they look for the best relevant row alone, as recall@k does.
+        fars: false accept rates at which `tar_at_far` shall be exact; None counts no pairs.
+        crossing: whether `eer` shall be exact, too; of more than `MOST_CROSSING` scores it is an estimate.
+        device: where to multiply; the CPU if not given.
+        progress: show a bar on stderr.
+    """
+    task, kept_gallery = task.drop_junk()
+    torch_device, threads = torch.device(device or "cpu"), min(torch.get_num_threads(), MOST_THREADS)
+    width = min(neighbours, len(task.rows) - task.self_retrieval)
+    result = _Collector(task, metrics, width)
+    small = len(task.queries) * len(task.rows) <= DIRECT
+    crossing = crossing and len(task.queries) * len(task.rows) <= MOST_CROSSING
+    pairs, left_over = Pairs.from_scores([], []), np.arange(len(task.queries))
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        advance = partial(bar.advance, bar.add_task("comparing", total=len(left_over)))
+        if not small:
+            shortlist = Shortlist(
+                task, RankingDepth(depth, first, width), torch_device, threads, fars is not None
+            )
+            tally = None if fars is None else shortlist.tally(guess_bands(task, fars, torch_device, crossing))
+            for ranked in shortlist.run(advance, tally, ranks=bool(metrics or width)):
+                result.keep(ranked)
+            if tally is not None and fars is not None:
+                pairs = _resolve_thresholds(shortlist, tally, fars, crossing)
+            left_over = np.concatenate(shortlist.left_over)
+            bar.update(TaskID(0), total=len(task.queries) + len(left_over))
+        deep = FullRanking(task, width, torch_device, threads, small and fars is not None)
+        for ranked in deep.run(left_over):
+            result.keep(ranked)
+            advance(len(ranked.queries))
+    if deep.counters:
+        pairs = PairCounter.total(deep.counters)
+    return result.result(pairs, kept_gallery)
+
+
+def _resolve_thresholds(
+    shortlist: Shortlist, tally: PairHistogram, fars: Sequence[float], crossing: bool
+) -> Pairs:
+    """The pairs, counted once more if a guess of a threshold was wrong."""
+    pairs = tally.pairs()
+    missed = bands_still_needed(pairs, fars, shortlist.error, crossing) if pairs.negatives else []
+    if not missed:
+        return pairs
+    tally = shortlist.tally(merge_bands([*tally.bands, *missed]))
+    list(shortlist.run(lambda _: None, tally, ranks=False))
+    return tally.pairs()
+
+
+class _Collector:
+    """The results of the queries, as they come."""
+
+    def __init__(self, sides: RetrievalTask, metrics: Mapping[str, Metric], width: int):
+        size = len(sides.queries)
+        self.metrics = metrics
+        self.columns = {name: np.full(size, np.nan) for name in metrics}
+        self.totals = np.zeros(size, np.int64)
+        self.nearest = np.full((size, width), -1)
+        self.scores = np.full((size, width), -np.inf)
+
+    def keep(self, ranked: RankedQueries) -> None:
+        """Metrics of some queries, and their neighbours."""
+        queries = ranked.queries
+        self.nearest[queries], self.scores[queries] = ranked.nearest, ranked.scores
+        self.totals[queries] = ranked.ranking.total
+        for name, metric in self.metrics.items():
+            self.columns[name][queries] = metric(ranked.ranking)
+
+    def result(self, pairs: Pairs, kept_gallery: np.ndarray | None) -> RankingResult:
+        """All of it; rows are counted as before the junk was taken out (`kept_gallery`)."""
+        nearest = self.nearest
+        if kept_gallery is not None:
+            nearest = np.where(nearest < 0, -1, kept_gallery[nearest])
+        return RankingResult(self.columns, self.totals, nearest, self.scores, pairs)

@@ -1,0 +1,198 @@
+"""Who looks for whom: queries, gallery, identities, and what a query does not find."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+
+from lookalike.metrics.retrieval import Ranking
+
+Ignore = Literal["nothing", "identity_in_group", "group"]
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalTask:
+    """Queries and gallery of a comparison.
+
+    Attributes:
+        queries: from `exact_vectors`, float64 [Q, D], or from `unit_vectors`, float32.
+        query_codes: identity of each query, int64 [Q]; -1 is of no known identity and matches nothing.
+        gallery: as the queries, [N, D]; None is self-retrieval: the gallery is the queries, no query
+            finds its own row, and every two images are one pair.
+        gallery_codes: identity of each gallery row, [N]; given if and only if `gallery` is.
+        exclude_row: the gallery row that is the query itself, which it does not find, int64 [Q]; -1 for none.
+        query_groups: int64 [Q], such as its camera; with `gallery_groups`.
+        gallery_groups: int64 [N].
+        ignore: rows that a query does not find besides: none; those of its identity and its group; or all
+            those of its group. They are in no pair, either.
+        junk: gallery rows that nobody finds and that are in no pair, bool [N].
+
+    Raises:
+        ValueError: shapes that do not fit, or groups that are needed and not given.
+    """
+
+    queries: np.ndarray
+    query_codes: np.ndarray
+    gallery: np.ndarray | None = None
+    gallery_codes: np.ndarray | None = None
+    exclude_row: np.ndarray | None = None
+    query_groups: np.ndarray | None = None
+    gallery_groups: np.ndarray | None = None
+    ignore: Ignore = "nothing"
+    junk: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if (self.gallery is None) != (self.gallery_codes is None):
+            raise ValueError("sides: gallery and gallery_codes are given together, or neither")
+        if self.gallery is None and (self.exclude_row is not None or self.junk is not None):
+            raise ValueError("sides: own and junk are for a gallery; without one leave the junk out yourself")
+        grouped = self.query_groups is not None and (self.gallery is None or self.gallery_groups is not None)
+        if self.ignore != "nothing" and not grouped:
+            raise ValueError(f"sides: ignore={self.ignore!r} needs the groups of queries and gallery")
+        for name in ("query_codes", "exclude_row", "query_groups"):
+            _check_length(getattr(self, name), len(self.queries), name)
+        for name in ("gallery_codes", "gallery_groups", "junk"):
+            _check_length(getattr(self, name), len(self.rows), name)
+
+    @property
+    def self_retrieval(self) -> bool:
+        """Whether this is self-retrieval."""
+        return self.gallery is None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The vectors of the gallery, [N, D]."""
+        return self.queries if self.gallery is None else self.gallery
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The identities of the gallery, [N]."""
+        return self.query_codes if self.gallery_codes is None else self.gallery_codes
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The groups of the gallery, [N]."""
+        return self.query_groups if self.self_retrieval else self.gallery_groups
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Gallery rows sorted by identity, those of one identity ascending, [N]."""
+        return np.argsort(self.codes, kind="stable")
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where in `order` the identity of each query begins and ends, int64 [Q] each."""
+        ordered = self.codes[self.order]
+        first = np.searchsorted(ordered, self.query_codes)
+        last = np.searchsorted(ordered, self.query_codes, side="right")
+        return first, np.where(self.query_codes < 0, first, last)
+
+    @cached_property
+    def totals(self) -> np.ndarray:
+        """How many relevant rows each query can find, int64 [Q]."""
+        if self.ignore != "nothing":
+            return np.array([len(self.relevant_rows(query)) for query in range(len(self.queries))], np.int64)
+        first, last = self.bounds
+        if self.self_retrieval:
+            return np.maximum(last - first - 1, 0)
+        if self.exclude_row is None:
+            return last - first
+        includes_itself = (
+            (self.exclude_row >= 0)
+            & (self.codes[self.exclude_row] == self.query_codes)
+            & (self.query_codes >= 0)
+        )
+        return last - first - includes_itself
+
+    def same_identity_rows(self, query: int) -> np.ndarray:
+        """All gallery rows of the query's identity, ascending, whether it finds them or not."""
+        first, last = self.bounds
+        return self.order[first[query] : last[query]]
+
+    def relevant_rows(self, query: int) -> np.ndarray:
+        """The rows of its identity that a query can find, ascending."""
+        same = self.same_identity_rows(query)
+        return same[self.is_visible(query, same)]
+
+    def is_visible(self, queries: int | np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Whether each query can find each of these rows: it is not itself and not ignored; bool."""
+        is_visible = rows != (
+            queries if self.self_retrieval else -1 if self.exclude_row is None else self.exclude_row[queries]
+        )
+        if self.ignore == "nothing" or self.groups is None or self.query_groups is None:
+            return is_visible
+        ignored = self.groups[rows] == self.query_groups[queries]
+        if self.ignore == "identity_in_group":
+            codes = self.query_codes[queries]
+            ignored &= (self.codes[rows] == codes) & (codes >= 0)
+        return is_visible & ~ignored
+
+    def hidden_rows(self, query: int) -> np.ndarray:
+        """The gallery rows that a query does not find."""
+        own_row = (
+            query if self.self_retrieval else -1 if self.exclude_row is None else int(self.exclude_row[query])
+        )
+        itself = np.array([own_row] * (own_row >= 0), np.int64)
+        if self.ignore == "nothing":
+            return itself
+        ignored_rows = (
+            np.arange(len(self.rows))
+            if self.ignore == "group"
+            else np.append(self.same_identity_rows(query), itself)
+        )
+        return ignored_rows[~self.is_visible(query, ignored_rows)]
+
+    def drop_junk(self) -> tuple[Self, np.ndarray | None]:
+        """The same without its junk rows, and the row that each remaining one had (None: no junk)."""
+        if self.junk is None or not self.junk.any():
+            return self, None
+        kept_rows, exclude_row = np.flatnonzero(~self.junk), self.exclude_row
+        if exclude_row is not None:
+            new_rows = np.where(self.junk, -1, np.cumsum(~self.junk) - 1)
+            exclude_row = np.where(exclude_row < 0, -1, new_rows[exclude_row])
+        groups = None if self.groups is None else self.groups[kept_rows]
+        smaller = replace(
+            self,
+            gallery=self.rows[kept_rows],
+            gallery_codes=self.codes[kept_rows],
+            gallery_groups=groups,
+            exclude_row=exclude_row,
+            junk=None,
+        )
+        return smaller, kept_rows
+
+
+def _check_length(column: np.ndarray | None, length: int, name: str) -> None:
+    if column is not None and column.shape != (length,):
+        raise ValueError(f"sides: {name} has shape {list(column.shape)}, [{length}] is needed")
+
+
+class RankedQueries(NamedTuple):
+    """Of some queries: where their relevant rows stand, and their nearest rows.
+
+    Attributes:
+        queries: int64 [Q].
+        ranking: of these queries.
+        nearest: int64 [Q, k], nearest first; -1 where none is left.
+        scores: float64 [Q, k]; -inf where none is left.
+    """
+
+    queries: np.ndarray
+    ranking: Ranking
+    nearest: np.ndarray
+    scores: np.ndarray
+
+
+class RankingDepth(NamedTuple):
+    """How far rankings have to be known.
+
+    Attributes:
+        every: all relevant rows at positions up to this or up to their number; None is all of them.
+        first: the best relevant row, at positions up to this.
+        neighbours: so many of the nearest rows.
+    """
+
+    every: int | None
+    first: int
+    neighbours: int
