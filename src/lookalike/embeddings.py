@@ -1,5 +1,6 @@
 """Embeddings: the vectors of a table of images, and the folder that holds both."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,13 @@ from torch.utils.data import DataLoader
 
 from lookalike.data.html import card, cards_in_row
 from lookalike.data.images import Batch, ImageTable, collate
+from lookalike.data.import_vectors import import_vectors
 from lookalike.data.table import Table, write_problems
 from lookalike.data.thumbnails import Thumbnails
 from lookalike.data.vectors import path_from, read_json, read_vectors, resolve_path, write_vectors
-from lookalike.errors import DataError, Problem
+from lookalike.errors import ConfigError, DataError, LookalikeError, Problem
 from lookalike.files import new_folder, write_text
+from lookalike.metrics.inputs import unit_length
 
 if TYPE_CHECKING:
     from lookalike.model.embedder import EmbeddingModel
@@ -135,6 +138,79 @@ class Embeddings:
             rows = pl.read_csv(folder / "skipped.csv", schema_overrides=texts)
             skipped = [Problem(row["path"], row["reason"], row["row"]) for row in rows.iter_rows(named=True)]
         return cls(vectors, table, str(space["space"]), skipped, resolve_path(folder, space.get("model")))
+
+
+def load_embeddings(
+    path: Path, split: list[str] | None, labels: Path | None = None, labelled: bool = True
+) -> Embeddings:
+    """The vectors of an embeddings folder, or of a file that another tool wrote.
+
+    Args:
+        path: the folder or file.
+        split: take only the rows of these splits.
+        labels: of a file that holds none.
+        labelled: whether labels are needed.
+
+    Raises:
+        ConfigError: labels are given for a folder, which has its own.
+        DataError: there are no rows in these splits; says which there are.
+    """
+    if labels is not None and path.is_dir():
+        raise ConfigError(f"labels={labels}: {path} is an embeddings folder, which has labels of its own")
+    embeddings = _embeddings_of_file(path, labels, labelled) if path.is_file() else Embeddings.load(path)
+    if not split:
+        return embeddings
+    embeddings.table.split(*split)  # says which splits there are
+    rows = embeddings.table.frame["split"].is_in(split).to_numpy()
+    return Embeddings(
+        embeddings.vectors[rows],
+        embeddings.table.take(rows),
+        embeddings.space,
+        embeddings.skipped,
+        embeddings.model,
+    )
+
+
+def _embeddings_of_file(file: Path, labels: Path | None, labelled: bool) -> Embeddings:
+    vectors, frame = import_vectors(file, labels, labelled)
+    try:
+        unit = unit_length(vectors)
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from error
+    space = hashlib.sha256(file.read_bytes()).hexdigest()[:11]
+    return Embeddings(unit, Table(frame, file.parent), f"file:{space}")
+
+
+def require_model(embeddings: Embeddings, folder: Path, model: Path) -> Embeddings:
+    """The embeddings with the folder of their model noted.
+
+    Raises:
+        LookalikeError: they are of another model.
+    """
+    from lookalike.model.embedder import load
+
+    space = load(model).space
+    if space != embeddings.space:
+        raise LookalikeError(
+            f"{folder} contains vectors of the model {embeddings.space}, but {model} is {space}; "
+            "leave out model=, or embed again with this model"
+        )
+    return replace(embeddings, model=model)
+
+
+def classes_of(table: Table, by: str) -> np.ndarray:
+    """The class of each row, by a column of the table.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    if by == "label":
+        return table.labels
+    if by not in table.frame.columns:
+        raise ConfigError(f"by={by}: the table has no such column; it has {', '.join(table.frame.columns)}")
+    column = table.frame[by]
+    whole = column.dtype.is_integer() and not column.null_count()
+    return column.to_numpy() if whole else np.array([str(value) for value in column.to_list()])
 
 
 def embed(

@@ -147,7 +147,7 @@ def test_what_to_work_on_has_to_be_clear(here, capsys, job, given):
 def test_vectors_of_another_model_are_refused(here, capsys):
     run("embed", "model=model", "dataset=mine", "out=emb")
     assert run("index", "embeddings=emb", "model=other", "out=index") == 1
-    assert "holds vectors of the model" in capsys.readouterr().err
+    assert "contains vectors of the model" in capsys.readouterr().err
     assert run("index", "embeddings=emb", "model=model", "out=index") == 0
     assert run("search", "index=index", "image=photos", "model=other") == 1
     assert "cannot be compared" in capsys.readouterr().err

@@ -32,8 +32,9 @@ FILES = sorted(CONF.glob("*.yaml"))
 LABELS = np.repeat(np.arange(12), 4)
 ROLE = np.where((LABELS % 2 == 0) & (np.arange(48) % 4 == 0), "gallery", "query")
 FRAME = pl.DataFrame({"path": [f"{row}.jpg" for row in range(48)], "role": ROLE})
-BETTER = {"recall@1": "higher", "eer": "lower", "fnmr@far=0.01": "lower", "positive_cosine_mean": "lower",
-          "positive_euclidean_mean": "lower", "negative_cosine_mean": "higher", "alignment": "lower",
+BETTER = {"recall@1": "higher", "eer": "lower", "fnmr@far=0.01": "lower",
+          "positive_similarity_mean": "higher", "negative_similarity_mean": "lower",
+          "positive_euclidean_mean": "lower", "alignment": "lower",
           "uniformity": "lower", "anti_hubs": "lower", "hubness_skewness": "lower", "operating_far": "lower",
           "loss": "lower", "effective_rank": "neither", "threshold@far=0.1": "neither", "auc": "higher",
           "clusters": "neither", "before_eer": "lower", "before_map": "higher"}  # fmt: skip
@@ -113,7 +114,9 @@ def test_better_vectors_have_better_values():
     assert len(chosen) > 25
 
 
-@pytest.mark.parametrize("name", ["eer", "positive_cosine_mean", "loss", "negative_cosine_mean", "map@r"])
+@pytest.mark.parametrize(
+    "name", ["eer", "positive_similarity_mean", "loss", "negative_similarity_mean", "map@r"]
+)
 def test_the_best_epoch_is_the_best_in_the_direction_of_the_metric(name, tmp_path):
     class Model:
         def save(self, folder, about):
@@ -133,7 +136,7 @@ def test_a_metric_without_a_better_direction_chooses_no_model():
         check_metric("threshold@far=0.001")
     with pytest.raises(ConfigError, match="best_metric=nothing: choose one of"):
         check_metric("nothing")
-    check_metric("positive_cosine_mean")
+    check_metric("positive_similarity_mean")
 
 
 def other_value(value):

@@ -6,7 +6,7 @@ from lookalike.metrics.pair_counts import IdentityCounts, PairBlock, thresholds_
 from lookalike.metrics.pair_interval import bootstrap_pairs, pair_influences
 from lookalike.metrics.paired_tests import paired_differences
 from lookalike.metrics.space import alignment, uniformity
-from lookalike.metrics.verification import Pairs, auc, eer, mean_distances, tar_at_far
+from lookalike.metrics.verification import Pairs, auc, eer, pair_statistics, tar_at_far
 from lookalike.metrics.verification_at_threshold import decisions
 
 FARS = [0.1, 0.01]
@@ -146,13 +146,18 @@ def test_further_metrics_of_pairs_are_drawn_too():
     pairs = pairs_of(block)
     counts = IdentityCounts.count_blocks([block], np.arange(60), thresholds_for(pairs, FARS))
     found = bootstrap_pairs(
-        counts, FARS, functions={"alignment": alignment, "uniformity": uniformity, "d": mean_distances}, n=200
+        counts,
+        FARS,
+        functions={"alignment": alignment, "uniformity": uniformity, "d": pair_statistics},
+        n=200,
     )
     for kind in ("mean", "std"):  # distances are given without being asked for, and are the same
         assert found[f"negative_euclidean_{kind}"] == pytest.approx(
             bootstrap_pairs(counts, FARS, n=200)[f"negative_euclidean_{kind}"], abs=1e-6
         )
-    assert found["alignment"] == pytest.approx(2 * np.array(found["positive_cosine_mean"]), abs=1e-6)
+    assert found["alignment"] == pytest.approx(
+        -2 * np.array(found["positive_similarity_mean"])[::-1], abs=1e-6
+    )
     low, high = found["uniformity"]
     assert low < 0 < high
 

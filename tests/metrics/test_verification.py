@@ -11,7 +11,7 @@ from lookalike.metrics.verification import (
     auc,
     eer,
     histogram,
-    mean_distances,
+    pair_statistics,
     tar_at_far,
 )
 
@@ -75,7 +75,7 @@ def test_wide_cells_and_exact_counts_agree_on_many_random_pairs():
     exact, cells = count_in_threads(positive, negative), count_in_threads(positive, negative, 2.0**-11)
     assert auc(cells) == pytest.approx(auc(exact), abs=1e-6)
     assert eer(cells) == pytest.approx(eer(exact), abs=1e-5)
-    assert mean_distances(cells) == pytest.approx(mean_distances(exact), abs=1e-5)
+    assert pair_statistics(cells) == pytest.approx(pair_statistics(exact), abs=1e-5)
     with pytest.raises(ValueError, match=r"far=0\.001: pairs were not counted for this rate"):
         tar_at_far(cells, 1e-3)
 
@@ -145,10 +145,10 @@ def test_similarities_that_are_not_finite_are_refused():
 
 def test_distances_are_those_of_the_pairs():
     positive, negative = np.array([1.0, 0.5]), np.array([0.0, -1.0, 0.25])
-    found = mean_distances(Pairs.from_scores(positive, negative))
+    found = pair_statistics(Pairs.from_scores(positive, negative))
     for kind, values in (("positive", positive), ("negative", negative)):
-        assert found[f"{kind}_cosine_mean"] == pytest.approx(np.mean(1 - values))
-        assert found[f"{kind}_cosine_std"] == pytest.approx(np.std(1 - values))
+        assert found[f"{kind}_similarity_mean"] == pytest.approx(np.mean(values))
+        assert found[f"{kind}_similarity_std"] == pytest.approx(np.std(values))
         assert found[f"{kind}_euclidean_mean"] == pytest.approx(np.mean(np.sqrt(2 - 2 * values)))
         assert found[f"{kind}_euclidean_std"] == pytest.approx(np.std(np.sqrt(2 - 2 * values)))
 

@@ -22,9 +22,9 @@ METRICS = {
     "threshold@far=0.001": {"value": 0.5966},
     "surprise": {"value": 2.5},
     "nothing": {"value": None},
-    "positive_cosine_mean": {"value": 0.61},
-    "positive_cosine_std": {"value": 0.2},
-    "negative_cosine_mean": {"value": -0.0001},
+    "positive_similarity_mean": {"value": 0.61},
+    "positive_similarity_std": {"value": 0.2},
+    "negative_similarity_mean": {"value": -0.0001},
     "protocol": "9f31c07ab2d4",
     "queries": 5409,
     "notes": ["a note"],
@@ -40,7 +40,7 @@ def test_numbers_are_read_as_they_are_written_in_the_file():
     assert found["surprise"].text == "2.500" and found["surprise"].name == "surprise"
     assert found["nothing"].text == "–"
     assert set(found) == set(METRICS) - {"protocol", "queries", "notes"} - {
-        key for key in METRICS if "cosine" in key
+        key for key in METRICS if "similarity" in key
     }
 
 

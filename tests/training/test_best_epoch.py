@@ -58,9 +58,9 @@ def keep_over_epochs(scores: list[float | None], metric: str) -> Result:
     [
         ("map@r", [0.1, 0.3, 0.2], 2, 0.3),
         ("loss", [0.1, 0.3, 0.05, 0.2], 3, 0.05),
-        ("positive_cosine_mean", [0.3, 0.1, 0.2], 2, 0.1),
+        ("positive_similarity_mean", [0.3, 0.5, 0.2], 2, 0.5),
         ("positive_euclidean_mean", [0.3, 0.1, 0.2], 2, 0.1),
-        ("negative_cosine_mean", [0.3, 0.5, 0.2], 2, 0.5),
+        ("negative_similarity_mean", [0.3, 0.1, 0.2], 2, 0.1),
         ("map@r", [math.nan, 0.3, math.nan, 0.2], 2, 0.3),
         ("loss", [math.nan, 0.3, -math.inf, math.nan], 2, 0.3),
         ("map@r", [None, math.inf, None], 3, None),
@@ -100,7 +100,7 @@ def test_every_metric_of_evaluation_has_a_direction_that_a_perfect_model_confirm
     [
         ([0, 1, 2], "of 3 identities, one each", [], []),
         ([0], "1 readable validation image", [], []),
-        ([0, 0], "", ["map@r", "recall@1"], ["positive_cosine_mean"]),
+        ([0, 0], "", ["map@r", "recall@1"], ["positive_similarity_mean"]),
         ([0] * 6, "", ["map@r", "map", "precision@10"], ["positive_euclidean_mean"]),
         ([0, 0, 1], "", [], ["map@r", "auc"]),
         ([0, 0, 1, 1], "", ["recall@5", "recall@10"], ["loss", "map@r", "recall@1"]),
@@ -133,7 +133,7 @@ def test_validation_that_cannot_choose_is_said_and_the_last_epoch_is_kept(
 @pytest.mark.parametrize("metric", ["tar@far=0.001", "auc", "loss"])
 def test_a_metric_that_the_validation_images_do_not_support_is_refused(metric, shapes_folder, tmp_path):
     data = table_of(tmp_path / "data", shapes_folder, {0: 4})
-    with pytest.raises(ConfigError, match=f"best_metric={metric}: .*support positive_cosine_mean"):
+    with pytest.raises(ConfigError, match=f"best_metric={metric}: .*support positive_similarity_mean"):
         lookalike.train(data, tmp_path / "run", best_metric=metric, **SMALL)
     assert not (tmp_path / "run" / "config.yaml").exists()
 

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
-from lookalike.errors import ConfigError, DataError, LookalikeError, list_problems
+from lookalike.errors import ConfigError, list_problems
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lookalike.data.table import Table
     from lookalike.embeddings import Embeddings
 
@@ -63,10 +61,10 @@ def load_or_compute(
         return compute_embeddings(config, config.model, config.dataset, split, check)
     if config.embeddings is None or config.dataset is not None:
         raise ConfigError("give either embeddings=FOLDER, or model=FOLDER and dataset=FOLDER")
+    from lookalike.embeddings import load_embeddings, require_model
+
     embeddings = load_embeddings(config.embeddings, split, labels)
-    return (
-        embeddings if config.model is None else _check_same_model(embeddings, config.embeddings, config.model)
-    )
+    return embeddings if config.model is None else require_model(embeddings, config.embeddings, config.model)
 
 
 def compute_embeddings(
@@ -103,84 +101,3 @@ def compute_embeddings(
             list_problems(embeddings.skipped),
         )
     return embeddings
-
-
-def load_embeddings(
-    path: Path, split: list[str] | None, labels: Path | None = None, labelled: bool = True
-) -> "Embeddings":
-    """The vectors of an embeddings folder, or of a file that another tool wrote.
-
-    Args:
-        path: the folder or file.
-        split: take only the rows of these splits.
-        labels: of a file that holds none.
-        labelled: whether labels are needed.
-
-    Raises:
-        ConfigError: labels are given for a folder, which has its own.
-        DataError: there are no rows in these splits; says which there are.
-    """
-    from lookalike.embeddings import Embeddings
-
-    if labels is not None and path.is_dir():
-        raise ConfigError(f"labels={labels}: {path} is an embeddings folder, which has labels of its own")
-    embeddings = _embeddings_of_file(path, labels, labelled) if path.is_file() else Embeddings.load(path)
-    if not split:
-        return embeddings
-    embeddings.table.split(*split)  # says which splits there are
-    rows = embeddings.table.frame["split"].is_in(split).to_numpy()
-    return Embeddings(
-        embeddings.vectors[rows],
-        embeddings.table.take(rows),
-        embeddings.space,
-        embeddings.skipped,
-        embeddings.model,
-    )
-
-
-def classes_of(table: "Table", by: str) -> "np.ndarray":
-    """The class of each row, by a column of the table.
-
-    Raises:
-        ConfigError: there is no such column.
-    """
-    import numpy as np
-
-    if by == "label":
-        return table.labels
-    if by not in table.frame.columns:
-        raise ConfigError(f"by={by}: the table has no such column; it has {', '.join(table.frame.columns)}")
-    column = table.frame[by]
-    whole = column.dtype.is_integer() and not column.null_count()
-    return column.to_numpy() if whole else np.array([str(value) for value in column.to_list()])
-
-
-def _embeddings_of_file(file: Path, labels: Path | None, labelled: bool) -> "Embeddings":
-    import hashlib
-
-    from lookalike.data.import_vectors import import_vectors
-    from lookalike.data.table import Table
-    from lookalike.embeddings import Embeddings
-    from lookalike.metrics.inputs import unit_length
-
-    vectors, frame = import_vectors(file, labels, labelled)
-    try:
-        unit = unit_length(vectors)
-    except ValueError as error:
-        raise DataError(f"{file}: {error}") from error
-    space = hashlib.sha256(file.read_bytes()).hexdigest()[:11]
-    return Embeddings(unit, Table(frame, file.parent), f"file:{space}")
-
-
-def _check_same_model(embeddings: "Embeddings", folder: Path, model: Path) -> "Embeddings":
-    from dataclasses import replace
-
-    from lookalike.model.embedder import load
-
-    space = load(model).space
-    if space != embeddings.space:
-        raise LookalikeError(
-            f"{folder} holds vectors of the model {embeddings.space}, but {model} is {space}; "
-            "leave out model=, or embed again with this model"
-        )
-    return replace(embeddings, model=model)

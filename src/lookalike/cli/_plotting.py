@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookalike.cli._embedding import classes_of
-from lookalike.cli._roc import evaluation_rules, roc_by
 from lookalike.errors import ConfigError, LookalikeError, list_problems
 
 if TYPE_CHECKING:
@@ -76,9 +74,11 @@ class Inputs:
     def evaluated_vectors(self) -> "Evaluated":
         """The vectors evaluated now, by the rules of the evaluation, if there is one."""
         from lookalike.evaluation.evaluate import evaluate
+        from lookalike.evaluation.roc import evaluation_rules
 
         embeddings = self.embeddings
-        arguments = {"frame": embeddings.table.frame, "protocol": evaluation_rules(self.evaluation)}
+        rules = evaluation_rules(self.evaluation.config if self.evaluation else None)
+        arguments = {"frame": embeddings.table.frame, "protocol": rules}
         return evaluate(
             embeddings.vectors,
             embeddings.table.labels,
@@ -91,6 +91,8 @@ class Inputs:
     @cached_property
     def labels(self) -> "np.ndarray":
         """The class of each vector, by the column that was named."""
+        from lookalike.embeddings import classes_of
+
         return classes_of(self.embeddings.table, self.config.by)
 
     @property
@@ -129,7 +131,7 @@ class Inputs:
     @cached_property
     def reference(self) -> "Embeddings | None":
         """Those that vote in the confusion matrix."""
-        from lookalike.cli._embedding import load_embeddings
+        from lookalike.embeddings import load_embeddings
 
         if self.config.reference is None:
             return None
@@ -144,6 +146,8 @@ class Inputs:
     @property
     def reference_labels(self) -> "np.ndarray | None":
         """Their classes, by the same column as those of the vectors."""
+        from lookalike.embeddings import classes_of
+
         return None if self.reference is None else classes_of(self.reference.table, self.config.by)
 
     @cached_property
@@ -191,7 +195,10 @@ class Inputs:
         return curves
 
     def _roc(self, embeddings: "Embeddings", evaluation: "Evaluation | None") -> "Roc":
-        return roc_by(evaluation_rules(evaluation), embeddings, self.config.seed, self.config.progress)
+        from lookalike.evaluation.roc import evaluation_rules, roc_by
+
+        rules = evaluation_rules(evaluation.config if evaluation else None)
+        return roc_by(rules, embeddings, self.config.seed, self.config.progress)
 
     @cached_property
     def comparison(self) -> "Comparison":

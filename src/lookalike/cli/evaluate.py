@@ -25,7 +25,7 @@ def evaluate_each(config: "Config") -> Path:
     Raises:
         ConfigError: there is no list.
     """
-    from lookalike.cli._evaluation_table import show_evaluation, write_table
+    from lookalike.evaluation.tables import show_evaluation, write_table
     from lookalike.files import new_folder
 
     key = "embeddings" if config.embeddings is not None else "dataset"
@@ -106,7 +106,7 @@ class Config(Source):
 
 def main(config: Config) -> Path:
     """Evaluate, show the metrics, and return the evaluation folder."""
-    from lookalike.cli._evaluation_table import show_evaluation
+    from lookalike.evaluation.tables import show_evaluation
     from lookalike.files import refuse_existing
 
     refuse_existing(config.out)
@@ -123,11 +123,12 @@ def main(config: Config) -> Path:
 def run_evaluation(config: Config) -> "tuple[Evaluation, Embeddings, Pca | None]":
     """What the keys ask for, the vectors it is of, and the PCA that was learned for it."""
     from lookalike.cli._embedding import compute_embeddings, load_or_compute
-    from lookalike.cli._refining import add_values_before, refine_embeddings, requested_functions
     from lookalike.config import build
+    from lookalike.evaluation.arguments import functions_of_nodes
     from lookalike.evaluation.evaluate import evaluate
+    from lookalike.evaluation.refine import add_values_before, refine_embeddings
 
-    protocol, metrics = build(config.protocol, "protocol"), requested_functions(config.metric)
+    protocol, metrics = build(config.protocol, "protocol"), functions_of_nodes(config.metric)
     default = ["test"] if config.embeddings is None else None
     split = [config.split] if isinstance(config.split, str) else config.split or default
     if isinstance(config.embeddings, list):
@@ -141,7 +142,7 @@ def run_evaluation(config: Config) -> "tuple[Evaluation, Embeddings, Pca | None]
         and config.dataset is not None
     ):
         learn_on = compute_embeddings(config, config.model, config.dataset, ["train"])
-    refined_vectors = refine_embeddings(embeddings, learn_on, config.pca, config.expand, config.rerank)
+    refined_vectors = refine_embeddings(embeddings, *_refinements(config, learn_on))
     judge = partial(
         evaluate,
         labels=embeddings.table.labels,
@@ -170,9 +171,24 @@ def run_evaluation(config: Config) -> "tuple[Evaluation, Embeddings, Pca | None]
     return evaluation, refined_vectors.embeddings, refined_vectors.pca
 
 
+def _refinements(config: Config, learn_on: "Embeddings | None") -> "tuple[Any, Any, Any]":
+    """The settings of PCA, expansion and re-ranking; None where one is not asked for."""
+    from lookalike.evaluation.refine import ExpansionSettings, PcaSettings
+    from lookalike.evaluation.rerank import KReciprocal
+
+    pca, keys = config.pca, config.rerank
+    source = str(pca.learn_on or f"split train of {config.dataset}")
+    projection = None if learn_on is None else PcaSettings(learn_on, source, pca.dim, pca.whiten)
+    try:
+        rerank = KReciprocal(keys.k1, keys.k2, keys.weight) if keys.k1 else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return projection, ExpansionSettings(**config.expand.model_dump()), rerank
+
+
 def _vectors_to_learn_on(config: Config) -> "Embeddings | None":
     """The vectors that a PCA is to be learned on, if there is to be one and they need not be computed."""
-    from lookalike.cli._embedding import load_embeddings
+    from lookalike.embeddings import load_embeddings
 
     if not config.pca.is_requested:
         return None

@@ -57,14 +57,14 @@ def main(config: Config) -> Path:
 
 def roc_of_evaluation(evaluation: "Evaluation", config: Config) -> "Roc | None":
     """The ROC curve; None without vectors, with too many of them, or with pairs of one kind only."""
-    from lookalike.cli._roc import evaluation_rules, roc_by
     from lookalike.errors import DataError
+    from lookalike.evaluation.roc import evaluation_rules, roc_by
 
     embeddings = evaluation.embeddings
     if embeddings is None or len(embeddings) > MOST_FOR_ROC:
         return None
     try:
-        return roc_by(evaluation_rules(evaluation), embeddings, config.seed, config.progress)
+        return roc_by(evaluation_rules(evaluation.config), embeddings, config.seed, config.progress)
     except DataError as error:
         log.info("no ROC curve: %s", error)
         return None

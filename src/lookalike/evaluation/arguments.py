@@ -3,15 +3,17 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 import polars as pl
 import yaml
 
+from lookalike.errors import ConfigError
 from lookalike.evaluation.protocols.base import Rules
+from lookalike.metrics.selection import required_inputs
 
 CONF = Path(__file__).parents[1] / "conf"
 Function = Callable[..., Any]
@@ -50,6 +52,29 @@ def functions_of(
     for name in [metrics] if isinstance(metrics, str) else metrics:
         results.update({key: _build_node(node) for key, node in _node("metric", name).items()})
     return results
+
+
+def rules_of_node(node: Mapping[str, Any]) -> Rules:
+    """The protocol that a node of a config file names, with its values."""
+    return _build_node(node)()
+
+
+def functions_of_nodes(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Function]:
+    """The functions that the nodes of `metric` in a config name, with their values.
+
+    Raises:
+        ConfigError: a node names no function, or its function is not a metric.
+    """
+    functions = {}
+    for name, node in nodes.items():
+        if "_target_" not in node:
+            raise ConfigError(f"metric.{name}: has no _target_, so there is no function to call")
+        try:
+            functions[name] = _build_node(node)
+            required_inputs(functions[name])
+        except (ValueError, AttributeError, ImportError) as error:
+            raise ConfigError(f"metric.{name}: {error}") from error
+    return functions
 
 
 def whole_numbers(values: Any, name: str, least: int = 1) -> list[int]:
@@ -165,6 +190,5 @@ def _node(group: str, name: str) -> dict[str, Any]:
 
 def _build_node(node: Mapping[str, Any]) -> Function:
     """The function or class that a node names, with its values."""
-    module, _, name = str(node["_target_"]).rpartition(".")
     values = {key: value for key, value in node.items() if not key.startswith("_")}
-    return partial(getattr(import_module(module), name), **values)
+    return partial(resolve_name(str(node["_target_"])), **values)

@@ -9,7 +9,7 @@ from lookalike.metrics.estimate import Estimate
 from lookalike.metrics.pair_counts import IdentityCounts, thresholds_for
 from lookalike.metrics.pair_interval import bootstrap_pairs, pair_influences
 from lookalike.metrics.records import limits_of, rate_name, record_of
-from lookalike.metrics.verification import Pairs, auc, eer, histogram, mean_distances, tar_at_far
+from lookalike.metrics.verification import Pairs, auc, eer, histogram, pair_statistics, tar_at_far
 from lookalike.metrics.verification_at_threshold import decided_at, fnmr_at
 
 Value = dict[str, float]
@@ -47,7 +47,7 @@ def verification_metrics(
         if similarity_histogram["threshold"] is None:
             values["accuracy"], values["balanced_accuracy"] = point.accuracy, point.balanced_accuracy
             similarity_histogram["threshold"], similarity_histogram["far"] = point.threshold, far
-    values.update(mean_distances(pairs))
+    values.update(pair_statistics(pairs))
     return {name: {"value": value} for name, value in values.items()}, similarity_histogram, absent
 
 

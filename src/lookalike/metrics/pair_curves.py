@@ -74,7 +74,7 @@ def curve_metrics(
     values = {
         "auc": area_under_curve(curves),
         "eer": equal_error_rate(far, tar),
-        **_mean_distances(curves),
+        **_pair_statistics(curves),
     }
     for index, rate in enumerate(fars):
         values.update(_at_far(curves, rate, index == 0))
@@ -113,16 +113,18 @@ def area_under_curve(curves: Curves) -> np.ndarray:
     return ((far[:, 1:] - far[:, :-1]) * (tar[:, 1:] + tar[:, :-1]) / 2).sum(axis=1)
 
 
-def _mean_distances(curves: Curves) -> dict[str, np.ndarray]:
-    """Mean and standard deviation of the distances of both kinds of pairs."""
-    cosine = 1 - curves.centres
+def _pair_statistics(curves: Curves) -> dict[str, np.ndarray]:
+    """Mean and standard deviation of similarity and Euclidean distance of both kinds of pairs."""
+    similarity = curves.centres
+    euclidean = np.sqrt(np.maximum(2 - 2 * similarity, 0))
     means: dict[str, np.ndarray] = {}
     for kind, rates in (("positive", curves.tar), ("negative", curves.far)):
         shares = np.diff(rates, axis=1, prepend=0.0)
-        for name, values in (("cosine", cosine), ("euclidean", np.sqrt(np.maximum(2 * cosine, 0)))):
-            mean = shares @ values
-            means[f"{kind}_{name}_mean"] = mean
-            means[f"{kind}_{name}_std"] = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
+        for name, values, offset in (("similarity", similarity, 1.0), ("euclidean", euclidean, 0.0)):
+            means[f"{kind}_{name}_mean"] = shares @ values
+            distances = values - offset  # small where vectors are close, so that little is lost to rounding
+            variance = shares @ distances**2 - (shares @ distances) ** 2
+            means[f"{kind}_{name}_std"] = np.sqrt(np.maximum(variance, 0))
     return means
 
 

@@ -40,14 +40,21 @@ def _threshold(name: str, meaning: str, high: float = 1.0) -> Record:
     return Record(name, "neither", -1.0, high, meaning, tested=False)
 
 
-def _distance(kind: str, pairs: str, unit: str, subject: str) -> list[Record]:
-    """Mean and standard deviation of a distance over one kind of pairs."""
-    name, distance = f"{kind}_{unit}", f"{subject} of {pairs} pairs"
-    direction = "lower" if kind == "positive" else "higher"
-    return [
-        Record(f"{name}_mean", direction, 0.0, 2.0, f"{distance}, mean"),
-        Record(f"{name}_std", "neither", 0.0, 2.0, f"{distance}, standard deviation", tested=False),
-    ]
+def _of_pairs(kind: str, pairs: str) -> list[Record]:
+    """Mean and standard deviation of similarity and Euclidean distance over one kind of pairs."""
+    positive = kind == "positive"
+    records = []
+    for unit, words, limits, higher in (
+        ("similarity", "cosine similarity", (-1.0, 1.0), positive),
+        ("euclidean", "Euclidean distance", (0.0, 2.0), not positive),
+    ):
+        name, meaning = f"{kind}_{unit}", f"{words} of {pairs} pairs"
+        deviation = f"{meaning}, standard deviation"
+        records += [
+            Record(f"{name}_mean", "higher" if higher else "lower", *limits, f"{meaning}, mean"),
+            Record(f"{name}_std", "neither", 0.0, 2.0, deviation, tested=False),
+        ]
+    return records
 
 
 RECORDS: tuple[Record, ...] = (
@@ -93,10 +100,8 @@ RECORDS: tuple[Record, ...] = (
     Record("fold_accuracy_std", "neither", 0.0, 1.0, "the same, standard deviation over the folds", False),
     Record("fold_accuracy_error", "neither", 0.0, 1.0, "the same, standard error of the mean", False),
     Record("fold_threshold", "neither", -2.0, 2.0, "mean of the thresholds of the other folds", False),
-    *_distance("positive", "same", "cosine", "1 - similarity"),
-    *_distance("positive", "same", "euclidean", "Euclidean distance"),
-    *_distance("negative", "different", "cosine", "1 - similarity"),
-    *_distance("negative", "different", "euclidean", "Euclidean distance"),
+    *_of_pairs("positive", "same"),
+    *_of_pairs("negative", "different"),
     _threshold("operating_threshold", "the model's own threshold, chosen on validation identities"),
     _share("operating_far", "different pairs that it accepts here", "lower"),
     _share("operating_tar", "same pairs that it accepts here"),

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lookalike.metrics.estimate import Estimate, identity_estimates
-from lookalike.metrics.verification import Pairs, mean_distances
+from lookalike.metrics.verification import Pairs, pair_statistics
 
 BLOCK = 8192
 
@@ -42,7 +42,7 @@ def alignment(pairs: Pairs) -> float:
     """
     if not pairs.positives:
         raise ValueError("alignment: there is no positive pair")
-    return 2 * mean_distances(pairs)["positive_cosine_mean"]
+    return 2 - 2 * pair_statistics(pairs)["positive_similarity_mean"]
 
 
 def uniformity(pairs: Pairs, t: float = 2.0) -> float:

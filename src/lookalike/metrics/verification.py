@@ -206,13 +206,13 @@ def _rates(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return accepts, rejects, np.concatenate([thresholds[:1], np.repeat(thresholds, 2), thresholds[-1:]])
 
 
-def mean_distances(pairs: Pairs) -> dict[str, float]:
-    """Mean and standard deviation of the cosine distance (1 − s) and the Euclidean distance √(2 − 2s)."""
-    cosine = 1 - pairs.centres
-    euclidean = np.sqrt(np.maximum(2 * cosine, 0))
+def pair_statistics(pairs: Pairs) -> dict[str, float]:
+    """Mean and standard deviation of the cosine similarity s and the Euclidean distance √(2 − 2s)."""
+    similarity = pairs.centres
+    euclidean = np.sqrt(np.maximum(2 - 2 * similarity, 0))
     statistics: dict[str, float] = {}
     for kind, counts in (("positive", pairs.positive), ("negative", pairs.negative)):
-        for name, values in (("cosine", cosine), ("euclidean", euclidean)):
+        for name, values in (("similarity", similarity), ("euclidean", euclidean)):
             if counts.any():
                 mean = np.average(values, weights=counts)
                 statistics[f"{kind}_{name}_mean"] = float(mean)

@@ -138,7 +138,7 @@ MEANINGS: tuple[tuple[str, str, str, str], ...] = (
     ),
 )
 UNIT = " %"
-PAIRS = re.compile(r"(positive|negative)_(cosine|euclidean)_(mean|std)")
+PAIRS = re.compile(r"(positive|negative)_(similarity|euclidean)_(mean|std)")
 
 
 @dataclass(frozen=True)
@@ -228,9 +228,9 @@ def headline_numbers(numbers: list[Number]) -> list[Number]:
 
 
 def distance_spreads(metrics: Mapping[str, Any]) -> list[Spread]:
-    """Mean ± std of the distances of same-class and different-class pairs."""
+    """Mean ± std of the similarity and the distance of same-class and different-class pairs."""
     spreads = []
-    for kind, label in (("cosine", "Cosine distance"), ("euclidean", "Euclidean distance")):
+    for kind, label in (("similarity", "Cosine similarity"), ("euclidean", "Euclidean distance")):
         for pairs, words in (("positive", "same class"), ("negative", "different class")):
             mean, std = (
                 as_float(value_of(metrics, f"{pairs}_{kind}_{statistic}")) for statistic in ("mean", "std")

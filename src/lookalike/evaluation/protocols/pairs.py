@@ -46,7 +46,7 @@ class PairList(Rules):
             _rows([getattr(pair, side) for pair in listed], samples) for side in ("first", "second")
         )
         problems = [
-            Problem(self.file.name, _reason_without_intervals(name, row), pair.line)
+            Problem(self.file.name, _reason_not_found(name, row), pair.line)
             for pair, *rows in zip(listed, first, second, strict=True)
             for name, row in zip((pair.first, pair.second), rows, strict=True)
             if row < 0
@@ -93,5 +93,5 @@ def _rows(names: list[str], samples: Samples) -> np.ndarray:
     return np.where(by_original, of_originals, rows)
 
 
-def _reason_without_intervals(name: str, row: int) -> str:
+def _reason_not_found(name: str, row: int) -> str:
     return f"{name}: {'there is no such image' if row == -1 else 'several images are called so'}"
