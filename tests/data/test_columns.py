@@ -282,6 +282,7 @@ PAIRS = [(f"{n}.png", f"{n + 1}.png", n % 2) for n in range(8)]
     [
         *("path_a path_b same", "img1 img2 same", "Image1 Image2 IsSame", "left right match"),
         *("file_a file_b label", "first second is_match", "id1 id2 target"),
+        *("path path same", "path path.1 same", "Image Image_1 label", "name name_duplicated_0 same"),
     ],
 )
 def test_pair_lists_by_header(write, header, encoding, separator):

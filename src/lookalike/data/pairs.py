@@ -43,6 +43,8 @@ DIFFERENT = {
     *words("different isdifferent differs dissimilar isdissimilar negative isnegative impostor mismatch")
 }
 FOLD = {*words("fold foldid foldnumber cvfold foldindex split set part")}
+REPEATED = re.compile(rf"^({'|'.join(STEMS)})(?:\.1|_1|_duplicated_0)$", re.IGNORECASE)
+"""The second column of two with the same name, as pandas, polars and R write it."""
 FORMS = "path_a, path_b, same (1 or 0) and, if there are folds, fold"
 IMAGE = re.compile(r".*(\.(jpe?g|png|webp|bmp|gif|tiff?|ppm|pgm|heic|avif)|[/\\].*)$", re.IGNORECASE)
 
@@ -180,11 +182,9 @@ def _fold_numbers(folds: Iterable[str]) -> dict[str, int]:
 
 
 def _is_header(cells: Sequence[str]) -> bool:
-    """Whether a line names columns: none of its cells is an image, a number, or says whether two are the
-    same.
-    """
-    known = FIRST | SECOND | SAME | DIFFERENT | FOLD
-    filled = [cell for cell in cells if cell]
+    """Whether a line names columns: none of its cells is an image, a number, or a verdict such as `yes`."""
+    known = {*STEMS, *FIRST, *SECOND, *SAME, *DIFFERENT, *FOLD}
+    filled = [REPEATED.sub(r"\1", cell) for cell in cells if cell]
     if any(IMAGE.match(cell) or re.fullmatch(r"[+-]?[\d.]+", cell) for cell in filled):
         return False
     if all(normalise_name(cell) in known for cell in filled):
@@ -199,7 +199,7 @@ def _columns_by_name(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
         DataError: one is missing, or several could be it; names them.
     """
     short = [normalise_name(name) for name in header]
-    first, second = _places(short, FIRST), _places(short, SECOND)
+    first, second = _image_columns(header)
     same, different, fold = _places(short, SAME), _places(short, DIFFERENT), _places(short, FOLD)
     exact = [index for index, name in enumerate(short) if name in ("same", "issame")]
     same = exact if len(exact) == 1 else same
@@ -229,6 +229,21 @@ def _columns_by_name(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
         f"; ignored: {', '.join(kept)}" if kept else "",
     )
     return result
+
+
+def _image_columns(header: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Places of the columns of first and of second images; two columns of the same name are both, in order."""
+    short = [normalise_name(name) for name in header]
+    stems = _places(short, STEMS)
+    repeated = [
+        index
+        for index, name in enumerate(header)
+        if (match := REPEATED.match(name)) and stems and match[1] == header[stems[0]]
+    ]
+    both = [*stems, *repeated]
+    if len(both) == 2 and short[both[0]] == short[stems[-1]]:
+        return both[:1], both[1:]
+    return _places(short, FIRST), _places(short, SECOND)
 
 
 def _places(names: Sequence[str], known: Collection[str]) -> list[int]:
