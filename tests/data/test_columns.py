@@ -4,10 +4,12 @@ in silence."""
 import csv
 import io
 import logging
+import re
 
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,6 +25,7 @@ from lookalike.prepare.table import table
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16"]
 SIZE = (100, 80)
+BOX = (10, 20, 50, 60)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,59 @@ def test_usual_names_are_found_and_said(write, caplog, header, separator, encodi
     said = next(one.getMessage() for one in caplog.records if "columns used" in one.getMessage())
     for name in header:
         assert " ".join(name.split()) in said
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 2), (2, 0, 1)])
+def test_without_a_header_contents_decide(write, caplog, order, separator):
+    rows = [tuple(row[one] for one in order) for row in ROWS]
+    file = write(rows[0], rows[1:], separator)
+    with caplog.at_level(logging.INFO):
+        found, problems = table(file)
+    wanted = ["path", "label", "split"][: len(order)]
+    assert found.frame.select(wanted).rows() == [row[: len(order)] for row in ROWS] and not problems
+    assert "no header" in caplog.text and "path from column" in caplog.text
+    with pytest.raises(DataError, match="lookalike prepare source=table"):
+        read_table(file)
+
+
+def test_labels_without_a_header_keep_their_zeros(write):
+    found, _ = table(write(("0.png", "007"), [("1.png", "008")]))
+    assert found.frame["label"].to_list() == ["007", "008"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (("{n}.png", *BOX, "k{n}"), "{path: 'column 1', label: 'column 6', box: ['column 2', "),
+        (("{n}.png", "k{n}", "x{n}"), "{path: 'column 1', label: 'column 2'}"),
+        (("{n}.png", "{n}.png", "k{n}"), "{path: 'column 1', label: 'column 3'}"),
+        (("{n}.png", "k{n}", *BOX), "label: 'column 2', box: ['column 3', "),
+    ],
+)
+def test_several_meanings_without_a_header_are_refused_with_the_key(write, row, said):
+    rows = [[str(cell).format(n=n) for cell in row] for n in range(4)]
+    file = write(rows[0], rows[1:])
+    with pytest.raises(DataError, match=re.escape(said)) as error:
+        table(file)
+    key = str(error.value).rpartition('"source.columns=')[2].rstrip('"')
+    found, problems = table(file, columns=yaml.safe_load(key), box="xyxy" if "box" in key else None)
+    assert len(found) == 4 and not problems
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (("Image", "Id"), "source.columns={label: Id}"),
+        (("image", "breed"), "source.columns={label: breed}"),
+        (("image", "Whale Name"), "source.columns={label: 'Whale Name'}"),
+        (("where", "label"), "source.columns={path: where}"),
+        (("where", "who"), "source.columns={path: where}', 'source.columns={label: who}"),
+    ],
+)
+def test_columns_of_unusual_names_are_proposed_by_their_contents(write, header, said):
+    with pytest.raises(DataError, match=re.escape(said)):
+        table(write(header, [(f"{n}.png", f"k{n % 2}") for n in range(4)]))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +209,6 @@ def test_what_the_keys_say_is_obeyed(write):
         table(file, columns={"role": "Spl"})
 
 
-BOX = (10, 20, 50, 60)
 """As corners; width and height are 40."""
 NAMES = {
     "xyxy": [
@@ -220,6 +275,44 @@ def test_fractions_among_pixels(write):
     mixed = [("9.png", "a", *BOX)] + [(f"{n}.png", "a", 0.1, 0.2, 0.5, 0.6) for n in range(5)]
     with pytest.raises(DataError, match=r"5 of 6 boxes.*source\.relative=true"):
         table(write(names, mixed))
+
+
+@pytest.mark.parametrize("side", [64, 200, 1600])
+@pytest.mark.parametrize("scale", [100, 1000])
+@pytest.mark.parametrize("kind", ["xyxy", "xywh", "cxcywh"])
+def test_percent_and_thousandths_need_the_key(tmp_path, side, scale, kind):
+    for n in range(4):
+        Image.new("L", (side, 2 * side)).save(tmp_path / f"{n}.png")
+    corners = [(10 + n, 20, 90 + n, 99 - n) for n in range(4)]
+    boxes = [tuple(number * scale / 100 for number in numbers(kind, box)) for box in corners]
+    file = tmp_path / "t.csv"
+    lines = [f"{n}.png,k{n % 2},{','.join(map(str, box))}" for n, box in enumerate(boxes)]
+    file.write_text("path,label,a,b,c,d\n" + "\n".join(lines))
+    columns = {"box": list("abcd")}
+    with pytest.raises(DataError, match=rf"source\.relative={scale}(.|\n)*source\.relative=false"):
+        table(file, columns=columns, box=kind)
+    found, problems = table(file, columns=columns, box=kind, relative=scale)
+    x1, y1, x2, y2 = corners[1]
+    wanted = [x1 * side / 100, y1 * side / 50, x2 * side / 100, y2 * side / 50]
+    assert found.frame.select("x1", "y1", "x2", "y2").row(1) == pytest.approx(wanted, abs=0.01)
+    assert not problems
+
+
+def test_direct_tables_with_boxes_in_percent_are_refused(tmp_path):
+    for n in range(4):
+        Image.new("RGB", (300, 200)).save(tmp_path / f"{n}.png")
+    rows = [f"{n}.png,k{n % 2},train,10,10,{60 + n},95" for n in range(4)]
+    (tmp_path / "t.csv").write_text("path,label,split,x1,y1,x2,y2\n" + "\n".join(rows))
+    with pytest.raises(DataError, match=r"percent(.|\n)*lookalike prepare source=table"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_a_few_boxes_that_stick_out_are_pixels(tmp_path):
+    Image.new("RGB", (300, 200)).save(tmp_path / "a.png")
+    rows = [f"a.png,k{n % 2},{n},10,{320 if n == 3 else 290},190" for n in range(12)]
+    (tmp_path / "t.csv").write_text("path,label,x1,y1,x2,y2\n" + "\n".join(rows))
+    found, problems = table(tmp_path / "t.csv")
+    assert len(found) == 12 and not problems
 
 
 def test_tables_read_directly_take_our_names_alone(write):

@@ -250,7 +250,8 @@ def test_images_that_no_row_names(raw):
 
 
 def test_every_missing_column_is_named(raw):
-    with pytest.raises(DataError, match=r"no column 'path' and 'label'; .*source\.path=…, source\.label=…"):
+    said = r"no column 'path' and 'label'; .*'source\.columns=\{path: where\}', source\.label=…"
+    with pytest.raises(DataError, match=said):
         table(raw("where,what\na.jpg,1\n"))
 
 

@@ -208,7 +208,9 @@ def test_a_list_that_is_none(server, tmp_path):
     with pytest.raises(DataError, match="there is no such file"):
         urls.table(file, Raw(tmp_path, private=True))
     file.write_text("where,label\nhttp://x,a\n")
-    with pytest.raises(DataError, match=r"has no column 'url'; it has 'where', 'label'.*source\.url="):
+    with pytest.raises(
+        DataError, match=r"has no column 'url'; it has 'where', 'label'.*source\.columns=\{url: where\}"
+    ):
         urls.table(file, Raw(tmp_path, private=True))
     file.write_text(f"url,label\n{server.url}/no.jpg,a\n")
     with pytest.raises(DataError, match=r"none of its 1 image could be fetched(.|\n)*404"):

@@ -8,30 +8,19 @@ from pathlib import Path
 import polars as pl
 
 from lookalike.data.box_columns import BoxColumns, find_boxes, is_box_name, normalise_name, words
+from lookalike.data.column_contents import (
+    ROLE_NAMES,
+    SPLIT_NAMES,
+    find_without_header,
+    is_code,
+    is_flag,
+    quote_names,
+    says_splits,
+    suggest,
+)
 from lookalike.errors import DataError
 
 ROLES = ("path", "label", "split", "role", "group", "fold")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "trn": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-    "tst": "test",
-}
-ROLE_NAMES = {
-    "query": "query",
-    "queries": "query",
-    "probe": "query",
-    "gallery": "gallery",
-    "both": "both",
-    "distractor": "distractor",
-    "distractors": "distractor",
-}
 TWINS = {
     "path": words(
         """
@@ -64,7 +53,6 @@ FLAGS = {
     "isvalidation": ("val", "train"),
 }
 """Columns of 0 and 1 that say which split a row is in: for 1, and for 0."""
-OTHERS = ("width", "height", "hash", "original")
 CODED = (
     "partition",
     "subset",
@@ -76,8 +64,6 @@ CODED = (
     "splitset",
 )
 """Names of columns in which numbers stand for splits, as in CelebA."""
-MOST_CODES = 5
-"""Different values that a column of coded splits has at most."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +125,8 @@ def find_columns(
     """
     names = frame.columns
     _refuse_unknown(names, file, named, prefix)
+    if not any(named.get(ours) for ours in ROLES):
+        named = {**find_without_header(frame, file, tuple(required), prefix), **named}
     used, wrong, missing = dict[str, str](), list[str](), list[str]()
     for ours in dict.fromkeys((*required, *ROLES)):
         if ours in named:
@@ -154,7 +142,7 @@ def find_columns(
         elif ours in required:
             missing.append(ours)
     if missing:
-        raise DataError(_missing_message(names, file, missing, prefix))
+        raise DataError(_missing_message(file, names, suggest(frame, missing, used), prefix))
     flags = _split_columns(frame, named, used, wrong, prefix)
     boxes = find_boxes(frame, named, {*used.values(), *flags}, wrong, prefix)
     taken = {*used.values(), *flags, *(boxes.names if boxes else ())}
@@ -175,7 +163,7 @@ def _refuse_unknown(names: Sequence[str], file: Path, named: Mapping[str, object
         message = " and ".join(dict.fromkeys(repr(theirs) for _, theirs in lacking))
         keys = ", ".join(dict.fromkeys(f"{prefix}{_key(ours)}" for ours, _ in lacking))
         raise DataError(
-            f"{file}: has no column {message}; it has {_quote_names(names)}. Name the "
+            f"{file}: has no column {message}; it has {quote_names(names)}. Name the "
             f"{'column' if len(lacking) == 1 else 'columns'} that it has for that: {keys}"
         )
 
@@ -192,24 +180,21 @@ def _candidates(names: Sequence[str], ours: str, used: Mapping[str, str]) -> lis
     return [name for name in names if normalise_name(name) in TWINS[ours] and name not in used.values()]
 
 
-def _missing_message(names: Sequence[str], file: Path, missing: Sequence[str], prefix: str) -> str:
-    if any(re.search(r"\.(jpe?g|png|webp|bmp|gif|tiff?)$", name.strip().lower()) for name in names):
-        return (
-            f"{file}: its first line, {_quote_names(names)}, looks like an image and not like the names of "
-            f"columns. Put a "
-            "line with names above it, such as path,label"
-        )
-    keys = ", ".join(f"{prefix}{_key(ours)}" for ours in missing)
-    message = " and ".join(repr(ours) for ours in missing)
+def _missing_message(
+    file: Path, names: Sequence[str], candidates: Mapping[str, Sequence[str]], prefix: str
+) -> str:
+    """What to say if columns are missing; `candidates` are those that could be it, by ours."""
+    message = f"{file}: has no column {' and '.join(map(repr, candidates))}; it has {quote_names(names)}. "
     if not prefix:
-        return (
-            f"{file}: has no column {message}; it has {_quote_names(names)}. Rename the one that is meant "
-            f"to {message}"
+        ours, theirs = next(iter(candidates.items()))
+        return message + (
+            f"Rename {theirs[0]!r} to {ours!r}" if theirs else f"Rename the column that is meant to {ours!r}"
         )
-    return (
-        f"{file}: has no column {message}; it has {_quote_names(names)}. "
-        f"Name the {'column' if len(missing) == 1 else 'columns'} that it has for that: {keys}"
-    )
+    keys = [
+        _keys(ours, theirs[:5], prefix) if theirs else f"{prefix}{_key(ours)}"
+        for ours, theirs in candidates.items()
+    ]
+    return message + f"Name the {'column' if len(keys) == 1 else 'columns'} to use: {', '.join(keys)}"
 
 
 def _key(ours: str) -> str:
@@ -231,11 +216,6 @@ def column_key(ours: str, name: str | None, prefix: str = "source.") -> str:
     return f"'{prefix}columns={{{ours}: {name}}}'" if plain else f"\"{prefix}columns={{{ours}: '{name}'}}\""
 
 
-def _quote_names(names: Sequence[str], most: int = 30) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return (shown or "none") + (f" and {len(names) - most:,} more" if len(names) > most else "")
-
-
 def _split_columns(
     frame: pl.DataFrame, named: Mapping[str, object], used: dict[str, str], wrong: list[str], prefix: str
 ) -> list[str]:
@@ -243,7 +223,7 @@ def _split_columns(
     if "split" in named or "split" in used:
         return []
     free = [name for name in frame.columns if name not in used.values()]
-    flags = [name for name in free if normalise_name(name) in FLAGS and _is_flag(frame[name])]
+    flags = [name for name in free if normalise_name(name) in FLAGS and is_flag(frame[name])]
     if flags:
         return flags
     worded = [name for name in free if says_splits(frame[name])]
@@ -256,32 +236,13 @@ def _split_columns(
             f"{_keys('split', worded, prefix)}; or {column_key('split', None, prefix)} to divide anew"
         )
     for name in free:
-        if normalise_name(name) in CODED and _is_code(frame[name]):
+        if normalise_name(name) in CODED and is_code(frame[name]):
             values = ", ".join(map(str, frame[name].drop_nulls().unique().sort().to_list()))
             wrong.append(
                 f"{name!r} looks like a split, but holds {values}: write train, val and test there, or add "
                 f"{column_key('split', None, prefix)} to divide anew"
             )
     return []
-
-
-def _is_flag(column: pl.Series) -> bool:
-    words = column.cast(pl.String).drop_nulls().str.strip_chars().str.to_lowercase()
-    return bool(words.is_in(["0", "1", "true", "false", "0.0", "1.0", "yes", "no", ""]).all())
-
-
-def _is_code(column: pl.Series) -> bool:
-    words = column.cast(pl.String, strict=False).drop_nulls().str.strip_chars()
-    return 1 < words.n_unique() <= MOST_CODES and bool(words.str.contains(r"^\d(\.0)?$").all())
-
-
-def says_splits(column: pl.Series) -> bool:
-    """Whether a column holds names of splits, or of query and gallery, and nothing else."""
-    if column.dtype != pl.String:
-        return False
-    words = column.drop_nulls().str.strip_chars().str.to_lowercase()
-    words = words.filter(words != "").unique()
-    return len(words) > 1 and bool(words.is_in([*SPLIT_NAMES, *ROLE_NAMES]).all())
 
 
 def _lookalikes(
@@ -305,4 +266,13 @@ def _lookalikes(
     return message
 
 
-__all__ = ["Columns", "column_key", "find_columns", "is_box_name", "is_text", "says_splits"]
+__all__ = [
+    "ROLE_NAMES",
+    "SPLIT_NAMES",
+    "Columns",
+    "column_key",
+    "find_columns",
+    "is_box_name",
+    "is_text",
+    "says_splits",
+]

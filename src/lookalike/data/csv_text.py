@@ -17,6 +17,7 @@ SAMPLE = 50
 """Lines that are compared to tell the separator."""
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 SEP_LINE = re.compile(r"\s*\"?sep=(.)\"?[,;\t| ]*\r?\n?", re.IGNORECASE)
+IMAGE_NAME = re.compile(r".*\.(jpe?g|png|webp|bmp|gif|tiff?|ppm|pgm|heic|heif|avif)", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
 
@@ -29,12 +30,14 @@ class CsvText:
         separator: between fields.
         header: the names as written, without spaces at their ends.
         padded: whether fields begin with a space after the separator, as in `path, label`.
+        headless: whether the first line is a row already; the header is then `column 1`, `column 2`, ….
     """
 
     body: str
     separator: str
     header: list[str]
     padded: bool
+    headless: bool = False
 
 
 def decode(data: bytes, file: Path) -> str:
@@ -70,7 +73,7 @@ def _undecodable(data: bytes, name: str) -> Iterator[Problem]:
 
 
 def parse(text: str, file: Path) -> CsvText:
-    """The parts of a CSV with a header.
+    """The parts of a CSV; a first line that names an image is a row, not a header.
 
     Raises:
         DataError: rows have more or fewer fields than the header; lists all of them.
@@ -86,7 +89,13 @@ def parse(text: str, file: Path) -> CsvText:
     stream = io.StringIO(text, newline="")
     csv.field_size_limit(LONGEST)
     header = next(csv.reader(stream, delimiter=separator, skipinitialspace=padded), [])
-    result = CsvText(text[stream.tell() :], separator, [" ".join(name.split()) for name in header], padded)
+    if any(IMAGE_NAME.fullmatch(cell.strip()) for cell in header):
+        names = [f"column {number}" for number in range(1, len(header) + 1)]
+        log.info("%s: the first line names an image, so it is read as a row: there is no header", file)
+        result = CsvText(text, separator, names, padded, headless=True)
+    else:
+        names = [" ".join(name.split()) for name in header]
+        result = CsvText(text[stream.tell() :], separator, names, padded)
     wrong = list(_ragged_rows(result, file.name))
     if wrong:
         raise DataError(_ragged_message(file, result, wrong), wrong)

@@ -232,7 +232,7 @@ def _columns_by_name(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
 
 
 def _image_columns(header: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Places of the columns of first and of second images; two columns of the same name are both, in order."""
+    """Places of the columns of first and second images, which may share one name."""
     short = [normalise_name(name) for name in header]
     stems = _places(short, STEMS)
     repeated = [

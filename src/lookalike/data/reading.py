@@ -25,12 +25,10 @@ PLAIN_NUMBER = r"^\s*[+-]?\d+(\.\d+)?([eE][+-]?\d+)?\s*$"
 def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
     """The table in a file; its ending says which kind it is.
 
-    In a CSV, columns whose name may be that of a path, label, split and the like, and those of `text`,
-    stay as
-    they are written, so that the label 007 is not 7. Elsewhere a label keeps its type: text, or whole
-    numbers of
-    up to 64 bits. Empty columns without a name and row numbers as pandas writes them are left out, which is
-    logged.
+    In a CSV, columns whose name may be that of a path, label, split and the like, and those of `text`, stay
+    text, so that the label 007 is not 7; so do all columns of a CSV without a header. Elsewhere a label keeps
+    its type: text, or integers of up to 64 bits. Empty columns without a name and row numbers as pandas
+    writes them are dropped, which is logged.
 
     Raises:
         DataError: there is no such file, or it is not a table of its kind.
@@ -74,11 +72,16 @@ def _csv(file: Path, text: Collection[str]) -> pl.DataFrame:
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise ValueError(f"the header names {', '.join(map(repr, twice))} twice")
-    known = [name or f"column {number}" for number, name in enumerate(names, 1)]
+    known = [
+        name or (own if own and result.header.count(own) == 1 else f"column {number}")
+        for number, (name, own) in enumerate(zip(names, result.header, strict=True), 1)
+    ]
     frame = pl.read_csv(
         io.BytesIO(as_plain(result, known)),
         separator=result.separator,
-        schema_overrides={name: pl.String for name in names if name in text or is_text(name)},
+        schema_overrides={
+            name: pl.String for name in names if result.headless or name in text or is_text(name)
+        },
         infer_schema_length=None,
         truncate_ragged_lines=True,
     )

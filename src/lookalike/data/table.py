@@ -14,11 +14,13 @@ import numpy as np
 import polars as pl
 import yaml
 
+from lookalike.data.box_units import pixel_doubt
 from lookalike.data.checking import BOX, REQUIRED, SPLITS, check_table, is_missing_text
 from lookalike.data.columns import find_columns
+from lookalike.data.decode import image_size
 from lookalike.data.reading import READERS, read_frame
 from lookalike.data.shards import parse_member, split_path
-from lookalike.errors import DataError, Problem, one_per_row
+from lookalike.errors import DataError, ImageError, Problem, one_per_row
 from lookalike.files import new_folder
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 LARGEST_TEXT_ARRAY = 1 << 28
+MOST_SIZES = 100
+"""Images whose size is read to check the unit of boxes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,13 +180,37 @@ def _refuse_unused(frame: pl.DataFrame, file: Path, command: str) -> None:
     except DataError as error:
         raise DataError(f"{error}\n{command} reads it; or take the column out") from error
     if columns.boxes is not None:
-        largest = frame.select(pl.max_horizontal(pl.col(BOX).cast(pl.Float64).abs().max())).item()
-        if largest is not None and 0 < largest <= 1:
-            raise DataError(
-                f"{file}: its boxes are within 0 and 1, as fractions of the image are; here they are pixels. "
-                f"{command} turns them into pixels"
-            )
+        _refuse_other_units(frame, file, command)
     log.info("%s: %s", file, columns.report())
+
+
+def _refuse_other_units(frame: pl.DataFrame, file: Path, command: str) -> None:
+    """Refuse boxes that are unlikely to be in pixels.
+
+    Raises:
+        DataError: says which command reads them.
+    """
+    corners = frame.select(pl.col(BOX).cast(pl.Float64, strict=False)).to_numpy()
+    rows = np.flatnonzero(np.isfinite(corners).all(1))
+    if not len(rows):
+        return
+    if 0 < np.abs(corners[rows]).max() <= 1:
+        raise DataError(
+            f"{file}: its boxes are within 0 and 1, as fractions of the image are; here they are pixels. "
+            f"{command} turns them into pixels"
+        )
+    some = rows[np.linspace(0, len(rows) - 1, min(MOST_SIZES, len(rows))).astype(int)]
+    sizes = [_size_or_nan(file.parent / str(frame["path"][int(row)])) for row in some]
+    doubt = pixel_doubt(corners[some], np.array(sizes, np.float64))
+    if doubt:
+        raise DataError(f"{file}: {doubt}; here boxes are pixels. {command} converts or clips them")
+
+
+def _size_or_nan(file: Path) -> tuple[float, float]:
+    try:
+        return image_size(file)
+    except (ImageError, ValueError):
+        return (math.nan, math.nan)
 
 
 def _warn_of_missing_labels(frame: pl.DataFrame, file: Path) -> None:

@@ -1,6 +1,7 @@
-"""Boxes of a user's table: in one column or four, as corners, corner and size, or centre and size, in
-pixels or as
-fractions of the image, to x1 y1 x2 y2 in pixels.
+"""Boxes of a user's table as x1 y1 x2 y2 in pixels.
+
+They may be in one column or four; corners, corner and size, or centre and size; in pixels, or as fractions,
+percent or thousandths of the image.
 """
 
 import json
@@ -15,12 +16,14 @@ import numpy as np
 import polars as pl
 
 from lookalike.data.box_columns import FAMILIES, BoxColumns, normalise_name
+from lookalike.data.box_units import SCALES, pixel_doubt, possible_scales
 from lookalike.data.checking import BOX, NOTHING, is_missing_text, shorten_middle
 from lookalike.data.decode import image_size
 from lookalike.errors import DataError, ImageError
 
 log = logging.getLogger(__name__)
 Kind = Literal["xyxy", "xywh", "cxcywh"]
+Relative = bool | Literal[100, 1000]
 KINDS: tuple[Kind, ...] = ("xyxy", "xywh", "cxcywh")
 MEANINGS = {
     "xyxy": "left top right bottom",
@@ -36,10 +39,15 @@ Column = dict[int, str]
 
 @dataclass(frozen=True)
 class BoxRules:
-    """What the user says about the numbers of boxes; None for what the table shows itself."""
+    """What the user says about the numbers of boxes; None for what the table itself shows.
+
+    Attributes:
+        kind: which numbers they are.
+        relative: False for pixels, True for fractions of the image, 100 for percent, 1000 for thousandths.
+    """
 
     kind: Kind | None = None
-    relative: bool | None = None
+    relative: Relative | None = None
 
 
 def with_boxes(
@@ -54,8 +62,7 @@ def with_boxes(
         if rules.kind or rules.relative is not None:
             raise DataError(
                 f"{file}: source.box and source.relative are about boxes, and the table has none. Name "
-                f"their columns: "
-                "'source.columns={box: [x1, y1, x2, y2]}'"
+                "their columns: 'source.columns={box: [x1, y1, x2, y2]}'"
             )
         return frame, {}
     four, wrong, kind = _four_columns(frame, boxes) if len(boxes.names) == 4 else _one_column(frame, boxes)
@@ -66,17 +73,18 @@ def with_boxes(
     numbers = four.filter(whole).to_numpy()
     rows = whole.arg_true().to_list()
     subject = ", ".join(boxes.names)
-    relative = _is_relative(numbers, rules.relative, f"{file}: {subject}")
+    scale = _scale(numbers, rules.relative, f"{file}: {subject}")
     kind = rules.kind or _chosen_kind(
-        kind, numbers, rows, sizes if not relative else None, f"{file}: {subject}"
+        kind, numbers / (scale or 1), rows, None if scale else sizes, f"{file}: {subject}"
     )
     corners = _corners(four, kind)
-    if relative:
-        corners = _in_pixels(corners, sizes)
+    if scale:
+        corners = _in_pixels(corners, sizes, scale)
     elif rules.relative is None:
+        _refuse_other_units(corners.filter(whole), rows, sizes, f"{file}: {subject}")
         wrong |= _tiny(corners, four)
     bad = pl.Series([row in wrong for row in range(len(four))], dtype=pl.Boolean)
-    unit = "fractions of the image" if relative else "pixels"
+    unit = "pixels" if not scale else "fractions of the image" if scale == 1 else SCALES[scale]
     log.info(
         "%s: boxes in %s are read as %s (source.box=%s), in %s", file, subject, MEANINGS[kind], kind, unit
     )
@@ -175,26 +183,45 @@ def _of_keys(result: Mapping[str, object]) -> tuple[list[float] | None, str]:
     return None, ""
 
 
-def _is_relative(numbers: np.ndarray, message: bool | None, subject: str) -> bool:
-    """Whether boxes are fractions of the image.
+def _scale(numbers: np.ndarray, relative: Relative | None, subject: str) -> int:
+    """The number that stands for the full width of an image; 0 if numbers are pixels.
 
     Raises:
-        DataError: some are and some are not.
+        DataError: some boxes are fractions and others are not.
     """
-    if message is not None or not len(numbers):
-        return bool(message)
+    if relative is not None or not len(numbers):
+        return int(relative or 0)
     inside = np.all((numbers >= -1e-3) & (numbers <= 1 + 1e-3), axis=1)
     if inside.all():
-        return True
+        return 1
     if inside.mean() > 0.5:
         raise DataError(
             f"{subject}: {inside.sum():,} of {len(inside):,} boxes are within 0 and 1, as fractions of the "
-            f"image are; "
-            f"the largest number is {numbers.max():g}. Add source.relative=true if all of them are "
-            f"fractions, or "
-            "source.relative=false if they are pixels"
+            f"image are; the largest number is {numbers.max():g}. Add source.relative=true if all of them "
+            "are fractions, or source.relative=false if they are pixels"
         )
-    return False
+    return 0
+
+
+def _refuse_other_units(corners: pl.DataFrame, rows: list[int], sizes: "_Sizes", subject: str) -> None:
+    """Refuse boxes whose numbers are unlikely to be pixels.
+
+    Raises:
+        DataError: names the keys that say what they are.
+    """
+    some = _sample(len(rows))
+    numbers = corners.to_numpy()
+    doubt = pixel_doubt(numbers[some], sizes.of([rows[one] for one in some]))
+    if doubt is None:
+        return
+    others = [f"source.relative={scale} if they are {SCALES[scale]}" for scale in possible_scales(numbers)]
+    keys = [*others, "source.relative=false if they are pixels (boxes are then clipped to their images)"]
+    raise DataError(f"{subject}: {doubt}. Add {', '.join(keys[:-1])}{' or ' if others else ''}{keys[-1]}")
+
+
+def _sample(count: int) -> np.ndarray:
+    """Evenly spaced rows, at most `LOOKED_AT`."""
+    return np.linspace(0, count - 1, min(LOOKED_AT, count)).astype(int)
 
 
 def _chosen_kind(
@@ -208,7 +235,7 @@ def _chosen_kind(
     options = [one for one in KINDS if one in kind.split(" or ")] if kind else list(KINDS)
     if len(options) == 1 or not len(numbers):
         return options[0]
-    some = np.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows))).astype(int)
+    some = _sample(len(rows))
     size = np.ones((len(some), 2)) if sizes is None else sizes.of([rows[one] for one in some])
     slack = 0.002 if sizes is None else 1.5
     good = {one: _agrees(numbers[some], one, size, slack) for one in options}
@@ -243,9 +270,10 @@ def _corners(four: pl.DataFrame, kind: Kind) -> pl.DataFrame:
     return four
 
 
-def _in_pixels(corners: pl.DataFrame, sizes: _Sizes) -> pl.DataFrame:
-    """Fractions as pixels; no box where the image cannot be read, which leaves out its row later."""
+def _in_pixels(corners: pl.DataFrame, sizes: _Sizes, scale: int) -> pl.DataFrame:
+    """Fractions of `scale` as pixels; no box where the image cannot be read, whose row is left out later."""
     size = sizes.of(list(range(len(corners))))
+    size = size / scale
     frame = corners.with_columns(w=pl.Series(size[:, 0]), h=pl.Series(size[:, 1]))
     frame = frame.with_columns(pl.col("w", "h").fill_nan(None))
     x, y = pl.col("x1", "x2"), pl.col("y1", "y2")

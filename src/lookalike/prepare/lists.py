@@ -60,6 +60,7 @@ def _entries(file: Path) -> tuple[dict[int, str], str]:
         entries, kind = {row: line for row, line in enumerate(lines) if line}, "label or path"
     elif ending in READERS:
         frame = read_frame(file)
+        frame = frame.rename({"column 1": "path"}) if frame.columns == ["column 1"] else frame
         kind = next((name for name in ("path", "label") if name in frame.columns), "")
         if not kind:
             raise DataError(f"{file}: a list needs a column path or label; it has {', '.join(frame.columns)}")

@@ -19,7 +19,7 @@ from lookalike.data.columns import FLAGS, ROLE_NAMES, ROLES, SPLIT_NAMES, Column
 from lookalike.data.reading import read_frame
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem, one_per_row
-from lookalike.prepare.box_reading import BoxRules, Kind, with_boxes
+from lookalike.prepare.box_reading import BoxRules, Kind, Relative, with_boxes
 from lookalike.prepare.boxes import ROW, begins_inside
 from lookalike.prepare.download.shards import resolve_files
 from lookalike.prepare.labels import (
@@ -63,42 +63,38 @@ def table(
     split: str | None = None,
     columns: dict[str, Any] | None = None,
     box: Kind | None = None,
-    relative: bool | None = None,
+    relative: Relative | None = None,
     names: Literal["refuse", "merge", "keep"] = "keep",
     nothing: Literal["leave_out", "keep"] = "leave_out",
     unlisted: bool = False,
 ) -> tuple[Table, list[Problem]]:
-    """The rows of a table file that can be used, and the others with the reason.
+    """The usable rows of a table file, and a problem for each other row.
 
-    What each column is used for is logged. A column that is found by itself has our name, but for case
-    and signs, or
-    another usual one; where several could be meant, or one that looks as if it should be used is not, the
-    table is
-    refused, with the keys that decide.
+    What each column is used for is logged. A column is recognised by our name for it, whatever its case and
+    punctuation, or by another usual name. If several columns qualify, or one that is not used looks as if it
+    should be, the table is refused with the keys that decide.
 
     Args:
         file: .csv, .tsv, .parquet or .feather.
-        root: where relative paths start; the table's own folder if none.
-        path: the column of image files; found by itself if it has a usual name.
-        label: the column of labels; found by itself if it has a usual name.
-        split: the column of splits; found by itself if it holds train, val and test.
-        columns: any of path, label, split, role, group, fold and box, each with the name of its column,
-        or null
-            where there is none to be read; box has one or four.
-        box: what the numbers of boxes are: xyxy (left top right bottom), xywh (left top width height), or
-        cxcywh
-            (centre, width and height); if none, by the names of the columns, or as only one agrees with
+        root: where relative paths start; by default the folder of the table.
+        path: column of image files; null for one with a usual name.
+        label: column of labels; null for one with a usual name.
+        split: column of splits; null for one that holds train, val and test.
+        columns: any of path, label, split, role, group, fold and box, each with the name of its column, or
+            null to read none; box has one column or four.
+        box: what the numbers of boxes are: xyxy (left top right bottom), xywh (left top width height) or
+            cxcywh (centre, width and height); null for what the column names say, or the only kind that fits
             the images.
-        relative: whether boxes are fractions of the image; if none, they are if all numbers are from 0 to 1.
-        names: what to do with labels that are the same but for case, spaces at the ends, or Unicode form:
-            refuse, merge into one class, or keep apart.
-        nothing: what to do with labels like NaN, null and None: leave the rows out, or keep them as names.
+        relative: false for pixels, true for fractions of the image, 100 for percent, 1000 for thousandths;
+            null for fractions if all numbers are from 0 to 1, else pixels.
+        names: labels that differ only in case, surrounding spaces or Unicode form: refuse the table, merge
+            them into one class, or keep them apart.
+        nothing: labels like NaN, null and None: leave their rows out, or keep them as names.
         unlisted: also list the images below `root` that no row names.
 
     Raises:
-        DataError: the file is no table, a column is missing or could be several things, or no row can be
-        used.
-        ValueError: `columns` names something else.
+        DataError: the file is not a table, a column is missing or ambiguous, or no row is usable.
+        ValueError: `columns` has an unknown key.
     """
     file = Path(file).expanduser()
     folder = file.parent if root is None else Path(root).expanduser()
@@ -153,8 +149,8 @@ def usable_rows(
     frame, wrong = _with_splits(frame, file, columns)
     frame = _with_roles(frame)
     frame = _unify_spelling(_with_slashes(_without_scheme(_drop_unknown_sizes(frame)), folder), folder)
-    boxes = _of_known_tool(columns, frame, file)
-    frame, bad_boxes = with_boxes(frame, boxes, reading.boxes, file, folder)
+    boxes, rules = _box_rules(columns, frame, file, reading.boxes)
+    frame, bad_boxes = with_boxes(frame, boxes, rules, file, folder)
     if reading.nothing == "leave_out":
         wrong |= drop_unlabelled(frame["label"])
     if file.suffix.lower() in (".csv", ".tsv"):
@@ -164,13 +160,16 @@ def usable_rows(
     return result, [*problems, *(_unlisted_images(frame, folder) if reading.unlisted else [])]
 
 
-def _of_known_tool(columns: Columns, frame: pl.DataFrame, file: Path) -> BoxColumns | None:
-    """Where boxes are; easy_metric_learning writes corners into dataset_info.csv."""
+def _box_rules(
+    columns: Columns, frame: pl.DataFrame, file: Path, rules: BoxRules
+) -> tuple[BoxColumns | None, BoxRules]:
+    """Where boxes are, and what they are; easy_metric_learning writes corners in pixels."""
     theirs = file.name == "dataset_info.csv" or {"is_test", "hash"} <= set(frame.columns)
     known = theirs and columns.used["path"] == "file_name"
     if known and columns.boxes is not None and columns.boxes.names == ("bbox",):
-        return BoxColumns(("bbox",), "xyxy")
-    return columns.boxes
+        is_given = rules.relative is not None
+        return BoxColumns(("bbox",), "xyxy"), rules if is_given else BoxRules(rules.kind, relative=False)
+    return columns.boxes, rules
 
 
 def _empty_labels(frame: pl.DataFrame) -> list[int]:

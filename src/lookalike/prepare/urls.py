@@ -23,7 +23,7 @@ from lookalike.data.table import Table, write_problems
 from lookalike.errors import DataError, ImageError, Problem
 from lookalike.files import replace_file
 from lookalike.prepare import table as tables
-from lookalike.prepare.box_reading import BoxRules, Kind
+from lookalike.prepare.box_reading import BoxRules, Kind, Relative
 from lookalike.prepare.download.connection import RefusedError
 from lookalike.prepare.download.file import Patience
 from lookalike.prepare.download.hosts import Hosts
@@ -64,7 +64,7 @@ def table(
     split: str | None = None,
     columns: dict[str, Any] | None = None,
     box: Kind | None = None,
-    relative: bool | None = None,
+    relative: Relative | None = None,
     names: Literal["refuse", "merge", "keep"] = "keep",
     nothing: Literal["leave_out", "keep"] = "leave_out",
     threads: Annotated[int, Ge(1)] = 16,
@@ -85,7 +85,7 @@ def table(
         split: the column of splits.
         columns: names of columns, as in a table; with url in place of path.
         box: what the numbers of boxes are.
-        relative: whether boxes are fractions of the image.
+        relative: false for pixels, true for fractions of the image, 100 for percent, 1000 for thousandths.
         names: what to do with labels that are the same but for case, spaces at the ends, or Unicode form.
         nothing: what to do with labels like NaN, null and None: leave the rows out, or keep them as names.
         threads: requests at once.
