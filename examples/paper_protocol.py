@@ -4,9 +4,9 @@ python examples/paper_protocol.py [--photos FOLDER] [--out FOLDER] [--losses NAM
 
 The model is trained on half of the classes and evaluated on the other half, where every image is a query
 among all others (Oh Song et al., 2016, arXiv:1511.06452), by recall@1, 2, 4, 8, R-precision and MAP@R
-(Musgrave et al., 2020, arXiv:2003.08505). Papers print one number per loss. Here each has a 95 % interval over
-the classes, and the two losses are compared on the same queries, which shows whether the choice of classes
-could explain their difference.
+(Musgrave et al., 2020, arXiv:2003.08505). Papers print one number per loss. Here each has a 95 %
+interval over the classes, and the two losses are compared on the same queries, which shows whether the
+choice of classes could explain their difference.
 """
 
 import argparse
