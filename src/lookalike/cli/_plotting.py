@@ -63,8 +63,7 @@ class Inputs:
     @cached_property
     def evaluation(self) -> "Evaluation | None":
         """The evaluation that was named, or that of the run."""
-        from lookalike.report.comparing import find_evaluation
-        from lookalike.report.read import read_evaluation
+        from lookalike.report.read import find_evaluation, read_evaluation
 
         if self.config.evaluation is not None:
             return read_evaluation(self.config.evaluation)
@@ -181,14 +180,15 @@ class Inputs:
     @cached_property
     def roc_curves(self) -> "dict[str, Roc]":
         """The ROC curve of each run, or of the one source there is."""
-        from lookalike.report.comparing import evaluations_of_one_test, strip_common_folder
+        from lookalike.report.recipes import differing_parts
+        from lookalike.report.same_test import evaluations_of_one_test
 
         if not self.config.runs:
             return {"these images": self._roc(self.embeddings, self.evaluation)}
         curves = {}
         folders = [str(folder) for folder in self.config.runs]
         evaluations = evaluations_of_one_test(folders, self.config.force)
-        for name, folder, evaluation in zip(strip_common_folder(folders), folders, evaluations, strict=True):
+        for name, folder, evaluation in zip(differing_parts(folders), folders, evaluations, strict=True):
             if evaluation.embeddings is None:
                 raise LookalikeError(f"{folder}: {'; '.join(evaluation.missing)}")
             curves[name] = self._roc(evaluation.embeddings, evaluation)

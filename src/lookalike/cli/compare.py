@@ -21,6 +21,7 @@ class Config(BaseModel):
     )
     out: Path | None = Field(description="folder to write the table and chart to; null only prints")
     force: bool = Field(description="compare evaluations of different protocols or queries all the same")
+    group: bool = Field(description="compare recipes: take runs that differ only in seed= and out= together")
     level: Annotated[float, Field(gt=0.5, lt=1)] = Field(description="how sure a verdict has to be")
     resamples: Annotated[int, Field(ge=100)] = Field(description="resamples of the bootstrap over identities")
     seed: int = Field(ge=0, description="same seed, same numbers")
@@ -37,6 +38,7 @@ def main(config: Config) -> Path | None:
         config.runs,
         config.metric,
         force=config.force,
+        group=config.group,
         resamples=config.resamples,
         level=config.level,
         seed=config.seed,

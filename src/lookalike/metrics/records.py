@@ -145,6 +145,11 @@ def limits_of(name: str) -> tuple[float, float]:
     return (-math.inf, math.inf) if record is None else (record.low, record.high)
 
 
+def is_share(name: str) -> bool:
+    """Whether every value is from 0 to 1."""
+    return limits_of(name) == (0.0, 1.0)
+
+
 def meaning_of(name: str) -> str:
     """One line on what the metric is, with its k or rate; says so where lower values are better."""
     record = record_of(name)

@@ -7,7 +7,7 @@ from annotated_types import Ge, Le
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from lookalike.metrics.records import direction_of, limits_of
+from lookalike.metrics.records import direction_of, is_share
 from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare, new_figure
 from lookalike.plots.text import MARGIN, briefs, headline, safe, wrap_text
 
@@ -41,7 +41,7 @@ def interval_bars(
     axes = bare(figure.subplots())
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=RULE, linewidth=0.6)
-    share = limits_of(metric) == (0.0, 1.0)
+    share = is_share(metric)
 
     def format_value(value: float) -> str:
         return f"{100 * value:.1f} %" if share else f"{value:.4g}"

@@ -7,12 +7,12 @@ from lookalike.report.comparing import Comparison
 
 
 def summary_sentence(comparison: Comparison, metric: str, first: int, second: int) -> str:
-    """One line on two evaluations: `eval/b is better than eval/a: map@r +0.034 [+0.021, +0.047], …`."""
+    """One sentence on two evaluations: `b is better than a: map@r +0.034 [+0.021, +0.047], p < 0.001`."""
     test = comparison.test_against(metric, second, first)
     if test is None:
         return ""
     first_name, other = comparison.names[first], comparison.names[second]
-    numbers = f"{metric} {format_difference(test)}, p {chance_text(test.p)}"
+    numbers = f"{metric} {format_difference(test)}, p {chance_text(test.p)}{_seeds_text(comparison)}"
     if test.verdict == "cannot tell":
         return f"cannot tell {other} from {first_name} at {100 * test.level:g} %: {numbers}"
     if not test.sign:
@@ -20,8 +20,17 @@ def summary_sentence(comparison: Comparison, metric: str, first: int, second: in
     return f"{other} is {test.verdict} than {first_name}: {numbers}"
 
 
+def _seeds_text(comparison: Comparison) -> str:
+    """`, over 3 and 5 seeds`; empty where every run stands for itself."""
+    if not comparison.by_recipe:
+        return ""
+    counts = [str(len(runs)) for runs in comparison.runs]
+    same = len(set(counts)) == 1
+    return f", over {counts[0]} seeds each" if same else f", over {' and '.join(counts)} seeds"
+
+
 def conclusion(comparison: Comparison) -> str:
-    """What the whole table says about the first metric."""
+    """The verdict on the first metric, in one sentence."""
     metric = comparison.metrics[0]
     leaders, sure = comparison.leaders(metric), f"at {100 * comparison.level:g} %"
     if len(comparison.names) == 2:
@@ -29,7 +38,7 @@ def conclusion(comparison: Comparison) -> str:
     if leaders == [0]:
         return f"{comparison.names[0]} is better than every other one ({metric}, {sure})"
     tied = ", ".join(comparison.names[index] for index in leaders)
-    return f"cannot tell which is best ({metric}, {sure}); nothing here beats any of: {tied}"
+    return f"cannot tell which is best ({metric}, {sure}); none is better than any of: {tied}"
 
 
 def verdict(comparison: Comparison, metric: str, index: int) -> str:
@@ -51,9 +60,11 @@ def chance_text(p: float) -> str:
 def as_frame(comparison: Comparison) -> pl.DataFrame:
     """One line an evaluation, best first: value, low, high of each metric, and the test against the first."""
     columns: dict[str, list[object]] = {"run": list(comparison.names)}
+    if comparison.by_recipe:
+        columns["seeds"] = [len(runs) for runs in comparison.runs]
     for metric in comparison.metrics:
         tests = [comparison.test_against(metric, index) for index in range(len(comparison.names))]
-        for name in ("value", "low", "high"):
+        for name in ("value", "low", "high", *(["sd"] if comparison.by_recipe else [])):
             column = metric if name == "value" else f"{metric}_{name}"
             columns[column] = [value.get(name) for value in comparison.values[metric]]
         columns[f"{metric}_against_first"] = ["" if test is None else test.verdict for test in tests]
@@ -120,11 +131,29 @@ def basis_sentence(comparison: Comparison) -> list[str]:
     test_text = (of_queries if comparison.queries else of_identities) + holm
     return [
         test_text,
+        *_recipe_sentences(comparison),
         *(f"NOT THE SAME TEST, compared because of force=true: {note}" for note in comparison.notes),
     ]
 
 
+def _recipe_sentences(comparison: Comparison) -> list[str]:
+    """Which runs were taken together, and what the numbers then are."""
+    if not comparison.by_recipe:
+        return []
+    runs = "; ".join(
+        f"{name}: {', '.join(members)}"
+        for name, members in zip(comparison.names, comparison.runs, strict=True)
+        if len(members) > 1
+    )
+    return [
+        f"runs that differ only in their seed are one recipe (group=false compares them one by one): {runs}",
+        "± is the standard deviation over seeds, [ ] the interval over identities of the mean over seeds; "
+        "intervals of differences allow for both",
+    ]
+
+
 def value_text(value: dict[str, float]) -> str:
-    """0.5450 [0.5320, 0.5580]."""
+    """0.5450 [0.5320, 0.5580]; of several seeds 0.5450 ± 0.0110 [0.5320, 0.5580]."""
+    deviation = f" ± {value['sd']:.4f}" if "sd" in value else ""
     interval = f" [{value['low']:.4f}, {value['high']:.4f}]" if "low" in value else ""
-    return f"{value['value']:.4f}{interval}"
+    return f"{value['value']:.4f}{deviation}{interval}"

@@ -1,9 +1,8 @@
 """Several evaluations side by side: whether they are of the same test, and which one is really better."""
 
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,31 @@ import numpy as np
 import polars as pl
 
 from lookalike.errors import ConfigError, LookalikeError
-from lookalike.evaluation.evaluate import FAR, JUDGED
+from lookalike.metrics.bootstrap import bootstrap_interval
+from lookalike.metrics.inputs import factorise
 from lookalike.metrics.paired_tests import Difference, paired_differences, swap_models
-from lookalike.metrics.records import sign_of
+from lookalike.metrics.records import is_share, sign_of
 from lookalike.report.matching import match_identities, match_queries
-from lookalike.report.read import Evaluation, read_evaluation, require_existing
+from lookalike.report.read import Evaluation, find_evaluation
+from lookalike.report.recipes import (
+    add_seed_variance,
+    differing_parts,
+    group_by_recipe,
+    recipe_names,
+    training_config,
+)
+from lookalike.report.same_test import differing_tests, refuse_differing
 
 NOT_METRICS = {"row", "path", "label", "to_find", "neighbours", "scores"}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Evaluations, best first, and what can be said of every two of them.
+    """Evaluations, or recipes of several seeds, best first, and the tests of every two of them.
 
     Attributes:
-        names: of the evaluations, as they were given, less the folder that all of them are in.
-        evaluations: what was compared.
+        names: of the evaluations, or of their recipes, without the folders that all of them share.
+        evaluations: what was compared; of a recipe with several seeds, the evaluation of the first.
         tables: one an evaluation: row, label and metrics of the queries compared, in the same order; none
             where an evaluation has no queries.
         metrics: those compared; the first one orders.
@@ -35,6 +43,7 @@ class Comparison:
         queries: how many are compared by the first metric; 0 if it is not one of queries.
         identities: how many identities they show.
         notes: what was passed over, since `force` asked for it.
+        runs: for each name the runs it stands for: several where they differ only in their seed.
     """
 
     names: list[str]
@@ -46,6 +55,12 @@ class Comparison:
     queries: int
     identities: int
     notes: list[str]
+    runs: list[list[str]] = field(default_factory=list)
+
+    @property
+    def by_recipe(self) -> bool:
+        """Whether runs that differ only in their seed were taken together."""
+        return any(len(runs) > 1 for runs in self.runs)
 
     def test_against(self, metric: str, index: int, other: int = 0) -> Difference | None:
         """The evaluation at `index` tested against the one at `other`; None for itself."""
@@ -71,46 +86,12 @@ class Comparison:
         return [index for index in range(len(self.names)) if index not in beaten]
 
 
-def find_evaluation(folder: str | Path) -> Evaluation:
-    """The evaluation in a folder: itself, or `evaluation` in a run folder.
-
-    Raises:
-        LookalikeError: there is none; says how to make one.
-    """
-    folder = require_existing(folder, "run")
-    for candidate in (folder, folder / "evaluation"):
-        if (candidate / "metrics.json").is_file():
-            return read_evaluation(candidate)
-    raise LookalikeError(
-        f"{folder}: neither an evaluation nor a run that was evaluated. Make one: lookalike evaluate "
-        f"model={folder}/model dataset=… out={folder}/evaluation"
-    )
-
-
-def evaluations_of_one_test(folders: Sequence[str | Path], force: bool = False) -> list[Evaluation]:
-    """The evaluations in some folders, which are of the same protocol, data and queries, or `force` is given.
-
-    Raises:
-        LookalikeError: a folder is no evaluation, or they are not of the same test.
-    """
-    names, evaluations = [str(folder) for folder in folders], [find_evaluation(folder) for folder in folders]
-    if force:
-        return evaluations
-    notes = _differing_tests(names, evaluations, [])
-    if all(evaluation.per_query is not None for evaluation in evaluations):
-        try:
-            notes += match_queries(names, evaluations, [])[1]
-        except LookalikeError as error:
-            notes.append(str(error))
-    _refuse_differing(notes, "one figure of them says nothing about the models", "draw")
-    return evaluations
-
-
 def compare_evaluations(
     folders: Sequence[str | Path],
     metrics: Sequence[str],
     *,
     force: bool = False,
+    group: bool = True,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -121,9 +102,10 @@ def compare_evaluations(
         folders: evaluation folders, or run folders that hold one.
         metrics: those of per_query.parquet and per_identity.parquet; the first one orders.
         force: compare evaluations under different protocols, or of different queries, all the same.
+        group: take runs that differ only in their seed together, and compare recipes.
         resamples: of the bootstrap.
-        level: how sure a verdict has to be.
-        seed: the same seed gives the same numbers.
+        level: confidence of the verdicts.
+        seed: of the bootstrap.
 
     Raises:
         ConfigError: fewer than two folders, one twice, or a metric that not all of them have.
@@ -135,69 +117,126 @@ def compare_evaluations(
     if len({Path(name).resolve() for name in names}) < len(names):
         raise ConfigError(f"compare: a folder is given twice among {', '.join(names)}")
     evaluations = [find_evaluation(folder) for folder in folders]
+    matched = _match(names, evaluations, metrics, force)
+    configs = [training_config(evaluation) for evaluation in evaluations]
+    groups = group_by_recipe(configs) if group else []
+    names = differing_parts(names)
+    if len(groups) < 2:  # without a second recipe the runs are compared
+        groups = [[index] for index in range(len(names))]
+    labels = recipe_names(names, groups, configs)
+    return _test_groups(labels, names, groups, matched, resamples, level, seed)
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """Evaluations of one test, and per metric the tables [run] of what they are compared by, in one order."""
+
+    evaluations: list[Evaluation]
+    metrics: list[str]
+    of_queries: list[str]
+    queries: list[pl.DataFrame]
+    tables: dict[str, list[pl.DataFrame]]
+    notes: list[str]
+
+
+def _match(names: list[str], evaluations: list[Evaluation], metrics: Sequence[str], force: bool) -> _Matched:
+    """Bring the evaluations to the same queries and identities.
+
+    Raises:
+        LookalikeError: they are not of the same test, and `force` is not given.
+    """
     of_queries = _check_metrics(names, evaluations, metrics)
-    notes = _differing_tests(names, evaluations, metrics)
+    notes = differing_tests(names, evaluations, metrics)
     tables: dict[str, list[pl.DataFrame]] = {}
-    matched: list[pl.DataFrame] = []
+    queries: list[pl.DataFrame] = []
     if all(evaluation.per_query is not None for evaluation in evaluations):
-        matched, passed = match_queries(names, evaluations, of_queries)
-        tables.update(dict.fromkeys(of_queries, matched))
+        queries, passed = match_queries(names, evaluations, of_queries)
+        tables.update(dict.fromkeys(of_queries, queries))
         notes += passed
     for metric in metrics:
         if metric not in of_queries:
             tables[metric], passed = match_identities(names, evaluations, metric)
             notes += passed
     if not force:
-        _refuse_differing(notes, "comparing them says nothing about the models", "compare")
-    means = [_mean(table, metrics[0]) for table in tables[metrics[0]]]
-    order = sorted(range(len(names)), key=lambda index: _rank(means[index], metrics[0]))
-    evaluations = [evaluations[index] for index in order]
-    tables = {metric: [evaluation[index] for index in order] for metric, evaluation in tables.items()}
-    first = tables[metrics[0]][0].drop_nulls(metrics[0])
+        refuse_differing(notes, "comparing them says nothing about the models", "compare")
+    return _Matched(evaluations, list(metrics), of_queries, queries, tables, list(dict.fromkeys(notes)))
+
+
+def _test_groups(
+    labels: list[str],
+    names: list[str],
+    groups: list[list[int]],
+    matched: _Matched,
+    resamples: int,
+    level: float,
+    seed: int,
+) -> Comparison:
+    """Test every two groups of runs, the best first."""
+    first = matched.metrics[0]
+    means = [
+        float(np.mean([_mean(matched.tables[first][index], first) for index in group])) for group in groups
+    ]
+    order = sorted(range(len(groups)), key=lambda index: _rank(means[index], first))
+    groups = [groups[index] for index in order]
+    values, differences = {}, {}
+    for metric in matched.metrics:
+        tables = [_mean_table([matched.tables[metric][index] for index in group], metric) for group in groups]
+        of_runs = [[_mean(matched.tables[metric][index], metric) for index in group] for group in groups]
+        tests = _test_models(tables, metric, resamples, seed, level)
+        identities = int(tables[0].drop_nulls(metric)["label"].n_unique())
+        differences[metric] = add_seed_variance(tests, of_runs, identities)
+        values[metric] = [
+            _value(matched.evaluations[group[0]], table, metric)
+            if len(group) == 1
+            else _value_over_seeds(table, metric, runs, seed)
+            for group, table, runs in zip(groups, tables, of_runs, strict=True)
+        ]
+    compared = matched.tables[first][groups[0][0]].drop_nulls(first)
     return Comparison(
-        names=[strip_common_folder(names)[index] for index in order],
-        evaluations=evaluations,
-        tables=[matched[index] for index in order] if matched else [],
-        metrics=list(metrics),
-        values={
-            metric: [
-                _value(*evaluation, metric) for evaluation in zip(evaluations, tables[metric], strict=True)
-            ]
-            for metric in metrics
-        },
-        differences={
-            metric: _test_models(tables[metric], metric, resamples, seed, level) for metric in metrics
-        },
-        queries=len(first) if metrics[0] in of_queries else 0,
-        identities=int(first["label"].n_unique()),
-        notes=list(dict.fromkeys(notes)),
+        names=[labels[index] for index in order],
+        evaluations=[matched.evaluations[group[0]] for group in groups],
+        tables=[matched.queries[group[0]] for group in groups] if matched.queries else [],
+        metrics=matched.metrics,
+        values=values,
+        differences=differences,
+        queries=len(compared) if first in matched.of_queries else 0,
+        identities=int(compared["label"].n_unique()),
+        notes=matched.notes,
+        runs=[[names[index] for index in group] for group in groups],
     )
 
 
-def _refuse_differing(notes: list[str], so: str, job: str) -> None:
-    """Raise `LookalikeError` with what differs, if anything does."""
-    if notes:
-        raise LookalikeError(
-            f"these numbers are not of the same test, so {so}:\n  "
-            + "\n  ".join(dict.fromkeys(notes))
-            + f"\nEvaluate them alike, or {job} all the same with force=true"
+def _mean_table(tables: list[pl.DataFrame], metric: str) -> pl.DataFrame:
+    """The table of one run, or of several with the mean of the metric over them."""
+    if len(tables) == 1:
+        return tables[0]
+    mean = np.mean([_as_numpy(table, metric) for table in tables], axis=0)
+    return tables[0].with_columns(pl.Series(metric, mean).fill_nan(None))
+
+
+def _value_over_seeds(table: pl.DataFrame, metric: str, runs: list[float], seed: int) -> dict[str, float]:
+    """Mean and standard deviation over the seeds, and the interval of the mean over identities."""
+    value = {"value": float(np.mean(runs)), "sd": float(np.std(runs, ddof=1)), "seeds": len(runs)}
+    known = table.drop_nulls(metric)
+    codes = factorise(known["label"].to_list(), len(known))[1]
+    of_queries = "key" in known.columns
+    try:
+        low, high = bootstrap_interval(
+            _as_numpy(known, metric)[:, None], codes, seed=seed, shares=of_queries and is_share(metric)
         )
+    except ValueError:
+        return value
+    return {**value, "low": float(low[0]), "high": float(high[0])}
 
 
-def strip_common_folder(names: list[str]) -> list[str]:
-    """Without the folder that all of them are in."""
-    if len({Path(name).is_absolute() for name in names}) > 1:
-        return names
-    common = os.path.commonpath([Path(name).parent for name in names])
-    return [os.path.relpath(name, common or ".") for name in names]
+def _as_numpy(table: pl.DataFrame, metric: str) -> np.ndarray:
+    return table[metric].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
 def _test_models(
     tables: list[pl.DataFrame], metric: str, n: int, seed: int, level: float
 ) -> list[Difference]:
-    values = np.stack(
-        [table[metric].cast(pl.Float64).fill_null(np.nan).to_numpy() for table in tables], axis=1
-    )
+    values = np.stack([_as_numpy(table, metric) for table in tables], axis=1)
     try:
         differences = paired_differences(values, tables[0]["label"].to_numpy(), n, seed, level)
     except ValueError as error:
@@ -239,50 +278,6 @@ def _common_columns(tables: Sequence[pl.DataFrame | None]) -> list[str]:
     return [
         name for name in first if name not in NOT_METRICS and all(name in names for names in names_by_table)
     ]
-
-
-def _differing_tests(names: list[str], evaluations: list[Evaluation], metrics: Sequence[str]) -> list[str]:
-    """In what the evaluations differ beside the model, as far as these metrics depend on it."""
-    keys = {"data": "queries or galleries"}
-    if not _differ_by_arguments(evaluations):
-        keys = {"protocol": "protocols", **keys}
-    notes = []
-    for key, subject in keys.items():
-        hashes = [str(evaluation.metrics[key]) for evaluation in evaluations if key in evaluation.metrics]
-        if len(set(hashes)) > 1:
-            hashes_text = ", ".join(
-                f"{evaluation.metrics[key]} ({name})"
-                for name, evaluation in zip(names, evaluations, strict=True)
-                if key in evaluation.metrics
-            )
-            notes.append(f"different {subject}: {hashes_text}")
-    for metric in metrics:
-        arguments = [_arguments(evaluation, metric) for evaluation in evaluations]
-        if any(evaluation != arguments[0] for evaluation in arguments[1:]):
-            hashes_text = ", ".join(
-                f"{evaluation} ({name})" for name, evaluation in zip(names, arguments, strict=True)
-            )
-            notes.append(f"{metric} was measured with different arguments: {hashes_text}")
-    return notes
-
-
-def _differ_by_arguments(result: list[Evaluation]) -> bool:
-    """Whether all are under the same rules, so that at most arguments of single metrics differ."""
-    known = [each.metrics for each in result if "protocol" in each.metrics]
-    rules = {str(each.get("rules", each["protocol"])) for each in known}
-    explained = all(
-        each.get("rules", each["protocol"]) == each["protocol"] or each.get("arguments") for each in known
-    )
-    return len(rules) == 1 and explained
-
-
-def _arguments(evaluation: Evaluation, metric: str) -> str:
-    """The arguments of a metric that its name does not tell, such as `far=0.1`."""
-    if "rules" in evaluation.metrics or metric not in JUDGED:
-        every = [str(each).partition(" ") for each in evaluation.metrics.get("arguments") or []]
-        return " ".join(provided for name, _, provided in every if name == metric) or "the defaults"
-    rates = [name.removeprefix("tar@far=") for name in evaluation.metrics if name.startswith("tar@far=")]
-    return f"far={float(rates[0])}" if rates and float(rates[0]) != FAR else "the defaults"
 
 
 def _mean(table: pl.DataFrame, metric: str) -> float:

@@ -104,6 +104,22 @@ def read_evaluation(folder: str | Path) -> Evaluation:
     )
 
 
+def find_evaluation(folder: str | Path) -> Evaluation:
+    """The evaluation in a folder: itself, or `evaluation` in a run folder.
+
+    Raises:
+        LookalikeError: there is none; says how to make one.
+    """
+    folder = require_existing(folder, "run")
+    for candidate in (folder, folder / "evaluation"):
+        if (candidate / "metrics.json").is_file():
+            return read_evaluation(candidate)
+    raise LookalikeError(
+        f"{folder}: neither an evaluation nor a run that was evaluated. Make one: lookalike evaluate "
+        f"model={folder}/model dataset=… out={folder}/evaluation"
+    )
+
+
 def require_existing(folder: str | Path, subject: str) -> Path:
     """The folder, if it is one."""
     folder = Path(folder)
