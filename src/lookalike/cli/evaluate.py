@@ -19,48 +19,6 @@ if TYPE_CHECKING:
     from lookalike.evaluation.protocols.base import Rules
 
 
-def evaluate_each(config: "Config") -> Path:
-    """A folder for each of the list, and table.csv and table.md of all of them.
-
-    Raises:
-        ConfigError: there is no list.
-    """
-    from lookalike.evaluation.tables import show_evaluation, write_table
-    from lookalike.files import new_folder
-
-    key = "embeddings" if config.embeddings is not None else "dataset"
-    items = getattr(config, key)
-    if not isinstance(items, list) or not items:
-        raise ConfigError("each=true: takes a list, dataset=[a,b] or embeddings=[a,b]")
-    names = _names(items)
-    evaluations = {}
-    with new_folder(config.out) as temporary:
-        for name, item in zip(names, items, strict=True):
-            item_config = config.model_copy(update={key: item, "each": False, "out": temporary / name})
-            evaluations[name], embeddings, learned = run_evaluation(item_config)
-            metadata = {
-                "job": "evaluate",
-                **item_config.model_dump(mode="json"),
-                "out": str(config.out / name),
-            }
-            write_evaluation(item_config.out, evaluations[name], embeddings, metadata, learned)
-            print(f"{name}:")
-            show_evaluation(evaluations[name], len(embeddings.skipped))
-        write_table(temporary, evaluations)
-    return config.out
-
-
-def _names(items: list[object]) -> list[str]:
-    """Names for folders: the last part of each path, with what is before it where two end alike."""
-    paths = [Path(str(item)) for item in items]
-    names = [path.stem if path.is_file() else path.name for path in paths]
-    if len(set(names)) < len(names):
-        names = ["-".join(part for part in path.parts if part not in ("/", "..", ".")) for path in paths]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"each=true: {', '.join(names)}: one of them is given twice")
-    return names
-
-
 log = logging.getLogger(__name__)
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -91,11 +49,17 @@ class Config(Source):
     embeddings: Path | list[Path] | None = Field(  # pyrefly: ignore
         description="embeddings folder, or file of vectors (.npy, .parquet, .csv); or give model and dataset"
     )
+    model: Path | list[Path] | None = Field(  # pyrefly: ignore
+        description="model folder, to embed the dataset with; [a,b] evaluates several models, one by one"
+    )
+    run: Path | None = Field(
+        description="run folder trained with keep_epochs=all: evaluates the model of every epoch"
+    )
     labels: Path | None = Field(
         description="labels of a file of vectors that holds none: .npy, or a table with a column label"
     )
     each: bool = Field(
-        description="evaluate each of dataset=[a,b] or embeddings=[a,b] alone, and make a table"
+        description="evaluate each of dataset=[a,b] or embeddings=[a,b] by itself, and write a table of all"
     )
     pca: PcaKeys = Field(description="PCA and whitening, learned on other vectors: {learn_on, dim, whiten}")
     expand: ExpandKeys = Field(
@@ -110,8 +74,10 @@ def main(config: Config) -> Path:
     from lookalike.files import refuse_existing
 
     refuse_existing(config.out)
-    if config.each:
-        return evaluate_each(config)
+    if config.each or config.run is not None or isinstance(config.model, list):
+        from lookalike.cli._evaluate_several import evaluate_several
+
+        return evaluate_several(config)
     evaluation, embeddings, learned = run_evaluation(config)
     write_evaluation(
         config.out, evaluation, embeddings, {"job": "evaluate", **config.model_dump(mode="json")}, learned

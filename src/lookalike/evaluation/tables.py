@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lookalike.metrics.records import BEFORE, meaning_of
+from lookalike.metrics.records import BEFORE, meaning_of, sign_of
 from lookalike.wording import count_noun
 
 if TYPE_CHECKING:
     from lookalike.evaluation.evaluate import Evaluation
 
 WIDE = 110
+HEADLINES = ("recall@1", "map@r", "auc")
+MOST_SHOWN = 4
 
 
 def show_evaluation(evaluation: "Evaluation", skipped: int) -> None:
@@ -31,6 +33,34 @@ def show_evaluation(evaluation: "Evaluation", skipped: int) -> None:
     unread = [f"left out, since unreadable: {count_noun(skipped, 'image')}"] if skipped else []
     queries = f"{count_noun(evaluation.queries, 'query', 'queries')}, " if evaluation.queries else ""
     print("\n".join([f"{queries}protocol {evaluation.protocol}", *evaluation.notes, *unread]))
+
+
+def show_several(evaluations: "Mapping[str, Evaluation]") -> None:
+    """One line an evaluation: the metrics that come first, and below the table the notes of all."""
+    from lookalike.console import print_table
+
+    names = list(dict.fromkeys(name for evaluation in evaluations.values() for name in evaluation.metrics))
+    shown = [name for name in names if sign_of(name) and not name.startswith(BEFORE)]
+    shown = [name for name in HEADLINES if name in shown] + [n for n in shown if n.startswith("tar@")][:1]
+    shown = shown or names[:MOST_SHOWN]
+    rows = [
+        [name, str(evaluation.queries), *(_cell(evaluation.metrics.get(metric)) for metric in shown)]
+        for name, evaluation in evaluations.items()
+    ]
+    print_table(["name", "queries", *(f"{name} [95 %]" for name in shown)], rows)
+    notes = dict.fromkeys(note for evaluation in evaluations.values() for note in evaluation.notes)
+    for note in notes:
+        of = [name for name, evaluation in evaluations.items() if note in evaluation.notes]
+        print(note if len(of) == len(evaluations) else f"{', '.join(of)}: {note}")
+    _show_best(evaluations, next((name for name in names if name == "map@r"), shown[0] if shown else ""))
+
+
+def _show_best(evaluations: "Mapping[str, Evaluation]", metric: str) -> None:
+    """The best of several models, with a caution: it was chosen by what it is judged by."""
+    values = {name: each.metrics[metric]["value"] for name, each in evaluations.items() if metric in each}
+    if sign_of(metric) and len(values) > 1:
+        best = max(values, key=lambda name: sign_of(metric) * values[name])
+        print(f"best {metric}: {best}; chosen on these very images, so its value is too good for others")
 
 
 def _interval(value: Mapping[str, float]) -> str:
