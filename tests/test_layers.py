@@ -17,6 +17,7 @@ ENTRANCES = {"", "__main__"}
 """Modules at the top of the package, which may import anything."""
 
 KNOWN_CYCLES = [
+    {"lookalike.cli._evaluate_several", "lookalike.cli.evaluate"},
     {"lookalike.cli._detecting", "lookalike.cli.prepare"},
     {"lookalike.cli._losses", "lookalike.cli._sampler", "lookalike.cli._training", "lookalike.cli.train"},
     {"lookalike.cli._plot_keys", "lookalike.cli._plotting", "lookalike.cli.plot"},
