@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from lookalike.errors import CONTROL
@@ -12,15 +13,21 @@ LIMITLESS = 1_000_000
 """Columns of a terminal on which every table has room."""
 
 
-def show_messages(level: int) -> None:
-    """Print what `lookalike` logs from `level` on."""
+@contextmanager
+def show_messages(level: int) -> Iterator[None]:
+    """Print what `lookalike` logs from `level` on; afterwards its logger is as before."""
     import rich
 
     log = logging.getLogger("lookalike")
     rich.reconfigure(stderr=True)
-    log.handlers = [handler for handler in log.handlers if not isinstance(handler, Lines)]
-    log.addHandler(Lines())
+    handlers, old_level = log.handlers[:], log.level
+    log.handlers = [*(handler for handler in handlers if not isinstance(handler, Lines)), Lines()]
     log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.handlers = handlers
+        log.setLevel(old_level)
 
 
 class Lines(logging.Handler):

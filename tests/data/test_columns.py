@@ -142,12 +142,57 @@ def test_words_for_splits(write, splits):
         ("IsTest", ("False", "True"), ("train", "test")),
         ("is_train", ("1.0", "0.0"), ("train", "test")),
         ("is_valid", ("0", "1"), ("train", "val")),
+        ("is_training_image", ("1", "0"), ("train", "test")),
+        ("in_test_set", ("0", "1"), ("train", "test")),
+        ("train", ("1", "0"), ("train", "test")),
     ],
 )
 def test_flags_are_splits(write, name, values, wanted):
     rows = [(f"{n}.png", "a", values[n % 2]) for n in range(4)]
     found, _ = table(write(("path", "label", name), rows))
     assert found.frame["split"].to_list() == [wanted[n % 2] for n in range(4)]
+
+
+def test_a_column_of_flags_for_each_split(write):
+    flags = [(1, 0, 0), (1, 1, 0), (0, 0, 1), (0, 0, 0), (0, 1, 1)]
+    rows = [(f"{n}.png", "a", *row) for n, row in enumerate(flags)]
+    found, problems = table(write(("path", "label", "Train", "val", "is_test"), rows))
+    assert found.frame["split"].to_list() == ["train", "val", "test"]
+    assert ["no split" in problems[0].reason, "val and in test" in problems[1].reason] == [True, True]
+    with pytest.raises(DataError, match=r"same split(.|\n)*split: null"):
+        table(write(("path", "label", "test", "is_test"), [(*row[:3], row[3]) for row in rows]))
+
+
+def test_columns_query_and_gallery_are_refused(write):
+    rows = [(f"{n}.png", "a", n % 2, 1 - n % 2) for n in range(4)]
+    file = write(("path", "label", "query", "gallery"), rows)
+    with pytest.raises(DataError, match=r"columns=\{role: null\}"):
+        table(file)
+    assert len(table(file, columns={"role": None})[0]) == 4
+
+
+def test_a_column_of_cameras_is_not_the_group_unasked_but_said(write, caplog):
+    rows = [(f"{n}.png", "a", n % 2) for n in range(4)]
+    with caplog.at_level(logging.INFO, "lookalike"):
+        found, _ = table(write(("path", "label", "camera_id"), rows))
+    assert "source.columns={group: camera_id}" in caplog.text and "group" not in found.frame.columns
+
+
+def test_paths_without_an_ending(tmp_path, caplog):
+    for name in ("a.png", "b.JPG", "c.png", "c.jpg", "d"):
+        (tmp_path / name).touch()
+    rows = "\n".join(f"{name},k" for name in ("a", "b", "c", "d", "e"))
+    (tmp_path / "t.csv").write_text(f"path,label\n{rows}\n")
+    with caplog.at_level(logging.INFO, "lookalike"):
+        found, problems = table(tmp_path / "t.csv")
+    assert found.frame["path"].to_list() == ["a.png", "b.JPG", "d"] and len(problems) == 2
+    assert "2 paths lack their ending" in caplog.text
+
+
+def test_a_table_of_addresses_gets_its_command(write):
+    file = write(("image_url", "label"), [(f"https://x.org/{n}.png", "a") for n in range(3)])
+    with pytest.raises(DataError, match=r"source=urls source\.list=.*url: image_url"):
+        table(file)
 
 
 def test_query_and_gallery_as_splits_are_roles(write):

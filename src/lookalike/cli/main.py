@@ -81,10 +81,10 @@ def _run_job(job: str, named: list[str], paths: list[str], verbose: bool) -> int
 
     main_process = os.environ.get("RANK", "0") == "0"  # torchrun starts several, which need not all tell
     level = logging.DEBUG if verbose else logging.INFO
-    show_messages(level if main_process else logging.CRITICAL)
     _add_current_folder()
     work = module(job)
-    result = work.main(load(job, work.Config, named, **({JOBS[job].words: paths} if paths else {})))
+    with show_messages(level if main_process else logging.CRITICAL):
+        result = work.main(load(job, work.Config, named, **({JOBS[job].words: paths} if paths else {})))
     if isinstance(result, int):
         return result
     if result is not None:

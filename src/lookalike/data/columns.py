@@ -14,6 +14,7 @@ from lookalike.data.column_contents import (
     find_without_header,
     is_code,
     is_flag,
+    looks_like_addresses,
     quote_names,
     says_splits,
     suggest,
@@ -44,15 +45,14 @@ TWINS = {
     ),
 }
 """Other names for the same, without case, spaces and signs."""
-FLAGS = {
-    "istest": ("test", "train"),
-    "istrain": ("train", "test"),
-    "istraining": ("train", "test"),
-    "isval": ("val", "train"),
-    "isvalid": ("val", "train"),
-    "isvalidation": ("val", "train"),
-}
-"""Columns of 0 and 1 that say which split a row is in: for 1, and for 0."""
+FLAG_NAME = re.compile(
+    r"(is|in|for)?(train|training|test|testing|val|valid|validation)(set|split|sample|image|img|data)?"
+)
+"""Normalised names of columns of 0 and 1 that say whether a row is in one split."""
+CAMERAS = words(
+    "camera cameraid cam camid camname sequence sequenceid session sessionid video videoid tracklet"
+)
+"""Names of columns that often are the group, which is not read unasked."""
 CODED = (
     "partition",
     "subset",
@@ -92,6 +92,17 @@ class Columns:
         rest = [name for name in self.kept if name not in gone]
         message += f"; replaced: {', '.join(gone)}" if gone else ""
         return message + (f"; kept, not used: {', '.join(rest)}" if rest else "")
+
+    def camera_hint(self) -> str:
+        """The key that makes a column of cameras the group, unless there is a group or no such column."""
+        cameras = [name for name in self.kept if normalise_name(name) in CAMERAS]
+        return "" if "group" in self.used or not cameras else column_key("group", cameras[0])
+
+
+def flagged_split(name: str) -> str:
+    """The split that a column of 0 and 1, such as is_test, speaks of; empty for any other name."""
+    match = FLAG_NAME.fullmatch(normalise_name(name))
+    return SPLIT_NAMES[match[2]] if match else ""
 
 
 def is_text(name: str) -> bool:
@@ -142,11 +153,14 @@ def find_columns(
         elif ours in required:
             missing.append(ours)
     if missing:
-        raise DataError(_missing_message(file, names, suggest(frame, missing, used), prefix))
+        missing_message = _missing_message(file, names, suggest(frame, missing, used), prefix)
+        hint = _address_hint(frame, file) if "path" in missing and prefix else ""
+        raise DataError(missing_message + hint)
     flags = _split_columns(frame, named, used, wrong, prefix)
     boxes = find_boxes(frame, named, {*used.values(), *flags}, wrong, prefix)
     taken = {*used.values(), *flags, *(boxes.names if boxes else ())}
     wrong += _lookalikes(names, named, used, taken, prefix)
+    wrong += _role_flags(frame, named, used, prefix)
     if wrong:
         raise DataError(f"{file}: it is not clear what some columns are.\n  " + "\n  ".join(wrong))
     return Columns(used, flags, boxes, [name for name in names if name not in taken])
@@ -197,6 +211,17 @@ def _missing_message(
     return message + f"Name the {'column' if len(keys) == 1 else 'columns'} to use: {', '.join(keys)}"
 
 
+def _address_hint(frame: pl.DataFrame, file: Path) -> str:
+    """The command for a table of addresses."""
+    urls = [name for name in frame.columns if looks_like_addresses(frame[name])]
+    if not urls:
+        return ""
+    return (
+        f". Its column {urls[0]} holds addresses: `lookalike prepare source=urls source.list={file} "
+        f"{column_key('url', urls[0])} out=…` downloads them"
+    )
+
+
 def _key(ours: str) -> str:
     return f"{ours}=…" if ours in ("path", "label", "split", "url") else f"columns={{{ours}: …}}"
 
@@ -223,7 +248,12 @@ def _split_columns(
     if "split" in named or "split" in used:
         return []
     free = [name for name in frame.columns if name not in used.values()]
-    flags = [name for name in free if normalise_name(name) in FLAGS and is_flag(frame[name])]
+    flags = [name for name in free if flagged_split(name) and is_flag(frame[name])]
+    if len({flagged_split(name) for name in flags}) < len(flags):
+        wrong.append(
+            f"{' and '.join(map(repr, flags))} speak of the same split: write train, val and test into one "
+            f"column, or add {column_key('split', None, prefix)} to divide anew"
+        )
     if flags:
         return flags
     worded = [name for name in free if says_splits(frame[name])]
@@ -243,6 +273,24 @@ def _split_columns(
                 f"{column_key('split', None, prefix)} to divide anew"
             )
     return []
+
+
+def _role_flags(
+    frame: pl.DataFrame, named: Mapping[str, object], used: Mapping[str, str], prefix: str
+) -> list[str]:
+    """What to say about columns of 0 and 1 that are called query and gallery."""
+    flags = [name for name in frame.columns if ROLE_NAMES.get(_without_is(name)) and is_flag(frame[name])]
+    flags = [name for name in flags if name not in used.values()]
+    if not flags or "role" in named or "role" in used:
+        return []
+    return [
+        f"{' and '.join(map(repr, flags))} look like roles: write query, gallery or both into one column "
+        f"role, or add {column_key('role', None, prefix)} to ignore them"
+    ]
+
+
+def _without_is(name: str) -> str:
+    return normalise_name(name).removeprefix("is")
 
 
 def _lookalikes(

@@ -236,7 +236,7 @@ def _read_headless(file: Path) -> bool:
         return False
     cells = _cells(_text(file).split("\n", 1)[0], _separator(file))
     numbers = [cell for cell in cells if _is_number(cell)]
-    if len(numbers) < len(cells):
+    if not cells or len(numbers) < len(cells):
         return False
     counted = [str(index) for index in range(len(cells) + 1)]
     return len(cells) < 2 or cells not in (counted[:-1], counted[1:])

@@ -13,9 +13,10 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from lookalike.data.box_columns import BoxColumns, normalise_name
+from lookalike.data.box_columns import BoxColumns
 from lookalike.data.checking import BOX, check_table, shorten_middle
-from lookalike.data.columns import FLAGS, ROLE_NAMES, ROLES, SPLIT_NAMES, Columns, find_columns
+from lookalike.data.columns import ROLE_NAMES, ROLES, SPLIT_NAMES, Columns, find_columns, flagged_split
+from lookalike.data.formats import ENDINGS
 from lookalike.data.reading import read_frame
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem, one_per_row
@@ -148,7 +149,8 @@ def usable_rows(
     frame = restore_whole_numbers(frame, file)
     frame, wrong = _with_splits(frame, file, columns)
     frame = _with_roles(frame)
-    frame = _unify_spelling(_with_slashes(_without_scheme(_drop_unknown_sizes(frame)), folder), folder)
+    frame = _with_slashes(_without_scheme(_drop_unknown_sizes(frame)), folder)
+    frame = _unify_spelling(_with_endings(frame, file, folder), folder)
     boxes, rules = _box_rules(columns, frame, file, reading.boxes)
     frame, bad_boxes = with_boxes(frame, boxes, rules, file, folder)
     if reading.nothing == "leave_out":
@@ -200,6 +202,11 @@ def _rename_columns(frame: pl.DataFrame, file: Path, columns: Columns) -> pl.Dat
     boxes = columns.boxes.names if columns.boxes else ()
     gone = [name for name in columns.kept if name in (*ROLES, *BOX)]
     log.info("%s: %s", file, columns.report([*gone, "width", "height"]))
+    hint = columns.camera_hint()
+    if hint:
+        log.info(
+            "%s: to keep queries from finding images of their own camera or sequence, add %s", file, hint
+        )
     taken = {*columns.used.values(), *gone}
     rest = [name for name in frame.columns if name not in taken or (name in boxes and name not in gone)]
     clash = [name for name in rest if name in columns.used and name not in columns.used.values()]
@@ -244,30 +251,39 @@ def _with_splits(frame: pl.DataFrame, file: Path, columns: Columns) -> tuple[pl.
     return frame.with_columns(splits), wrong
 
 
+FLAG_VALUES = {
+    **dict.fromkeys(("0", "false", "0.0", "no"), False),
+    **dict.fromkeys(("1", "true", "1.0", "yes"), True),
+}
+
+
 def _with_flags(frame: pl.DataFrame, flags: list[str]) -> tuple[pl.DataFrame, Column]:
-    """The split from columns such as is_test."""
-    split = pl.repeat(None, len(frame), dtype=pl.String, eager=True)
+    """The split from columns of 0 and 1, such as is_test.
+
+    A row may be in train and one other split, and is then in the other one. A row with 0 everywhere is in the
+    split that no column speaks of: test if there is a column for train, else train.
+    """
     wrong: Column = {}
-    known = {
-        "0": False,
-        "1": True,
-        "false": False,
-        "true": True,
-        "0.0": False,
-        "1.0": True,
-        "no": False,
-        "yes": True,
-    }
-    for name in sorted(flags, key=lambda one: normalise_name(one).startswith("istrain")):
-        one, other = FLAGS[normalise_name(name)]
-        message = frame[name].cast(pl.String).str.strip_chars()
-        on = message.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.Boolean)
+    ones = dict[str, pl.Series]()
+    for name in flags:
+        text = frame[name].cast(pl.String).str.strip_chars()
+        on = text.str.to_lowercase().replace_strict(FLAG_VALUES, default=None, return_dtype=pl.Boolean)
         for row in on.is_null().arg_true().to_list():
-            wrong.setdefault(row, f"{name} {shorten_middle(message[row] or '')!r}: must be 0 or 1")
-        meant = pl.select(pl.when(on).then(pl.lit(one)).when(~on).then(pl.lit(other))).to_series()
-        first = split.is_null() | (on & (split == "train"))
-        split = pl.select(pl.when(first).then(meant).otherwise(split)).to_series()
-    return frame.with_columns(split=split), wrong
+            wrong.setdefault(row, f"{name} {shorten_middle(text[row] or '')!r}: must be 0 or 1")
+        ones[flagged_split(name)] = on.fill_null(False)
+    rest = None if {"train", "test"} <= set(ones) else "test" if "train" in ones else "train"
+    split = pl.Series("split", [rest] * len(frame), dtype=pl.String)
+    for name in ("train", "val", "test"):
+        if name in ones:
+            split = split.zip_with(
+                ~ones[name], pl.Series([name], dtype=pl.String).new_from_index(0, len(frame))
+            )
+    for row in split.is_null().arg_true().to_list():
+        wrong.setdefault(row, f"is in no split by {', '.join(flags)}")
+    if {"val", "test"} <= set(ones):
+        for row in (ones["val"] & ones["test"]).arg_true().to_list():
+            wrong.setdefault(row, f"is in val and in test by {', '.join(flags)}")
+    return frame.with_columns(split), wrong
 
 
 def _with_roles(frame: pl.DataFrame) -> pl.DataFrame:
@@ -313,6 +329,44 @@ def _with_slashes(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     return frame.with_columns(pl.col("path").str.replace_all("\\", "/", literal=True))
 
 
+def _with_endings(frame: pl.DataFrame, file: Path, folder: Path) -> pl.DataFrame:
+    """Paths without an ending, completed by that of the only image of this name beside them."""
+    if frame["path"].dtype != pl.String:
+        return frame
+    bare = [path for path in frame["path"].drop_nulls().unique(maintain_order=True) if _lacks_ending(path)]
+    stems: dict[str, dict[str, list[str]]] = {}
+    full = dict[str, str]()
+    for path in bare:
+        parent, name = os.path.split(path)
+        if parent not in stems:
+            stems[parent] = _images_by_stem(folder / parent)
+        images = stems[parent].get(name, [])
+        if len(images) == 1 and not os.path.lexists(folder / path):
+            full[path] = path + images[0]
+    if not full:
+        return frame
+    endings = ", ".join(sorted({full[path].removeprefix(path) for path in full}))
+    log.info("%s: %d paths lack their ending, which is added: %s", file, len(full), endings)
+    return frame.with_columns(pl.col("path").replace(full))
+
+
+def _lacks_ending(path: str) -> bool:
+    return bool(path.strip()) and "\0" not in path and Path(path).suffix.lower() not in ENDINGS
+
+
+def _images_by_stem(folder: Path) -> dict[str, list[str]]:
+    """Endings of the images in a folder, by their names without ending."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - a large folder
+    except (OSError, ValueError):
+        return {}
+    stems: dict[str, list[str]] = {}
+    for stem, ending in map(os.path.splitext, names):
+        if ending.lower() in ENDINGS:
+            stems.setdefault(stem, []).append(ending)
+    return stems
+
+
 def _unify_spelling(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     """One spelling a file: paths without idle dots; of several that lead to one file, the first."""
     if frame["path"].dtype != pl.String:
@@ -353,7 +407,8 @@ def usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple
     )
     if len(bad) == len(frame):
         raise DataError(
-            f"{name}: none of its {count_noun(len(frame), 'row')} can be used; paths start in {folder}:",
+            f"{name}: none of its {count_noun(len(frame), 'row')} can be used; paths start in {folder}, or "
+            "where source.root= says:",
             result,
         )
     _warn_of_parts(frame, name)

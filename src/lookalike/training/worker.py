@@ -51,10 +51,10 @@ def run_as_process(work: Callable[[dict[str, Any]], object]) -> None:
     meeting, rank = Path(os.environ[MEETING]), int(os.environ["RANK"])
     try:
         arguments = json.loads((meeting / ARGUMENTS_FILE).read_text(encoding="utf-8"))
-        show_messages(arguments[LEVEL] if rank == 0 else logging.CRITICAL)
-        if rank:
-            warnings.simplefilter("ignore")
-        work(arguments)
+        with show_messages(arguments[LEVEL] if rank == 0 else logging.CRITICAL):
+            if rank:
+                warnings.simplefilter("ignore")
+            work(arguments)
     except BaseException as error:
         _write_failure(meeting, rank, error)
         sys.exit(error.code if isinstance(error, SystemExit) else 1)
