@@ -11,7 +11,7 @@ from lookalike import cli
 from lookalike.cli import main
 from lookalike.config import catalogue
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SPAN = re.compile(r"`(lookalike [^`]+)`")
 FRAGMENT = re.compile(r"`(?:protocol=\w+ )?(protocol\.[\w.]+=[^`… ]+)`")
