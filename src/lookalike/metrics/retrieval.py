@@ -125,7 +125,12 @@ def _precisions(ranking: Ranking) -> np.ndarray:
 
 
 def _share_within(ranking: Ranking, values: np.ndarray) -> np.ndarray:
-    return _nan_without_relevant(ranking, values.sum(axis=1) / np.maximum(ranking.total, 1))
+    """The sum of the values of each query, divided by its number of relevant rows.
+
+    Values are added one after the other, so that zeros at the end do not change how a sum is rounded.
+    """
+    sums = np.cumsum(values, axis=1)[:, -1] if values.shape[1] else np.zeros(len(values))
+    return _nan_without_relevant(ranking, sums / np.maximum(ranking.total, 1))
 
 
 def _nan_without_relevant(ranking: Ranking, values: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ from lookalike.ranking.error_bound import (
 from lookalike.ranking.exact import quiet_sparse
 from lookalike.ranking.pair_bands import Band
 from lookalike.ranking.pair_histogram import PairHistogram
+from lookalike.ranking.relevant_ranks import RelevantRanks
 from lookalike.ranking.task import RankedQueries, RankingDepth, RetrievalTask
 
 TILE = 1024
@@ -91,7 +92,11 @@ class Shortlist:
             else LowPrecisionVectors(sides.queries, queries, device, turned)
         )
         self.error = error_bound(self.left, self.right)
-        self.thresholds = CandidateThresholds(sides, depth, self.order, self.left, self.right, self.error)
+        self.relevant = RelevantRanks(sides, self.order, self.error, device) if depth.every is None else None
+        is_counted = None if self.relevant is None else self.relevant.is_counted
+        self.thresholds = CandidateThresholds(
+            sides, depth, self.order, self.left, self.right, self.error, is_counted
+        )
         self.limits = np.full(size, NOTHING)
         self.num_candidates = np.zeros(size, np.int64)
         self.max_candidates = 4 * np.minimum(self.thresholds.needed, len(sides.rows)) + SPARE
@@ -142,6 +147,8 @@ class Shortlist:
                 tally.add(tile)
             if ranks:
                 self._collect(tile)
+                if self.relevant is not None:
+                    self.relevant.add(tile)
         return rows.stop - start
 
     def _collect(self, tile: Tile) -> None:
@@ -192,6 +199,8 @@ class Shortlist:
         ranking = _ranking(
             candidates.query[right], position[right], self.thresholds.totals[start : start + TILE]
         )
+        if self.relevant is not None:
+            ranking = _merge_positions(ranking, self.relevant.positions(slice(start, start + TILE)))
         is_complete = self.thresholds.sufficient_queries(
             slice(start, start + TILE), count, (ranking.positions > 0).sum(axis=1)
         )
@@ -242,3 +251,12 @@ def _ranking(query: np.ndarray, position: np.ndarray, total: np.ndarray) -> Rank
     begin = np.cumsum(count) - count
     padded[query, np.arange(len(query)) - begin[query]] = position
     return Ranking(padded, total)
+
+
+def _merge_positions(ranking: Ranking, counted: np.ndarray) -> Ranking:
+    """The positions that were counted, [Q, M], where there are any, else those of the ranking."""
+    width = max(ranking.positions.shape[1], counted.shape[1])
+    positions, counted = (
+        np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in (ranking.positions, counted)
+    )
+    return Ranking(np.where(counted.any(axis=1)[:, None], counted, positions), ranking.total)

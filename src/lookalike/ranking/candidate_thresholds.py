@@ -27,6 +27,7 @@ class CandidateThresholds:
         left: the queries in low precision.
         right: the gallery in low precision.
         error: bound of the error of low precision.
+        is_counted: queries whose relevant rows `RelevantRanks` counts; only their neighbours are needed.
 
     Attributes:
         totals: how many relevant rows each query can find, in that order.
@@ -41,8 +42,10 @@ class CandidateThresholds:
         left: LowPrecisionVectors,
         right: LowPrecisionVectors,
         error: float,
+        is_counted: np.ndarray | None = None,
     ):
         self.sides, self.depth, self.error = sides, depth, error
+        self.is_counted = np.zeros(len(order[0]), bool) if is_counted is None else is_counted.copy()
         self.rows, self.columns = rows, columns = order
         size = max(1, min(SAMPLE, len(columns) // 8))
         self.groups = min(size, GROUPS)
@@ -51,7 +54,7 @@ class CandidateThresholds:
         self.left, self.right, self.device = left.low, sample_vectors, sample_vectors.device
         self.totals = sides.totals[rows]
         every = len(columns) if depth.every is None else np.maximum(depth.every, self.totals)
-        self.needed = np.maximum(np.where(self.totals > 0, every, 0), depth.neighbours)
+        self.needed = np.maximum(np.where((self.totals > 0) & ~self.is_counted, every, 0), depth.neighbours)
 
     def codes_for_block(self, block: slice) -> np.ndarray:
         """Codes for a block of queries; `NOTHING` where a query needs nothing, or too much."""
@@ -66,7 +69,8 @@ class CandidateThresholds:
             further = np.maximum(self._guess_codes(ladder, np.full(len(ladder), self.depth.first)), best)
             seldom = (self.depth.first > every) & (self.totals[block] <= FEW)
             num_needed = np.where(seldom, np.minimum(num_needed, further), num_needed)
-        limits = np.where(self.totals[block] > 0, np.minimum(limits, num_needed), limits)
+        needs_relevant = (self.totals[block] > 0) & ~self.is_counted[block]
+        limits = np.where(needs_relevant, np.minimum(limits, num_needed), limits)
         return np.where(limits > 0, limits, NOTHING)
 
     def sufficient_queries(self, block: slice, count: np.ndarray, num_found: np.ndarray) -> np.ndarray:
@@ -110,7 +114,7 @@ class CandidateThresholds:
         """Codes that are surely reached by the least and by the best relevant row; 0 where there are many."""
         queries = self.rows[block]
         first, last = (ends[queries] for ends in self.sides.bounds)
-        last = np.where(last - first > FEW, first, last)
+        last = np.where((last - first > FEW) | self.is_counted[block], first, last)
         count = last - first
         least, best = np.full(len(queries), np.inf), np.full(len(queries), -np.inf)
         if count.any():

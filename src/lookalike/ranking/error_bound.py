@@ -280,9 +280,10 @@ class Tile:
 
     def rough_scores(self, positions: np.ndarray) -> np.ndarray:
         """The same in float32, within `float32_error`."""
+        left, right = self._rough()
         if len(positions) * DENSE > self.codes.numel():
-            return self.scores(positions)
-        return pair_scores(*self._rough(), positions).astype(np.float64)
+            return torch.mm(left, right.T).view(-1).cpu().numpy()[positions].astype(np.float64)
+        return pair_scores(left, right, positions).astype(np.float64)
 
     def _parts(self) -> tuple[Parts, Parts]:
         for stored, vectors, rows in self._sides():
