@@ -4,7 +4,7 @@ import pytest
 
 from lookalike.evaluation import pair_blocks
 from lookalike.evaluation.evaluate import evaluate
-from lookalike.evaluation.pair_blocks import identity_counts
+from lookalike.evaluation.pair_blocks import ThresholdCells, identity_counts
 from lookalike.evaluation.protocol_result import rank_parts
 from lookalike.evaluation.protocols.base import Samples, TaskPart
 from lookalike.evaluation.protocols.retrieval import (
@@ -55,6 +55,20 @@ def test_the_pairs_are_those_that_the_comparison_counts(rules, monkeypatch):
         above = pairs.values >= threshold
         assert counts.positive[:, place].sum() == pairs.positive[above].sum()
         assert counts.negative[:, place].sum() == 2 * pairs.negative[above].sum()
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.05, 1e-4, 1e-6, 0.0])
+@pytest.mark.parametrize("size", [1, 2, 40, 400])
+def test_the_cell_of_a_score_is_its_first_threshold(size, spread):
+    """Thresholds spread over the bins, several in one bin, on scores, and between neighbouring float32."""
+    rng = np.random.default_rng(size)
+    scores = np.clip(0.3 + spread * rng.standard_normal((50, 60)), -1, 1).astype(np.float32)
+    near = rng.choice(scores.ravel(), size).astype(np.float64)
+    near[::3] += 1e-9
+    thresholds = np.unique(np.append(near, -2.0))[::-1].copy()
+    expected = (scores.astype(np.float64)[..., None] < thresholds).sum(axis=-1)
+    assert np.array_equal(ThresholdCells(thresholds)(scores), expected)
+    assert np.array_equal(ThresholdCells(np.array([-2.0]))(scores), np.zeros(scores.shape))
 
 
 def test_pairs_of_several_parts_are_pooled_however_they_were_counted(monkeypatch):

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 
 import numpy as np
 import torch
@@ -9,6 +11,7 @@ import torch
 from lookalike.evaluation.protocols.base import TaskPart
 from lookalike.metrics.pair_counts import IdentityCounts, PairBlock
 from lookalike.metrics.verification import FINE, Pairs
+from lookalike.ranking.approximate import worker_threads
 from lookalike.ranking.task import RetrievalTask
 
 MOST_ROWS = 8192
@@ -17,8 +20,11 @@ MOST_ROWS = 8192
 FEWEST_OF_ONE = 8
 """So many images of an identity are kept before identities are left out."""
 
-BLOCK = 1 << 21
+BLOCK = 1 << 20
 """Pairs at once."""
+
+BINS = 1 << 15
+"""Bins of equal width from which the cells between thresholds are looked up."""
 
 CELLS = round(1 / FINE)
 
@@ -43,12 +49,20 @@ def identity_counts(
     every = np.unique(
         np.concatenate([code for part in sides for code in (part.query_codes, part.gallery_codes)])
     )
-    numbered = [
-        _Numbered(part, np.searchsorted(every, part.query_codes), np.searchsorted(every, part.gallery_codes))
-        for part in sides
-    ]
-    blocks = (block for part in numbered for block in _blocks(part))
-    return IdentityCounts.count_blocks(blocks, every, thresholds, share)
+    total = _PairTotals(every, thresholds)
+    for part in sides:
+        numbered = _Numbered(
+            part, np.searchsorted(every, part.query_codes), np.searchsorted(every, part.gallery_codes)
+        )
+        total.count(numbered)
+    return IdentityCounts(
+        thresholds,
+        np.cumsum(total.negative, axis=1),
+        np.cumsum(total.positive, axis=1),
+        every,
+        share,
+        total.different,
+    )
 
 
 def count_pairs(parts: Sequence[TaskPart]) -> Pairs:
@@ -87,6 +101,118 @@ class _Numbered:
     rows: _Rows
     query_codes: np.ndarray
     gallery_codes: np.ndarray
+
+
+class ThresholdCells:
+    """Finds for each score the first of some thresholds that it reaches.
+
+    A table over bins of equal width gives the cell of nearly every score with one comparison; only where
+    several thresholds share a bin a binary search follows.
+
+    Args:
+        thresholds: descending; every score reaches the last one.
+    """
+
+    def __init__(self, thresholds: np.ndarray):
+        ascending = thresholds[::-1]
+        rounded = ascending.astype(np.float32)  # up, so that comparisons in float32 are those in float64
+        self._ascending = np.where(rounded < ascending, np.nextafter(rounded, np.float32(np.inf)), rounded)
+        self._padded = np.append(self._ascending, np.float32(np.inf))
+        self._least = self._ascending[min(1, len(thresholds) - 1)]
+        width = self._ascending[-1] - self._least
+        self._scale = np.float32(BINS / width if width > 0 else 0)
+        self._table = np.searchsorted(self._bins(self._ascending), np.arange(BINS)).astype(np.int16)
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Indices of thresholds, int16 of the shape of `scores`, which are float32."""
+        count = np.take(self._table, self._bins(scores))  # of the thresholds that a score reaches
+        is_above = scores >= np.take(self._padded, count)
+        count += is_above
+        cells = np.flatnonzero(is_above)
+        some, flat = scores.ravel()[cells], count.ravel()
+        cells = cells[some >= self._padded[flat[cells]]]
+        flat[cells] = np.searchsorted(self._ascending, scores.ravel()[cells], side="right")
+        return np.int16(len(self._ascending)) - count
+
+    def _bins(self, scores: np.ndarray) -> np.ndarray:
+        """Bins that do not descend where scores ascend."""
+        bins = (scores - self._least) * self._scale
+        return np.clip(bins, 0, BINS - 1, out=bins).astype(np.int32)
+
+
+class _PairTotals:
+    """Pairs by identity and by the first threshold that they reach.
+
+    Attributes:
+        negative: float64 [identities, thresholds]; each pair counts for both of its identities.
+        positive: pairs within an identity, the same shape.
+        different: number of pairs of different identities.
+    """
+
+    def __init__(self, identities: np.ndarray, thresholds: np.ndarray):
+        self.negative, self.positive = np.zeros((2, len(identities), len(thresholds)))
+        self.different = 0
+        self._cells, self._lock = ThresholdCells(thresholds), Lock()
+
+    def count(self, numbered: "_Numbered") -> None:
+        """Count the pairs of a part, in blocks."""
+        rows, size = numbered.rows, self.negative.shape[1]
+        vectors = _float32_rows(rows.sides.rows, rows.gallery)
+        by_query, by_row = np.zeros((len(rows.queries), size)), np.zeros((len(rows.gallery), size))
+        step = max(1, BLOCK // max(1, len(rows.gallery)))
+        with worker_threads(torch.get_num_threads()) as pool:
+            add = partial(self._add, numbered, vectors, (by_query, by_row), step)
+            list(pool.map(add, range(0, len(rows.queries), step)))
+        np.add.at(self.negative, numbered.query_codes, by_query)
+        np.add.at(self.negative, numbered.gallery_codes, by_row)
+
+    def _add(
+        self,
+        numbered: "_Numbered",
+        vectors: torch.Tensor,
+        negative: tuple[np.ndarray, np.ndarray],
+        step: int,
+        start: int,
+    ) -> None:
+        """Count the pairs of `step` queries with the gallery, in self-retrieval with later rows."""
+        rows, sides = numbered.rows, numbered.rows.sides
+        block = slice(start, start + step)
+        columns = slice(start if sides.self_retrieval else 0, None)
+        queries, gallery = rows.queries[block], rows.gallery[columns]
+        codes = numbered.query_codes[block], numbered.gallery_codes[columns]
+        weights = None
+        if rows.query_weights is not None and rows.gallery_weights is not None:
+            weights = rows.query_weights[block], rows.gallery_weights[columns]
+        cells = self._cells(_scores(sides, queries, vectors[columns]))
+        is_pair, is_same = _pair_mask(sides, queries, gallery), codes[0][:, None] == codes[1]
+        query, row = np.nonzero(is_same & is_pair)
+        same = codes[0][query], cells[query, row]
+        num_same = 1.0 if weights is None else weights[0][query] * weights[1][row]
+        none = self.negative.shape[1]
+        np.copyto(cells, np.int16(none), where=is_same | ~is_pair)
+        by_query = _count_cells(cells, none, None if weights is None else weights[::-1])
+        transposed = torch.from_numpy(cells).t().contiguous().numpy()
+        by_row = _count_cells(transposed, none, weights)
+        with self._lock:
+            np.add.at(self.positive, same, num_same)
+            negative[0][block] += by_query
+            negative[1][columns] += by_row
+            self.different += is_pair.size - int(np.count_nonzero(cells == none))
+
+
+def _count_cells(cells: np.ndarray, size: int, weights: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+    """How many columns of each row are in each cell below `size`, float64 [R, size].
+
+    Args:
+        cells: int16 [R, C].
+        size: number of cells; those beyond are not counted.
+        weights: for how much each column and each row stands, [C] and [R]; None for 1.
+    """
+    numbers = cells + np.arange(0, len(cells) * (size + 1), size + 1, dtype=np.int32)[:, None]
+    factors = None if weights is None else torch.from_numpy(np.tile(weights[0], len(cells)))
+    counts = torch.bincount(torch.from_numpy(numbers).view(-1), factors, minlength=len(cells) * (size + 1))
+    by_row = counts.double().numpy().reshape(len(cells), size + 1)[:, :size]
+    return by_row if weights is None else by_row * weights[1][:, None]
 
 
 def _sample_rows(parts: Sequence[TaskPart], rng: np.random.Generator, rows: int) -> tuple[list[_Rows], float]:
@@ -191,23 +317,27 @@ def _codes_for_unknown(codes: np.ndarray, start: int) -> np.ndarray:
 
 def _blocks(numbered: _Numbered) -> Iterator[PairBlock]:
     rows, sides = numbered.rows, numbered.rows.sides
-    gallery = torch.from_numpy(sides.rows[rows.gallery]).float()
+    gallery = _float32_rows(sides.rows, rows.gallery)
     step = max(1, BLOCK // max(1, len(rows.gallery)))
     for start in range(0, len(rows.queries), step):
-        columns = slice(start, start + step)
-        queries = rows.queries[columns]
-        scores = (torch.from_numpy(sides.queries[queries]).float() @ gallery.T).numpy()
-        is_pair = _pair_mask(sides, queries, rows.gallery)
-        query, row = np.nonzero(is_pair)
-        weights = None
-        if rows.query_weights is not None and rows.gallery_weights is not None:
-            weights = rows.query_weights[columns][query] * rows.gallery_weights[row]
+        block = slice(start, start + step)
+        queries = rows.queries[block]
+        scores = _scores(sides, queries, gallery)
+        query, row = np.nonzero(_pair_mask(sides, queries, rows.gallery))
         yield PairBlock(
-            numbered.query_codes[columns][query],
+            numbered.query_codes[block][query],
             numbered.gallery_codes[row],
-            np.clip(scores[query, row], -1, 1).astype(np.float64),
-            weights,
+            scores[query, row].astype(np.float64),
         )
+
+
+def _scores(sides: RetrievalTask, queries: np.ndarray, gallery: torch.Tensor) -> np.ndarray:
+    """Similarities of some queries with gallery vectors, float32 [Q, G], from -1 to 1."""
+    return torch.mm(_float32_rows(sides.queries, queries), gallery.T).clamp_(-1, 1).numpy()
+
+
+def _float32_rows(vectors: np.ndarray, rows: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(vectors[rows].astype(np.float32, copy=False))
 
 
 def _pair_mask(sides: RetrievalTask, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:

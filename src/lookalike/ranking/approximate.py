@@ -126,7 +126,7 @@ class Shortlist:
         """
         starts = range(0, len(self.limits), TILE)
         self.limits[:] = NOTHING
-        with plain_products(), _workers(self.threads) as pool:
+        with plain_products(), worker_threads(self.threads) as pool:
             if ranks:
                 list(pool.map(self._set_limits, starts))
             for compared in pool.map(partial(self._compare, tally, ranks), starts):
@@ -234,7 +234,7 @@ class Shortlist:
 
 
 @contextmanager
-def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+def worker_threads(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that each multiply alone; a torch thread count set in one is what later threads start with."""
     before = torch.get_num_threads()
     try:
