@@ -259,4 +259,5 @@ def _merge_positions(ranking: Ranking, counted: np.ndarray) -> Ranking:
     positions, counted = (
         np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in (ranking.positions, counted)
     )
-    return Ranking(np.where(counted.any(axis=1)[:, None], counted, positions), ranking.total)
+    is_counted = counted.max(axis=1, initial=0, keepdims=True) > 0
+    return Ranking(np.where(is_counted, counted, positions), ranking.total)
