@@ -105,3 +105,16 @@ def test_rates_at_a_threshold_are_counted():
     scores, same = (unit @ unit.T)[one, other], labels[one] == labels[other]
     assert found["operating_far"]["value"] == pytest.approx((scores[~same] >= 0.5).mean())
     assert found["operating_tar"]["value"] == pytest.approx((scores[same] >= 0.5).mean())
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a"] * 4, "there are no pairs of different identities: 4 images of 1 identity"),
+        (["a", "b"], "2 identities are too few"),
+        (["a", "a", "b"], "2 identities are too few"),
+    ],
+)
+def test_too_few_identities_are_named(labels, message):
+    with pytest.raises(ValueError, match=message):
+        choose_operating_point(np.eye(4)[: len(labels)], np.array(labels), 0.001, "5pace")

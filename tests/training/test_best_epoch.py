@@ -47,7 +47,7 @@ def table_of(folder: Path, shapes_folder: Path, validation: dict[int, int]) -> P
 
 
 def keep_over_epochs(scores: list[float | None], metric: str) -> Result:
-    result, model = Result(), SimpleNamespace(save=lambda folder, about: None)
+    result, model = Result(), SimpleNamespace(save=lambda folder, card_text: None)
     for epoch, score in enumerate(scores, 1):
         keep_best(model, score, metric, Path(), result, epoch)
     return result

@@ -19,7 +19,7 @@ WORK = """
 import os, signal, time
 from pathlib import Path
 from lookalike.errors import ConfigError, DataError, LookalikeError, PeerError, Problem
-from lookalike.training.worker import in_rank
+from lookalike.training.worker import run_as_process
 
 class Odd(Exception):
     def __init__(self, one, two):
@@ -33,7 +33,7 @@ def work(given):
     (Path(given["folder"]) / f"{rank}.partial").rename(Path(given["folder"]) / f"{rank}.txt")
     exec(given["does"][rank], {**globals(), "rank": rank})
 
-in_rank(work)
+run_as_process(work)
 """
 WAIT = "time.sleep(100)"
 

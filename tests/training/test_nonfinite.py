@@ -151,11 +151,12 @@ def test_with_several_batches_to_a_step_the_bad_one_is_kept(steps, tmp_path):
 
 def nan_at(monkeypatch, *calls):
     """Let the loss be no number in these calls, with a gradient that poisons everything."""
-    original, count = Terms.forward, iter(range(1, 10**6))
+    original = Terms.forward
 
     def forward(self, embeddings, labels):
         value = original(self, embeddings, labels)
-        return value * NAN if next(count) in calls else value
+        self.calls = getattr(self, "calls", 0) + 1  # in the loss, so that a dry run does not count
+        return value * NAN if self.calls in calls else value
 
     monkeypatch.setattr(Terms, "forward", forward)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import lookalike
 from lookalike.errors import ConfigError
-from lookalike.training.checkpoint import Checkpoints, read_state
+from lookalike.training.checkpoint import Checkpoints, read_state, write_state
 
 KEYS = {
     "backbone": "small_cnn",
@@ -179,3 +179,13 @@ def test_fewer_stages_are_refused(dataset, tmp_path):
     with pytest.raises(ConfigError, match="stopped in stage 2, and there are 1 now"):
         go_on(dataset, out, stages=[{"epochs": 3}])
     assert contents(out) == before
+
+
+def test_a_checkpoint_of_another_version_is_refused(dataset, copy_run):
+    newest = Checkpoints(copy_run / "state").all()[-1]
+    older = {key: value for key, value in read_state(newest).items() if key not in ("format", "tables")}
+    write_state(newest, older)
+    before = contents(copy_run)
+    with pytest.raises(ConfigError, match=r"written by another version of Lookalike.*take another out="):
+        go_on(dataset, copy_run)
+    assert contents(copy_run) == before

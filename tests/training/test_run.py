@@ -166,11 +166,11 @@ def test_a_full_disk_keeps_the_best_model(dataset, tmp_path, monkeypatch):
 
     saved = []
 
-    def save(model, folder, about=""):
+    def save(model, folder, card_text=""):
         if saved:
             raise OSError(28, "No space left on device", str(folder))
         saved.append(model.space)
-        original(model, folder, about)
+        original(model, folder, card_text)
 
     original = validation.EmbeddingModel.save
     monkeypatch.setattr(validation.EmbeddingModel, "save", save)
@@ -271,3 +271,13 @@ def test_weights_that_are_no_numbers_any_more_are_an_error_that_says_what_to_do(
     with pytest.raises(LookalikeError, match="Lower the learning rates"):
         lookalike.train(dataset, tmp_path / "run", **{**SMALL, "lr": 1e30, "clip": None, "val_share": 0.3})
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_the_model_of_every_epoch_can_be_kept(dataset, tmp_path):
+    lookalike.train(dataset, tmp_path / "run", **SMALL, keep_epochs="all")
+    epochs = sorted((tmp_path / "run" / "epochs").iterdir())
+    assert [folder.name for folder in epochs] == ["001", "002"]
+    best = json.loads((tmp_path / "run" / "summary.json").read_text())["best_epoch"]
+    spaces = [lookalike.load(folder).space for folder in epochs]
+    assert spaces[0] != spaces[1]
+    assert lookalike.load(tmp_path / "run").space == spaces[best - 1]

@@ -16,7 +16,7 @@ from lookalike.model.embedder import build
 from lookalike.model.heads import Linear
 from lookalike.model.pooling import Native
 from lookalike.training.history import History, Means
-from lookalike.training.optimise import Average, scale_gradients
+from lookalike.training.optimise import Average, shrink_images
 from lookalike.training.plateau import Plateau
 from lookalike.training.progress import TrainingProgress
 from lookalike.training.schedules import constant, cosine, cyclic, exponential, multi_step, one_cycle, step
@@ -193,9 +193,9 @@ def test_means_count_images():
 
 def test_shrink_keeps_the_colours_and_leaves_small_images_alone():
     images = torch.full((1, 3, 8, 8), 51, dtype=torch.uint8)
-    assert scale_gradients(images, 0) is images
-    assert scale_gradients(images, 8) is images
-    torch.testing.assert_close(scale_gradients(images, 4), torch.full((1, 3, 4, 4), 0.2))
+    assert shrink_images(images, 0) is images
+    assert shrink_images(images, 8) is images
+    torch.testing.assert_close(shrink_images(images, 4), torch.full((1, 3, 4, 4), 0.2))
 
 
 def test_average_trails_the_weights_and_follows_counts():

@@ -208,6 +208,7 @@ def _settings(config: "Config") -> "TrainSettings":
         compiled=config.compile,
         best_metric=config.best_metric,
         far=config.far,
+        keep_epochs=config.keep_epochs,
         seed=config.seed,
         workers=config.workers,
         progress=config.progress,

@@ -13,6 +13,7 @@ FIXED = frozenset(
     (
         *("dataset", "out", "data_dir", "val_share", "seed", "best_metric", "average", "stages", "resume"),
         "far",
+        "keep_epochs",
         *(
             "image_size",
             "resize",
@@ -153,6 +154,9 @@ class Config(BaseModel):
     far: Annotated[float, Field(gt=0, lt=1)] = Field(
         description="share of different pairs that the model's threshold may accept; chosen on validation "
         "identities when training ends"
+    )
+    keep_epochs: Literal["best", "all"] = Field(
+        description="best keeps the model of the best epoch; all also keeps each epoch's, in OUT/epochs/"
     )
     patience: int | None = Field(
         ge=1,

@@ -82,7 +82,11 @@ def choose_operating_point(
     """
     negatives, identities = _negative_pairs(labels)
     if not negatives:
-        raise ValueError(f"{identities} identity: a threshold needs pairs of different ones")
+        raise ValueError(
+            f"there are no pairs of different identities: {len(labels)} images of {identities} identity"
+        )
+    if identities < 3:
+        raise ValueError(_too_few(identities))
     reachable = max(far, 1 / negatives)
     metrics = evaluate(vectors, labels, metrics={}, far=reachable, coarse_far=True, seed=seed).metrics
     threshold, tar = (
@@ -90,9 +94,7 @@ def choose_operating_point(
         metrics[f"tar@far={rate_name(reachable)}"],
     )
     if "low" not in threshold:
-        raise ValueError(
-            f"{identities} identities are too few to say how sure a threshold is; at least 3 are needed"
-        )
+        raise ValueError(_too_few(identities))
     return OperatingPoint(
         far=reachable,
         asked=far,
@@ -107,6 +109,10 @@ def choose_operating_point(
         identities=identities,
         space=space,
     )
+
+
+def _too_few(identities: int) -> str:
+    return f"{identities} identities are too few to say how sure a threshold is; at least 3 are needed"
 
 
 def write_point(point: OperatingPoint, folder: Path) -> None:

@@ -119,6 +119,15 @@ def set_random_states(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
+def check_packable(state: Any) -> None:
+    """Refuse a state that a checkpoint cannot hold.
+
+    Raises:
+        TypeError: it contains something other than tensors and plain values.
+    """
+    _pack(state, {})
+
+
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     """JSON of a value; tensors are put aside, and what JSON would change (keys, tuples) is marked."""
     if isinstance(value, Tensor):

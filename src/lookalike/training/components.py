@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -90,6 +90,7 @@ class TrainSettings:
         compiled: translate the model with torch.compile.
         best_metric: the validation metric that chooses the model that is kept.
         far: false accept rate that the model's threshold is chosen for.
+        keep_epochs: "best" keeps the best model; "all" also keeps that of each epoch, in epochs/.
         save_minutes: a checkpoint is written at the end of each epoch, and this often in between.
         cache: where training images lie that were shrunk before; None for nowhere.
     """
@@ -98,6 +99,7 @@ class TrainSettings:
     compiled: bool = False
     best_metric: str = "map@r"
     far: float = 1e-3
+    keep_epochs: Literal["best", "all"] = "best"
     seed: int = 0
     workers: int | None = None
     progress: bool = True

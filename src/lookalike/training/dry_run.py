@@ -1,4 +1,4 @@
-"""One pass through the life of a run before it begins, so that what would fail late fails at once."""
+"""One pass through the lifecycle of a run before it begins, so that what would fail late fails at once."""
 
 import copy
 import tempfile
@@ -11,46 +11,77 @@ import torch
 from torch import Tensor
 
 from lookalike.data.images import Batch, collate
+from lookalike.data.table import Table
+from lookalike.embeddings import embed_rows
 from lookalike.errors import LookalikeError
 from lookalike.model.embedder import EmbeddingModel, load
+from lookalike.training.checkpoint import check_packable
+from lookalike.training.components import StageConfig
 from lookalike.training.freeze import train_mode
+from lookalike.training.processes import Share, count_all_images
 from lookalike.training.stage import Stage
 from lookalike.training.state_preservation import preserve_state
 
 CLOSE = 1e-3
+VALIDATION_IMAGES = 8
 
 
 def dry_run(stage: Stage) -> None:
-    """Two batches forward and backward, then save, load and embed; everything is as before afterwards.
+    """Train on two batches without a step, save, load, and embed; everything is as before afterwards.
 
-    The batches are the first and the smallest of the first epoch. Several processes leave it out.
+    The batches are the first and the smallest of the first epoch; of several processes each takes its share.
 
     Raises:
         LookalikeError: something failed; says what.
     """
-    model, device = stage.parts.model, stage.parts.accelerator.device
-    if stage.parts.accelerator.num_processes > 1:
-        return
-    with preserve_state(model, stage.loss, device=device):
-        batches = _batches(stage)
-        train_mode(model, stage.plan.keep_statistics)
+    parts = stage.parts
+    with preserve_state(parts.model, stage.loss, device=parts.accelerator.device):
+        batches = _read_batches(stage)
+        train_mode(parts.model, stage.plan.keep_statistics)
         for batch in batches:
-            with _name_failure(f"a training step on {_count(len(batch.rows))}", _hint(batch)):
-                stage.rehearse(batch)
-        model.eval()
+            _train_step(stage, batch)
+        _check_checkpoint(stage)
+        parts.model.eval()
         if batches:
-            _save_and_load(model, batches[0].images.to(device))
+            _save_and_load(parts.model, batches[0].images.to(parts.accelerator.device))
+        if parts.validation is not None:
+            _embed_validation(parts.model, parts.validation)
 
 
-def _batches(stage: Stage) -> list[Batch]:
-    """The first and the smallest batch of the first epoch, as far as they can be read."""
-    sampler = copy.deepcopy(stage.batches)
+def _read_batches(stage: Stage) -> list[Batch]:
+    """The share of this process in the batches to try, as far as its images can be read.
+
+    Those are the first and the smallest of the first epoch, and one whose last chunk is a single image.
+    """
+    accelerator, sampler = stage.parts.accelerator, copy.deepcopy(stage.batches)
     sampler.set_epoch(1)
-    rows = list(sampler)
+    rows = list(Share(sampler, accelerator.process_index, accelerator.num_processes))
     stage.images.set_epoch(1)
     chosen = [rows[0], min(rows, key=len)] if rows else []
-    read = [collate(stage.images.__getitems__(list(each))) for each in chosen]
-    return [batch for batch in read if len(batch.rows)]
+    chunk = stage.plan.chunk
+    chosen += [each for each in rows if chunk and len(each) > chunk and len(each) % chunk == 1][:1]
+    batches = [collate(stage.images.__getitems__(list(each))) for each in chosen]
+    return [batch for batch in batches if count_all_images(len(batch.rows), accelerator)]
+
+
+def _train_step(stage: Stage, batch: Batch) -> None:
+    """Forward and backward at every image size that the stage trains with."""
+    plan, sides = stage.plan, [0]
+    full = batch.images.shape[-1]
+    if 0 < plan.small_size < full and plan.small_share > 0:
+        sides.append(plan.small_size)
+    for side in sides:
+        at_size = f" of {side} px" if side else ""
+        with _name_failure(f"a training step on {_count(len(batch.rows))}{at_size}", plan, batch, side):
+            stage.rehearse(batch, side)
+
+
+def _check_checkpoint(stage: Stage) -> None:
+    """The state of loss and optimizer must be something that a checkpoint can hold."""
+    with _name_failure("writing a checkpoint of the loss"):
+        check_packable(dict(stage.loss.state_dict()))
+    with _name_failure("writing a checkpoint of the optimizer"):
+        check_packable(stage.optimizer.state_dict())
 
 
 def _save_and_load(model: EmbeddingModel, images: Tensor) -> None:
@@ -69,8 +100,15 @@ def _save_and_load(model: EmbeddingModel, images: Tensor) -> None:
         )
 
 
+def _embed_validation(model: EmbeddingModel, validation: Table) -> None:
+    with _name_failure("embedding validation images"):
+        embed_rows(model, validation, range(min(VALIDATION_IMAGES, len(validation))), progress=False)
+
+
 @contextmanager
-def _name_failure(subject: str, hint: str = "") -> Iterator[None]:
+def _name_failure(
+    subject: str, plan: StageConfig | None = None, batch: Batch | None = None, small_size: int = 0
+) -> Iterator[None]:
     """Say what failed, where, and what to do.
 
     Raises:
@@ -81,20 +119,30 @@ def _name_failure(subject: str, hint: str = "") -> Iterator[None]:
     except LookalikeError:
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        hint = _hint(str(error), plan, len(batch.rows), small_size) if plan and batch else ""
         raise LookalikeError(
             f"dry run before training: {subject} failed: {type(error).__name__}: {error} "
-            f"({Path(last.filename).name}, line {last.lineno}){hint}"
+            f"({Path(frame.filename).name}, line {frame.lineno}){hint}"
         ) from error
 
 
-def _hint(batch: Batch) -> str:
-    if len(batch.rows) > 1:
-        return ""
-    return (
-        ". Batch normalisation needs two images: change sampler.batch_size so that the last batch has more, "
-        "or set keep_statistics=true and another head"
-    )
+def _hint(message: str, plan: StageConfig, images: int, small_size: int) -> str:
+    """What to change, where that is known."""
+    if "more than 1 value per channel" in message:
+        keep = "keep_statistics=true with another head avoids batch statistics"
+        if plan.chunk and images > 1:
+            return (
+                f". Batch normalization needs two images or more, and a batch of {images} in chunks of "
+                f"{plan.chunk} leaves one alone: take another chunk= or batch size; {keep}"
+            )
+        return (
+            ". Batch normalization needs two images or more at a time: change the batch size "
+            f"(sampler.batch_size) so that no batch, nor a process's share of it, is a single image; {keep}"
+        )
+    if small_size:
+        return f". The model cannot read images of small_size={small_size}: set small_size=0"
+    return ""
 
 
 def _count(images: int) -> str:

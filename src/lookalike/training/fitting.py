@@ -18,14 +18,22 @@ if TYPE_CHECKING:
     from lookalike.training.state import Training
 
 SHOWN = 3
+FORMAT = 2
+"""Of checkpoints; raised when what they hold changes."""
 
 
 def check_data(state: dict[str, Any], parts: "RunComponents", folder: "Path") -> None:
-    """Refuse other images, another teacher, and fewer stages than those that are over.
+    """Refuse other images, another teacher, fewer stages than those that are over, and older checkpoints.
 
     Raises:
         ConfigError: naming what differs.
     """
+    if state.get("format") != FORMAT:
+        raise ConfigError(
+            f"{folder}: its checkpoint was written by another version of Lookalike and cannot be resumed by "
+            f"this one. Finish the run with that version, or take another out=; {folder / 'model'}, if it is "
+            "there, can still be used"
+        )
     for split, table in (("training", parts.train), ("validation", parts.validation)):
         for problem in different_images(state["tables"][split], table, split):
             raise ConfigError(

@@ -144,7 +144,7 @@ def _gradient_values(parameter: Tensor, gradient: Tensor) -> Tensor:
     return _tidy(parameter, gradient).values() if gradient.is_sparse else gradient
 
 
-def scale_gradients(images: Tensor, size: int) -> Tensor:
+def shrink_images(images: Tensor, size: int) -> Tensor:
     """Images [B, 3, H, W] in 0…1 as float, resized to `size` if it is not 0 and smaller."""
     if not size or size >= images.shape[-1]:
         return images

@@ -23,7 +23,7 @@ from lookalike.training.curvature import Curvature
 from lookalike.training.freeze import refreeze, train_mode
 from lookalike.training.groups import parameter_groups, set_rates
 from lookalike.training.hard_negatives import HardNegatives
-from lookalike.training.optimise import RowSparse, clip_gradients, scale_gradients
+from lookalike.training.optimise import RowSparse, clip_gradients, shrink_images
 from lookalike.training.processes import Share, average_gradients, prepare_loss
 from lookalike.training.progress import TrainingProgress
 from lookalike.training.stopping import leave_signals_alone
@@ -120,7 +120,7 @@ class Stage:
         images, labels, self.loss.mixed_share = plan.mixing(images, labels, progress.epoch, progress.batch)
         extra_tensors = [labels] if self.teacher is None else [labels, self.teacher(images)]
         small = plan.small_size if progress.within <= round(plan.small_share * plan.epochs) else 0
-        pixels = scale_gradients(images, small)
+        pixels = shrink_images(images, small)
         if progress.steps == 1 and accelerator.is_main_process:
             log_chunks(self.parts.model, plan.chunk, len(pixels))
         if self.curvature.is_due and (progress.batch - 1) % plan.accumulate == 0:
@@ -132,16 +132,22 @@ class Stage:
                 *(plan.chunk or len(pixels), accelerator, 1 / self._window_size(progress)),
             )
 
-    def rehearse(self, batch: Batch) -> None:
-        """A forward and a backward pass that set no rates; the caller undoes what they change."""
+    def rehearse(self, batch: Batch, size: int) -> None:
+        """A forward and a backward pass of this process alone that set no rates; the caller undoes the rest.
+
+        Args:
+            batch: this process's images; all processes call this together, since the loss sees all images.
+            size: side of the images, as `small_size`; 0 for their own.
+        """
         plan, accelerator = self.plan, self.parts.accelerator
         images, labels, self.loss.mixed_share = plan.mixing(
             batch.images.to(accelerator.device), batch.class_ids.to(accelerator.device), 1, 1
         )
         known = [labels] if self.teacher is None else [labels, self.teacher(images)]
-        pixels = scale_gradients(images, plan.small_size)
+        pixels = shrink_images(images, size)
         chunk = plan.chunk or len(pixels)
-        backward_in_chunks(self.features, self.criterion, pixels, known, chunk, accelerator)
+        with accelerator.no_sync(self.features):
+            backward_in_chunks(self.features, self.criterion, pixels, known, chunk, accelerator)
 
     def set_progress(self, progress: TrainingProgress) -> None:
         """Rates, and losses that change over training, as they are at this batch.

@@ -26,6 +26,7 @@ from lookalike.training.diagnostics import Diagnostics
 from lookalike.training.embedding_bank import gather_bank, load_bank, refresh_bank
 from lookalike.training.fingerprint import fingerprint
 from lookalike.training.fitting import (
+    FORMAT,
     apply_changes,
     check_state,
     hyperparameters,
@@ -52,6 +53,11 @@ from lookalike.training.validation import (
 )
 
 FILE = "first_batch.png"
+
+
+def epoch_folder(run: Path, epoch: int) -> Path:
+    """Model folder of an epoch in a run folder, where all are kept; names sort up to epoch 999."""
+    return run / "epochs" / f"{epoch:03d}"
 
 
 def show_first_batch(batch: Batch, table: Table, folder: Path) -> Path:
@@ -296,6 +302,9 @@ class Training:
         parts.trackers.log_epoch(self.history.rows[-1], progress.steps)
         score = None if self.support.reason(metric) else scores.get(f"val_{metric}")
         keep_best(judged, score, metric, self.folder / "model", result, progress.epoch)
+        if parts.settings.keep_epochs == "all":
+            folder = epoch_folder(self.folder, progress.epoch)
+            judged.save(folder, card_text=f"The model after epoch {progress.epoch}.")
         return {name: float(value) for name, value in {**self.means.all_means(), **scores}.items()}
 
     def is_finished(self, progress: TrainingProgress) -> bool:
@@ -424,6 +433,7 @@ class Training:
         averaged, scaler = self.averaged, self.parts.accelerator.scaler
         schedule = self.stage.plan.schedule
         return {
+            "format": FORMAT,
             "position": astuple(progress),
             "tables": self.tables,
             "best_metric": self.parts.settings.best_metric,

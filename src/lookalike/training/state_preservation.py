@@ -1,15 +1,18 @@
 """Leave modules and random numbers as they were, whatever is tried with them."""
 
 import copy
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lookalike.training.checkpoint import random_states, set_random_states
 
+Generator = torch.Generator | np.random.Generator | random.Random
 OF_TORCH = frozenset(vars(nn.Module()))
 """What torch itself keeps in a module."""
 
@@ -18,15 +21,17 @@ OF_TORCH = frozenset(vars(nn.Module()))
 def preserve_state(*modules: nn.Module, device: torch.device | None = None) -> Iterator[None]:
     """Restore buffers, gradients, modes and plain attributes of `modules`, and all random states, afterwards.
 
-    Weights are not copied: nothing inside may step an optimizer.
+    Random states are those of the libraries and of the generators that a module holds as attributes. Weights
+    are not copied: nothing inside may step an optimizer.
 
     Args:
         modules: with all their submodules.
         device: of the random states.
     """
     device = device or torch.device("cpu")
-    random, parts = random_states(device), [part for module in modules for part in module.modules()]
+    random_numbers, parts = random_states(device), [part for module in modules for part in module.modules()]
     states = [_state(part) for part in parts]
+    generators = [(each, _generator_state(each)) for part in parts for each in _generators(part)]
     gradients = [(p, p.grad) for module in modules for p in module.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None
@@ -35,9 +40,11 @@ def preserve_state(*modules: nn.Module, device: torch.device | None = None) -> I
     finally:
         for part, state in zip(parts, states, strict=True):
             _restore(part, *state)
+        for generator, state in generators:
+            _set_generator_state(generator, state)
         for parameter, gradient in gradients:
             parameter.grad = gradient
-        set_random_states(random, device)
+        set_random_states(random_numbers, device)
 
 
 def _state(part: nn.Module) -> tuple[dict[str, Any], dict[str, tuple[Tensor | None, Tensor | None]]]:
@@ -61,6 +68,27 @@ def _restore(
         if buffer is not None and content is not None:
             buffer.copy_(content)
         part._buffers[name] = buffer
+
+
+def _generators(part: nn.Module) -> list[Generator]:
+    return [value for value in vars(part).values() if isinstance(value, Generator)]
+
+
+def _generator_state(generator: Generator) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    return copy.deepcopy(generator.bit_generator.state)
+
+
+def _set_generator_state(generator: Generator, state: Any) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.set_state(state)
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.bit_generator.state = state
 
 
 def _copy_value(value: Any) -> Any:
