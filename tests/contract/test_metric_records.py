@@ -119,7 +119,7 @@ def test_better_vectors_have_better_values():
 )
 def test_the_best_epoch_is_the_best_in_the_direction_of_the_metric(name, tmp_path):
     class Model:
-        def save(self, folder, about):
+        def save(self, folder, card_text):
             pass
 
     class Result:

@@ -217,10 +217,10 @@ class Broken:
 
 
 def test_a_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path, caplog):
-    broken, sound = Broken("numbers"), Broken(None)
+    broken, sound = Broken("log_numbers"), Broken(None)
     follow(Trackers({"broken": broken, "sound": sound}), tmp_path / "run")
-    assert broken.calls == ["start", "image", "numbers"]
-    assert sound.calls == ["start", "image", *["numbers"] * 5, "text", "finish"]
+    assert broken.calls == ["start", "log_image", "log_numbers"]
+    assert sound.calls == ["start", "log_image", *["log_numbers"] * 5, "log_text", "finish"]
     assert caplog.text.count("tracker=broken failed and is left out from here on: server gone") == 1
 
 

@@ -83,7 +83,7 @@ class Trackers:
         if due:
             value = loss()
             if math.isfinite(value):
-                self._call_trackers(due, "numbers", {"step/loss": value}, step)
+                self._call_trackers(due, "log_numbers", {"step/loss": value}, step)
 
     def log_epoch(self, row: Mapping[str, float | int | str], step: int) -> None:
         """A row of the history: every number in it, and its notes."""
@@ -92,13 +92,13 @@ class Trackers:
             for name, value in row.items()
             if isinstance(value, int | float) and math.isfinite(value)
         }
-        self._call_trackers(list(self._live), "numbers", numbers, step)
+        self._call_trackers(list(self._live), "log_numbers", numbers, step)
         if row.get("notes"):
-            self._call_trackers(list(self._live), "text", "notes", str(row["notes"]), step)
+            self._call_trackers(list(self._live), "log_text", "notes", str(row["notes"]), step)
 
     def log_image(self, name: str, file: Path, step: int = 0) -> None:
         """A PNG."""
-        self._call_trackers(list(self._live), "image", name, file, step)
+        self._call_trackers(list(self._live), "log_image", name, file, step)
 
     def finish(self, status: Status) -> None:
         """End all runs."""
