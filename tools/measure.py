@@ -166,6 +166,19 @@ def count_switches(files: list[str]) -> int:
     return sum(one != other for one, other in pairwise(files))
 
 
+def is_train_config(value: object) -> bool:
+    """Whether a value is the config of `train`."""
+    kind = type(value)
+    return kind.__name__ == "Config" and kind.__module__ in ("lookalike.cli.train", "lookalike.jobs.train")
+
+
+def is_part_of_config(value: object) -> bool:
+    """Whether a value is a node that describes an object to build, or the dictionary of all values."""
+    return type(value) is dict and (
+        "_target_" in value or value.keys() >= {"dataset", "epochs", "best_metric"}
+    )
+
+
 class Tracer:
     """Notes which files of the package are entered, and marks every step of an optimizer.
 
@@ -173,6 +186,7 @@ class Tracer:
         files: file of each call into the package whose caller is in another file, in order.
         steps: length of `files` at each step.
         receivers: modules with a function that was given the config of `train`.
+        part_receivers: modules to which a node of it was given, or the dictionary of its values.
         upward: pairs of functions, the first in a lower layer than the second, which it called.
     """
 
@@ -181,6 +195,7 @@ class Tracer:
         self.files: list[str] = []
         self.steps: list[int] = []
         self.receivers: set[str] = set()
+        self.part_receivers: set[str] = set()
         self.upward: set[tuple[str, str]] = set()
 
     def __call__(self, frame: Any, event: str, _: Any) -> None:
@@ -191,13 +206,11 @@ class Tracer:
             return
         name = self.module(code.co_filename)
         self.files.append(name)
-        for value in list(frame.f_locals.values()):
-            kind = type(value)
-            if kind.__name__ == "Config" and kind.__module__ in (
-                "lookalike.cli.train",
-                "lookalike.jobs.train",
-            ):
-                self.receivers.add(name)
+        values = list(frame.f_locals.values())
+        if any(map(is_train_config, values)):
+            self.receivers.add(name)
+        elif any(map(is_part_of_config, values)):
+            self.part_receivers.add(name)
         caller = frame.f_back
         while caller is not None and not caller.f_code.co_filename.startswith(self.source):
             caller = caller.f_back
@@ -223,6 +236,7 @@ class Tracer:
             "without_reading": len(set(without_reading)),
             "switches_without_reading": count_switches(without_reading),
             "receivers": sorted(self.receivers),
+            "part_receivers": sorted(self.part_receivers - self.receivers),
             "upward": sorted(self.upward),
         }
 
@@ -284,6 +298,8 @@ def print_trace(checkout: Path) -> None:
     print("  " + ", ".join(name.removeprefix("lookalike.") for name in counts["step"]))
     print(f"modules that receive the config of train: {len(counts['receivers'])}")
     print("  " + ", ".join(name.removeprefix("lookalike.") for name in counts["receivers"]))
+    print(f"further modules that receive parts of it: {len(counts['part_receivers'])}")
+    print("  " + ", ".join(name.removeprefix("lookalike.") for name in counts["part_receivers"]))
     print(f"calls from a lower layer into a higher one before the first step: {len(counts['upward'])}")
     for caller, called in counts["upward"]:
         print(f"  {caller} > {called}")
