@@ -15,7 +15,7 @@ from pathlib import Path
 PARTICIPLE = re.compile(r"[a-z]{3,}(ed|wn|en)")
 
 # Words that end like a participle and are none: verbs and nouns of the field.
-NO_PARTICIPLES = {"embed", "feed", "hidden", "listen", "open", "seed", "shed", "speed", "token"}
+NO_PARTICIPLES = {"embed", "feed", "flatten", "hidden", "listen", "open", "seed", "shed", "speed", "token"}
 
 # fmt: off
 VAGUE_FUNCTIONS = {

@@ -18,7 +18,7 @@ from lookalike.plots.over_models import over_models
 
 
 @pytest.fixture(scope="module")
-def prepared(shapes_folder, tmp_path_factory):
+def models_folder(shapes_folder, tmp_path_factory):
     """data/mine, and a run of three epochs, the models of which are in runs/mine/epochs."""
     root = tmp_path_factory.mktemp("several")
     files = sorted(shapes_folder.rglob("*.png"))
@@ -38,9 +38,9 @@ def prepared(shapes_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def here(prepared, tmp_path, monkeypatch):
+def here(models_folder, tmp_path, monkeypatch):
     for name in ("data", "runs"):
-        (tmp_path / name).symlink_to(prepared / name)
+        (tmp_path / name).symlink_to(models_folder / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -54,11 +54,11 @@ def opposite(rng):
     return vectors * rng.choice([-1, 1], (SIZE, 1))
 
 
-def collapsed(rng):
+def nearly_equal(rng):
     return 1e-2 * clusters(rng) + 1
 
 
-KINDS = [random_vectors, clusters, duplicates, ties, near_ties, near_ties_in_float32, opposite, collapsed]
+KINDS = [random_vectors, clusters, duplicates, ties, near_ties, near_ties_in_float32, opposite, nearly_equal]
 
 
 def task_of(vectors, mode):
@@ -104,7 +104,7 @@ def test_counted_ranks_are_those_of_a_full_sort(kind, mode, monkeypatch):
     assert np.array_equal(*precisions, equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", [ties, collapsed])
+@pytest.mark.parametrize("kind", [ties, nearly_equal])
 def test_queries_with_too_many_undecided_comparisons_are_left_over(kind):
     task = task_of(kind(np.random.default_rng(0)), "self")
     shortlist = Shortlist(task, RankingDepth(None, 0, 0), torch.device("cpu"), threads=1)

@@ -73,8 +73,8 @@ def _csv(file: Path, text: Collection[str]) -> pl.DataFrame:
     if twice:
         raise ValueError(f"the header names {', '.join(map(repr, twice))} twice")
     known = [
-        name or (own if own and result.header.count(own) == 1 else f"column {number}")
-        for number, (name, own) in enumerate(zip(names, result.header, strict=True), 1)
+        name or (title if title and result.header.count(title) == 1 else f"column {number}")
+        for number, (name, title) in enumerate(zip(names, result.header, strict=True), 1)
     ]
     frame = pl.read_csv(
         io.BytesIO(as_plain(result, known)),

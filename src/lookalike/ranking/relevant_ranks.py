@@ -65,9 +65,9 @@ class RelevantRanks:
 
     def positions(self, block: slice) -> np.ndarray:
         """Positions of the relevant rows of some queries, as in `Ranking`; 0 for queries not counted."""
-        places = self.num_above[block].astype(np.int64) + np.arange(1, self.scores.shape[1] + 1)
+        positions = self.num_above[block].astype(np.int64) + np.arange(1, self.scores.shape[1] + 1)
         has_row = (self.rows[block] >= 0) & self.is_counted[block][:, None]
-        return np.where(has_row, places, 0)
+        return np.where(has_row, positions, 0)
 
     def add(self, tile: Tile) -> None:
         """Count a tile: its columns for its rows and, in self-retrieval, its rows for its columns."""
