@@ -137,7 +137,7 @@ def test_an_image_that_is_gone_is_crossed_out_and_said(tmp_path, caplog):
     table = make_dataset(tmp_path)
     table.file(5).unlink()
     page = write_explorer(make_vectors(), table, tmp_path / "map", "x", QUICK)
-    assert "1 images cannot be read" in caplog.text and unpack_page(page)[1]["tile_width"][5] == 64
+    assert "1 image cannot be read" in caplog.text and unpack_page(page)[1]["tile_width"][5] == 64
 
 
 def test_columns_become_classes_numbers_or_text():

@@ -1,6 +1,9 @@
 """The page in a real Chromium: it opens, stays offline, enlarges what is clicked, and fits a phone."""
 
+from io import BytesIO
+
 import pytest
+from PIL import Image
 
 from browser_checks import CONTRAST
 from lookalike.report.page import Options, write_report
@@ -82,6 +85,27 @@ def test_the_map_opens_large_and_the_keyboard_is_enough(visit):
     dialog.get_by_text("Close").click()
     assert not dialog.is_visible()
     assert page.evaluate("document.activeElement.classList.contains('enlarge')")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_click_on_the_map_shows_that_image(visit, scheme):
+    page, trouble = visit(color_scheme=scheme)
+    spot = page.locator(".spot").nth(7)
+    spot.click()
+    dialog = page.locator("dialog")
+    assert dialog.is_visible() and dialog.locator("figure:visible").count() == 1
+    assert spot.get_attribute("data-caption") in dialog.inner_text()
+    assert spot.get_attribute("data-path") in dialog.inner_text()
+    assert dialog.locator("img").first.evaluate("image => image.naturalWidth") > 10
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible() and trouble == []
+
+
+def test_the_map_has_the_background_of_the_page(visit):
+    page, _ = visit(color_scheme="dark")
+    page.locator(".spots").scroll_into_view_if_needed()
+    picture = Image.open(BytesIO(page.locator(".spots").screenshot())).convert("L")
+    assert picture.getpixel((4, 4)) < 60
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

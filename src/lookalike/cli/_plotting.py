@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.errors import ConfigError, LookalikeError, list_problems
+from lookalike.wording import count_noun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,7 +214,8 @@ class Inputs:
     def remark(self) -> str:
         """What blue bars mean."""
         sure, many = self.comparison.level, self.comparison.identities
-        return f"blue: no other one is better ({100 * sure:g} %, {many:,} identities)"
+        identities = count_noun(many, "identity", "identities")
+        return f"Blue: no other run is better ({100 * sure:g} % confidence, {identities})."
 
     @cached_property
     def model(self) -> "EmbeddingModel":
@@ -258,13 +260,35 @@ class Inputs:
             )
         return load_first_batch(values)
 
+    def source(self, names: Sequence[str]) -> str:
+        """Which data and which model a figure of these inputs shows."""
+        from lookalike.report.comparing import find_evaluation
+        from lookalike.report.source import (
+            common_data,
+            describe_source,
+            embeddings_source,
+            evaluation_source,
+            run_source,
+        )
+
+        config = self.config
+        if config.runs and {"names", "roc_curves"} & set(names):
+            return common_data(find_evaluation(folder) for folder in config.runs)
+        if {"history", "uses", "batch_images"} & set(names) and config.run is not None:
+            return run_source(self.run)
+        if self.evaluation is not None:
+            return evaluation_source(self.evaluation)
+        if config.embeddings is not None:
+            return embeddings_source(config.embeddings, config.model)
+        split = None if "batch_images" in names else config.split or "test"
+        return describe_source(config.dataset, split, config.model)
+
     def report_problems(self) -> None:
         """Warn of images that could not be read."""
         problems = list(self.thumbnails.problems.values()) if "thumbnails" in self.__dict__ else []
         if problems:
-            log.warning(
-                "%d images cannot be read and are crossed out:%s", len(problems), list_problems(problems)
-            )
+            unread = count_noun(len(problems), "image")
+            log.warning("%s cannot be read, crossed out:%s", unread, list_problems(problems))
 
 
 OFFERS: dict[str, Callable[[Inputs], Any]] = {

@@ -50,6 +50,7 @@ def main(config: Config) -> Path:
     from lookalike.cli._plot_keys import refuse_unused
     from lookalike.cli._plotting import OFFERS, Inputs, required_inputs
     from lookalike.config import build
+    from lookalike.plots.text import name_source
 
     if config.out.suffix.lower() not in FORMATS or config.out.is_dir():
         raise ConfigError(f"out={config.out}: a plot is a file that ends in {', '.join(FORMATS)}")
@@ -57,6 +58,8 @@ def main(config: Config) -> Path:
     names = required_inputs(config.plot)
     refuse_unused(config, names)
     figure = build(config.plot, "plot", **{name: OFFERS[name](inputs) for name in names})
+    if str(config.plot["_target_"]).startswith("lookalike.plots."):  # a plot of one's own is left as it is
+        name_source(figure, inputs.source(names))
     inputs.report_problems()
     write_figure(figure, config.out, config.dpi)
     return config.out

@@ -38,13 +38,14 @@ def main(config: Config) -> Path:
     from lookalike.cli.prepare_stats import title
     from lookalike.errors import list_problems
     from lookalike.files import refuse_existing
+    from lookalike.wording import count_noun
 
     refuse_existing(config.out)
     table = read_datasets(config.dataset, config.data_dir)
     table = table.split(*config.split) if config.split else table
     problems = write_contact_sheet(table, title(config.dataset), config)
     if problems:
-        log.warning("%d images could not be read:%s", len(problems), list_problems(problems))
+        log.warning("%s could not be read:%s", count_noun(len(problems), "image"), list_problems(problems))
     return config.out / "index.html"
 
 

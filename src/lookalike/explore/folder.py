@@ -24,6 +24,7 @@ from lookalike.files import replace_folder, write_text
 from lookalike.plots.projection import principal_components
 from lookalike.plots.tsne import tsne
 from lookalike.ranking.exact import ExactSearch
+from lookalike.wording import count_noun
 
 log = logging.getLogger(__name__)
 BLOCK = 4096
@@ -135,7 +136,7 @@ def write_explorer(
     """
     options = options or Options()
     if len(vectors) < 2:
-        raise LookalikeError(f"explore: {len(vectors)} images; a map needs at least 2")
+        raise LookalikeError(f"explore: {count_noun(len(vectors), 'image')}; a map needs at least 2")
     metadata = _layout_metadata(vectors, options)
     with replace_folder(out, MARK) as temporary:
         layout = _stored_layout(out, metadata) or _compute_layout(vectors, options)
@@ -210,7 +211,10 @@ def _write_files(
         **neighbour_arrays(layout.rows, layout.scores),
         **codes,
     }
-    sentence = f"{len(table):,} images · {table.frame['label'].n_unique():,} classes"
+    sentence = (
+        f"{count_noun(len(table), 'image')} · "
+        f"{count_noun(table.frame['label'].n_unique(), 'class', 'classes')}"
+    )
     write_text(target / "index.html", render(title, sentence, pack(head, arrays), pictures.inside))
     as_parquet(layout, table.relative_to(out), pictures.pictures).write_parquet(target / "points.parquet")
 
@@ -233,7 +237,8 @@ def _draw_pictures(folder: Path, table: Table, tiles: np.ndarray, options: Optio
             (folder / "sheets" / f"{number:04}.webp").write_bytes(sheet.webp)
     if pictures.problems:
         problem_text = list_problems(pictures.problems)
-        log.warning("%d images cannot be read, and are crossed out:%s", len(pictures.problems), problem_text)
+        unread = count_noun(len(pictures.problems), "image")
+        log.warning("%s cannot be read, crossed out:%s", unread, problem_text)
     return pictures
 
 

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, bare, name_axes, new_figure
 from lookalike.plots.text import shorten_name
 from lookalike.plots.uses import ticks_from_zero
+from lookalike.wording import count_noun
 
 BARS = 40
 """At most, or a few more."""
@@ -129,7 +130,10 @@ def describe_sizes(sizes: np.ndarray) -> str:
     """The numbers of the drawing, in words."""
     lone = int((sizes == 1).sum())
     single = f"; {lone:,} with a single image" if lone else ""
+    low, high = sizes.min(), sizes.max()
+    spread = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    images, classes = count_noun(sizes.sum(), "image"), count_noun(len(sizes), "class", "classes")
     return (
-        f"{sizes.sum():,} images of {len(sizes):,} classes, {sizes.min():,} to {sizes.max():,} in each\n"
+        f"{images} of {classes}, {spread} in each\n"
         f"median {np.median(sizes):g} (dashed), mean {sizes.mean():.3g}{single}"
     )

@@ -12,6 +12,7 @@ from lookalike.metrics.inputs import factorise
 from lookalike.plots.knn_vote import predict_classes
 from lookalike.plots.style import INK, MUTED, RIGHT, RULE, WRONG, axes_at, ink_on, paper
 from lookalike.plots.text import briefs, headline, percent, points_wide
+from lookalike.wording import count_noun
 
 Count = Annotated[int, Ge(1)]
 SMALL = 7.5
@@ -84,7 +85,7 @@ def confusion(
     matrix = Confusion.from_predictions(
         labels, predict_classes(vectors, labels, reference_vectors, reference_labels, k)
     )
-    voters = "other images" if reference_vectors is None else f"{len(reference_vectors):,} references"
+    voters = "other images" if reference_vectors is None else count_noun(len(reference_vectors), "reference")
     vote = "the nearest" if k == 1 else f"a vote of the {k} nearest"
     return draw_confusion(matrix, f"By {vote} of the {voters}.", most)
 
@@ -97,14 +98,15 @@ def draw_confusion(matrix: Confusion, explanation: str = "", limit: int = 30) ->
     size = len(matrix.names)
     images = int(matrix.counts.sum())
     share = matrix.right / max(images, 1)
-    title = f"{matrix.right:,} of {images:,} images ({percent(share)}) are taken for what they are"
+    title = f"{matrix.right:,} of {count_noun(images, 'image')} ({percent(share)}) taken for the right class"
     selected = np.arange(size) if size <= limit else matrix.most_confused(limit)
     remark = f"{explanation} Each row is a class, each column what it is taken for."
     if len(selected) < size:
         remark += f" Of {size:,} classes the {len(selected)} of the largest confusions."
     if not len(selected):
         figure = paper(6.4, 0.1)
-        headline(figure, title, f"{explanation} None of {size:,} classes is taken for another.")
+        classes = count_noun(size, "class", "classes")
+        headline(figure, title, f"{explanation} None of {classes} is taken for another.")
         return figure
     cells = matrix.counts[np.ix_(selected, selected)]
     names = briefs(matrix.names[selected].tolist(), NAME, SMALL + 1)

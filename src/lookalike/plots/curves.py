@@ -58,9 +58,10 @@ class Frame:
 
     def end(self, axes: Axes, series: dict[str, np.ndarray]) -> None:
         """Whole epochs below, stages, a legend for two lines, and a word where no value is a number."""
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if len(self.epochs) == 1:
-            axes.set_xlim(self.epochs[0] - 0.5, self.epochs[0] + 0.5)
+            axes.set(xlim=(self.epochs[0] - 0.5, self.epochs[0] + 0.5), xticks=self.epochs)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         name_axes(axes, "epoch")
         self._name_stages(axes)
         if not any(np.isfinite(values).any() for values in series.values()):

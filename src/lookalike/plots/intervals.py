@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lookalike.metrics.records import direction_of, is_share
 from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare, new_figure
-from lookalike.plots.text import MARGIN, briefs, headline, safe, wrap_text
+from lookalike.plots.text import MARGIN, briefs, footnote, headline, wrap_text
 
 SHARE = 0.36
 """Part of the figure's width that names may take, beside the bars."""
@@ -34,7 +34,7 @@ def interval_bars(
         width: inches.
     """
     lines = wrap_text(remark, 72 * width - 2 * MARGIN, TEXT - 1)
-    figure = new_figure(width, 0.75 + 0.42 * len(names) + 0.2 * len(lines))
+    figure = new_figure(width, 0.75 + 0.42 * len(names))
     sure = ", with its 95 % interval" if any("low" in value for value in values) else ""
     lower = "; lower is better" if direction_of(metric) == "lower" else ""
     headline(figure, f"{metric} of each run{sure}{lower}")
@@ -72,9 +72,5 @@ def interval_bars(
         FuncFormatter(lambda value, _: f"{100 * value:.3g} %" if share else f"{value:.3g}")
     )
     if remark:
-        figure.supxlabel(
-            safe("\n".join(lines)),
-            fontsize=TEXT - 1,
-            color=DIFFERENT if not leaders else MUTED,
-        )
+        footnote(figure, lines, TEXT - 1, MUTED if leaders else DIFFERENT)
     return figure

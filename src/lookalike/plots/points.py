@@ -21,6 +21,10 @@ IN_A_COLUMN = 30
 NAMED_IN_PLACE = 10
 """Up to so many classes have their names on the map; more have numbers there, and names in the legend."""
 
+FEW = 4
+SHORT = 64
+"""Points across: more than `FEW` classes whose names are wider have numbers, which hide fewer points."""
+
 CROWD = 500
 """Points of a class that are looked at to find where it is thickest, or a few more."""
 
@@ -117,8 +121,10 @@ def draw_points(
     looks = distinct_colours(anchors)
     called = briefs(names[named_classes].tolist(), 170, SMALL + 0.5)
     entries = [f"{name} ({counts[code]:,})" for name, code in zip(called, named_classes, strict=True)]
-    numbered = len(named_classes) > NAMED_IN_PLACE
     in_place = briefs(names[named_classes].tolist(), 96, SMALL, bold=True, lines=2)
+    numbered = len(named_classes) > NAMED_IN_PLACE or (
+        len(named_classes) > FEW and max(points_wide(name, SMALL, bold=True) for name in in_place) > SHORT
+    )
     marks = [str(number) if numbered else name for number, name in enumerate(in_place, 1)]
     deep = column_height(len(entries))
     columns = column_widths(entries, numbered, deep)

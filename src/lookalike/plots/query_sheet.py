@@ -13,6 +13,7 @@ from lookalike.errors import DataError
 from lookalike.plots.neighbours import gallery
 from lookalike.plots.queries import Query, choose_queries, closest_to_threshold
 from lookalike.plots.sheets import sheet_figure
+from lookalike.wording import count_noun
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
 Which = Literal["worst", "best", "closest"]
@@ -79,11 +80,10 @@ def select_queries(
             raise DataError("which=closest: this evaluation has no threshold; say which with threshold=0.5")
         queries = closest_to_threshold(per_query, labels, threshold, count, neighbours)
         wrong = sum(not decide(query)[1] for query in queries)
-        marked = f"{wrong} of them {'is' if wrong == 1 else 'are'} wrong" + " (✗ below the query)" * (
-            wrong > 0
-        )
-        explanation = f"Their nearest neighbour is near {threshold:.3f}, where “same” begins; {marked}."
-        return queries, f"The {len(queries)} least sure decisions", explanation
+        marked = f"{wrong} of {len(queries)} {'is' if wrong == 1 else 'are'} wrong"
+        marked += " (✗ below the query)" * (wrong > 0)
+        explanation = f"Nearest neighbours closest to the threshold of {threshold:.3f}; {marked}."
+        return queries, f"The {phrase_count(len(queries), 'least sure', 'decision')}", explanation
     picked = choose_queries(
         per_query, labels, count if choice == "worst" else 0, count if choice == "best" else 0, neighbours
     )
@@ -92,13 +92,21 @@ def select_queries(
     queries = picked.worst if choice == "worst" else picked.best
     values = [query.value for query in queries] or [0.0]
     measure = NAMES.get(picked.measure, picked.measure)
-    explanation = f"{measure} from {min(values):.3f} to {max(values):.3f}, of {picked.judged:,} queries"
+    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+    spread = low if low == high else f"from {low} to {high}"
+    explanation = f"{measure} {spread}, of {count_noun(picked.judged, 'query', 'queries')}"
     wrong = f"; the nearest neighbour of {picked.wrong_first:,} is of another class."
     return (
         queries,
-        f"The {len(queries)} {'hardest' if choice == 'worst' else 'best'} queries",
+        f"The {phrase_count(len(queries), 'hardest' if choice == 'worst' else 'best', 'query', 'queries')}",
         explanation + wrong,
     )
+
+
+def phrase_count(number: int, kind: str, one: str, many: str = "") -> str:
+    """`hardest query` of one, `8 hardest queries` of several."""
+    counted, noun = count_noun(number, one, many).split(" ", 1)
+    return f"{kind} {noun}" if number == 1 else f"{counted} {kind} {noun}"
 
 
 def decide(query: Query) -> tuple[str, bool]:

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from lookalike.metrics.roc import Roc
 from lookalike.plots.style import DASHES, MUTED, RULE, SERIES, bare, explain_lines, name_axes, new_figure
 from lookalike.plots.text import briefs, headline
+from lookalike.wording import count_noun
 
 Rate = Annotated[float, Gt(0), Lt(1)]
 WIDTH, HEIGHT = 6.4, 4.2
@@ -31,12 +32,19 @@ def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
         roc_curves: by the name of what they are of.
         at: false accept rates that are marked; 0.001 and 0.01, where the pairs show them, if not given.
     """
-    figure, axes = start_figure(
-        "How many same pairs are accepted at each rate of false ones",
+    figure = roc_figure(roc_curves, at)
+    headline(
+        figure,
+        "ROC: pairs of one class that are accepted at each false accept rate",
         remark(roc_curves, "auc", "area under the curve"),
-        ("false accept rate", "true accept rate"),
     )
-    names = curve_names(roc_curves)
+    return figure
+
+
+def roc_figure(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None, width: float = WIDTH) -> Figure:
+    """The curves of `roc` without a heading, `width` inches wide."""
+    figure, axes = start_figure(width, ("false accept rate", "true accept rate"))
+    names = curve_names(roc_curves, NAME - 72 * (WIDTH - width))
     marked, low = tick_marks(roc_curves, at), finest_rate(roc_curves)
     for index, (name, curve) in enumerate(roc_curves.items()):
         far, tar = steps(curve, low, marked)
@@ -58,12 +66,13 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
 
     Source: Martin et al. 1997 (who scale both axes by the normal quantile instead). Arguments as for `roc`.
     """
-    figure, axes = start_figure(
-        "How many same pairs are missed at each rate of false ones",
-        remark(roc_curves, "eer", "where both rates are equal (○)"),
-        ("false accept rate", "false reject rate"),
+    figure, axes = start_figure(WIDTH, ("false accept rate", "false reject rate"))
+    headline(
+        figure,
+        "DET: pairs of one class that are missed at each false accept rate",
+        remark(roc_curves, "eer", "equal error rate (○)"),
     )
-    names = curve_names(roc_curves)
+    names = curve_names(roc_curves, NAME)
     marked, low = tick_marks(roc_curves, at), finest_rate(roc_curves)
     lowest = min(0.5 / curve.positives for curve in roc_curves.values())
     for index, (name, curve) in enumerate(roc_curves.items()):
@@ -89,10 +98,9 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
     return figure
 
 
-def start_figure(title: str, subtitle: str, names: tuple[str, str]) -> tuple[Figure, Axes]:
-    """A figure with its heading and bare axes."""
-    figure = new_figure(WIDTH, HEIGHT)
-    headline(figure, title, subtitle)
+def start_figure(width: float, names: tuple[str, str]) -> tuple[Figure, Axes]:
+    """A figure `width` inches wide with bare axes and their names."""
+    figure = new_figure(width, HEIGHT * width / WIDTH + 0.3 * (width < WIDTH))
     axes = bare(figure.subplots())
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     name_axes(axes, *names)
@@ -119,9 +127,9 @@ def format_plain(value: float) -> str:
     return np.format_float_positional(float(f"{value:.3g}"), trim="-")
 
 
-def curve_names(curves: Mapping[str, Roc]) -> dict[str, str]:
-    """What each curve is called in the legend."""
-    return dict(zip(curves, briefs(list(curves), NAME), strict=True))
+def curve_names(curves: Mapping[str, Roc], width: float) -> dict[str, str]:
+    """What each curve is called in the legend, where names have so many points across."""
+    return dict(zip(curves, briefs(list(curves), width), strict=True))
 
 
 def tick_marks(curves: Mapping[str, Roc], position: list[float] | None) -> np.ndarray:
@@ -200,6 +208,6 @@ def remark(curves: Mapping[str, Roc], subject: str, meaning: str) -> str:
     text = ""
     if len(sizes) == 1:
         positives, negatives = sizes.pop()
-        text = f"{positives:,} pairs of the same class and {negatives:,} of different ones. "
+        text = f"{count_noun(positives, 'pair')} of the same class and {negatives:,} of different ones. "
     bands = " Bands: 95 % intervals over identities." if any(len(c.rates) for c in curves.values()) else ""
     return f"{text}{subject.upper()}: {meaning}.{bands}"

@@ -13,12 +13,12 @@ from PIL import Image
 
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.plots.occlusion import occlusion
-from lookalike.plots.style import DIFFERENT, INK, RULE, SAME, TEXT, axes_at, paper
+from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, axes_at, paper
 from lookalike.plots.text import headline, shorten_name
 
 SIDE = 2.5
 SHOWN_SIDE = 384
-KEY = 0.5
+KEY = 0.8
 """Inches for the key below the pictures."""
 COARSE = 16
 """Cells a side that a map is drawn from, so that it shows no edges of windows."""
@@ -72,9 +72,7 @@ def draw_saliency(
     headline(
         figure,
         f"Why these two have a similarity of {similarity:.3f}",
-        "Covered where it is blue, they are less alike, by up to "
-        f"{max(values.max() for values in maps):.3f}; "
-        "where it is orange, more.",
+        describe_maps(maps),
     )
     for column, (name, picture, values) in enumerate(zip(names, pictures, maps, strict=True)):
         left = 0.15 + column * (SIDE + 0.25)
@@ -85,16 +83,28 @@ def draw_saliency(
             axes_at(figure, left, top - 2 * SIDE - 0.4, SIDE, SIDE),
             overlay(enlarge(picture), values / maximum),
         )
-    key(axes_at(figure, 0.15 + SIDE / 2, 0.34, SIDE + 0.25, 0.12), maximum)
+    key(axes_at(figure, 0.15 + SIDE / 2, KEY - 0.16, SIDE + 0.25, 0.12), maximum)
     return figure
+
+
+def describe_maps(maps: Sequence[np.ndarray]) -> str:
+    """What blue and orange mean, and how much they change."""
+    highest, lowest = (f"{max(abs(f(values)) for values in maps):.3f}" for f in (np.max, np.min))
+    rises = min(values.min() for values in maps) < 0
+    orange = f" Orange parts make them differ: covering one raises it by up to {lowest}." if rises else ""
+    return (
+        "Each part of a photo was covered in turn. Blue parts make the two alike: covering one lowers the "
+        f"similarity by up to {highest}.{orange}"
+    )
 
 
 def key(axes: Axes, most: float) -> None:
     """Which colour is which change of the similarity."""
     ramp = np.tile(np.linspace(-1, 1, SHOWN_SIDE), (8, 1))
     axes.imshow(overlay(Image.new("L", (SHOWN_SIDE, 8), 230), ramp), aspect="auto", extent=(-1, 1, 0, 1))
-    ends = [f"+{most:.3f} more alike", "0", f"−{most:.3f} less alike"]
+    ends = [f"makes them differ\n+{most:.3f}", "no effect\n0", f"makes them alike\n−{most:.3f}"]
     axes.set_xticks([-1, 0, 1], ends, fontsize=TEXT - 1.5, color=INK)
+    axes.set_xlabel("change of the similarity when the part is covered", fontsize=TEXT - 1.5, color=MUTED)
     axes.set_yticks([])
     axes.tick_params(length=0, pad=3)
     axes.spines[:].set_color(RULE)

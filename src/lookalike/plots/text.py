@@ -1,5 +1,6 @@
 """Words on figures: names that fit, headings that wrap, all measured in the font that is drawn."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -90,6 +91,59 @@ def wrap_text(text: str, width: float, size: float = TEXT, bold: bool = False) -
 def _pieces(word: str, width: float, size: float, bold: bool) -> list[str]:
     """The word in parts that fit, nearly always one."""
     return break_lines(word, width, lambda part: points_wide(part, size, bold))
+
+
+def footnote(figure: Figure, lines: Sequence[str], size: float = TEXT - 1.5, colour: str = MUTED) -> None:
+    """Write lines at the bottom left of a figure, which grows by their height: nothing else is covered.
+
+    Args:
+        figure: complete but for further footnotes, which come below.
+        lines: each no wider than the figure less its margins.
+        size: of the type, points.
+        colour: of the type.
+    """
+    before = 72 * figure.get_figheight()
+    extra = math.ceil(LEADING * size * len(lines) + MARGIN)  # whole points keep pictures on whole pixels
+    total = before + extra
+
+    def raise_up(share: float) -> float:
+        return (share * before + extra) / total
+
+    engine = figure.get_layout_engine()
+    if engine is None:
+        for axes in figure.axes:
+            left, bottom, width, height = axes.get_position(original=True).bounds
+            axes.set_position((left, raise_up(bottom), width, height * before / total))
+    else:
+        left, bottom, width, height = engine.get()["rect"]
+        engine.set(rect=(left, raise_up(bottom), width, height * before / total))  # pyrefly: ignore
+    for text in figure.texts:
+        text.set_y(raise_up(text.get_position()[1]))
+    figure.set_figheight(total / 72)
+    for number, line in enumerate(reversed(lines)):
+        up = (0.7 * MARGIN + number * LEADING * size) / total
+        figure.text(MARGIN / 72 / figure.get_figwidth(), up, safe(line), fontsize=size, color=colour)
+
+
+def name_source(figure: Figure, source: str) -> Figure:
+    """Write in small type below a figure which data and which model it shows, on one line.
+
+    Args:
+        figure: complete.
+        source: such as `photos, split test; model runs/mine`; nothing is written if it is empty.
+    """
+    if source:
+        size = TEXT - 1.5
+        footnote(figure, fitted_lines(source, 72 * figure.get_figwidth() - 2 * MARGIN, size), size)
+    return figure
+
+
+def fitted_lines(text: str, width: float, size: float) -> list[str]:
+    """A text on at most two lines, its middle left out where it is longer."""
+    lines = wrap_text(text, width, size)
+    if len(lines) <= 2:
+        return lines
+    return shorten_name(text, width, size, lines=2).replace(r"\$", "$").split("\n")
 
 
 def headline(figure: Figure, title: str, remark: str = "") -> float:

@@ -17,7 +17,7 @@ from lookalike.plots.confusable import ConfusedClasses
 from lookalike.plots.curves import best_value, series, single_curves
 from lookalike.plots.distances import distance_histogram
 from lookalike.plots.queries import ChosenQueries, choose_queries
-from lookalike.plots.roc import roc as plots_roc
+from lookalike.plots.roc import roc_figure
 from lookalike.plots.shortening import shared_start
 from lookalike.plots.tsne import choose_images, draw_mosaic, right_neighbours, tsne
 from lookalike.plots.uses import uses_histogram
@@ -29,6 +29,9 @@ from lookalike.report.template import fill_template, write_page
 
 log = logging.getLogger(__name__)
 LISTED = 20
+ROC_WIDTH = 4.9
+"""Inches: as wide as the histogram beside it, so that both have type of one size."""
+
 SHORT = 12
 """Letters of a label that fit below a picture."""
 
@@ -201,7 +204,7 @@ def draw_roc(roc: Roc) -> Markup:
         f"ROC curve with 95 % band: area {roc.areas['auc']['value']:.4f}, equal error rate "
         f"{roc.areas['eer']['value']:.4f}, over {roc.positives:,} same and {roc.negatives:,} different pairs."
     )
-    return svg(plots_roc({"pairs": roc}), "roc", alt)
+    return svg(roc_figure({"ROC": roc}, width=ROC_WIDTH), "roc", alt)
 
 
 def draw_histogram(evaluation: Evaluation | None) -> Markup | None:
