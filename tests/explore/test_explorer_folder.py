@@ -16,8 +16,9 @@ from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
 from lookalike.errors import LookalikeError
 from lookalike.explore import folder, sheets
-from lookalike.explore.columns import page_columns, short_paths
+from lookalike.explore.columns import Column, page_columns, short_paths
 from lookalike.explore.folder import Options, write_explorer
+from lookalike.explore.page import describe_columns
 
 QUICK = Options(layout="pca", neighbours=5, progress=False)
 
@@ -129,7 +130,7 @@ def test_what_is_not_an_explorer_is_not_replaced(tmp_path):
     table = make_dataset(tmp_path)
     with pytest.raises(LookalikeError, match="exists"):
         write_explorer(make_vectors(), table, tmp_path / "photos", "x", QUICK)
-    with pytest.raises(LookalikeError, match="1 images; a map needs at least 2"):
+    with pytest.raises(LookalikeError, match="1 image; a map needs at least 2"):
         write_explorer(make_vectors()[:1], table.take([0]), tmp_path / "new", "x", QUICK)
 
 
@@ -199,3 +200,20 @@ def test_what_cannot_be_explored(tmp_path, capsys):
     assert main(["explore", "a", "b"]) == 2
     said = capsys.readouterr().err
     assert "no such folder" in said and "neither a run nor" in said and "explore shows one run" in said
+
+
+@pytest.mark.parametrize(
+    ("start", "ends"),
+    [
+        ("a rather long shared beginning/", ["cat", "dog"]),
+        ("\N{CAT FACE} a long beginning that is shared by ", ["cat", "dog"]),
+        ("", ["shared/cat", "shared/dog"]),
+        ("", ["a rather long name of a single class"]),
+        ("", ["a rather long name without company", "quite another long name"]),
+    ],
+)
+def test_the_legend_leaves_out_what_all_long_classes_begin_with(start, ends):
+    values = [start + end for end in ends]
+    column = Column("label", "category", values, np.arange(len(values), dtype=np.uint32))
+    listed, _ = describe_columns([column])
+    assert listed[0]["start"] == len(start.encode("utf-16-le")) // 2  # as JavaScript counts

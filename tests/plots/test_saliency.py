@@ -64,8 +64,10 @@ def test_a_pair_becomes_four_pictures_that_can_be_read():
     ]
     photos = [(name, image.convert("RGB")) for name, image in photos]
     figure = saliency(Corner(), photos, steps=3)
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 5  # the fifth is the key
     assert "similarity of" in figure.texts[0].get_text()
+    words = " ".join(text.get_text() for text in figure.texts)
+    assert "lowers the similarity" in words.replace("\n", " ")
     check_readable(figure)
     with pytest.raises(ValueError, match="1 photos"):
         saliency(Corner(), photos[:1])

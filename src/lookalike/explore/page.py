@@ -15,10 +15,13 @@ from markupsafe import Markup
 from lookalike import __version__
 from lookalike.data.bidi import show_bidi_controls
 from lookalike.explore.columns import Column
+from lookalike.plots.shortening import shared_start
 
 SCRIPTS = ("data.js", "colours.js", "map.js", "tools.js", "panel.js", "changes.js", "start.js")
 KINDS = {"float32": "f4", "float64": "f8", "uint32": "u4", "uint16": "u2", "int16": "i2", "uint8": "u1"}
 ALIGNED = 8
+LEGEND = 28
+"""Letters of a class that the legend has room for."""
 
 
 def pack(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
@@ -41,7 +44,13 @@ def pack(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
 def describe_columns(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Columns for the facts, and their codes for the arrays."""
     listed = [
-        {"place": index, "name": column.name, "kind": column.kind, "values": column.values}
+        {
+            "place": index,
+            "name": column.name,
+            "kind": column.kind,
+            "values": column.values,
+            "start": _hidden_start(column),
+        }
         for index, column in enumerate(columns)
     ]
     arrays = {
@@ -50,6 +59,14 @@ def describe_columns(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], d
         if column.codes is not None
     }
     return listed, arrays
+
+
+def _hidden_start(column: Column) -> int:
+    """How many UTF-16 units the legend leaves out of each class: what all begin with, if some are long."""
+    if column.kind != "category" or max(map(len, column.values), default=0) <= LEGEND:
+        return 0
+    start = shared_start(column.values)
+    return len(column.values[0][:start].encode("utf-16-le")) // 2
 
 
 def neighbour_arrays(rows: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:

@@ -163,8 +163,9 @@ const showLegend = () => {
     const swatch = make("i", { class: "swatch" });
     swatch.style.background = colours.css[code];
     const name = valuesOf(column)[code];
-    return make("li", {}, make("button", { type: "button", "aria-pressed": String(lit === code), onclick: () => light(column, code) },
-      swatch, make("span", {}, name === "" ? "–" : name), make("em", {}, number.toLocaleString("en"))));
+    const shown = column.start && code < column.values.length ? `…${name.slice(column.start)}` : name;
+    return make("li", {}, make("button", { type: "button", title: name, "aria-pressed": String(lit === code), onclick: () => light(column, code) },
+      swatch, make("span", {}, shown === "" ? "–" : shown), make("em", {}, number.toLocaleString("en"))));
   });
   return element("legend-body").replaceChildren(make("ul", { class: "legend" }, ...entries), ...more(sorted.length, 100));
 };
