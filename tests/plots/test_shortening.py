@@ -77,7 +77,7 @@ def test_a_long_name_keeps_both_ends_and_uses_its_room():
 
 
 def test_a_break_is_at_the_end_of_a_word():
-    assert in_lines("Alpro-Blueberry-Soyghurt", 80, points_wide) == "Alpro-Blueberry-\nSoyghurt"
+    assert in_lines("Alpro-Blueberry-Soyghurt", 86, points_wide) == "Alpro-Blueberry-\nSoyghurt"
     assert in_lines("a rather long name", 60, points_wide) == "a rather\nlong name"
 
 
