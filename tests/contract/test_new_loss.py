@@ -15,6 +15,7 @@ CODE = '''"""A toy."""
 
 from torch import Tensor
 
+from lookalike.errors import check_finite
 from lookalike.losses._base import PairLoss, mean_over
 
 
@@ -23,6 +24,7 @@ class Toy(PairLoss):
 
     def __init__(self, push: float = 0.5) -> None:
         super().__init__()
+        check_finite("Toy", push=push)
         self.push = push
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ TURNED = "".join(f"{sign}gnp.exe" for sign in "\u202a\u202b\u202c\u202d\u202e\u2
     "shown",
     [
         show_bidi_controls,
-        lambda text: shorten_name(text, 99),
+        lambda text: shorten_name(text, 999),
         lambda text: fit_text(text, 9999, font(12)),
         lambda text: card("data:,", text, text),
         lambda text: render(text, text, "", []),

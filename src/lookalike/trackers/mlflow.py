@@ -72,7 +72,7 @@ class MLflow:
             self.client.log_batch(self.run, params=params[first : first + AT_ONCE])
 
     def log_numbers(self, values: Mapping[str, float], step: int) -> None:
-        """See `Tracker.numbers`."""
+        """See `Tracker.log_numbers`."""
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
@@ -80,11 +80,11 @@ class MLflow:
         self.client.log_batch(self.run, metrics=metrics)
 
     def log_text(self, name: str, text: str, step: int) -> None:
-        """See `Tracker.text`."""
+        """See `Tracker.log_text`."""
         self.client.log_text(self.run, text, f"{plain_value(name)}/step_{step}.txt")
 
     def log_image(self, name: str, file: Path, step: int) -> None:
-        """See `Tracker.image`."""
+        """See `Tracker.log_image`."""
         self.client.log_artifact(self.run, str(file))
 
     def finish(self, status: Status) -> None:

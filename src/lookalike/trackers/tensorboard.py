@@ -34,17 +34,17 @@ class TensorBoard:
         self.log_text("config", "".join(f"    {line}\n" for line in words.splitlines()), step)
 
     def log_numbers(self, values: Mapping[str, float], step: int) -> None:
-        """See `Tracker.numbers`."""
+        """See `Tracker.log_numbers`."""
         self.last = step
         for name, value in values.items():
             self.writer.add_scalar(plain_value(name), value, step)
 
     def log_text(self, name: str, text: str, step: int) -> None:
-        """See `Tracker.text`."""
+        """See `Tracker.log_text`."""
         self.writer.add_text(plain_value(name), text, step)
 
     def log_image(self, name: str, file: Path, step: int) -> None:
-        """See `Tracker.image`."""
+        """See `Tracker.log_image`."""
         with Image.open(file) as picture:
             self.writer.add_image(
                 plain_value(name), np.asarray(picture.convert("RGB")), step, dataformats="HWC"

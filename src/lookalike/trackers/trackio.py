@@ -42,18 +42,18 @@ class Trackio:
         return self.run.name
 
     def log_numbers(self, values: Mapping[str, float], step: int) -> None:
-        """See `Tracker.numbers`."""
+        """See `Tracker.log_numbers`."""
         self.last = step
         self.run.log(dict(values), step=step)
 
     def log_text(self, name: str, text: str, step: int) -> None:
-        """See `Tracker.text`."""
+        """See `Tracker.log_text`."""
         import trackio
 
         self.run.log({name: trackio.Markdown(text)}, step=step)
 
     def log_image(self, name: str, file: Path, step: int) -> None:
-        """See `Tracker.image`."""
+        """See `Tracker.log_image`."""
         import trackio
 
         self.run.log({name: trackio.Image(str(file))}, step=step)

@@ -58,15 +58,15 @@ class WandB:
         return self.run.id
 
     def log_numbers(self, values: Mapping[str, float], step: int) -> None:
-        """See `Tracker.numbers`."""
+        """See `Tracker.log_numbers`."""
         self.run.log(dict(values), step=step)
 
     def log_text(self, name: str, text: str, step: int) -> None:
-        """See `Tracker.text`."""
+        """See `Tracker.log_text`."""
         self.run.log({name: text}, step=step)
 
     def log_image(self, name: str, file: Path, step: int) -> None:
-        """See `Tracker.image`."""
+        """See `Tracker.log_image`."""
         import wandb
 
         self.run.log({name: wandb.Image(str(file))}, step=step)

@@ -380,9 +380,10 @@ def test_keys_that_a_source_has_no_use_for(tmp_path, prepare):
 
 def test_every_public_set_says_licence_size_and_what_to_do():
     for name, file in choices("source").items():
-        if name in ("folder", "table", "urls"):
+        text = file.read_text(encoding="utf-8")
+        if "???" in text:  # of the user's own files
             continue
-        first, second = file.read_text(encoding="utf-8").splitlines()[:2]
+        first, second = text.splitlines()[:2]
         assert first == f"# {summary(file)}"
         assert second.startswith("# licence: "), name
         assert f"raw/{name}/" in second or f"raw/{name}" in second, name
