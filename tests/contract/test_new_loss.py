@@ -23,6 +23,7 @@ class Toy(PairLoss):
     """Pull positives together, push negatives apart."""
 
     def __init__(self, push: float = 0.5) -> None:
+        check_finite("Toy", push=push)
         super().__init__()
         check_finite("Toy", push=push)
         self.push = push
@@ -53,7 +54,7 @@ def environment(tmp_path_factory) -> dict[str, str]:
 
 def ran(environment, *command: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", *command],
+        [sys.executable, "-c", *command],
         env=environment,
         cwd=ROOT,
         capture_output=True,
@@ -64,30 +65,38 @@ def ran(environment, *command: str) -> str:
     return done.stdout
 
 
+JOBS = """
+import sys
+from lookalike.cli.main import main
+
+for words in sys.argv[1].splitlines():
+    if main(words.split(";")):
+        sys.exit(1)
+"""
+"""One process for all of them: each would take seconds to load torch."""
+
+
 @pytest.mark.slow
 def test_a_new_loss_is_one_file_and_one_yaml(environment, shapes_folder, tmp_path):
-    assert "toy" in ran(environment, "lookalike", "train", "--help")
-    assert "How much negatives count" in ran(environment, "lookalike", "train", "loss=toy", "--help")
-    ran(
-        environment,
-        "lookalike",
-        "prepare",
-        "source=folder",
-        f"source.root={shapes_folder}",
-        f"out={tmp_path / 'set'}",
-    )
     small = ["backbone=small_cnn", "image_size=28", "epochs=1", "dim=8", "loss.toy.push=0.7"]
     sampler = ["sampler.classes_per_batch=4", "sampler.samples_per_class=4", "progress=false"]
     keys = [f"dataset={tmp_path / 'set'}", f"out={tmp_path / 'run'}", *small, *sampler]
-    ran(environment, "lookalike", "train", "loss=toy", *keys)
+    jobs = [
+        ["train", "--help"],
+        ["train", "loss=toy", "--help"],
+        ["prepare", "source=folder", f"source.root={shapes_folder}", f"out={tmp_path / 'set'}"],
+        ["train", "loss=toy", *keys],
+    ]
+    printed = ran(environment, JOBS, "\n".join(";".join(words) for words in jobs))
+    assert "toy" in printed.partition("How much negatives count")[0]
+    assert "How much negatives count" in printed
     assert (tmp_path / "run" / "model" / "config.json").exists()
 
 
 @pytest.mark.slow
 def test_the_contract_tests_find_it_by_themselves(environment):
-    told = ran(
-        environment, "pytest", "tests/contract/test_losses.py", "-q", "-k", "toy", "-p", "no:cacheprovider"
-    )
+    words = ["tests/contract/test_losses.py", "-q", "-k", "toy", "-p", "no:cacheprovider"]
+    told = ran(environment, f"import pytest; raise SystemExit(pytest.main({words}))")
     assert "failed" not in told
     assert int(told.splitlines()[-1].split()[0]) > 20
 

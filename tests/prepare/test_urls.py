@@ -180,7 +180,7 @@ def test_a_host_that_is_dead_does_not_cost_hours(tmp_path):
     assert found == {}
     assert len(failed) == 300
     assert "its host failed 20 times in a row, the last time: no connection" in failed[wanted[-1]]
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 def test_hosts_take_turns_and_end():

@@ -35,7 +35,7 @@ def work(given):
 
 run_as_process(work)
 """
-WAIT = "time.sleep(100)"
+WAIT = "time.sleep(600)"
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def wait_until(condition, seconds: float = 30) -> None:
+def wait_until(condition, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -86,7 +86,7 @@ def test_the_error_of_one_ends_the_others_and_is_raised_here(start_processes, tm
     began = time.monotonic()
     with pytest.raises(ConfigError, match=r"^lr: must be positive$") as raised:
         start_processes(WAIT, 'raise ConfigError("lr: must be positive")')
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
     assert "In process 1:" in str(raised.value.__cause__)
     assert is_gone(int(read_words(tmp_path, 0)[0]))
 
@@ -156,7 +156,7 @@ def parent(tmp_path):
 def test_when_the_parent_is_killed_none_is_left(parent):
     process, ranks = parent(WAIT, WAIT)
     process.kill()
-    wait_until(lambda: all(map(is_gone, ranks)), 5)
+    wait_until(lambda: all(map(is_gone, ranks)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -172,7 +172,7 @@ def test_signals_are_passed_on_once_and_what_comes_of_them_is_told(parent, tmp_p
     process, ranks = parent(note, note)
     wait_until(lambda: all((tmp_path / f"ready{rank}").exists() for rank in range(2)))
     process.send_signal(number)
-    _, words = process.communicate(timeout=30)
+    _, words = process.communicate(timeout=120)
     assert process.returncode == 0, words
     assert all(map(is_gone, ranks))
 
@@ -180,7 +180,7 @@ def test_signals_are_passed_on_once_and_what_comes_of_them_is_told(parent, tmp_p
 def test_before_there_is_anything_to_save_sigterm_just_ends_all(parent):
     process, ranks = parent(WAIT, WAIT)
     process.terminate()
-    _, words = process.communicate(timeout=30)
+    _, words = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGTERM, words
     assert not words
     assert all(map(is_gone, ranks))

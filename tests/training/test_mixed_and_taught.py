@@ -226,6 +226,7 @@ def test_two_processes_train_with_mixed_images_and_a_teacher(digits, teacher, tm
         sys.executable,
         "-m",
         "torch.distributed.run",
+        "--standalone",
         "--nproc-per-node",
         "2",
         "-m",
@@ -233,7 +234,7 @@ def test_two_processes_train_with_mixed_images_and_a_teacher(digits, teacher, tm
         "train",
     ]
     keys = [f"{name}={value}" for name, value in values.items()]
-    done = subprocess.run([*launch, *keys], check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*launch, *keys], check=False, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     rows = history(tmp_path / "run")
     assert rows["loss_distill"][1] < rows["loss_distill"][0]

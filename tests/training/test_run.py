@@ -232,6 +232,7 @@ def test_two_processes_train_one_model(dataset, tmp_path):
         sys.executable,
         "-m",
         "torch.distributed.run",
+        "--standalone",
         "--nproc-per-node",
         "2",
         "-m",

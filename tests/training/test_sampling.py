@@ -274,6 +274,7 @@ def test_two_processes_share_bank_and_counts(dataset, tmp_path):
         sys.executable,
         "-m",
         "torch.distributed.run",
+        "--standalone",
         "--nproc-per-node",
         "2",
         "-m",
@@ -281,7 +282,7 @@ def test_two_processes_share_bank_and_counts(dataset, tmp_path):
         "train",
     ]
     words = [f"{name}={value}" for name, value in keys.items()]
-    done = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     state = read_state(Checkpoints(tmp_path / "run" / "state").all()[-1])
     assert state["bank"]["readable"].tolist() == [True] * 80 + [False] * 2
