@@ -25,7 +25,6 @@ class Toy(PairLoss):
     def __init__(self, push: float = 0.5) -> None:
         check_finite("Toy", push=push)
         super().__init__()
-        check_finite("Toy", push=push)
         self.push = push
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
