@@ -10,20 +10,26 @@ if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings as Embeddings
     from lookalike.embeddings import embed as embed
     from lookalike.evaluation.evaluate import evaluate as evaluate
+    from lookalike.evaluation.result import Evaluation as Evaluation
+    from lookalike.evaluation.verify import verify as verify
     from lookalike.model.embedder import EmbeddingModel as EmbeddingModel
     from lookalike.model.embedder import load as load
+    from lookalike.report.comparing import compare as compare
     from lookalike.search.searcher import Searcher as Searcher
 
 _HOMES = {
     "EmbeddingModel": "lookalike.model.embedder",
     "Embeddings": "lookalike.embeddings",
+    "Evaluation": "lookalike.evaluation.result",
     "Searcher": "lookalike.search.searcher",
     "Table": "lookalike.data.table",
+    "compare": "lookalike.report.comparing",
     "embed": "lookalike.embeddings",
     "evaluate": "lookalike.evaluation.evaluate",
     "load": "lookalike.model.embedder",
     "read_table": "lookalike.data.table",
     "train": "lookalike.cli.train",
+    "verify": "lookalike.evaluation.verify",
 }
 
 __version__ = "0.1.0"

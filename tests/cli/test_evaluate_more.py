@@ -130,6 +130,46 @@ def test_several_in_one_call_make_one_table(here, capsys):
     assert not (here / "x").exists()
 
 
+def test_a_pca_is_not_learned_on_the_vectors_under_test(here, capsys):
+    copies = Embeddings.load("emb")
+    copies.save("copies")
+    for learn_on in ("emb", "copies"):
+        assert run("embeddings=emb", "out=x", f"pca.learn_on={learn_on}", "pca.dim=4") == 1
+        assert "150 of the 150 vectors to evaluate" in capsys.readouterr().err
+        assert not (here / "x").exists()
+
+
+def test_files_of_two_tools_can_be_compared(here, capsys):
+    """Vectors of the same images, each as .npy with the labels beside it, in folders of their own."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(30), 4)
+    np.save("labels.npy", labels)
+    centres, own = rng.normal(size=(30, 12))[labels], rng.normal(size=(120, 12))
+    for name, noise in (("ours", 0.5), ("theirs", 1.5)):
+        (here / name).mkdir()
+        np.save(here / name / f"{name}.npy", centres + noise * own)
+        assert run(f"embeddings={name}/{name}.npy", "labels=labels.npy", f"out=eval/{name}") == 0
+    capsys.readouterr()
+    assert main(["compare", "eval/ours", "eval/theirs"]) == 0
+    assert "ours is better than theirs: map@r +" in capsys.readouterr().out
+
+
+def test_the_table_of_several_has_columns_that_only_a_later_one_has(here):
+    """The pairs of the first are too few for a rate of 0.01, those of the second are not."""
+    embeddings(here / "few", 5, images=10, identities=2)
+    assert (
+        main(["evaluate", "embeddings=[few,emb]", "each=true", "out=all", "progress=false", "far=0.01"]) == 0
+    )
+    table = pl.read_csv("all/table.csv")
+    assert table["name"].to_list() == ["few", "emb"]
+    first, second = metrics(here / "all/few"), metrics(here / "all/emb")
+    later = [name for name, value in second.items() if isinstance(value, dict) and name not in first]
+    assert "tar@far=0.01" in later
+    for name in later:
+        assert table[name].to_list() == [None, second[name]["value"]]
+    assert "tar@far=0.01" in (here / "all/table.md").read_text()
+
+
 EVERY = "metric=[clustering,eer,effective_rank,alignment,uniformity,hubness,gap,best_decisions]"
 
 

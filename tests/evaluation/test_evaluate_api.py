@@ -182,7 +182,7 @@ def test_the_result_is_a_table_a_dictionary_and_a_folder(tmp_path):
     first = found["recall@1"]
     assert 0 <= first.low <= float(first) <= first.high <= 1
     assert float(first) == found.to_dict()["recall@1"]["value"]
-    with pytest.raises(KeyError, match="nothing: not measured; there are recall@1"):
+    with pytest.raises(KeyError, match="nothing: was not measured; there are recall@1"):
         found["nothing"]
     assert "recall@1" in str(found) and found.protocol in str(found)
     frame = found.to_frame()

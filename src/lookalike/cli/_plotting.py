@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lookalike.evaluation.evaluate import Evaluation as Evaluated
     from lookalike.metrics.roc import Roc
     from lookalike.model.embedder import EmbeddingModel
-    from lookalike.report.comparing import Comparison
+    from lookalike.report.compare_table import Comparison
     from lookalike.report.read import Evaluation, Run
 
 log = logging.getLogger(__name__)

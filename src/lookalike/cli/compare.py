@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
-    from lookalike.report.comparing import Comparison
+    from lookalike.report.compare_table import Comparison
 
 
 class Config(BaseModel):

@@ -1,6 +1,7 @@
 """The job `evaluate`: vectors, or a model and a dataset, become metrics with intervals."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,7 +105,7 @@ def run_evaluation(config: Config) -> "tuple[Evaluation, Embeddings, Pca | None]
     if (
         config.pca.is_requested
         and learn_on is None
-        and config.model is not None
+        and isinstance(config.model, Path)
         and config.dataset is not None
     ):
         learn_on = compute_embeddings(config, config.model, config.dataset, ["train"])
@@ -194,21 +195,9 @@ def write_evaluation(
     metadata: dict[str, Any],
     learned: "Pca | None" = None,
 ) -> None:
-    """An evaluation folder: metrics.json, per_query.parquet, distances.json, config.yaml and embeddings/.
-
-    Also per_identity.parquet, metrics_by_<column>.csv for each column asked for, per_pair.parquet for a list
-    of pairs, and pca/.
+    """Write an evaluation folder with the vectors that were evaluated; see `Evaluation.save`.
 
     Raises:
         LookalikeError: `folder` exists.
     """
-    from lookalike.files import new_folder
-
-    paths = embeddings.table.relative_to(folder).frame["path"]
-    with new_folder(folder) as temporary:
-        evaluation.fill(temporary, metadata, len(embeddings.skipped), paths)
-        if learned is not None:
-            (temporary / "pca").mkdir()
-            learned.save(temporary / "pca")
-        (temporary / "embeddings").mkdir()
-        embeddings.fill(temporary / "embeddings", folder / "embeddings", metadata)
+    replace(evaluation, embeddings=embeddings).save(folder, metadata, learned)

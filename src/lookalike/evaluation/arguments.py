@@ -17,6 +17,7 @@ from lookalike.metrics.selection import required_inputs
 
 CONF = Path(__file__).parents[1] / "conf"
 Function = Callable[..., Any]
+Metrics = str | Function | Sequence[str | Function] | Mapping[str, Function]
 
 
 def rules_of(protocol: str | Rules | None) -> Rules | None:
@@ -38,10 +39,8 @@ def rules_of(protocol: str | Rules | None) -> Rules | None:
     return _build_node(node)()
 
 
-def functions_of(
-    metrics: str | Sequence[str] | Mapping[str, Function] | None,
-) -> Mapping[str, Function] | None:
-    """Metrics by their names, as in conf/metric.
+def functions_of(metrics: Metrics | None) -> Mapping[str, Function] | None:
+    """Metrics by their names, as in conf/metric; functions are named as in Python.
 
     Raises:
         ValueError: there is none of this name.
@@ -49,8 +48,12 @@ def functions_of(
     if metrics is None or isinstance(metrics, Mapping):
         return metrics
     results: dict[str, Function] = {}
-    for name in [metrics] if isinstance(metrics, str) else metrics:
-        results.update({key: _build_node(node) for key, node in _node("metric", name).items()})
+    for item in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
+        if callable(item):
+            function = item.func if isinstance(item, partial) else item
+            results[getattr(function, "__name__", type(function).__name__)] = item
+        else:
+            results.update({key: _build_node(node) for key, node in _node("metric", item).items()})
     return results
 
 

@@ -1,21 +1,19 @@
 """How good embeddings are: retrieval and verification on unseen identities, with intervals."""
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-import yaml
+from numpy.typing import ArrayLike
 
-from lookalike.embeddings import Embeddings
+from lookalike.data.table import Table
 from lookalike.evaluation.arguments import (
-    frame_of,
+    Metrics,
     functions_of,
     names_of,
     number,
@@ -25,14 +23,20 @@ from lookalike.evaluation.arguments import (
     whole_numbers,
 )
 from lookalike.evaluation.identity_estimates import add_estimates, identity_table
+from lookalike.evaluation.inputs import Source, resolve_inputs
 from lookalike.evaluation.pair_blocks import identity_counts
 from lookalike.evaluation.protocol_result import Rerank, data_hash, rank_parts
 from lookalike.evaluation.protocols.base import Rules, Samples
-from lookalike.evaluation.protocols.checking import check_columns, check_parts, reason_nothing_to_find
+from lookalike.evaluation.protocols.checking import (
+    check_columns,
+    check_parts,
+    check_table,
+    reason_nothing_to_find,
+)
 from lookalike.evaluation.protocols.pairs import PairList, counts_of_listed_pairs
 from lookalike.evaluation.protocols.retrieval import SelfRetrieval
+from lookalike.evaluation.result import Evaluation
 from lookalike.evaluation.verification import Value, add_intervals, verification_metrics
-from lookalike.files import new_folder, write_text
 from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.by_column import mean_by_column
 from lookalike.metrics.inputs import exact_vectors, factorise
@@ -57,161 +61,13 @@ JUDGED = ("accuracy", "balanced_accuracy")
 LONE = {"left_out": "not scored", "zero": "scored as 0"}
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval, as far as there is one; `float()` gives the value."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __float__(self) -> float:
-        return float(self.value)
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What `evaluate` found; printed, it is a table. `result["recall@1"]` is an `Estimate`.
-
-    Attributes:
-        metrics: name to `value`, and `low` and `high` where there is an interval.
-        per_query: one line a query: row, label, every retrieval metric, neighbours (rows) and their scores.
-        protocol: hash of the rules, and of `arguments`.
-        queries: how many queries have a score.
-        lone_queries: how many have no other image of their identity, so none.
-        distances: histogram of similarities: edges, positive, negative, threshold.
-        notes: what is absent, and why.
-        data: hash of which images were queries and which gallery.
-        by: column to its table: one line a value, with the mean of every retrieval metric.
-        per_pair: one line a pair of a given list; None without a list.
-        per_identity: one line an identity: label, and for the metrics of all queries or pairs together what
-            each would be if all identities were like it, to first order; two models are compared by it.
-        rules: hash of the rules alone.
-        arguments: metric to those of its arguments that change its value, do not stand in its name, and are
-            not the defaults; such as the rate that `accuracy` is judged at.
-    """
-
-    metrics: dict[str, Value]
-    per_query: pl.DataFrame
-    protocol: str
-    queries: int
-    lone_queries: int
-    distances: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
-    data: str = ""
-    by: dict[str, pl.DataFrame] = field(default_factory=dict)
-    per_pair: pl.DataFrame | None = None
-    per_identity: pl.DataFrame = field(default_factory=pl.DataFrame)
-    rules: str = ""
-    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Estimate:
-        if name not in self.metrics:
-            raise KeyError(f"{name}: not measured; there are {', '.join(self.metrics)}")
-        return Estimate(**self.metrics[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.metrics
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.metrics)
-
-    def __len__(self) -> int:
-        return len(self.metrics)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether all numbers, hashes and queries are the same."""
-        if not isinstance(other, Evaluation):
-            return NotImplemented
-        same = self.summary() == other.summary() and self.per_query.equals(other.per_query)
-        return same and self.per_identity.equals(other.per_identity)
-
-    __hash__ = None  # pyrefly: ignore
-
-    def __str__(self) -> str:
-        """A line for each metric, and what is to be noted."""
-        width = max(map(len, self.metrics), default=0)
-        lines = []
-        for name, each in self.metrics.items():
-            interval = f"  {each['low']:.4f} to {each['high']:.4f}" if "low" in each else ""
-            lines.append(f"{name:<{width}}  {each['value']:8.4f}{interval}")
-        queries = f"{self.queries} queries, " if self.queries else ""
-        return "\n".join([*lines, f"{queries}protocol {self.protocol}", *self.notes])
-
-    __repr__ = __str__
-
-    def to_dict(self) -> dict[str, Any]:
-        """Flat, as metrics.json has it."""
-        return self.summary()
-
-    def to_frame(self) -> pl.DataFrame:
-        """One line a metric: metric, value, low, high."""
-        rows = [{"metric": name, **asdict(self[name])} for name in self.metrics]
-        schema = {"metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
-        return pl.DataFrame(rows, schema=schema)
-
-    def save(self, folder: str | Path, about: Mapping[str, Any] | None = None) -> Path:
-        """Write an evaluation folder without vectors, which `lookalike compare` reads; it must not exist.
-
-        Raises:
-            LookalikeError: `folder` exists.
-        """
-        with new_folder(folder) as temporary:
-            self.fill(temporary, about or {"made_by": "lookalike.Evaluation.save"})
-        return Path(folder)
-
-    def fill(
-        self, temporary: Path, about: Mapping[str, Any], skipped: int = 0, paths: pl.Series | None = None
-    ) -> None:
-        """Write metrics.json, distances.json, config.yaml and the tables into an existing folder.
-
-        Args:
-            temporary: the folder.
-            about: what made it, for config.yaml.
-            skipped: images that could not be read.
-            paths: of the images, seen from the folder, where they are known.
-        """
-        write_text(temporary / "metrics.json", json.dumps(self.summary(skipped), indent=2) + "\n")
-        write_text(temporary / "distances.json", json.dumps(self.distances) + "\n")
-        write_text(
-            temporary / "config.yaml", yaml.safe_dump(dict(about), sort_keys=False, allow_unicode=True)
-        )
-        if self.per_query.height:
-            table = self.per_query.clone()
-            if paths is not None:
-                table.insert_column(1, paths.gather(table["row"]))
-            table.write_parquet(temporary / "per_query.parquet")
-        if self.per_identity.width > 1:
-            self.per_identity.write_parquet(temporary / "per_identity.parquet")
-        for column, table in self.by.items():
-            table.write_csv(temporary / f"metrics_by_{column}.csv")
-        if self.per_pair is not None:
-            sides = (
-                {}
-                if paths is None
-                else {f"{side}_path": paths.gather(self.per_pair[side]) for side in ("first", "second")}
-            )
-            self.per_pair.with_columns(**sides).write_parquet(temporary / "per_pair.parquet")
-
-    def summary(self, skipped: int = 0) -> dict[str, Any]:
-        """Flat, as metrics.json has it."""
-        counts = {"queries": self.queries, "lone_queries": self.lone_queries, "skipped": skipped}
-        hashes: dict[str, Any] = {"protocol": self.protocol, "data": self.data, "rules": self.rules}
-        if self.arguments:
-            hashes["arguments"] = [
-                f"{name} {key}={value}"
-                for name, each in self.arguments.items()
-                for key, value in each.items()
-            ]
-        return {**self.metrics, **hashes, **counts, "notes": self.notes}
-
-
 def evaluate(
-    vectors: Any,
-    labels: Any = None,
+    vectors: Source,
+    labels: ArrayLike | Table | None = None,
     *,
-    frame: Any = None,
-    metrics: str | Sequence[str] | Mapping[str, Function] | None = None,
+    split: str | Sequence[str] | None = None,
+    frame: Table | pl.DataFrame | Mapping[str, ArrayLike] | Any = None,
+    metrics: Metrics | None = None,
     ks: int | Sequence[int] = (1, 5, 10),
     far: float | Sequence[float] = FAR,
     coarse_far: bool = False,
@@ -223,6 +79,8 @@ def evaluate(
     by: str | Sequence[str] = (),
     refine: Sequence[Callable[[RetrievalTask], RetrievalTask]] = (),
     rerank: Rerank | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -232,11 +90,14 @@ def evaluate(
     are in docs/evaluate.md.
 
     Args:
-        vectors: `Embeddings`, or vectors [N, D]; they are normalised, since the similarity is the cosine.
-        labels: identities, integers (64 bits) or strings, [N]; those of `Embeddings` if not given.
+        vectors: vectors [N, D], which are normalised, since the similarity is the cosine; or `Embeddings`, an
+            embeddings folder or a file of vectors; or a model or its folder, with a table as second argument.
+        labels: identities, integers (64 bits) or strings, [N]; those of `Embeddings` if not given. For a
+            model, the table of images to embed: a `Table`, a dataset folder or a table file.
+        split: evaluate only the rows of these splits; all if not given.
         frame: further columns of the images, N rows: role, group, fold or path for the protocols that need
             them, and any that are named in `by`; a frame of polars or pandas, or columns by name.
-        metrics: names as in conf/metric, or functions by name; those of
+        metrics: names as in conf/metric, functions, a list of both, or functions by name; those of
             `lookalike.metrics.selection.DEFAULT` if not given.
         ks: the k of recall@k and the like.
         far: false accept rates to judge at; the threshold and accuracy are those of the first.
@@ -251,29 +112,35 @@ def evaluate(
             `lookalike.evaluation.query_expansion`.
         rerank: what orders the gallery in place of the similarity, as in `lookalike.evaluation.rerank`;
             there is no verification then.
-        device: where to multiply; the CPU if not given.
+        batch_size: images per forward pass, where a model is given.
+        workers: processes that read images, where a model is given.
+        device: where to multiply; the CPU if not given. A model stays where it is.
         progress: show a bar on stderr.
 
     Raises:
         ValueError: vectors that are not finite or zero, labels that do not fit them, nothing that any query
             could find, a column that is not there, or an argument out of range.
+        LookalikeError: a folder, file or table cannot be read, or has no rows in `split`.
     """
     fars, ks, by = rates_of(far), whole_numbers(ks, "ks"), names_of(by)
     neighbours, seed = whole_number(neighbours, "neighbours", 1), whole_number(seed, "seed", 0)
     threshold = None if threshold is None else number(threshold, "threshold")
-    vectors, labels, frame = _split_inputs(vectors, labels, frame)
-    metrics = functions_of(metrics)
+    rules, functions = rules_of(protocol) or SelfRetrieval(), functions_of(metrics)
+    selected = DEFAULT if functions is None else functions
+    refuse_table = partial(_refuse_table, rules=rules, by=by)
+    vectors, labels, frame, embeddings = resolve_inputs(
+        vectors, labels, frame, split, refuse_table, batch_size=batch_size, workers=workers, progress=progress
+    )
     unit = exact_vectors(vectors)
     names, codes = factorise(labels, len(unit))
     samples = Samples(unit, codes, names, frame)
     check_columns(samples, by)
-    rules = rules_of(protocol) or SelfRetrieval()
-    selected = DEFAULT if metrics is None else metrics
     functions = expand_metrics(selected, ks, fars, coarse_far)
     if isinstance(rules, PairList):
-        return _evaluate_pair_list(
+        evaluation = _evaluate_pair_list(
             rules, samples, functions, fars, coarse_far, threshold, seed if intervals else None
         )
+        return replace(evaluation, embeddings=embeddings)
     parts = rules.parts(samples)
     for change in refine:
         parts = [replace(part, task=change(part.task)) for part in parts]
@@ -335,6 +202,7 @@ def evaluate(
         distances=histogram,
         notes=notes + missing + absent,
         data=data_hash(parts, samples),
+        embeddings=embeddings,
         per_identity=identity_table(names, estimates),
         by={
             name: mean_by_column(
@@ -348,19 +216,8 @@ def evaluate(
     )
 
 
-def _split_inputs(vectors: Any, labels: Any, frame: Any) -> tuple[Any, Any, pl.DataFrame]:
-    """Vectors, labels and further columns; of `Embeddings` those of its table, where none are given.
-
-    Raises:
-        ValueError: there are no labels.
-    """
-    if isinstance(vectors, Embeddings):
-        labels = vectors.table.labels if labels is None else labels
-        frame = vectors.table.frame if frame is None else frame
-        vectors = vectors.vectors
-    if labels is None:
-        raise ValueError("labels: each vector needs one; evaluate(vectors, labels) or evaluate(embeddings)")
-    return vectors, labels, frame_of(frame)
+def _refuse_table(table: Table, rules: Rules, by: Sequence[str]) -> None:
+    check_table(table.labels, table.frame, rules, by)
 
 
 def _evaluate_pair_list(

@@ -49,6 +49,7 @@ class EmbeddingModel(nn.Module):
     ):
         super().__init__()
         check_choice("normalise", normalise, get_args(Normalise))
+        self.folder: Path | None = None  # that it was loaded from
         self.normalise = normalise
         self.backbone, self.pool, self.head, self.resize = backbone, pool, head, resize
         weights = dict(backbone.named_parameters())
@@ -182,6 +183,7 @@ class EmbeddingModel(nn.Module):
             model.load_state_dict(load_file(folder / "model.safetensors"))
         except Exception as error:
             raise LookalikeError(f"{folder / 'model.safetensors'}: {error}") from error
+        model.folder = folder
         return model.eval()
 
     @classmethod

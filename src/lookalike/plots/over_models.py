@@ -101,6 +101,6 @@ def _draw_metric(axes: Axes, models: Values, metric: str) -> None:
         name_axes(axes, "epoch")
     else:
         axes.set_xlim(-0.5, len(models) - 0.5)
-        crowded = len(models) > 3
-        turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-        axes.set_xticks(across, briefs(list(models), NAME), fontsize=TEXT - 1, **turned)
+        axes.set_xticks(across, briefs(list(models), NAME), fontsize=TEXT - 1)
+        for label in axes.get_xticklabels() if len(models) > 3 else []:
+            label.set(rotation=30, ha="right", rotation_mode="anchor")

@@ -8,8 +8,14 @@ from markupsafe import Markup
 
 from lookalike.data.thumbnails import Thumbnails
 from lookalike.plots.intervals import interval_bars
-from lookalike.report.compare_table import basis_sentence, conclusion, format_difference, value_text, verdict
-from lookalike.report.comparing import Comparison
+from lookalike.report.compare_table import (
+    Comparison,
+    basis_sentence,
+    conclusion,
+    format_difference,
+    value_text,
+    verdict,
+)
 from lookalike.report.disagreements import Disagreements, find_disagreements
 from lookalike.report.numbers import number
 from lookalike.report.pictures import svg

@@ -1,9 +1,79 @@
-"""What a comparison says, in words, as a table, and as files."""
+"""A comparison of evaluations: the verdict, as text, as a table, and as files."""
+
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from lookalike.metrics.paired_tests import Difference
-from lookalike.report.comparing import Comparison
+from lookalike.metrics.paired_tests import Difference, swap_models
+from lookalike.report.read import Evaluation
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Evaluations, or recipes of several seeds, best first, and the tests of every two of them.
+
+    Attributes:
+        names: of the evaluations, or of their recipes, without the folders that all of them share.
+        evaluations: what was compared; of a recipe with several seeds, the evaluation of the first.
+        tables: one an evaluation: row, label and metrics of the queries compared, in the same order; none
+            where an evaluation has no queries.
+        metrics: those compared; the first one orders.
+        values: metric to one `value`, `low`, `high` for each evaluation, where there are any.
+        differences: metric to the tests of every two evaluations, by their places in `names`.
+        queries: how many are compared by the first metric; 0 if it is not one of queries.
+        identities: how many identities they show.
+        notes: what was passed over, since `force` asked for it.
+        runs: for each name the runs it stands for: several where they differ only in their seed.
+    """
+
+    names: list[str]
+    evaluations: list[Evaluation]
+    tables: list[pl.DataFrame]
+    metrics: list[str]
+    values: dict[str, list[dict[str, float]]]
+    differences: dict[str, list[Difference]]
+    queries: int
+    identities: int
+    notes: list[str]
+    runs: list[list[str]] = field(default_factory=list)
+
+    @property
+    def by_recipe(self) -> bool:
+        """Whether runs that differ only in their seed were taken together."""
+        return any(len(runs) > 1 for runs in self.runs)
+
+    def test_against(self, metric: str, index: int, other: int = 0) -> Difference | None:
+        """The evaluation at `index` tested against the one at `other`; None for itself."""
+        for difference in self.differences[metric]:
+            if (difference.first, difference.second) == (other, index):
+                return difference
+            if (difference.first, difference.second) == (index, other):
+                return swap_models(difference)
+        return None
+
+    @property
+    def level(self) -> float:
+        """How sure the verdicts are."""
+        return self.differences[self.metrics[0]][0].level
+
+    def leaders(self, metric: str) -> list[int]:
+        """The places of those that no other one beats."""
+        beaten = {
+            test.first if test.verdict == "better" else test.second
+            for test in self.differences[metric]
+            if test.verdict in ("better", "worse")
+        }
+        return [index for index in range(len(self.names)) if index not in beaten]
+
+    def to_frame(self) -> pl.DataFrame:
+        """One line an evaluation, best first, with value, low and high of each metric and the verdict."""
+        return as_frame(self)
+
+    def __str__(self) -> str:
+        """The table, the verdict, and what both are based on."""
+        return as_markdown(self).rstrip()
+
+    __repr__ = __str__
 
 
 def summary_sentence(comparison: Comparison, metric: str, first: int, second: int) -> str:

@@ -1,8 +1,8 @@
 """Several evaluations side by side: whether they are of the same test, and which one is really better."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 
 from lookalike.errors import ConfigError, LookalikeError
+from lookalike.evaluation.result import Evaluation as Result
 from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.inputs import factorise
-from lookalike.metrics.paired_tests import Difference, paired_differences, swap_models
+from lookalike.metrics.paired_tests import Difference, paired_differences
 from lookalike.metrics.records import is_share, sign_of
+from lookalike.report.compare_table import Comparison, conclusion
 from lookalike.report.matching import match_identities, match_queries
 from lookalike.report.read import Evaluation, find_evaluation
 from lookalike.report.recipes import (
@@ -28,62 +30,58 @@ from lookalike.report.same_test import differing_tests, refuse_differing
 NOT_METRICS = {"row", "path", "label", "to_find", "neighbours", "scores"}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Evaluations, or recipes of several seeds, best first, and the tests of every two of them.
+def compare(
+    evaluations: Mapping[str, Result | str | Path],
+    metrics: str | Sequence[str] = ("map@r", "recall@1"),
+    *,
+    force: bool = False,
+    group: bool = True,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Test every two evaluations, print the verdict in one sentence, and return the comparison.
 
-    Attributes:
-        names: of the evaluations, or of their recipes, without the folders that all of them share.
-        evaluations: what was compared; of a recipe with several seeds, the evaluation of the first.
-        tables: one an evaluation: row, label and metrics of the queries compared, in the same order; none
-            where an evaluation has no queries.
-        metrics: those compared; the first one orders.
-        values: metric to one `value`, `low`, `high` for each evaluation, where there are any.
-        differences: metric to the tests of every two evaluations, by their places in `names`.
-        queries: how many are compared by the first metric; 0 if it is not one of queries.
-        identities: how many identities they show.
-        notes: what was passed over, since `force` asked for it.
-        runs: for each name the runs it stands for: several where they differ only in their seed.
+    Printed, the comparison is a table; `to_frame()` gives it as a data frame.
+
+    Args:
+        evaluations: name to the result of `lookalike.evaluate`, or to an evaluation or run folder.
+        metrics: as in `compare_evaluations`; so are the others.
+        force: see there.
+        group: see there.
+        resamples: see there.
+        level: see there.
+        seed: see there.
+
+    Raises:
+        ConfigError: fewer than two evaluations, a metric that not all of them have, or a value out of range.
+        LookalikeError: a folder is no evaluation, or they are not of the same protocol and queries.
     """
+    if not isinstance(evaluations, Mapping) or len(evaluations) < 2:
+        raise ConfigError('compare needs two evaluations or more: compare({"ours": result, "theirs": other})')
+    if not 0.5 < level < 1:
+        raise ConfigError(f"level={level:g}: must be greater than 0.5 and less than 1")
+    if resamples < 100:
+        raise ConfigError(f"resamples={resamples}: must be at least 100")
+    chosen = [metrics] if isinstance(metrics, str) else list(metrics)
+    names, read = list(evaluations), [_as_read(each) for each in evaluations.values()]
+    matched = _match(names, read, chosen, force)
+    comparison = _compare_matched(names, matched, group, resamples, level, seed)
+    print(conclusion(comparison))
+    return comparison
 
-    names: list[str]
-    evaluations: list[Evaluation]
-    tables: list[pl.DataFrame]
-    metrics: list[str]
-    values: dict[str, list[dict[str, float]]]
-    differences: dict[str, list[Difference]]
-    queries: int
-    identities: int
-    notes: list[str]
-    runs: list[list[str]] = field(default_factory=list)
 
-    @property
-    def by_recipe(self) -> bool:
-        """Whether runs that differ only in their seed were taken together."""
-        return any(len(runs) > 1 for runs in self.runs)
-
-    def test_against(self, metric: str, index: int, other: int = 0) -> Difference | None:
-        """The evaluation at `index` tested against the one at `other`; None for itself."""
-        for difference in self.differences[metric]:
-            if (difference.first, difference.second) == (other, index):
-                return difference
-            if (difference.first, difference.second) == (index, other):
-                return swap_models(difference)
-        return None
-
-    @property
-    def level(self) -> float:
-        """How sure the verdicts are."""
-        return self.differences[self.metrics[0]][0].level
-
-    def leaders(self, metric: str) -> list[int]:
-        """The places of those that no other one beats."""
-        beaten = {
-            test.first if test.verdict == "better" else test.second
-            for test in self.differences[metric]
-            if test.verdict in ("better", "worse")
-        }
-        return [index for index in range(len(self.names)) if index not in beaten]
+def _as_read(evaluation: Result | str | Path) -> Evaluation:
+    """An evaluation from its folder, or as it would be read from one."""
+    if not isinstance(evaluation, Result):
+        return find_evaluation(evaluation)
+    return Evaluation(
+        folder=Path(),
+        metrics=evaluation.to_dict(),
+        per_query=evaluation.per_query if evaluation.per_query.height else None,
+        per_identity=evaluation.per_identity if evaluation.per_identity.width > 1 else None,
+        embeddings=evaluation.embeddings,
+    )
 
 
 def compare_evaluations(
@@ -118,9 +116,15 @@ def compare_evaluations(
         raise ConfigError(f"compare: a folder is given twice among {', '.join(names)}")
     evaluations = [find_evaluation(folder) for folder in folders]
     matched = _match(names, evaluations, metrics, force)
-    configs = [training_config(evaluation) for evaluation in evaluations]
+    return _compare_matched(differing_parts(names), matched, group, resamples, level, seed)
+
+
+def _compare_matched(
+    names: list[str], matched: "_Matched", group: bool, resamples: int, level: float, seed: int
+) -> Comparison:
+    """Test the runs, or the recipes if there are several and one has several seeds."""
+    configs = [training_config(evaluation) for evaluation in matched.evaluations]
     groups = group_by_recipe(configs) if group else []
-    names = differing_parts(names)
     if len(groups) < 2:  # without a second recipe the runs are compared
         groups = [[index] for index in range(len(names))]
     labels = recipe_names(names, groups, configs)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -44,11 +44,7 @@ def match_queries(
     names: list[str], evaluations: list[Evaluation], metrics: Sequence[str]
 ) -> tuple[list[pl.DataFrame], list[str]]:
     """The queries that all have, in one order: key, label, metrics; and what had to be left out for it."""
-    keyed = [_with_query_keys(evaluation, metrics, whole=True) for evaluation in evaluations]
-    if any(table["key"].to_list() != other["key"].to_list() for table, other in pairwise(keyed)):
-        moved = [_with_query_keys(evaluation, metrics, whole=False) for evaluation in evaluations]
-        same = all(table["key"].equals(other["key"]) for table, other in pairwise(moved))
-        keyed = moved if same else keyed
+    keyed = _key_queries(evaluations, metrics)
     shared = set(keyed[0]["key"]).intersection(*(evaluation["key"] for evaluation in keyed[1:]))
     notes = [
         f"different queries: {len(evaluation) - len(shared)} of {len(evaluation)} in {name} are not in all "
@@ -73,18 +69,35 @@ def _same_labels(first: pl.DataFrame, other: pl.DataFrame) -> bool:
     return first["label"].cast(pl.String).to_list() == other["label"].cast(pl.String).to_list()
 
 
-def _with_query_keys(evaluation: Evaluation, metrics: Sequence[str], whole: bool) -> pl.DataFrame:
-    """The queries with a name that is the same wherever they were evaluated.
+def _key_queries(evaluations: list[Evaluation], metrics: Sequence[str]) -> list[pl.DataFrame]:
+    """The queries with keys that are the same wherever they were evaluated: path, else row and file name.
+
+    By row alone where an evaluation has no paths, such as a result in memory.
+    """
+    if not all("path" in getattr(evaluation.per_query, "columns", []) for evaluation in evaluations):
+        return [_with_query_keys(evaluation, metrics, "row") for evaluation in evaluations]
+    keyed = [_with_query_keys(evaluation, metrics, "path") for evaluation in evaluations]
+    if all(table["key"].to_list() == other["key"].to_list() for table, other in pairwise(keyed)):
+        return keyed
+    moved = [_with_query_keys(evaluation, metrics, "file") for evaluation in evaluations]
+    same = all(table["key"].equals(other["key"]) for table, other in pairwise(moved))
+    return moved if same else keyed
+
+
+def _with_query_keys(
+    evaluation: Evaluation, metrics: Sequence[str], by: Literal["path", "file", "row"]
+) -> pl.DataFrame:
+    """The queries of one evaluation with a column `key`, and these columns.
 
     Args:
         evaluation: the evaluation.
         metrics: columns to keep.
-        whole: name them by their whole path; else by row and file name, for a dataset that has moved.
+        by: what names a query: its whole path; row and file name, for a dataset that has moved; its row.
     """
     table: Any = evaluation.per_query
-    if "path" not in table.columns:
+    if by == "row":
         names = table["row"].cast(pl.String)
-    elif whole:
+    elif by == "path":
         parents: dict[Path, Path] = {}
         names = pl.Series(
             [_real_path(evaluation.folder / path, parents) for path in table["path"]], dtype=pl.String
