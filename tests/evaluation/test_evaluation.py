@@ -108,8 +108,8 @@ def test_verification_equals_loops_over_all_pairs(exact, monkeypatch):
     assert found["auc"] == pytest.approx(roc_auc_score(same, np.concatenate([positive, negative])), abs=1e-6)
     for kind, similarities in (("positive", positive), ("negative", negative)):
         euclidean = np.sqrt(2 - 2 * similarities)
-        assert found[f"{kind}_cosine_mean"] == pytest.approx((1 - similarities).mean(), abs=1e-6)
-        assert found[f"{kind}_cosine_std"] == pytest.approx(similarities.std(), abs=1e-6)
+        assert found[f"{kind}_similarity_mean"] == pytest.approx(similarities.mean(), abs=1e-6)
+        assert found[f"{kind}_similarity_std"] == pytest.approx(similarities.std(), abs=1e-6)
         assert found[f"{kind}_euclidean_mean"] == pytest.approx(euclidean.mean(), abs=1e-6)
         assert found[f"{kind}_euclidean_std"] == pytest.approx(euclidean.std(), abs=1e-6)
 
@@ -220,7 +220,7 @@ def test_one_class_has_no_verification_and_no_interval_and_says_so():
     found = evaluate(np.random.default_rng(0).standard_normal((5, 3)), [7] * 5)
     assert found.metrics["recall@1"] == found.metrics["map"] == {"value": 1.0}
     assert "auc" not in found.metrics
-    assert "negative_cosine_mean" not in found.metrics
+    assert "negative_similarity_mean" not in found.metrics
     assert [note[:12] for note in found.notes] == ["no intervals", "no verificat"]
 
 
