@@ -429,6 +429,16 @@ def test_pair_lists_by_header(write, header, encoding, separator):
     assert [p.fold for p in pairs] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+@pytest.mark.parametrize("verdict", ["same", "different", "match", "positive", "negative"])
+@pytest.mark.parametrize("images", ["path_a path_b", "img1 img2", "path path", "path path.1"])
+def test_other_columns_leave_the_header_of_a_pair_list_a_header(write, images, verdict):
+    """`same` and `different` in a headerless list are verdicts."""
+    header = [*images.split(), verdict, "author", "note"]
+    pairs = read_pairs(write(header, [(*pair, "Ann", "x") for pair in PAIRS]), 4)
+    expected = [pair[2] == (verdict not in ("different", "negative")) for pair in PAIRS]
+    assert [p.same for p in pairs] == expected
+
+
 @pytest.mark.parametrize(
     "names", [["0", "1"], ["0.0", "1.0"], ["a", "b"], ["fold1", "fold2"], ["3", "7"], ["-1", "0"]]
 )

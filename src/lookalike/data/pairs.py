@@ -182,12 +182,19 @@ def _fold_numbers(folds: Iterable[str]) -> dict[str, int]:
 
 
 def _is_header(cells: Sequence[str]) -> bool:
-    """Whether a line names columns: none of its cells is an image, a number, or a verdict such as `yes`."""
+    """Whether a line names columns: none of its cells is an image, a number, or a verdict such as `yes`.
+
+    `same` is both a verdict and the name of a column; with the names of two image columns it is a name.
+    """
     known = {*STEMS, *FIRST, *SECOND, *SAME, *DIFFERENT, *FOLD}
     filled = [REPEATED.sub(r"\1", cell) for cell in cells if cell]
     if any(IMAGE.match(cell) or re.fullmatch(r"[+-]?[\d.]+", cell) for cell in filled):
         return False
-    if all(normalise_name(cell) in known for cell in filled):
+    short = [normalise_name(cell) for cell in filled]
+    if all(name in known for name in short):
+        return True
+    images = sum(name in {*STEMS, *FIRST, *SECOND} for name in short)
+    if images > 1 and any(name in SAME | DIFFERENT for name in short):
         return True
     return not any(cell.lower() in YES | NO for cell in cells[2:3])
 
