@@ -4,7 +4,8 @@ python benchmarks/evaluate.py [case …] [size=60502] [classes=11316] [dim=512] 
                               [largest=120000] [noise=2.4]
 
 Cases: retrieval (images and classes as in Stanford Online Products), cars (8,131 images of 98 classes),
-verification (all pairs), bootstrap, growth; by default all. Every measurement runs in a process of its own;
+verification (all pairs), bootstrap, growth, defaults (`lookalike.evaluate(vectors, labels)` against
+pytorch-metric-learning's three numbers); by default all. Every measurement runs in a process of its own;
 its memory is the peak over that of a process that has imported the same and loaded the vectors.
 pytorch-metric-learning and faiss-cpu come with the extra `bench`; open-metric-learning is measured if
 OML_PYTHON names a Python that has it.
@@ -27,6 +28,7 @@ from _common import peak_gib, show
 RETRIEVAL = ("recall@1", "recall@10", "recall@100", "precision@1", "precision@5", "precision@10")
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 GROWTH = (15_000, 30_000, 60_000, 120_000)
+DEFAULT_SIZES = (8_000, 30_000, 60_000)
 DEFAULTS = {
     "size": 60_502,
     "classes": 11_316,
@@ -71,6 +73,19 @@ def of_lookalike(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values
         sides = RetrievalTask(unit_vectors(vectors), labels)
         found = rank_gallery(sides, metrics, neighbours=0, depth=10, first=100)
         return {name: float(np.nanmean(column)) for name, column in found.columns.items()}
+
+    return measure
+
+
+def of_defaults(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values]:
+    """All that the default call measures: retrieval with `map`, verification, and intervals."""
+    import lookalike
+
+    lookalike.evaluate(vectors[:200], labels[:200] % 20)  # imports what it needs
+
+    def measure() -> Values:
+        result = lookalike.evaluate(vectors, labels)
+        return {name: float(result[name]) for name in result}
 
     return measure
 
@@ -195,6 +210,7 @@ def of_bootstrap(vectors: np.ndarray, labels: np.ndarray) -> Callable[[], Values
 
 WORK = {
     "lookalike": of_lookalike,
+    "default call": of_defaults,
     "pytorch-metric-learning": of_pytorch_metric_learning,
     "open-metric-learning": of_open_metric_learning,
     "faiss flat, k=100": of_faiss,
@@ -280,6 +296,18 @@ def verification(folder: Path, threads: int, repeats: int, retrieved: Measured |
     print(f"\nat {checked.name}: " + ", ".join(f"{name} off by {gap:.1e}" for name, gap in gaps.items()))
 
 
+def defaults(folder: Path, options: dict[str, float], threads: int, repeats: int) -> None:
+    """The default call and pytorch-metric-learning, by size."""
+    for size in (size for size in DEFAULT_SIZES if size <= options["largest"]):
+        target = write_vectors(folder, size, int(size / 5.35), int(options["dim"]), options["noise"])
+        ours = Measured("default call", target, threads, repeats)
+        peer = Measured("pytorch-metric-learning", target, threads, repeats)
+        columns = ["", "seconds", "added MiB", "times slower than ours", "greatest difference"]
+        title = f"Default call, {size:,} images of {int(size / 5.35):,} classes, {threads} threads"
+        show(title, columns, [each.row(ours) for each in (ours, peer)])
+        (target / "vectors.npy").unlink()
+
+
 def growth(folder: Path, options: dict[str, float], threads: int) -> None:
     """Time and memory by size."""
     rows = []
@@ -303,7 +331,7 @@ def main(arguments: list[str]) -> None:
     if unknown := set(chosen) - set(DEFAULTS):
         raise SystemExit(f"unknown: {', '.join(unknown)}; there are {', '.join(DEFAULTS)}")
     options = {**DEFAULTS, **chosen}
-    known = ("retrieval", "cars", "verification", "bootstrap", "growth")
+    known = ("retrieval", "cars", "verification", "bootstrap", "growth", "defaults")
     cases = [word for word in arguments if "=" not in word] or known
     if unknown := set(cases) - set(known):
         raise SystemExit(f"unknown: {', '.join(unknown)}; cases are {', '.join(known)}")
@@ -325,6 +353,8 @@ def main(arguments: list[str]) -> None:
             found = Measured("bootstrap", products, threads, repeats)
             rows = [found.row(found)[:3]]
             show("Bootstrap, 1,000 resamples of 10 metrics", ["", "seconds", "added MiB"], rows)
+        if "defaults" in cases:
+            defaults(folder, options, threads, repeats)
         if "growth" in cases:
             growth(folder, options, threads)
 

@@ -17,7 +17,7 @@ MOST_RELEVANT = 64
 """Relevant rows of a query up to which counting is faster than sorting its scores."""
 
 MOST_UNDECIDED = 0.5
-"""Comparisons within the error bound, per gallery row, up to which counting is faster than sorting."""
+"""Comparisons within the error bound, per row compared, up to which counting is faster than sorting."""
 
 BLOCK = 1024
 """Queries whose relevant rows are scored at once."""
@@ -56,7 +56,7 @@ class RelevantRanks:
         self.scores = np.full(shape, np.inf)  # of the relevant rows, in the order of their ranks
         self.rows = np.full(shape, -1, np.int32)
         self.num_above = np.zeros(shape, np.int32)  # rows of other identities
-        self.num_undecided = np.zeros(len(self.totals), np.int64)
+        self.num_undecided, self.num_compared = np.zeros((2, len(self.totals)), np.int64)
         for start in range(0, len(self.totals), BLOCK):
             self._score_relevant(slice(start, start + BLOCK), device)
         self.low, self.high = ordinals_around(self.scores, error)
@@ -133,7 +133,9 @@ class RelevantRanks:
                 is_undecided[queries] |= is_near
         with self.lock:
             self.num_undecided[block] += undecided
-            too_many = self.num_undecided[block] > MOST_UNDECIDED * len(self.order[1])
+            self.num_compared[block] += codes.shape[1]
+            num_compared = np.maximum(self.num_compared[block], BLOCK)
+            too_many = self.num_undecided[block] > MOST_UNDECIDED * num_compared
             self.is_counted[block] &= ~too_many
         is_undecided[too_many] = False
         if undecided.any():
