@@ -1,7 +1,8 @@
-"""What a search found: lists that a notebook shows as pictures."""
+"""Search results: lists of hits that print as a table, and that a notebook shows as pictures."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import polars as pl
 
@@ -15,14 +16,14 @@ SIDE = 80
 
 @dataclass(frozen=True)
 class Hit:
-    """An indexed image that is like the query.
+    """An indexed image that is similar to the query.
 
     Attributes:
-        path: where the image is, seen from the current folder.
+        path: path of the image, relative to the current folder where it lies below it.
         label: its identity.
-        score: cosine similarity, 1 for the same.
+        score: cosine similarity to the query.
         row: its row in the index.
-        box: the part of the image that is meant, x1 y1 x2 y2 in pixels; None for all of it.
+        box: the indexed part of the image, x1 y1 x2 y2 in pixels; None for the whole image.
     """
 
     path: str
@@ -33,20 +34,32 @@ class Hit:
 
 
 class Hits(list[Hit]):
-    """The hits of one image, nearest first.
+    """The hits of one query, nearest first.
 
     Args:
         hits: the hits.
         table: of the index, for the pictures.
-        query: file of the image that was searched with, where it came as a file.
+        query: file of the query; None if it was no file.
     """
 
     def __init__(self, hits: Iterable[Hit] = (), table: Table | None = None, query: str | None = None):
         super().__init__(hits)
         self.table, self.query = table, query
 
+    def __str__(self) -> str:
+        """A table with one line per hit."""
+        return _format_table(self.to_frame())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The query and its hits, as values for JSON."""
+        return {"query": self.query, "hits": [asdict(hit) for hit in self]}
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row per hit: query, rank, score, label, path, row, box."""
+        return SearchResults([self]).to_frame()
+
     def _repr_html_(self) -> str:
-        """The image searched with, and its hits with label and similarity."""
+        """The query, and its hits with label and similarity."""
         cards = [] if self.query is None else [card(_hit_image(self.query), "query", self.query, side=SIDE)]
         pictures = None if self.table is None else Thumbnails(self.table, 2 * SIDE)
         for hit in self[:MAX_SHOWN]:
@@ -59,12 +72,59 @@ class Hits(list[Hit]):
 
 
 class SearchResults(list[Hits]):
-    """The hits of several images, in their order."""
+    """The hits of several queries, in their order."""
+
+    def __str__(self) -> str:
+        """A table with one line per hit; its first column is the query."""
+        return _format_table(self.to_frame())
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """`Hits.to_dict` of each query."""
+        return [hits.to_dict() for hits in self]
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row per hit: query, rank, score, label, path, row, box.
+
+        The query is its file or, if it was no file, its position among the queries as text.
+        """
+        ranks = [rank for hits in self for rank in range(1, len(hits) + 1)]
+        names = [str(number) if hits.query is None else hits.query for number, hits in enumerate(self)]
+        queries = [name for name, hits in zip(names, self, strict=True) for _ in hits]
+        every = [hit for hits in self for hit in hits]
+        labels = [hit.label for hit in every]
+        return pl.DataFrame(
+            {
+                "query": pl.Series(queries, dtype=pl.String),
+                "rank": pl.Series(ranks, dtype=pl.Int64),
+                "score": pl.Series([hit.score for hit in every], dtype=pl.Float64),
+                "label": pl.Series(labels) if labels else pl.Series([], dtype=pl.String),
+                "path": pl.Series([hit.path for hit in every], dtype=pl.String),
+                "row": pl.Series([hit.row for hit in every], dtype=pl.Int64),
+                "box": pl.Series([hit.box for hit in every], dtype=pl.List(pl.Int64)),
+            }
+        )
 
     def _repr_html_(self) -> str:
-        """Each image with its hits below each other."""
+        """Each query with its hits, one below the other."""
         more = f"<p>and {len(self) - MAX_SHOWN} more</p>" if len(self) > MAX_SHOWN else ""
         return "".join(hits._repr_html_() for hits in self[:MAX_SHOWN]) + more
+
+
+def _format_table(frame: pl.DataFrame) -> str:
+    """Aligned columns; long paths are not cut."""
+    names = ("query", "rank", "score", "label", "path")
+    rows = [
+        names,
+        *(
+            (query, str(rank), f"{score:.4f}", str(label), path)
+            for query, rank, score, label, path in frame.select(names).iter_rows()
+        ),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+    return "\n".join(lines) if len(rows) > 1 else "no hits"
 
 
 def _hit_image(path: str) -> str:
