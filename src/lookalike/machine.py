@@ -11,6 +11,10 @@ if TYPE_CHECKING:  # what starts other processes needs no torch itself
     import torch
 
 
+GPU_NAMES = {"gpu": "cuda", "nvidia": "cuda", "rocm": "cuda", "amd": "cuda", "metal": "mps", "apple": "mps"}
+"""Common names of devices, and PyTorch's."""
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -30,8 +34,25 @@ def choose_device(name: str | None = None) -> "torch.device":
             return _process_gpu(device, torch.cuda.device_count())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device={name}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"device={name}: {_reject_device(str(name), error)}") from error
     return device
+
+
+def _reject_device(name: str, error: Exception) -> str:
+    """Why there is no such device, and which names work on this machine."""
+    import torch
+
+    kind, _, number = name.lower().partition(":")
+    available = ["cpu", *(f"cuda:{each}" for each in range(torch.cuda.device_count()))]
+    available += ["mps"] if torch.backends.mps.is_available() else []
+    here = f"This machine has {', '.join(available)}; device=null selects the best"
+    if kind in GPU_NAMES:
+        meant = ":".join(part for part in (GPU_NAMES[kind], number) if part)
+        return f"no such device. Did you mean device={meant}? {here}"
+    if kind.isdigit():
+        return f"no such device. Did you mean device=cuda:{kind}? {here}"
+    unknown = "Expected one of" in str(error) or "Invalid device string" in str(error)
+    return f"{'no such device' if unknown else str(error).splitlines()[0].rstrip('.')}. {here}"
 
 
 def _process_gpu(device: "torch.device", count: int) -> "torch.device":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from lookalike import cli
 from lookalike.cli import main
@@ -198,3 +199,48 @@ def test_a_bug_is_one_line_and_a_file(monkeypatch, idle, capsys):
     monkeypatch.setenv("LOOKALIKE_DEBUG", "1")
     assert "Traceback" in run(TRAIN, capsys)[2]
     assert len(list(idle.glob("*.log"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["device=gpu"], "device=gpu: no such device. Did you mean device=cuda?"),
+        (["device=GPU:1"], "Did you mean device=cuda:1?"),
+        (["device=0"], "Did you mean device=cuda:0?"),
+        (["device=nvidia"], "Did you mean device=cuda?"),
+        (["device=abc"], "device=abc: no such device. This machine has cpu"),
+        (["device=cuda:99"], "This machine has cpu"),
+        (["freeze=[all]"], "freeze=[backbone] freezes the backbone"),
+        (["freeze=[true]"], "freeze=[backbone] freezes the backbone"),
+        (["freeze=[Everything]"], "freeze=[backbone] freezes the backbone"),
+        (["freeze=[blocks]"], "matches no part of the model; nearest: "),
+        (
+            ["experiment=nekonet_1"],
+            "stages: the 2. stage: freeze: 'backbone.net.blocks.[56]' matches no part",
+        ),
+        (["experiment=nekonet_1"], "stages=[] trains in one stage"),
+        (["experiment=nekonet_1", "loss=arcface"], "stages: the 4. stage: loss.triplet.mining: loss=triplet"),
+        (["experiment=nekonet_1", "loss=arcface"], "stages=[] trains in one stage"),
+        (["stages=[{epochs: 1}, {freeze: [nothing]}]"], "stages: the 2. stage: freeze: 'nothing'"),
+    ],
+)
+def test_a_wrong_part_or_device_is_refused_before_training(capsys, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    for label in "abcd":
+        for number in range(4):
+            Image.new("RGB", (16, 16), (60 * number, ord(label), 9)).save(tmp_path / f"{label}{number}.png")
+    rows = [f"{label}{number}.png,{label},train" for label in "abcd" for number in range(4)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label,split", *rows]), encoding="utf-8")
+    small = ["backbone=small_cnn", "epochs=1", "image_size=16", "dim=4", "val_share=0"]
+    assert main.main(["train", "dataset=table.csv", "out=run", *small, *words]) == 2
+    err = capsys.readouterr().err
+    main.log.handlers.clear()
+    assert said in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cycle_of_causes_ends():
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert len(list(main._causes(first))) == 2

@@ -382,7 +382,7 @@ def test_help_fits_the_terminal(monkeypatch, columns):
         "epochs=3",
         "Rounds.",
         "dataset=…",
-        "Needed.",
+        "Required.",
         "* flat",
         "A flat head.",
         "tension",
@@ -398,7 +398,7 @@ def test_help_of_a_choice_lists_its_values():
     assert "loss.spring.margin=0.2" in text
     assert "How far." in text
     assert "loss.tension.weight=0.5" in text
-    assert "head.name=…  Needed. Which one." in usage.job_usage("brick", "", "", Brick, ["head=timm"])
-    assert "takes no values" in usage.job_usage("brick", "", "", Brick, ["head=bare"])
+    assert "head.name=…  Required. Which one." in usage.job_usage("brick", "", "", Brick, ["head=timm"])
+    assert "has no values to set" in usage.job_usage("brick", "", "", Brick, ["head=bare"])
     with pytest.raises(ConfigError, match="Did you mean spring"):
         usage.job_usage("brick", "", "", Brick, ["loss=sprin"])

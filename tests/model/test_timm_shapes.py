@@ -96,6 +96,19 @@ def test_a_size_works_or_the_message_names_sizes_that_do(name, size):
             fit(library, name, int(each))
 
 
+@pytest.mark.parametrize("size", [97, 128])
+@pytest.mark.parametrize("name", ["mvitv2_tiny", "test_vit", "coat_tiny"])
+def test_a_size_that_is_accepted_works_in_a_real_forward_pass(name, size):
+    try:
+        overrides, shape = fit(library, name, size)
+    except ConfigError as error:
+        assert f"cannot read images of {size}×{size} pixels" in str(error)
+        return
+    net = library.create_model(name, pretrained=False, num_classes=0, **overrides).eval()
+    with torch.inference_mode():
+        assert net(torch.zeros(1, 3, size, size)).shape == (1, shape.pooled_dim)
+
+
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "test_mambaout", "coat_tiny"])
 def test_the_dimensions_are_those_of_the_vectors_and_the_model_survives_saving(name, tmp_path):
     model = model_of(name, "native").eval()

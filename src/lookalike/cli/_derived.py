@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 Names = str | list[str]
 SplitName = Literal["train", "val", "test"]
 DATASET = Field(
-    description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
+    description="dataset folder, table file, or name of a dataset in data_dir; [a,b] joins several"
 )
-OF = Field(description="splits that are divided anew; the others stay as they are; null for all")
-OUT = Field(description="dataset folder to write; one that exists is refused")
-DATA_DIR = Field(description="folder in which datasets are found by name")
+OF = Field(description="splits to divide again; the others stay unchanged; null divides all")
+OUT = Field(description="dataset folder to write; must not exist yet")
+DATA_DIR = Field(description="folder in which datasets are looked up by name")
 PAIRS = "pairs.csv"
 
 

@@ -21,23 +21,25 @@ Check = Callable[["Table"], None]
 class Machine(BaseModel):
     """Keys of the jobs that compute vectors: how to do it on this machine."""
 
-    batch_size: Annotated[int, Field(ge=1)] = Field(description="images the model sees at once")
+    batch_size: Annotated[int, Field(ge=1)] = Field(description="batch size")
     workers: int | None = Field(
-        ge=0, description="processes that read images; null takes what the machine has"
+        ge=0, description="number of data-loading processes; null chooses by device and cores"
     )
-    threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
-    device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
+    threads: int | None = Field(
+        ge=1, description="number of CPU threads for the model; null keeps the default of PyTorch"
+    )
+    device: str | None = Field(description="device: cpu, cuda, cuda:1 or mps; null selects the best")
     progress: bool = Field(description="show progress bars")
-    data_dir: Path = Field(description="folder in which datasets are found by name")
+    data_dir: Path = Field(description="folder in which datasets are looked up by name")
 
 
 class Source(Machine):
     """Keys of the jobs that take vectors from a folder, or compute them."""
 
-    embeddings: Path | None = Field(description="embeddings folder; or give model and dataset")
-    model: Path | None = Field(description="model folder, to embed the dataset with")
+    embeddings: Path | None = Field(description="embeddings folder; alternatively set model= and dataset=")
+    model: Path | None = Field(description="model folder; embeds the images of dataset=")
     dataset: str | list[str] | None = Field(
-        description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
+        description="dataset folder, table file, or name of a dataset in data_dir; [a,b] joins several"
     )
 
 

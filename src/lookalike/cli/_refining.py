@@ -10,11 +10,11 @@ class PcaKeys(BaseModel):
     """PCA and whitening."""
 
     learn_on: Path | None = Field(
-        description="embeddings folder or file to learn on; null takes split train of the dataset"
+        description="embeddings folder or file to fit PCA on; null uses the train split of the dataset"
     )
-    dim: int | None = Field(ge=1, description="how many directions to keep; null keeps all")
+    dim: int | None = Field(ge=1, description="number of principal components to keep; null keeps all")
     whiten: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="how far to even out the directions: 0 not at all, 1 fully"
+        description="degree of whitening: 0 is none, 1 is full"
     )
 
     @property
@@ -26,14 +26,18 @@ class PcaKeys(BaseModel):
 class ExpandKeys(BaseModel):
     """Alpha query expansion and database augmentation."""
 
-    queries: int = Field(ge=0, description="nearest rows that a query is moved towards; 0 for none")
-    gallery: int = Field(ge=0, description="nearest rows that a gallery row is moved towards; 0 for none")
-    alpha: float = Field(ge=0, description="a row weighs its similarity to this power")
+    queries: int = Field(ge=0, description="number of neighbours for query expansion; 0 disables it")
+    gallery: int = Field(
+        ge=0, description="number of neighbours for database-side augmentation of the gallery; 0 disables it"
+    )
+    alpha: float = Field(ge=0, description="exponent of the similarity that weights each neighbour")
 
 
 class RerankKeys(BaseModel):
     """k-reciprocal re-ranking."""
 
-    k1: int = Field(ge=0, description="neighbours looked at, 20 in the paper; 0 for no re-ranking")
-    k2: int = Field(ge=1, description="neighbours that a neighbourhood is averaged over")
-    weight: Annotated[float, Field(ge=0, le=1)] = Field(description="of the original distance")
+    k1: int = Field(
+        ge=0, description="size k1 of the k-reciprocal neighbourhood, 20 in the paper; 0 disables re-ranking"
+    )
+    k2: int = Field(ge=1, description="number k2 of neighbours for local query expansion")
+    weight: Annotated[float, Field(ge=0, le=1)] = Field(description="weight of the original distance")

@@ -1,7 +1,8 @@
 """From the values of `lookalike train` to what the training loop is made of."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,28 @@ def stage_configs(config: "Config") -> "list[Config]":
                     f"{prefix}: {key} holds for the whole run; a stage may change "
                     + ", ".join(config.stage_keys())
                 )
-        stage = apply_changes("train", whole, changes, prefix)
+        with _advise_on_stages(number, len(config.stages)):
+            stage = apply_changes("train", whole, changes, prefix)
         if stage.epochs < 1:
             raise ConfigError(f"{prefix}: epochs={stage.epochs}: a stage has at least one epoch")
         configs.append(stage)
     return configs or [config]
+
+
+@contextmanager
+def _advise_on_stages(number: int, count: int) -> Iterator[None]:
+    """Name the stage in an error, and how to train without stages that do not fit the model or loss."""
+    try:
+        yield
+    except ConfigError as error:
+        if not count:
+            raise
+        prefix = f"stages: the {number}. stage: "
+        raise ConfigError(
+            f"{prefix}{str(error).removeprefix(prefix)}\nIf the stages of a recipe do not fit your backbone "
+            "or loss: stages=[] trains in one stage of epochs=…, and stages=[{epochs: 4, freeze: "
+            "[backbone]},{epochs: 8}] are stages for any model"
+        ) from error
 
 
 def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerator") -> "RunComponents":
@@ -91,9 +109,10 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
         for number, (stage, sampler) in enumerate(zip(configs, samplers, strict=True))
     ]
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
-    for stage, plan in zip(configs, plans, strict=True):
-        refreeze(model, learns, stage.freeze, stage.unfreeze)
-        _check(stage, plan, model, losses.trial(stage), len(class_counts(train)), validation, device)
+    for number, (stage, plan) in enumerate(zip(configs, plans, strict=True), 1):
+        with _advise_on_stages(number, len(config.stages)):
+            refreeze(model, learns, stage.freeze, stage.unfreeze)
+            _check(stage, plan, model, losses.trial(stage), len(class_counts(train)), validation, device)
     model.to(device)
     starts = config.head_start == "whitened" and model.backbone.pretrained and any(c.epochs for c in configs)
     if starts and not Checkpoints(config.out / "state").all():

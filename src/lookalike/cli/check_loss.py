@@ -11,15 +11,15 @@ Node = dict[str, Any]
 class Config(BaseModel):
     """The keys of `lookalike check-loss`; their defaults are in conf/check-loss.yaml."""
 
-    classes: Annotated[int, Field(ge=2, le=1024)] = Field(description="classes in a batch")
-    per_class: Annotated[int, Field(ge=1, le=64)] = Field(description="images of each class in a batch")
-    dim: Annotated[int, Field(ge=2, le=1024)] = Field(description="numbers in an embedding")
+    classes: Annotated[int, Field(ge=2, le=1024)] = Field(description="number of classes per batch")
+    per_class: Annotated[int, Field(ge=1, le=64)] = Field(description="number of images per class in a batch")
+    dim: Annotated[int, Field(ge=2, le=1024)] = Field(description="embedding dimension")
     tolerance: Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="largest relative difference that counts as equal, in double precision"
+        description="relative tolerance of comparisons, in double precision"
     )
     loss: dict[str, Node] = Field(
         min_length=1,
-        description="what to check: a choice, several, or your own: loss=[] +loss.mine._target_=…",
+        description="loss or losses to check; for your own: loss=[] +loss.mine._target_=…",
     )
 
 

@@ -13,18 +13,20 @@ class Config(BaseModel):
     """The keys of `lookalike compare`; their defaults are in conf/compare.yaml."""
 
     runs: list[Path] = Field(
-        description="evaluation folders, or run folders that were evaluated; may be written without runs="
+        description="evaluation folders, or run folders that have been evaluated; runs= may be omitted"
     )
     metric: list[str] = Field(
         min_length=1,
-        description="metrics of queries or of all pairs to compare by; the first one orders the table",
+        description="metrics to compare by, per query or over all pairs; the table is sorted by the first",
     )
-    out: Path | None = Field(description="folder to write the table and chart to; null only prints")
-    force: bool = Field(description="compare evaluations of different protocols or queries all the same")
+    out: Path | None = Field(description="folder for the table and chart; null only prints them")
+    force: bool = Field(description="compare evaluations even if their protocols or queries differ")
     group: bool = Field(description="compare recipes: take runs that differ only in seed= and out= together")
-    level: Annotated[float, Field(gt=0.5, lt=1)] = Field(description="how sure a verdict has to be")
-    resamples: Annotated[int, Field(ge=100)] = Field(description="resamples of the bootstrap over identities")
-    seed: int = Field(ge=0, description="same seed, same numbers")
+    level: Annotated[float, Field(gt=0.5, lt=1)] = Field(description="confidence level of the verdict")
+    resamples: Annotated[int, Field(ge=100)] = Field(
+        description="number of bootstrap resamples over identities"
+    )
+    seed: int = Field(ge=0, description="random seed of the bootstrap")
 
 
 def main(config: Config) -> Path | None:

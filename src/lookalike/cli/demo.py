@@ -18,10 +18,12 @@ CLASSES = 16
 class Config(BaseModel):
     """The keys of `lookalike demo`; their defaults are in conf/demo.yaml."""
 
-    out: Path = Field(description="folder to write; holds a dataset, a run, an evaluation and an index")
-    epochs: int = Field(ge=1, description="how often every image is seen")
-    image_size: int = Field(ge=32, le=512, description="side of the square the model sees, pixels")
-    seed: int = Field(ge=0, description="same seed, same run")
+    out: Path = Field(
+        description="folder to write; will contain a dataset, a run, an evaluation and an index"
+    )
+    epochs: int = Field(ge=1, description="number of epochs")
+    image_size: int = Field(ge=32, le=512, description="side length of the square model input in pixels")
+    seed: int = Field(ge=0, description="random seed; the same seed reproduces the run")
     progress: bool = Field(description="show progress bars")
 
 

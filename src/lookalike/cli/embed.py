@@ -12,10 +12,10 @@ class Config(Machine):
 
     model: Path = Field(description="model folder")
     dataset: str | list[str] = Field(
-        description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
+        description="dataset folder, table file, or name of a dataset in data_dir; [a,b] joins several"
     )
-    split: str | list[str] | None = Field(description="split to embed, such as test; null takes all images")
-    out: Path = Field(description="embeddings folder to write; one that exists is refused")
+    split: str | list[str] | None = Field(description="split to embed, such as test; null embeds all images")
+    out: Path = Field(description="embeddings folder to write; must not exist yet")
 
 
 def main(config: Config) -> Path:

@@ -28,27 +28,24 @@ class Config(Source):
     """The keys of `lookalike evaluate`; their defaults are in conf/evaluate.yaml."""
 
     split: str | list[str] | None = Field(
-        description="split to evaluate; null takes test of a dataset, and everything of embeddings"
+        description="split to evaluate; null uses test of a dataset, and all rows of an embeddings folder"
     )
-    out: Path = Field(description="evaluation folder to write; one that exists is refused")
+    out: Path = Field(description="evaluation folder to write; must not exist yet")
     ks: list[Annotated[int, Field(ge=1)]] = Field(
-        min_length=1, description="the k of recall@k and precision@k"
+        min_length=1, description="values of k for recall@k and precision@k"
     )
-    far: Rate | list[Rate] = Field(
-        description="share of different pairs that the threshold may accept; [a,b] for several"
-    )
-    coarse_far: bool = Field(description="allow a far below 1 / number of different pairs")
-    intervals: bool = Field(description="give 95 % intervals, by bootstrap over identities")
-    seed: int = Field(ge=0, description="same seed, same intervals")
-    by: list[str] = Field(
-        description="columns of the table by whose values the metrics are given, too: [label,camera]"
-    )
-    protocol: dict[str, Any] = Field(description="who looks for whom")
+    far: Rate | list[Rate] = Field(description="false accept rate for the threshold; [a,b] for several")
+    coarse_far: bool = Field(description="allow far below 1 / number of impostor pairs")
+    intervals: bool = Field(description="compute 95 % confidence intervals by bootstrap over identities")
+    seed: int = Field(ge=0, description="random seed of the intervals")
+    by: list[str] = Field(description="columns of the table to break the metrics down by: [label,camera]")
+    protocol: dict[str, Any] = Field(description="which rows are queries and which are their gallery")
     metric: dict[str, dict[str, Any]] = Field(
-        description="what is measured beside verification: metric=[recall_at_k,mrr,clustering]"
+        description="metrics in addition to verification: metric=[recall_at_k,mrr,clustering]"
     )
     embeddings: Path | list[Path] | None = Field(  # pyrefly: ignore
-        description="embeddings folder, or file of vectors (.npy, .parquet, .csv); or give model and dataset"
+        description="embeddings folder, or file of vectors (.npy, .parquet, .csv); alternatively set "
+        "model= and dataset="
     )
     model: Path | list[Path] | None = Field(  # pyrefly: ignore
         description="model folder, to embed the dataset with; [a,b] evaluates several models, one by one"
@@ -57,14 +54,14 @@ class Config(Source):
         description="run folder trained with keep_epochs=all: evaluates the model of every epoch"
     )
     labels: Path | None = Field(
-        description="labels of a file of vectors that holds none: .npy, or a table with a column label"
+        description="labels for a file of vectors without labels: .npy, or a table with a column label"
     )
     each: bool = Field(
         description="evaluate each of dataset=[a,b] or embeddings=[a,b] by itself, and write a table of all"
     )
-    pca: PcaKeys = Field(description="PCA and whitening, learned on other vectors: {learn_on, dim, whiten}")
+    pca: PcaKeys = Field(description="PCA and whitening, fitted on other vectors: {learn_on, dim, whiten}")
     expand: ExpandKeys = Field(
-        description="alpha query expansion and database augmentation: {queries, gallery, alpha}"
+        description="alpha query expansion and database-side augmentation: {queries, gallery, alpha}"
     )
     rerank: RerankKeys = Field(description="k-reciprocal re-ranking: {k1, k2, weight}")
 

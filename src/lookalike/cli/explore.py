@@ -24,23 +24,26 @@ class Config(BaseModel):
     """The keys of `lookalike explore`; their defaults are in conf/explore.yaml."""
 
     run: Annotated[Path, BeforeValidator(_single_value)] = Field(
-        description="run, evaluation, embeddings or index folder to show; may be written without run="
+        description="run, evaluation, embeddings or index folder to show; run= may be omitted"
     )
-    out: Path | None = Field(description="folder to write; null takes explore/ in the folder that is shown")
-    layout: Literal["tsne", "pca"] = Field(description="how vectors become places on the map")
-    neighbours: Annotated[int, Field(ge=1, le=50)] = Field(description="nearest images of each image")
-    thumbnail: Annotated[int, Field(ge=16, le=256)] = Field(description="longer side of a picture, pixels")
+    out: Path | None = Field(
+        description="folder to write; null uses explore/ inside the folder being explored"
+    )
+    layout: Literal["tsne", "pca"] = Field(description="projection of the vectors to two dimensions")
+    neighbours: Annotated[int, Field(ge=1, le=50)] = Field(
+        description="number of nearest neighbours to store per image"
+    )
+    thumbnail: Annotated[int, Field(ge=16, le=256)] = Field(
+        description="longer side of the embedded images in pixels"
+    )
     single: bool | None = Field(
-        description="pictures inside the page, so that it is one file; null does so up to 10,000 images"
+        description="embed the images in the page so that it is a single file; null does so for up to "
+        "10,000 images"
     )
-    originals: bool = Field(
-        description="show the image files themselves on a click, where the page can reach them"
-    )
-    open: bool | None = Field(description="open the browser; null does so when started in a terminal")
-    seed: int = Field(ge=0, description="same seed, same map")
-    device: str | None = Field(
-        description="where to compute an evaluation that is still to be made; null takes the best"
-    )
+    originals: bool = Field(description="open the original image file on a click, if the page can reach it")
+    open: bool | None = Field(description="open the page in a browser; null does so if started in a terminal")
+    seed: int = Field(ge=0, description="random seed of the map")
+    device: str | None = Field(description="device for computing a missing evaluation; null selects the best")
     progress: bool = Field(description="show progress bars")
 
 

@@ -10,8 +10,8 @@ from lookalike.cli._embedding import Source
 class Config(Source):
     """The keys of `lookalike index`; their defaults are in conf/index.yaml."""
 
-    split: str | list[str] | None = Field(description="split to index, such as test; null takes all images")
-    out: Path = Field(description="index folder to write; one that exists is refused")
+    split: str | list[str] | None = Field(description="split to index, such as test; null indexes all images")
+    out: Path = Field(description="index folder to write; must not exist yet")
 
 
 def main(config: Config) -> Path:

@@ -16,33 +16,38 @@ FORMATS = (".png", ".svg", ".pdf")
 class Config(Source):
     """The keys of `lookalike plot`; their defaults are in conf/plot.yaml."""
 
-    out: Path = Field(description="file to write: .png, .svg or .pdf; one that exists is replaced")
+    out: Path = Field(description="file to write: .png, .svg or .pdf; an existing file is replaced")
     embeddings: Path | None = Field(
-        description="embeddings folder, or file of vectors; or give model and dataset, evaluation, or run"
+        description="embeddings folder or file of vectors; alternatively set evaluation=, run=, or model="
+        " and dataset="
     )
     split: str | list[str] | None = Field(
-        description="split to draw; null takes test of a dataset, and everything of embeddings"
+        description="split to draw; null uses test of a dataset, and all rows of an embeddings folder"
     )
     evaluation: Path | None = Field(description="evaluation folder")
-    run: Path | None = Field(description="run folder, for its curves, its model and its evaluation")
+    run: Path | None = Field(description="run folder; provides its curves, model and evaluation")
     runs: list[Path] = Field(
-        description="evaluation folders, or run folders that were evaluated, to compare: [eval/a,eval/b]"
+        description="evaluation folders, or run folders that have been evaluated, to compare: [eval/a,eval/b]"
     )
     reference: Path | None = Field(
-        description="embeddings folder of references, for the confusion matrix; null: the images themselves"
+        description="embeddings folder of the reference images for the confusion matrix; null uses the "
+        "images themselves"
     )
-    images: list[Path] = Field(description="two photos, for what makes them look alike: [a.jpg,b.jpg]")
-    by: str = Field(description="column of the table whose values are the classes: label, camera, …")
-    metric: str = Field(description="what to compare runs by: a metric that every query has")
-    force: bool = Field(description="draw runs of different protocols or images in one figure all the same")
+    images: list[Path] = Field(description="two photos for plot=saliency: [a.jpg,b.jpg]")
+    by: str = Field(description="column of the table that defines the classes: label, camera, …")
+    metric: str = Field(description="per-query metric to compare runs by")
+    force: bool = Field(description="draw runs in one figure even if their protocols or images differ")
     threshold: float | None = Field(
-        description="similarity from which on two images are the same; null takes the evaluation's"
+        description="minimum similarity of images that are considered the same; null uses the threshold "
+        "of the evaluation"
     )
-    seed: int = Field(ge=0, description="of intervals; a plot that draws lots has a seed of its own")
+    seed: int = Field(
+        ge=0, description="random seed of the intervals; plots that sample at random have their own seed"
+    )
     dpi: Annotated[int, Field(ge=36, le=1200)] = Field(
-        description="dots an inch of a PNG, and of pictures in SVG and PDF"
+        description="resolution in dots per inch of PNG files, and of images in SVG and PDF files"
     )
-    plot: dict[str, Any] = Field(description="what to draw")
+    plot: dict[str, Any] = Field(description="type of figure")
 
 
 def main(config: Config) -> Path:

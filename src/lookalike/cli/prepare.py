@@ -26,47 +26,51 @@ NOTES = {
 class Config(BaseModel):
     """The keys of `lookalike prepare`; their defaults are in conf/prepare.yaml."""
 
-    source: dict[str, Any] = Field(description="what the images come from")
+    source: dict[str, Any] = Field(description="where the images come from")
     detect: dict[str, Any] = Field(
-        description="what to find in each image; it is cropped, turned upright, and written into the dataset"
+        description="object to detect in each image; it is cropped, rotated upright and stored in the dataset"
     )
-    out: Path = Field(description="dataset folder to write; one that exists is refused")
+    out: Path = Field(description="dataset folder to write; must not exist yet")
     patch: Path | list[Path] | None = Field(
-        description="patch for dataset=, as `lookalike explore` saves it, or several, [a,b]; no source "
-        "is needed"
+        description="patch file saved by `lookalike explore`, or several, [a,b]; applied to dataset= in "
+        "place of a source"
     )
-    dataset: str | None = Field(description="with patch: dataset folder, table file, or name under data_dir")
-    undo: bool = Field(description="take the changes of patch= back instead")
-    data_dir: Path = Field(description="folder in which datasets are found by name")
+    dataset: str | None = Field(
+        description="with patch=: dataset folder, table file, or name of a dataset in data_dir"
+    )
+    undo: bool = Field(description="revert the changes of patch= instead of applying them")
+    data_dir: Path = Field(description="folder in which datasets are looked up by name")
     raw: Path | None = Field(
-        description="folder of a public set's archives, or of what was in them; null for raw/<source>"
+        description="folder with the archives of a public dataset, or their extracted content; null uses "
+        "raw/SOURCE"
     )
-    download: bool = Field(description="fetch the archives of a public set that are missing in raw=")
+    download: bool = Field(description="download the archives of a public dataset that are missing in raw=")
     private: bool = Field(
-        description="also fetch from addresses of this machine and its network, which are refused otherwise: "
-        "a list from elsewhere, or a redirect, could ask for what only you can reach"
+        description="allow downloads from this machine and its local network, which are rejected by "
+        "default because a foreign list or a redirect could request resources that only you "
+        "can reach"
     )
-    split: dict[str, Any] = Field(description="what is divided, and how, where the data brings no split")
-    val: Share = Field(description="share of the identities to choose the best model by")
+    split: dict[str, Any] = Field(description="how to split the dataset if the data defines no split")
+    val: Share = Field(description="fraction of the identities for validation")
     test: Share = Field(
-        description="share of the identities to measure it on; 1 for all, to judge a finished model"
+        description="fraction of the identities for testing; 1 uses all, to evaluate an existing model"
     )
-    seed: int = Field(ge=0, description="another seed, another split")
+    seed: int = Field(ge=0, description="random seed for the split")
     check: bool = Field(
-        description="decode every image to the last pixel; false reads headers only, much faster"
+        description="decode every image completely; false reads only the headers, which is much faster"
     )
     shrink: int | None = Field(
         ge=16,
         le=8192,
-        description="store images made small once, so many pixels on the shorter side, such as 256: "
-        "training reads them faster; null leaves images where they are",
+        description="store resized copies with this shorter side in pixels, such as 256, which load "
+        "faster; null keeps the original files",
     )
     shrink_quality: Annotated[int, Field(ge=1, le=100)] = Field(
-        description="JPEG quality of the images that shrink stores"
+        description="JPEG quality of the resized copies"
     )
-    max_skipped: Share = Field(description="fail if a larger share of the images cannot be used")
+    max_skipped: Share = Field(description="fail if more than this fraction of the images cannot be used")
     workers: int | None = Field(
-        ge=0, description="processes that check or crop images; null takes one a core"
+        ge=0, description="number of processes that check or crop images; null uses one per core"
     )
     progress: bool = Field(description="show a progress bar")
 

@@ -14,11 +14,9 @@ log = logging.getLogger(__name__)
 class Config(BaseModel):
     """The keys of `lookalike prepare fetch`; their defaults are in conf/prepare-fetch.yaml."""
 
-    url: str = Field(
-        description="the folder that `prepare shards` wrote: https://…, s3://…, gs://…, or a path"
-    )
+    url: str = Field(description="folder written by `prepare shards`: https://…, s3://…, gs://…, or a path")
     out: Path = OUT
-    threads: Annotated[int, Field(ge=1, le=64)] = Field(description="files fetched at once")
+    threads: Annotated[int, Field(ge=1, le=64)] = Field(description="number of files to download in parallel")
     progress: bool = Field(description="show a progress bar")
 
 

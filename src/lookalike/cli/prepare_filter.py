@@ -14,14 +14,24 @@ class Config(BaseModel):
     """The keys of `lookalike prepare filter`; their defaults are in conf/prepare-filter.yaml."""
 
     dataset: Names = DATASET
-    keep: Path | None = Field(description="list of labels or paths (.txt, .csv, …): nothing else stays")
-    drop: Path | None = Field(description="list of labels or paths that are left out")
-    min_side: int = Field(ge=0, description="pixels of the shorter side of an image, or of its box, at least")
-    min_images: int = Field(ge=1, description="images of a class, at least")
-    max_images: int | None = Field(ge=1, description="images of a class, at most; seed chooses; null for all")
-    of: list[SplitName] | None = Field(description="splits to filter; the others stay whole; null for all")
+    keep: Path | None = Field(
+        description="file with the labels or paths to keep (.txt, .csv, …); everything else is removed"
+    )
+    drop: Path | None = Field(description="file with the labels or paths to remove")
+    min_side: int = Field(
+        ge=0, description="minimum length in pixels of the shorter side of an image or its box"
+    )
+    min_images: int = Field(
+        ge=1, description="minimum number of images per class; smaller classes are removed"
+    )
+    max_images: int | None = Field(
+        ge=1, description="maximum number of images per class, chosen at random; null keeps all"
+    )
+    of: list[SplitName] | None = Field(
+        description="splits to filter; the others stay unchanged; null filters all"
+    )
     out: Path = OUT
-    seed: int = Field(ge=0, description="another seed, another choice of images")
+    seed: int = Field(ge=0, description="random seed for choosing images")
     data_dir: Path = DATA_DIR
 
     @model_validator(mode="after")

@@ -15,16 +15,20 @@ class Config(BaseModel):
     """The keys of `lookalike prepare merge`; their defaults are in conf/prepare-merge.yaml."""
 
     dataset: Annotated[list[str], Field(min_length=2)] = Field(
-        description="datasets, the first ones first; may be written without dataset="
+        description="datasets to merge, in order of precedence; dataset= may be omitted"
     )
     prefixes: list[str] = Field(
-        description="what goes before the labels and groups of each dataset, as [a/,b/]; [] leaves them"
+        description="prefix for the labels and groups of each dataset, such as [a/,b/]; [] adds none"
     )
-    labels: Literal["refuse", "same"] = Field(description="a label in two datasets: refuse, or one identity")
+    labels: Literal["refuse", "same"] = Field(
+        description="what to do with a label that is in two datasets: raise an error, or treat it as one "
+        "identity"
+    )
     files: Literal["refuse", "first"] = Field(
-        description="a file in two datasets: refuse, or keep the row of the first one only"
+        description="what to do with a file that is in two datasets: raise an error, or keep only the row"
+        " of the first dataset"
     )
-    contents: bool = Field(description="compare what is in the files, too, not only where they are")
+    contents: bool = Field(description="compare file contents as well as paths")
     out: Path = OUT
     data_dir: Path = DATA_DIR
 

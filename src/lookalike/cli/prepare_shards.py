@@ -23,13 +23,13 @@ class Config(BaseModel):
     dataset: Names = DATASET
     out: Path = OUT
     megabytes: Annotated[float, Field(gt=0)] = Field(
-        description="size of a shard, at most; a larger image gets one of its own"
+        description="maximum size of a shard in megabytes; a larger image gets its own shard"
     )
     max_skipped: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="fail if a larger share of the images cannot be read"
+        description="fail if more than this fraction of the images cannot be read"
     )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        description="images read at once; more help where each takes its time, as over a network"
+        description="number of images to read in parallel; raise it for slow storage such as a network disk"
     )
     progress: bool = Field(description="show a progress bar")
     data_dir: Path = DATA_DIR

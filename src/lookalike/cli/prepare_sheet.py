@@ -20,14 +20,14 @@ class Config(BaseModel):
     """The keys of `lookalike prepare sheet`; their defaults are in conf/prepare-sheet.yaml."""
 
     dataset: Names = DATASET
-    split: list[SplitName] | None = Field(description="splits to show; null for all")
-    per_class: Annotated[int, Field(ge=1, le=100)] = Field(description="images of a class to show")
-    thumbnail: Annotated[int, Field(ge=16, le=512)] = Field(description="longer side of an image, pixels")
+    split: list[SplitName] | None = Field(description="splits to show; null shows all")
+    per_class: Annotated[int, Field(ge=1, le=100)] = Field(description="number of images to show per class")
+    thumbnail: Annotated[int, Field(ge=16, le=512)] = Field(description="longer side of the images in pixels")
     classes: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        description="classes to show, at most; of more, a seeded choice is shown"
+        description="maximum number of classes to show; if there are more, a random sample is shown"
     )
-    out: Path = Field(description="folder to write: index.html and its pictures; one that exists is refused")
-    seed: int = Field(ge=0, description="same seed, same choice of classes")
+    out: Path = Field(description="folder for index.html and its images; must not exist yet")
+    seed: int = Field(ge=0, description="random seed for choosing classes")
     progress: bool = Field(description="show a progress bar")
     data_dir: Path = DATA_DIR
 

@@ -16,12 +16,12 @@ class Config(BaseModel):
     """The keys of `lookalike prepare split`; their defaults are in conf/prepare-split.yaml."""
 
     dataset: Names = DATASET
-    split: dict[str, Any] = Field(description="what is divided, and how")
+    split: dict[str, Any] = Field(description="how the dataset is divided")
     of: list[SplitName] | None = OF
     out: Path = OUT
-    val: Share = Field(description="share to choose the best model by (split=classes, images, frequency)")
-    test: Share = Field(description="share to measure it on (split=classes, images, frequency)")
-    seed: int = Field(ge=0, description="another seed, another split")
+    val: Share = Field(description="fraction for validation (split=classes, images or frequency)")
+    test: Share = Field(description="fraction for testing (split=classes, images or frequency)")
+    seed: int = Field(ge=0, description="random seed for the split")
     data_dir: Path = DATA_DIR
 
     @model_validator(mode="after")

@@ -19,13 +19,15 @@ class Config(BaseModel):
     """The keys of `lookalike prepare stats`; their defaults are in conf/prepare-stats.yaml."""
 
     dataset: Names = DATASET
-    split: list[SplitName] | None = Field(description="splits to count; null for all")
-    files: bool = Field(description="look into every file: its format by content, and its bytes")
-    duplicates: bool = Field(description="compare files by content; all that are the same are listed")
+    split: list[SplitName] | None = Field(description="splits to count; null counts all")
+    files: bool = Field(description="open every file to determine its real format and size")
+    duplicates: bool = Field(description="compare files by content and list all identical ones")
     out: Path | None = Field(
-        description="folder to write; null for stats/NAME; what it holds from before is replaced"
+        description="folder to write; null uses stats/NAME. Earlier results in it are replaced"
     )
-    workers: int | None = Field(ge=0, description="processes that read headers; null takes one a core")
+    workers: int | None = Field(
+        ge=0, description="number of processes that read headers; null uses one per core"
+    )
     data_dir: Path = DATA_DIR
 
 

@@ -13,23 +13,25 @@ class Config(BaseModel):
     """The keys of `lookalike preview`; their defaults are in conf/preview.yaml."""
 
     dataset: str | list[str] = Field(
-        description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
+        description="dataset folder, table file, or name of a dataset in data_dir; [a,b] joins several"
     )
-    out: Path = Field(description="PNG to write; one that is there is replaced")
-    split: str | None = Field(description="split to take images from; null for all")
+    out: Path = Field(description="PNG file to write; an existing file is replaced")
+    split: str | None = Field(description="split to take images from; null uses all")
     images: Annotated[int, Field(ge=1, le=64)] = Field(
-        description="images shown, of as many classes as can be"
+        description="number of images to show, from as many classes as possible"
     )
-    draws: Annotated[int, Field(ge=1, le=32)] = Field(description="how often each is shown, changed anew")
+    draws: Annotated[int, Field(ge=1, le=32)] = Field(
+        description="number of augmented versions of each image"
+    )
     image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
-        description="side of the square the model sees, pixels"
+        description="side length of the square model input in pixels"
     )
     resize: Literal["squash", "crop", "letterbox"] = Field(
-        description="how images become square: distorted, cut at the longer side, or with borders"
+        description="how images are made square: stretched, center-cropped, or padded"
     )
-    seed: int = Field(ge=0, lt=2**32, description="another seed, other images and changes")
-    data_dir: Path = Field(description="folder in which datasets are found by name")
-    augment: dict[str, Any] = Field(description="random changes of the training images")
+    seed: int = Field(ge=0, lt=2**32, description="random seed for the images and their augmentation")
+    data_dir: Path = Field(description="folder in which datasets are looked up by name")
+    augment: dict[str, Any] = Field(description="augmentation of the training images")
 
 
 def main(config: Config) -> Path:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 class Config(BaseModel):
     """The keys of `lookalike recipes`; their defaults are in conf/recipes.yaml."""
 
-    name: list[str] = Field(description="recipes to show in full; [] lists all. May be written without name=")
+    name: list[str] = Field(description="recipes to show in full; [] lists all. name= may be omitted")
 
 
 def main(config: Config) -> None:

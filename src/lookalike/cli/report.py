@@ -18,22 +18,23 @@ MOST_FOR_ROC = 20_000
 class Config(BaseModel):
     """The keys of `lookalike report`; their defaults are in conf/report.yaml."""
 
-    run: Path | None = Field(description="run folder to show; null shows an evaluation alone")
+    run: Path | None = Field(description="run folder to show; null shows only the evaluation")
     evaluation: Path | None = Field(
-        description="evaluation folder to show; null takes RUN/evaluation, and makes it if there is none"
+        description="evaluation folder to show; null uses RUN/evaluation, which is created if it does not"
+        " exist"
     )
-    out: Path | None = Field(description="page to write; null takes report.html in the run folder")
-    worst: Annotated[int, Field(ge=0, le=100)] = Field(description="how many of the hardest queries to show")
-    best: Annotated[int, Field(ge=0, le=100)] = Field(description="how many of the best queries to show")
-    neighbours: Annotated[int, Field(ge=1, le=10)] = Field(description="how many hits of each query to show")
+    out: Path | None = Field(description="HTML file to write; null uses report.html in the run folder")
+    worst: Annotated[int, Field(ge=0, le=100)] = Field(description="number of hardest queries to show")
+    best: Annotated[int, Field(ge=0, le=100)] = Field(description="number of best queries to show")
+    neighbours: Annotated[int, Field(ge=1, le=10)] = Field(description="number of hits to show per query")
     map_images: Annotated[int, Field(ge=0, le=5000)] = Field(
-        description="most images on the map of embeddings; less than 4 for no map"
+        description="maximum number of images on the map of embeddings; less than 4 omits the map"
     )
-    thumbnail: Annotated[int, Field(ge=16, le=256)] = Field(description="longer side of a picture, pixels")
-    seed: int = Field(ge=0, description="same seed, same map")
-    device: str | None = Field(
-        description="where to compute an evaluation that is still to be made; null takes the best"
+    thumbnail: Annotated[int, Field(ge=16, le=256)] = Field(
+        description="longer side of the embedded images in pixels"
     )
+    seed: int = Field(ge=0, description="random seed of the map")
+    device: str | None = Field(description="device for computing a missing evaluation; null selects the best")
     progress: bool = Field(description="show progress bars")
 
 

@@ -25,29 +25,33 @@ class Config(BaseModel):
 
     index: Path = Field(description="index folder to search")
     image: str | list[str] = Field(
-        description="photo, folder of photos, or text file with one path a line; [a,b] for several"
+        description="photo, folder of photos, or text file with one path per line; [a,b] for several"
     )
     box: str | list[float] | None = Field(
-        description="part of the photo to search with: x1,y1,x2,y2 in pixels, upright; null for all"
+        description="region of the photo to search with: x1,y1,x2,y2 in pixels of the upright photo; null"
+        " uses the whole photo"
     )
-    k: Annotated[int, Field(ge=1)] = Field(description="hits of each photo")
+    k: Annotated[int, Field(ge=1)] = Field(description="number of hits per photo")
     by: Literal["image", "label"] = Field(
-        description="what a hit is: an image, or an identity with its nearest image (label)"
+        description="type of hit: an image, or an identity with its nearest image (label)"
     )
     threshold: float | None = Field(
         ge=-1,
         le=1,
-        description="cosine similarity below which the photo probably shows none of the hits; null takes the "
-        "model's own",
+        description="cosine similarity below which the photo probably shows none of the hits; null uses "
+        "the model's threshold",
     )
-    format: Literal["table", "json"] = Field(description="how hits are printed")
+    format: Literal["table", "json"] = Field(description="output format")
     picture: Path | None = Field(
-        description="picture of photos and hits to write: .png, .jpg or .webp; one that exists is replaced"
+        description="image file to write with the photos and their hits (.png, .jpg or .webp); an "
+        "existing file is replaced"
     )
-    model: Path | None = Field(description="model folder; null takes the one that the index names")
-    batch_size: Annotated[int, Field(ge=1)] = Field(description="images the model sees at once")
-    threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
-    device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
+    model: Path | None = Field(description="model folder; null uses the model named in the index")
+    batch_size: Annotated[int, Field(ge=1)] = Field(description="batch size")
+    threads: int | None = Field(
+        ge=1, description="number of CPU threads for the model; null keeps the default of PyTorch"
+    )
+    device: str | None = Field(description="device: cpu, cuda, cuda:1 or mps; null selects the best")
 
 
 def main(config: Config) -> None:

@@ -45,166 +45,183 @@ class Config(BaseModel):
     """The keys of `lookalike train`; their defaults are in conf/train.yaml."""
 
     dataset: str | list[str] = Field(
-        description="dataset folder, table file, or name of a set under data_dir; [a,b] joins several"
+        description="dataset folder, table file, or name of a dataset in data_dir; [a,b] joins several"
     )
-    out: Path = Field(description="run folder to write; a stopped run with the same values goes on in it")
-    epochs: int = Field(ge=0, description="how often every image is seen; 0 keeps the untrained model")
+    out: Path = Field(description="run folder to write; the same command resumes an interrupted run")
+    epochs: int = Field(ge=0, description="number of epochs; 0 saves the untrained model")
     dataset_weights: list[Annotated[float, Field(gt=0)]] = Field(
-        description="share of every batch that each dataset fills, [2,1]; [] shows each image equally often"
+        description="relative share of each dataset in a batch, such as [2,1]; [] samples all images "
+        "equally often"
     )
     min_per_class: Annotated[int, Field(ge=1)] = Field(
-        description="leave out of training classes with fewer training images"
+        description="minimum number of training images per class; smaller classes are excluded from training"
     )
     undersample: int | None = Field(
-        ge=1, description="images that a class shows in an epoch at most, others in each epoch; null for all"
+        ge=1, description="maximum images per class and epoch, redrawn every epoch; null uses all"
     )
     oversample: int | None = Field(
-        ge=1, description="images that a class shows in an epoch at least, repeated if it has fewer"
+        ge=1,
+        description="minimum images per class and epoch; images of smaller classes are repeated; null "
+        "repeats none",
     )
     image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
-        description="side of the square the model sees, pixels"
+        description="side length of the square model input in pixels"
     )
     resize: Literal["squash", "crop", "letterbox"] = Field(
-        description="how images become square: distorted, cut at the longer side, or with borders"
+        description="how images are made square: stretched, center-cropped, or padded"
     )
     normalise: Literal["backbone", "image"] = Field(
-        description="how pixels are scaled: as the backbone expects, or each image to mean 0 and deviation 1"
+        description="pixel normalisation: as the backbone expects, or each image to mean 0 and standard "
+        "deviation 1"
     )
-    dim: Annotated[int, Field(ge=2, le=65536)] = Field(description="numbers in an embedding")
+    dim: Annotated[int, Field(ge=2, le=65536)] = Field(description="embedding dimension")
     head_start: Literal["whitened", "random"] = Field(
-        description="what a linear head starts as: fitted to the features of a pretrained backbone, or random"
+        description="initialization of a linear head: PCA whitening of the features of a pretrained "
+        "backbone, or random"
     )
     proxy_start: Literal["class_means", "random"] = Field(
-        description="what proxies start as: the mean of their class, if the backbone is pretrained, or random"
+        description="initialization of proxies: class means if the backbone is pretrained, or random"
     )
     lr: float = Field(gt=0, description="learning rate of the head and pooling")
     backbone_lr: float = Field(ge=0, description="learning rate of the backbone")
-    loss_lr: float = Field(gt=0, description="learning rate of what the loss learns, such as proxies")
+    loss_lr: float = Field(gt=0, description="learning rate of the parameters of the loss, such as proxies")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="factor on backbone_lr from layer to layer, away from the head; 1 for one rate"
+        description="layer-wise decay factor of backbone_lr, from the last layer to the first; 1 disables it"
     )
     rates: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        description="learning rates of single parts, by name pattern: {backbone.net.blocks.6: 0.001}"
+        description="learning rates by parameter name pattern, such as {backbone.net.blocks.6: 0.001}"
     )
     chunk: int | None = Field(
         ge=1,
-        description="images in memory at once, for large batches in little memory; null takes the batch",
+        description="process the batch in chunks of this many images to save memory, with the same "
+        "gradient; null processes it whole",
     )
     accumulate: Annotated[int, Field(ge=1)] = Field(
-        description="batches to a step: their gradients are averaged, but each batch has its own loss"
+        description="number of batches whose gradients are averaged per optimizer step; the loss is "
+        "computed per batch"
     )
     clip: float | None = Field(
-        gt=0, description="longest gradient, longer ones are scaled down; null for no limit"
+        gt=0, description="maximum gradient norm; larger gradients are scaled down; null disables clipping"
     )
     keep_statistics: bool | None = Field(
-        description="keep the backbone's batch-norm statistics as they are; null does so if it is pretrained"
+        description="freeze the batch-norm statistics of the backbone; null freezes those of a pretrained"
+        " backbone"
     )
     small_size: int = Field(
-        ge=0, description="train the first epochs on smaller images of this size; 0 for none"
+        ge=0, description="image size for the first epochs (progressive resizing); 0 disables it"
     )
     small_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="share of the epochs that use small_size"
+        description="fraction of the epochs that use small_size"
     )
     average: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="decay of the moving average of weights that is judged and kept; 0 for none"
+        description="decay of the exponential moving average of the weights, which is validated and "
+        "saved; 0 disables it"
     )
     class_sample: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="share of the classes that a loss with a margin head looks at in each step; 1 for all"
+        description="fraction of the classes that a margin-head loss samples per step (Partial FC); 1 "
+        "uses all"
     )
     shard_classes: bool = Field(
-        description="divide the classes of margin heads among the processes, for more than one can hold"
+        description="distribute the class weights of margin heads over the processes, if they do not fit "
+        "on one device"
     )
-    memory: int = Field(
-        ge=0, description="embeddings of past batches that each batch is compared with, too; 0 for none"
-    )
-    memory_warm_up: int = Field(ge=0, description="batches before the memory is used")
+    memory: int = Field(ge=0, description="number of embeddings in the cross-batch memory; 0 disables it")
+    memory_warm_up: int = Field(ge=0, description="number of batches before the memory is used")
     matryoshka: list[Annotated[int, Field(ge=2)]] = Field(
-        description="lengths that an embedding may be cut to, [32,64,128]: the loss teaches each; [] for none"
+        description="embedding lengths for Matryoshka training, such as [32,64,128]; [] disables it"
     )
     mixup: Annotated[float, Field(ge=0, le=1000)] = Field(
-        description="blend images in pairs, for losses with proxies: alpha, such as 0.2; 0 for none"
+        description="mixup alpha, such as 0.2, for proxy losses; 0 disables it"
     )
     cutmix: Annotated[float, Field(ge=0, le=1000)] = Field(
-        description="put a box of one image into another, for losses with proxies: alpha, as 1; 0 for none"
+        description="CutMix alpha, such as 1, for proxy losses; 0 disables it"
     )
     mix_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="share of the batches that mixup and cutmix change"
+        description="fraction of the batches to which mixup and CutMix are applied"
     )
     teacher: Path | None = Field(
-        description="model or run folder whose embeddings the model learns to give; null for none"
+        description="model or run folder of the teacher for distillation; null for none"
     )
     distill: Literal["cosine", "l1", "l2", "relational", "similarity"] = Field(
-        description="what is learned: the teacher's vectors (cosine, l1, l2) or how images lie to each other"
+        description="distillation loss on the teacher's vectors (cosine, l1, l2) or on similarities "
+        "between images"
     )
     distill_weight: Annotated[float, Field(ge=0)] = Field(
-        description="what the teacher counts beside the losses; 0 leaves it out"
+        description="weight of the distillation loss; 0 disables it"
     )
-    distill_only: bool = Field(description="learn from the teacher alone, without the losses and labels")
+    distill_only: bool = Field(description="train with the distillation loss only, without labels")
     freeze: list[str] = Field(
-        description="weights that stay as they are, by name pattern: [backbone], ['backbone.net.blocks.[01]']"
+        description="name patterns of the parameters to freeze: [backbone], ['backbone.net.blocks.[01]']"
     )
-    unfreeze: list[str] = Field(description="exceptions from freeze, by name pattern")
-    compile: bool = Field(description="translate the model with torch.compile: slow to start, faster after")
-    amp: Literal["no", "bf16", "fp16"] = Field(
-        description="half precision in training: less memory, faster on GPUs"
+    unfreeze: list[str] = Field(description="name patterns of parameters to exclude from freeze")
+    compile: bool = Field(
+        description="compile the model with torch.compile; the first steps are slow, later ones faster"
     )
+    amp: Literal["no", "bf16", "fp16"] = Field(description="mixed precision: less memory, faster on GPUs")
     best_metric: str = Field(
-        description="validation metric that chooses the state to keep, such as map@r, recall@1, loss"
+        description="validation metric that selects the best epoch, such as map@r, recall@1 or loss"
     )
     far: Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="share of different pairs that the model's threshold may accept; chosen on validation "
-        "identities when training ends"
+        description="false accept rate of the model's threshold, which is set on the validation "
+        "identities at the end of training"
     )
     keep_epochs: Literal["best", "all"] = Field(
         description="best keeps the model of the best epoch; all also keeps each epoch's, in OUT/epochs/"
     )
     patience: int | None = Field(
         ge=1,
-        description="end training, or a stage, after so many epochs without a better state; null for never",
+        description="stop training, or the stage, after this many epochs without improvement; null never "
+        "stops early",
     )
     val_share: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="share of the classes set aside to choose the best state, if the dataset has no val"
+        description="fraction of the classes held out for validation if the dataset has no val split"
     )
-    seed: int = Field(ge=0, lt=2**32, description="same seed, same run")
+    seed: int = Field(ge=0, lt=2**32, description="random seed; the same seed reproduces the run")
     workers: int | None = Field(
-        ge=0, le=1024, description="processes that read images; null takes what the machine has"
+        ge=0, le=1024, description="number of data-loading processes; null chooses by device and cores"
     )
     cache: Path | None = Field(
-        description="folder for training images as raw pixels, shrunk: faster from the second epoch on"
+        description="folder to cache resized, decoded training images in; speeds up all epochs after the "
+        "first; null for none"
     )
     cache_side: int | None = Field(
-        ge=8, description="pixels of the shorter side in the cache; null takes 8/7 of image_size"
+        ge=8, description="shorter side of cached images in pixels; null uses 8/7 of image_size"
     )
-    cache_gb: float = Field(gt=0, description="gigabytes that the cache may fill; what is beyond is decoded")
-    threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
+    cache_gb: float = Field(
+        gt=0, description="maximum cache size in gigabytes; images beyond it are decoded every epoch"
+    )
+    threads: int | None = Field(
+        ge=1, description="number of CPU threads for the model; null keeps the default of PyTorch"
+    )
     processes: int | None = Field(
         ge=1,
         le=1024,
-        description="processes on this machine that share each batch; null for one, or those of torchrun",
+        description="number of training processes on this machine; null uses one, or those started by "
+        "torchrun",
     )
-    device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
+    device: str | None = Field(description="device: cpu, cuda, cuda:1 or mps; null selects the best")
     progress: bool = Field(description="show progress bars")
-    data_dir: Path = Field(description="folder in which datasets are found by name")
+    data_dir: Path = Field(description="folder in which datasets are looked up by name")
     save_minutes: float = Field(
-        gt=0, description="how often to save within an epoch, to go on after a crash; its end is always saved"
+        gt=0, description="minutes between checkpoints within an epoch; the end of an epoch is always saved"
     )
-    resume: Resume = Field(description="how a stopped run goes on")
+    resume: Resume = Field(description="rules for resuming an interrupted run")
     stages: list[dict[str, Any]] = Field(
-        description="what each stage of training changes, one after the other: "
-        "[{epochs: 4, freeze: [backbone]}, {epochs: 8, loss.triplet.margin: 0.1}]; [] for one stage"
+        description="keys that change in each successive training stage: [{epochs: 4, freeze: "
+        "[backbone]}, {epochs: 8, loss.triplet.margin: 0.1}]; [] trains in one stage"
     )
-    backbone: Node = Field(description="the network that turns an image into features")
-    pooling: Node = Field(description="how a feature map becomes one vector")
-    head: Node = Field(description="how that vector becomes an embedding")
+    backbone: Node = Field(description="network that extracts features from an image")
+    pooling: Node = Field(description="pooling of the feature map into one vector")
+    head: Node = Field(description="layers that map the pooled vector to the embedding")
     loss: dict[str, Node] = Field(
-        min_length=1, description="what training minimises; several are added by weight: loss=[arcface,gor]"
+        min_length=1, description="training loss, or a weighted sum of several: loss=[arcface,gor]"
     )
-    sampler: Node = Field(description="which images form a batch")
-    augment: Node = Field(description="random changes of the training images")
-    optimizer: Node = Field(description="how weights follow their gradients")
-    scheduler: Node = Field(description="how learning rates change over the run, or over each stage")
+    sampler: Node = Field(description="sampler that composes the batches")
+    augment: Node = Field(description="augmentation of the training images")
+    optimizer: Node = Field(description="optimizer")
+    scheduler: Node = Field(description="learning rate schedule over the run, or over each stage")
     tracker: dict[str, Node] = Field(
-        description="where else to follow the run: tracker=[tensorboard], tracker=[mlflow,wandb]; [] for none"
+        description="experiment trackers: tracker=[tensorboard], tracker=[mlflow,wandb]; [] for none"
     )
 
     @classmethod

@@ -12,16 +12,18 @@ CODES = {"same": 0, "different": 3, "cannot tell": 4}
 class Config(BaseModel):
     """The keys of `lookalike verify`; their defaults are in conf/verify.yaml."""
 
-    images: list[Path] = Field(description="the two photos; may be written without images=")
-    model: Path = Field(description="model folder; its operating_point.json holds the threshold")
+    images: list[Path] = Field(description="the two photos; images= may be omitted")
+    model: Path = Field(description="model folder; the threshold is read from its operating_point.json")
     threshold: float | None = Field(
         ge=-1,
         le=1,
         description="cosine similarity from which on two photos show the same; null takes that of the model",
     )
-    format: Literal["text", "json"] = Field(description="how the answer is printed")
-    threads: int | None = Field(ge=1, description="CPU threads of the model; null takes what the machine has")
-    device: str | None = Field(description="where to compute: cpu, cuda, cuda:1, mps; null takes the best")
+    format: Literal["text", "json"] = Field(description="output format")
+    threads: int | None = Field(
+        ge=1, description="number of CPU threads for the model; null keeps the default of PyTorch"
+    )
+    device: str | None = Field(description="device: cpu, cuda, cuda:1 or mps; null selects the best")
 
 
 def main(config: Config) -> int:

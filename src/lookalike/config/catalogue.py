@@ -5,6 +5,7 @@ The first comment of a file says what it is, the comment behind a value says wha
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from lookalike.errors import ConfigError
 
 CONF = Path(__file__).parent.parent / "conf"
 Folders = Sequence[Path]
+HEADING = re.compile(r"## ([^:]+)(?:: (.+))?")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,15 @@ class Entry:
     key: str
     text: str
     comment: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading in the help of a job, with the groups and keys below it."""
+
+    title: str
+    groups: list[str]
+    keys: list[str]
 
 
 def jobs() -> list[str]:
@@ -42,6 +53,21 @@ def groups(job: str) -> dict[str, str | list[str]]:
 def keys(job: str) -> dict[str, Any]:
     """The top-level keys of a job with their defaults, groups left out."""
     return {key: value for key, value in _content(CONF / f"{job}.yaml").items() if key != "defaults"}
+
+
+def sections(job: str) -> list[Section]:
+    """The keys and groups of a job under the headings of its file, such as `## Model: pooling, head`.
+
+    A file without headings is one section without a title, whose groups are left out.
+    """
+    result = [Section("", [], [])]
+    for line in (CONF / f"{job}.yaml").read_text(encoding="utf-8").splitlines():
+        heading = HEADING.fullmatch(line)
+        if heading:
+            result.append(Section(heading[1], (heading[2] or "").replace(",", " ").split(), []))
+        elif line[:1].isalpha() and not line.startswith("defaults:"):
+            result[-1].keys.append(line.partition(":")[0])
+    return [section for section in result if section.keys]
 
 
 def is_group(name: str, folders: Folders = ()) -> bool:

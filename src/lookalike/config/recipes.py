@@ -62,9 +62,13 @@ def leave_out_unfit(
         for key in _unfit(tree.get(group, {}), plain.get(group, {}), own_keys.get(group, {}), group)
     ]
     if unfit:
-        choices = join_words(f"{group}={_write_choice(choice)}" for group, choice in replaced.items())
+        choices = join_words(
+            f"{group}={_write_choice(choice)}"
+            for group, choice in replaced.items()
+            if any(key.split(".")[0] == group for key in unfit)
+        )
         names = join_words(f"{RECIPES}={name}" for name in recipe.values())
-        log.info("%s: %s left out, which %s does not take", names, join_words(unfit), choices)
+        log.info("%s: ignored %s, because you chose %s", names, join_words(unfit), choices)
 
 
 def _unfit(tree: Tree, plain: Tree, own_keys: Tree, key: str) -> list[str]:

@@ -20,7 +20,7 @@ def main_usage(jobs: Iterable[Row], example: str) -> str:
     """What `lookalike --help` prints: every job with one line, in the order in which data flows."""
     return "\n".join(
         [
-            "Learn which images show the same thing, prove how well, and look things up.",
+            "Train image embeddings, measure their accuracy, and search images with them.",
             "",
             "Usage: lookalike JOB key=value …",
             "",
@@ -31,9 +31,9 @@ def main_usage(jobs: Iterable[Row], example: str) -> str:
             "",
             *_table(
                 [
-                    ("-h, --help", "show this, or the help of a job or choice"),
-                    ("-v, --verbose", "say more, and show where an error came from"),
-                    ("--version", "print the version"),
+                    ("-h, --help", "show this help, or the help of a job or choice"),
+                    ("-v, --verbose", "print debug messages, and the traceback of an error"),
+                    ("--version", "show the version"),
                 ]
             ),
         ]
@@ -51,21 +51,20 @@ def job_usage(job: str, summary: str, example: str, config: Any, arguments: Sequ
         return of_recipe(named[-1], folders)
     if choices:
         return "\n\n".join(_group_page(job, group, choice, folders) for group, choice in choices.items())
-    keys = [
-        (f"{key}={_default(value)}", _description(fields[key], value))
-        for key, value in catalogue.keys(job).items()
-        if key in fields
-    ]
     lines = [
         *_wrap_text(f"{summary}."),
         "",
         f"Usage: lookalike {job} key=value …",
         "For example:",
         f"  {example}",
+        "",
+        "Keys, with their defaults:",
     ]
-    lines += ["", "Keys, with their defaults:", *_table(keys)]
+    for section in catalogue.sections(job):
+        lines += ["", f"{section.title}:"] if section.title else []
+        lines += _table(_section_rows(section, catalogue.keys(job), groups, fields))
     if groups:
-        lines += ["", "Choices, written GROUP=CHOICE; * is the default:"]
+        lines += ["", "Choices, written GROUP=CHOICE; * marks the default:"]
     for group, default in groups.items():
         lines += ["", *_choices(group, default, _sentence(fields[group].description), folders)]
     if groups:
@@ -75,14 +74,40 @@ def job_usage(job: str, summary: str, example: str, config: Any, arguments: Sequ
     return "\n".join(lines)
 
 
+def _section_rows(
+    section: catalogue.Section,
+    defaults: Mapping[str, Any],
+    groups: Mapping[str, Any],
+    fields: Mapping[str, Any],
+) -> list[Row]:
+    """Needed keys first, then the groups, then the other keys."""
+    rows = [
+        row for key in section.keys if key in fields for row in _key_rows(key, fields[key], defaults[key])
+    ]
+    needed = [row for row in rows if row[1].startswith("Required.")]
+    chosen = [
+        (f"{group}={_default(groups[group])}", f"{_sentence(fields[group].description)} Choices below.")
+        for group in section.groups
+    ]
+    return [*needed, *chosen, *(row for row in rows if row not in needed)]
+
+
+def _key_rows(key: str, field: Any, value: Any) -> list[Row]:
+    """A row of the help; one for each inner key of a key such as `rerank`."""
+    inner = getattr(field.annotation, "model_fields", None)
+    if not inner or not isinstance(value, dict):
+        return [(f"{key}={_default(value)}", _description(field, value))]
+    return [row for name in inner for row in _key_rows(f"{key}.{name}", inner[name], value.get(name))]
+
+
 def recipes(folders: catalogue.Folders = ()) -> str:
     """All recipes, each with what it reproduces, and how to use one."""
     files = sorted(catalogue.choices(RECIPES, folders).items())
     rows = [(f"{RECIPES}={name}", _sentence(catalogue.summary(file))) for name, file in files]
     use = (
-        f"A recipe sets many keys at once; keys and choices beside it take precedence: `lookalike {JOB} "
+        f"A recipe sets many keys at once; keys that you give as well take precedence: `lookalike {JOB} "
         f"dataset=data/mine out=runs/mine {RECIPES}=nekonet_1 image_size=96 backbone=efficientnet_lite0`. "
-        "`lookalike recipes NAME` shows what a recipe sets."
+        "`lookalike recipes NAME` lists the keys that a recipe sets."
     )
     return "\n".join(["Recipes:", *_table(rows, widest=28), "", *_wrap_text(use)])
 
@@ -99,7 +124,7 @@ def of_recipe(name: Any, folders: catalogue.Folders = ()) -> str:
     lines = [*_wrap_text(f"{RECIPES}={name}: {_sentence(catalogue.summary(files[name]))}"), "", *notes]
     parent: str | None = name
     while parent:
-        lines += ["", f"It sets{f', by {parent}' if parent != name else ''}:"]
+        lines += ["", f"Keys set{f' by {parent}' if parent != name else ''}:"]
         lines += [f"  {line}" for line in catalogue.settings(files[parent])]
         parent = next(iter(catalogue.inherited_recipes(files[parent])), None)
     return "\n".join(lines)
@@ -109,7 +134,7 @@ def _pointer(job: str, groups: Mapping[str, Any]) -> str:
     group = "loss" if "loss" in groups else list(groups)[-1]
     default = groups[group]
     name = default[0] if isinstance(default, list) else default
-    return f"`lookalike {job} {group}={name} --help` shows the values that a choice takes."
+    return f"`lookalike {job} {group}={name} --help` lists the values of a choice."
 
 
 def _choices(group: str, default: str | list[str], description: str, folders: catalogue.Folders) -> list[str]:
@@ -133,7 +158,7 @@ def _choice_page(job: str, group: str, name: str, file: Path) -> str:
     notes = [line for note in catalogue.notes(file) for line in _wrap_text(_sentence(note))]
     lines = [*_wrap_text(f"{group}={name}: {_sentence(catalogue.summary(file))}"), *notes, ""]
     if not entries:
-        return "\n".join([*lines, "It takes no values."])
+        return "\n".join([*lines, "It has no values to set."])
     rows = [(f"{group}.{entry.key}={_default(entry.text)}", _explanation(entry)) for entry in entries]
     shown_first = next((row for row in rows if row[0].endswith("…")), rows[0])[0]
     example = f"  lookalike {job} {group}={name} {shown_first}"
@@ -143,7 +168,7 @@ def _choice_page(job: str, group: str, name: str, file: Path) -> str:
 
 
 def _explanation(entry: catalogue.Entry) -> str:
-    return f"{'Needed. ' if entry.text == MISSING else ''}{_sentence(entry.comment)}"
+    return f"{'Required. ' if entry.text == MISSING else ''}{_sentence(entry.comment)}"
 
 
 def _default(value: Any) -> str:
@@ -155,7 +180,7 @@ def _description(field: Any, value: Any) -> str:
     """The description as a sentence, with what is allowed where that is a list of names."""
     allowed = list(_literals(field.annotation))
     one_of = f" One of {', '.join(map(str, allowed))}." if allowed else ""
-    return f"{'Needed. ' if value == MISSING else ''}{_sentence(field.description)}{one_of}"
+    return f"{'Required. ' if value == MISSING else ''}{_sentence(field.description)}{one_of}"
 
 
 def _sentence(text: str | None) -> str:

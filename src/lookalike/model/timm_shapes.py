@@ -13,6 +13,8 @@ from lookalike.errors import ConfigError
 Overrides = dict[str, Any]
 SIZE_STEPS = (8, 16, 32, 64)
 """Sizes in multiples of these are tried where the one asked for does not fit."""
+UNIT = 32
+"""Most networks reduce images by this factor."""
 COMMON = (224, 256, 384)
 
 
@@ -68,12 +70,21 @@ def _options(library: Any, name: str, size: int) -> tuple[Overrides, ...]:
 
 
 def _probe_model(library: Any, name: str, size: int, overrides: Overrides) -> Shape:
-    """What such a model makes of two images, on the meta device where it can be built there."""
+    """The shape of such a model's output, on the meta device where that is certain to agree with the CPU."""
     with torch.random.fork_rng(devices=[]):
+        if _is_unusual(library, name, size):
+            return probe(_built(library, name, overrides, "cpu"), size, "cpu")
         try:
             return probe(_built(library, name, overrides, "meta"), size, "meta")
         except Exception:  # some models read values as they are built or run; what is wrong shows on the CPU
             return probe(_built(library, name, overrides, "cpu"), size, "cpu")
+
+
+def _is_unusual(library: Any, name: str, size: int) -> bool:
+    """Whether indices computed from the image size may be out of range, which the meta device ignores."""
+    published = library.get_pretrained_cfg(name)
+    resized = published is not None and published.fixed_input_size and published.input_size[-1] != size
+    return bool(size % UNIT or resized)
 
 
 def _built(library: Any, name: str, overrides: Overrides, device: str) -> nn.Module:

@@ -10,6 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lookalike.errors import ConfigError
 from lookalike.model.embedder import EmbeddingModel
 
+EVERYTHING = {"all", "everything", "true", "yes", "model", "net", "network", "encoder", "body"}
+"""What users write for a whole model or backbone."""
+
 
 def freeze(model: nn.Module, frozen: Sequence[str], unfrozen: Sequence[str] = ()) -> None:
     """Stop the gradients of every parameter whose name matches `frozen` and not `unfrozen`.
@@ -79,6 +82,11 @@ def matching_parameters(model: nn.Module, pattern: str, owner: str) -> list[str]
     names = [name for name, _ in model.named_parameters()]
     selected = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
     selected += [name for name in names if name.startswith(f"{pattern}.") and name not in selected]
+    if not selected and pattern.lower() in EVERYTHING:
+        raise ConfigError(
+            f"{owner}: {pattern!r} matches no part of the model. freeze=[backbone] freezes the backbone and "
+            "trains the head; epochs=0 trains nothing and saves the model as it is"
+        )
     if not selected:
         modules = [name for name, _ in model.named_modules() if name]
         if any(fnmatchcase(name, pattern) for name in modules):
