@@ -21,7 +21,7 @@ class Config(BaseModel):
     )
     out: Path | None = Field(description="folder for the table and chart; null only prints them")
     force: bool = Field(description="compare evaluations even if their protocols or queries differ")
-    group: bool = Field(description="compare recipes: take runs that differ only in seed= and out= together")
+    group: bool = Field(description="compare recipes: group runs that differ only in seed= and out=")
     level: Annotated[float, Field(gt=0.5, lt=1)] = Field(description="confidence level of the verdict")
     resamples: Annotated[int, Field(ge=100)] = Field(
         description="number of bootstrap resamples over identities"

@@ -48,16 +48,16 @@ class Config(Source):
         "model= and dataset="
     )
     model: Path | list[Path] | None = Field(  # pyrefly: ignore
-        description="model folder, to embed the dataset with; [a,b] evaluates several models, one by one"
+        description="model folder; embeds the images of dataset=. [a,b] evaluates several models"
     )
     run: Path | None = Field(
-        description="run folder trained with keep_epochs=all: evaluates the model of every epoch"
+        description="run folder trained with keep_epochs=all; evaluates the model of every epoch"
     )
     labels: Path | None = Field(
         description="labels for a file of vectors without labels: .npy, or a table with a column label"
     )
     each: bool = Field(
-        description="evaluate each of dataset=[a,b] or embeddings=[a,b] by itself, and write a table of all"
+        description="evaluate each of dataset=[a,b] or embeddings=[a,b] separately, and write a table"
     )
     pca: PcaKeys = Field(description="PCA and whitening, fitted on other vectors: {learn_on, dim, whiten}")
     expand: ExpandKeys = Field(

@@ -38,7 +38,9 @@ FIXED = frozenset(
 class Resume(BaseModel):
     """What may differ when a stopped run goes on."""
 
-    allow: list[str] = Field(description="keys that may differ from those the run was started with: [epochs]")
+    allow: list[str] = Field(
+        description="keys whose values may differ from those that the run was started with: [epochs]"
+    )
 
 
 class Config(BaseModel):
