@@ -90,4 +90,4 @@ def check_finite(owner: str, **numbers: float) -> None:
     """
     for name, value in numbers.items():
         if not isinstance(value, Real) or not math.isfinite(value):
-            raise ValueError(f"{owner} {name} {value}: {name} is a finite number")
+            raise ValueError(f"{owner} {name} {value}: {name} must be a finite number")

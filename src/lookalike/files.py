@@ -53,7 +53,7 @@ def temporary_name(folder: Path, ending: str) -> Path:
     containers each run may have the same.
     """
     for left in sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.{ending}")):
-        log.warning("%s was left by a run that was killed, and may be removed, unless it still runs", left)
+        log.warning("%s was left by a killed run; remove it unless that run is still active", left)
     return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(3)}.{ending}")
 
 
@@ -88,7 +88,7 @@ def require_space(folder: Path, needed: int, purpose: str, advice: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free - SPARE:
         have = f"{free / 1e9:.1f} GB are free"
-        raise DataError(f"{folder}: {needed / 1e9:.1f} GB more are needed for {purpose}, {have}; {advice}")
+        raise DataError(f"{folder}: {needed / 1e9:.1f} GB more are required for {purpose}, {have}; {advice}")
 
 
 def refuse_existing(folder: Path) -> None:

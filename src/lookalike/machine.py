@@ -59,13 +59,13 @@ def _process_gpu(device: "torch.device", count: int) -> "torch.device":
     """The GPU of this process, by its number on this machine."""
     if device.index is not None:
         raise ConfigError(
-            f"device={device}: several processes take a GPU each. Write device=cuda; "
-            "the environment variable CUDA_VISIBLE_DEVICES says which there are"
+            f"device={device}: with several processes, each uses its own GPU. Write device=cuda; "
+            "the environment variable CUDA_VISIBLE_DEVICES selects the GPUs"
         )
     if _local_processes() > count:
         raise ConfigError(
-            f"{_local_processes()} processes, but {count} GPUs: start as many processes as GPUs, "
-            "or take device=cpu"
+            f"{_local_processes()} processes, but {count} GPUs: start at most one process per GPU, "
+            "or use device=cpu"
         )
     return type(device)("cuda", int(os.environ["LOCAL_RANK"]))
 

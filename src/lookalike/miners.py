@@ -80,7 +80,7 @@ def easy_positive(
     """
     if negatives not in get_args(Negatives):
         allowed = ", ".join(get_args(Negatives))
-        raise ValueError(f"easy_positive negatives {negatives!r}: negatives is one of {allowed}")
+        raise ValueError(f"easy_positive negatives {negatives!r}: negatives must be one of {allowed}")
     positive = positive & _least_in_row(-sim, positive)
     if negatives == "semi_hard":
         negative = negative & (sim < sim.masked_fill(~positive, -INFINITY).amax(dim=1, keepdim=True))

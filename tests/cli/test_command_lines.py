@@ -94,7 +94,7 @@ def test_no_odd_word_ends_in_a_traceback(idle, capsys, word):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["epochs", "=", "3"], "epochs = 3: there are no spaces around =: epochs=3"),
+        (["epochs", "=", "3"], "epochs = 3: write it without spaces around =: epochs=3"),
         (["epochs=", "3"], "there are no spaces around =: epochs=3"),
         (["epochs", "=3"], "there are no spaces around =: epochs=3"),
         (["epochs", "3"], "epochs=3"),
@@ -211,7 +211,7 @@ def test_a_bug_is_one_line_and_a_file(monkeypatch, idle, capsys):
         (["device=abc"], "device=abc: no such device. This machine has cpu"),
         (["device=cuda:99"], "This machine has cpu"),
         (["freeze=[all]"], "freeze=[backbone] freezes the backbone"),
-        (["freeze=[true]"], "freeze=[backbone] freezes the backbone"),
+        (["freeze=[model]"], "freeze=[backbone] freezes the backbone"),
         (["freeze=[Everything]"], "freeze=[backbone] freezes the backbone"),
         (["freeze=[blocks]"], "matches no part of the model; nearest: "),
         (

@@ -94,7 +94,7 @@ def test_a_wrong_command_line_is_two_lines_and_exit_code_2(nap, capsys, argument
         (LookalikeError("no luck"), 1, "no luck"),
         (ConfigError("wrong key"), 2, "wrong key"),
         (DataError("bad rows", [Problem("a.jpg", "empty", 3)]), 1, "a.jpg, row 3: empty"),
-        (KeyboardInterrupt(), 1, "stopped by Ctrl-C"),
+        (KeyboardInterrupt(), 1, "interrupted by Ctrl-C"),
         (KeyboardInterrupt("stopped; runs/mine holds epoch 3"), 1, "runs/mine holds epoch 3"),
         (
             OSError(errno.ENOSPC, "No space left on device", "run/model"),

@@ -144,3 +144,19 @@ def test_the_arguments_of_a_choice_have_types_that_can_be_checked(group, choice)
             target = get_object(node["_target_"])
             hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
             assert {key for key in node if not key.startswith("_")} - {"weight"} <= set(hints)
+
+
+@pytest.mark.parametrize("job", catalogue.jobs())
+def test_the_sections_of_the_help_hold_every_key_and_group_once(job):
+    sections = catalogue.sections(job)
+    assert sorted(key for section in sections for key in section.keys) == sorted(catalogue.keys(job))
+    groups = [group for section in sections for group in section.groups]
+    assert sorted(groups) == sorted(catalogue.groups(job) if groups else [])
+
+
+@pytest.mark.parametrize("job", ["train", "prepare", "evaluate", "plot"])
+def test_the_help_of_large_jobs_is_grouped_with_the_needed_keys_first(job):
+    first, *others = catalogue.sections(job)
+    assert first.title == "Most used"
+    assert "out" in first.keys
+    assert len(others) >= 3

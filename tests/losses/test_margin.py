@@ -133,5 +133,5 @@ def test_a_radius_for_each_class_needs_classes():
     with pytest.raises(ValueError, match="needs the number of classes"):
         Margin(DIM, learn="per_class")
     embeddings, labels = batch()
-    with pytest.raises(ValueError, match="labels are from -1 to 5, got 1 to 6"):
+    with pytest.raises(ValueError, match="labels must be from -1 to 5, got 1 to 6"):
         build(learn="per_class")(embeddings, labels + 1)

@@ -184,7 +184,7 @@ def test_an_empty_batch_is_a_connected_zero():
 def test_what_cannot_be_sampled_is_refused():
     with pytest.raises(ValueError, match="a margin loss such as ArcFace or CosFace, got ProxyAnchor"):
         SampledClasses(ProxyAnchor(CLASSES, DIM), 0.5)
-    with pytest.raises(ValueError, match="rate 0: a share of the classes, above 0 and at most 1"):
+    with pytest.raises(ValueError, match="rate 0: must be a fraction of the classes, above 0 and at most 1"):
         SampledClasses(ArcFace(CLASSES, DIM), 0)
     with pytest.raises(ValueError, match="labels are from 0 to 8"):
         SampledClasses(ArcFace(CLASSES, DIM), 0.5)(torch.zeros(1, DIM), torch.tensor([9]))

@@ -120,10 +120,10 @@ def _check_job(job: str, arguments: Sequence[str]) -> None:
     if job in JOBS:
         return
     if job.split()[:1] != [job] and job.split()[:1] and job.split()[0] in JOBS:
-        raise ConfigError(f"{job}: is one word with spaces in it; leave out the quotes around the command")
+        raise ConfigError(f"{job}: is one word with spaces; remove the quotes around the command")
     later = next((word for word in arguments if word in JOBS), None)
     if later:
-        raise ConfigError(f"{job}: the job comes first: `lookalike {later} …`, and the rest after it")
+        raise ConfigError(f"{job}: the job must come first: `lookalike {later} …`, and the rest after it")
     if "=" in job or job.startswith("-"):
         raise ConfigError(f"{job}: a job comes first, as in `{JOBS['train'].example}`")
     raise ConfigError(f"{job}: no such job.{did_you_mean(job, JOBS)} Jobs: {', '.join(JOBS)}")
@@ -184,10 +184,10 @@ def _report_bug(error: BaseException, words: Sequence[str]) -> str:
         with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
             file.write(text)
     except OSError:
-        return f"unexpected error, a bug in Lookalike: {summary}. {DEBUG}=1 shows where it is"
+        return f"unexpected error, a bug in Lookalike: {summary}. {DEBUG}=1 shows the traceback"
     return (
-        f"unexpected error, a bug in Lookalike: {summary}. Details are in {name}: please report it "
-        f"with that file. {DEBUG}=1 shows them here"
+        f"unexpected error, a bug in Lookalike: {summary}. Details are in {name}; please report it "
+        f"with that file. {DEBUG}=1 shows the traceback"
     )
 
 
@@ -202,17 +202,15 @@ def _error_message(error: BaseException) -> str | None:
     if isinstance(error, LookalikeError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return str(error) or "stopped by Ctrl-C"
+        return str(error) or "interrupted by Ctrl-C"
     full = next((cause for cause in _causes(error) if _is_full_disk(cause)), None)
     if full is not None:
         filename = getattr(full, "filename", None)
-        return (
-            f"the disk is full: could not write {filename or 'the result'}. Make room, or choose another out="
-        )
+        return f"the disk is full: could not write {filename or 'the result'}. Free some space, or choose another out="
     if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
         return (
-            "out of memory. Take smaller batches or images, or chunk=… in training"
-            f" ({str(error).splitlines()[0] if str(error) else 'the system gave none'})"
+            "out of memory. Use smaller batches or images, or chunk=… in training"
+            f" ({str(error).splitlines()[0] if str(error) else 'allocation failed'})"
         )
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"

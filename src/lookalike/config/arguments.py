@@ -87,7 +87,7 @@ def _refuse_spaces(words: Sequence[str], position: int, known: set[str]) -> None
     else:
         return
     raise ConfigError(
-        f"{written.strip()}: there are no spaces around =: {argument.strip() if after else word}"
+        f"{written.strip()}: write it without spaces around =: {argument.strip() if after else word}"
     )
 
 
@@ -95,7 +95,7 @@ def _refuse_two_in_one(word: str, known: set[str]) -> None:
     """`"dataset=a out=b"` is one word with two arguments."""
     inside = SECOND.search(word)
     if inside and inside[1] in known and NAMED.match(word) and not _exists(word.partition("=")[2]):
-        raise ConfigError(f"{word}: is one word with two arguments; leave out the quotes around them")
+        raise ConfigError(f"{word}: contains two arguments in one word; remove the quotes around them")
 
 
 def _starts(word: str) -> bool:

@@ -26,10 +26,8 @@ def build(node: Mapping[str, Any], key: str = "", /, **offered: Any) -> Any:
     from hydra.utils import instantiate
 
     if "_target_" not in node:
-        leave = f"; ~{key} leaves them out, if another choice has taken its place" if key else ""
-        raise ConfigError(
-            f"{key or 'config'}: names no _target_, so nothing can be built from its values{leave}"
-        )
+        leave = f"; ~{key} removes it, if another choice replaces it" if key else ""
+        raise ConfigError(f"{key or 'config'}: has no _target_, so nothing can be built from it{leave}")
     owner, keys = key or str(node["_target_"]).rpartition(".")[2], set(node) if key else set()
     try:
         make = instantiate({**node, "_partial_": True}, _convert_="all")

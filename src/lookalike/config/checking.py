@@ -132,7 +132,7 @@ def _validate_node(node: Tree, key: str, texts: Texts, problems: list[str]) -> T
             continue
         if name not in hints:
             hint = did_you_mean(name, hints)
-            leave = "" if full_key in texts else f"; ~{full_key} leaves it out"
+            leave = "" if full_key in texts else f"; ~{full_key} removes it"
             problems.append(f"{full_key}: no such argument.{hint} {key} takes {join_words(hints)}{leave}")
             continue
         try:
@@ -218,7 +218,7 @@ def _error_line(key: str, value: Any, details: list[Any]) -> str:
         return f"{key}={format_value(value)}: {lines[0]}" if key else lines[0]
     if details[0]["type"] == "missing":
         few = f"{key}={format_value(value)}: has too few values"
-        return few if isinstance(value, list) else f"{key}: is needed"
+        return few if isinstance(value, list) else f"{key}: is required"
     expected = join_words(dict.fromkeys(map(_expected_type, details)), "or")
     each = (
         "each "
@@ -233,7 +233,7 @@ def _expected_type(detail: Any) -> str:
         return f"one of {', '.join(_allowed_values(detail))}"
     words = WORDS.get(detail["type"])
     if words is None:
-        return f"right ({detail['msg']})"
+        return f"valid ({detail['msg']})"
     bounds = detail.get("ctx", {}).items()
     return words.format(
         **{name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in bounds}

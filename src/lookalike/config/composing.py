@@ -51,7 +51,7 @@ def _note_repeated(changes: Sequence[Change]) -> None:
     for key, count in Counter(change.key for change in changes).items():
         if count > 1 and last[key].operation != "delete":
             log.info(
-                "%s is given %d times; the last value counts: %s=%s",
+                "%s is given %d times; using the last value: %s=%s",
                 key,
                 count,
                 key,
@@ -169,9 +169,7 @@ def _leave_out(job: str, tree: Tree, changes: Sequence[Change]) -> None:
             continue
         choosing_key = next((change.key for change in changes if change.key.split(".")[0] == group), None)
         if choosing_key:
-            raise ConfigError(
-                f"{choosing_key} and {key} do not go together: {key}= takes the place of {group}="
-            )
+            raise ConfigError(f"{choosing_key} and {key} cannot be combined: {key}= replaces {group}=")
         tree[group] = {}
 
 
@@ -214,7 +212,9 @@ def _compose_with_hydra(
         with initialize_config_dir(str(catalogue.CONF), version_base=None):
             composed = compose(job, overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"{job}: the choices do not go together: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"{job}: these choices cannot be combined: {' '.join(str(error).split())}"
+        ) from error
     return cast(Tree, OmegaConf.to_container(composed, resolve=False))
 
 
@@ -281,7 +281,7 @@ def _raise_unknown_key(change: Change, tree: Tree, job: str) -> str:
     if not isinstance(node, dict):
         return f"{key}: {known} has no keys of its own; set it as {known}=…"
     if wrong in catalogue.choices(known) and known in catalogue.groups(job):
-        return f"{key}: {known}={wrong} is not chosen; now it is {join_words(node)}. Add {known}={wrong}"
+        return f"{key}: {known}={wrong} is not selected (selected: {join_words(node)}). Add {known}={wrong}"
     leaves = [leaf for leaf, _ in _leaf_keys(tree) if leaf.rpartition(".")[2] == wrong]
     suggestion = did_you_mean(key, leaves) or did_you_mean(wrong, node)
     if leaves and not did_you_mean(wrong, node):
@@ -315,7 +315,7 @@ def _refuse_missing(job: str, tree: Tree) -> None:
     if missing:
         named = join_words(f"{key}=…" for key in missing)
         raise ConfigError(
-            f"{job} needs {named}\n`lookalike {job} --help` says what they are and shows an example"
+            f"{job} needs {named}\n`lookalike {job} --help` describes them and shows an example"
         )
 
 
@@ -328,5 +328,5 @@ def _resolve_interpolations(tree: Tree) -> Tree:
     except OmegaConfBaseException as error:
         full_key = getattr(error, "full_key", None) or "a value"
         raise ConfigError(
-            f"{full_key}: the reference cannot be followed: {str(error).splitlines()[0]}"
+            f"{full_key}: the reference cannot be resolved: {str(error).splitlines()[0]}"
         ) from error

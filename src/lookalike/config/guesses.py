@@ -7,12 +7,12 @@ from lookalike.config.wording import format_value
 
 BATCHES = (
     "sampler.classes_per_batch and sampler.samples_per_class, whose product is the batch size: "
-    "sampler.classes_per_batch=4 sampler.samples_per_class=4 for 16. Losses with class vectors may have "
+    "sampler.classes_per_batch=4 sampler.samples_per_class=4 for 16. Losses with learned class vectors also allow "
     "random batches: sampler=shuffle sampler.batch_size={value}"
 )
 MINING = (
-    "loss=triplet loss.triplet.mining={value}; there are batch_all, batch_hard (the hardest), semi_hard, "
-    "semi_hard_window and hard_negative. Other losses have a miner"
+    "loss=triplet loss.triplet.mining={value}; the modes are batch_all, batch_hard (the hardest), semi_hard, "
+    "semi_hard_window and hard_negative. Other losses take a miner"
 )
 GPUS = "device=cuda for one GPU, device=cpu for none; processes=4 trains on four GPUs"
 NETWORK = "backbone=timm backbone.name={value} for any network of timm"
@@ -57,7 +57,7 @@ TRAIN = {
     ): "tracker=[tensorboard], [wandb] or [mlflow]",
     ("frozen", "freeze_backbone"): "freeze=[backbone]",
     ("ema", "ema_decay"): "average={value}",
-    ("split",): "`lookalike prepare split` to divide anew: training takes the split train of a dataset",
+    ("split",): "`lookalike prepare split` to change the split; training uses the split train",
 }
 ANY = {
     ("num_workers", "n_workers", "nworkers", "jobs", "j"): "workers={value}",
@@ -92,8 +92,8 @@ VALUES = {
 MEANT = {"hardest": "batch_hard", "hard": "batch_hard", "semihard": "semi_hard", "all": "batch_all"}
 CHOICES = {
     "backbone": "Any network of timm: backbone=timm backbone.name={value}",
-    "scheduler": "For rates that stay as they are: scheduler=constant",
-    "experiment": "`lookalike recipes` says what each is for",
+    "scheduler": "For constant rates: scheduler=constant",
+    "experiment": "`lookalike recipes` describes each",
     "source": "Class folders: source=folder source.root=FOLDER; a table: source=table source.file=FILE",
 }
 

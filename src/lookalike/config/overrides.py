@@ -47,8 +47,8 @@ def read(argument: str) -> Change:
         argument = f"{spaced[1]}={spaced[2]}"
         if not spaced[2]:
             raise ConfigError(
-                f"{argument}: has no value. Write {argument}VALUE, {argument}null for none, or leave it out: "
-                "then its default holds"
+                f"{argument}: has no value. Write {argument}VALUE, {argument}null for none, or omit it "
+                "to use the default"
             )
         if _is_file(spaced[2]):
             return _parsed_file(spaced[1], spaced[2])
@@ -155,8 +155,8 @@ def _literal(argument: str) -> Change:
     plus, key, text = match.groups()
     if text.startswith(("[", "{", "'", '"')):
         raise ConfigError(
-            f"{argument}: the value cannot be read. Close every bracket and quote, and put quotes around "
-            f"texts with unusual signs: {key}=['a (1)',b]"
+            f"{argument}: the value cannot be read. Close every bracket and quote, and quote "
+            f"text with special characters: {key}=['a (1)',b]"
         )
     return Change(key, text, "add" if plus else "set", text)
 
@@ -166,11 +166,11 @@ def _parse_several(argument: str) -> str:
     if NUMBER.fullmatch(text):
         point, joined = text.replace(",", "."), text.replace(",", "")
         return (
-            f"{argument}: a number has a decimal point and no separators: {key}={point} or {key}={joined}; "
+            f"{argument}: numbers have a decimal point and no thousands separators: {key}={point} or {key}={joined}; "
             f"a list is written {key}=[{text}]"
         )
     listed = text if text.startswith("[") else f"[{text}]"
-    return f"{argument}: a list is written {key}={listed}, and a text with commas in quotes: {key}=\"'a,b'\""
+    return f"{argument}: a list is written {key}={listed}, and text with commas in quotes: {key}=\"'a,b'\""
 
 
 def _refuse_undecodable(argument: str) -> None:

@@ -69,26 +69,26 @@ def check_batch(owner: str, embeddings: Tensor, labels: Tensor) -> Tensor:
     """
     if not (isinstance(embeddings, Tensor) and isinstance(labels, Tensor)):
         types = f"{type(embeddings).__name__} and {type(labels).__name__}"
-        raise TypeError(f"{owner}: embeddings and labels are tensors, got {types}")
+        raise TypeError(f"{owner}: embeddings and labels must be tensors, got {types}")
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         shapes = f"{list(embeddings.shape)} and {list(labels.shape)}"
-        raise ValueError(f"{owner}: embeddings are [B, D] and labels [B], got {shapes}")
+        raise ValueError(f"{owner}: embeddings must be [B, D] and labels [B], got {shapes}")
     return _integers(owner, labels)
 
 
 def _integers(owner: str, labels: Tensor) -> Tensor:
     if labels.is_complex():
-        raise ValueError(f"{owner}: labels are integers, got {labels.dtype}")
+        raise ValueError(f"{owner}: labels must be integers, got {labels.dtype}")
     whole = labels.long()
     if labels.is_floating_point():
         exact = 1 / torch.finfo(labels.dtype).eps  # from twice this on, neighbours are more than 1 apart
         if not ((labels == whole) & (labels.abs() <= exact)).all():
             raise ValueError(
-                f"{owner}: labels are integers, got {labels.dtype} with fractions, NaN or values above "
-                f"{exact:.0f}, where floats merge labels; pass integer labels"
+                f"{owner}: labels must be integers, got {labels.dtype} with fractions, NaN or values above "
+                f"{exact:.0f}, which floats cannot represent exactly; pass integer labels"
             )
     elif labels.dtype == torch.uint64 and (whole < 0).any():
-        raise ValueError(f"{owner}: labels are integers below 2^63, got larger ones")
+        raise ValueError(f"{owner}: labels must be integers below 2^63, got larger ones")
     return whole
 
 
@@ -99,7 +99,7 @@ def check_choice(owner: str, name: str, value: str, allowed: tuple[str, ...]) ->
         ValueError: naming the owner, the value and what is allowed.
     """
     if value not in allowed:
-        raise ValueError(f"{owner} {name} {value!r}: {name} is one of {', '.join(allowed)}")
+        raise ValueError(f"{owner} {name} {value!r}: {name} must be one of {', '.join(allowed)}")
 
 
 class PairLoss(nn.Module):
@@ -181,7 +181,7 @@ class ProxyLoss(nn.Module):
         for name, value in (("num_classes", num_classes), ("dim", dim), ("centers", centers)):
             if not isinstance(value, Integral) or value < 1:
                 raise ValueError(
-                    f"{type(self).__name__} {name} {value}: {name} is a whole number, at least 1"
+                    f"{type(self).__name__} {name} {value}: {name} must be a whole number, at least 1"
                 )
         self.num_classes, self.dim, self.centers = num_classes, dim, centers
         self.proxies = nn.Parameter(torch.randn(num_classes * centers, dim))
@@ -211,15 +211,19 @@ class ProxyLoss(nn.Module):
         owner = type(self).__name__
         labels = check_batch(owner, embeddings, labels)
         if embeddings.shape[1] != self.dim:
-            raise ValueError(f"{owner}: built for embeddings of length {self.dim}, got {embeddings.shape[1]}")
+            raise ValueError(
+                f"{owner}: built for embeddings of dimension {self.dim}, got {embeddings.shape[1]}"
+            )
         if not len(labels):
             return labels
         low, high = (int(end) for end in labels.aminmax())
         if low == UNKNOWN:
-            raise ValueError(f"{owner}: a label of -1 (unknown); a loss with proxies needs every label known")
+            raise ValueError(
+                f"{owner}: got the label -1 (unknown), but a loss with proxies needs every label"
+            )
         if low < 0 or high >= self.num_classes:
             raise ValueError(
-                f"{owner}: labels are from 0 to {self.num_classes - 1}, got {low} to {high}; "
-                "number the classes of the training images without gaps"
+                f"{owner}: labels must be from 0 to {self.num_classes - 1}, got {low} to {high}; "
+                "number the training classes consecutively from 0"
             )
         return labels

@@ -29,7 +29,7 @@ def check_bins(owner: str, bins: int) -> None:
         ValueError: if there is not even one bin.
     """
     if bins < 1:
-        raise ValueError(f"{owner} bins {bins}: bins is at least 1")
+        raise ValueError(f"{owner} bins {bins}: bins must be at least 1")
 
 
 class _SoftHistogram(torch.autograd.Function):

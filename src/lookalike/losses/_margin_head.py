@@ -81,7 +81,7 @@ class MarginOptions:
         """
         for name in names:
             if getattr(self, name) != getattr(MarginOptions, name):
-                raise ValueError(f"{owner} option {name} {getattr(self, name)}: {owner} has no use for it")
+                raise ValueError(f"{owner} option {name} {getattr(self, name)}: {owner} does not support it")
 
     def margins(self, owner: str, class_counts: Sequence[int] | None, num_classes: int) -> Tensor | None:
         """The margin of each class [C], or None if all have the loss's own.

@@ -29,4 +29,4 @@ def check_positive(owner: str, name: str, value: float) -> None:
         ValueError: naming the owner, the value and what is allowed.
     """
     if not value > 0:
-        raise ValueError(f"{owner} {name} {value}: {name} is above 0")
+        raise ValueError(f"{owner} {name} {value}: {name} must be above 0")

@@ -53,7 +53,7 @@ class AdaFace(MarginHead):
         if not 0 < momentum <= 1:
             raise ValueError(f"AdaFace momentum {momentum}: from above 0 to 1")
         if h < 0:
-            raise ValueError(f"AdaFace h {h}: h is at least 0")
+            raise ValueError(f"AdaFace h {h}: h must be at least 0")
         self.h, self.momentum = h, momentum
         self.running = Running(20.0, 100.0)
 

@@ -45,11 +45,11 @@ class CrossBatchMemory(nn.Module):
         if "extra" not in inspect.signature(loss.forward).parameters:
             raise ValueError(
                 f"CrossBatchMemory loss {type(loss).__name__}: the loss has no argument `extra` for the "
-                "memory; only losses that compare images with images have"
+                "memory; only losses on pairs of images have it"
             )
         for name, value, least in (("size", size, 1), ("dim", dim, 1), ("warm_up", warm_up, 0)):
             if value < least:
-                raise ValueError(f"CrossBatchMemory {name} {value}: {name} is at least {least}")
+                raise ValueError(f"CrossBatchMemory {name} {value}: {name} must be at least {least}")
         self.loss, self.size, self.dim, self.warm_up = loss, size, dim, warm_up
         self.uses_length = getattr(loss, "uses_length", False)
         self.register_buffer("vectors", torch.zeros(size, dim))
@@ -71,7 +71,7 @@ class CrossBatchMemory(nn.Module):
         labels = check_batch("CrossBatchMemory", embeddings, labels)
         if embeddings.shape[1] != self.dim:
             raise ValueError(
-                f"CrossBatchMemory: built for embeddings of length {self.dim}, got {embeddings.shape[1]}"
+                f"CrossBatchMemory: built for embeddings of dimension {self.dim}, got {embeddings.shape[1]}"
             )
         ready = int(self.steps) >= self.warm_up
         extra = (self.vectors.clone(), self.labels.clone()) if ready else None

@@ -64,7 +64,7 @@ class Distillation(nn.Module):
         check_choice("Distillation", "kind", kind, DIRECT + RELATIONAL)
         for name, value in (("dim", dim), ("teacher_dim", teacher_dim), ("temperature", temperature)):
             if value <= 0:
-                raise ValueError(f"Distillation {name} {value}: {name} is above 0")
+                raise ValueError(f"Distillation {name} {value}: {name} must be above 0")
         self.dim, self.teacher_dim, self.kind, self.temperature = dim, teacher_dim, kind, temperature
         self.projection: nn.Linear | None = None
         if kind in DIRECT and dim != teacher_dim:

@@ -31,7 +31,7 @@ class EmbeddingNorm(nn.Module):
         check_finite("EmbeddingNorm", target=target)
         super().__init__()
         if target < 0:
-            raise ValueError(f"EmbeddingNorm target {target}: target is at least 0")
+            raise ValueError(f"EmbeddingNorm target {target}: target must be at least 0")
         self.target = target
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class KoLeo(PairLoss):
         check_finite("KoLeo", epsilon=epsilon)
         super().__init__()
         if epsilon <= 0:
-            raise ValueError(f"KoLeo epsilon {epsilon}: epsilon is above 0")
+            raise ValueError(f"KoLeo epsilon {epsilon}: epsilon must be above 0")
         self.epsilon = epsilon
 
     def forward(

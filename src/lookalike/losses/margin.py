@@ -51,7 +51,7 @@ class Margin(PairLoss):
         check_choice("Margin", "learn", learn, get_args(Learn))
         if margin < 0 or not 0 < beta < 2 or nu < 0:
             values = f"margin {margin}, beta {beta}, nu {nu}"
-            raise ValueError(f"Margin {values}: margin and nu are at least 0, beta is between 0 and 2")
+            raise ValueError(f"Margin {values}: margin and nu must be at least 0, beta between 0 and 2")
         if learn == "per_class" and num_classes is None:
             raise ValueError("Margin num_classes None: learn=per_class needs the number of classes")
         self.margin, self.learn, self.nu = margin, learn, nu
@@ -76,7 +76,9 @@ class Margin(PairLoss):
         if self.learn == "per_class" and len(labels):
             low, high = (int(end) for end in labels.aminmax())
             if low < -1 or high >= len(self.beta):
-                raise ValueError(f"Margin: labels are from -1 to {len(self.beta) - 1}, got {low} to {high}")
+                raise ValueError(
+                    f"Margin: labels must be from -1 to {len(self.beta) - 1}, got {low} to {high}"
+                )
         self._classes = labels
         return super().forward(embeddings, labels, extra) + 0 * self.beta.sum()
 

@@ -33,7 +33,9 @@ class Matryoshka(nn.Module):
             raise ValueError(f"Matryoshka weights {list(weights)}: the lengths are {list(losses)}")
         self.weights = {dim: float(weights.get(dim, 1)) for dim in losses}
         if min(self.weights.values()) < 0 or not sum(self.weights.values()):
-            raise ValueError(f"Matryoshka weights {self.weights}: weights are at least 0, one of them above")
+            raise ValueError(
+                f"Matryoshka weights {self.weights}: weights must be at least 0, one of them above"
+            )
         self.losses = nn.ModuleDict({str(dim): loss for dim, loss in losses.items()})
         self.uses_length = any(getattr(loss, "uses_length", False) for loss in losses.values())
 
@@ -51,7 +53,7 @@ class Matryoshka(nn.Module):
         labels = check_batch("Matryoshka", embeddings, labels)
         if embeddings.shape[1] < max(self.weights):
             raise ValueError(
-                f"Matryoshka: the greatest length is {max(self.weights)}, got embeddings of length "
+                f"Matryoshka: the greatest length is {max(self.weights)}, got embeddings of dimension "
                 f"{embeddings.shape[1]}"
             )
         parts = [

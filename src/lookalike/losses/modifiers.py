@@ -33,7 +33,7 @@ class Terms(nn.Module):
         for name, (weight, _) in terms.items():
             check_finite(f"loss {name}", weight=weight)
             if weight < 0:
-                raise ValueError(f"loss {name} weight {weight}: weight is at least 0")
+                raise ValueError(f"loss {name} weight {weight}: weight must be at least 0")
         self.weights = {name: float(weight) for name, (weight, _) in terms.items()}
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
         self.last: dict[str, Tensor] = {}
@@ -68,8 +68,8 @@ class Terms(nn.Module):
         total = torch.stack(list(shares.values())).sum()
         if embeddings.requires_grad and torch.is_grad_enabled() and not total.requires_grad:
             raise LookalikeError(
-                f"loss {', '.join(shares)}: has no gradient. Do not detach the embeddings; where a batch "
-                "holds nothing to learn, a loss is 0 * embeddings.sum()"
+                f"loss {', '.join(shares)}: has no gradient. Do not detach the embeddings; if a batch "
+                "has no informative pairs, return 0 * embeddings.sum()"
             )
         return total
 
@@ -96,7 +96,7 @@ def _scalar_value(name: str, value: object) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1:
         return value.reshape(())
     received = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise LookalikeError(f"loss {name}: gives {received}; a loss is one number, a tensor, such as a mean")
+    raise LookalikeError(f"loss {name}: gives {received}; a loss must return a scalar tensor, such as a mean")
 
 
 def set_progress(loss: nn.Module, done: float) -> None:

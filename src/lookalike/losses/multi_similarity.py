@@ -29,7 +29,7 @@ class MultiSimilarity(PairLoss):
         super().__init__(miner)
         for name, value in (("alpha", alpha), ("beta", beta)):
             if value <= 0:
-                raise ValueError(f"MultiSimilarity {name} {value}: {name} is above 0")
+                raise ValueError(f"MultiSimilarity {name} {value}: {name} must be above 0")
         self.alpha, self.beta, self.base = alpha, beta, base
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

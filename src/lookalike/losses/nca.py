@@ -28,7 +28,7 @@ class NCA(PairLoss):
         check_finite("NCA", scale=scale)
         super().__init__(miner)
         if scale <= 0:
-            raise ValueError(f"NCA scale {scale}: scale is above 0")
+            raise ValueError(f"NCA scale {scale}: scale must be above 0")
         self.scale = scale
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

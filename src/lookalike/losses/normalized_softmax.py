@@ -25,7 +25,7 @@ class NormalizedSoftmax(ProxyLoss):
         check_finite("NormalizedSoftmax", scale=scale)
         super().__init__(num_classes, dim)
         if scale <= 0:
-            raise ValueError(f"NormalizedSoftmax scale {scale}: scale is above 0")
+            raise ValueError(f"NormalizedSoftmax scale {scale}: scale must be above 0")
         self.scale = scale
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class PairBCE(PairLoss):
         super().__init__(miner)
         check_choice("PairBCE", "features", features, get_args(Features))
         if dim < 1:
-            raise ValueError(f"PairBCE dim {dim}: dim is at least 1")
+            raise ValueError(f"PairBCE dim {dim}: dim must be at least 1")
         self.dim, self.features, self.balanced = dim, features, balanced
         share = 0.5 if features == "both" else 1.0
         if features != "product":  # |a - b| of unrelated vectors sums to about √dim
@@ -59,7 +59,9 @@ class PairBCE(PairLoss):
         """
         labels = check_batch("PairBCE", embeddings, labels)
         if embeddings.shape[1] != self.dim:
-            raise ValueError(f"PairBCE: built for embeddings of length {self.dim}, got {embeddings.shape[1]}")
+            raise ValueError(
+                f"PairBCE: built for embeddings of dimension {self.dim}, got {embeddings.shape[1]}"
+            )
         if not len(embeddings):
             return embeddings.float().sum() + 0 * sum(parameter.sum() for parameter in self.parameters())
         with torch.autocast(embeddings.device.type, enabled=False):

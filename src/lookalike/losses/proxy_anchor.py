@@ -31,7 +31,7 @@ class ProxyAnchor(ProxyLoss):
         check_finite("ProxyAnchor", alpha=alpha, margin=margin)
         super().__init__(num_classes, dim)
         if alpha <= 0:
-            raise ValueError(f"ProxyAnchor alpha {alpha}: alpha is above 0")
+            raise ValueError(f"ProxyAnchor alpha {alpha}: alpha must be above 0")
         self.alpha, self.margin = alpha, margin
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

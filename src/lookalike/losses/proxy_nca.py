@@ -47,7 +47,7 @@ class ProxyNCA(ProxyLoss):
             if value <= 0:
                 raise ValueError(f"ProxyNCA {name} {value}: a radius is above 0")
         if not 0 <= smoothing < 1:
-            raise ValueError(f"ProxyNCA smoothing {smoothing}: a share from 0 to below 1")
+            raise ValueError(f"ProxyNCA smoothing {smoothing}: must be at least 0 and below 1")
         if num_classes == 1 and not positive_in_sum:
             raise ValueError("ProxyNCA positive_in_sum False: needs another class, and num_classes is 1")
         self.scale, self.smoothing = 2 * embedding_scale * proxy_scale, smoothing

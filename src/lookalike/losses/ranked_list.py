@@ -50,7 +50,7 @@ class RankedList(PairLoss):
             if value < 0:
                 raise ValueError(f"RankedList {name}_sharpness {value}: at least 0")
         if not 0 <= balance <= 1:
-            raise ValueError(f"RankedList balance {balance}: a share from 0 to 1")
+            raise ValueError(f"RankedList balance {balance}: must be from 0 to 1")
         self.alpha, self.margin, self.balance = alpha, margin, balance
         self.positive_sharpness, self.negative_sharpness = positive_sharpness, negative_sharpness
 

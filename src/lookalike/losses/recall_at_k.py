@@ -41,9 +41,9 @@ class RecallAtK(PairLoss):
         super().__init__(miner)
         for name, value in (("temperature", temperature), ("k_temperature", k_temperature)):
             if value <= 0:
-                raise ValueError(f"RecallAtK {name} {value}: {name} is above 0")
+                raise ValueError(f"RecallAtK {name} {value}: {name} must be above 0")
         if not k or min(k) < 1:
-            raise ValueError(f"RecallAtK k {list(k)}: k is one or more whole numbers of at least 1")
+            raise ValueError(f"RecallAtK k {list(k)}: k must be one or more whole numbers of at least 1")
         self.k, self.temperature, self.k_temperature = tuple(k), temperature, k_temperature
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -64,7 +64,9 @@ class ClassSample(nn.Module):
     def __init__(self, rate: float) -> None:
         super().__init__()
         if not 0 < rate <= 1:
-            raise ValueError(f"ClassSample rate {rate}: a share of the classes, above 0 and at most 1")
+            raise ValueError(
+                f"ClassSample rate {rate}: must be a fraction of the classes, above 0 and at most 1"
+            )
         self.rate, self.seed, self.num_draws = rate, int(torch.randint(2**62, ())), 0
 
     def forward(self, proxies: Tensor, own_classes: Tensor, centers: int = 1) -> tuple[Tensor, Tensor]:

@@ -129,13 +129,15 @@ def compare_over_processes(
 def _check_divisible(head: MarginHead) -> None:
     name = type(head).__name__
     if not dist.is_initialized():
-        raise ValueError("ShardedClasses: there is one process only; use SampledClasses there")
+        raise ValueError("ShardedClasses: needs more than one process; use SampledClasses instead")
     if head.num_classes < dist.get_world_size():
         raise ValueError(f"ShardedClasses: {head.num_classes} classes for {dist.get_world_size()} processes")
     if type(head).loss_of_rows is not MarginHead.loss_of_rows:
-        raise ValueError(f"ShardedClasses: {name} is no log-sum-exp over classes, so it cannot be divided")
+        raise ValueError(
+            f"ShardedClasses: {name} is not a log-sum-exp over classes, so its classes cannot be distributed"
+        )
     if head.options.smoothing and head.options.skip_above is not None:
-        raise ValueError("ShardedClasses: smoothing and skip_above do not go together over processes")
+        raise ValueError("ShardedClasses: smoothing and skip_above cannot be combined across processes")
 
 
 def _keep_local_classes(module: ShardedClasses, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -28,7 +28,7 @@ class Sigmoid(PairLoss):
         check_finite("Sigmoid", scale=scale, bias=bias)
         super().__init__(miner)
         if scale <= 0:
-            raise ValueError(f"Sigmoid scale {scale}: scale is above 0")
+            raise ValueError(f"Sigmoid scale {scale}: scale must be above 0")
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 

@@ -28,7 +28,7 @@ class SmoothAP(PairLoss):
         check_finite("SmoothAP", temperature=temperature)
         super().__init__(miner)
         if temperature <= 0:
-            raise ValueError(f"SmoothAP temperature {temperature}: temperature is above 0")
+            raise ValueError(f"SmoothAP temperature {temperature}: temperature must be above 0")
         self.temperature = temperature
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

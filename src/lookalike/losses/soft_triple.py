@@ -53,9 +53,9 @@ class SoftTriple(ProxyLoss):
         super().__init__(num_classes, dim, centers)
         for name, value in (("la", la), ("gamma", gamma)):
             if value <= 0:
-                raise ValueError(f"SoftTriple {name} {value}: {name} is above 0")
+                raise ValueError(f"SoftTriple {name} {value}: {name} must be above 0")
         if tau < 0:
-            raise ValueError(f"SoftTriple tau {tau}: tau is not below 0")
+            raise ValueError(f"SoftTriple tau {tau}: tau must be at least 0")
         self.la, self.gamma, self.margin, self.tau = la, gamma, margin, tau
 
     @property

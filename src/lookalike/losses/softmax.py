@@ -32,7 +32,7 @@ class Softmax(ProxyLoss):
         check_finite("Softmax", smoothing=smoothing)
         super().__init__(num_classes, dim)
         if not 0 <= smoothing < 1:
-            raise ValueError(f"Softmax smoothing {smoothing}: a share from 0 to below 1")
+            raise ValueError(f"Softmax smoothing {smoothing}: must be at least 0 and below 1")
         self.smoothing = smoothing
         self.proxies.data.mul_(dim**-0.5)
         self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None

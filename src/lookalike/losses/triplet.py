@@ -70,9 +70,11 @@ class Triplet(PairLoss):
         if then is not None:
             check_choice("Triplet", "then", then, get_args(Mining))
         if margin < 0:
-            raise ValueError(f"Triplet margin {margin}: margin is at least 0")
+            raise ValueError(f"Triplet margin {margin}: margin must be at least 0")
         if not 0 <= then_at <= 1:
-            raise ValueError(f"Triplet then_at {then_at}: then_at is a share of training, from 0 to 1")
+            raise ValueError(
+                f"Triplet then_at {then_at}: then_at must be a fraction of training, from 0 to 1"
+            )
         self.mining, self.first, self.then, self.then_at = mining, mining, then, then_at
         self.distance, self.soft_margin = distance, soft_margin
         self.margin, self.window = 0.0 if soft_margin else margin, margin

@@ -48,7 +48,7 @@ class UniFace(MarginHead):
         self.options.refuse("UniFace", "smoothing", "focal")
         check_cosine("UniFace", margin)
         if balance <= 0:
-            raise ValueError(f"UniFace balance {balance}: balance is above 0")
+            raise ValueError(f"UniFace balance {balance}: balance must be above 0")
         self.balance = balance
         self.bias = nn.Parameter(torch.tensor(math.log(10 * num_classes)))
 

@@ -28,7 +28,7 @@ class Uniformity(PairLoss):
         check_finite("Uniformity", t=t)
         super().__init__()
         if t <= 0:
-            raise ValueError(f"Uniformity t {t}: t is above 0")
+            raise ValueError(f"Uniformity t {t}: t must be above 0")
         self.t = t
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

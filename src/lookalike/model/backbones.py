@@ -62,7 +62,9 @@ class Backbone(nn.Module):
             ConfigError: naming poolings that fit.
         """
         if reads == "class_token":
-            raise ConfigError(f"pooling=cls: backbone {title(self)} has no class token; take another pooling")
+            raise ConfigError(
+                f"pooling=cls: backbone {title(self)} has no class token; choose another pooling"
+            )
 
     def unused_parameters(self, reads: str) -> list[str]:
         """Names of the parameters that what is read does not depend on."""
@@ -136,7 +138,7 @@ class Timm(Backbone):
         whole = bool(self.shape.layout) and self.shape.patches
         if reads == "maps" and not whole:
             raise ConfigError(
-                f"pooling: backbone {title(self)} has no single feature map but features of the shapes "
+                f"pooling: backbone {title(self)} has no single feature map, but features of the shapes "
                 f"{self.shape.form}; take pooling=native" + (" or cls" if self.shape.class_token else "")
             )
         if reads == "class_token" and not self.shape.class_token:
@@ -207,7 +209,7 @@ def rebuild(spec: Spec) -> Backbone:
         "timm": lambda: timm(spec["name"], pretrained=False, image_size=spec["image_size"]),
     }
     if spec.get("kind") not in kinds:
-        raise LookalikeError(f"backbone kind {spec.get('kind')!r}: this version knows {', '.join(kinds)}")
+        raise LookalikeError(f"backbone kind {spec.get('kind')!r}: this version supports {', '.join(kinds)}")
     return kinds[spec["kind"]]()
 
 
@@ -227,7 +229,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise LookalikeError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), …)")
+        raise LookalikeError(
+            f"{path}: contains no state dict; save one with torch.save(model.state_dict(), …)"
+        )
     return state
 
 
@@ -293,5 +297,5 @@ def _lite0_weights(net: nn.Module) -> dict[str, Tensor]:
     expected_keys = list(net.state_dict())
     kinds = [name.rsplit(".", 1)[1] for name in expected_keys]
     if kinds != [name.rsplit(".", 1)[1] for name in body]:
-        raise LookalikeError(f"the package {LITE0_PACKAGE} holds other weights than expected")
+        raise LookalikeError(f"the package {LITE0_PACKAGE} contains unexpected weights")
     return dict(zip(expected_keys, body.values(), strict=True))

@@ -163,7 +163,7 @@ class EmbeddingModel(nn.Module):
         wrong = [name for name in {**ours, **again} if name not in ours or name not in again]
         wrong += [name for name in ours if name not in wrong and ours[name].shape != again[name].shape]
         if wrong:
-            raise LookalikeError(f"its spec describes other weights: {', '.join(wrong[:5])}")
+            raise LookalikeError(f"its spec does not match its weights: {', '.join(wrong[:5])}")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -178,7 +178,7 @@ class EmbeddingModel(nn.Module):
         try:
             model = cls._from_description(description)
         except (KeyError, TypeError, ValueError) as error:
-            raise LookalikeError(f"{folder / 'config.json'}: describes no model ({error})") from error
+            raise LookalikeError(f"{folder / 'config.json'}: does not describe a model ({error})") from error
         try:
             model.load_state_dict(load_file(folder / "model.safetensors"))
         except Exception as error:
@@ -238,7 +238,7 @@ def build(
     unused = backbone.unused_parameters(reads)
     if unused:
         log.info(
-            "pooling: %d weights of backbone %s do not reach the embedding and are not trained: %s",
+            "pooling: %d weights of backbone %s do not affect the embedding and are not trained: %s",
             *(len(unused), backbones.title(backbone), ", ".join(unused[:5]) + ", …" * (len(unused) > 5)),
         )
     features = pooling.pooled_length(backbone, pool)
@@ -256,7 +256,9 @@ def _unshared_weight(value: Tensor, shared: set[int]) -> Tensor:
 def _read_description(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file() or not (folder / "model.safetensors").is_file():
-        raise LookalikeError(f"{folder}: no model folder (it holds config.json and model.safetensors)")
+        raise LookalikeError(
+            f"{folder}: not a model folder, which contains config.json and model.safetensors; `lookalike train` writes one to RUN/model"
+        )
     try:
         description = json.loads(file.read_text())
     except ValueError as error:

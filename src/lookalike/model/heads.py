@@ -75,5 +75,5 @@ def rebuild(spec: dict[str, Any], features: int, dim: int) -> nn.Module:
         "none": lambda: Identity(features, dim),
     }
     if spec.get("kind") not in kinds:
-        raise LookalikeError(f"head kind {spec.get('kind')!r}: this version knows {', '.join(kinds)}")
+        raise LookalikeError(f"head kind {spec.get('kind')!r}: this version supports {', '.join(kinds)}")
     return kinds[spec["kind"]]()

@@ -102,5 +102,5 @@ def rebuild(spec: dict[str, Any]) -> nn.Module:
         "gem": lambda: GeM(eps=spec["eps"]),
     }
     if spec.get("kind") not in kinds:
-        raise LookalikeError(f"pooling kind {spec.get('kind')!r}: this version knows {', '.join(kinds)}")
+        raise LookalikeError(f"pooling kind {spec.get('kind')!r}: this version supports {', '.join(kinds)}")
     return kinds[spec["kind"]]()

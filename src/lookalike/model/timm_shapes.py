@@ -59,7 +59,7 @@ def fit(library: Any, name: str, size: int) -> tuple[Overrides, Shape]:
     advice = " or ".join(f"image_size={each}" for each in works)
     raise ConfigError(
         f"backbone.name={name}: cannot read images of {size}×{size} pixels ({_reason(errors)}); "
-        + (f"it reads {advice}" if works else "take another size or another backbone")
+        + (f"it can read {advice}" if works else "choose another size or backbone")
     )
 
 

@@ -73,7 +73,7 @@ class Trackers:
             try:
                 run_ids[name] = tracker.start(folder, config, step, run_ids.get(name))
             except Exception as error:
-                raise LookalikeError(f"tracker={name} cannot begin: {_words(error)}") from error
+                raise LookalikeError(f"tracker={name} cannot start: {_words(error)}") from error
             self._live[name] = tracker
         write_text(file, json.dumps(run_ids, indent=2) + "\n")
 
@@ -111,7 +111,9 @@ class Trackers:
                 getattr(self._live[name], method)(*values)
             except Exception as error:
                 del self._live[name]
-                log.warning("tracker=%s failed and is left out from here on: %s", name, _words(error))
+                log.warning(
+                    "tracker=%s failed and is disabled for the rest of the run: %s", name, _words(error)
+                )
 
 
 def require_package(module: str, tracker: str) -> None:
@@ -121,7 +123,7 @@ def require_package(module: str, tracker: str) -> None:
         ConfigError: it is; the message says what to install.
     """
     if find_spec(module) is None:
-        raise ConfigError(f"tracker={tracker} needs more packages: pip install 'lookalike[track]'")
+        raise ConfigError(f"tracker={tracker} requires additional packages: pip install 'lookalike[track]'")
 
 
 def check_every(tracker: str, every: int) -> None:
@@ -131,7 +133,7 @@ def check_every(tracker: str, every: int) -> None:
         ValueError: `every` is below 1.
     """
     if every < 1:
-        raise ValueError(f"tracker {tracker} every={every}: it is at least 1")
+        raise ValueError(f"tracker {tracker} every={every}: must be at least 1")
 
 
 def plain_value(name: str) -> str:

@@ -32,7 +32,7 @@ class WandB:
     ):
         check_every("wandb", every)
         if mode not in ("offline", "online"):
-            raise ValueError(f"tracker wandb mode {mode!r}: mode is offline or online")
+            raise ValueError(f"tracker wandb mode {mode!r}: must be offline or online")
         require_package("wandb", "wandb")
         self.project, self.entity, self.every = project, entity, every
         self.mode: Literal["offline", "online"] = mode

@@ -307,7 +307,7 @@ def test_a_full_disk_is_found_out_first(packed_dataset, server, tmp_path, monkey
     url = give(server, packed_dataset)
     true = dataset.require_space
     monkeypatch.setattr(dataset, "require_space", lambda *given: true(given[0], 10**18, *given[2:]))
-    with pytest.raises(DataError, match=r"1000000000.0 GB more are needed for the files.*another out="):
+    with pytest.raises(DataError, match=r"1000000000.0 GB more are required for the files.*another out="):
         fetch_dataset(Web(url, QUICK), tmp_path / "mine")
     assert {path for path, _ in server.log} == {"/set/shards.json"}
 

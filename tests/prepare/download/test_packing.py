@@ -149,7 +149,7 @@ def test_a_full_disk_is_found_out_first(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shards, "_content", read.append)
     monkeypatch.setattr(shards, "_size", lambda file: 10**9)
     assert pack(dataset, tmp_path / "packed") == 1
-    assert "16.0 GB more are needed for the shards, 0.1 GB are free" in capsys.readouterr().err
+    assert "16.0 GB more are required for the shards, 0.1 GB are free" in capsys.readouterr().err
     assert not read and list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from lookalike import cli
 from lookalike.cli import demo, main
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = [part.partition("\n")[2] for part in README.split("```")[1::2]]
 WORKFLOW = [
     shlex.split(line)[1:]
