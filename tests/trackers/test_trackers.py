@@ -221,7 +221,9 @@ def test_a_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path, caplog)
     follow(Trackers({"broken": broken, "sound": sound}), tmp_path / "run")
     assert broken.calls == ["start", "log_image", "log_numbers"]
     assert sound.calls == ["start", "log_image", *["log_numbers"] * 5, "log_text", "finish"]
-    assert caplog.text.count("tracker=broken failed and is disabled for the rest of the run: server gone") == 1
+    assert (
+        caplog.text.count("tracker=broken failed and is disabled for the rest of the run: server gone") == 1
+    )
 
 
 def test_a_tracker_that_cannot_begin_stops_the_run_before_training(tmp_path):
@@ -254,7 +256,9 @@ def test_the_loss_is_fetched_only_when_it_is_wanted(tmp_path):
 def test_names_and_wishes_are_checked():
     assert plain_value("val_recall@1") == "val_recall_at_1"
     assert plain_value("lr:α b/c.d") == "lr__ b/c.d"
-    with pytest.raises(ConfigError, match=r"tracker=x requires additional packages: pip install 'lookalike\[track\]'"):
+    with pytest.raises(
+        ConfigError, match=r"tracker=x requires additional packages: pip install 'lookalike\[track\]'"
+    ):
         require_package("no_such_package", "x")
     with pytest.raises(ValueError, match="every=0"):
         check_every("x", 0)

@@ -206,7 +206,10 @@ def _error_message(error: BaseException) -> str | None:
     full = next((cause for cause in _causes(error) if _is_full_disk(cause)), None)
     if full is not None:
         filename = getattr(full, "filename", None)
-        return f"the disk is full: could not write {filename or 'the result'}. Free some space, or choose another out="
+        return (
+            f"the disk is full: could not write {filename or 'the result'}. "
+            "Free some space, or choose another out="
+        )
     if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
         return (
             "out of memory. Use smaller batches or images, or chunk=… in training"

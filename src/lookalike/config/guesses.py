@@ -7,8 +7,8 @@ from lookalike.config.wording import format_value
 
 BATCHES = (
     "sampler.classes_per_batch and sampler.samples_per_class, whose product is the batch size: "
-    "sampler.classes_per_batch=4 sampler.samples_per_class=4 for 16. Losses with learned class vectors also allow "
-    "random batches: sampler=shuffle sampler.batch_size={value}"
+    "sampler.classes_per_batch=4 sampler.samples_per_class=4 for 16. Losses with learned class vectors "
+    "also allow random batches: sampler=shuffle sampler.batch_size={value}"
 )
 MINING = (
     "loss=triplet loss.triplet.mining={value}; the modes are batch_all, batch_hard (the hardest), semi_hard, "

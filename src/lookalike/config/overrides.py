@@ -166,8 +166,8 @@ def _parse_several(argument: str) -> str:
     if NUMBER.fullmatch(text):
         point, joined = text.replace(",", "."), text.replace(",", "")
         return (
-            f"{argument}: numbers have a decimal point and no thousands separators: {key}={point} or {key}={joined}; "
-            f"a list is written {key}=[{text}]"
+            f"{argument}: numbers have a decimal point and no thousands separators: {key}={point} or "
+            f"{key}={joined}; a list is written {key}=[{text}]"
         )
     listed = text if text.startswith("[") else f"[{text}]"
     return f"{argument}: a list is written {key}={listed}, and text with commas in quotes: {key}=\"'a,b'\""

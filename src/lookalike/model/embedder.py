@@ -257,7 +257,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file() or not (folder / "model.safetensors").is_file():
         raise LookalikeError(
-            f"{folder}: not a model folder, which contains config.json and model.safetensors; `lookalike train` writes one to RUN/model"
+            f"{folder}: not a model folder, which contains config.json and model.safetensors; "
+            "`lookalike train` writes one to RUN/model"
         )
     try:
         description = json.loads(file.read_text())
