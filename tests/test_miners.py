@@ -196,6 +196,6 @@ def test_distance_weighted_obeys_the_seed_and_ignores_empty_columns():
 
 def test_a_wrong_word_is_named_with_what_is_allowed():
     with pytest.raises(
-        ValueError, match="easy_positive negatives 'soft': negatives is one of semi_hard, hard, all"
+        ValueError, match="easy_positive negatives 'soft': negatives must be one of semi_hard, hard, all"
     ):
         miners.easy_positive(*masks(*batch()), negatives="soft")

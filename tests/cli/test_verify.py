@@ -71,7 +71,7 @@ def test_what_cannot_be_verified_is_said(model, photos, tmp_path, capsys):
         ([photos[0], f"model={model}"], 2, "verify compares two photos, and 1 was given"),
         ([*photos, photos[0], f"model={model}"], 2, "verify compares two photos, and 3 were given"),
         ([photos[0], str(tmp_path / "nowhere.png"), f"model={model}", "threshold=0.5"], 1, "nowhere.png"),
-        ([*photos, f"model={tmp_path}", "threshold=0.5"], 1, "no model folder"),
+        ([*photos, f"model={tmp_path}", "threshold=0.5"], 1, "not a model folder"),
         ([*photos, f"model={model}", "threshold=2"], 2, "threshold=2"),
     ):
         assert main(["verify", *words]) == code

@@ -130,7 +130,7 @@ def test_defaults_and_changes_come_out_as_plain_python():
         ("batch=3", ["brick has no such key", "It is a key of other"]),
         ("loss.spring.margn=1", ["loss.spring.margn", "Did you mean margin?", "margin, mining"]),
         ("margin=1", ["Did you mean head.margin or loss.spring.margin?"]),
-        ("loss.tension.margin=1", ["loss=tension is not chosen", "Add loss=tension"]),
+        ("loss.tension.margin=1", ["loss=tension is not selected", "Add loss=tension"]),
         ("epochs.more=1", ["epochs has no keys of its own"]),
         ("loss=sprng", ["loss=sprng", "Did you mean spring?", "Choices: spring, tension"]),
         ("loss=[spring,tenson]", ["loss=tenson", "Did you mean tension?"]),

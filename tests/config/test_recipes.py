@@ -42,7 +42,7 @@ def test_what_a_replaced_choice_leaves_out_is_said(caplog):
     caplog.set_level("INFO", "lookalike")
     load("train", Config, [*COMMAND, "experiment=nekonet_1", "backbone=efficientnet_lite0"])
     assert (
-        "experiment=nekonet_1: backbone.name left out, which backbone=efficientnet_lite0 does not take"
+        "experiment=nekonet_1: ignored backbone.name, because you chose backbone=efficientnet_lite0"
         in caplog.text
     )
     caplog.clear()

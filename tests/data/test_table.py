@@ -359,5 +359,5 @@ def test_what_a_killed_run_left_is_said_and_in_no_ones_way(tmp_path, monkeypatch
     with new_folder(tmp_path / "[mine]"):
         pass
     assert len(set(names)) == 2
-    assert caplog.text.count(f"{names[0]} was left by a run that was killed") == 2
+    assert caplog.text.count(f"{names[0]} was left by a killed run") == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "[mine]"])

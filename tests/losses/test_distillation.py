@@ -172,9 +172,9 @@ def test_wrong_shapes_and_values_are_refused():
         loss(torch.ones(3, 4), torch.ones(2, 6))
     with pytest.raises(ValueError, match="got"):
         loss(torch.ones(3, 5), torch.ones(3, 6))
-    with pytest.raises(ValueError, match="kind is one of cosine, l1, l2, relational, similarity"):
+    with pytest.raises(ValueError, match="kind must be one of cosine, l1, l2, relational, similarity"):
         Distillation(4, 6, "mse")
-    with pytest.raises(ValueError, match="temperature 0: temperature is above 0"):
+    with pytest.raises(ValueError, match="temperature 0: temperature must be above 0"):
         Distillation(4, 6, temperature=0)
 
 

@@ -186,5 +186,5 @@ def test_what_cannot_be_sampled_is_refused():
         SampledClasses(ProxyAnchor(CLASSES, DIM), 0.5)
     with pytest.raises(ValueError, match="rate 0: must be a fraction of the classes, above 0 and at most 1"):
         SampledClasses(ArcFace(CLASSES, DIM), 0)
-    with pytest.raises(ValueError, match="labels are from 0 to 8"):
+    with pytest.raises(ValueError, match="labels must be from 0 to 8"):
         SampledClasses(ArcFace(CLASSES, DIM), 0.5)(torch.zeros(1, DIM), torch.tensor([9]))

@@ -155,7 +155,7 @@ def test_memory_of_batch_all_does_not_grow_with_the_triplets():
     ("argument", "value"), [("mining", "hardest"), ("distance", "l2"), ("then", "hardest")]
 )
 def test_a_wrong_choice_is_named_with_what_is_allowed(argument, value):
-    with pytest.raises(ValueError, match=f"Triplet {argument} '{value}': {argument} is one of"):
+    with pytest.raises(ValueError, match=f"Triplet {argument} '{value}': {argument} must be one of"):
         Triplet(**{argument: value})
 
 

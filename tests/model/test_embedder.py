@@ -120,7 +120,7 @@ def test_missing_extra_and_misshapen_weights_are_listed(model, tmp_path):
 
 
 def test_a_folder_that_is_no_model_says_so(tmp_path):
-    with pytest.raises(LookalikeError, match="no model folder"):
+    with pytest.raises(LookalikeError, match="not a model folder"):
         lookalike.load(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"")

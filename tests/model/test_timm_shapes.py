@@ -137,6 +137,6 @@ def test_poolings_are_what_their_names_say():
 def test_weights_that_a_pooling_does_not_use_are_reported_and_stay(caplog):
     caplog.set_level("INFO")
     model = model_of("mobilenetv3_small_050", "average")
-    assert "2 weights of backbone mobilenetv3_small_050 do not reach the embedding" in caplog.text
+    assert "2 weights of backbone mobilenetv3_small_050 do not affect the embedding" in caplog.text
     assert not model.backbone.net.conv_head.weight.requires_grad
     assert model_of("mobilenetv3_small_050", "native").backbone.net.conv_head.weight.requires_grad

@@ -263,7 +263,7 @@ def test_names_and_wishes_are_checked():
     with pytest.raises(ValueError, match="every=0"):
         check_every("x", 0)
     for name in ("tensorboard", "wandb", "mlflow", "trackio"):
-        with pytest.raises(ConfigError, match=r"every=0: it is at least 1"):
+        with pytest.raises(ConfigError, match=r"every=0: must be at least 1"):
             built(name, every=0)
 
 

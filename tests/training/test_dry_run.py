@@ -99,7 +99,7 @@ def test_training_is_the_same_to_the_last_bit_without_it(keys, dataset, tmp_path
             "Raises",
             r"a training step on 9 images failed: KeyError.*own_dry.py, line",
         ),
-        ("Several", "a loss is one number"),
+        ("Several", "a loss must return a scalar"),
         ("NotSaved", "writing a checkpoint of the loss failed: TypeError.* got object"),
     ],
 )

@@ -136,7 +136,7 @@ def test_a_sampler_of_a_stage_has_the_seed_of_the_run():
         ([{"lr": "fast"}], r"the 1. stage: lr=fast: must be a number"),
         (
             [{"loss.triplet.margin": 1}],
-            r"loss.triplet=… is not chosen|loss: triplet is not chosen|is not chosen",
+            r"loss.triplet=… is not selected|loss: triplet is not selected|is not selected",
         ),
         ([{"loss": ["tripplet"]}], r"tripplet: no such loss. Did you mean triplet"),
         ([{"epochs": 0}], r"a stage has at least one epoch"),

@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_read_is_named(what, tmp_path):
 
 
 def test_no_folder_and_its_own_run_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"teacher=.*nowhere cannot be used: .*no model folder"):
+    with pytest.raises(ConfigError, match=r"teacher=.*nowhere cannot be used: .*not a model folder"):
         read_teacher(tmp_path / "nowhere", tmp_path / "student", STUDENT)
     model().save(tmp_path / "run" / "model")
     for folder in ("run", "run/model", "run/../run"):

@@ -22,7 +22,7 @@ def refuse_second_order() -> None:
     if torch.is_grad_enabled():
         raise RuntimeError(
             "this loss has no second-order gradients, because it uses a custom backward pass. Call backward "
-            "without create_graph=True; gradient penalties and Hessians need a loss composed of torch operations"
+            "without create_graph=True; gradient penalties and Hessians need a loss without one"
         )
 
 

@@ -346,7 +346,7 @@ def test_a_disk_that_fills_while_nobody_knows_how_much_comes(server, file, monke
     rooms = iter([1 << 40] * 3)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, next(rooms, 0)))
     flood = raw(b"200 OK", DATA)
-    with pytest.raises(DataError, match="more are needed"):
+    with pytest.raises(DataError, match="more are required"):
         fetch(server.gives("/a", flood), file, Expected(checksum=MD5), None, QUICK)
     assert left(file) == []
 
@@ -418,9 +418,9 @@ def test_a_server_that_is_not_there(file):
 
 def test_a_disk_that_is_too_small(server, file, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 1000))
-    with pytest.raises(DataError, match=r"more are needed for a\.zip, 0\.0 GB are free"):
+    with pytest.raises(DataError, match=r"more are required for a\.zip, 0\.0 GB are free"):
         fetch(server.gives("/a", answer_ranges(DATA)), file, KNOWN, None, QUICK)
     assert server.log == [], "before anything is asked for"
-    with pytest.raises(DataError, match="more are needed"):
+    with pytest.raises(DataError, match="more are required"):
         fetch(server.gives("/a", answer_ranges(DATA)), file, None, None, QUICK)
     assert not file.exists()
