@@ -23,19 +23,19 @@ class Job:
 
 JOBS = {
     "prepare": Job(
-        "Turn folders, a table, addresses or a public set into a dataset",
+        "Build a dataset from folders, a table, a list of URLs or a public dataset",
         "lookalike prepare source=folder source.root=photos/ out=data/mine",
     ),
     "prepare-split": Job(
-        "Divide a dataset anew: k-fold, by class size, query and gallery, …",
+        "Split a dataset again: k-fold, by class size, query and gallery, …",
         "lookalike prepare split dataset=data/mine split=kfold out=data/fold0",
     ),
     "prepare-filter": Job(
-        "Take rows out of a dataset: by lists, size of images, size of classes",
+        "Select rows of a dataset by lists, image size or class size",
         "lookalike prepare filter dataset=data/mine min_images=3 out=data/large",
     ),
     "prepare-merge": Job(
-        "Make one dataset of several; what clashes is listed",
+        "Merge several datasets; conflicts are listed",
         "lookalike prepare merge data/a data/b out=data/both",
         words="dataset",
     ),
@@ -44,23 +44,23 @@ JOBS = {
         "lookalike prepare shards dataset=data/mine out=data/shards",
     ),
     "prepare-fetch": Job(
-        "Copy a dataset with shards to this machine, and check every byte",
+        "Download a sharded dataset to this machine, with checksums",
         "lookalike prepare fetch url=s3://bucket/shards out=data/mine",
     ),
     "prepare-stats": Job(
-        "Count images, classes, sizes and formats, and draw the class sizes",
+        "Count images, classes, sizes and formats, and plot the class sizes",
         "lookalike prepare stats dataset=data/mine",
     ),
     "prepare-sheet": Job(
-        "Make a page to look through: some images of every class",
+        "Make an HTML page with some images of every class",
         "lookalike prepare sheet dataset=data/mine out=sheet/mine",
     ),
     "preview": Job(
-        "Show what the model will see: images as training changes them, before training",
+        "Show augmented training images as the model will see them",
         "lookalike preview dataset=data/mine augment=strong out=preview.png",
     ),
     "train": Job(
-        "Train a model on a dataset and keep its best state",
+        "Train a model on a dataset and save the best epoch",
         "lookalike train dataset=data/mine out=runs/mine loss=triplet epochs=6",
     ),
     "recipes": Job(
@@ -69,20 +69,20 @@ JOBS = {
         words="name",
     ),
     "embed": Job(
-        "Turn the images of a dataset into vectors",
+        "Compute the embeddings of a dataset",
         "lookalike embed model=runs/mine/model dataset=data/mine out=emb/mine",
     ),
     "evaluate": Job(
-        "Measure retrieval and verification, with intervals",
+        "Measure retrieval and verification, with confidence intervals",
         "lookalike evaluate model=runs/mine/model dataset=data/mine out=eval/mine",
     ),
     "compare": Job(
-        "Say which of several evaluations is really better, and which cannot be told apart",
+        "Compare evaluations: which differ significantly, and which do not",
         "lookalike compare eval/a eval/b out=compared",
         words="runs",
     ),
     "report": Job(
-        "Show a run on one page: numbers, curves, best and worst queries",
+        "Write an HTML report of a run: metrics, curves, best and worst queries",
         "lookalike report run=runs/mine",
     ),
     "plot": Job(
@@ -90,12 +90,12 @@ JOBS = {
         "lookalike plot plot=tsne evaluation=eval/mine out=tsne.png",
     ),
     "explore": Job(
-        "Look at the embeddings on a map in the browser, and correct labels",
+        "Explore the embeddings on a map in the browser, and correct labels",
         "lookalike explore runs/mine",
         words="run",
     ),
     "index": Job(
-        "Build a folder that can be searched, from vectors or images",
+        "Build a searchable index from vectors or images",
         "lookalike index model=runs/mine/model dataset=data/mine out=index/mine",
     ),
     "search": Job(
@@ -103,16 +103,16 @@ JOBS = {
         "lookalike search index=index/mine image=photo.jpg k=5",
     ),
     "verify": Job(
-        "Say whether two photos show the same",
+        "Decide whether two photos show the same identity",
         "lookalike verify a.jpg b.jpg model=runs/mine/model",
         words="images",
     ),
     "check-loss": Job(
-        "Check that a loss is right and safe, your own as well",
+        "Check a loss, built-in or your own, for correctness and numerical safety",
         "lookalike check-loss loss=[triplet,arcface]",
     ),
     "demo": Job(
-        "Run all of the above on the bundled emoji, in a few minutes",
+        "Run the main jobs on the bundled emoji, in a few minutes",
         "lookalike demo out=demo",
     ),
 }
