@@ -52,7 +52,7 @@ def job_usage(job: str, summary: str, example: str, config: Any, arguments: Sequ
     if choices:
         return "\n\n".join(_group_page(job, group, choice, folders) for group, choice in choices.items())
     lines = [
-        *_wrap_text(f"{summary}."),
+        *_wrap_text(summary if summary.endswith("…") else f"{summary}."),
         "",
         f"Usage: lookalike {job} key=value …",
         "For example:",
