@@ -15,7 +15,8 @@ from lookalike.cli.main import main as run_job
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-SMALL = {"image_size": 32, "dim": 16, "progress": False, "device": "cpu"}
+QUICK = {"progress": False, "device": "cpu"}
+SMALL = {"backbone": "small_cnn", "image_size": 32, "dim": 16}
 BLOCKS = {
     page.relative_to(ROOT).as_posix(): blocks
     for page in PAGES
@@ -35,7 +36,7 @@ def user_folder(tmp_path_factory, shapes_folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         job("prepare", "source.root=photos", "out=data/mine")
-        lookalike.train("data/mine", "runs/mine", backbone="small_cnn", epochs=1, **SMALL)
+        lookalike.train("data/mine", "runs/mine", epochs=1, **SMALL, **QUICK)
         job("embed", "model=runs/mine/model", "dataset=data/mine", "split=test", "out=emb/mine")
         job("index", "embeddings=emb/mine", "out=index/mine")
     shutil.copytree(folder / "runs" / "mine", folder / "demo" / "run")
@@ -81,8 +82,8 @@ def test_python_code_of_the_docs_runs(page, user_folder, tmp_path, monkeypatch):
 
     def train_small(*args, **keys):
         """As written, but a small network, one epoch and one process; other tests train with more."""
-        network = {} if "model" in keys else {"backbone": "small_cnn"}
-        return train(*args, **{**keys, **network, **SMALL, "epochs": 1, "processes": 1})
+        network = {} if "model" in keys else SMALL
+        return train(*args, **{**keys, **network, **QUICK, "epochs": 1, "processes": 1})
 
     monkeypatch.setattr(lookalike, "train", train_small, raising=False)
     names = given_names(page)
