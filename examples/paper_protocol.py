@@ -27,24 +27,18 @@ def prepare(photos: Path, out: Path) -> None:
         raise SystemExit(1)
 
 
-def train_and_evaluate(loss: str, data: Path, out: Path, epochs: int, size: int, backbone: str) -> Path:
-    """Train with one loss, evaluate on the unseen classes, and return the evaluation folder."""
-    run = lookalike.train(
-        str(data),
-        out=str(out / loss),
-        loss=loss,
-        epochs=epochs,
-        image_size=size,
-        backbone=backbone,
-        progress=False,
-    )
-    model = lookalike.load(run)
+def train_and_evaluate(
+    loss: str, data: Path, out: Path, epochs: int, size: int, backbone: str
+) -> lookalike.Evaluation:
+    """Train with one loss, and evaluate on the unseen classes."""
+    keys = {"epochs": epochs, "image_size": size, "backbone": backbone, "progress": False}
+    lookalike.train(str(data), out=str(out / loss), loss=loss, **keys)
+    model = lookalike.load(out / loss)
     test = lookalike.read_table(data).split("test")
-    result = lookalike.evaluate(
-        lookalike.embed(model, test, progress=False), metrics=METRICS, ks=(1, 2, 4, 8)
-    )
+    embeddings = lookalike.embed(model, test, progress=False)
+    result = lookalike.evaluate(embeddings, metrics=METRICS, ks=(1, 2, 4, 8))
     print(f"\n{loss}, {len(set(test.labels.tolist()))} unseen classes\n{result}")
-    return result.save(out / f"{loss}_evaluation")
+    return result
 
 
 def main() -> None:
@@ -61,11 +55,12 @@ def main() -> None:
     out = args.out or Path(tempfile.mkdtemp())
     data = out / "data"
     prepare(args.photos, data)
-    folders = [
-        train_and_evaluate(loss, data, out, args.epochs, args.size, args.backbone) for loss in args.losses
-    ]
-    if run_job(["compare", *map(str, folders), f"out={out / 'compared'}"]):
-        raise SystemExit(1)
+    results = {
+        loss: train_and_evaluate(loss, data, out, args.epochs, args.size, args.backbone)
+        for loss in args.losses
+    }
+    print()
+    lookalike.compare(results, metrics=["map@r", "recall@1"])
 
 
 if __name__ == "__main__":
