@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from lookalike.metrics.records import RECORDS, is_share
 from lookalike.report.numbers import (
     distance_spreads,
     false_accept_rate,
@@ -74,6 +75,17 @@ def test_each_sentence_says_what_the_number_is():
 def test_every_metric_of_an_evaluation_has_words(key):
     words = number(key, {"value": 0.5})
     assert words.name != key and words.meaning and "{" not in words.name + words.meaning
+
+
+def test_every_record_has_words_for_the_report():
+    for record in RECORDS:
+        name = record.name.replace("@k", "@5").replace("@far=F", "@far=0.001")
+        for key in (name, f"before_{name}"):
+            words = number(key, {"value": 0.5})
+            assert words.name and words.meaning and "{" not in words.name + words.meaning, name
+            assert words.share == (record.percent if record.percent is not None else is_share(name))
+    assert number("ndcg@10", {"value": 0.5}).text == "50.0 %"
+    assert "nearest 10" in number("ndcg@10", {"value": 0.5}).meaning
 
 
 def test_the_headlines_are_retrieval_first():

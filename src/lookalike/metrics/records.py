@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Direction = Literal["higher", "lower", "neither"]
 BEFORE = "before_"
@@ -22,6 +22,11 @@ class Record:
         high: the greatest possible value.
         meaning: one line; {} stands for k or the rate.
         tested: whether two models can be compared by it. Cluster scores also vary with the start of k-means.
+        title: as a report calls it; {} stands for k or the rate. The name, if empty.
+        sentence: what a report says about a value; {of_100} stands for the value in per cent. The meaning, if
+            empty.
+        sentence_at_1: the same where k is 1.
+        percent: whether a report prints it in per cent; if None, where it can only be from 0 to 1.
     """
 
     name: str
@@ -30,14 +35,20 @@ class Record:
     high: float
     meaning: str
     tested: bool = True
+    title: str = ""
+    sentence: str = ""
+    sentence_at_1: str = ""
+    percent: bool | None = None
 
 
-def _share(name: str, meaning: str, direction: Direction = "higher", tested: bool = True) -> Record:
-    return Record(name, direction, 0.0, 1.0, meaning, tested)
+def _share(
+    name: str, meaning: str, direction: Direction = "higher", *, tested: bool = True, **report: Any
+) -> Record:
+    return Record(name, direction, 0.0, 1.0, meaning, tested, **report)
 
 
-def _threshold(name: str, meaning: str, high: float = 1.0) -> Record:
-    return Record(name, "neither", -1.0, high, meaning, tested=False)
+def _threshold(name: str, meaning: str, high: float = 1.0, **report: Any) -> Record:
+    return Record(name, "neither", -1.0, high, meaning, tested=False, **report)
 
 
 def _of_pairs(kind: str, pairs: str) -> list[Record]:
@@ -58,20 +69,70 @@ def _of_pairs(kind: str, pairs: str) -> list[Record]:
 
 
 RECORDS: tuple[Record, ...] = (
-    _share("recall@k", "one of the nearest {} shows the same"),
-    _share("precision@k", "share of the nearest {} that show the same"),
-    _share("map@r", "how well all images of the same come first, cut at their number"),
-    _share("r_precision", "share that show the same, of as many as there are"),
-    _share("map", "average precision over all images of the same"),
-    _share("map@k", "precision at the right ones among the nearest {}, over as many as could be"),
+    _share(
+        "recall@k",
+        "one of the nearest {} shows the same",
+        title="Recall@{}",
+        sentence="For {of_100} % of the queries, at least one of the {} nearest images is of the "
+        "right class.",
+        sentence_at_1="The nearest image is of the right class for {of_100} % of the queries.",
+    ),
+    _share(
+        "precision@k",
+        "share of the nearest {} that show the same",
+        title="Precision@{}",
+        sentence="Of the {} nearest images, {of_100} % are of the right class; small classes "
+        "cannot reach 100 %.",
+        sentence_at_1="The same as recall@1: one neighbour is right or it is not.",
+    ),
+    _share(
+        "map@r",
+        "how well all images of the same come first, cut at their number",
+        title="MAP@R",
+        sentence="How well the right images are gathered at the top; 100 %: all come before any wrong one.",
+    ),
+    _share(
+        "r_precision",
+        "share that show the same, of as many as there are",
+        title="R-precision",
+        sentence="Of as many neighbours as there are right images to find, {of_100} % are right.",
+    ),
+    _share(
+        "map",
+        "average precision over all images of the same",
+        title="Mean average precision",
+        sentence="Precision at each right image, over the whole ranking, averaged over the queries.",
+    ),
+    _share(
+        "map@k",
+        "precision at the right ones among the nearest {}, over as many as could be",
+        title="MAP@{}",
+        sentence="Precision at the right ones among the {} nearest, over as many as there could be.",
+    ),
     _share("ndcg@k", "discounted gain of the nearest {}, of the best possible"),
     Record("hits@k", "higher", 0.0, math.inf, "how many of the nearest {} show the same"),
-    _share("mrr", "1 / position of the first one that shows the same"),
+    _share(
+        "mrr",
+        "1 / position of the first one that shows the same",
+        title="Mean reciprocal rank",
+        sentence="1 / the position of the first right image, averaged: 0.5 is as if it always came second.",
+        percent=False,
+    ),
     _share("minp", "how early the last one that shows the same comes"),
     _share("knn@k", "the vote of the nearest {} is right"),
     _share("knn_top5@k", "one of the first five of that vote is right"),
-    _share("gap", "average precision of all first hits sorted together"),
-    _share("dir@far=F", "known queries found when {} of unknown ones are, too"),
+    _share(
+        "gap",
+        "average precision of all first hits sorted together",
+        title="Global average precision",
+        sentence="How well one threshold on all nearest images tells right answers from wrong ones.",
+    ),
+    _share(
+        "dir@far=F",
+        "known queries found when {} of unknown ones are, too",
+        title="Found, at {} false alarms",
+        sentence="Known identities found when {} of unknown ones are taken for somebody.",
+    ),
     Record(
         "hubness_skewness",
         "lower",
@@ -81,13 +142,46 @@ RECORDS: tuple[Record, ...] = (
         tested=False,
     ),
     _share("anti_hubs", "share of images that nothing finds", "lower", tested=False),
-    _share("auc", "a same pair is more similar than a different one"),
-    _share("eer", "as many different pairs accepted as same pairs refused", "lower"),
-    _share("tar@far=F", "same pairs accepted when {} of different pairs are"),
+    _share(
+        "auc",
+        "a same pair is more similar than a different one",
+        title="AUC",
+        sentence="A pair of the same class is more alike than a pair of different classes in "
+        "{of_100} % of the cases.",
+    ),
+    _share(
+        "eer",
+        "as many different pairs accepted as same pairs refused",
+        "lower",
+        title="Equal error rate",
+        sentence="Where as many pairs are wrongly accepted as wrongly refused; lower is better.",
+    ),
+    _share(
+        "tar@far=F",
+        "same pairs accepted when {} of different pairs are",
+        title="True accepts at {} false",
+        sentence="When {} of different-class pairs may pass for the same, {of_100} % of the same do.",
+    ),
     _share("fnmr@far=F", "same pairs refused when {} of different pairs are accepted", "lower"),
-    _threshold("threshold@far=F", "accept when the cosine similarity is at least this"),
-    _share("accuracy", "pairs decided rightly at the threshold of the first false accept rate"),
-    _share("balanced_accuracy", "the same, with as many same as different pairs"),
+    _threshold(
+        "threshold@far=F",
+        "accept when the cosine similarity is at least this",
+        title="Threshold",
+        sentence="Two images at least this alike are called the same.",
+    ),
+    _share(
+        "accuracy",
+        "pairs decided rightly at the threshold of the first false accept rate",
+        title="Accuracy of pairs",
+        sentence="Pairs decided rightly at the threshold; always high, as nearly all pairs are of "
+        "different classes.",
+    ),
+    _share(
+        "balanced_accuracy",
+        "the same, with as many same as different pairs",
+        title="Balanced accuracy",
+        sentence="The same, with same-class and different-class pairs counted alike; guessing gives 50 %.",
+    ),
     _share("pair_accuracy@far=F", "pairs decided rightly when {} of different pairs are accepted"),
     _share("pair_precision@far=F", "share of same pairs among the accepted ones at this rate"),
     _share("pair_recall@far=F", "same pairs accepted at this rate"),
@@ -102,9 +196,25 @@ RECORDS: tuple[Record, ...] = (
     Record("fold_threshold", "neither", -2.0, 2.0, "mean of the thresholds of the other folds", False),
     *_of_pairs("positive", "same"),
     *_of_pairs("negative", "different"),
-    _threshold("operating_threshold", "the model's own threshold, chosen on validation identities"),
-    _share("operating_far", "different pairs that it accepts here", "lower"),
-    _share("operating_tar", "same pairs that it accepts here"),
+    _threshold(
+        "operating_threshold",
+        "the model's own threshold, chosen on validation identities",
+        title="The model's own threshold",
+        sentence="From this similarity on, the model calls two images the same.",
+    ),
+    _share(
+        "operating_far",
+        "different pairs that it accepts here",
+        "lower",
+        title="False accepts here",
+        sentence="Different-class pairs that the model's own threshold accepts on these images.",
+    ),
+    _share(
+        "operating_tar",
+        "same pairs that it accepts here",
+        title="True accepts here",
+        sentence="Same-class pairs that the model's own threshold accepts on these images.",
+    ),
     _share("nmi", "agreement of clusters and identities", tested=False),
     Record("ami", "higher", -1.0, 1.0, "the same, less what chance gives", tested=False),
     Record("ari", "higher", -1.0, 1.0, "pairs put together or apart rightly, less chance", tested=False),

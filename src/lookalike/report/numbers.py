@@ -6,137 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lookalike.metrics.records import BEFORE, is_share, meaning_of, record_of
+
 HEADLINES = (r"recall@1", r"map@r", r"tar@far=.*", r"auc")
-# Pattern of a key; the metric's name; "share" for what is printed in percent; what it means.
-MEANINGS: tuple[tuple[str, str, str, str], ...] = (
-    (
-        r"recall@1",
-        "Recall@1",
-        "share",
-        "The nearest image is of the right class for {of_100} % of the queries.",
-    ),
-    (
-        r"recall@(\d+)",
-        "Recall@{0}",
-        "share",
-        "For {of_100} % of the queries, at least one of the {0} nearest images is of the right class.",
-    ),
-    (r"precision@1", "Precision@1", "share", "The same as recall@1: one neighbour is right or it is not."),
-    (
-        r"precision@(\d+)",
-        "Precision@{0}",
-        "share",
-        "Of the {0} nearest images, {of_100} % are of the right class; small classes cannot reach 100 %.",
-    ),
-    (
-        r"map@r",
-        "MAP@R",
-        "share",
-        "How well the right images are gathered at the top; 100 %: all come before any wrong one.",
-    ),
-    (
-        r"r_precision",
-        "R-precision",
-        "share",
-        "Of as many neighbours as there are right images to find, {of_100} % are right.",
-    ),
-    (
-        r"map|average_precision",
-        "Mean average precision",
-        "share",
-        "Precision at each right image, over the whole ranking, averaged over the queries.",
-    ),
-    (
-        r"auc",
-        "AUC",
-        "share",
-        "A pair of the same class is more alike than a pair of different classes in {of_100} % of the cases.",
-    ),
-    (
-        r"tar@far=(.+)",
-        "True accepts at {percent_0} false",
-        "share",
-        "When {percent_0} of different-class pairs may pass for the same, {of_100} % of the same do.",
-    ),
-    (
-        r"threshold(?:@far=(.+))?",
-        "Threshold",
-        "plain",
-        "Two images at least this alike are called the same.",
-    ),
-    (
-        r"(?:achieved_)?far(?:@.*)?",
-        "False accepts",
-        "share",
-        "Different-class pairs that pass for the same at the threshold.",
-    ),
-    (
-        r"accuracy(?:@.*)?",
-        "Accuracy of pairs",
-        "share",
-        "Pairs decided rightly at the threshold; always high, as nearly all pairs are of different classes.",
-    ),
-    (
-        r"balanced_accuracy(?:@.*)?",
-        "Balanced accuracy",
-        "share",
-        "The same, with same-class and different-class pairs counted alike; guessing gives 50 %.",
-    ),
-    (
-        r"mrr",
-        "Mean reciprocal rank",
-        "plain",
-        "1 / the position of the first right image, averaged: 0.5 is as if it always came second.",
-    ),
-    (
-        r"map@(\d+)",
-        "MAP@{0}",
-        "share",
-        "Precision at the right ones among the {0} nearest, over as many as there could be.",
-    ),
-    (
-        r"gap",
-        "Global average precision",
-        "share",
-        "How well one threshold on all nearest images tells right answers from wrong ones.",
-    ),
-    (
-        r"dir@far=(.+)",
-        "Found, at {percent_0} false alarms",
-        "share",
-        "Known identities found when {percent_0} of unknown ones are taken for somebody.",
-    ),
-    (
-        r"operating_threshold",
-        "The model's own threshold",
-        "plain",
-        "From this similarity on, the model calls two images the same.",
-    ),
-    (
-        r"operating_far",
-        "False accepts here",
-        "share",
-        "Different-class pairs that the model's own threshold accepts on these images.",
-    ),
-    (
-        r"operating_tar",
-        "True accepts here",
-        "share",
-        "Same-class pairs that the model's own threshold accepts on these images.",
-    ),
-    (
-        r"before_(.+)",
-        "{0}, before",
-        "plain",
-        "The same before PCA, expansion or re-ranking.",
-    ),
-    (
-        r"eer",
-        "Equal error rate",
-        "share",
-        "Where as many pairs are wrongly accepted as wrongly refused; lower is better.",
-    ),
-)
 UNIT = " %"
 PAIRS = re.compile(r"(positive|negative)_(similarity|euclidean)_(mean|std)")
 
@@ -204,18 +76,25 @@ def list_numbers(metrics: Mapping[str, Any]) -> list[Number]:
 def number(key: str, entry: Mapping[str, Any]) -> Number:
     """One entry of metrics.json."""
     value, low, high = (as_float(entry.get(name)) for name in ("value", "low", "high"))
-    name, share, meaning = key, False, ""
-    for pattern, title, kind, sentence in MEANINGS:
-        match = re.fullmatch(pattern, key)
-        if match:
-            groups = [group or "" for group in match.groups()]
-            words = {"of_100": hundredths(value), "percent_0": percent(groups[0]) if groups else ""}
-            name, share = title.format(*groups, **words), kind == "share"
-            meaning = (
-                sentence.format(*groups, **words) if math.isfinite(value) else "Nothing to measure it on."
-            )
-            break
+    record = record_of(key)
+    if record is None:
+        return Number(key, key, value, low, high, False, "")
+    argument = key.rpartition("@")[2]
+    k_or_rate = percent(argument.removeprefix("far=")) if argument.startswith("far=") else argument
+    sentence = record.sentence_at_1 if argument == "1" and record.sentence_at_1 else record.sentence
+    meaning = sentence.format(k_or_rate, of_100=hundredths(value)) if sentence else _as_sentence(key)
+    name = record.title.format(k_or_rate) if record.title else key.removeprefix(BEFORE)
+    if key.startswith(BEFORE):
+        name, meaning = f"{name}, before", "The same before PCA, expansion or re-ranking."
+    if not math.isfinite(value):
+        meaning = "Nothing to measure it on."
+    share = is_share(key) if record.percent is None else record.percent
     return Number(key, name, value, low, high, share, meaning)
+
+
+def _as_sentence(key: str) -> str:
+    meaning = meaning_of(key)
+    return f"{meaning[:1].upper()}{meaning[1:]}."
 
 
 def headline_numbers(numbers: list[Number]) -> list[Number]:
