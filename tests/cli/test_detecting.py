@@ -11,11 +11,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from lookalike.cli._detecting import CropResult
 from lookalike.cli.main import main as command
 from lookalike.cli.prepare import Config, main
 from lookalike.config import load
 from lookalike.data.table import Table, read_table
+from lookalike.detect.crop_table import CropResult
 from lookalike.errors import ConfigError, DataError, LookalikeError
 
 DETECTOR = '''
@@ -218,7 +218,7 @@ def test_without_landmarks_squares(photos, prepare):
 
 
 def test_a_detector_that_fails_or_kills_costs_one_picture(photos, prepare, tmp_path, monkeypatch):
-    monkeypatch.setattr("lookalike.cli._detecting.AT_ONCE", 1)
+    monkeypatch.setattr("lookalike.detect.crop_table.AT_ONCE", 1)
     for name in ("ann/2.png", "bob/1.png", "bob/2.png", "bob/nobody.png"):
         (photos / name).unlink()
     face([((50, 40), 30, 0, 250)], corner=(1, 2, 3)).save(photos / "ann" / "failing.png")

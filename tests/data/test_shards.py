@@ -15,10 +15,11 @@ from PIL import Image
 
 from lookalike.data import shards
 from lookalike.data.cache import Cache
+from lookalike.data.checking import check_frame
 from lookalike.data.images import image_size, open_image
 from lookalike.data.pixels import open_pixels
 from lookalike.data.shards import Member, image_exists, image_status, parse_member, read_member, split_path
-from lookalike.data.table import Table, check_table
+from lookalike.data.table import Table
 from lookalike.errors import ImageError
 
 NAMES = ["cat/1.jpg", "cat/2.png", f"{'long/' * 40}é 3.jpg", "ключ/猫.jpg", ".tar/@x+1/4.jpg"]
@@ -146,7 +147,7 @@ def test_a_table_is_checked_without_reading_every_member(shard, tmp_path):
     paths = [path.removeprefix(f"{tmp_path}/") for path, _ in images.values()]
     wrong = ["shard-00000.tar/@512+99999999/x", "shard-00000.tar/@7+9/x", "other.tar/@512+9/x"]
     frame = pl.DataFrame({"path": paths + wrong, "label": "a", "split": "train"})
-    problems = check_table(frame, tmp_path, "table.parquet")
+    problems = check_frame(frame, tmp_path, "table.parquet")
     assert [problem.row for problem in problems] == [5, 6, 7]
     assert "it is cut off" in problems[0].reason
     assert "no image begins at byte 7" in problems[1].reason

@@ -13,7 +13,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lookalike.data.table import Table, check_table, class_ids, read_table, write_table
+from lookalike.data.checking import check_frame
+from lookalike.data.table import Table, class_ids, read_table, write_table
 from lookalike.errors import DataError, LookalikeError, Problem
 from lookalike.files import new_folder
 
@@ -33,7 +34,7 @@ def frame_of(paths, labels="a", splits="train", **more):
 
 
 def reasons(frame, **options):
-    return [str(problem) for problem in check_table(frame, Path(), "t.csv", files=False, **options)]
+    return [str(problem) for problem in check_frame(frame, Path(), "t.csv", files=False, **options)]
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ def test_every_problem_is_listed_with_its_row(photos):
         ["x", "y", "x", "x", " ", "x", "x", "z"],
         ["train", "test", "train", "dev", "train", "train", None, "test"],
     )
-    found = [(problem.row, problem.reason) for problem in check_table(frame, folder, "t.csv")]
+    found = [(problem.row, problem.reason) for problem in check_frame(frame, folder, "t.csv")]
     assert found == [
         (1, "b.jpg is listed under 2 labels, here 'y'"),
         (2, "path is empty"),

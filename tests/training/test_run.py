@@ -63,7 +63,7 @@ def test_the_run_folder_tells_what_happened(run):
 
 
 def test_the_saved_model_scores_what_training_reported(run, dataset):
-    from lookalike.cli._datasets import split_validation
+    from lookalike.data.datasets import split_validation
 
     table = split_validation(lookalike.read_table(dataset), 0.3, 0).split("val")
     embeddings = lookalike.embed(lookalike.load(run), table, progress=False)
@@ -73,7 +73,7 @@ def test_the_saved_model_scores_what_training_reported(run, dataset):
 
 
 def test_training_identities_and_validation_identities_are_apart(dataset):
-    from lookalike.cli._datasets import split_validation
+    from lookalike.data.datasets import split_validation
 
     table = lookalike.read_table(dataset)
     first, again = (split_validation(table, 0.3, 7).frame for _ in range(2))
@@ -213,7 +213,7 @@ def wait_for(file: Path, process: subprocess.Popen, seconds: float = 120) -> Non
 
 
 def test_several_datasets_must_not_share_labels(dataset, tmp_path):
-    from lookalike.cli._datasets import read_datasets
+    from lookalike.data.datasets import read_datasets
 
     with pytest.raises(DataError, match="is in both"):
         read_datasets([str(dataset), f"{dataset}/table.parquet"], Path())

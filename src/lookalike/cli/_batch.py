@@ -26,9 +26,9 @@ def load_first_batch(config: "Config") -> ShownBatch:
         DataError: none of its images can be read.
     """
     from lookalike.cli._augment import build_augment
-    from lookalike.cli._datasets import drop_classes_below, join_tables, read_tables, split_validation
     from lookalike.cli._sampler import build_sampler
     from lookalike.cli._training import stage_configs
+    from lookalike.data.datasets import drop_classes_below, join_tables, read_tables, split_validation
     from lookalike.data.images import ImageTable, collate
     from lookalike.data.table import class_ids
 

@@ -77,7 +77,7 @@ def compute_embeddings(
     check: Check | None = None,
 ) -> "Embeddings":
     """Embed a dataset; images that cannot be read are listed on stderr. See `load_or_compute`."""
-    from lookalike.cli._datasets import read_datasets
+    from lookalike.data.datasets import read_datasets
     from lookalike.embeddings import embed
     from lookalike.machine import choose_device, choose_workers, configure_memory
     from lookalike.model.embedder import load

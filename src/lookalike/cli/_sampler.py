@@ -66,7 +66,7 @@ def _check_limits(node: Node, limits: dict[str, int | None]) -> None:
 def _mix_by_weight(
     node: Node, make: Make, train: "Table", tables: dict[str, "Table"], weights: Sequence[float]
 ) -> Make:
-    from lookalike.cli._datasets import origins
+    from lookalike.data.datasets import origins
     from lookalike.data.mixture import shares
 
     key = next((name for name in SIZES if name in node), None)

@@ -75,10 +75,10 @@ def make_parts(config: "Config", device: "torch.device", accelerator: "Accelerat
     """
     from accelerate.utils import set_seed
 
-    from lookalike.cli._datasets import drop_classes_below, join_tables, read_tables, split_validation
     from lookalike.cli._losses import Losses, check_heads, class_counts
     from lookalike.cli._sampler import build_sampler
     from lookalike.config import build
+    from lookalike.data.datasets import drop_classes_below, join_tables, read_tables, split_validation
     from lookalike.machine import choose_workers, configure_memory
     from lookalike.trackers.group import Trackers
     from lookalike.training.checkpoint import Checkpoints

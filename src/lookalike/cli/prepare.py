@@ -1,26 +1,21 @@
 """The job `prepare`: folders, a table, addresses or a public set become a dataset; a patch changes one."""
 
-import logging
-from collections.abc import Mapping
-from contextlib import nullcontext
+import json
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
 if TYPE_CHECKING:
-    import polars as pl
+    from collections.abc import Callable
 
     from lookalike.data.table import Table
+    from lookalike.detect.cropping import Cropping
     from lookalike.errors import Problem
+    from lookalike.prepare.make_dataset import Rows
+    from lookalike.prepare.splits.assigned import Split
 
-log = logging.getLogger(__name__)
 Share = Annotated[float, Field(ge=0, le=1)]
-NOTES = {
-    "cut_boxes.csv": "boxes that stick out of their images",
-    "kept_whole.csv": "images in which nothing was found, kept whole",
-}
 
 
 class Config(BaseModel):
@@ -92,124 +87,105 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Prepare a dataset, and return its folder."""
+    return run(config)
+
+
+def run(
+    config: Config,
+    source: object = None,
+    split: "Callable[[Table], Table] | None" = None,
+    detect: "Cropping | None" = None,
+) -> Path:
+    """`main`, with objects in place of what the keys `source`, `split` and `detect` describe."""
     from lookalike.config import build
-    from lookalike.errors import ConfigError
     from lookalike.files import refuse_existing
+    from lookalike.prepare.make_dataset import Rows
     from lookalike.prepare.sources.public import Raw
 
     refuse_existing(config.out)
     if config.patch is not None:
         return _apply_patch(config, config.patch)
     _refuse_unused(config)
-    split, cropping = build(config.split, "split"), build(config.detect, "detect")
-    if cropping is not None and config.shrink:
-        raise ConfigError(
-            f"shrink={config.shrink}: detect looks at the images as they are, and its crops have the size "
-            f"that they are to have: detect.size={config.shrink} instead of shrink"
-        )
-    raw = Raw(config.raw, config.download, config.progress, config.private)
-    table, unusable, *pairs = build(config.source, "source", raw=raw)
-    if cropping is None:
-        return _prepare_uncropped(config, split, table, unusable, pairs)
-    from lookalike.cli._detecting import detect_and_crop
-
-    with detect_and_crop(table, config, cropping) as cropped:
-        problems = [*unusable, *cropped.problems]
-        moved = [cropped.pairs(pair_frame) for pair_frame in pairs]
-        also = {"cut_boxes.csv": cropped.cut, "kept_whole.csv": cropped.kept_whole}
-        return _write_dataset(config, split, cropped.table, problems, moved, also, cropped.moved_folders)
+    split = split or build(config.split, "split")
+    cropping = detect or build(config.detect, "detect")
+    _refuse_shrunk_crops(config, cropping)
+    if source is None:
+        raw = Raw(config.raw, config.download, config.progress, config.private)
+        rows = Rows(*build(config.source, "source", raw=raw))
+    else:
+        rows = Rows(*_rows_in_memory(source, config.source))
+    return _make(config, rows, split, cropping, detect)
 
 
-def _prepare_uncropped(
-    config: Config, split: Any, source_table: "Table", unusable: "list[Problem]", pairs: "list[pl.DataFrame]"
+def _rows_in_memory(source: object, node: dict[str, Any]) -> "tuple[Table, list[Problem]]":
+    """The usable rows of a table or frame, by the keys of `source=table`."""
+    from lookalike.errors import ConfigError
+    from lookalike.prepare.table import table_in_memory
+
+    keys = {name: value for name, value in node.items() if name not in ("_target_", "file", "root")}
+    root = Path(node["root"]) if node.get("root") else None
+    try:
+        return table_in_memory(source, root, **keys)
+    except ValueError as error:
+        raise ConfigError(f"source.{error}") from error
+
+
+def _make(
+    config: Config, rows: "Rows", split: "Split", cropping: "Cropping | None", custom: "Cropping | None"
 ) -> Path:
-    """Images as they are, or made small."""
-    import polars as pl
+    """Make a dataset from these rows; `custom` is the cropping if it is not that of the config."""
+    from functools import partial
 
-    from lookalike.prepare.resize import FOLDER, require_space_beside
-
-    with require_space_beside(config.out) if config.shrink else nullcontext() as room:
-        table, problems, cut = _check_files(source_table, config)
-        problems = [*unusable, *problems]
-        moved: dict[str, Path] = {}
-        if room is not None:
-            table, damaged, paths = _shrink_dataset(table, room, config)
-            problems += damaged
-            pairs = [
-                pair_frame.with_columns(pl.col("path_a", "path_b").replace(paths)) for pair_frame in pairs
-            ]
-            moved = {FOLDER: room} if paths else {}
-        return _write_dataset(config, split, table, problems, pairs, {"cut_boxes.csv": cut}, moved)
-
-
-def _write_dataset(
-    config: Config,
-    split: Any,
-    table: "Table",
-    problems: "list[Problem]",
-    pairs: "list[pl.DataFrame]",
-    also: "Mapping[str, list[Problem]]",
-    moved: "Mapping[str, Path]" = MappingProxyType({}),
-) -> Path:
-    """Split the table, and write it with all that belongs to it.
-
-    Args:
-        config: the job's.
-        split: what was built from its key.
-        table: what can be used.
-        problems: what cannot.
-        pairs: none, or one frame of pairs of images.
-        also: what else is said of images that are used, by the name of a CSV of `NOTES`.
-        moved: folders that become part of the dataset.
-    """
-    from lookalike.data.table import problem_frame, write_table
-    from lookalike.errors import list_problems
-    from lookalike.prepare.dataset import move_pairs, refuse_unusable, to_warn_of, with_split
-    from lookalike.prepare.identical import warn_of_identical
-    from lookalike.prepare.splits.assigned import summarise_counts
+    from lookalike.detect.crop_table import CropJob, detect_and_crop
+    from lookalike.prepare.make_dataset import DatasetSettings, Rows, make_dataset, write_dataset
 
     sources = [config.source[key] for key in ("root", "file", "list") if config.source.get(key)]
-    source = str(sources[0] if sources else table.folder)
-    refuse_unusable(table, problems, config.max_skipped, source)
-    missed = to_warn_of(problems)
-    if missed:
-        log.warning("%d left out:%s", len(missed), list_problems(missed))
-    notes = {name: content for name, content in also.items() if content}
-    for name, content in notes.items():
-        log.info("%s:%s", NOTES[name], list_problems(content))
-    table = with_split(table, split)
-    extra_files = {"pairs.csv": move_pairs(pairs[0], table, config.out)} if pairs else {}
-    extra_files |= {name: problem_frame(content) for name, content in notes.items()}
-    write_table(table, config.out, config.model_dump(mode="json"), problems, extra_files, moved)
-    if problems:
-        log.info("%s lists what was left out", config.out / "skipped.csv")
-    log.info("%s", summarise_counts(table))
-    if config.check:
-        warn_of_identical(table, config.out)
-    return config.out
-
-
-def _shrink_dataset(
-    table: "Table", room: Path, config: Config
-) -> "tuple[Table, list[Problem], dict[str, str]]":
-    """Images made small, in `room`."""
-    from rich.progress import track
-
-    from lookalike.prepare.resize import Resizing
-
-    side, quality = config.shrink or 0, config.shrink_quality
-    work = Resizing(table, room, config.out, side, quality, config.workers)
-    for _ in track(work, "Shrinking images", total=len(work), disable=not config.progress):
-        pass
-    log.info(
-        "%s of %s images stored smaller: %d px on the shorter side, JPEG quality %d",
-        *(f"{len(work):,}", f"{len(table):,}", side, quality),
+    metadata = config.model_dump(mode="json") | ({"detect": repr(custom)} if custom else {})
+    settings = DatasetSettings(
+        config.out,
+        source=str(sources[0] if sources else rows.table.folder),
+        metadata=metadata,
+        **config.model_dump(
+            include={"check", "shrink", "shrink_quality", "max_skipped", "workers", "progress"}
+        ),
     )
-    return work.result()
+    if cropping is None:
+        return make_dataset(rows, split, settings)
+    make = partial(_return_cropping, custom) if custom else _build_cropping
+    node = {"object": repr(custom)} if custom else config.detect
+    with detect_and_crop(
+        rows.table, CropJob(config.out, node, make, config.workers, config.progress)
+    ) as cropped:
+        notes = {"cut_boxes.csv": cropped.cut, "kept_whole.csv": cropped.kept_whole}
+        pairs = None if rows.pairs is None else cropped.pairs(rows.pairs)
+        problems = [*rows.problems, *cropped.problems]
+        crops = Rows(cropped.table, problems, pairs, notes, cropped.moved_folders)
+        return write_dataset(crops, split, settings)
+
+
+def _return_cropping(cropping: "Cropping", settings: str) -> "Cropping":
+    return cropping
+
+
+def _build_cropping(settings: str) -> "Cropping":
+    """What detects and crops, from the nodes of the config as JSON; called once in each process."""
+    from lookalike.config import build
+
+    return build(json.loads(settings), "detect")
+
+
+def _refuse_shrunk_crops(config: Config, cropping: object) -> None:
+    from lookalike.errors import ConfigError
+
+    if cropping is not None and config.shrink:
+        raise ConfigError(
+            f"shrink={config.shrink}: detect works on the original images and sets the size of its crops: "
+            f"detect.size={config.shrink} instead of shrink"
+        )
 
 
 def _apply_patch(config: Config, patch: Path | list[Path]) -> Path:
-    from lookalike.cli._datasets import read_datasets
+    from lookalike.data.datasets import read_datasets
     from lookalike.prepare.patch.dataset import patch_dataset
 
     table = read_datasets(config.dataset or [], config.data_dir)
@@ -239,21 +215,3 @@ def _refuse_unused(config: Config) -> None:
     }
     for key in (key for key, used in given_keys.items() if used):
         raise ConfigError(f"{key}: only public sets and urls have raw files; this source has none")
-
-
-def _check_files(table: "Table", config: Config) -> "tuple[Table, list[Problem], list[Problem]]":
-    """Every file looked at once, however many rows it has."""
-    from rich.progress import track
-
-    from lookalike.prepare.dataset import with_sizes
-    from lookalike.prepare.files import check_by_decoding, check_files, check_header
-
-    paths = table.frame["path"].to_list()
-    files = {path: table.folder / path for path in paths}
-    look = (
-        check_by_decoding if config.check and not config.shrink else check_header
-    )  # shrinking decodes what it shrinks
-    checked = check_files(list(files.values()), look, config.workers)
-    bar = track(checked, "Checking images", total=len(files), disable=not config.progress)
-    by_file = dict(zip(files, bar, strict=True))
-    return with_sizes(table, (by_file[path] for path in paths))

@@ -43,8 +43,8 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Write a dataset with the rows that stay, and return its folder."""
-    from lookalike.cli._datasets import read_datasets
     from lookalike.cli._derived import write_derived
+    from lookalike.data.datasets import read_datasets
     from lookalike.errors import ConfigError
     from lookalike.files import refuse_existing
     from lookalike.prepare.filter import Filters, filter_table

@@ -41,7 +41,7 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Write the merged dataset, with all clashes in clashes.csv, and return its folder."""
-    from lookalike.cli._datasets import folders_of, read_tables
+    from lookalike.data.datasets import folders_of, read_tables
     from lookalike.data.table import write_table
     from lookalike.files import refuse_existing
     from lookalike.prepare.merge import Choices, merge_tables

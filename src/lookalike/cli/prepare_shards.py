@@ -37,7 +37,7 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Write the dataset with its shards, and return its folder."""
-    from lookalike.cli._datasets import join_tables, read_tables
+    from lookalike.data.datasets import join_tables, read_tables
     from lookalike.errors import DataError
     from lookalike.files import refuse_existing
     from lookalike.prepare.resize import require_space_beside
@@ -94,11 +94,11 @@ def _packed_pairs(packed: "PackResult", config: Config) -> "dict[str, pl.DataFra
     """Pairs that lie beside the dataset, with the new paths."""
     import polars as pl
 
-    from lookalike.cli._derived import pair_files
+    from lookalike.prepare.derived import pair_files
 
     old = packed.packed_table.relative_to(config.out).frame["path"]
     moved = dict(zip(old, packed.table.frame["path"], strict=True))
-    files = pair_files(packed.packed_table, config)
+    files = pair_files(packed.packed_table, config.out, config.dataset, config.data_dir)
     return {
         name: pairs.with_columns(pl.col("path_a", "path_b").replace(moved)) for name, pairs in files.items()
     }

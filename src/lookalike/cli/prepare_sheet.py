@@ -34,8 +34,8 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Write the page, and return it."""
-    from lookalike.cli._datasets import read_datasets
     from lookalike.cli.prepare_stats import title
+    from lookalike.data.datasets import read_datasets
     from lookalike.errors import list_problems
     from lookalike.files import refuse_existing
     from lookalike.wording import count_noun

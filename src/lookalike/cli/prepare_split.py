@@ -33,9 +33,9 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Write a dataset with the new split, and return its folder."""
-    from lookalike.cli._datasets import read_datasets
     from lookalike.cli._derived import write_derived
     from lookalike.config import build
+    from lookalike.data.datasets import read_datasets
     from lookalike.files import refuse_existing
     from lookalike.prepare.splits.assigned import count_images, split_again, summarise_counts, warn_of_shared
 

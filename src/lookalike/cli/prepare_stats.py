@@ -33,7 +33,7 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Print the numbers, write them and the picture, and return the folder."""
-    from lookalike.cli._datasets import read_datasets
+    from lookalike.data.datasets import read_datasets
     from lookalike.prepare.statistics import table_statistics
 
     name = title(config.dataset)

@@ -42,8 +42,8 @@ def main(config: Config) -> Path:
         DataError: none of the images chosen can be read.
     """
     from lookalike.cli._augment import build_augment
-    from lookalike.cli._datasets import read_datasets
     from lookalike.config.catalogue import choice_of_target
+    from lookalike.data.datasets import read_datasets
     from lookalike.data.images import ImageTable
     from lookalike.data.transforms import Resize
     from lookalike.errors import ConfigError, DataError, list_problems

@@ -102,7 +102,7 @@ def best_split(run: "Run", dataset: str | list[str] | None, data_dir: Path) -> s
     Raises:
         LookalikeError: the dataset is unknown, or has neither split.
     """
-    from lookalike.cli._datasets import read_datasets
+    from lookalike.data.datasets import read_datasets
     from lookalike.errors import LookalikeError
 
     if dataset is None:

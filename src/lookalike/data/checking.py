@@ -23,7 +23,7 @@ NOTHING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nil")
 Findings = Iterator[tuple[int, str]]
 
 
-def check_table(frame: pl.DataFrame, folder: Path, source_name: str, *, files: bool = True) -> list[Problem]:
+def check_frame(frame: pl.DataFrame, folder: Path, source_name: str, *, files: bool = True) -> list[Problem]:
     """Everything that is wrong with a table, in the order of its rows; rows count from 0.
 
     Args:

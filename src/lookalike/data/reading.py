@@ -52,7 +52,7 @@ def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
         raise DataError(
             f"{file}: not a readable {file.suffix[1:].lower()} table: {_reason(error)}"
         ) from error
-    return _normalise_types(frame)
+    return normalise_types(frame)
 
 
 def _reason(error: BaseException) -> str:
@@ -154,7 +154,7 @@ READERS: dict[str, Callable[[Path, Collection[str]], pl.DataFrame]] = {
 }
 
 
-def _normalise_types(frame: pl.DataFrame) -> pl.DataFrame:
+def normalise_types(frame: pl.DataFrame) -> pl.DataFrame:
     """Categories and empty columns as text, labels as text or 64-bit integers, no index column of pandas."""
     frame = frame.select(name for name in frame.columns if not name.startswith("__index_level_"))
     words = [name for name, kind in frame.schema.items() if kind in (pl.Categorical, pl.Enum)]

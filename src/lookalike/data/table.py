@@ -15,10 +15,10 @@ import polars as pl
 import yaml
 
 from lookalike.data.box_units import pixel_doubt
-from lookalike.data.checking import BOX, REQUIRED, SPLITS, check_table, is_missing_text
+from lookalike.data.checking import BOX, REQUIRED, SPLITS, check_frame, is_missing_text
 from lookalike.data.columns import find_columns
 from lookalike.data.decode import image_size
-from lookalike.data.reading import READERS, read_frame
+from lookalike.data.reading import READERS, normalise_types, read_frame
 from lookalike.data.shards import parse_member, split_path
 from lookalike.errors import DataError, ImageError, Problem, one_per_row
 from lookalike.files import new_folder
@@ -42,16 +42,23 @@ MOST_SIZES = 100
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of pictures.
+    """Rows of images. `check_table` lists what is wrong with one.
 
     Attributes:
-        frame: columns path, label, split; perhaps role, x1 y1 x2 y2 (the part of the picture, in pixels of
-            the upright picture, x2 and y2 exclusive), group, fold, width, height, hash, and any others.
+        frame: columns path, label, split; perhaps role, x1 y1 x2 y2 (the part of the image, in pixels of the
+            upright image, x2 and y2 exclusive), group, fold, width, height, hash, and any others. A pandas
+            frame or a dict of columns becomes a polars frame.
         folder: where relative paths start.
     """
 
     frame: pl.DataFrame
-    folder: Path
+    folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.frame, pl.DataFrame):
+            object.__setattr__(self, "frame", as_frame(self.frame))
+        if not isinstance(self.folder, Path):
+            object.__setattr__(self, "folder", Path(self.folder))
 
     def __len__(self) -> int:
         return self.frame.height
@@ -133,6 +140,37 @@ class Table:
         return bool(len(named)) and (parse_member(named[0]) is not None or (self.folder / named[0]).is_file())
 
 
+def as_frame(columns: Any) -> pl.DataFrame:
+    """A pandas frame, or a mapping from names to columns, as a polars frame with the types of a table file.
+
+    Raises:
+        DataError: it is neither, or its columns have different lengths or mixed types.
+    """
+    if isinstance(columns, pl.DataFrame):
+        return normalise_types(columns)
+    if not hasattr(columns, "keys"):
+        raise DataError(
+            f"a table needs a polars or pandas frame, or a dict of columns, not {type(columns).__name__}"
+        )
+    values = {str(name): columns[name] for name in columns.keys()}  # noqa: SIM118 - a pandas frame has keys, too
+    lists = {name: one.tolist() if hasattr(one, "tolist") else list(one) for name, one in values.items()}
+    try:
+        frame = pl.DataFrame(lists, nan_to_null=False)
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise DataError(f"the columns do not make a table: {str(error).splitlines()[0]}") from error
+    return normalise_types(frame)
+
+
+def check_table(table: Table, *, files: bool = True) -> list[Problem]:
+    """Every problem of a table, in the order of its rows; empty if there is none.
+
+    Args:
+        table: rows count from 0.
+        files: also check that each image file exists.
+    """
+    return check_frame(table.frame, table.folder, "table", files=files)
+
+
 def read_table(source: str | Path, *, files: bool = True) -> Table:
     """A dataset, checked.
 
@@ -147,7 +185,7 @@ def read_table(source: str | Path, *, files: bool = True) -> Table:
     frame = read_frame(file)
     prepared = (file.parent / "config.yaml").is_file() and file.stem == "table"
     command = f"`lookalike prepare source=table source.file={file} out=…`"
-    problems = check_table(frame, file.parent, file.name, files=files)
+    problems = check_frame(frame, file.parent, file.name, files=files)
     if any(problem.row is None for problem in problems):
         raise DataError(f"{file} is not a dataset table; {command} makes one from it:", problems)
     if not prepared:

@@ -14,11 +14,11 @@ from urllib.parse import unquote
 import polars as pl
 
 from lookalike.data.box_columns import BoxColumns
-from lookalike.data.checking import BOX, check_table, shorten_middle
+from lookalike.data.checking import BOX, check_frame, shorten_middle
 from lookalike.data.columns import ROLE_NAMES, ROLES, SPLIT_NAMES, Columns, find_columns, flagged_split
 from lookalike.data.formats import ENDINGS
 from lookalike.data.reading import read_frame
-from lookalike.data.table import Table
+from lookalike.data.table import Table, as_frame
 from lookalike.errors import DataError, Problem, one_per_row
 from lookalike.prepare.box_reading import BoxRules, Kind, Relative, with_boxes
 from lookalike.prepare.boxes import ROW, begins_inside
@@ -106,6 +106,29 @@ def table(
     return usable_rows(
         frame, file, folder, Reading(provided, BoxRules(box, relative), names, nothing, unlisted)
     )
+
+
+def table_in_memory(
+    source: object,
+    root: Path | None = None,
+    path: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    columns: dict[str, Any] | None = None,
+    box: Kind | None = None,
+    relative: Relative | None = None,
+    names: Literal["refuse", "merge", "keep"] = "keep",
+    nothing: Literal["leave_out", "keep"] = "leave_out",
+    unlisted: bool = False,
+) -> tuple[Table, list[Problem]]:
+    """`table` for a table or frame in memory: a `Table`, a polars or pandas frame, or a dict of columns."""
+    rows = source if isinstance(source, Table) else Table(as_frame(source))
+    folder = rows.folder if root is None else Path(root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder")
+    provided = named_columns(columns, path=path, label=label, split=split)
+    reading = Reading(provided, BoxRules(box, relative), names, nothing, unlisted)
+    return usable_rows(rows.frame, Path("table"), folder, reading)
 
 
 def named_columns(columns: Mapping[str, Any] | None, **single: str | None) -> dict[str, Any]:
@@ -361,7 +384,8 @@ def _images_by_stem(folder: Path) -> dict[str, list[str]]:
     except (OSError, ValueError):
         return {}
     stems: dict[str, list[str]] = {}
-    for stem, ending in map(os.path.splitext, names):
+    for name in names:
+        stem, ending = os.path.splitext(name)  # noqa: PTH122 - a large folder
         if ending.lower() in ENDINGS:
             stems.setdefault(stem, []).append(ending)
     return stems
@@ -389,7 +413,7 @@ def usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple
         if "split" in frame.columns
         else (frame.with_columns(split=pl.lit("train")))
     )
-    problems = check_table(begins_inside(known), folder, name)
+    problems = check_frame(begins_inside(known), folder, name)
     whole = [problem for problem in problems if problem.row is None]
     if whole:
         raise DataError(f"{name} cannot be used:", whole)

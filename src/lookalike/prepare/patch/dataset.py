@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from lookalike.data.checking import check_table, is_missing_text
+from lookalike.data.checking import check_frame, is_missing_text
 from lookalike.data.table import Table, write_table
 from lookalike.errors import DataError
 from lookalike.prepare.dataset import move_pairs
@@ -235,7 +235,7 @@ def _log_result(replay: Replay, fresh: Sequence[Change], undo: bool, num_request
 def _check(table: Table) -> None:
     if table.frame["label"].n_unique() < 2:
         raise DataError(f"{table.folder}: the changes leave fewer than two classes; nothing was written")
-    problems = check_table(table.frame, table.folder, "the changed table", files=False)
+    problems = check_frame(table.frame, table.folder, "the changed table", files=False)
     if problems:
         raise DataError(
             f"{table.folder}: the changes make a table that is wrong; nothing was written:", problems

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from lookalike.data.checking import BOX, check_boxes, check_table, shorten_middle
+from lookalike.data.checking import BOX, check_boxes, check_frame, shorten_middle
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
 from lookalike.prepare.boxes import FILE, begins_inside
@@ -269,7 +269,7 @@ def check_public_table(
     locations, boxes = _row_locations(frame, FROM, ROW), _row_locations(frame, *BOX_PLACE)
     wrong_boxes = dict(check_boxes(rules))
     wrong, bad = list(problems), set()
-    for problem in check_table(rules, folder, public_set.name):
+    for problem in check_frame(rules, folder, public_set.name):
         if problem.row is None:
             raise DataError(f"{public_set.title}: {problem.reason}", wrong)
         bad.add(problem.row)

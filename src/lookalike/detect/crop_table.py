@@ -1,20 +1,19 @@
-"""Pictures that `prepare` finds faces or animals in, and crops, on the way to a dataset."""
+"""Crop the images of a table to the faces, animals or boxes in them."""
 
 import inspect
 import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from lookalike.config import build
 from lookalike.data.table import Table
 from lookalike.detect.cropping import Boxes, Cropping
 from lookalike.detect.journal import Journal, journal
@@ -24,9 +23,6 @@ from lookalike.errors import DataError, Problem
 from lookalike.prepare.boxes import Locations, split_locations
 from lookalike.prepare.files import CRASHED, run_in_workers
 from lookalike.prepare.naming import count_noun
-
-if TYPE_CHECKING:
-    from lookalike.cli.prepare import Config
 
 log = logging.getLogger(__name__)
 AT_ONCE = 4
@@ -63,27 +59,47 @@ class CropResult:
         return pairs.with_columns(paths.replace_strict(self.first, default=None, return_dtype=pl.String))
 
 
-@contextmanager
-def detect_and_crop(table: Table, config: "Config", cropping: Cropping) -> Iterator[CropResult]:
-    """Crop every picture of a table into a folder beside `out`; it goes away if the block ends well.
+@dataclass(frozen=True)
+class CropJob:
+    """How to crop the images of a table.
 
-    If it does not, what is done stays there, and the next command with the same `detect` goes on from it.
+    Attributes:
+        out: dataset folder to be; crops are written beside it.
+        settings: the nodes from which `make` builds the cropping; a resumed run must have the same.
+        make: a function of a module that builds the cropping from `settings` as JSON, once in each process.
+        workers: number of processes; None for one per core, 0 for this process.
+        progress: whether to show a progress bar.
+    """
+
+    out: Path
+    settings: Mapping[str, Any]
+    make: Callable[[str], Cropping]
+    workers: int | None = None
+    progress: bool = False
+
+
+@contextmanager
+def detect_and_crop(table: Table, job: CropJob) -> Iterator[CropResult]:
+    """Crop every image of a table into a folder beside `job.out`, which is removed when the block ends.
+
+    If the block raises, the crops stay, and the next call with the same settings resumes from them.
 
     Raises:
         DataError: the table lacks boxes, or is one of crops.
-        LookalikeError: another process does the same.
+        LookalikeError: another process is cropping into the same folder.
     """
+    cropping = job.make(json.dumps(job.settings))
     if isinstance(cropping, Boxes) and "x1" not in table.frame.columns:
         raise DataError("detect=box crops to boxes, and this source has none (columns x1 y1 x2 y2, or bbox)")
     frame, locations = split_locations(table.frame)
     table = Table(frame, table.folder)
     work = tasks(table)
-    folder = config.out.with_name(f".{config.out.name}.crops")
-    with journal(folder, {"detect": config.detect, "code": _code_hash(config.detect)}) as crop_journal:
+    folder = job.out.with_name(f".{job.out.name}.crops")
+    with journal(folder, {"detect": job.settings, "code": _code_hash(job.settings)}) as crop_journal:
         try:
-            outcomes = _outcomes(work, crop_journal, config)
+            outcomes = _outcomes(work, crop_journal, job)
             log.info("%s", _summary(outcomes, cropping))
-            made_of, first = table_of_crops(table, outcomes, cropping.size, config.out)
+            made_of, first = table_of_crops(table, outcomes, cropping.size, job.out)
             _remove_other_files(crop_journal.crops, made_of)
             yield CropResult(
                 made_of, *_report_outcomes(frame["path"], outcomes, locations), crop_journal.crops, first
@@ -116,19 +132,15 @@ def _report_outcomes(
     return left_out, kept_whole, cut
 
 
-def _cropping(settings: str) -> Cropping:
-    return build(json.loads(settings), "detect")
-
-
-def _outcomes(work: list[Task], crop_journal: Journal, config: "Config") -> list[Outcome]:
+def _outcomes(work: list[Task], crop_journal: Journal, job: CropJob) -> list[Outcome]:
     from rich.progress import Progress
 
     known_outcomes = [crop_journal.finished_outcome(task) for task in work]
     rest = [task for task, outcome in zip(work, known_outcomes, strict=True) if outcome is None]
-    cut = CropWorker(_cropping, json.dumps(config.detect), crop_journal.crops)
-    new = run_in_workers(rest, cut, Outcome(reason=CRASHED), config.workers, AT_ONCE)
+    cut = CropWorker(job.make, json.dumps(job.settings), crop_journal.crops)
+    new = run_in_workers(rest, cut, Outcome(reason=CRASHED), job.workers, AT_ONCE)
     outcomes: dict[str, Outcome] = {}
-    with Progress(disable=not config.progress, transient=False) as progress:
+    with Progress(disable=not job.progress, transient=False) as progress:
         bar = progress.add_task("Finding and cropping", total=len(work), completed=len(work) - len(rest))
         for task, outcome in zip(rest, new, strict=True):
             crop_journal.add(task, outcome)

@@ -1,4 +1,4 @@
-"""What `dataset=` may be, and the identities that training sets aside."""
+"""Datasets by folder, file or name, several joined into one, and the identities set aside for validation."""
 
 import logging
 from pathlib import Path
