@@ -45,14 +45,14 @@ def _reject_device(name: str, error: Exception) -> str:
     kind, _, number = name.lower().partition(":")
     available = ["cpu", *(f"cuda:{each}" for each in range(torch.cuda.device_count()))]
     available += ["mps"] if torch.backends.mps.is_available() else []
-    here = f"This machine has {', '.join(available)}; device=null selects the best"
+    choices = f"This machine has {', '.join(available)}; device=null selects the best"
     if kind in GPU_NAMES:
         meant = ":".join(part for part in (GPU_NAMES[kind], number) if part)
-        return f"no such device. Did you mean device={meant}? {here}"
+        return f"no such device. Did you mean device={meant}? {choices}"
     if kind.isdigit():
-        return f"no such device. Did you mean device=cuda:{kind}? {here}"
+        return f"no such device. Did you mean device=cuda:{kind}? {choices}"
     unknown = "Expected one of" in str(error) or "Invalid device string" in str(error)
-    return f"{'no such device' if unknown else str(error).splitlines()[0].rstrip('.')}. {here}"
+    return f"{'no such device' if unknown else str(error).splitlines()[0].rstrip('.')}. {choices}"
 
 
 def _process_gpu(device: "torch.device", count: int) -> "torch.device":

@@ -44,15 +44,15 @@ def main(config: Config) -> int:
     configure_memory(config.threads)
     model = load(config.model, choose_device(config.device))
     first, second = map(str, config.images)
-    found = verify(model, first, second, threshold=config.threshold)
-    low_high = None if found.threshold_low is None else [found.threshold_low, found.threshold_high]
+    verdict = verify(model, first, second, threshold=config.threshold)
+    low_high = None if verdict.threshold_low is None else [verdict.threshold_low, verdict.threshold_high]
     result = {
-        "answer": found.answer,
-        "similarity": round(found.similarity, 6),
-        "threshold": found.threshold,
+        "answer": verdict.answer,
+        "similarity": round(verdict.similarity, 6),
+        "threshold": verdict.threshold,
         "cannot_tell_between": low_high,
-        "far": found.far,
+        "far": verdict.far,
         "images": [first, second],
     }
-    print(json.dumps(result, indent=2) if config.format == "json" else found)
-    return CODES[found.answer]
+    print(json.dumps(result, indent=2) if config.format == "json" else verdict)
+    return CODES[verdict.answer]

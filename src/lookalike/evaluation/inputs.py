@@ -56,9 +56,9 @@ def resolve_inputs(
         if splits:
             vectors.table.split(*splits)  # says which splits there are
             vectors = vectors[vectors.table.frame["split"].is_in(splits).to_numpy()]
-        own = vectors if labels is None and frame is None else None
+        unchanged = vectors if labels is None and frame is None else None
         labels = vectors.table.labels if labels is None else labels
-        return vectors.vectors, labels, _frame_or(frame, vectors), own
+        return vectors.vectors, labels, _frame_or(frame, vectors), unchanged
     if labels is None:
         raise ValueError(
             "labels: each vector needs one; evaluate(vectors, labels), evaluate(embeddings) or "

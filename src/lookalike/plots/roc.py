@@ -41,11 +41,13 @@ def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
     return figure
 
 
-def roc_figure(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None, width: float = WIDTH) -> Figure:
+def roc_figure(
+    roc_curves: Mapping[str, Roc], rates: list[Rate] | None = None, width: float = WIDTH
+) -> Figure:
     """The curves of `roc` without a heading, `width` inches wide."""
     figure, axes = start_figure(width, ("false accept rate", "true accept rate"))
     names = curve_names(roc_curves, NAME - 72 * (WIDTH - width))
-    marked, low = tick_marks(roc_curves, at), finest_rate(roc_curves)
+    marked, low = tick_marks(roc_curves, rates), finest_rate(roc_curves)
     for index, (name, curve) in enumerate(roc_curves.items()):
         far, tar = steps(curve, low, marked)
         colour = SERIES[index % len(SERIES)]

@@ -32,8 +32,8 @@ def training_config(evaluation: Evaluation) -> dict[str, Any] | None:
     embeddings = evaluation.embeddings
     models = [Path(model)] if isinstance(model, str) else []
     models += [embeddings.model] if embeddings is not None and embeddings.model is not None else []
-    own = [evaluation.folder.parent] if evaluation.folder != Path() else []
-    folders = [*own, *(folder for path in models for folder in (path, path.parent))]
+    parents = [evaluation.folder.parent] if evaluation.folder != Path() else []
+    folders = [*parents, *(folder for path in models for folder in (path, path.parent))]
     for folder in folders:
         if not (folder / "config.yaml").is_file():
             continue
