@@ -158,13 +158,15 @@ class _PairTotals:
         """Count the pairs of a part, in blocks."""
         rows, size = numbered.rows, self.negative.shape[1]
         vectors = _float32_rows(rows.sides.rows, rows.gallery)
-        by_query, by_row = np.zeros((len(rows.queries), size)), np.zeros((len(rows.gallery), size))
+        by_query = np.zeros((len(rows.queries), size))
+        by_row = by_query if rows.sides.self_retrieval else np.zeros((len(rows.gallery), size))
         step = max(1, BLOCK // max(1, len(rows.gallery)))
         with worker_threads(torch.get_num_threads()) as pool:
             add = partial(self._add, numbered, vectors, (by_query, by_row), step)
             list(pool.map(add, range(0, len(rows.queries), step)))
         np.add.at(self.negative, numbered.query_codes, by_query)
-        np.add.at(self.negative, numbered.gallery_codes, by_row)
+        if not rows.sides.self_retrieval:
+            np.add.at(self.negative, numbered.gallery_codes, by_row)
 
     def _add(
         self,

@@ -17,7 +17,7 @@ from lookalike.metrics.retrieval import Ranking, relevant_positions
 from lookalike.metrics.verification import PairCounter
 from lookalike.ranking.task import RankedQueries, RetrievalTask
 
-COLUMNS = 8192
+COLUMNS = 2048
 """Gallery rows that are converted to float64 at once."""
 
 PAIRS = 1 << 15
