@@ -161,7 +161,7 @@ def test_a_wrong_choice_is_named_with_what_is_allowed(argument, value):
 
 @pytest.mark.parametrize(("argument", "value"), [("margin", -0.1), ("then_at", 1.5)])
 def test_a_wrong_number_is_refused(argument, value):
-    with pytest.raises(ValueError, match=f"Triplet {argument} {value}: {argument} is"):
+    with pytest.raises(ValueError, match=f"Triplet {argument} {value}: {argument} must be"):
         Triplet(**{argument: value})
 
 

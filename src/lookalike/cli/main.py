@@ -54,7 +54,7 @@ def _run(words: list[str], flags: set[str]) -> int:
     if "version" in flags:
         from lookalike import __version__
 
-        return _print_error(__version__)
+        return _print_result(__version__)
     if not words:
         return _help_page(verbose="help" in flags)
     job, *arguments = about_job(words)
@@ -88,7 +88,7 @@ def _run_job(job: str, named: list[str], paths: list[str], verbose: bool) -> int
     if isinstance(result, int):
         return result
     if result is not None:
-        _print_error(str(result))
+        _print_result(str(result))
     return 0
 
 
@@ -104,12 +104,12 @@ def _help_page(verbose: bool) -> int:
 def _help(job: str, arguments: list[str]) -> int:
     from lookalike.config import usage
 
-    return _print_error(
+    return _print_result(
         usage.job_usage(job, JOBS[job].summary, JOBS[job].example, module(job).Config, arguments)
     )
 
 
-def _print_error(text: str) -> int:
+def _print_result(text: str) -> int:
     print(text)
     return 0
 

@@ -120,7 +120,7 @@ def _validate_tree(node: Any, key: str, texts: Texts, problems: list[str]) -> An
 
 def _validate_node(node: Tree, key: str, texts: Texts, problems: list[str]) -> Tree:
     """The arguments of one target, each as its type hint wants it."""
-    target = _message_location(node["_target_"], key)
+    target = _import_target(node["_target_"], key)
     hints = hints_of(target)
     if hints is None:
         return node
@@ -147,7 +147,7 @@ def _is_node(value: Any) -> bool:
     return any(isinstance(item, dict) and "_target_" in item for item in items)
 
 
-def _message_location(path: Any, key: str) -> Any:
+def _import_target(path: Any, key: str) -> Any:
     from hydra.utils import get_object
 
     try:

@@ -232,11 +232,11 @@ def _apply(tree: Tree, change: Change, added: set[str], job: str) -> None:
             added.add(".".join(parents[: depth + 1]))
             node[name] = {}
         if not isinstance(node, dict) or name not in node:
-            raise ConfigError(_raise_unknown_key(change, tree, job))
+            raise ConfigError(_explain_unknown_key(change, tree, job))
         node = node[name]
     free = change.operation == "add" or ".".join(parents) in added
     if not isinstance(node, dict) or (last not in node and not free):
-        raise ConfigError(_raise_unknown_key(change, tree, job))
+        raise ConfigError(_explain_unknown_key(change, tree, job))
     if change.operation == "delete":
         del node[last]
     elif isinstance(node.get(last), dict) and node[last] and not _replaces(change, node[last]):
@@ -267,7 +267,7 @@ def _apply_inside(tree: Tree, change: Change, added: set[str], job: str, node: T
         _apply(tree, Change(f"{change.key}.{name}", value, change.operation), added, job)
 
 
-def _raise_unknown_key(change: Change, tree: Tree, job: str) -> str:
+def _explain_unknown_key(change: Change, tree: Tree, job: str) -> str:
     """What is wrong with a key, and what it may have been meant to be."""
     key, node, known = change.key, tree, ""
     meant = advice(job, key, change.value, [*_own_keys(job), *tree])

@@ -107,11 +107,11 @@ def advice(job: str, key: str, value: Any, known: Iterable[str]) -> str:
         value: its value, which the advice repeats.
         known: the job's own keys and groups; advice for keys that it does not have is left out.
     """
-    name, own_value = key.lower().replace("-", "_"), set(known)
+    name, own_keys = key.lower().replace("-", "_"), set(known)
     for table in [TRAIN, ANY] if job == "train" else [ANY]:
         for names, text in table.items():
-            current_folder = text.partition("=")[0].partition(".")[0]
-            if name in names and (table is TRAIN or current_folder in own_value):
+            first_key = text.partition("=")[0].partition(".")[0]
+            if name in names and (table is TRAIN or first_key in own_keys):
                 return f" Use {_fill_value(text, MEANT.get(str(value).lower(), value))}"
     return ""
 

@@ -196,13 +196,13 @@ def _used_parameters(net: nn.Module, output: Any) -> frozenset[str]:
 def _sizes_that_fit(library: Any, name: str, size: int) -> list[int]:
     """Up to two sizes that work, the nearest first."""
     published = library.get_pretrained_cfg(name)
-    own_value = (
+    published_sizes = (
         () if published is None else (published.input_size[-1], (published.test_input_size or (0,))[-1])
     )
     candidates = {step * max(1, part) for step in SIZE_STEPS for part in (size // step, size // step + 1)}
     fits: list[int] = []
     nearest = sorted(candidates, key=lambda each: abs(each - size))[:6]
-    for candidate in dict.fromkeys((*nearest, *own_value, *COMMON)):
+    for candidate in dict.fromkeys((*nearest, *published_sizes, *COMMON)):
         if candidate in (0, size) or len(fits) == 2:
             continue
         for overrides in _options(library, name, candidate):
