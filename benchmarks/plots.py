@@ -30,11 +30,11 @@ def random_vectors(size: int, dim: int) -> np.ndarray:
 
 
 def time_ours(size: int, dim: int, threads: int) -> None:
-    """Seconds of `lookalike.plots.tsne.tsne`, imports apart."""
+    """Seconds of `lookalike.plots.tsne_map.tsne`, imports apart."""
     import openTSNE  # noqa: F401
     import sklearn.neighbors  # noqa: F401
 
-    from lookalike.plots.tsne import tsne
+    from lookalike.plots.tsne_map import tsne
 
     vectors = random_vectors(size, dim)
     started = time.perf_counter()

@@ -38,8 +38,8 @@ ALLOWED = {
     ("lookalike/detect/cropping.py", "Crops.which"),
     ("lookalike/detect/cropping.py", "Boxes.which"),
     ("lookalike/plots/query_sheet.py", "query_sheet.which"),
-    ("lookalike/plots/roc.py", "roc.at"),
-    ("lookalike/plots/roc.py", "det.at"),
+    ("lookalike/plots/roc_curves.py", "roc.at"),
+    ("lookalike/plots/roc_curves.py", "det.at"),
     # Types of those keys.
     ("lookalike/detect/cropping.py", "Which"),
     ("lookalike/plots/query_sheet.py", "Which"),

@@ -5,6 +5,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+# Bound here, so that these names are the functions, not the packages that contain them; both import nothing.
+from lookalike.explore import explore as explore
+from lookalike.report import report as report
+
 if TYPE_CHECKING:
     from lookalike.cli._prepare_api import prepare as prepare
     from lookalike.cli.train import train as train
@@ -41,14 +45,14 @@ _FUNCTIONS = {"prepare": "lookalike.cli._prepare_api"}
 """Functions that share their name with a subpackage, which Python binds to that name when it is imported."""
 
 __version__ = "0.1.0"
-__all__ = [*_HOMES, *_FUNCTIONS, "losses", "miners", "samplers"]
+__all__ = [*_HOMES, *_FUNCTIONS, "explore", "losses", "miners", "plots", "report", "samplers"]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name where it is first used, so that `import lookalike` costs nothing."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    if name in ("losses", "miners", "samplers", *_FUNCTIONS):
+    if name in ("losses", "miners", "plots", "samplers", *_FUNCTIONS):
         return import_module(f"lookalike.{name}")
     raise AttributeError(f"module 'lookalike' has no attribute {name!r}")
 

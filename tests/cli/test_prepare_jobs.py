@@ -11,7 +11,7 @@ from PIL import Image
 
 from lookalike.cli import main
 from lookalike.data.table import read_table
-from lookalike.plots.class_sizes import class_size_figure, size_edges
+from lookalike.plots.class_size_chart import class_size_figure, size_edges
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ from PIL import Image
 
 from lookalike.errors import DataError
 from lookalike.metrics.neighbours import Neighbours, hubness
-from lookalike.plots.confusable import confusable, find_confused_classes
+from lookalike.plots.confused_classes import confusable, find_confused_classes
+from lookalike.plots.distance_matrix import choose_rows, class_blocks, similarity_matrix
 from lookalike.plots.first_batch import batch_preview
-from lookalike.plots.hubs import count_hits, hubs
+from lookalike.plots.hub_images import count_hits, hubs
 from lookalike.plots.knn_vote import nearest_neighbours
 from lookalike.plots.neighbours import gallery
-from lookalike.plots.queries import closest_to_threshold
+from lookalike.plots.query_selection import closest_to_threshold
 from lookalike.plots.query_sheet import query_sheet
-from lookalike.plots.similarity import choose_rows, class_blocks, similarity_matrix
 
 
 def random_vectors(classes, each, seed=0, noise=1.0):

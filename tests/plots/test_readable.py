@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 from looks import check_readable
 
-from lookalike.plots.class_sizes import class_size_figure
-from lookalike.plots.curves import curves, single_curves
-from lookalike.plots.distances import pair_distances
+from lookalike.plots.class_size_chart import class_size_figure
+from lookalike.plots.image_uses import uses_histogram
 from lookalike.plots.intervals import interval_bars
-from lookalike.plots.uses import uses_histogram
+from lookalike.plots.similarity_histogram import pair_distances
+from lookalike.plots.training_curves import curves, single_curves
 
 LONG = "runs/a rather long name of a run with $dollars$ and much more to say than there is room"
 RNG = np.random.default_rng(0)

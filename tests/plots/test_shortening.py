@@ -10,23 +10,23 @@ from PIL import Image
 
 from lookalike.metrics.roc import roc_with_intervals
 from lookalike.metrics.verification import Pairs
-from lookalike.plots.class_sizes import class_size_figure
-from lookalike.plots.confusable import confusable
-from lookalike.plots.confusion import confusion
-from lookalike.plots.curves import curves, single_curves
+from lookalike.plots.class_size_chart import class_size_figure
+from lookalike.plots.confused_classes import confusable
+from lookalike.plots.confusion_matrix import confusion
+from lookalike.plots.distance_matrix import draw_similarity
 from lookalike.plots.drawing import fitted_each, font
 from lookalike.plots.first_batch import first_batch
-from lookalike.plots.hubs import hubs
+from lookalike.plots.hub_images import hubs
 from lookalike.plots.intervals import interval_bars
 from lookalike.plots.neighbours import gallery
 from lookalike.plots.points import draw_points
 from lookalike.plots.preview import preview
-from lookalike.plots.roc import det, roc
-from lookalike.plots.saliency import draw_saliency
+from lookalike.plots.roc_curves import det, roc
+from lookalike.plots.saliency_maps import draw_saliency
 from lookalike.plots.shortening import in_lines
-from lookalike.plots.similarity import draw_similarity
 from lookalike.plots.text import briefs, points_wide
-from lookalike.plots.tsne import mosaic
+from lookalike.plots.training_curves import curves, single_curves
+from lookalike.plots.tsne_map import mosaic
 
 START = "/data/experiments/of a whole year/with one long beginning/"
 NAMES = {

@@ -6,13 +6,13 @@ from looks import check_readable
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lookalike.plots.distances import pair_distances
+from lookalike.plots.distance_matrix import draw_similarity
+from lookalike.plots.image_uses import uses_histogram
 from lookalike.plots.intervals import interval_bars
 from lookalike.plots.sheets import sheet_figure
-from lookalike.plots.similarity import draw_similarity
+from lookalike.plots.similarity_histogram import pair_distances
 from lookalike.plots.style import new_figure
 from lookalike.plots.text import name_source
-from lookalike.plots.uses import uses_histogram
 
 SHORT = "data/photos, split test · model runs/mine"
 LONG = "data/" + "WWWWW and a very long name of a dataset " * 9 + "ending here · model runs/mine"

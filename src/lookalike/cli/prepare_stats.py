@@ -63,7 +63,7 @@ def write_statistics(folder: Path, name: str, statistics: "Stats") -> None:
         LookalikeError: `folder` holds something that is not from here.
     """
     from lookalike.files import refuse_existing, replace_file, write_text
-    from lookalike.plots.class_sizes import class_size_figure
+    from lookalike.plots.class_size_chart import class_size_figure
     from lookalike.plots.letters import is_legible
 
     if not (folder / "stats.json").is_file():

@@ -1,18 +1,12 @@
 """The job `report`: a run and its evaluation become one page."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
-    from lookalike.metrics.roc import Roc
-    from lookalike.report.read import Evaluation, Run
-
-log = logging.getLogger(__name__)
-MOST_FOR_ROC = 20_000
-"""Of more images, `lookalike plot plot=roc` draws the curve; a report should not take minutes."""
+    from lookalike.report.read import Run
 
 
 class Config(BaseModel):
@@ -40,35 +34,16 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Write the page, and return it."""
-    from lookalike.errors import ConfigError
-    from lookalike.report.page import Options, write_report
-    from lookalike.report.read import read_evaluation, read_run
+    from lookalike.report import report
+    from lookalike.report.read import read_run
+    from lookalike.report.request import html_file
 
-    if config.out and (config.out.suffix.lower() not in (".html", ".htm") or config.out.is_dir()):
-        raise ConfigError(f"out={config.out}: the page is an .html file")
-    run = read_run(config.run) if config.run else None
-    folder = config.evaluation or (find_or_evaluate(run, config.device, config.progress) if run else None)
-    if folder is None:
-        raise ConfigError("report needs run=… or evaluation=…, for example: lookalike report run=runs/mine")
-    out = config.out or (config.run or folder) / "report.html"
-    options = Options(**config.model_dump(include=set(Options.__dataclass_fields__)))
-    evaluation = read_evaluation(folder)
-    return write_report(run, evaluation, out, options, roc_of_evaluation(evaluation, config))
-
-
-def roc_of_evaluation(evaluation: "Evaluation", config: Config) -> "Roc | None":
-    """The ROC curve; None without vectors, with too many of them, or with pairs of one kind only."""
-    from lookalike.errors import DataError
-    from lookalike.evaluation.roc import evaluation_rules, roc_by
-
-    embeddings = evaluation.embeddings
-    if embeddings is None or len(embeddings) > MOST_FOR_ROC:
-        return None
-    try:
-        return roc_by(evaluation_rules(evaluation.config), embeddings, config.seed, config.progress)
-    except DataError as error:
-        log.info("no ROC curve: %s", error)
-        return None
+    html_file(config.run, config.evaluation, config.out)  # before an evaluation, which may take long
+    folder = config.evaluation
+    if folder is None and config.run is not None:
+        folder = find_or_evaluate(read_run(config.run), config.device, config.progress)
+    options = config.model_dump(exclude={"run", "evaluation", "device"})
+    return report(config.run, folder, **options)
 
 
 def find_or_evaluate(run: "Run", device: str | None, progress: bool) -> Path:

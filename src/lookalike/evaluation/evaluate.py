@@ -200,6 +200,7 @@ def evaluate(
         queries=len(lone) if rules.lone == "zero" else int((~lone).sum()),
         lone_queries=int(lone.sum()),
         distances=histogram,
+        parts=parts if rerank is None else (),
         notes=notes + missing + absent,
         data=data_hash(parts, samples),
         embeddings=embeddings,

@@ -1,7 +1,7 @@
 """The result of an evaluation: metrics with intervals, tables by query and identity, and its folder."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,11 @@ import yaml
 
 from lookalike.embeddings import Embeddings
 from lookalike.evaluation.pca import Pca
+from lookalike.evaluation.protocols.base import TaskPart
+from lookalike.evaluation.roc import protocol_roc
 from lookalike.evaluation.verification import Value
 from lookalike.files import new_folder, write_text
+from lookalike.metrics.roc import Roc
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Evaluation:
         arguments: metric to those of its arguments that change its value, are not in its name, and are not
             the defaults; such as the rate that `accuracy` is judged at.
         embeddings: the vectors that were evaluated, where they came with a table; `save` writes them.
+        parts: queries and galleries with their vectors, for `roc`; empty for a list of pairs.
     """
 
     metrics: dict[str, Value]
@@ -68,6 +72,17 @@ class Evaluation:
     rules: str = ""
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     embeddings: Embeddings | None = None
+    parts: Sequence[TaskPart] = field(default=(), repr=False)
+
+    def roc(self, seed: int = 0) -> Roc:
+        """The ROC curve of the evaluated pairs, with intervals by bootstrap over identities.
+
+        Raises:
+            ValueError: the pairs came from a list or a folder, or are of one kind only.
+        """
+        if not self.parts:
+            raise ValueError("roc: this evaluation has no vectors; evaluate vectors by queries and gallery")
+        return protocol_roc(self.parts, seed)
 
     def __getitem__(self, name: str) -> Estimate:
         if name not in self.metrics:

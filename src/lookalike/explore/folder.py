@@ -22,7 +22,7 @@ from lookalike.explore.columns import boxes_of, page_columns, short_paths
 from lookalike.explore.page import describe_columns, neighbour_arrays, pack, render
 from lookalike.files import replace_folder, write_text
 from lookalike.plots.projection import principal_components
-from lookalike.plots.tsne import tsne
+from lookalike.plots.tsne_map import tsne
 from lookalike.ranking.exact import ExactSearch
 from lookalike.wording import count_noun
 

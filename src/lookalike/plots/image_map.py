@@ -11,7 +11,7 @@ from PIL import Image
 from lookalike.plots.points import heading
 from lookalike.plots.projection import NAMES, Method, project
 from lookalike.plots.sheets import sheet_figure
-from lookalike.plots.tsne import choose_images, mosaic, right_neighbours
+from lookalike.plots.tsne_map import choose_images, mosaic, right_neighbours
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]
 

@@ -12,7 +12,7 @@ from lookalike.plots.labels import Look, distinct_colours, separate_boxes
 from lookalike.plots.projection import pca, umap
 from lookalike.plots.style import FAINT, INK, MUTED, PAPER, RULE, axes_at, blank_at, name_axes, paper
 from lookalike.plots.text import briefs, headline, percent, points_wide
-from lookalike.plots.tsne import tsne
+from lookalike.plots.tsne_map import tsne
 from lookalike.wording import count_noun
 
 SIDE = 6.2

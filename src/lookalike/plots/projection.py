@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from lookalike.errors import ConfigError
-from lookalike.plots.tsne import tsne
+from lookalike.plots.tsne_map import tsne
 
 Method = Literal["tsne", "umap", "pca"]
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}

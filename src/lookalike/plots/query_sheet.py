@@ -11,7 +11,7 @@ from PIL import Image
 
 from lookalike.errors import DataError
 from lookalike.plots.neighbours import gallery
-from lookalike.plots.queries import Query, choose_queries, closest_to_threshold
+from lookalike.plots.query_selection import Query, choose_queries, closest_to_threshold
 from lookalike.plots.sheets import sheet_figure
 from lookalike.wording import count_noun
 

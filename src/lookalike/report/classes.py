@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from lookalike.plots.confusable import ConfusedClasses, confused_by_queries
+from lookalike.plots.confused_classes import ConfusedClasses, confused_by_queries
 
 HUB = 4.0
 """An image is a hub if it is found so many times as often as others on average."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lookalike.plots.queries import Query, build_query, different_first
+from lookalike.plots.query_selection import Query, build_query, different_first
 from lookalike.report.read import Evaluation
 
 

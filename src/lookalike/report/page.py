@@ -13,14 +13,14 @@ from lookalike.data.thumbnails import Thumbnails, webp_uri
 from lookalike.errors import LookalikeError, Problem
 from lookalike.metrics.records import direction_of, limits_of
 from lookalike.metrics.roc import Roc
-from lookalike.plots.confusable import ConfusedClasses
-from lookalike.plots.curves import best_value, series, single_curves
-from lookalike.plots.distances import distance_histogram
-from lookalike.plots.queries import ChosenQueries, choose_queries
-from lookalike.plots.roc import roc_figure
+from lookalike.plots.confused_classes import ConfusedClasses
+from lookalike.plots.image_uses import uses_histogram
+from lookalike.plots.query_selection import ChosenQueries, choose_queries
+from lookalike.plots.roc_curves import roc_figure
 from lookalike.plots.shortening import shared_start
-from lookalike.plots.tsne import choose_images, draw_mosaic, right_neighbours, tsne
-from lookalike.plots.uses import uses_histogram
+from lookalike.plots.similarity_histogram import distance_histogram
+from lookalike.plots.training_curves import best_value, series, single_curves
+from lookalike.plots.tsne_map import choose_images, draw_mosaic, right_neighbours, tsne
 from lookalike.report import facts, numbers
 from lookalike.report.classes import Hub, confused_classes, find_hubs
 from lookalike.report.pictures import svg

@@ -15,8 +15,8 @@ from lookalike.errors import ConfigError, LookalikeError, list_problems
 from lookalike.evaluation.operating_point import choose_operating_point, write_point
 from lookalike.files import replace_file, write_text
 from lookalike.model.embedder import load
-from lookalike.plots.curves import curves
-from lookalike.plots.uses import uses_histogram
+from lookalike.plots.image_uses import uses_histogram
+from lookalike.plots.training_curves import curves
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.components import RunComponents
 from lookalike.training.image_usage import USES

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
+from lookalike.plots.image_uses import ticks_from_zero
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, bare, name_axes, new_figure
 from lookalike.plots.text import shorten_name
-from lookalike.plots.uses import ticks_from_zero
 from lookalike.wording import count_noun
 
 BARS = 40

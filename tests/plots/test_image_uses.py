@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookalike.plots.uses import bars, uses_histogram
+from lookalike.plots.image_uses import bars, uses_histogram
 
 
 @settings(max_examples=200, deadline=None)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from lookalike.data.transforms import Resize
 from lookalike.plots.occlusion import blur_image, occlusion, window_starts
-from lookalike.plots.saliency import draw_saliency, saliency
+from lookalike.plots.saliency_maps import draw_saliency, saliency
 
 
 class Corner:

@@ -5,7 +5,7 @@ from sklearn.metrics import confusion_matrix
 from sklearn.neighbors import KNeighborsClassifier
 
 from lookalike.metrics.neighbours import Neighbours, knn_at
-from lookalike.plots.confusion import Confusion, confusion, draw_confusion
+from lookalike.plots.confusion_matrix import Confusion, confusion, draw_confusion
 from lookalike.plots.knn_vote import nearest_neighbours, predict_classes
 
 LONG = "a class with a rather long name, number"

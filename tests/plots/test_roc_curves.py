@@ -8,7 +8,7 @@ from lookalike.evaluation.roc import protocol_roc
 from lookalike.metrics.inputs import unit_vectors
 from lookalike.metrics.roc import rate_grid, roc_with_intervals
 from lookalike.metrics.verification import Pairs, tar_at_far
-from lookalike.plots.roc import crossing, det, draw_band, format_plain, roc, steps, thin_curve
+from lookalike.plots.roc_curves import crossing, det, draw_band, format_plain, roc, steps, thin_curve
 
 
 def pairs(positives=60, negatives=400, seed=0, ties=False):

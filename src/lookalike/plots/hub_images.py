@@ -12,11 +12,11 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from lookalike.metrics.inputs import factorise
+from lookalike.plots.image_uses import ticks_from_zero
 from lookalike.plots.knn_vote import nearest_neighbours
 from lookalike.plots.sheets import show_framed
 from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, axes_at, bare, blank_at, name_axes, paper
 from lookalike.plots.text import briefs, headline
-from lookalike.plots.uses import ticks_from_zero
 from lookalike.wording import count_noun
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lookalike.plots.curves import curves, short_rate, single_curves
+from lookalike.plots.training_curves import curves, short_rate, single_curves
 
 HISTORY = pl.DataFrame(
     {

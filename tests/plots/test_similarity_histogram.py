@@ -3,7 +3,13 @@ import io
 import numpy as np
 import pytest
 
-from lookalike.plots.distances import BARS, distance_histogram, pair_distances, short_numbers, trim_axis
+from lookalike.plots.similarity_histogram import (
+    BARS,
+    distance_histogram,
+    pair_distances,
+    short_numbers,
+    trim_axis,
+)
 
 DISTANCES = {
     "edges": np.linspace(-1, 1, 9).tolist(),

@@ -7,7 +7,7 @@ from looks import readable_pictures
 from PIL import Image
 
 from lookalike.plots.style import CLASSES, SERIES
-from lookalike.plots.tsne import choose_images, layout, mosaic, push_apart, tsne, tsne_thumbnails
+from lookalike.plots.tsne_map import choose_images, layout, mosaic, push_apart, tsne, tsne_thumbnails
 
 
 def clusters(classes=3, each=12, seed=0):

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from lookalike.errors import LookalikeError
-from lookalike.plots.queries import choose_queries
+from lookalike.plots.query_selection import choose_queries
 
 LABELS = np.array(["a", "a", "b", "b", "c", "c", "d", "e"])
 
