@@ -47,7 +47,7 @@ CALLS = {
     "confusable": lambda embeddings, result: lookalike.plots.confusable(embeddings, most=2),
     "confusion": lambda embeddings, result: lookalike.plots.confusion(embeddings, embeddings, k=1),
     "curves": lambda embeddings, result: lookalike.plots.curves(HISTORY),
-    "det": lambda embeddings, result: lookalike.plots.det(result, at=[0.1]),
+    "det": lambda embeddings, result: lookalike.plots.det(result, rates=[0.1]),
     "distances": lambda embeddings, result: lookalike.plots.distances(result, density=True),
     "hubs": lambda embeddings, result: lookalike.plots.hubs(embeddings, k=3, most=2),
     "mosaic": lambda embeddings, result: lookalike.plots.mosaic(embeddings, method="pca", side=400),

@@ -1,7 +1,7 @@
 """Plots: data in, a matplotlib `Figure` out. Nothing here touches pyplot or its global state.
 
-The functions below take what the Python API returns: `Embeddings`, an `Evaluation`, a table, a history. Their names
-are those of `lookalike plot plot=…`. A notebook shows their figures; `figure.savefig("file.pdf")` saves one.
+The functions below take what the Python API returns: `Embeddings`, an `Evaluation`, a table or a history.
+Their names are those of `lookalike plot plot=…`. A notebook shows the figures; `savefig("a.pdf")` saves one.
 """
 
 import sys
@@ -263,27 +263,27 @@ def class_sizes(table: "Table", *, by: str = "label", title: str = "") -> "Figur
 
 
 def roc(
-    results: Evaluated | Mapping[str, Evaluated], *, at: Sequence[float] | None = None, seed: int = 0
+    results: Evaluated | Mapping[str, Evaluated], *, rates: Sequence[float] | None = None, seed: int = 0
 ) -> "Figure":
     """True accept rate over false accept rate, with 95 % intervals by bootstrap over identities.
 
     Args:
         results: an `Evaluation`, or several of the same images by name.
-        at: false accept rates that are marked; 0.001 and 0.01, where the pairs show them, if not given.
+        rates: false accept rates that are marked; 0.001 and 0.01, where the pairs show them, if not given.
         seed: of the intervals.
     """
     from lookalike.plots.roc_curves import roc as draw
 
-    return draw(_roc_curves(results, seed), None if at is None else list(at))
+    return draw(_roc_curves(results, seed), None if rates is None else list(rates))
 
 
 def det(
-    results: Evaluated | Mapping[str, Evaluated], *, at: Sequence[float] | None = None, seed: int = 0
+    results: Evaluated | Mapping[str, Evaluated], *, rates: Sequence[float] | None = None, seed: int = 0
 ) -> "Figure":
     """False reject rate over false accept rate, both on log axes; arguments as for `roc`."""
     from lookalike.plots.roc_curves import det as draw
 
-    return draw(_roc_curves(results, seed), None if at is None else list(at))
+    return draw(_roc_curves(results, seed), None if rates is None else list(rates))
 
 
 def distances(result: Evaluated, *, density: bool = False) -> "Figure":
@@ -302,7 +302,7 @@ def queries(
     result: Evaluated,
     embeddings: "Embeddings",
     *,
-    which: Literal["worst", "best", "closest"] = "worst",
+    order: Literal["worst", "best", "closest"] = "worst",
     count: int = 8,
     neighbours: int = 5,
     side: int = 144,
@@ -313,7 +313,7 @@ def queries(
     Args:
         result: an `Evaluation` of these embeddings.
         embeddings: vectors and their table.
-        which: the worst or best queries by MAP@R, or those whose nearest neighbour is closest to the
+        order: the worst or best queries by MAP@R first, or those whose nearest neighbour is closest to the
             threshold.
         count: maximum number of queries.
         neighbours: hits of each, at most as many as the evaluation kept.
@@ -324,7 +324,7 @@ def queries(
 
     limit = result.distances.get("threshold") if threshold is None else threshold
     labels, pictures = embeddings.table.labels, _pictures(embeddings)
-    return query_sheet(result.per_query, labels, pictures, limit, which, count, neighbours, side)
+    return query_sheet(result.per_query, labels, pictures, limit, order, count, neighbours, side)
 
 
 def compare(results: Mapping[str, Evaluated], metric: str = "map@r", *, width: float = 7.2) -> "Figure":
