@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 # Bound here, so that these names are the functions, not the packages that contain them; both import nothing.
 from lookalike.explore import explore as explore
 from lookalike.report import report as report
+from lookalike.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from lookalike.cli._prepare_api import prepare as prepare
@@ -44,7 +45,6 @@ _HOMES = {
 _FUNCTIONS = {"prepare": "lookalike.cli._prepare_api"}
 """Functions that share their name with a subpackage, which Python binds to that name when it is imported."""
 
-__version__ = "0.1.0"
 __all__ = [*_HOMES, *_FUNCTIONS, "explore", "losses", "miners", "plots", "report", "samplers"]
 
 

@@ -46,9 +46,7 @@ def main(config: Config) -> Path:
     from lookalike.explore import explore
     from lookalike.explore.inputs import evaluation_folder, is_run, title_of
 
-    options = config.model_dump(exclude={"run", "open", "device"}) | {
-        "out": config.out or config.run / "explore"
-    }
+    options = config.model_dump(exclude={"run", "open", "device", "out"})
     source = evaluation_folder(config.run)
     if source is None and is_run(config.run):
         from lookalike.cli.report import find_or_evaluate

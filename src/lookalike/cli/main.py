@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], flags: set[str]) -> int:
     if "version" in flags:
-        from lookalike import __version__
+        from lookalike.version import __version__
 
         return _print_result(__version__)
     if not words:
@@ -171,7 +171,7 @@ def _report_bug(error: BaseException, words: Sequence[str]) -> str:
     import shlex
     import tempfile
 
-    from lookalike import __version__
+    from lookalike.version import __version__
 
     first = next(iter(str(error).splitlines()), "")
     summary = f"{type(error).__name__}: {first}" if first else type(error).__name__

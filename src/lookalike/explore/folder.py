@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lookalike import __version__
 from lookalike.data.checking import NOTHING
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError, Problem, list_problems
@@ -24,6 +23,7 @@ from lookalike.files import replace_folder, write_text
 from lookalike.plots.projection import principal_components
 from lookalike.plots.tsne_map import tsne
 from lookalike.ranking.exact import ExactSearch
+from lookalike.version import __version__
 from lookalike.wording import count_noun
 
 log = logging.getLogger(__name__)

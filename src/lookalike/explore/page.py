@@ -12,10 +12,10 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from lookalike import __version__
 from lookalike.data.bidi import show_bidi_controls
 from lookalike.explore.columns import Column
 from lookalike.plots.shortening import shared_start
+from lookalike.version import __version__
 
 SCRIPTS = ("data.js", "colours.js", "map.js", "tools.js", "panel.js", "changes.js", "start.js")
 KINDS = {"float32": "f4", "float64": "f8", "uint32": "u4", "uint16": "u2", "int16": "i2", "uint8": "u1"}

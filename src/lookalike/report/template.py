@@ -9,11 +9,11 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from lookalike import __version__
 from lookalike.data.bidi import show_bidi_controls
 from lookalike.errors import LookalikeError
 from lookalike.files import write_text
 from lookalike.report import numbers
+from lookalike.version import __version__
 from lookalike.wording import count_noun
 
 LARGEST = 15_000_000
