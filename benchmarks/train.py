@@ -28,12 +28,13 @@ import torch
 from torch import nn
 
 from _common import data, show
-from lookalike.cli._training import make_parts
-from lookalike.cli.train import Config
+from lookalike.cli import _train_settings as unpack
+from lookalike.cli.train import Config, stage_configs
 from lookalike.config import load
 from lookalike.data.images import Batch, collate
 from lookalike.data.table import read_table
 from lookalike.machine import choose_device
+from lookalike.training.assemble import make_components
 from lookalike.training.components import RunComponents
 from lookalike.training.processes import make_accelerator
 from lookalike.training.progress import TrainingProgress
@@ -61,8 +62,14 @@ def cut(table: Path, folder: Path, images: int) -> Path:
 
 def make(dataset: Path, out: Path, keys: dict[str, Any]) -> tuple[Config, RunComponents]:
     config = load("train", Config, dataset=str(dataset), out=str(out), epochs=EPOCHS, **ALWAYS, **keys)
-    device = choose_device(config.device)
-    return config, make_parts(config, device, make_accelerator(config.amp, device))
+    accelerator = make_accelerator(config.amp, choose_device(config.device))
+    return config, make_components(
+        lambda: {"dataset": read_table(dataset)},
+        lambda: unpack.make_model(config),
+        unpack.train_settings(config),
+        [unpack.stage_settings(stage) for stage in stage_configs(config)],
+        *(unpack.make_trackers(config), accelerator, out),
+    )
 
 
 def epoch_rate(history: Path, images: int) -> float:

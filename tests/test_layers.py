@@ -18,7 +18,6 @@ ENTRANCES = {"", "__main__"}
 
 KNOWN_CYCLES = [
     {"lookalike.cli._evaluate_several", "lookalike.cli.evaluate"},
-    {"lookalike.cli._losses", "lookalike.cli._sampler", "lookalike.cli._training", "lookalike.cli.train"},
     {"lookalike.cli._plot_keys", "lookalike.cli._plotting", "lookalike.cli.plot"},
     {"lookalike.training.fitting", "lookalike.training.state", "lookalike.training.validation"},
 ]

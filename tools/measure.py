@@ -169,7 +169,11 @@ def count_switches(files: list[str]) -> int:
 def is_train_config(value: object) -> bool:
     """Whether a value is the config of `train`."""
     kind = type(value)
-    return kind.__name__ == "Config" and kind.__module__ in ("lookalike.cli.train", "lookalike.jobs.train")
+    return kind.__name__ == "Config" and kind.__module__ in (
+        "lookalike.cli._train_keys",
+        "lookalike.cli.train",
+        "lookalike.jobs.train",
+    )
 
 
 def is_part_of_config(value: object) -> bool:

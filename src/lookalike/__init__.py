@@ -12,7 +12,7 @@ from lookalike.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from lookalike.cli._prepare_api import prepare as prepare
-    from lookalike.cli.train import train as train
+    from lookalike.cli.train_api import train as train
     from lookalike.data.table import Table as Table
     from lookalike.data.table import check_table as check_table
     from lookalike.data.table import read_table as read_table
@@ -38,7 +38,7 @@ _HOMES = {
     "evaluate": "lookalike.evaluation.evaluate",
     "load": "lookalike.model.embedder",
     "read_table": "lookalike.data.table",
-    "train": "lookalike.cli.train",
+    "train": "lookalike.cli.train_api",
     "verify": "lookalike.evaluation.verify",
 }
 

@@ -14,11 +14,12 @@ import yaml
 from rich.console import Console
 from rich.progress import track
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lookalike.data.html import card, cards_in_row
 from lookalike.data.images import Batch, ImageTable, collate
 from lookalike.data.import_vectors import import_vectors
+from lookalike.data.object_table import as_table
 from lookalike.data.table import Table, write_problems
 from lookalike.data.thumbnails import Thumbnails
 from lookalike.data.vectors import path_from, read_json, read_vectors, resolve_path, write_vectors
@@ -67,7 +68,7 @@ class Embeddings:
             raise TypeError(f"embeddings[{rows!r}]: a row, a slice, row numbers or a mask is needed")
         positions = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
         frame = self.table.frame[positions.tolist()]
-        return replace(self, vectors=self.vectors[positions], table=Table(frame, self.table.folder))
+        return replace(self, vectors=self.vectors[positions], table=replace(self.table, frame=frame))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self.vectors)
@@ -215,7 +216,7 @@ def classes_of(table: Table, by: str) -> np.ndarray:
 
 def embed(
     model: "EmbeddingModel",
-    table: Table,
+    table: "Table | Dataset[Any]",
     batch_size: int = 64,
     workers: int = 0,
     device: str | torch.device | None = None,
@@ -229,7 +230,7 @@ def embed(
 
     Args:
         model: an `EmbeddingModel`, or anything with its `transform`, `space`, `dim`, `device` and call.
-        table: the images.
+        table: the images; a torch Dataset of (image, label) will do.
         batch_size: images a forward pass.
         workers: processes that read images.
         device: moves the model there first; by default it stays where it is.
@@ -240,8 +241,9 @@ def embed(
         DataError: no image could be read.
         TypeError: `table` is something else, such as a folder.
     """
-    if not isinstance(table, Table):
+    if isinstance(table, str | Path) or not hasattr(table, "__len__"):
         raise TypeError(f"embed takes a table: embed(model, lookalike.read_table(folder)), got {table!r}")
+    table = as_table(table)
     if device is not None and isinstance(model, nn.Module):
         model.to(device)
     part = embed_rows(model, table, range(len(table)), batch_size, workers, progress)

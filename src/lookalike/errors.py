@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -91,3 +92,19 @@ def check_finite(owner: str, **numbers: float) -> None:
     for name, value in numbers.items():
         if not isinstance(value, Real) or not math.isfinite(value):
             raise ValueError(f"{owner} {name} {value}: {name} must be a finite number")
+
+
+@contextmanager
+def advise_on_stages(number: int, count: int) -> Iterator[None]:
+    """Name the stage in an error, and how to train without stages that do not fit the model or loss."""
+    try:
+        yield
+    except ConfigError as error:
+        if not count:
+            raise
+        prefix = f"stages: the {number}. stage: "
+        raise ConfigError(
+            f"{prefix}{str(error).removeprefix(prefix)}\nIf the stages of a recipe do not fit your backbone "
+            "or loss: stages=[] trains in one stage of epochs=…, and stages=[{epochs: 4, freeze: "
+            "[backbone]},{epochs: 8}] are stages for any model"
+        ) from error

@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 import torch
 
-from lookalike.cli._losses import build_losses, check_heads, class_counts, share_classes
+from lookalike.cli._train_settings import stage_settings, train_settings
 from lookalike.cli.train import Config
 from lookalike.config import load
 from lookalike.data.table import Table
 from lookalike.errors import ConfigError
 from lookalike.losses import CrossBatchMemory, Matryoshka
 from lookalike.losses.sampled import SampledClasses
+from lookalike.training.losses import build_losses, check_heads, class_counts, share_classes
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def table() -> Table:
 
 def losses(table, loss, **keys):
     config = load("train", Config, [f"loss={loss}"], dataset="d", out="o", **keys)
-    return build_losses(config, table, 8)
+    return build_losses(stage_settings(config), table, 8)
 
 
 def test_class_counts_follow_the_class_ids(table):
@@ -49,21 +50,27 @@ def test_each_length_has_its_own_proxies_and_memory(table):
     value = found(torch.randn(6, 8, requires_grad=True), torch.tensor([1, 0, 1, 2, 1, 0]))
     value.backward()
     assert value.isfinite()
-    with pytest.raises(ConfigError, match=r"matryoshka=\[2, 16\]: an embedding has dim=8 numbers"):
+    with pytest.raises(ConfigError, match=r"matryoshka=\[2, 16\]: embeddings have dimension dim=8"):
         losses(table, "contrastive", matryoshka=[2, 16])
 
 
 def test_sampled_classes_go_around_margin_heads_only(table):
     config = load("train", Config, ["loss=[contrastive,arcface]"], dataset="d", out="o", class_sample=0.5)
-    loss = build_losses(config, table, 8)
-    share_classes(loss, config, processes=1)
+    loss = build_losses(stage_settings(config), table, 8)
+    share_classes(loss, stage_settings(config), train_settings(config), processes=1)
     assert isinstance(loss.losses["arcface"], SampledClasses) and loss.losses["arcface"].sample.rate == 0.5
     config = load("train", Config, ["loss=contrastive"], dataset="d", out="o", class_sample=0.5)
     with pytest.raises(ConfigError, match=r"class_sample=0.5: none of contrastive is a margin head"):
-        share_classes(build_losses(config, table, 8), config, processes=1)
+        share_classes(
+            build_losses(stage_settings(config), table, 8),
+            *(stage_settings(config), train_settings(config), 1),
+        )
     config = load("train", Config, ["loss=arcface"], dataset="d", out="o", shard_classes=True)
     with pytest.raises(ConfigError, match="there is one process"):
-        share_classes(build_losses(config, table, 8), config, processes=1)
+        share_classes(
+            build_losses(stage_settings(config), table, 8),
+            *(stage_settings(config), train_settings(config), 1),
+        )
 
 
 @pytest.mark.parametrize("word", ["lr=inf", "lr=nan", "loss.multi_similarity.base=nan"])
@@ -85,4 +92,4 @@ def test_a_number_that_is_not_finite_is_refused(word):
 def test_classes_that_no_loss_can_divide_are_refused_before_anything_is_read(words, refused):
     config = load("train", Config, words, dataset="d", out="o")
     with pytest.raises(ConfigError, match="margin head") if refused else nullcontext():
-        check_heads(config)
+        check_heads(stage_settings(config), train_settings(config))

@@ -7,9 +7,8 @@ import sys
 import pytest
 from torch import nn
 
-from lookalike.cli._training import stage_configs
 from lookalike.cli.main import main
-from lookalike.cli.train import Config
+from lookalike.cli.train import Config, stage_configs
 from lookalike.config import catalogue, load
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.model import backbones, hub

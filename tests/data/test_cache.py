@@ -2,7 +2,6 @@ import errno
 import logging
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -150,10 +149,10 @@ def test_a_table_reads_through_it(photo, tmp_path, decoded_files, transform, mon
 
 
 def test_a_cache_of_smaller_pictures_than_the_model_sees_is_said(tmp_path, caplog):
-    from lookalike.cli._training import _cache
+    from lookalike.training.assemble import open_cache
+    from lookalike.training.settings import CacheSettings
 
-    keys = {"cache": tmp_path / "cache", "cache_gb": 1.0, "image_size": 64}
     for side, said in ((None, False), (64, False), (32, True)):
         caplog.clear()
-        _cache(SimpleNamespace(**keys, cache_side=side))
+        open_cache(CacheSettings(tmp_path / "cache", side, 1.0), image_size=64)
         assert ("cache_side=32 is less than image_size=64" in caplog.text) == said

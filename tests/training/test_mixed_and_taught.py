@@ -53,7 +53,9 @@ def teacher(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A larger model on larger images."""
     keys = {**SMALL, "backbone.channels": [16, 32], "image_size": 36, "dim": 24, "epochs": 6}
     out = tmp_path_factory.mktemp("teacher") / "run"
-    return lookalike.train(digits, out, lr=0.003, backbone_lr=0.003, average=0.0, augment="none", **keys)
+    return lookalike.train(
+        digits, out, lr=0.003, backbone_lr=0.003, average=0.0, augment="none", **keys
+    ).folder
 
 
 def history(run: Path) -> pl.DataFrame:

@@ -51,7 +51,7 @@ def dataset(shapes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lookalike.train(dataset, tmp_path_factory.mktemp("runs") / "run", **KEYS)
+    return lookalike.train(dataset, tmp_path_factory.mktemp("runs") / "run", **KEYS).folder
 
 
 @pytest.fixture
@@ -81,12 +81,12 @@ def go_on(dataset: Path, out: Path, **changes: object) -> None:
         ({"min_per_class": 100}, "."),
     ],
 )
-def test_what_does_not_fit_is_refused_and_the_folder_stays_as_it_was(changes, said, dataset, copied):
-    before = contents(copied)
+def test_what_does_not_fit_is_refused_and_the_folder_stays_as_it_was(changes, said, dataset, copy_run):
+    before = contents(copy_run)
     with pytest.raises(lookalike.errors.LookalikeError, match=said):
-        go_on(dataset, copied, **changes)
-    assert contents(copied) == before
-    lookalike.train(dataset, copied, **KEYS)  # the original command still finds its finished run
+        go_on(dataset, copy_run, **changes)
+    assert contents(copy_run) == before
+    lookalike.train(dataset, copy_run, **KEYS)  # the original command still finds its finished run
 
 
 def changed_table(dataset: Path, folder: Path, change) -> Path:
@@ -112,28 +112,28 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_other_rows_labels_or_boxes_are_refused(name, dataset, copied, tmp_path):
+def test_other_rows_labels_or_boxes_are_refused(name, dataset, copy_run, tmp_path):
     change, split = CHANGES[name]
-    other, before = changed_table(dataset, tmp_path / "other", change), contents(copied)
+    other, before = changed_table(dataset, tmp_path / "other", change), contents(copy_run)
     with pytest.raises(ConfigError, match=f"was started with other {split} images"):
-        go_on(other, copied, val_share=0)
-    assert contents(copied) == before
+        go_on(other, copy_run, val_share=0)
+    assert contents(copy_run) == before
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_other_pixels_are_refused(split, dataset, copied, tmp_path):
-    other, before = changed_table(dataset, tmp_path / "other", lambda frame: frame), contents(copied)
+def test_other_pixels_are_refused(split, dataset, copy_run, tmp_path):
+    other, before = changed_table(dataset, tmp_path / "other", lambda frame: frame), contents(copy_run)
     file = other / pl.read_csv(other / "table.csv").filter(split=split)["path"][3]
     with Image.open(file) as image:
         image.point(lambda value: 255 - value).save(file)
     with pytest.raises(ConfigError, match=r"files of (training|validation) images were changed"):
-        go_on(other, copied)
-    assert contents(copied) == before
+        go_on(other, copy_run)
+    assert contents(copy_run) == before
 
 
-def test_a_copy_of_the_dataset_is_the_same(dataset, copied, tmp_path):
-    go_on(changed_table(dataset, tmp_path / "other", lambda frame: frame), copied)
-    assert pl.read_csv(copied / "history.csv")["epoch"].to_list() == [1, 2, 3]
+def test_a_copy_of_the_dataset_is_the_same(dataset, copy_run, tmp_path):
+    go_on(changed_table(dataset, tmp_path / "other", lambda frame: frame), copy_run)
+    assert pl.read_csv(copy_run / "history.csv")["epoch"].to_list() == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -144,27 +144,27 @@ def test_a_copy_of_the_dataset_is_the_same(dataset, copied, tmp_path):
         ({"lr": 0.5, "scheduler": "constant"}, "lr", 0.5),
     ],
 )
-def test_allowed_values_of_the_optimizer_take_effect(changes, name, value, dataset, copied):
-    go_on(dataset, copied, **changes)
-    groups = state(copied)["optimizer"]["param_groups"]
+def test_allowed_values_of_the_optimizer_take_effect(changes, name, value, dataset, copy_run):
+    go_on(dataset, copy_run, **changes)
+    groups = state(copy_run)["optimizer"]["param_groups"]
     assert pytest.approx(value) in [group[name] for group in groups if group["name"] == "head"]
 
 
-def test_the_average_may_begin_later(dataset, copied, caplog):
-    go_on(dataset, copied, average=0.9)
+def test_the_average_may_begin_later(dataset, copy_run, caplog):
+    go_on(dataset, copy_run, average=0.9)
     assert "average=0.9: the average begins with the weights of now" in caplog.text
-    assert state(copied)["averaged"] is not None
+    assert state(copy_run)["averaged"] is not None
 
 
-def test_a_plateau_may_take_over(dataset, copied):
-    go_on(dataset, copied, scheduler="plateau")
-    assert state(copied)["schedule"]["best"] is not None
+def test_a_plateau_may_take_over(dataset, copy_run):
+    go_on(dataset, copy_run, scheduler="plateau")
+    assert state(copy_run)["schedule"]["best"] is not None
 
 
-def test_another_metric_does_not_inherit_the_best_score(dataset, copied, caplog):
-    go_on(dataset, copied, best_metric="recall@1")
-    history = pl.read_csv(copied / "history.csv")
-    summary = json.loads((copied / "summary.json").read_text())
+def test_another_metric_does_not_inherit_the_best_score(dataset, copy_run, caplog):
+    go_on(dataset, copy_run, best_metric="recall@1")
+    history = pl.read_csv(copy_run / "history.csv")
+    summary = json.loads((copy_run / "summary.json").read_text())
     assert "From here on recall@1 chooses: it starts as the best so far" in caplog.text
     row = history.filter(epoch=summary["best_epoch"])
     assert summary["best_score"] == pytest.approx(row["val_recall@1"][0], abs=1e-5)

@@ -64,12 +64,12 @@ def do(asked: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def one(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lookalike.train(dataset, tmp_path_factory.mktemp("runs") / "one", **KEYS)
+    return lookalike.train(dataset, tmp_path_factory.mktemp("runs") / "one", **KEYS).folder
 
 
 @pytest.fixture(scope="module")
 def two(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lookalike.train(dataset, tmp_path_factory.mktemp("runs") / "two", processes=2, **KEYS)
+    return lookalike.train(dataset, tmp_path_factory.mktemp("runs") / "two", processes=2, **KEYS).folder
 
 
 def state(run: Path) -> dict:

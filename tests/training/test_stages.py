@@ -14,8 +14,7 @@ import torch
 from tests.training.test_resume import assert_same, command, end_state, start, wait_for_checkpoint
 
 import lookalike
-from lookalike.cli._training import stage_configs
-from lookalike.cli.train import Config, main
+from lookalike.cli.train import Config, main, stage_configs
 from lookalike.config import load
 from lookalike.errors import ConfigError
 from lookalike.training.checkpoint import Checkpoints, read_state

@@ -32,7 +32,7 @@ def dataset(shapes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lookalike.train(
         dataset, tmp_path_factory.mktemp("runs") / "run", far=0.05, **{**SMALL, "epochs": 1}
-    )
+    ).folder
 
 
 def test_it_is_chosen_on_validation_identities_with_the_kept_model(run, dataset):

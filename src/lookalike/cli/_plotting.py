@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import polars as pl
     from PIL import Image
 
-    from lookalike.cli._batch import ShownBatch
     from lookalike.cli.plot import Config
     from lookalike.embeddings import Embeddings
     from lookalike.evaluation.evaluate import Evaluation as Evaluated
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from lookalike.model.embedder import EmbeddingModel
     from lookalike.report.compare_table import Comparison
     from lookalike.report.read import Evaluation, Run
+    from lookalike.training.first_batch import ShownBatch
 
 log = logging.getLogger(__name__)
 PIXELS = 256
@@ -242,8 +242,10 @@ class Inputs:
     def batch(self) -> "ShownBatch":
         """The first training batch, of the run or of a dataset with the defaults of `train`."""
         from lookalike.cli import train
-        from lookalike.cli._batch import load_first_batch
+        from lookalike.cli._train_settings import stage_settings, train_settings
         from lookalike.config import load
+        from lookalike.data.datasets import read_tables
+        from lookalike.training.first_batch import load_first_batch
 
         dataset = self.config.dataset or (self.run.config.get("dataset") if self.config.run else None)
         if dataset is None:
@@ -258,7 +260,9 @@ class Inputs:
             values = train.Config.model_validate(
                 values.model_dump(mode="json") | train_keys | {"dataset": dataset}
             )
-        return load_first_batch(values)
+        tables = read_tables(values.dataset, values.data_dir)
+        first_stage = stage_settings(train.stage_configs(values)[0])
+        return load_first_batch(tables, train_settings(values), first_stage)
 
     def source(self, names: Sequence[str]) -> str:
         """Which data and which model a figure of these inputs shows."""

@@ -31,15 +31,16 @@ def main(config: Config) -> str:
     """
     from rich.console import Console
 
-    from lookalike.cli._losses import build_loss
+    from lookalike.cli._train_settings import loss_term
     from lookalike.errors import LookalikeError
     from lookalike.training.check_loss import EQUALITY, Trial, check_all
     from lookalike.training.degenerate import degenerate_checks
+    from lookalike.training.losses import build_loss
 
     tell, wrong = Console(highlight=False, soft_wrap=True, markup=False, emoji=False).print, []
     for name, node in config.loss.items():
         trial = Trial(
-            partial(build_loss, name, node, [config.per_class] * config.classes, config.dim),
+            partial(build_loss, loss_term(name, node), [config.per_class] * config.classes, config.dim),
             *(config.classes, config.per_class, config.dim, config.tolerance),
         )
         trial.make()

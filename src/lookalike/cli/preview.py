@@ -41,7 +41,7 @@ def main(config: Config) -> Path:
         ConfigError: `out` is no PNG.
         DataError: none of the images chosen can be read.
     """
-    from lookalike.cli._augment import build_augment
+    from lookalike.config import build
     from lookalike.config.catalogue import choice_of_target
     from lookalike.data.datasets import read_datasets
     from lookalike.data.images import ImageTable
@@ -49,10 +49,12 @@ def main(config: Config) -> Path:
     from lookalike.errors import ConfigError, DataError, list_problems
     from lookalike.files import replace_file
     from lookalike.plots.preview import preview
+    from lookalike.training.transform_check import check_transform
 
     if config.out.suffix.lower() != ".png" or config.out.is_dir():
         raise ConfigError(f"out={config.out}: a preview is a file that ends in .png")
-    augment = build_augment(config.augment, config.image_size, config.resize)
+    augment = build(config.augment, "augment", size=config.image_size, how=config.resize)
+    check_transform(augment, config.image_size)
     table = read_datasets(config.dataset, config.data_dir)
     table = table.split(config.split) if config.split else table
     table = table.take(sample_per_class(table.labels, config.images, config.seed))

@@ -4,6 +4,10 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from lookalike.wording import join_words
+
+__all__ = ["closest_names", "did_you_mean", "format_value", "join_words"]
+
 
 def format_value(value: Any, limit: int = 60) -> str:
     """A value as one writes it on the command line, cut when it is long."""
@@ -22,12 +26,6 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """` Did you mean this or that?`, or nothing where no known name is near."""
     suggestions = closest_names(name, candidates)
     return f" Did you mean {join_words(suggestions, 'or')}?" if suggestions else ""
-
-
-def join_words(words: Iterable[str], link: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    *first, last = list(words) or [""]
-    return f"{', '.join(first)} {link} {last}" if first else last
 
 
 def _write_value(value: Any) -> str:

@@ -1,5 +1,7 @@
 """How many images a class shows in an epoch, and which of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
@@ -27,7 +29,7 @@ def drop_small_classes(table: Table, fewest: int) -> tuple[Table, int, int]:
             f"min_per_class={fewest}: no class has so many training images; the largest has {largest}"
         )
     out = training & pl.col("label").is_in(small["label"].implode())
-    return Table(table.frame.filter(~out), table.folder), len(small), int(small["len"].sum())
+    return replace(table, frame=table.frame.filter(~out)), len(small), int(small["len"].sum())
 
 
 def images_per_epoch(sizes: np.ndarray, undersample: int | None, oversample: int | None) -> np.ndarray:

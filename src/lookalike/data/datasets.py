@@ -1,6 +1,8 @@
 """Datasets by folder, file or name, several joined into one, and the identities set aside for validation."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,7 @@ def folders_of(dataset: str | list[str], data_dir: Path) -> list[Path]:
     return [path if path.is_dir() else path.parent for path in paths]
 
 
-def join_tables(tables: dict[str, Table]) -> Table:
+def join_tables(tables: Mapping[str, Table]) -> Table:
     """One table: all rows with absolute paths and labels as text, or a single table as it is.
 
     Raises:
@@ -63,7 +65,7 @@ def join_tables(tables: dict[str, Table]) -> Table:
         raise DataError(f"{', '.join(tables)}: their columns do not go together: {first_line}") from error
 
 
-def refuse_shared_labels(tables: dict[str, Table]) -> None:
+def refuse_shared_labels(tables: Mapping[str, Table]) -> None:
     """A label must mean one thing.
 
     Raises:
@@ -79,7 +81,7 @@ def refuse_shared_labels(tables: dict[str, Table]) -> None:
                 )
 
 
-def origins(tables: dict[str, Table], table: Table) -> np.ndarray:
+def origins(tables: Mapping[str, Table], table: Table) -> np.ndarray:
     """Which of the joined tables each row came from, [N]: its place among them."""
     numbers = {name: number for number, name in enumerate(tables)}
     owners = _owners(tables)
@@ -87,7 +89,7 @@ def origins(tables: dict[str, Table], table: Table) -> np.ndarray:
     return np.array([numbers[owners[label]] for label in labels], np.int64)
 
 
-def _owners(tables: dict[str, Table]) -> dict[str, str]:
+def _owners(tables: Mapping[str, Table]) -> dict[str, str]:
     """The (last) table that a label stands in."""
     return {
         label: name
@@ -114,7 +116,7 @@ def split_validation(table: Table, share: float, seed: int) -> Table:
     aside = (split == "train") & labels.is_in(candidates.gather(np.sort(selected)).implode())
     log.info("%d of the training identities are set aside for validation (val_share=%g)", num_classes, share)
     frame = table.frame.with_columns(split=pl.when(aside).then(pl.lit("val")).otherwise(split))
-    return Table(frame, table.folder)
+    return replace(table, frame=frame)
 
 
 def drop_classes_below(table: Table, fewest: int) -> Table:

@@ -101,6 +101,11 @@ class ImageTable(Rows):
             self.class_ids = np.array([class_ids.get(label, -1) for label in table.labels.tolist()], np.int64)
         # Workers are forked: they must not touch the table's frame, whose threads stayed behind.
         self._files = [os.fspath(table.folder / path) for path in table.frame["path"].to_list()]
+        self._items, self._indices = table.items, []
+        if table.items is not None:
+            self._indices = table.frame["item"].to_list()
+            if table.items.tensor_shape:
+                self.random_transform = None
         boxed = "x1" in table.frame.columns
         self._boxes = [table.box(row) for row in range(len(table))] if boxed else None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
@@ -160,14 +165,16 @@ class ImageTable(Rows):
         images, good, skipped = [], [], []
         with nullcontext() if self.seed is None else _preserve_random_state():
             for row, repeat in zip(rows, repeats, strict=True):
+                if self.seed is not None and self._items is not None:
+                    _seed(self.seed, self._epoch.item(), row, repeat)  # the source may draw numbers, too
                 try:
                     image = self._image(row)
                 except ImageError as error:
                     skipped.append(Problem(error.path, error.reason, row))
                     continue
-                if self.seed is not None:
+                if self.seed is not None and self._items is None:
                     _seed(self.seed, self._epoch.item(), row, repeat)
-                images.append(self.transform(image))
+                images.append(image if self._is_tensor_source else self.transform(image))
                 good.append(row)
         return self._batch(stack_images(images) if images else None, good, skipped)
 
@@ -184,6 +191,9 @@ class ImageTable(Rows):
 
     def _read_part(self, row: int, choose: Callable[[tuple[int, int]], tuple[Box | None, int]]) -> np.ndarray:
         """What a transform wants of a picture, [h, w, 3]."""
+        if self._items is not None:
+            picture = self._items.picture(self._indices[row])
+            return crop(np.array(picture), choose(picture.size)[0])
         whole = self._memory_cache.get(row)
         if whole is None and self.cache is not None:
             return self.cache.get(self._files[row], self._box(row), choose)
@@ -204,8 +214,15 @@ class ImageTable(Rows):
         self._keep_in_memory(row, opened_pixels)
         return crop(opened_pixels, part)
 
-    def _image(self, row: int) -> Image.Image:
-        """The picture of a row as Pillow has it."""
+    @property
+    def _is_tensor_source(self) -> bool:
+        return self._items is not None and self._items.tensor_shape is not None
+
+    def _image(self, row: int) -> Any:
+        """The picture of a row as Pillow has it; a tensor where the source gives tensors."""
+        if self._items is not None:
+            source = self._items.tensor if self._items.tensor_shape else self._items.picture
+            return source(self._indices[row])
         cached = self._memory_cache.get(row)
         if cached is None and self.cache is not None:
             cached = self.cache.get(self._files[row], self._box(row), lambda size: (None, None))

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from lookalike.data.box_units import pixel_doubt
 from lookalike.data.checking import BOX, REQUIRED, SPLITS, check_frame, is_missing_text
 from lookalike.data.columns import find_columns
 from lookalike.data.decode import image_size
+from lookalike.data.items import Items
 from lookalike.data.reading import READERS, normalise_types, read_frame
 from lookalike.data.shards import parse_member, split_path
 from lookalike.errors import DataError, ImageError, Problem, one_per_row
@@ -49,10 +50,12 @@ class Table:
             upright image, x2 and y2 exclusive), group, fold, width, height, hash, and any others. A pandas
             frame or a dict of columns becomes a polars frame.
         folder: where relative paths start.
+        items: the source of images that are not files; the column `item` says which of them a row is.
     """
 
     frame: pl.DataFrame
     folder: Path = Path()
+    items: Items | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.frame, pl.DataFrame):
@@ -89,13 +92,13 @@ class Table:
             counts = self.frame["split"].value_counts(sort=True).iter_rows()
             available = ", ".join(f"{name} ({count} images)" for name, count in counts) or "no rows at all"
             raise DataError(f"{self.folder}: no images in split {' or '.join(names)}; there are {available}")
-        return Table(selected, self.folder)
+        return replace(self, frame=selected)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "Table":
         """These rows, by number or by a mask, in the order given."""
         selection = np.asarray(rows)
         selection = np.flatnonzero(selection) if selection.dtype == bool else selection.astype(np.int64)
-        return Table(self.frame[selection], self.folder)
+        return replace(self, frame=self.frame[selection])
 
     def file(self, row: int) -> Path:
         """The picture's file."""
@@ -130,7 +133,7 @@ class Table:
             pl.Series(name, [old and path(old) for old in self.frame[name]], dtype=pl.String)
             for name in names
         )
-        return Table(self.frame.with_columns(*moves), Path(folder))
+        return replace(self, frame=self.frame.with_columns(*moves), folder=Path(folder))
 
     def _has_originals(self) -> bool:
         """Whether the column `original` holds files; someone's own column of that name may hold anything."""

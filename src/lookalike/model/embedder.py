@@ -1,5 +1,6 @@
 """The embedding model: images in, vectors out, with the preprocessing that travels with the weights."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -21,6 +22,8 @@ from lookalike.errors import LookalikeError
 from lookalike.files import replace_file, write_text
 from lookalike.model import backbones, heads, pooling
 from lookalike.model.normalise import Normalise, normalise, standardise
+from lookalike.model.own_module import KIND as OWN_MODULE
+from lookalike.model.own_module import OwnModule
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -166,8 +169,13 @@ class EmbeddingModel(nn.Module):
             raise LookalikeError(f"its spec does not match its weights: {', '.join(wrong[:5])}")
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, module: nn.Module | None = None) -> Self:
         """A saved model, in eval mode, on the CPU. No network, no code from the folder.
+
+        Args:
+            folder: a model folder.
+            module: for a model that was trained around a module of the user's own: such a module, whose
+                weights are replaced.
 
         Raises:
             LookalikeError: a file is missing or damaged, or weights are missing, too many or of another
@@ -176,7 +184,7 @@ class EmbeddingModel(nn.Module):
         folder = Path(folder)
         description = _read_description(folder)
         try:
-            model = cls._from_description(description)
+            model = cls._from_description(description, module, folder)
         except (KeyError, TypeError, ValueError) as error:
             raise LookalikeError(f"{folder / 'config.json'}: does not describe a model ({error})") from error
         try:
@@ -186,10 +194,17 @@ class EmbeddingModel(nn.Module):
         model.folder = folder
         return model.eval()
 
+    def reload(self, folder: str | Path, device: str | torch.device | None = None) -> "EmbeddingModel":
+        """`load` for a folder that this model, or a copy of it, was saved to."""
+        module = copy.deepcopy(self.backbone.net) if isinstance(self.backbone, OwnModule) else None
+        return load(folder, device, module)
+
     @classmethod
-    def _from_description(cls, description: dict[str, Any]) -> Self:
+    def _from_description(
+        cls, description: dict[str, Any], module: nn.Module | None = None, folder: Path | None = None
+    ) -> Self:
         """The model that `_description` told of, without its weights."""
-        backbone = backbones.rebuild(description["backbone"])
+        backbone = _rebuild_backbone(description, module, folder)
         pool = pooling.rebuild(description["pooling"])
         features = pooling.pooled_length(backbone, pool)
         head = heads.rebuild(description["head"], features, description["dim"])
@@ -210,18 +225,60 @@ class EmbeddingModel(nn.Module):
         }
 
 
-def load(folder: str | Path, device: str | torch.device | None = None) -> EmbeddingModel:
+def load(
+    folder: str | Path, device: str | torch.device | None = None, model: nn.Module | None = None
+) -> EmbeddingModel:
     """The model of a model folder, in eval mode.
 
     Args:
         folder: what `lookalike train` wrote to OUT/model; OUT itself will do.
         device: "cpu", "cuda", …; the CPU if not given.
+        model: if it was trained around a module of your own, such a module; its weights are replaced.
+
+    Raises:
+        LookalikeError: the folder is damaged, or `model` does not fit it.
     """
     folder = Path(folder)
     if not (folder / "config.json").exists() and (folder / "model" / "config.json").exists():
         folder = folder / "model"
-    model = EmbeddingModel.load(folder)
-    return model.to(device) if device else model
+    loaded = EmbeddingModel.load(folder, model)
+    return loaded.to(device) if device else loaded
+
+
+def check_readable(folder: Path) -> None:
+    """Check that a model folder is complete and undamaged, also where `load` needs a module for it.
+
+    Raises:
+        LookalikeError: it is not.
+    """
+    if _read_description(folder)["backbone"].get("kind") != OWN_MODULE:
+        EmbeddingModel.load(folder)
+        return
+    try:
+        load_file(folder / "model.safetensors")
+    except Exception as error:
+        raise LookalikeError(f"{folder / 'model.safetensors'}: {error}") from error
+
+
+def _rebuild_backbone(
+    description: dict[str, Any], module: nn.Module | None, folder: Path | None
+) -> backbones.Backbone:
+    """The backbone of a description; a folder names no code, so a user's own module must be passed.
+
+    Raises:
+        LookalikeError: a module is needed and not given, or given and not needed.
+    """
+    spec, owner = description["backbone"], folder or "the model"
+    if spec.get("kind") != OWN_MODULE:
+        if module is not None:
+            raise LookalikeError(f"{owner}: its backbone is {spec.get('kind')}; leave out model=")
+        return backbones.rebuild(spec)
+    if module is None:
+        raise LookalikeError(
+            f"{owner}: was trained around a module of the user's own, {spec.get('name')}, and a model folder "
+            f"holds no code. Load it in Python: lookalike.load({str(folder)!r}, model=MODULE)"
+        )
+    return OwnModule(module, int(description["preprocess"]["size"]))
 
 
 def build(
@@ -275,6 +332,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
 def _model_card(description: dict[str, Any], card_text: str) -> str:
     backbone, preprocess = description["backbone"], description["preprocess"]
     name = backbone.get("name", backbone["kind"])
+    module = ", model=YourModule()" if backbone["kind"] == OWN_MODULE else ""
     return f"""# Embedding model
 
 {card_text}
@@ -286,7 +344,7 @@ def _model_card(description: dict[str, Any], card_text: str) -> str:
 
 ```python
 import lookalike
-model = lookalike.load("path/to/this/folder")
+model = lookalike.load("path/to/this/folder"{module})
 vectors = model.embed(["a.jpg", "b.jpg"])
 ```
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from lookalike.losses.modifiers import Terms
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.trackers.group import Trackers
 from lookalike.training.mixing import Mixing
+from lookalike.training.settings import TrainSettings
 from lookalike.training.teacher import Teacher
 
 
@@ -82,32 +83,6 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """What holds for all stages.
-
-    Attributes:
-        average: decay of the moving average of weights that is evaluated and saved; 0 for none.
-        compiled: translate the model with torch.compile.
-        best_metric: the validation metric that chooses the model that is kept.
-        far: false accept rate that the model's threshold is chosen for.
-        keep_epochs: "best" keeps the best model; "all" also keeps that of each epoch, in epochs/.
-        save_minutes: a checkpoint is written at the end of each epoch, and this often in between.
-        cache: where training images lie that were shrunk before; None for nowhere.
-    """
-
-    average: float = 0.0
-    compiled: bool = False
-    best_metric: str = "map@r"
-    far: float = 1e-3
-    keep_epochs: Literal["best", "all"] = "best"
-    seed: int = 0
-    workers: int | None = None
-    progress: bool = True
-    save_minutes: float = 10.0
-    cache: Cache | None = None
-
-
-@dataclass(frozen=True)
 class RunComponents:
     """What a run is made of.
 
@@ -117,6 +92,7 @@ class RunComponents:
         validation: images of other identities, to choose the best model by; None for none.
         trackers: where the run can be followed besides its folder; the main process alone starts them.
         teacher: a model whose embeddings the losses may want; None for none.
+        cache: where training images lie that were shrunk before; None for nowhere.
     """
 
     model: EmbeddingModel
@@ -128,6 +104,7 @@ class RunComponents:
     accelerator: Accelerator
     trackers: Trackers = field(default_factory=lambda: Trackers({}))
     teacher: Teacher | None = None
+    cache: Cache | None = None
 
     @property
     def epochs(self) -> int:

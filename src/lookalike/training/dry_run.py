@@ -14,7 +14,7 @@ from lookalike.data.images import Batch, collate
 from lookalike.data.table import Table
 from lookalike.embeddings import embed_rows
 from lookalike.errors import LookalikeError
-from lookalike.model.embedder import EmbeddingModel, load
+from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.checkpoint import check_packable
 from lookalike.training.components import StageConfig
 from lookalike.training.freeze import train_mode
@@ -90,7 +90,7 @@ def _save_and_load(model: EmbeddingModel, images: Tensor) -> None:
         with _name_failure("saving the model"):
             model.save(Path(folder) / "model")
         with _name_failure("loading the saved model"):
-            again = load(Path(folder) / "model", images.device)
+            again = model.reload(Path(folder) / "model", images.device)
     with _name_failure("embedding images"), torch.inference_mode():
         ours, theirs = model(images), again(images)
     if ours.isfinite().all() and not torch.allclose(ours, theirs, atol=CLOSE):

@@ -145,10 +145,11 @@ def _gradient_values(parameter: Tensor, gradient: Tensor) -> Tensor:
 
 
 def shrink_images(images: Tensor, size: int) -> Tensor:
-    """Images [B, 3, H, W] in 0…1 as float, resized to `size` if it is not 0 and smaller."""
+    """Images [B, 3, H, W] as float, uint8 brought to 0…1, resized to `size` if it is not 0 and smaller."""
     if not size or size >= images.shape[-1]:
         return images
-    return F.interpolate(images.float() / 255, size=(size, size), mode="bilinear", antialias=True)
+    scaled = images if images.is_floating_point() else images.float() / 255
+    return F.interpolate(scaled, size=(size, size), mode="bilinear", antialias=True)
 
 
 class Average:

@@ -11,7 +11,7 @@ import yaml
 
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.files import refuse_existing
-from lookalike.model.embedder import EmbeddingModel
+from lookalike.model.embedder import check_readable
 
 CONFIG = "config.yaml"
 FREE = {"out", "progress", "workers", "data_dir", "save_minutes", "resume", "tracker", "processes"}
@@ -79,7 +79,7 @@ def is_finished(folder: Path) -> bool:
     if summary.get("status") != "finished":
         return False
     try:
-        EmbeddingModel.load(folder / "model")
+        check_readable(folder / "model")
     except LookalikeError as error:
         raise LookalikeError(
             f"{folder} is finished, but its model cannot be read: {error}. Take another out= to train again"

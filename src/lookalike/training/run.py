@@ -4,28 +4,37 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import yaml
 
+from lookalike.data.table import Table
 from lookalike.embeddings import embed
 from lookalike.errors import ConfigError, LookalikeError, list_problems
 from lookalike.evaluation.operating_point import choose_operating_point, write_point
 from lookalike.files import replace_file, write_text
-from lookalike.model.embedder import load
+from lookalike.machine import choose_device
+from lookalike.model.embedder import EmbeddingModel
 from lookalike.plots.image_uses import uses_histogram
 from lookalike.plots.training_curves import curves
+from lookalike.trackers.group import Trackers
+from lookalike.training.assemble import make_components
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.components import RunComponents
 from lookalike.training.image_usage import USES
 from lookalike.training.loop import fit, prepare
 from lookalike.training.nonfinite import BAD_BATCHES
+from lookalike.training.processes import make_accelerator, peer_processes, run_on_main
 from lookalike.training.progress import TrainingProgress
-from lookalike.training.resume import CONFIG, changed_values
+from lookalike.training.resume import CONFIG, changed_values, check_may_start, lock_run_folder
+from lookalike.training.settings import StageSettings, TrainSettings
 from lookalike.training.state import Result, Training
 from lookalike.training.stopping import Stopped
+from lookalike.training.validation import check_metric
 from lookalike.training.workbook import write_workbook
 
 log = logging.getLogger(__name__)
@@ -40,7 +49,7 @@ def choose_threshold(parts: RunComponents, folder: Path) -> None:
         log.warning("no validation identities, so the model has no threshold to tell same from different by")
         return
     try:
-        model = load(folder, parts.accelerator.device)
+        model = parts.model.reload(folder, parts.accelerator.device)
         vectors = embed(model, parts.validation, workers=parts.settings.workers or 0, progress=False)
         point = choose_operating_point(
             vectors.vectors, vectors.table.labels, parts.settings.far, model.space, parts.settings.seed
@@ -50,6 +59,47 @@ def choose_threshold(parts: RunComponents, folder: Path) -> None:
         return
     write_point(point, folder)
     log.info("%s", point)
+
+
+def train(
+    read_tables: Callable[[], Mapping[str, Table]],
+    make_model: Callable[[], EmbeddingModel],
+    settings: TrainSettings,
+    stages: Sequence[StageSettings],
+    make_trackers: Callable[[], Trackers],
+    out: Path,
+    record: dict[str, Any],
+) -> bool:
+    """Train in this process, which may be one of several, or resume a run that was stopped.
+
+    Args:
+        read_tables: gives the datasets by name.
+        make_model: gives the model as it starts; called once random numbers are seeded.
+        settings: of the run.
+        stages: at least one.
+        make_trackers: gives what follows the run besides its folder.
+        out: the run folder.
+        record: all values of the run as plain values, for config.yaml and to compare with when it is resumed.
+
+    Returns:
+        Whether this is the main process.
+
+    Raises:
+        ConfigError: values do not go together, or not with the data or the run in `out`.
+        LookalikeError: the data cannot be used, or training failed.
+    """
+    device = choose_device(settings.device)
+    accelerator = make_accelerator(settings.amp, device, settings.processes)
+    check_metric(settings.best_metric)
+    with peer_processes(), ExitStack() as stack:
+        if run_on_main(accelerator, lambda: check_may_start(out, record, settings.allow_changes)):
+            trackers = make_trackers()
+            parts = make_components(read_tables, make_model, settings, stages, trackers, accelerator, out)
+            run_on_main(accelerator, lambda: stack.enter_context(lock_run_folder(out)))
+            run(parts, out, record)
+        else:
+            log.info("%s is finished: nothing to do", out)
+    return accelerator.is_main_process
 
 
 def run(parts: RunComponents, folder: Path, config: dict[str, Any]) -> Result:

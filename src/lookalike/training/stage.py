@@ -69,7 +69,7 @@ class Stage:
             class_ids(parts.train.labels),
             seed=parts.settings.seed,
             at_least=getattr(plan.augment, "at_least", None),
-            cache=parts.settings.cache,
+            cache=parts.cache,
         )
         self.batches = plan.sampler(self.images.class_ids)
         if isinstance(self.batches, HardNegatives):

@@ -7,6 +7,7 @@ from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
@@ -60,10 +61,18 @@ def epoch_folder(run: Path, epoch: int) -> Path:
     return run / "epochs" / f"{epoch:03d}"
 
 
+def displayable(images: Tensor) -> Tensor:
+    """Images [B, 3, H, W] as uint8; float images, whose range nobody knows, are stretched over all of it."""
+    if images.dtype == torch.uint8:
+        return images
+    low, high = images.amin(), images.amax()
+    return (255 * (images - low) / (high - low).clamp_min(1e-6)).round().to(torch.uint8)
+
+
 def show_first_batch(batch: Batch, table: Table, folder: Path) -> Path:
     """Write first_batch.png: this process's images after augmentation, under their labels."""
     labels = table.frame["label"].gather(batch.rows.numpy()).to_list()
-    images = batch.images.permute(0, 2, 3, 1).contiguous().numpy()
+    images = displayable(batch.images).permute(0, 2, 3, 1).contiguous().numpy()
     picture = first_batch(images, labels, "First training batch, as augmented")
     replace_file(folder / FILE, lambda temporary: picture.save(temporary, format="PNG"))
     return folder / FILE
