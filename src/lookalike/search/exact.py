@@ -1,0 +1,5 @@
+"""Exact search, for programs that search vectors themselves."""
+
+from lookalike.ranking.exact import ExactSearch as Exact
+
+__all__ = ["Exact"]
