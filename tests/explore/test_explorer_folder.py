@@ -155,7 +155,7 @@ def test_columns_become_classes_numbers_or_text():
     )
     found = {
         column.name: column
-        for column in page_columns(Table(frame, None), {"map@r": np.arange(40.0), "split": np.zeros(40)})
+        for column in page_columns(Table(frame), {"map@r": np.arange(40.0), "split": np.zeros(40)})
     }
     kinds = {name: column.kind for name, column in found.items()}
     assert kinds == {
