@@ -13,6 +13,7 @@ import pytest
 
 import lookalike
 from lookalike.errors import ConfigError, DataError, LookalikeError
+from lookalike.training.loop import describe_progress
 
 SMALL = {
     "backbone": "small_cnn",
@@ -285,3 +286,8 @@ def test_the_model_of_every_epoch_can_be_kept(dataset, tmp_path):
     spaces = [lookalike.load(folder).space for folder in epochs]
     assert spaces[0] != spaces[1]
     assert lookalike.load(tmp_path / "run").space == spaces[best - 1]
+
+
+def test_the_progress_bar_has_no_loss_before_the_first_batch():
+    assert describe_progress(2, 12, float("nan")) == "epoch 2 of 12"
+    assert describe_progress(2, 12, 1.5) == "epoch 2 of 12, loss 1.500"

@@ -1,6 +1,7 @@
 """The training loop."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,12 @@ def progress_bars(enabled: bool, total: int, done: int = 0) -> Iterator[Callable
     with progress:
         task = progress.add_task("training", total=total, completed=done, note="")
         yield lambda note: progress.update(task, advance=1, note=note)
+
+
+def describe_progress(epoch: int, epochs: int, loss: float) -> str:
+    """The text beside the progress bar; `loss` is NaN before the first batch of an epoch."""
+    text = f"epoch {epoch} of {epochs}"
+    return text if math.isnan(loss) else f"{text}, loss {loss:.3f}"
 
 
 def describe_epoch(row: Row, epochs: int, best: bool) -> str:
@@ -109,9 +116,7 @@ def fit(training: Training, progress: TrainingProgress, folder: Path) -> None:
             for batch in stage.epoch_batches(progress):
                 # --- one step
                 progress.count_batch()
-                advance(
-                    f"epoch {progress.epoch} of {parts.epochs}, loss {training.means.mean_of('loss'):.3f}"
-                )
+                advance(describe_progress(progress.epoch, parts.epochs, training.means.mean_of("loss")))
                 result.skip(batch.skipped)
                 if images := count_all_images(len(batch.rows), accelerator):
                     training.accumulate_gradients(batch, progress, images)
