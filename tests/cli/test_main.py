@@ -270,7 +270,7 @@ def test_own_modules_are_found_in_the_current_folder(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("epoch=3", "Did you mean epochs?"),
+        ("epoch=3", "Did you mean epochs or keep_epochs?"),
         ("epochs=abc", "epochs=abc: must be a whole number"),
         ("epochs=-1", "at least 0"),
         ("loss=tripplet", "Did you mean triplet or soft_triple? Choices: adacos,"),

@@ -137,7 +137,7 @@ def test_vector_formats_are_the_same_each_time(folders, tmp_path, monkeypatch, e
             "embeddings=nowhere, split=foo: plot=det makes no use of these with runs=; it uses",
         ),
         ("plot=batch dataset=data split=test images=[a,b]", "plot=batch makes no use of these; it uses"),
-        ("plot=tsne evaluation=eval/a split=test", "makes no use of it with evaluation=; it uses embeddings"),
+        ("plot=tsne evaluation=eval/a split=test", "makes no use of it with evaluation=; it uses"),
         ("plot=tsne embeddings=emb seed=3", "Did you mean plot.seed?"),
         (
             "plot=pca embeddings=emb runs=[eval/a,eval/b]",

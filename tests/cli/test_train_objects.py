@@ -194,7 +194,7 @@ def make_net():
         ({"loss": ArcFace(num_classes=3, dim=16), "model": Net()}, "has num_classes=3, and training needs"),
         ({"loss": 3}, "loss int: |loss.*must be a name or something that can be called"),
         ({"loss": {"mine": ("a lot", Pull())}}, "is not .weight, loss."),
-        ({"loss": {"mine": (-1.0, Pull())}}, "weight is at least 0"),
+        ({"loss": {"mine": (-1.0, Pull())}}, "weight must be at least 0"),
         ({"loss": {"other": "triplet"}}, "keeps its own name"),
         ({"sampler": [[0, 99]]}, "gives row 99; rows are those of the"),
         ({"sampler": iter([[0, 1]])}, "needs __iter__|gone through once"),

@@ -161,7 +161,7 @@ def test_defaults_and_changes_come_out_as_plain_python():
         ("+loss.spring.extra=3", ["no such argument", "loss.spring takes"]),
         ("+head.weight=1", ["no such argument"]),
         ("+novel=3", ["novel", "no such key"]),
-        ("~epochs", ["epochs: is needed"]),
+        ("~epochs", ["epochs: is required"]),
         ("head=timm", ["brick needs head.name=…"]),
         ("head.name=${nowhere}", ["head.name", "reference"]),
         ("head.name=${", ["reference"]),
@@ -319,7 +319,7 @@ def test_something_nested_can_be_left_out_or_replaced():
 
 
 def test_values_of_a_choice_that_is_not_made_are_named():
-    with pytest.raises(ConfigError, match=r"loss\.old: names no _target_.*~loss\.old leaves them out"):
+    with pytest.raises(ConfigError, match=r"loss\.old: has no _target_.*~loss\.old removes it"):
         config.build({"margin": 1}, "loss.old")
 
 

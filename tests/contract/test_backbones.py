@@ -58,7 +58,7 @@ def images(count: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("pooling", choices("pooling"))
 def test_unit_vectors_with_every_pooling(backbone, pooling):
     if pooling == "cls" and backbone.spec.get("name") != "test_vit":  # test_vit3 has registers alone
-        with pytest.raises(ConfigError, match=r"pooling=cls: backbone .* has no class token; take "):
+        with pytest.raises(ConfigError, match=r"pooling=cls: backbone .* has no class token; choose "):
             model_of(backbone, pooling)
         return
     model = model_of(backbone, pooling).eval()

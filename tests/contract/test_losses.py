@@ -273,7 +273,7 @@ def test_the_largest_byte_in_a_memory_is_a_class(name):
 @pytest.mark.parametrize("wrong", [0.5, float("nan"), float("inf"), 2.0**24 + 2, 1j])
 def test_labels_that_are_no_exact_integers_are_refused(name, wrong):
     embeddings, labels = batch()
-    with pytest.raises(ValueError, match="labels are integers"):
+    with pytest.raises(ValueError, match="labels must be integers"):
         build(name)(embeddings, labels + torch.full(labels.shape, wrong))
 
 
@@ -327,7 +327,7 @@ def test_shapes_that_do_not_fit_are_refused(name):
     embeddings, labels = batch()
     with pytest.raises(ValueError, match=r"labels \[B\]"):
         build(name)(embeddings, labels[:-1])
-    with pytest.raises(TypeError, match="are tensors, got Tensor and list"):
+    with pytest.raises(TypeError, match="must be tensors, got Tensor and list"):
         build(name)(embeddings, labels.tolist())
 
 

@@ -162,7 +162,7 @@ def test_a_memory_of_nonsense_is_refused(name, value):
 
 
 def test_embeddings_of_another_length_are_refused():
-    with pytest.raises(ValueError, match=f"length 4, got {DIM}"):
+    with pytest.raises(ValueError, match=f"dimension 4, got {DIM}"):
         CrossBatchMemory(Triplet(), 16, 4)(*next(batches()))
 
 

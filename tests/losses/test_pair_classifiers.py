@@ -151,8 +151,8 @@ def test_the_gradient_of_the_classifier_is_right_for_two_sets_of_vectors():
         (lambda: Sigmoid(scale=0), "Sigmoid scale 0"),
         (lambda: NCA(-1), "NCA scale -1"),
         (lambda: PairBCE(0), "PairBCE dim 0"),
-        (lambda: PairBCE(4, "sum"), "features is one of difference, product, both"),
-        (lambda: PairBCE(4)(torch.randn(2, 5), torch.arange(2)), "length 4, got 5"),
+        (lambda: PairBCE(4, "sum"), "features must be one of difference, product, both"),
+        (lambda: PairBCE(4)(torch.randn(2, 5), torch.arange(2)), "dimension 4, got 5"),
     ],
 )
 def test_nonsense_is_refused(build, message):

@@ -141,5 +141,5 @@ def test_sizes_below_one_are_refused(argument):
 
 def test_embeddings_of_another_length_are_refused():
     embeddings, labels = batch()
-    with pytest.raises(ValueError, match=f"length 4, got {DIM}"):
+    with pytest.raises(ValueError, match=f"dimension 4, got {DIM}"):
         ProxyAnchor(CLASSES, 4)(embeddings, labels)

@@ -134,7 +134,7 @@ def test_training_is_that_of_one_process(name, rate, which, two_process_folder):
 
 def test_what_cannot_be_divided_is_refused(two_process_folder):
     words = (two_process_folder / "refused.txt").read_text().splitlines()
-    assert "UniFace is no log-sum-exp" in words[0]
+    assert "UniFace is not a log-sum-exp" in words[0]
     assert "1 classes for 2 processes" in words[1]
     assert "smoothing and skip_above" in words[2]
 

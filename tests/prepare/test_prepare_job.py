@@ -209,7 +209,7 @@ def test_boxes_end_at_the_border(photos, prepare, tmp_path, caplog):
         table = prepare("source=table", f"source.file={file}")
     assert [table.box(row) for row in range(len(table))] == [(0, 0, 24, 24), (2, 3, 24, 24), None]
     cut = "box 2.5 3.0 30.0 40.0 of an image of 24 × 24 pixels: cut off at its border"
-    assert f"boxes that stick out of their images:\n  red triangle/0.png, row 1: {cut}" in caplog.text
+    assert f"boxes that reach beyond their images:\n  red triangle/0.png, row 1: {cut}" in caplog.text
     assert pl.read_csv(tmp_path / "data" / "mine" / "cut_boxes.csv").rows() == [
         ("red triangle/0.png", 1, cut)
     ]

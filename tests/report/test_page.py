@@ -9,6 +9,7 @@ from PIL import Image
 
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.operating_point import OperatingPoint, write_point
+from lookalike.report import template
 from lookalike.report.page import Options, write_report
 from lookalike.report.read import read_evaluation, read_run
 from lookalike.report.template import LARGEST
@@ -279,7 +280,7 @@ def test_the_page_stays_small(page, evaluation):
 
 
 def test_a_page_too_large_is_not_written(page, evaluation, monkeypatch, tmp_path):
-    monkeypatch.setattr("lookalike.report.template.LARGEST", 1000)
+    monkeypatch.setattr(template, "LARGEST", 1000)
     with pytest.raises(LookalikeError, match="fewer or smaller pictures"):
         page(evaluation=evaluation(classes(5)))
     assert not (tmp_path / "out.html").exists()

@@ -227,7 +227,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path, caplog)
 
 
 def test_a_tracker_that_cannot_begin_stops_the_run_before_training(tmp_path):
-    with pytest.raises(LookalikeError, match="tracker=broken cannot begin: server gone"):
+    with pytest.raises(LookalikeError, match="tracker=broken cannot start: server gone"):
         follow(Trackers({"broken": Broken("start")}), tmp_path / "run")
 
 

@@ -143,7 +143,7 @@ class Timm(Backbone):
             )
         if reads == "class_token" and not self.shape.class_token:
             raise ConfigError(
-                f"pooling=cls: backbone {title(self)} has no class token; take pooling=native"
+                f"pooling=cls: backbone {title(self)} has no class token; choose pooling=native"
                 + (", average, max or gem" if whole else "")
             )
 

@@ -300,8 +300,8 @@ def test_from_the_command_line(dataset, patch, capsys):
     ("arguments", "message"),
     [
         (["patch=p.jsonl"], "needs dataset="),
-        (["patch=p.jsonl", "dataset=d", "source=table"], "takes the place of source="),
-        (["patch=p.jsonl", "dataset=d", "source.root=x"], "takes the place of source="),
+        (["patch=p.jsonl", "dataset=d", "source=table"], "patch= replaces source="),
+        (["patch=p.jsonl", "dataset=d", "source.root=x"], "patch= replaces source="),
         (["dataset=d", "source.root=x"], "is for patch="),
         (["undo=true", "source.root=x"], "is for patch="),
         ([], "prepare needs source.root="),
