@@ -202,7 +202,7 @@ def test_ctrl_c_keeps_the_best_model_so_far(dataset, tmp_path):
     process.send_signal(signal.SIGINT)
     message = process.communicate(timeout=60)[1]
     assert process.returncode == 1
-    assert "interrupted by Ctrl-C" in message
+    assert "stopped by Ctrl-C" in message
     assert "is kept in" in message
     assert "Traceback" not in message
     assert lookalike.load(tmp_path / "run").dim == 16
