@@ -41,6 +41,6 @@ def pixel_doubt(corners: np.ndarray, sizes: np.ndarray) -> str | None:
 
 
 def possible_scales(numbers: np.ndarray) -> list[int]:
-    """The scales that no number exceeds."""
+    """The scales that all values fit into."""
     largest = np.nanmax(numbers, initial=0)
     return [scale for scale in SCALES if largest <= scale * 1.001]

@@ -106,7 +106,7 @@ def flagged_split(name: str) -> str:
 
 
 def is_text(name: str) -> bool:
-    """Whether a column of this name may hold paths, labels or splits, whose digits are no numbers."""
+    """Whether a column of this name may hold paths, labels or splits, whose digits are not quantities."""
     short = normalise_name(name)
     return short in ("path", "label", "split", "role", "group", "hash") or any(
         short in them for them in TWINS.values()

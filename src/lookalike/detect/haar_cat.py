@@ -39,7 +39,7 @@ class HaarCat:
     ):
         self.file = None if weights is None else Path(weights).expanduser()
         self.longest, self.neighbours, self.min_size = longest, neighbours, min_size
-        self._cascade  # noqa: B018 - a wrong file is said now
+        self._cascade  # noqa: B018 - reports a wrong file now
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         """The cat faces of a picture, uint8 [H, W, 3]."""

@@ -66,7 +66,7 @@ class OpenImages:
                 "boxes (detect=box), or take detect=cat_face, which needs no file but misses most cats"
             )
         self.file, self.kinds, self.min_score = Path(weights).expanduser(), tuple(kinds), min_score
-        self._network  # noqa: B018 - a wrong file is said now
+        self._network  # noqa: B018 - reports a wrong file now
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         """The animals in a picture, uint8 [H, W, 3], the surest first."""

@@ -116,7 +116,7 @@ def rates_of(far: Any) -> list[float]:
     """False accept rates, of which there may be only one; without those that are there twice.
 
     Raises:
-        ValueError: one is no number from 0 up to 1.
+        ValueError: a value is not a number from 0 up to 1.
     """
     items = list(far) if np.ndim(_plain(far)) else [far]
     results = [number(item, "far") for item in items]

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 def choose_threshold(parts: RunComponents, folder: Path) -> None:
     """Choose the threshold of the model in `folder` on the validation identities, and write it there.
 
-    Without validation identities, or with too few to choose on, there is none, and that is said.
+    Without validation identities, or with too few to choose on, there is none, and a warning is logged.
     """
     if parts.validation is None:
         log.warning("no validation identities, so the model has no threshold to tell same from different by")

@@ -32,7 +32,7 @@ LOG = "changes.jsonl"
 def carry_over_pairs(folders: Iterable[Path], table: Table, out: Path) -> dict[str, pl.DataFrame]:
     """`different.csv` for a dataset made from others: their pairs whose two images it still has.
 
-    What a patch changed in one of these datasets can only be undone there, which is said.
+    What a patch changed in one of these datasets can only be undone there; this is logged.
 
     Args:
         folders: of the datasets that it is made from.
