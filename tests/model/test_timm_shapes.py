@@ -72,7 +72,7 @@ def test_the_layout_is_found_out(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_weight_that_is_trained_gets_a_gradient_or_the_pooling_is_refused(name, kind):
     if not works(name, kind):
-        with pytest.raises(ConfigError, match=f"^pooling.*{name}.*; take pooling=native") as refused:
+        with pytest.raises(ConfigError, match=f"^pooling.*{name}.*; choose pooling=native") as refused:
             model_of(name, kind)
         assert "\n" not in str(refused.value)
         return

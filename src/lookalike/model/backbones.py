@@ -139,7 +139,7 @@ class Timm(Backbone):
         if reads == "maps" and not whole:
             raise ConfigError(
                 f"pooling: backbone {title(self)} has no single feature map, but features of the shapes "
-                f"{self.shape.form}; take pooling=native" + (" or cls" if self.shape.class_token else "")
+                f"{self.shape.form}; choose pooling=native" + (" or cls" if self.shape.class_token else "")
             )
         if reads == "class_token" and not self.shape.class_token:
             raise ConfigError(
