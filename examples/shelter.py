@@ -53,11 +53,10 @@ def main() -> None:
     # Index all photos, and look one up.
     job("index", f"model={run / 'model'}", f"dataset={data}", f"out={index}")
     photo = args.photo or lookalike.read_table(data).split("test").file(0)
-    searcher = lookalike.Searcher(index)
-    (hits,) = searcher.search([photo], k=5)
+    hits = lookalike.Index.load(index).search(photo, k=5)
     print(f"\n{photo} looks most like:")
     for hit in hits:
-        print(f"  {hit.label}  similarity {hit.score:.3f}  {hit.path}")
+        print(f"  {hit.label}  similarity {hit.similarity:.3f}  {hit.path}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 
 import lookalike
 from lookalike.cli.main import main
@@ -95,10 +96,17 @@ def test_what_a_table_lacks_is_said_before_anything_is_embedded(
 def test_a_model_needs_a_table(model):
     with pytest.raises(ValueError, match="a model needs a table of images"):
         lookalike.evaluate(model)
-    with pytest.raises(ValueError, match=r"is a lookalike\.Table or its folder, got list"):
+    with pytest.raises(DataError, match=r"list: item 0 is a int, not a pair \(image, label\)"):
         lookalike.evaluate(model, [1, 2])
     with pytest.raises(ValueError, match="vectors have no splits"):
         lookalike.evaluate(np.eye(4), [0, 0, 1, 1], split="test")
+
+
+def test_a_dataset_of_images_and_labels_is_a_table(model, table, result):
+    test = table.split("test")
+    pairs = [(Image.open(test.file(row)), test.labels[row]) for row in range(len(test))]
+    other = lookalike.evaluate(model, pairs, **FAST)
+    assert other.to_dict()["recall@1"] == result.to_dict()["recall@1"]
 
 
 def test_functions_are_metrics_beside_names(result):

@@ -1,17 +1,13 @@
 """Lookalike: learn which images show the same thing, prove how well, and look things up."""
 
-import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-# Bound here, so that these names are the functions, not the packages that contain them; both import nothing.
-from lookalike.explore import explore as explore
-from lookalike.report import report as report
 from lookalike.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from lookalike.cli._prepare_api import prepare as prepare
+    from lookalike.cli.prepare_api import prepare as prepare
     from lookalike.cli.train_api import train as train
     from lookalike.data.table import Table as Table
     from lookalike.data.table import check_table as check_table
@@ -21,15 +17,19 @@ if TYPE_CHECKING:
     from lookalike.evaluation.evaluate import evaluate as evaluate
     from lookalike.evaluation.result import Evaluation as Evaluation
     from lookalike.evaluation.verify import verify as verify
+    from lookalike.explore import explore as explore
     from lookalike.model.embedder import EmbeddingModel as EmbeddingModel
     from lookalike.model.embedder import load as load
+    from lookalike.report import report as report
     from lookalike.report.comparing import compare as compare
+    from lookalike.search.index import Index as Index
     from lookalike.search.searcher import Searcher as Searcher
 
-_HOMES = {
+_NAMES = {
     "EmbeddingModel": "lookalike.model.embedder",
     "Embeddings": "lookalike.embeddings",
     "Evaluation": "lookalike.evaluation.result",
+    "Index": "lookalike.search.index",
     "Searcher": "lookalike.search.searcher",
     "Table": "lookalike.data.table",
     "check_table": "lookalike.data.table",
@@ -41,18 +41,25 @@ _HOMES = {
     "train": "lookalike.cli.train_api",
     "verify": "lookalike.evaluation.verify",
 }
+"""Public names, and the modules that define them."""
 
-_FUNCTIONS = {"prepare": "lookalike.cli._prepare_api"}
-"""Functions that share their name with a subpackage, which Python binds to that name when it is imported."""
+_CALLABLE_PACKAGES = {
+    "explore": "lookalike.explore",
+    "prepare": "lookalike.cli.prepare_api",
+    "report": "lookalike.report",
+}
+"""Subpackages that are also the function of their name, and the modules that define it."""
 
-__all__ = [*_HOMES, *_FUNCTIONS, "explore", "losses", "miners", "plots", "report", "samplers"]
+_MODULES = ("losses", "miners", "plots", "samplers")
+
+__all__ = [*_NAMES, *_CALLABLE_PACKAGES, *_MODULES]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name where it is first used, so that `import lookalike` costs nothing."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    if name in ("losses", "miners", "plots", "samplers", *_FUNCTIONS):
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    if name in _MODULES:
         return import_module(f"lookalike.{name}")
     raise AttributeError(f"module 'lookalike' has no attribute {name!r}")
 
@@ -62,14 +69,14 @@ def __dir__() -> list[str]:
 
 
 class _CallablePackage(ModuleType):
-    """A subpackage that is also the function of its name: `lookalike.prepare(…)`."""
+    """A subpackage that is also a function: `lookalike.prepare(…)` beside `lookalike.prepare.table`."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         return self._function()(*arguments, **named)
 
     def _function(self) -> Any:
         name = self.__name__.rpartition(".")[2]
-        return getattr(import_module(_FUNCTIONS[name]), name)
+        return getattr(import_module(_CALLABLE_PACKAGES[name]), name)
 
     @property
     def __signature__(self) -> Any:
@@ -78,13 +85,7 @@ class _CallablePackage(ModuleType):
         return signature(self._function())
 
 
-class _Package(ModuleType):
-    """A package that makes some of its subpackages callable when they are imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _FUNCTIONS and isinstance(value, ModuleType):
-            value.__class__ = _CallablePackage
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+for _name in _CALLABLE_PACKAGES:
+    import_module(
+        f"lookalike.{_name}"
+    ).__class__ = _CallablePackage  # these packages import nothing themselves

@@ -1,8 +1,6 @@
 """`lookalike.prepare(…)` from Python: the same datasets, and the same errors, as from the command line."""
 
 import inspect
-import subprocess
-import sys
 
 import polars as pl
 import pytest
@@ -107,16 +105,3 @@ def test_the_signature_is_explicit():
     parameters = inspect.signature(lookalike.prepare).parameters
     assert list(parameters)[:2] == ["source", "out"]
     assert not any(one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL) for one in parameters.values())
-
-
-@pytest.mark.parametrize(
-    "first", ["", "import lookalike.prepare.table;", "from lookalike.prepare import naming;"]
-)
-def test_the_package_is_the_function_too(first):
-    """Python binds a subpackage to its name in the package, whichever is imported first."""
-    lines = [
-        first,
-        "import lookalike; assert callable(lookalike.prepare)",
-        "import lookalike.prepare.table as t; t",
-    ]
-    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)

@@ -64,23 +64,23 @@ def test_results_print_as_a_table_and_become_a_frame_or_plain_values():
     )
     results = SearchResults([first, Hits(), Hits([Hit("c.jpg", "dog", -0.25, 0)])])
     assert str(results).splitlines() == [
-        "query  rank  score    label  path",
-        "q.jpg  1     0.9123   cat    a.jpg",
-        "q.jpg  2     0.5000   dog    b b.jpg",
-        "2      1     -0.2500  dog    c.jpg",
+        "query  rank  similarity  label  path",
+        "q.jpg  1     0.9123      cat    a.jpg",
+        "q.jpg  2     0.5000      dog    b b.jpg",
+        "2      1     -0.2500     dog    c.jpg",
     ]
     assert str(first).splitlines() == [
-        "query  rank  score   label  path",
-        "q.jpg  1     0.9123  cat    a.jpg",
-        "q.jpg  2     0.5000  dog    b b.jpg",
+        "query  rank  similarity  label  path",
+        "q.jpg  1     0.9123      cat    a.jpg",
+        "q.jpg  2     0.5000      dog    b b.jpg",
     ]
     frame = results.to_frame()
-    assert frame.columns == ["query", "rank", "score", "label", "path", "row", "box"]
-    assert frame["score"].to_list() == [0.912345, 0.5, -0.25] and frame["row"].to_list() == [7, 2, 0]
+    assert frame.columns == ["query", "rank", "similarity", "label", "path", "row", "box", "likely"]
+    assert frame["similarity"].to_list() == [0.912345, 0.5, -0.25] and frame["row"].to_list() == [7, 2, 0]
     assert frame["box"].to_list() == [[1, 2, 3, 4], None, None]
     plain = results.to_dict()
     assert plain[0]["query"] == "q.jpg" and plain[0]["hits"][0] == vars(first[0])
-    assert plain[1] == {"query": None, "hits": []}
+    assert plain[1] == {"query": None, "hits": [], "likely": None}
     numbers = SearchResults([Hits([Hit("a.jpg", 2**40, 1.0, 0)])])
     assert numbers.to_frame()["label"].to_list() == [2**40]
 
@@ -88,7 +88,7 @@ def test_results_print_as_a_table_and_become_a_frame_or_plain_values():
 def test_without_hits_there_is_an_empty_frame_of_the_same_columns():
     for empty in (Hits(), SearchResults(), SearchResults([Hits()])):
         assert str(empty) == "no hits"
-        assert empty.to_frame().height == 0 and empty.to_frame().width == 7
+        assert empty.to_frame().height == 0 and empty.to_frame().width == 8
 
 
 def test_a_notebook_shows_figures(monkeypatch):

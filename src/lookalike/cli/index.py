@@ -1,4 +1,4 @@
-"""The job `index`: vectors, or the images of a dataset, become a folder that can be searched."""
+"""The job `index`: vectors, or the images of a dataset, become an index folder."""
 
 from pathlib import Path
 
@@ -23,6 +23,5 @@ def main(config: Config) -> Path:
     refuse_existing(config.out)
     split = [config.split] if isinstance(config.split, str) else config.split
     embeddings = load_or_compute(config, split)
-    index = Index(embeddings.vectors, embeddings.table, embeddings.space, embeddings.model)
-    index.save(config.out, {"job": "index", **config.model_dump(mode="json")})
+    Index.build(embeddings, out=config.out, metadata={"job": "index", **config.model_dump(mode="json")})
     return config.out

@@ -1,23 +1,22 @@
-"""The job `search`: a photo, a folder or a list of them is looked up in an index."""
+"""The job `search`: look up a photo, a folder or a list of photos in an index."""
 
 import json
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from lookalike.data.shards import image_exists
-from lookalike.errors import ConfigError, DataError, LookalikeError, Problem, list_problems
+from lookalike.errors import ConfigError, Problem, list_problems
 
 if TYPE_CHECKING:
-    from lookalike.search.searcher import Hit, Searcher
+    from collections.abc import Sequence
+
+    from lookalike.data.decode import Box
+    from lookalike.search.hits import Hits
 
 log = logging.getLogger(__name__)
-
-LISTS = {".txt", ".lst", ".list"}
 
 
 class Config(BaseModel):
@@ -56,54 +55,42 @@ class Config(BaseModel):
 
 def main(config: Config) -> None:
     """Print the hits of every photo; photos that cannot be read are listed on stderr."""
-    from lookalike.cli._search_picture import check_picture, write_picture
     from lookalike.machine import choose_device, configure_memory
-    from lookalike.search.searcher import Searcher
+    from lookalike.search.index import Index
+    from lookalike.search.picture import check_picture, write_picture
+    from lookalike.search.query import find_photos
 
     check_picture(config.picture)
-    photos = find_photos(config.image)
-    box = _box(config.box, photos)
-    if not any(image_exists(photo) for photo in photos):
-        raise LookalikeError(f"image={config.image}: no such photo, folder or list")
     configure_memory(config.threads)
-    searcher = Searcher(config.index, config.model, choose_device(config.device))
     skipped: list[Problem] = []
-    hits = searcher.search(photos, config.k, skipped, config.batch_size, box and [box], config.by)
-    if len(skipped) == len(photos):
-        raise DataError("no image to search with can be read", skipped)
+    photos = find_photos(config.image)
+    results = Index.load(config.index, config.model, choose_device(config.device)).search(
+        photos,
+        config.k,
+        by=config.by,
+        threshold=config.threshold,
+        box=_parse_box(config.box, len(photos)),
+        batch_size=config.batch_size,
+        skipped=skipped,
+    )
     if skipped:
-        log.warning("%d of %d images cannot be read:%s", len(skipped), len(photos), list_problems(skipped))
-    bad = {problem.row for problem in skipped}
-    results = [pair for row, pair in enumerate(zip(photos, hits, strict=True)) if row not in bad]
-    threshold = _threshold(config, searcher)
+        log.warning("%d of %d images cannot be read:%s", len(skipped), len(results), list_problems(skipped))
+    unread = {problem.row for problem in skipped}
+    results = [hits for row, hits in enumerate(results) if row not in unread]
     if config.picture is not None:
-        write_picture(config.picture, results, threshold)
+        write_picture(config.picture, results)
         log.info("picture of the hits: %s", config.picture)
     if config.format == "json":
-        print(_results_as_json(results, threshold))
+        print(_results_as_json(results))
     else:
-        _show_results(results, threshold)
+        _show_results(results)
 
 
-def _threshold(config: Config, searcher: "Searcher") -> float | None:
-    """From which similarity on a hit is likely right; None, which is logged, where nothing says so."""
-    from lookalike.cli._search_picture import own_threshold
-
-    if config.threshold is not None:
-        return config.threshold
-    result = own_threshold(config.model or searcher.index.model, searcher.model.space)
-    if result is None:
-        log.info(
-            "the model has no operating_point.json, so hits are not judged; threshold=0.6 sets a threshold"
-        )
-    return result
-
-
-def _box(box: str | list[float] | None, photos: Sequence[Path]) -> tuple[int, int, int, int] | None:
+def _parse_box(box: str | list[float] | None, count: int) -> "list[Box] | None":
     """The part of the photo in whole pixels.
 
     Raises:
-        ConfigError: it is no box, or there are several photos.
+        ConfigError: it is not a box, or there are several photos.
     """
     if box is None:
         return None
@@ -115,81 +102,47 @@ def _box(box: str | list[float] | None, photos: Sequence[Path]) -> tuple[int, in
         raise ConfigError(f"box={box}: must be x1,y1,x2,y2, four numbers") from None
     if x1 >= x2 or y1 >= y2:
         raise ConfigError(f"box={box}: must be x1,y1,x2,y2 with x1 < x2 and y1 < y2")
-    if len(photos) != 1:
-        raise ConfigError(f"box={box}: is of one photo, and image= names {len(photos)}")
-    return whole
+    if count != 1:
+        raise ConfigError(f"box={box}: is a region of one photo, and image= names {count}")
+    return [whole]
 
 
-def find_photos(image: str | Sequence[str]) -> list[Path]:
-    """The photos that `image=` means, those of a folder by name.
-
-    Raises:
-        LookalikeError: something is not there, or holds no photo.
-    """
-    if not isinstance(image, str):
-        return [photo for path in image for photo in find_photos(path)]
-    path = Path(image).expanduser()
-    if path.is_dir():
-        from lookalike.data.formats import ENDINGS
-
-        photos = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
-    elif path.suffix.lower() in LISTS and path.is_file():
-        photos = _read_photo_list(path)
-    else:
-        photos = [path]
-    if not photos:
-        raise LookalikeError(f"image={image}: holds no photo")
-    return photos
-
-
-def _read_photo_list(file: Path) -> list[Path]:
-    """The lines of a list; a relative path starts in the current folder, or else where the list is."""
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LookalikeError(f"image={file}: cannot be read as a list of paths: {error}") from error
-    paths = [Path(line).expanduser() for line in lines if line]
-    return [path if image_exists(path) else file.parent / path for path in paths]
-
-
-def _likely(hits: "Sequence[Hit]", threshold: float | None) -> bool | None:
-    """Whether the photo probably shows the nearest hit; None where there is no threshold."""
-    return None if threshold is None else bool(hits) and hits[0].score >= threshold
-
-
-def _results_as_json(hits_by_photo: Sequence[tuple[Path, "list[Hit]"]], threshold: float | None) -> str:
-    """A list with one entry a photo."""
-    results = [
+def _results_as_json(results: "Sequence[Hits]") -> str:
+    """A list with one entry per photo."""
+    entries = [
         {
-            "image": str(photo),
+            "image": hits.query,
             "hits": [
                 {
                     "label": hit.label,
-                    "score": round(hit.score, 6),
+                    "score": round(hit.similarity, 6),
                     "path": hit.path,
                     "box": None if hit.box is None else list(hit.box),
                 }
                 for hit in hits
             ],
-            "likely": _likely(hits, threshold),
+            "likely": hits.likely,
         }
-        for photo, hits in hits_by_photo
+        for hits in results
     ]
-    return json.dumps(results, indent=2)
+    return json.dumps(entries, indent=2)
 
 
-def _show_results(results: Sequence[tuple[Path, "list[Hit]"]], threshold: float | None) -> None:
-    """One table a photo, and a message on each photo that probably shows none of its hits."""
+def _show_results(results: "Sequence[Hits]") -> None:
+    """One table per photo, and a message on each photo that probably shows none of its hits."""
     from lookalike.console import print_tables
 
     tables = {
-        str(photo): [(rank, f"{hit.score:.4f}", hit.label, hit.path) for rank, hit in enumerate(hits, 1)]
-        for photo, hits in results
+        str(hits.query): [
+            (rank, f"{hit.similarity:.4f}", hit.label, hit.path) for rank, hit in enumerate(hits, 1)
+        ]
+        for hits in results
     }
     print_tables("image", ("rank", "score", "label", "path"), tables)
-    for photo, hits in results:
-        if _likely(hits, threshold) is False:
-            nearest = f"the nearest has similarity {hits[0].score:.3f}" if hits else "nothing was found"
+    for hits in results:
+        if hits.likely is False:
+            nearest = f"the nearest has similarity {hits[0].similarity:.3f}" if hits else "nothing was found"
             log.warning(
-                "%s: probably none of these: %s, the threshold is %.3f", *(photo, nearest, threshold or 0.0)
+                "%s: probably none of these: %s, the threshold is %.3f",
+                *(hits.query, nearest, hits.threshold),
             )

@@ -93,7 +93,8 @@ def evaluate(
         vectors: vectors [N, D], which are normalised, since the similarity is the cosine; or `Embeddings`, an
             embeddings folder or a file of vectors; or a model or its folder, with a table as second argument.
         labels: identities, integers (64 bits) or strings, [N]; those of `Embeddings` if not given. For a
-            model, the table of images to embed: a `Table`, a dataset folder or a table file.
+            model, the images to embed: a `Table`, a torch Dataset of (image, label), a dataset folder or a
+            table file.
         split: evaluate only the rows of these splits; all if not given.
         frame: further columns of the images, N rows: role, group, fold or path for the protocols that need
             them, and any that are named in `by`; a frame of polars or pandas, or columns by name.

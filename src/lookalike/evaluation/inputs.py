@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from lookalike.data.object_table import as_table
 from lookalike.data.table import Table, read_table
 from lookalike.embeddings import Embeddings, embed, load_embeddings
 from lookalike.errors import list_problems
@@ -87,12 +88,7 @@ def _embed_table(
     """The vectors of a table by a model, either of which may be a folder."""
     if table is None:
         raise ValueError("labels: a model needs a table of images: evaluate(model, table, split=...)")
-    table = read_table(table) if isinstance(table, str | Path) else table
-    if not isinstance(table, Table):
-        raise ValueError(
-            f"evaluate(model, table): the table is a lookalike.Table or its folder, got "
-            f"{type(table).__name__}"
-        )
+    table = read_table(table) if isinstance(table, str | Path) else as_table(table, "test")
     table = table.split(*splits) if splits else table
     refuse_table(table)
     folder = None

@@ -1,7 +1,6 @@
 """A map of embeddings to look at, and to correct a dataset with.
 
-`lookalike.explore` is the function below. It takes the name of this package there, so import the modules with
-`from lookalike.explore.folder import …`.
+`lookalike.explore(…)` calls the function below: see `lookalike/__init__.py`.
 """
 
 from pathlib import Path

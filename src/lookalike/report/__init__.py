@@ -1,7 +1,6 @@
 """The report: one run and its evaluation on one page that needs nothing but a browser.
 
-`lookalike.report` is the function below. It takes the name of this package there, so import the modules with
-`from lookalike.report.page import …`.
+`lookalike.report(…)` calls the function below: see `lookalike/__init__.py`.
 """
 
 from pathlib import Path

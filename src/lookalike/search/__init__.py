@@ -1,1 +1,1 @@
-"""Search: exact nearest neighbours, the index folder, and from a photo to its hits."""
+"""Search: an index of images or vectors, and from a photo to its nearest matches."""

@@ -1,36 +1,130 @@
-"""The index folder: vectors, their table, and which model they come from."""
+"""A gallery of vectors that can be searched with photos or vectors, and its folder."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 import numpy as np
+import torch
 import yaml
+from PIL import Image
 
+from lookalike.data.decode import Box
 from lookalike.data.table import Table
+from lookalike.data.transforms import check_choice
 from lookalike.data.vectors import path_from, read_json, read_vectors, resolve_path, write_vectors
-from lookalike.files import new_folder, write_text
+from lookalike.embeddings import Embeddings
+from lookalike.errors import DataError, LookalikeError, Problem
+from lookalike.evaluation.operating_point import read_point
+from lookalike.files import new_folder, refuse_existing, write_text
+from lookalike.metrics.inputs import unit_length
+from lookalike.ranking.exact import ExactSearch
+from lookalike.search.gallery import gallery_embeddings, load_model
+from lookalike.search.hits import Hits, SearchResults, make_hit
+from lookalike.search.nearest import find_nearest
+from lookalike.search.query import Photo, Query, checked_boxes, embed_photos, parse_query
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from lookalike.model.embedder import EmbeddingModel
+
+log = logging.getLogger(__name__)
 ENGINE = "exact"
+By = Literal["image", "label"]
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """A gallery that can be searched.
+    """A gallery that can be searched. Make one with `Index.build` or `Index.load`.
 
     Attributes:
         vectors: float32 [N, D], each of length 1.
-        table: one row a vector.
-        space: hash of the model; a query of another model is refused.
-        model: folder of the model, where known.
+        table: one row per vector.
+        space: hash of the model; queries of another model are rejected.
+        model: the model or its folder, where known; photos can only be searched with if it is.
+        device: device to compute on; that of the model if not given, or else the CPU.
+        name: of the index in messages.
     """
 
     vectors: np.ndarray
     table: Table
     space: str
-    model: Path | None = None
+    model: "EmbeddingModel | Path | None" = None
+    device: str | torch.device | None = None
+    name: str = "the index"
+
+    @classmethod
+    def build(
+        cls,
+        source: "EmbeddingModel | Embeddings | ArrayLike | str | Path",
+        labels: "Table | ArrayLike | str | Path | None" = None,
+        *,
+        out: str | Path | None = None,
+        split: str | Sequence[str] | None = None,
+        batch_size: int = 64,
+        workers: int = 0,
+        device: str | torch.device | None = None,
+        progress: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """An index of images or vectors.
+
+        Args:
+            source: a model or its folder, with a table as second argument; `Embeddings`, their folder, or a
+                file of vectors; or vectors [N, D], which are normalised.
+            labels: for a model, the images to index: a `Table`, a torch Dataset of (image, label), a dataset
+                folder or a table file. For vectors, their identities [N], or a `Table` with N rows.
+            out: index folder to write; it must not exist.
+            split: index only these splits; all if not given.
+            batch_size: images per forward pass, where a model is given.
+            workers: number of processes that read images, where a model is given.
+            device: device to compute on; a model is moved there.
+            progress: show a progress bar on stderr.
+            metadata: what made the index, for config.yaml in `out`.
+
+        Raises:
+            ValueError: vectors that are not finite or zero, or labels that do not fit.
+            LookalikeError: a folder, file or table cannot be read, or `out` exists.
+        """
+        if out is not None:
+            refuse_existing(Path(out))
+        splits = [split] if isinstance(split, str) else list(split or [])
+        options = {"batch_size": batch_size, "workers": workers, "progress": progress}
+        embeddings, model = gallery_embeddings(source, labels, splits, device, **options)
+        index = cls(embeddings.vectors, embeddings.table, embeddings.space, model, device)
+        if out is None:
+            return index
+        index.save(out, metadata)
+        return replace(index, name=str(out))
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        model: "EmbeddingModel | str | Path | None" = None,
+        device: str | torch.device | None = None,
+    ) -> Self:
+        """An index folder; vectors stay on disk until they are used.
+
+        Args:
+            folder: what `Index.save` or `lookalike index` wrote.
+            model: a model or its folder, in place of the one that the index names.
+            device: device to compute on; the CPU if not given.
+
+        Raises:
+            LookalikeError: a file is missing or does not fit the others.
+        """
+        folder = Path(folder)
+        facts = read_json(folder, "index.json", "an index folder; `lookalike index` makes one")
+        vectors, table = read_vectors(folder)
+        own_model = resolve_path(folder, facts.get("model"))
+        index = cls(vectors, table, str(facts["space"]), own_model, name=str(folder))
+        return index.with_model(model, device)
 
     def save(self, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write index.json, vectors.npy, table.parquet and config.yaml.
@@ -42,21 +136,184 @@ class Index:
         facts = {"engine": ENGINE, "space": self.space, "dim": dim, "count": size}
         with new_folder(folder) as temporary:
             write_vectors(self.vectors, self.table, temporary, folder)
-            facts["model"] = path_from(folder, self.model)
+            facts["model"] = path_from(folder, self.model_folder)
             write_text(temporary / "index.json", json.dumps(facts, indent=2) + "\n")
-            metadata = metadata or {"made_by": "lookalike.search.index.Index.save"}
+            metadata = metadata or {"made_by": "lookalike.Index.save"}
             write_text(
                 temporary / "config.yaml", yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
             )
 
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """An index folder; vectors stay on disk until they are used.
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __repr__(self) -> str:
+        size, dim = self.vectors.shape
+        labels = self.table.frame["label"].n_unique()
+        return f"Index({size:,} images × {dim}, {labels:,} labels, space {self.space})"
+
+    def with_model(
+        self, model: "EmbeddingModel | str | Path | None" = None, device: str | torch.device | None = None
+    ) -> Self:
+        """The same index with another model or device; what is None stays."""
+        model = Path(model) if isinstance(model, str) else model
+        model = self.model if model is None else model
+        return replace(self, model=model, device=device or self.device)
+
+    @overload
+    def search(
+        self,
+        query: "str | Path | Image.Image",
+        k: int = 5,
+        *,
+        by: By = "image",
+        threshold: float | None = None,
+        box: Box | None = None,
+        batch_size: int = 64,
+        skipped: list[Problem] | None = None,
+    ) -> Hits: ...
+
+    @overload
+    def search(
+        self,
+        query: "Embeddings | Sequence[Photo]",
+        k: int = 5,
+        *,
+        by: By = "image",
+        threshold: float | None = None,
+        box: Sequence[Box | None] | None = None,
+        batch_size: int = 64,
+        skipped: list[Problem] | None = None,
+    ) -> SearchResults: ...
+
+    @overload
+    def search(
+        self,
+        query: "np.ndarray | torch.Tensor | Sequence[float] | Sequence[Sequence[float]]",
+        k: int = 5,
+        *,
+        by: By = "image",
+        threshold: float | None = None,
+        box: Box | Sequence[Box | None] | None = None,
+        batch_size: int = 64,
+        skipped: list[Problem] | None = None,
+    ) -> Any: ...
+
+    def search(
+        self,
+        query: Any,
+        k: int = 5,
+        *,
+        by: By = "image",
+        threshold: float | None = None,
+        box: Box | Sequence[Box | None] | None = None,
+        batch_size: int = 64,
+        skipped: list[Problem] | None = None,
+    ) -> Hits | SearchResults:
+        """The `k` nearest indexed images, nearest first; of equal similarities the lower row first.
+
+        Args:
+            query: a photo (path, PIL image, uint8 array [H, W, 3], or tensor [3, S, S] as the model takes
+                it), or a vector [D] of the same model. Or several: a list of photos, in which a folder or
+                text file stands for the photos it names; images [B, 3, S, S]; vectors [Q, D]; or
+                `Embeddings`. Vectors are normalised.
+            k: number of hits; there are fewer if the index is smaller.
+            by: `label` returns the `k` nearest identities, each with its nearest image.
+            threshold: cosine similarity from which a hit is likely right; that of the model's operating
+                point if not given.
+            box: the part of the photo to search with, x1 y1 x2 y2 in pixels of the upright photo; a list with
+                one for each photo, or None, where there are several.
+            batch_size: photos per forward pass.
+            skipped: a list that receives the photos that cannot be read, which then have no hits.
+
+        Returns:
+            The `Hits` of a single photo or vector, or else `SearchResults`, the `Hits` of each.
 
         Raises:
-            LookalikeError: a file is missing or does not fit the others.
+            ValueError: `k`, `by`, `threshold`, `box` or the vectors are wrong.
+            TypeError: the query is something else.
+            DataError: no photo can be read, or some cannot and `skipped` is not given; they are listed.
+            LookalikeError: the model is missing, or not the one that the index was built with.
         """
-        folder = Path(folder)
-        facts = read_json(folder, "index.json", "an index folder; `lookalike index` makes one")
-        vectors, table = read_vectors(folder)
-        return cls(vectors, table, str(facts["space"]), resolve_path(folder, facts.get("model")))
+        check_choice("by", by, get_args(By))
+        if threshold is not None and not -1 <= threshold <= 1:
+            raise ValueError(f"threshold={threshold:g}: must be from -1 to 1")
+        parsed = parse_query(query)
+        boxes = checked_boxes(box, parsed)
+        vectors, positions = self._query_vectors(parsed, boxes, batch_size, skipped)
+        limit = self.threshold if threshold is None else float(threshold)
+        labels = self.table.frame["label"] if by == "label" else None
+        scores, rows = find_nearest(self._engine, vectors, k, labels)
+        results = SearchResults(Hits((), self.table, name, limit) for name in parsed.names)
+        for position, query_scores, query_rows in zip(positions, scores, rows, strict=True):
+            hits = zip(query_rows, query_scores, strict=True)
+            results[position].extend(
+                make_hit(self.table, row, score, limit) for row, score in hits if row >= 0
+            )
+        return results[0] if parsed.is_single else results
+
+    @property
+    def model_folder(self) -> Path | None:
+        """The folder of the model, where known."""
+        return self.model if self.model is None or isinstance(self.model, Path) else self.model.folder
+
+    @cached_property
+    def loaded_model(self) -> "EmbeddingModel":
+        """The model, loaded when it is first used.
+
+        Raises:
+            LookalikeError: it is not known or not there, or not the one that the index was built with.
+        """
+        if self.model is None:
+            raise LookalikeError(
+                f"{self.name} does not say which model it was made with; give it with model=FOLDER"
+            )
+        if isinstance(self.model, Path) and not self.model.exists():
+            raise LookalikeError(
+                f"{self.name}: its model is expected in {self.model}, which is not there; give it with "
+                "model=FOLDER"
+            )
+        model = load_model(self.model, self.device)
+        self._check_space(model.space, "this model is")
+        return model
+
+    @cached_property
+    def threshold(self) -> float | None:
+        """The threshold of the model's operating point; None without one."""
+        folder = self.model_folder
+        if folder is None:
+            return None
+        point = read_point(folder, self.space if isinstance(self.model, Path) else None)
+        if point is None or point.space != self.space:  # a model may have been trained since it was loaded
+            log.info("the model has no operating_point.json, so hits are not judged; threshold=0.6 sets one")
+            return None
+        return point.threshold
+
+    @cached_property
+    def _engine(self) -> ExactSearch:
+        loaded = self.__dict__.get("loaded_model")
+        return ExactSearch(self.vectors, self.device or (loaded.device if loaded is not None else None))
+
+    def _check_space(self, space: str, subject: str) -> None:
+        if space != self.space:
+            raise LookalikeError(
+                f"{self.name} holds vectors of the model {self.space}, but {subject} "
+                f"{space}: their vectors cannot be compared. Give the model that the index was "
+                "made with (model=), or make a new index with this one (`lookalike index`)"
+            )
+
+    def _query_vectors(
+        self, query: Query, boxes: Sequence[Box | None], batch_size: int, skipped: list[Problem] | None
+    ) -> tuple[np.ndarray, Sequence[int]]:
+        """The vectors of the query, [n, D], and which of its parts they are of, [n]."""
+        if query.vectors is not None:
+            if query.space is not None:
+                self._check_space(query.space, "these embeddings are of")
+            return unit_length(query.vectors), range(len(query.vectors))
+        vectors, positions, problems = embed_photos(self.loaded_model, query.photos, boxes, batch_size)
+        if not positions:
+            raise DataError("no image to search with can be read", problems)
+        if problems and skipped is None:
+            raise DataError(f"{len(problems)} of {len(query.photos)} images cannot be read", problems)
+        if skipped is not None:
+            skipped.extend(problems)
+        return vectors, positions
