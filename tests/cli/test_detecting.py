@@ -363,4 +363,4 @@ def test_help_tells_of_it(capsys):
     assert command(["prepare", "--help"]) == 0
     assert "human faces" in capsys.readouterr().out.lower()
     assert command(["prepare", "detect=dog", "--help"]) == 0
-    assert "No package brings weights for dogs" in " ".join(capsys.readouterr().out.split())
+    assert "No package contains the weights" in " ".join(capsys.readouterr().out.split())
