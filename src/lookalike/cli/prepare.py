@@ -54,6 +54,9 @@ class Config(BaseModel):
     check: bool = Field(
         description="decode every image completely; false reads only the headers, which is much faster"
     )
+    hashes: bool = Field(
+        description="add a column hash with the 64-bit perceptual hash of every image, 16 hexadecimal digits"
+    )
     shrink: int | None = Field(
         ge=16,
         le=8192,
@@ -146,7 +149,7 @@ def _make(
         source=str(sources[0] if sources else rows.table.folder),
         metadata=metadata,
         **config.model_dump(
-            include={"check", "shrink", "shrink_quality", "max_skipped", "workers", "progress"}
+            include={"check", "hashes", "shrink", "shrink_quality", "max_skipped", "workers", "progress"}
         ),
     )
     if cropping is None:

@@ -36,6 +36,7 @@ def prepare(
     raw: str | Path | None = None,
     download: bool = False,
     check: bool = True,
+    hashes: bool = False,
     shrink: int | None = None,
     max_skipped: float = 0.5,
     workers: int | None = 0,
@@ -68,6 +69,7 @@ def prepare(
         raw: folder with the archives of a public dataset.
         download: fetch archives of a public dataset that are missing in `raw`.
         check: decode every image completely; False reads only headers, which is much faster.
+        hashes: add a column `hash` with the 64-bit perceptual hash of every image, as 16 hexadecimal digits.
         shrink: store images with this shorter side, in pixels; None leaves them where they are.
         max_skipped: maximum share of unusable images.
         workers: number of processes that check or crop images; 0 for this process, None for one per core (a
@@ -108,6 +110,7 @@ def prepare(
         raw=raw and str(raw),
         download=download,
         check=check,
+        hashes=hashes,
         shrink=shrink,
         max_skipped=max_skipped,
         workers=workers,

@@ -21,6 +21,12 @@ class Config(BaseModel):
     min_side: int = Field(
         ge=0, description="minimum length in pixels of the shorter side of an image or its box"
     )
+    dedup: int | None = Field(
+        ge=0,
+        le=64,
+        description="keep only the largest of several copies of a photo in a class; number of bits of the "
+        "64-bit hash in which candidates may differ, such as 10; null keeps copies",
+    )
     min_images: int = Field(
         ge=1, description="minimum number of images per class; smaller classes are removed"
     )
@@ -32,6 +38,10 @@ class Config(BaseModel):
     )
     out: Path = OUT
     seed: int = Field(ge=0, description="random seed for choosing images")
+    workers: int | None = Field(
+        ge=0, description="number of processes that read images for dedup=; null uses one per core"
+    )
+    progress: bool = Field(description="show a progress bar")
     data_dir: Path = DATA_DIR
 
     @model_validator(mode="after")
@@ -52,8 +62,10 @@ def main(config: Config) -> Path:
 
     refuse_existing(config.out)
     filters = Filters(**config.model_dump(include=set(Filters.__dataclass_fields__)))
-    if filters == Filters(seed=config.seed):
-        raise ConfigError("nothing to filter by; give keep=, drop=, min_side=, min_images= or max_images=")
+    if filters == Filters(seed=config.seed, workers=config.workers, progress=config.progress):
+        raise ConfigError(
+            "nothing to filter by; give keep=, drop=, min_side=, dedup=, min_images= or max_images="
+        )
     for name in ("keep", "drop"):
         file = getattr(config, name)
         if file is not None and not file.is_file():

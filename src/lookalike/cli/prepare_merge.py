@@ -29,6 +29,16 @@ class Config(BaseModel):
         " of the first dataset"
     )
     contents: bool = Field(description="compare file contents as well as paths")
+    dedup: int | None = Field(
+        ge=0,
+        le=64,
+        description="of copies of a photo with the same label in several datasets, keep only the largest; "
+        "number of bits of the 64-bit hash in which candidates may differ, such as 10; null keeps all",
+    )
+    workers: int | None = Field(
+        ge=0, description="number of processes that read images for dedup=; null uses one per core"
+    )
+    progress: bool = Field(description="show a progress bar")
     out: Path = OUT
     data_dir: Path = DATA_DIR
 
@@ -50,7 +60,7 @@ def main(config: Config) -> Path:
 
     refuse_existing(config.out)
     tables = read_tables(config.dataset, config.data_dir)
-    choices = Choices(config.prefixes, config.labels, config.files, config.contents)
+    choices = Choices(**config.model_dump(include=set(Choices.__dataclass_fields__)))
     table, clashes = merge_tables(tables, config.out, choices)
     table = order_columns(table)
     warn_of_shared(table.frame)

@@ -27,17 +27,24 @@ class Filters:
         keep: list of labels or paths; nothing else stays.
         drop: list of labels or paths that go.
         min_side: pixels that the shorter side of an image, or of its box, has at least.
+        dedup: bits of the 64-bit hash in which copies of one photo may differ; of the copies in a class the
+            largest stays.
         min_images: images that a class has at least.
         max_images: images of a class at most; which of them stay is a seeded choice.
         seed: another one, another choice.
+        workers: processes that read images for `dedup`; 0 for none, None for one a core.
+        progress: show a bar while images are read.
     """
 
     keep: Path | None = None
     drop: Path | None = None
     min_side: int = 0
+    dedup: int | None = None
     min_images: int = 1
     max_images: int | None = None
     seed: int = 0
+    workers: int | None = 0
+    progress: bool = False
 
 
 def filter_table(
@@ -56,7 +63,8 @@ def filter_table(
     """
     inside = np.arange(len(table)) if of is None else _rows_of(table, of)
     reasons: dict[int, str] = {}
-    for reasons_of in (_rows_not_listed, _rows_to_drop, _small_images, _rows_of_rare_classes, _surplus_rows):
+    steps = (_rows_not_listed, _rows_to_drop, _small_images, _copies, _rows_of_rare_classes, _surplus_rows)
+    for reasons_of in steps:
         rows = inside[[row not in reasons for row in inside.tolist()]]
         if not len(rows):
             break
@@ -150,6 +158,27 @@ def _sides(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _are_numbers(sizes: pl.Series) -> bool:
     """Whether all of them are numbers."""
     return sizes.dtype.is_numeric() and not sizes.is_null().any() and bool(sizes.is_finite().all())
+
+
+def _copies(table: Table, filters: Filters) -> dict[int, str]:
+    """The copies of a larger image of the same class."""
+    if filters.dedup is None:
+        return {}
+    from lookalike.prepare.duplicates.copies import copy_groups, find_copies
+    from lookalike.prepare.duplicates.signatures import read_signatures
+
+    signatures = read_signatures(table, workers=filters.workers, progress=filters.progress)
+    if signatures.problems:
+        unread = count_noun(len(signatures.problems), "image")
+        log.warning("dedup: %s cannot be read, and stay:%s", unread, list_problems(signatures.problems))
+    classes = np.unique(table.labels, return_inverse=True)[1]
+    copies = find_copies(table, signatures, filters.dedup, within=classes)
+    paths = table.frame["path"]
+    return {
+        row: f"copy of {paths[largest]}: dedup={filters.dedup}"
+        for largest, *others in copy_groups(copies, signatures)
+        for row in others
+    }
 
 
 def _rows_of_rare_classes(table: Table, filters: Filters) -> dict[int, str]:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +35,7 @@ class DatasetSettings:
         source: where the rows come from, for messages.
         metadata: what made the dataset; plain values, written into its config.yaml.
         check: decode every image completely; otherwise read only headers.
+        hashes: add a column with the perceptual hash of each image.
         shrink: shorter side, in pixels, of the images to store; None leaves images where they are.
         shrink_quality: JPEG quality of these.
         max_skipped: maximum share of unusable images.
@@ -45,6 +47,7 @@ class DatasetSettings:
     source: str
     metadata: Mapping[str, Any]
     check: bool = True
+    hashes: bool = False
     shrink: int | None = None
     shrink_quality: int = 90
     max_skipped: float = 0.5
@@ -108,13 +111,27 @@ def write_dataset(rows: Rows, split: Split, settings: DatasetSettings) -> Path:
     extra_files = {name: problem_frame(content) for name, content in notes.items()}
     if rows.pairs is not None:
         extra_files["pairs.csv"] = move_pairs(rows.pairs, table, settings.out)
-    write_table(table, settings.out, settings.metadata, problems, extra_files, rows.moved_folders)
+    seal = partial(_add_hashes, settings=settings) if settings.hashes else None
+    write_table(table, settings.out, settings.metadata, problems, extra_files, rows.moved_folders, seal)
     if problems:
         log.info("%s lists what was left out", settings.out / "skipped.csv")
     log.info("%s", summarise_counts(table))
     if settings.check:
         warn_of_identical(table, settings.out)
     return settings.out
+
+
+def _add_hashes(folder: Path, settings: DatasetSettings) -> None:
+    """Add the column `hash` to the table of a folder that has not got its name yet, but all of its images."""
+    from lookalike.prepare.duplicates.signatures import hash_column, read_signatures
+
+    file = folder / "table.parquet"
+    table = Table(pl.read_parquet(file), folder)
+    if "hash" in table.frame.columns:
+        log.warning("hashes=true: the column 'hash' of the source is replaced by the hashes of the images")
+    signatures = read_signatures(table, workers=settings.workers, progress=settings.progress)
+    hashes = pl.Series("hash", hash_column(signatures), dtype=pl.String)
+    table.frame.with_columns(hashes).write_parquet(file)
 
 
 def _shrink_images(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from lookalike.data.checking import BOX
@@ -61,12 +62,20 @@ class Choices:
         labels: a label in two tables: refused, or one identity.
         files: a file in two tables: refused, or only the row of the first table stays.
         contents: also take files with the same bytes for the same file.
+        dedup: bits of the 64-bit hash in which copies of one photo may differ. Of copies with the same label
+            in several tables the largest stays, that of the earliest table if they are equally large; None
+            keeps all.
+        workers: processes that read images for `dedup`; 0 for none, None for one a core.
+        progress: show a bar while images are read.
     """
 
     prefixes: Sequence[str] = ()
     labels: Literal["refuse", "same"] = "refuse"
     files: Literal["refuse", "first"] = "refuse"
     contents: bool = True
+    dedup: int | None = None
+    workers: int | None = 0
+    progress: bool = False
 
 
 def merge_tables(tables: Mapping[str, Table], folder: Path, choices: Choices) -> tuple[Table, pl.DataFrame]:
@@ -86,18 +95,21 @@ def merge_tables(tables: Mapping[str, Table], folder: Path, choices: Choices) ->
     both = _concatenate(frames)
     labels = _label_clashes(both)
     files = _file_clashes(both, folder, choices.contents)
+    copies = [] if choices.dedup is None else _copies(both, folder, choices)
     refused = [clash for clash in labels if clash.kind == "label" and choices.labels == "refuse"]
+    smaller = {(clash.dataset, clash.row) for clash in copies}
+    files = [clash for clash in files if (clash.dataset, clash.row) not in smaller]
     refused += files if choices.files == "refuse" else []
     if refused:
         raise DataError(_advice(refused), [clash.problem() for clash in refused])
-    clashes = [*columns, *_group_clashes(both), *labels, *files]
+    clashes = [*columns, *_group_clashes(both), *labels, *files, *copies]
     for kind, problems in _problems_by_kind(clashes).items():
         log.warning(
             "%s:%s",
             count_noun(len(problems), f"clash of {kind}", f"clashes of {kind}"),
             list_problems(problems),
         )
-    gone = {(clash.dataset, clash.row) for clash in files}
+    gone = {(clash.dataset, clash.row) for clash in [*files, *copies]}
     stays = [key not in gone for key in zip(both[FROM], both[ROW], strict=True)]
     origin = [pl.col(ORIGIN).cast(pl.String)] if ORIGIN in both.columns else []
     frame = both.filter(pl.Series(stays, dtype=pl.Boolean)).with_columns(
@@ -105,7 +117,9 @@ def merge_tables(tables: Mapping[str, Table], folder: Path, choices: Choices) ->
     )
     left = set(both.filter(pl.Series(stays, dtype=pl.Boolean))[FROM])
     for name in [name for name in frames if name not in left]:
-        log.warning("%s: no row of it is left: all of its files are in earlier datasets (files=first)", name)
+        log.warning(
+            "%s: no row of it is left: all of its files are in other datasets (files=first, dedup=)", name
+        )
     table = pl.DataFrame([vars(clash) for clash in clashes], schema=COLUMNS, orient="row")
     return Table(frame.drop(FROM, ROW), folder), table
 
@@ -213,6 +227,34 @@ def _file_clashes(both: pl.DataFrame, folder: Path, contents: bool) -> list[Clas
             labels = "" if label == first[1] else f", under the label {str(first[1])!r} instead of {label!r}"
             remark = f"is also in {first[2]}, row {first[3]} ({first[0]}){labels}"
             clashes.append(Clash(kind, path, name, row, first[2], remark))
+    return clashes
+
+
+def _copies(both: pl.DataFrame, folder: Path, choices: Choices) -> list[Clash]:
+    """Rows that are copies of a larger image with the same label in another table."""
+    from lookalike.prepare.duplicates.copies import find_copies
+    from lookalike.prepare.duplicates.grouping import star_groups
+    from lookalike.prepare.duplicates.signatures import read_signatures
+
+    start = os.path.realpath(folder)
+    paths = [os.path.realpath(os.path.join(start, path)) for path in both["path"]]  # noqa: PTH118
+    table = Table(both.with_columns(pl.Series("path", paths, dtype=pl.String)))
+    signatures = read_signatures(table, workers=choices.workers, progress=choices.progress)
+    if signatures.problems:
+        unread = count_noun(len(signatures.problems), "image")
+        log.warning("dedup: %s cannot be read, and stay:%s", unread, list_problems(signatures.problems))
+    classes = both["label"].cast(pl.String).rank("dense").to_numpy()
+    pairs = find_copies(table, signatures, choices.dedup or 0, within=classes).duplicates.pairs
+    names, rows = both[FROM].to_list(), both[ROW].to_list()
+    across = [names[one] != names[other] for one, other in pairs.tolist()]
+    pairs = pairs[np.array(across, bool)]
+    clashes = []
+    for largest, *others in star_groups(pairs, signatures.areas):
+        kept = f"row {rows[largest]} ({both['path'][largest]})"
+        clashes += [
+            Clash("copy", both["path"][row], names[row], rows[row], names[largest], f"is a copy of {kept}")
+            for row in others
+        ]
     return clashes
 
 
