@@ -157,9 +157,7 @@ def test_prepare_merge_keeps_the_larger_of_two_copies(tmp_path, capsys):
         (other / label).mkdir(parents=True)
         scene(500 + ord(label)).save(other / label / "new.png")
     open_image(tmp_path / "one" / "a" / "0.png").resize((320, 240)).save(other / "a" / "larger.png")
-    alter(open_image(tmp_path / "one" / "b" / "0.png"), 3).resize((80, 60)).save(
-        other / "b" / "smaller.png"
-    )
+    alter(open_image(tmp_path / "one" / "b" / "0.png"), 3).resize((80, 60)).save(other / "b" / "smaller.png")
     (other / "a" / "same.png").write_bytes((tmp_path / "one" / "a" / "1.png").read_bytes())
     lookalike.prepare(other, tmp_path / "b")
     words = ["prepare", "merge", f"{tmp_path}/a", f"{tmp_path}/b", "labels=same", "workers=0"]
