@@ -1,14 +1,11 @@
-"""The job `prepare fetch`: a dataset with shards copied here from where it lies."""
+"""The job `prepare fetch`: copy a dataset with shards to this machine."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from lookalike.cli._derived import OUT
-
-log = logging.getLogger(__name__)
+from lookalike.cli._dataset_keys import OUT
 
 
 class Config(BaseModel):
@@ -22,16 +19,7 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Fetch the dataset, and return its folder."""
-    from lookalike.data.table import read_table
-    from lookalike.files import refuse_existing
-    from lookalike.prepare.download.dataset import fetch_dataset
-    from lookalike.prepare.download.stores import open_store
-    from lookalike.prepare.sources.public import progress_bar
-    from lookalike.prepare.splits.assigned import summarise_counts
+    from lookalike.prepare.sharding import fetch_shards
 
-    refuse_existing(config.out)
-    store = open_store(config.url)
-    with progress_bar("Fetching", config.progress) as on_progress:
-        fetch_dataset(store, config.out, config.threads, on_progress)
-    log.info("%s", summarise_counts(read_table(config.out, files=False)))
+    fetch_shards(**dict(config))
     return config.out

@@ -1,13 +1,10 @@
-"""The job `prepare filter`: rows taken out of a prepared table."""
+"""The job `prepare filter`: select rows of a dataset."""
 
-import logging
 from pathlib import Path
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
-from lookalike.cli._derived import DATA_DIR, DATASET, OUT, Names, SplitName
-
-log = logging.getLogger(__name__)
+from lookalike.cli._dataset_keys import DATA_DIR, DATASET, OUT, Names, SplitName
 
 
 class Config(BaseModel):
@@ -44,34 +41,10 @@ class Config(BaseModel):
     progress: bool = Field(description="show a progress bar")
     data_dir: Path = DATA_DIR
 
-    @model_validator(mode="after")
-    def _something(self) -> "Config":
-        if self.max_images is not None and self.max_images < self.min_images:
-            raise ValueError(f"max_images={self.max_images} is less than min_images={self.min_images}")
-        return self
-
 
 def main(config: Config) -> Path:
     """Write a dataset with the rows that stay, and return its folder."""
-    from lookalike.cli._derived import write_derived
-    from lookalike.data.datasets import read_datasets
-    from lookalike.errors import ConfigError
-    from lookalike.files import refuse_existing
-    from lookalike.prepare.filter import Filters, filter_table
-    from lookalike.prepare.splits.assigned import count_images, summarise_counts
+    from lookalike.prepare.derived import filter_dataset
 
-    refuse_existing(config.out)
-    filters = Filters(**config.model_dump(include=set(Filters.__dataclass_fields__)))
-    if filters == Filters(seed=config.seed, workers=config.workers, progress=config.progress):
-        raise ConfigError(
-            "nothing to filter by; give keep=, drop=, min_side=, dedup=, min_images= or max_images="
-        )
-    for name in ("keep", "drop"):
-        file = getattr(config, name)
-        if file is not None and not file.is_file():
-            raise ConfigError(f"{name}={file}: there is no such file")
-    table, left_out = filter_table(read_datasets(config.dataset, config.data_dir), filters, config.of)
-    extra_files = {"counts.csv": count_images(table)}
-    write_derived(table, config, extra_files | ({"left_out.csv": left_out} if len(left_out) else {}))
-    log.info("%s", summarise_counts(table))
+    filter_dataset(**dict(config), metadata=config.model_dump(mode="json"))
     return config.out

@@ -1,14 +1,11 @@
-"""The job `prepare merge`: several datasets become one."""
+"""The job `prepare merge`: make one dataset of several."""
 
-import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
-from lookalike.cli._derived import DATA_DIR, OUT
-
-log = logging.getLogger(__name__)
+from lookalike.cli._dataset_keys import DATA_DIR, OUT
 
 
 class Config(BaseModel):
@@ -42,30 +39,11 @@ class Config(BaseModel):
     out: Path = OUT
     data_dir: Path = DATA_DIR
 
-    @model_validator(mode="after")
-    def _one_each(self) -> "Config":
-        if self.prefixes and len(self.prefixes) != len(self.dataset):
-            raise ValueError(f"prefixes: {len(self.prefixes)} for {len(self.dataset)} datasets; one for each")
-        return self
-
 
 def main(config: Config) -> Path:
-    """Write the merged dataset, with all clashes in clashes.csv, and return its folder."""
-    from lookalike.data.datasets import folders_of, read_tables
-    from lookalike.data.table import write_table
-    from lookalike.files import refuse_existing
-    from lookalike.prepare.merge import Choices, merge_tables
-    from lookalike.prepare.patch.dataset import carry_over_pairs
-    from lookalike.prepare.splits.assigned import order_columns, summarise_counts, warn_of_shared
+    """Write the merged dataset, and return its folder."""
+    from lookalike.prepare.derived import merge_datasets
 
-    refuse_existing(config.out)
-    tables = read_tables(config.dataset, config.data_dir)
-    choices = Choices(**config.model_dump(include=set(Choices.__dataclass_fields__)))
-    table, clashes = merge_tables(tables, config.out, choices)
-    table = order_columns(table)
-    warn_of_shared(table.frame)
-    extra_files = {"clashes.csv": clashes} if len(clashes) else {}
-    extra_files |= carry_over_pairs(folders_of(config.dataset, config.data_dir), table, config.out)
-    write_table(table, config.out, config.model_dump(mode="json"), extra_files=extra_files)
-    log.info("%s", summarise_counts(table))
+    keys = {name: value for name, value in config if name != "dataset"}
+    merge_datasets(config.dataset, **keys, metadata=config.model_dump(mode="json"))
     return config.out

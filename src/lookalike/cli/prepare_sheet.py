@@ -1,19 +1,11 @@
-"""The job `prepare sheet`: a page to look through, with some images of every class."""
+"""The job `prepare sheet`: an HTML page with some images of every class."""
 
-import logging
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from lookalike.cli._derived import DATA_DIR, DATASET, Names, SplitName
-
-if TYPE_CHECKING:
-    from lookalike.data.table import Table
-    from lookalike.errors import Problem
-
-log = logging.getLogger(__name__)
+from lookalike.cli._dataset_keys import DATA_DIR, DATASET, Names, SplitName
 
 
 class Config(BaseModel):
@@ -34,39 +26,13 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Write the page, and return it."""
-    from lookalike.cli.prepare_stats import title
-    from lookalike.data.datasets import read_datasets
-    from lookalike.errors import list_problems
+    from lookalike.data.datasets import dataset_title, read_datasets
     from lookalike.files import refuse_existing
-    from lookalike.wording import count_noun
+    from lookalike.report.sheet import Options, save_sheet
 
     refuse_existing(config.out)
     table = read_datasets(config.dataset, config.data_dir)
     table = table.split(*config.split) if config.split else table
-    problems = write_contact_sheet(table, title(config.dataset), config)
-    if problems:
-        log.warning("%s could not be read:%s", count_noun(len(problems), "image"), list_problems(problems))
-    return config.out / "index.html"
-
-
-def write_contact_sheet(table: "Table", name: str, config: Config) -> "list[Problem]":
-    """The folder, whole or not at all."""
-    import yaml
-    from rich.progress import track
-
-    from lookalike.data.table import write_problems
-    from lookalike.files import new_folder
-    from lookalike.report.sheet import Options, write_sheet
-
-    def progress_bar(classes: Iterable[Any], total: int) -> Iterable[Any]:
-        return track(classes, "Making thumbnails", total=total, disable=not config.progress)
-
-    option_keys = {"per_class", "thumbnail", "classes", "seed"}
-    options = Options(**config.model_dump(include=option_keys))
-    with new_folder(config.out) as temporary:
-        problems = write_sheet(table, temporary, name, options, progress_bar)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (temporary / "config.yaml").write_text(text, encoding="utf-8")
-        if problems:
-            write_problems(problems, temporary / "skipped.csv")
-    return problems
+    options = Options(**config.model_dump(include={"per_class", "thumbnail", "classes", "seed"}))
+    metadata = config.model_dump(mode="json")
+    return save_sheet(table, config.out, dataset_title(config.dataset), options, metadata, config.progress)

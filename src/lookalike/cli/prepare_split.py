@@ -1,14 +1,12 @@
-"""The job `prepare split`: a prepared table divided anew."""
+"""The job `prepare split`: divide a dataset again."""
 
-import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
-from lookalike.cli._derived import DATA_DIR, DATASET, OF, OUT, Names, SplitName
+from lookalike.cli._dataset_keys import DATA_DIR, DATASET, OF, OUT, Names, SplitName
 
-log = logging.getLogger(__name__)
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -33,16 +31,17 @@ class Config(BaseModel):
 
 def main(config: Config) -> Path:
     """Write a dataset with the new split, and return its folder."""
-    from lookalike.cli._derived import write_derived
     from lookalike.config import build
-    from lookalike.data.datasets import read_datasets
     from lookalike.files import refuse_existing
-    from lookalike.prepare.splits.assigned import count_images, split_again, summarise_counts, warn_of_shared
+    from lookalike.prepare.derived import split_dataset
 
     refuse_existing(config.out)
-    split = build(config.split, "split")
-    table = split_again(read_datasets(config.dataset, config.data_dir), split, config.of)
-    warn_of_shared(table.frame)
-    write_derived(table, config, {"counts.csv": count_images(table)})
-    log.info("%s", summarise_counts(table))
+    split_dataset(
+        config.dataset,
+        config.out,
+        build(config.split, "split"),
+        of=config.of,
+        data_dir=config.data_dir,
+        metadata=config.model_dump(mode="json"),
+    )
     return config.out

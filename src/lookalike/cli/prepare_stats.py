@@ -1,18 +1,11 @@
-"""The job `prepare stats`: what there is in a dataset, in numbers and as a picture."""
+"""The job `prepare stats`: count what is in a dataset, and plot its class sizes."""
 
-import json
-import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
-from lookalike.cli._derived import DATA_DIR, DATASET, Names, SplitName
-
-if TYPE_CHECKING:
-    from lookalike.prepare.statistics import Stats
-
-log = logging.getLogger(__name__)
+from lookalike.cli._dataset_keys import DATA_DIR, DATASET, Names, SplitName
 
 
 class Config(BaseModel):
@@ -32,11 +25,12 @@ class Config(BaseModel):
 
 
 def main(config: Config) -> Path:
-    """Print the numbers, write them and the picture, and return the folder."""
-    from lookalike.data.datasets import read_datasets
+    """Print the numbers, write them and the figure, and return the folder."""
+    from lookalike.data.datasets import dataset_title, read_datasets
     from lookalike.prepare.statistics import table_statistics
+    from lookalike.report.statistics import write_statistics
 
-    name = title(config.dataset)
+    name = dataset_title(config.dataset)
     out = config.out or Path("stats", name)
     table = read_datasets(config.dataset, config.data_dir)
     table = table.split(*config.split) if config.split else table
@@ -48,47 +42,15 @@ def main(config: Config) -> Path:
     return out
 
 
-def title(dataset: str | list[str]) -> str:
-    """The names of the datasets, without their folders and endings."""
-    from lookalike.data.reading import READERS
-
-    paths = [Path(name).absolute() for name in ([dataset] if isinstance(dataset, str) else dataset)]
-    return "+".join(path.stem if path.suffix.lower() in READERS else path.name for path in paths)
-
-
-def write_statistics(folder: Path, name: str, statistics: "Stats") -> None:
-    """stats.json, class_sizes.csv, class_sizes.png, and duplicates.csv if there are any.
-
-    Raises:
-        LookalikeError: `folder` holds something that is not from here.
-    """
-    from lookalike.files import refuse_existing, replace_file, write_text
-    from lookalike.plots.class_size_chart import class_size_figure
-    from lookalike.plots.letters import is_legible
-
-    if not (folder / "stats.json").is_file():
-        refuse_existing(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "class_sizes.csv", statistics.sizes.write_csv)
-    figure = class_size_figure(statistics.sizes["images"].to_numpy(), name)
-    with is_legible(figure):
-        replace_file(folder / "class_sizes.png", lambda temporary: figure.savefig(temporary, format="png"))
-    (folder / "duplicates.csv").unlink(missing_ok=True)
-    if statistics.duplicates is not None and len(statistics.duplicates):
-        replace_file(folder / "duplicates.csv", statistics.duplicates.write_csv)
-    text = json.dumps({"dataset": name, **statistics.numbers}, indent=2, ensure_ascii=False)
-    write_text(folder / "stats.json", text + "\n")
-
-
 def show_statistics(name: str, numbers: dict[str, Any]) -> None:
-    """Print a table a subject."""
+    """Print the numbers as a table."""
     from lookalike.console import print_table
 
     print_table(("dataset", name), statistic_rows(numbers))
 
 
 def statistic_rows(numbers: dict[str, Any]) -> list[tuple[str, str]]:
-    """The numbers as terms and text."""
+    """The numbers as pairs of a term and its value."""
     sizes = numbers["class_sizes"]
     rows = [
         ("images", f"{numbers['images']:,} of {numbers['classes']:,} classes, in {numbers['files']:,} files"),
@@ -116,7 +78,7 @@ def statistic_rows(numbers: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _short_text(number: float) -> str:
-    """A number with three digits or more, and never with a power of ten."""
+    """A number with at least three significant digits, never in scientific notation."""
     return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}" if number >= 0.001 else f"{number:.6f}"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from lookalike.data.class_sizes import drop_small_classes
+from lookalike.data.reading import READERS
 from lookalike.data.table import Table, read_table
 from lookalike.errors import ConfigError, DataError
 
@@ -40,6 +41,12 @@ def folders_of(dataset: str | list[str], data_dir: Path) -> list[Path]:
     """The folder of each of these data sets."""
     paths = [_find_dataset(name, data_dir) for name in ([dataset] if isinstance(dataset, str) else dataset)]
     return [path if path.is_dir() else path.parent for path in paths]
+
+
+def dataset_title(dataset: str | list[str]) -> str:
+    """The names of datasets, without their folders and endings."""
+    paths = [Path(name).absolute() for name in ([dataset] if isinstance(dataset, str) else dataset)]
+    return "+".join(path.stem if path.suffix.lower() in READERS else path.name for path in paths)
 
 
 def join_tables(tables: Mapping[str, Table]) -> Table:

@@ -3,22 +3,25 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import yaml
 from PIL import Image
+from rich.progress import track
 
 from lookalike.data.checking import SPLITS
-from lookalike.data.table import Table
+from lookalike.data.table import Table, write_problems
 from lookalike.data.thumbnails import placeholder
-from lookalike.errors import LookalikeError, Problem
-from lookalike.files import write_text
+from lookalike.errors import LookalikeError, Problem, list_problems
+from lookalike.files import new_folder, write_text
 from lookalike.plots.drawing import fit_image
 from lookalike.report.template import fill_template
+from lookalike.wording import count_noun
 
 log = logging.getLogger(__name__)
 THUMBS = "thumbs"
@@ -72,6 +75,46 @@ class Card:
     shown: int
     splits: tuple[str, ...]
     paths: tuple[str, ...]
+
+
+def save_sheet(
+    table: Table,
+    out: Path,
+    title: str,
+    options: Options,
+    metadata: Mapping[str, Any] | None = None,
+    progress: bool = False,
+) -> Path:
+    """Write a folder with the page, its pictures, and a list of the images that cannot be read.
+
+    Args:
+        table: rows with labels.
+        out: folder to write; it must not exist.
+        title: of the page.
+        options: how much to show.
+        metadata: what made the folder, for its config.yaml.
+        progress: show a progress bar.
+
+    Returns:
+        The page.
+
+    Raises:
+        LookalikeError: no image could be read, or `out` exists.
+    """
+
+    def progress_bar(classes: Iterable[Item], total: int) -> Iterable[Item]:
+        return track(classes, "Making thumbnails", total=total, disable=not progress)
+
+    with new_folder(out) as temporary:
+        problems = write_sheet(table, temporary, title, options, progress_bar)
+        values = dict(metadata or {"made_by": "lookalike.report.sheet.save_sheet"})
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        (temporary / "config.yaml").write_text(text, encoding="utf-8")
+        if problems:
+            write_problems(problems, temporary / "skipped.csv")
+    if problems:
+        log.warning("%s could not be read:%s", count_noun(len(problems), "image"), list_problems(problems))
+    return out / "index.html"
 
 
 def write_sheet(
