@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,6 @@ def evaluation_of(folder: Path, size: int) -> Path:
     """An evaluation folder of real images, whose vectors are their pixels."""
     import polars as pl
 
-    from lookalike.cli.evaluate import write_evaluation
     from lookalike.data.images import open_image
     from lookalike.data.table import Table
     from lookalike.embeddings import Embeddings
@@ -107,7 +107,8 @@ def evaluation_of(folder: Path, size: int) -> Path:
     vectors = pixels - pixels.mean(axis=0)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     found = evaluate(vectors, table.labels)
-    write_evaluation(folder / "evaluation", found, Embeddings(vectors, table, "pixels"), {"job": "evaluate"})
+    embeddings = Embeddings(vectors, table, "pixels")
+    replace(found, embeddings=embeddings).save(folder / "evaluation", {"job": "evaluate"})
     return folder / "evaluation"
 
 

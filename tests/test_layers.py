@@ -17,8 +17,6 @@ ENTRANCES = {"", "__main__"}
 """Modules at the top of the package, which may import anything."""
 
 KNOWN_CYCLES = [
-    {"lookalike.cli._evaluate_several", "lookalike.cli.evaluate"},
-    {"lookalike.cli._plot_keys", "lookalike.cli._plotting", "lookalike.cli.plot"},
     {"lookalike.training.fitting", "lookalike.training.state", "lookalike.training.validation"},
 ]
 """Groups whose modules import one another's types; to be dissolved. Add none."""

@@ -2,13 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
 
-from lookalike.cli.evaluate import write_evaluation
 from lookalike.cli.main import main
 from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
@@ -28,9 +28,8 @@ def write_noisy_evaluation(folder, noise, seed=0, labels=LABELS, name="photos"):
     paths = [f"{row}.png" for row in range(len(labels))]
     frame = pl.DataFrame({"path": paths, "label": labels, "split": ["test"] * len(labels)})
     embeddings = Embeddings(vectors.astype(np.float32), Table(frame, folder.parent / name), "5pace")
-    write_evaluation(
-        folder, evaluate(embeddings.vectors, embeddings.table.labels), embeddings, {"job": "evaluate"}
-    )
+    evaluation = evaluate(embeddings.vectors, embeddings.table.labels)
+    replace(evaluation, embeddings=embeddings).save(folder, {"job": "evaluate"})
     return folder
 
 

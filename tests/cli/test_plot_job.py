@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -9,13 +10,12 @@ import pytest
 from PIL import Image
 
 from lookalike.cli._plot_keys import KEYS
-from lookalike.cli._plotting import OFFERS
-from lookalike.cli.evaluate import write_evaluation
 from lookalike.cli.main import main
 from lookalike.config import catalogue
 from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
 from lookalike.evaluation.evaluate import evaluate
+from lookalike.report.plot_inputs import OFFERS
 
 LABELS = [f"kind {number // 6}" for number in range(30)]
 
@@ -52,9 +52,8 @@ def folders(tmp_path_factory):
         found = Embeddings(vectors, table, "5pace")
         if name == "a":
             found.save(root / "emb")
-        write_evaluation(
-            root / "eval" / name, evaluate(vectors, table.labels, far=0.1), found, {"job": "evaluate"}
-        )
+        evaluation = evaluate(vectors, table.labels, far=0.1)
+        replace(evaluation, embeddings=found).save(root / "eval" / name, {"job": "evaluate"})
     run = root / "run"
     torch.manual_seed(0)
     model = embedder.build(backbones.small_cnn([4, 4]), pooling.Native(), heads.Linear, 8, Resize(16))
@@ -222,7 +221,8 @@ def test_curves_of_different_tests_are_not_drawn_together(folders, tmp_path, mon
     for part, there in (("one", slice(0, 12)), ("other", slice(12, 24))):
         table, vectors = found.table.take(np.arange(30)[there]), np.array(found.vectors[there])
         result = evaluate(vectors, table.labels, frame=table.frame, far=0.1, intervals=False)
-        write_evaluation(tmp_path / part, result, Embeddings(vectors, table, "5pace"), {"job": "evaluate"})
+        embeddings = Embeddings(vectors, table, "5pace")
+        replace(result, embeddings=embeddings).save(tmp_path / part, {"job": "evaluate"})
     out = tmp_path / "x.png"
     runs = f"runs=[{tmp_path / 'one'},{tmp_path / 'other'}]"
     words = ["plot", f"plot={name}", runs, f"out={out}", "progress=false"]

@@ -9,8 +9,8 @@ from hydra.utils import get_object
 
 from lookalike import config
 from lookalike.cli import JOBS, about_job, module
-from lookalike.cli._plotting import OFFERS
 from lookalike.config import catalogue
+from lookalike.report.plot_inputs import OFFERS
 
 SUPPLIED = {
     "loss": {"num_classes", "class_counts", "dim", "sim", "positive", "negative"},

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from lookalike.cli.evaluate import write_evaluation
 from lookalike.data.table import Table
 from lookalike.embeddings import Embeddings
 from lookalike.evaluation.evaluate import evaluate
@@ -55,7 +55,8 @@ def evaluation(tmp_path: Path) -> Callable[..., Path]:
         table = Table(frame, tmp_path / f"{name}-images")
         embeddings = Embeddings(make_vectors(labels, noise, seed), table, "5pace")
         found = evaluate(embeddings.vectors, embeddings.table.labels, far=far)
-        write_evaluation(tmp_path / name, found, embeddings, {"job": "evaluate", "split": "test", **about})
+        about = {"job": "evaluate", "split": "test", **about}
+        replace(found, embeddings=embeddings).save(tmp_path / name, about)
         return tmp_path / name
 
     return make

@@ -1,54 +1,19 @@
-"""`evaluate` with several models, datasets or files of vectors: a folder of each, and a table of all."""
+"""The keys of `evaluate` that name several models, datasets or files of vectors, one evaluation for each."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lookalike.cli._evaluate_keys import Config
 from lookalike.errors import ConfigError
 
-if TYPE_CHECKING:
-    from lookalike.cli.evaluate import Config
 
-
-def evaluate_several(config: "Config") -> Path:
-    """Evaluate one by one; write an evaluation folder of each, table.csv and table.md, and a plot for models.
+def list_changes(config: Config) -> Mapping[str, dict[str, Any]]:
+    """For each evaluation its name, and the keys in which it differs from the others.
 
     Raises:
         ConfigError: the keys name several of more than one kind, or none.
     """
-    from lookalike.cli.evaluate import run_evaluation, write_evaluation
-    from lookalike.evaluation.tables import show_evaluation, show_several, write_table
-    from lookalike.files import new_folder
-    from lookalike.plots.over_models import save_over_models
-
-    changes = _changes(config)
-    of_models = config.run is not None or isinstance(config.model, list)
-    evaluations = {}
-    with new_folder(config.out) as temporary:
-        for name, change in changes.items():
-            update = {**change, "each": False, "run": None, "out": temporary / name}
-            item_config = config.model_copy(update=update)
-            evaluations[name], embeddings, learned = run_evaluation(item_config)
-            metadata = {
-                "job": "evaluate",
-                **item_config.model_dump(mode="json"),
-                "out": str(config.out / name),
-            }
-            write_evaluation(item_config.out, evaluations[name], embeddings, metadata, learned)
-            if not of_models:
-                print(f"{name}:")
-                show_evaluation(evaluations[name], len(embeddings.skipped))
-        write_table(temporary, evaluations)
-        if of_models:
-            values = {name: evaluation.metrics for name, evaluation in evaluations.items()}
-            save_over_models(values, temporary / "models.png")
-    if of_models:
-        show_several(evaluations)
-    return config.out
-
-
-def _changes(config: "Config") -> Mapping[str, dict[str, Any]]:
-    """For each evaluation its name, and the keys in which it differs from the others."""
     if config.run is not None:
         return _changes_of_epochs(config, config.run)
     key = next((key for key in ("model", "embeddings", "dataset") if _is_several(config, key)), None)
@@ -63,14 +28,14 @@ def _changes(config: "Config") -> Mapping[str, dict[str, Any]]:
     return {name: {key: item} for name, item in zip(_names(items, key), items, strict=True)}
 
 
-def _is_several(config: "Config", key: str) -> bool:
+def _is_several(config: Config, key: str) -> bool:
     value = getattr(config, key)
     if key == "model":
         return isinstance(value, list) and bool(value)
     return config.each and not isinstance(config.model, list) and isinstance(value, list) and bool(value)
 
 
-def _changes_of_epochs(config: "Config", run: Path) -> dict[str, dict[str, Any]]:
+def _changes_of_epochs(config: Config, run: Path) -> dict[str, dict[str, Any]]:
     """The model of every epoch of a run; the dataset is that of its training, where none is given."""
     import yaml
 

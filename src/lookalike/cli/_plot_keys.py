@@ -1,13 +1,13 @@
-"""Which keys of `lookalike plot` a plot makes use of; the others are refused, not passed over."""
+"""The keys of `lookalike plot`, and which of them each plot uses; the others are rejected, not ignored."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Annotated, Any
 
-from lookalike.cli._embedding import Machine
+from pydantic import Field
+
+from lookalike.cli._vector_keys import Machine, Source
 from lookalike.errors import ConfigError
-
-if TYPE_CHECKING:
-    from lookalike.cli.plot import Config
 
 STORED = ("evaluation", "run")
 VECTORS = ("embeddings", "model", "dataset", "split", *STORED)
@@ -39,18 +39,55 @@ KEYS = {
     "batch_images": ("run", "dataset"),
     "batch_labels": ("run", "dataset"),
 }
-"""The keys that each input of a plot is made from."""
+"""The keys that each input of a plot depends on."""
 
 
-def refuse_unused(config: "Config", inputs: Iterable[str]) -> None:
-    """Refuse keys that were set, but say nothing to this plot.
+class Config(Source):
+    """The keys of `lookalike plot`; their defaults are in conf/plot.yaml."""
+
+    out: Path = Field(description="file to write: .png, .svg or .pdf; an existing file is replaced")
+    embeddings: Path | None = Field(
+        description="embeddings folder or file of vectors; alternatively set evaluation=, run=, or model="
+        " and dataset="
+    )
+    split: str | list[str] | None = Field(
+        description="split to draw; null uses test of a dataset, and all rows of an embeddings folder"
+    )
+    evaluation: Path | None = Field(description="evaluation folder")
+    run: Path | None = Field(description="run folder; provides its curves, model and evaluation")
+    runs: list[Path] = Field(
+        description="evaluation folders, or run folders that have been evaluated, to compare: [eval/a,eval/b]"
+    )
+    reference: Path | None = Field(
+        description="embeddings folder of the reference images for the confusion matrix; null uses the "
+        "images themselves"
+    )
+    images: list[Path] = Field(description="two photos for plot=saliency: [a.jpg,b.jpg]")
+    by: str = Field(description="column of the table that defines the classes: label, camera, …")
+    metric: str = Field(description="per-query metric to compare runs by")
+    force: bool = Field(description="draw runs in one figure even if their protocols or images differ")
+    threshold: float | None = Field(
+        description="minimum similarity of images that are considered the same; null uses the threshold "
+        "of the evaluation"
+    )
+    seed: int = Field(
+        ge=0, description="random seed of the intervals; plots that sample at random have their own seed"
+    )
+    dpi: Annotated[int, Field(ge=36, le=1200)] = Field(
+        description="resolution in dots per inch of PNG files, and of images in SVG and PDF files"
+    )
+    plot: dict[str, Any] = Field(description="type of figure")
+
+
+def refuse_unused(config: Config, inputs: Iterable[str]) -> None:
+    """Reject keys that are set, but have no effect on this plot.
 
     Args:
         config: of the job.
-        inputs: names of what the plot takes, of `KEYS`.
+        inputs: names of what the plot takes, from `KEYS`.
 
     Raises:
-        ConfigError: names these keys and those that the plot uses.
+        ConfigError: lists these keys, and those that the plot uses.
     """
     from lookalike.config import catalogue
 
@@ -73,8 +110,8 @@ def refuse_unused(config: "Config", inputs: Iterable[str]) -> None:
     )
 
 
-def _read(config: "Config", name: str) -> set[str]:
-    """The keys that one input is made from, beside the others that are given."""
+def _read(config: Config, name: str) -> set[str]:
+    """The keys that one input depends on, given the other keys."""
     keys = set(KEYS[name])
     if "runs" in keys:
         return keys - set(VECTORS) if config.runs else keys - {"runs", "force"}
@@ -87,8 +124,8 @@ def _read(config: "Config", name: str) -> set[str]:
     return keys
 
 
-def _replacement_key(config: "Config", possible: set[str], unused: list[str]) -> str:
-    """Which key takes the place of those that the plot could use."""
+def _replacement_key(config: Config, possible: set[str], unused: list[str]) -> str:
+    """The key that takes precedence over those that the plot could use."""
     if not possible & set(unused):
         return ""
     if unused == ["threshold"]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from lookalike.cli._embedding import Machine
+from lookalike.cli._vector_keys import Machine
 
 
 class Config(Machine):
@@ -20,7 +20,7 @@ class Config(Machine):
 
 def main(config: Config) -> Path:
     """Embed, and return the embeddings folder."""
-    from lookalike.cli._embedding import compute_embeddings
+    from lookalike.cli._vector_keys import compute_embeddings
     from lookalike.files import refuse_existing
 
     refuse_existing(config.out)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from lookalike.cli._embedding import Source
+from lookalike.cli._vector_keys import Source
 
 
 class Config(Source):
@@ -16,7 +16,7 @@ class Config(Source):
 
 def main(config: Config) -> Path:
     """Write an index folder, and return it."""
-    from lookalike.cli._embedding import load_or_compute
+    from lookalike.cli._vector_keys import load_or_compute
     from lookalike.files import refuse_existing
     from lookalike.search.index import Index
 

@@ -1,66 +1,36 @@
-"""The job `plot`: vectors, an evaluation or a run become one figure."""
+"""The job `plot`: one figure of vectors, an evaluation or a run."""
 
-import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from lookalike.cli._embedding import Source
+from lookalike.cli._plot_keys import Config
 from lookalike.errors import ConfigError
 
-log = logging.getLogger(__name__)
-FORMATS = (".png", ".svg", ".pdf")
+if TYPE_CHECKING:
+    from lookalike.embeddings import Embeddings
+    from lookalike.model.embedder import EmbeddingModel
+    from lookalike.report.plot_inputs import PlotInputs
+    from lookalike.report.read import Run
+    from lookalike.training.first_batch import ShownBatch
 
-
-class Config(Source):
-    """The keys of `lookalike plot`; their defaults are in conf/plot.yaml."""
-
-    out: Path = Field(description="file to write: .png, .svg or .pdf; an existing file is replaced")
-    embeddings: Path | None = Field(
-        description="embeddings folder or file of vectors; alternatively set evaluation=, run=, or model="
-        " and dataset="
-    )
-    split: str | list[str] | None = Field(
-        description="split to draw; null uses test of a dataset, and all rows of an embeddings folder"
-    )
-    evaluation: Path | None = Field(description="evaluation folder")
-    run: Path | None = Field(description="run folder; provides its curves, model and evaluation")
-    runs: list[Path] = Field(
-        description="evaluation folders, or run folders that have been evaluated, to compare: [eval/a,eval/b]"
-    )
-    reference: Path | None = Field(
-        description="embeddings folder of the reference images for the confusion matrix; null uses the "
-        "images themselves"
-    )
-    images: list[Path] = Field(description="two photos for plot=saliency: [a.jpg,b.jpg]")
-    by: str = Field(description="column of the table that defines the classes: label, camera, …")
-    metric: str = Field(description="per-query metric to compare runs by")
-    force: bool = Field(description="draw runs in one figure even if their protocols or images differ")
-    threshold: float | None = Field(
-        description="minimum similarity of images that are considered the same; null uses the threshold "
-        "of the evaluation"
-    )
-    seed: int = Field(
-        ge=0, description="random seed of the intervals; plots that sample at random have their own seed"
-    )
-    dpi: Annotated[int, Field(ge=36, le=1200)] = Field(
-        description="resolution in dots per inch of PNG files, and of images in SVG and PDF files"
-    )
-    plot: dict[str, Any] = Field(description="type of figure")
+__all__ = ["Config", "main"]
 
 
 def main(config: Config) -> Path:
     """Draw, and return the file."""
-    from lookalike.cli._plot_keys import refuse_unused
-    from lookalike.cli._plotting import OFFERS, Inputs, required_inputs
-    from lookalike.config import build
-    from lookalike.plots.text import name_source
+    from hydra.utils import get_object
 
-    if config.out.suffix.lower() not in FORMATS or config.out.is_dir():
-        raise ConfigError(f"out={config.out}: a plot is a file that ends in {', '.join(FORMATS)}")
-    inputs = Inputs(config)
-    names = required_inputs(config.plot)
+    from lookalike.cli._plot_keys import refuse_unused
+    from lookalike.config import build
+    from lookalike.plots.saving import check_figure_file, write_figure
+    from lookalike.plots.text import name_source
+    from lookalike.report.plot_inputs import OFFERS, required_inputs
+
+    check_figure_file(config.out)
+    inputs = _plot_inputs(config)
+    if "_target_" not in config.plot:
+        raise ConfigError("plot: names no _target_, so there is no function to call")
+    names = required_inputs(get_object(config.plot["_target_"]), list(config.plot))
     refuse_unused(config, names)
     figure = build(config.plot, "plot", **{name: OFFERS[name](inputs) for name in names})
     if str(config.plot["_target_"]).startswith("lookalike.plots."):  # a plot of one's own is left as it is
@@ -70,23 +40,51 @@ def main(config: Config) -> Path:
     return config.out
 
 
-def write_figure(figure: Any, out: Path, dpi: int) -> None:
-    """Save a figure as a whole; the same figure gives the same file.
+def _plot_inputs(config: Config) -> "PlotInputs":
+    """What the keys name, read or computed when it is needed."""
+    from functools import partial
 
-    Raises:
-        ConfigError: the plot gave something that is not a figure.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
+    from lookalike.report.plot_inputs import PlotInputs, PlotSource
 
-    from lookalike.files import replace_file
-    from lookalike.plots.letters import is_legible
+    keys = (
+        *("embeddings", "dataset", "split", "model", "evaluation", "run", "runs", "reference", "images"),
+        *("by", "metric", "force", "threshold", "seed", "progress"),
+    )
+    loaders = {
+        "load_vectors": partial(_load_vectors, config),
+        "load_model": partial(_load_model, config),
+        "load_batch": partial(_load_batch, config),
+    }
+    return PlotInputs(PlotSource(**loaders, **{key: getattr(config, key) for key in keys}))
 
-    if not isinstance(figure, Figure):
-        raise ConfigError(f"plot: gave {type(figure).__name__}; a plot is a function that gives a Figure")
-    kind = out.suffix.lower().removeprefix(".")
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    style = {"svg.hashsalt": "lookalike", "svg.fonttype": "none", "pdf.fonttype": 42}
-    with matplotlib.rc_context(style), is_legible(figure):
-        replace_file(out, lambda temporary: figure.savefig(temporary, format=kind, dpi=dpi, metadata=undated))
+
+def _load_vectors(config: Config) -> "Embeddings":
+    from lookalike.cli._vector_keys import load_or_compute
+
+    split = [config.split] if isinstance(config.split, str) else config.split
+    return load_or_compute(config, split or (["test"] if config.embeddings is None else None))
+
+
+def _load_model(config: Config, folder: Path) -> "EmbeddingModel":
+    from lookalike.machine import choose_device, configure_memory
+    from lookalike.model.embedder import load
+
+    configure_memory(config.threads)
+    return load(folder, choose_device(config.device))
+
+
+def _load_batch(config: Config, run: "Run | None", dataset: str | list[str]) -> "ShownBatch":
+    """The first batch of a run, or of a dataset with the defaults of `train`."""
+    from lookalike.cli import train
+    from lookalike.cli._train_settings import stage_settings, train_settings
+    from lookalike.config import load
+    from lookalike.data.datasets import read_tables
+    from lookalike.training.first_batch import load_first_batch
+
+    values = load("train", train.Config, dataset=dataset, out="unused", data_dir=str(config.data_dir))
+    if run is not None:
+        keys = {key: value for key, value in run.config.items() if key in train.Config.model_fields}
+        values = train.Config.model_validate(values.model_dump(mode="json") | keys | {"dataset": dataset})
+    tables = read_tables(values.dataset, values.data_dir)
+    first_stage = stage_settings(train.stage_configs(values)[0])
+    return load_first_batch(tables, train_settings(values), first_stage)

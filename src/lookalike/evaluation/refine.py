@@ -10,10 +10,12 @@ import polars as pl
 
 from lookalike.embeddings import Embeddings
 from lookalike.errors import DataError
-from lookalike.evaluation.evaluate import Evaluation
+from lookalike.evaluation.evaluate import evaluate
+from lookalike.evaluation.operating_point import read_point
 from lookalike.evaluation.pca import Pca
 from lookalike.evaluation.query_expansion import augment_gallery, expand_queries
 from lookalike.evaluation.rerank import KReciprocal
+from lookalike.evaluation.result import Evaluation
 from lookalike.metrics.inputs import unit_vectors
 from lookalike.metrics.paired_tests import paired_differences
 from lookalike.metrics.records import BEFORE, sign_of
@@ -101,6 +103,50 @@ def refine_embeddings(
         arguments["rerank"] = rerank
         steps.append(f"k-reciprocal re-ranking, k1={rerank.k1}, k2={rerank.k2}, weight={rerank.weight:g}")
     return RefinedVectors(embeddings, arguments, steps, learned)
+
+
+def evaluate_refined(
+    embeddings: Embeddings,
+    pca: PcaSettings | None = None,
+    expand: ExpansionSettings | None = None,
+    rerank: KReciprocal | None = None,
+    **arguments: Any,
+) -> tuple[Evaluation, Pca | None]:
+    """Evaluate after PCA, query expansion and re-ranking, with the values before them as `before_…`.
+
+    Args:
+        embeddings: the vectors. If their model has an operating point, its threshold is evaluated, too.
+        pca: None for none.
+        expand: None for none.
+        rerank: None for none.
+        arguments: further ones of `evaluate`.
+
+    Returns:
+        The evaluation, with the vectors that were evaluated, and the PCA that projected them.
+
+    Raises:
+        DataError: the vectors, their table or the vectors to learn on do not allow it.
+    """
+    refined = refine_embeddings(embeddings, pca, expand, rerank)
+    frame = embeddings.table.frame
+    judge = partial(evaluate, labels=embeddings.table.labels, frame=frame, **arguments)
+    try:
+        evaluation = judge(embeddings.vectors, threshold=_own_threshold(embeddings))
+        if refined.steps:
+            after = judge(refined.embeddings.vectors, **refined.arguments)
+            evaluation = add_values_before(after, evaluation, refined.steps, arguments.get("seed", 0))
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return replace(evaluation, embeddings=refined.embeddings), refined.pca
+
+
+def _own_threshold(embeddings: Embeddings) -> float | None:
+    """The threshold of the model's operating point, if these are its vectors."""
+    point = None if embeddings.model is None else read_point(embeddings.model)
+    if point is not None and point.space != embeddings.space:
+        log.warning("%s has other weights by now; its threshold is not evaluated here", embeddings.model)
+        return None
+    return None if point is None else point.threshold
 
 
 def _project_embeddings(embeddings: Embeddings, settings: PcaSettings) -> tuple[Embeddings, Pca]:

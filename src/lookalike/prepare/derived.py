@@ -99,12 +99,12 @@ def filter_dataset(
     refuse_existing(Path(out))
     if max_images is not None and max_images < min_images:
         raise ConfigError(f"max_images={max_images} is less than min_images={min_images}")
-    lists = {name: file and Path(file) for name, file in {"keep": keep, "drop": drop}.items()}
-    filters = Filters(**lists, min_side=min_side, min_images=min_images, max_images=max_images, seed=seed)
+    lists = {name: Path(file) for name, file in {"keep": keep, "drop": drop}.items() if file is not None}
+    filters = Filters(lists.get("keep"), lists.get("drop"), min_side, min_images, max_images, seed)
     if filters == Filters(seed=seed):
         raise ConfigError("nothing to filter by; give keep=, drop=, min_side=, min_images= or max_images=")
     for name, file in lists.items():
-        if file is not None and not file.is_file():
+        if not file.is_file():
             raise ConfigError(f"{name}={file}: there is no such file")
     source, folders = read_source(dataset, data_dir)
     table, left_out = filter_table(source, filters, of)

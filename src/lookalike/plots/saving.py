@@ -1,0 +1,39 @@
+"""Figures as files."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from lookalike.errors import ConfigError
+from lookalike.files import replace_file
+from lookalike.plots.letters import is_legible
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def check_figure_file(out: Path) -> None:
+    """Refuse a file that no figure can be written to, before the figure is drawn.
+
+    Raises:
+        ConfigError: its ending is not that of a figure, or it is a folder.
+    """
+    if out.suffix.lower() not in FORMATS or out.is_dir():
+        raise ConfigError(f"out={out}: a plot is a file that ends in {', '.join(FORMATS)}")
+
+
+def write_figure(figure: Any, out: Path, dpi: int) -> None:
+    """Write a figure as a whole; the same figure gives the same file.
+
+    Raises:
+        ConfigError: it is not a figure.
+    """
+    if not isinstance(figure, Figure):
+        raise ConfigError(f"plot: gave {type(figure).__name__}; a plot is a function that gives a Figure")
+    kind = out.suffix.lower().removeprefix(".")
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    style = {"svg.hashsalt": "lookalike", "svg.fonttype": "none", "pdf.fonttype": 42}
+    with matplotlib.rc_context(style), is_legible(figure):
+        replace_file(out, lambda temporary: figure.savefig(temporary, format=kind, dpi=dpi, metadata=undated))
