@@ -68,10 +68,13 @@ def filter_dataset(
     keep: str | Path | None = None,
     drop: str | Path | None = None,
     min_side: int = 0,
+    dedup: int | None = None,
     min_images: int = 1,
     max_images: int | None = None,
     of: Sequence[SplitName] | None = None,
     seed: int = 0,
+    workers: int | None = 0,
+    progress: bool = False,
     data_dir: str | Path = "data",
     metadata: Mapping[str, Any] | None = None,
 ) -> Table:
@@ -84,10 +87,14 @@ def filter_dataset(
         keep: file with the labels or paths to keep (.txt, .csv, …); everything else is removed.
         drop: file with the labels or paths to remove.
         min_side: minimum length in pixels of the shorter side of an image or its box.
+        dedup: keep only the largest of several copies of a photo in a class: the number of bits of the 64-bit
+            hash in which candidates may differ, such as 10; None keeps copies.
         min_images: minimum number of images per class; smaller classes are removed.
         max_images: maximum number of images per class, chosen at random; None keeps all.
         of: splits to filter; the others stay unchanged; None filters all.
         seed: random seed for choosing images.
+        workers: number of processes that read images for `dedup`; 0 for this process, None for one per core.
+        progress: show a progress bar.
         data_dir: folder in which datasets are looked up by name.
         metadata: what made the dataset, for its config.yaml.
 
@@ -100,9 +107,14 @@ def filter_dataset(
     if max_images is not None and max_images < min_images:
         raise ConfigError(f"max_images={max_images} is less than min_images={min_images}")
     lists = {name: Path(file) for name, file in {"keep": keep, "drop": drop}.items() if file is not None}
-    filters = Filters(lists.get("keep"), lists.get("drop"), min_side, min_images, max_images, seed)
-    if filters == Filters(seed=seed):
-        raise ConfigError("nothing to filter by; give keep=, drop=, min_side=, min_images= or max_images=")
+    reading = {"workers": workers, "progress": progress}
+    filters = Filters(
+        lists.get("keep"), lists.get("drop"), min_side, dedup, min_images, max_images, seed, **reading
+    )
+    if filters == Filters(seed=seed, **reading):
+        raise ConfigError(
+            "nothing to filter by; give keep=, drop=, min_side=, dedup=, min_images= or max_images="
+        )
     for name, file in lists.items():
         if not file.is_file():
             raise ConfigError(f"{name}={file}: there is no such file")
@@ -122,6 +134,9 @@ def merge_datasets(
     labels: Literal["refuse", "same"] = "refuse",
     files: Literal["refuse", "first"] = "refuse",
     contents: bool = True,
+    dedup: int | None = None,
+    workers: int | None = 0,
+    progress: bool = False,
     data_dir: str | Path = "data",
     metadata: Mapping[str, Any] | None = None,
 ) -> Table:
@@ -135,6 +150,10 @@ def merge_datasets(
         files: what to do with a file that is in two datasets: raise an error, or keep only the row of the
             first dataset.
         contents: compare file contents as well as paths.
+        dedup: of copies of a photo with the same label in several datasets, keep only the largest: the number
+            of bits of the 64-bit hash in which candidates may differ, such as 10; None keeps all.
+        workers: number of processes that read images for `dedup`; 0 for this process, None for one per core.
+        progress: show a progress bar.
         data_dir: folder in which datasets are looked up by name.
         metadata: what made the dataset, for its config.yaml.
 
@@ -150,7 +169,9 @@ def merge_datasets(
     if prefixes and len(prefixes) != len(names):
         raise ConfigError(f"prefixes: {len(prefixes)} for {len(names)} datasets; one for each")
     tables = read_tables(names, Path(data_dir))
-    table, clashes = merge_tables(tables, out, Choices(prefixes, labels, files, contents))
+    table, clashes = merge_tables(
+        tables, out, Choices(prefixes, labels, files, contents, dedup, workers, progress)
+    )
     table = order_columns(table)
     warn_of_shared(table.frame)
     extra_files = {"clashes.csv": clashes} if len(clashes) else {}
