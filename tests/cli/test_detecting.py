@@ -136,8 +136,8 @@ def test_faces_are_aligned_and_nothing_is_lost(photos, prepare, tmp_path, caplog
     assert len(two["found_landmarks"].split()) == 4
     assert two["found_score"] == pytest.approx(250 / 255)
     skipped = pl.read_csv(tmp_path / "data" / "mine" / "skipped.csv").rows()
-    assert skipped == [("bob/nobody.png", None, "nothing was found in it")]
-    assert "several in 1 (the largest is taken), none in 1 (left out)" in caplog.text
+    assert skipped == [("bob/nobody.png", None, "nothing was detected in it")]
+    assert "several in 1 (the largest is used), none in 1 (left out)" in caplog.text
     about = yaml.safe_load((tmp_path / "data" / "mine" / "config.yaml").read_text())
     assert about["detect"]["detector"]["_target_"] == "own_detector.Dots"
     assert sorted(file.name for file in (tmp_path / "data").iterdir()) == ["mine"]
@@ -152,8 +152,8 @@ def test_all_of_several_and_whole_ones(photos, prepare, tmp_path, caplog):
     assert whole["found_box"].to_list() == [None]
     assert Image.open(table.folder / whole["path"][0]).size == (240, 240)
     kept = pl.read_csv(tmp_path / "data" / "mine" / "kept_whole.csv").rows()
-    assert kept == [("bob/nobody.png", None, "nothing was found in it")]
-    assert "found, kept whole:\n  bob/nobody.png" in caplog.text
+    assert kept == [("bob/nobody.png", None, "nothing was detected in it")]
+    assert "detection, kept whole:\n  bob/nobody.png" in caplog.text
 
 
 def test_a_box_says_where_to_look(photos, prepare, tmp_path):
@@ -191,7 +191,7 @@ def test_crops_to_boxes(photos, prepare):
     ]
     crop, original = np.asarray(Image.open(table.file(0))), Image.open(photos / "ann/0.png")
     np.testing.assert_array_equal(crop, np.asarray(original.crop((30, 20, 70, 60))))
-    with pytest.raises(DataError, match="detect=box crops to boxes, and this source has none"):
+    with pytest.raises(DataError, match="detect=box needs boxes, and this source has none"):
         prepare(f"source.root={photos}", "detect=box", out="other")
 
 
@@ -227,7 +227,7 @@ def test_a_detector_that_fails_or_kills_costs_one_picture(photos, prepare, tmp_p
     assert len(table) == 3
     reasons = dict(pl.read_csv(tmp_path / "data" / "mine" / "skipped.csv").select("path", "reason").rows())
     assert reasons["ann/failing.png"] == "the detector failed: RuntimeError: what a picture"
-    assert "crashed the process" in reasons["ann/deadly.png"]
+    assert "crashed the worker process" in reasons["ann/deadly.png"]
     assert len(reasons) == 2
 
 
@@ -254,7 +254,7 @@ def test_after_a_cut_it_goes_on(photos, prepare, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(work, "open_image", lambda file: (again.append(file.name), many(file))[1])
     with caplog.at_level(logging.INFO, "lookalike"):
         table = prepare(f"source.root={photos}", *DETECT)
-    assert "goes on after 4 images" in caplog.text
+    assert "resuming after 4 finished images" in caplog.text
     assert len(again) == 4, "one that has changed since, and three that are new"
     assert len(table) == 6
     assert (
@@ -292,7 +292,7 @@ def test_unreadable_images_and_boxes_outside_are_listed(photos, prepare, tmp_pat
     assert len(table) == 4
     reasons = dict(pl.read_csv(tmp_path / "data" / "mine" / "skipped.csv").select("path", "reason").rows())
     assert reasons == {
-        "bob/0.png": "box begins at 500 0, outside of the image of 120 × 90 pixels",
+        "bob/0.png": "box starts at 500 0, outside the image of 120 × 90 pixels",
         "ann/empty.png": "the file is empty (0 bytes)",
     }
 
@@ -306,7 +306,7 @@ def test_other_settings_begin_anew(photos, prepare, tmp_path, caplog):
     assert len((left / "done.jsonl").read_text().splitlines()) == 7
     assert json.loads((left / "settings.json").read_text())["detect"]["size"] == 240
     assert len(prepare(f"source.root={photos}", *DETECT, "detect.size=64")) == 6
-    assert "with other settings are made anew" in caplog.text
+    assert "with other settings are deleted" in caplog.text
 
 
 def test_crops_of_which_too_little_can_be_used_are_kept_for_another_command(

@@ -73,7 +73,7 @@ def test_prepare_itself_takes_every_kind_of_split(animals, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["split", "split=kfold", "split.fold=5"], "split.fold=5: of 5 folds it is one of 0 to 4"),
+        (["split", "split=kfold", "split.fold=5"], "split.fold=5: must be from 0 to 4 with 5 folds"),
         (["split", "split=kfold", "split.folds=1"], "split.folds=1: must be at least 2"),
         (["split", "split=kfold", "of=[training]"], "of=[training]: each must be one of train, val, test"),
         (["split", "val=0.7", "test=0.7"], "add up to more than 1"),
@@ -114,11 +114,11 @@ def test_pairs_come_along(run, animals, tmp_path):
 
 def test_datasets_are_merged(run, animals, tmp_path):
     code, _, err = run("merge", "animals", str(animals), "out=both")
-    assert code == 1 and "6 labels stand in several datasets" in err and "21 rows show a file" in err
+    assert code == 1 and "6 labels occur in several datasets" in err and "21 rows show a file" in err
     assert not (tmp_path / "both").exists()
     code, _, err = run("merge", "animals", str(animals), "prefixes=[a/,b/]", "files=first", "out=both")
     assert code == 0, err
-    assert err.count("no row of it is left") == 1 and f"{animals}: no row of it is left" in err
+    assert err.count("none of its rows is kept") == 1 and f"{animals}: none of its rows is kept" in err
     assert len(read_table(tmp_path / "both")) == 21
     assert len(pl.read_csv(tmp_path / "both" / "clashes.csv")) == 21
     code, _, err = run("merge", "animals", str(animals), "prefixes=[a/]", "out=c")

@@ -186,7 +186,7 @@ def test_paths_without_an_ending(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "lookalike"):
         found, problems = table(tmp_path / "t.csv")
     assert found.frame["path"].to_list() == ["a.png", "b.JPG", "d"] and len(problems) == 2
-    assert "2 paths lack their ending" in caplog.text
+    assert "the extension is missing in 2 paths" in caplog.text
 
 
 def test_a_table_of_addresses_gets_its_command(write):

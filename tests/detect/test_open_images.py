@@ -112,9 +112,9 @@ def test_the_network_is_found_in_the_archive_and_by_itself(archive, tmp_path):
     ("name", "data", "word"),
     [
         ("gone.tgz", None, "there is no such file"),
-        ("text.tflite", b"Dear Sir", "holds no TFLite network"),
+        ("text.tflite", b"Dear Sir", "contains no TFLite network"),
         ("fasterrcnn.pth", b"PK", "for detect=dog"),
-        ("damaged.tflite", NETWORK + b"damaged", "not a network that can be read"),
+        ("damaged.tflite", NETWORK + b"damaged", "not a readable network"),
     ],
 )
 def test_other_files_are_refused_with_where_the_right_one_is(runtime, tmp_path, name, data, word):
@@ -126,7 +126,7 @@ def test_other_files_are_refused_with_where_the_right_one_is(runtime, tmp_path, 
 
 def test_another_network_is_refused(runtime, archive, monkeypatch):
     monkeypatch.setattr(Network, "shapes", ((1, 10, 4), (1, 10, 91)))
-    with pytest.raises(ConfigError, match="another network"):
+    with pytest.raises(ConfigError, match="not the expected network"):
         OpenImages(archive)
 
 

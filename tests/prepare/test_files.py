@@ -60,7 +60,7 @@ def test_no_files():
 def test_without_workers_it_goes_on_alone(monkeypatch, caplog):
     monkeypatch.setattr(files, "_pool", lambda workers: raise_broken_pool())
     assert len(list(check_files([Path(str(row)) for row in range(40)], fragile, workers=2))) == 40
-    assert "no worker processes could be started" in caplog.text
+    assert "worker processes could not be started" in caplog.text
 
 
 def raise_broken_pool():

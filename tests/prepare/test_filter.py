@@ -37,13 +37,13 @@ def test_a_list_names_labels_or_the_ends_of_paths(animals, tmp_path):
     found, problems = listed_paths(animals, file)
     assert found == ["dog/2.jpg"], "only whole names count"
     assert problems == [
-        "keep.txt, row 0: '1.jpg' may be /photos/set/cat/1.jpg or /photos/old/cat/1.jpg: 2 files; write "
+        "keep.txt, row 0: '1.jpg' may be /photos/set/cat/1.jpg or /photos/old/cat/1.jpg: 2 files; give "
         "more of the path",
-        "keep.txt, row 1: '2.jpg' may be /photos/set/dog/2.jpg or /photos/set/fox/2.jpg: 2 files; write "
+        "keep.txt, row 1: '2.jpg' may be /photos/set/dog/2.jpg or /photos/set/fox/2.jpg: 2 files; give "
         "more of the path",
-        "keep.txt, row 3: 'at/11.jpg' is no label or path of the table",
-        "keep.txt, row 4: 'fox/2.jp' is no label or path of the table",
-        "keep.txt, row 5: '/set/dog/2.jpg' is no label or path of the table",
+        "keep.txt, row 3: 'at/11.jpg' is not a label or path in the table",
+        "keep.txt, row 4: 'fox/2.jp' is not a label or path in the table",
+        "keep.txt, row 5: '/set/dog/2.jpg' is not a label or path in the table",
     ]
 
 
@@ -69,7 +69,11 @@ def test_all_boxes_of_a_file_are_meant(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.txt", b"nobody\nnothing\n", r"names nothing of the table; paths start in /photos/set:"),
+        (
+            "a.txt",
+            b"nobody\nnothing\n",
+            r"matches nothing in the table, whose paths are relative to /photos/set:",
+        ),
         ("a.txt", b"\n \n", "the list is empty"),
         ("a.txt", "Bär".encode("latin-1"), "line 1 is not UTF-8"),
         ("a.csv", b"image\na.jpg\n", "needs a column path or label; it has image"),
@@ -98,7 +102,7 @@ def test_filters_work_one_after_the_other(tmp_path, caplog):
     assert reasons["a0.jpg"] == (0, "10 × 50 pixels: min_side=20")
     assert reasons["c3.jpg"] == (11, "its class has 1 image: min_images=2")
     assert sum("max_images=2" in reason for _, reason in reasons.values()) == 2
-    assert "min_images=2: 1 image left out, among them all of 1 class" in caplog.text
+    assert "min_images=2: 1 image left out, including all of 1 class" in caplog.text
 
 
 def test_a_box_is_what_counts_of_an_image():
@@ -106,7 +110,7 @@ def test_a_box_is_what_counts_of_an_image():
     table = table_of([("a.jpg", "1"), ("b.jpg", "1")], width=[99, 99], height=[99, 99], **boxes)
     assert filter_table(table, Filters(min_side=10))[0].frame["path"].to_list() == ["b.jpg"]
     for sizes in ({}, *({"width": [9], "height": [size]} for size in (None, float("nan"), "9 px"))):
-        with pytest.raises(DataError, match="min_side needs the size of every image"):
+        with pytest.raises(DataError, match="min_side needs the columns width and height"):
             filter_table(table_of([("a.jpg", "1")], **sizes), Filters(min_side=10))
 
 

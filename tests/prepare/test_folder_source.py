@@ -61,7 +61,7 @@ def test_loose_and_empty_and_other_files_are_said(tree, caplog):
         found, problems = table(root)
     assert len(found) == 2
     assert problem_texts(problems) == [
-        "loose.jpg: lies above the class folders, so it has no label",
+        "loose.jpg: is outside the class folders, so it has no label",
         "empty/: a class folder without images",
         "Thumbs.db: not an image",
         "cat/README: not an image",
@@ -74,11 +74,11 @@ def test_labels_one_level_further_down(tree, caplog):
     root = tree("pets/cat/1.jpg", "pets/dog/1.jpg", "wild/fox/1.jpg", "wild/2.jpg")
     found, problems = table(root, level=2)
     assert found.frame["label"].to_list() == ["cat", "dog", "fox"]
-    assert problem_texts(problems) == ["wild/2.jpg: lies above the class folders, so it has no label"]
+    assert problem_texts(problems) == ["wild/2.jpg: is outside the class folders, so it has no label"]
     caplog.clear()
     found, _ = table(root)
     assert found.frame["label"].to_list() == ["pets", "pets", "wild", "wild"]
-    assert "if those 3 folders are the classes, add source.level=2" in caplog.text
+    assert "if those 3 subfolders are the classes, add source.level=2" in caplog.text
 
 
 def test_split_folders_are_splits(tree, caplog):
@@ -91,13 +91,13 @@ def test_split_folders_are_splits(tree, caplog):
         ("train/dog/1.jpg", "dog", "train"),
         ("valid/fox/a/1.jpg", "fox", "val"),
     ]
-    assert "'test', 'train', 'valid' are taken for splits" in caplog.text
-    assert problem_texts(problems) == ["test/2.jpg: lies above the class folders, so it has no label"]
+    assert "'test', 'train', 'valid' are read as splits" in caplog.text
+    assert problem_texts(problems) == ["test/2.jpg: is outside the class folders, so it has no label"]
 
 
 def test_split_folders_only_if_nothing_else_lies_beside_them(tree):
     root = tree("train/cat/1.jpg", "test/dog/1.jpg", "extra/cow/1.jpg")
-    with pytest.raises(DataError, match=r"'test', 'train' look like splits, but beside them is 'extra'"):
+    with pytest.raises(DataError, match=r"'test', 'train' look like splits, but there is also 'extra'"):
         table(root)
     assert set(table(root, splits=False)[0].frame["label"]) == {"train", "test", "extra"}
     root = tree("test/1.jpg")
@@ -126,12 +126,14 @@ def test_no_images(tree, tmp_path):
 
 
 def test_only_loose_images(tree):
-    with pytest.raises(DataError, match="none of its 2 images lies in a class folder"):
+    with pytest.raises(DataError, match="none of its 2 images is in a class folder"):
         table(tree("1.jpg", "2.jpg"))
 
 
 def test_one_class(tree):
-    with pytest.raises(DataError, match=r"holds one class, 'cat' \(2 images\); at least two are needed$"):
+    with pytest.raises(
+        DataError, match=r"contains only one class, 'cat' \(2 images\); at least two are needed$"
+    ):
         table(tree("cat/1.jpg", "cat/2.jpg"))
 
 
@@ -157,7 +159,7 @@ def test_one_folder_too_high(tree):
 def test_identical_names(tree, first, second, level):
     root = tree(f"{first}/1.jpg", f"{second}/2.jpg", "x/dog/1.jpg")
     with pytest.raises(
-        DataError, match=r"1 class name stands for several folders(.|\n)*2 folders with the same name"
+        DataError, match=r"1 class name is used by several folders(.|\n)*2 folders with the same name"
     ):
         table(root, level=level)
     merged = table(root, level=level, names="merge")[0].frame["label"].n_unique()
@@ -192,10 +194,9 @@ def test_links_are_followed_but_not_in_a_circle(tree, tmp_path, caplog):
     (root / "dog" / "loop").symlink_to(root)
     found, problems = table(root)
     assert found.frame["path"].to_list() == ["cat/1.jpg", "dog/1.jpg", "fox/2.jpg"]
-    assert problem_texts(problems) == ["dog/loop/: a linked folder that is read at another place already"]
-    assert (
-        f"1 linked folder leads out of it, and is read all the same:\n  fox -> {tmp_path / 'elsewhere'}"
-        in (caplog.text)
+    assert problem_texts(problems) == ["dog/loop/: a linked folder that is already read under another path"]
+    assert f"1 linked folder leads out of it, and is read anyway:\n  fox -> {tmp_path / 'elsewhere'}" in (
+        caplog.text
     )
 
 
@@ -205,7 +206,7 @@ def test_links_inside_the_folder_need_no_warning(tree, caplog):
     (root / "cat" / "more").symlink_to(root / "dog")
     found, problems = table(root)
     assert rows(found) == [("cat/1.jpg", "cat"), ("dog/1.jpg", "dog")], "the folder counts, not the link"
-    again = "a linked folder that is read at another place already"
+    again = "a linked folder that is already read under another path"
     assert problem_texts(problems) == [f"alias/: {again}", f"cat/more/: {again}"]
     assert "leads out" not in caplog.text
 

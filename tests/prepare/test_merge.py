@@ -46,7 +46,7 @@ def test_prefixes_keep_labels_and_groups_apart(sets, tmp_path):
 
 def test_labels_in_both_are_refused_or_one_identity(sets, tmp_path):
     tables = sets(a={"1.jpg": "cat", "2.jpg": "dog"}, b={"3.jpg": "cat", "4.jpg": "dog", "5.jpg": "Dog "})
-    with pytest.raises(DataError, match=r"2 labels stand in several datasets: prefixes=") as caught:
+    with pytest.raises(DataError, match=r"2 labels occur in several datasets: prefixes=") as caught:
         merge_tables(tables, tmp_path / "both", Choices())
     assert [str(problem) for problem in caught.value.problems] == [
         "b: label 'cat': is also in a",
@@ -115,11 +115,11 @@ def test_columns_that_differ_are_listed(sets, tmp_path):
     assert table.frame["shop"].to_list() == ["x", "y", None]
     assert table.frame["age"].to_list() == ["3", "old", None]
     assert clashes.select("kind", "what", "dataset", "remark").rows() == [
-        ("column", "shop", "c", "is not there: left empty"),
-        ("column", "age", "c", "is not there: left empty"),
+        ("column", "shop", "c", "is missing: left empty"),
+        ("column", "age", "c", "is missing: left empty"),
         ("column", "age", "b", "is String, and Int32 in a"),
-        ("column", "group", "c", "is not there: left empty"),
-        ("group", "left", "b", "is also in a; prefixes= parts them"),
+        ("column", "group", "c", "is missing: left empty"),
+        ("group", "left", "b", "is also in a; prefixes= separates them"),
     ]
 
 

@@ -131,7 +131,7 @@ def test_a_pattern_of_the_users(tree):
         ("mia", "right", "2"),
         ("tom", "left", "1"),
     ]
-    assert str(problems[0]).startswith("x/nobody.jpg: its name does not fit")
+    assert str(problems[0]).startswith("x/nobody.jpg: its name does not match")
     found, _ = table(tree("cam1/eve/a.jpg", "cam2/joe/b.jpg"), pattern=r"(?P<camera>cam\d)/(?P<label>[^/]+)/")
     assert found.frame.select("label", "group").rows() == [("eve", "cam1"), ("joe", "cam2")]
 
@@ -143,7 +143,7 @@ def test_wrong_patterns_are_refused_with_what_is_allowed(tree, pattern):
 
 
 def test_a_pattern_that_fits_nothing(tree):
-    with pytest.raises(DataError, match="no name of its 2 images fits source"):
+    with pytest.raises(DataError, match="none of the 2 images has a name that matches source"):
         table(tree("a/1.jpg", "b/2.jpg"), pattern="reid")
 
 

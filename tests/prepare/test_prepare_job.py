@@ -119,7 +119,7 @@ def test_one_class_is_left(photos, prepare):
     for file in photos.rglob("*.png"):
         if file.parent.name != "red triangle":
             file.write_bytes(b"")
-    with pytest.raises(DataError, match=r"one class, 'red triangle' .4 images., is all that can be used"):
+    with pytest.raises(DataError, match=r"one class, 'red triangle' .4 images., is the only usable one"):
         prepare(f"source.root={photos}", "max_skipped=1")
 
 
@@ -157,7 +157,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
         "workers=2",
     ]
     job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert "left aside 1 file" in job.stderr.readline()
+    assert "ignored 1 file" in job.stderr.readline()
     time.sleep(1)
     assert job.poll() is None, "it ended before it could be stopped"
     os.killpg(job.pid, signal.SIGINT)
@@ -193,7 +193,7 @@ def test_identities_on_both_sides_are_said(photos, prepare, tmp_path, caplog):
     ]
     pl.DataFrame(rows, schema=["path", "label", "split"], orient="row").write_csv(photos / "mine.csv")
     prepare("source=table", f"source.file={photos / 'mine.csv'}")
-    assert "8 of the 8 identities of test are in train too" in caplog.text
+    assert "8 of the 8 identities of test are also in train" in caplog.text
 
 
 def test_boxes_end_at_the_border(photos, prepare, tmp_path, caplog):
@@ -208,14 +208,14 @@ def test_boxes_end_at_the_border(photos, prepare, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "lookalike"):
         table = prepare("source=table", f"source.file={file}")
     assert [table.box(row) for row in range(len(table))] == [(0, 0, 24, 24), (2, 3, 24, 24), None]
-    cut = "box 2.5 3.0 30.0 40.0 of an image of 24 × 24 pixels: cut off at its border"
-    assert f"boxes that reach beyond their images:\n  red triangle/0.png, row 1: {cut}" in caplog.text
+    cut = "box 2.5 3.0 30.0 40.0 of an image of 24 × 24 pixels: clipped at its border"
+    assert f"boxes that extend beyond their images:\n  red triangle/0.png, row 1: {cut}" in caplog.text
     assert pl.read_csv(tmp_path / "data" / "mine" / "cut_boxes.csv").rows() == [
         ("red triangle/0.png", 1, cut)
     ]
     listed = pl.read_csv(tmp_path / "data" / "mine" / "skipped.csv")
     assert listed.rows() == [
-        ("red triangle/2.png", 3, "box begins at 24.0 0.0, outside of the image of 24 × 24 pixels")
+        ("red triangle/2.png", 3, "box starts at 24.0 0.0, outside the image of 24 × 24 pixels")
     ]
 
 

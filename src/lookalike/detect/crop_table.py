@@ -30,15 +30,15 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class CropResult:
-    """What became of the pictures.
+    """The result of cropping a table.
 
     Attributes:
-        table: a row for each crop, as it will be when `images` lies in the dataset's folder.
-        problems: the pictures that have no crop, and why.
-        kept_whole: pictures in which nothing was found, and which were kept whole.
-        cut: boxes that stick out of their picture, and were cut off there.
+        table: one row per crop, as it will be once `images` is in the dataset folder.
+        problems: the images without a crop, and why.
+        kept_whole: images without a detection that were kept whole.
+        cut: boxes that extend beyond their image and were clipped.
         images: the folder of the crops.
-        first: the path of the first crop of each picture.
+        first: the path of the first crop of each image.
     """
 
     table: Table
@@ -50,11 +50,11 @@ class CropResult:
 
     @property
     def moved_folders(self) -> dict[str, Path]:
-        """The folder of crops by its name in the dataset's folder."""
+        """The folder of crops, by its name in the dataset folder."""
         return {FOLDER: self.images}
 
     def pairs(self, pairs: pl.DataFrame) -> pl.DataFrame:
-        """Pairs of pictures as pairs of their first crops."""
+        """Pairs of images as pairs of their first crops."""
         paths = pl.col("path_a", "path_b")
         return pairs.with_columns(paths.replace_strict(self.first, default=None, return_dtype=pl.String))
 
@@ -64,9 +64,9 @@ class CropJob:
     """How to crop the images of a table.
 
     Attributes:
-        out: dataset folder to be; crops are written beside it.
+        out: the new dataset folder; crops are written beside it.
         settings: the nodes from which `make` builds the cropping; a resumed run must have the same.
-        make: a function of a module that builds the cropping from `settings` as JSON, once in each process.
+        make: a module-level function that builds the cropping from `settings` as JSON, once per process.
         workers: number of processes; None for one per core, 0 for this process.
         progress: whether to show a progress bar.
     """
@@ -82,7 +82,7 @@ class CropJob:
 def detect_and_crop(table: Table, job: CropJob) -> Iterator[CropResult]:
     """Crop every image of a table into a folder beside `job.out`, which is removed when the block ends.
 
-    If the block raises, the crops stay, and the next call with the same settings resumes from them.
+    If the block raises, the crops are kept, and the next call with the same settings resumes from them.
 
     Raises:
         DataError: the table lacks boxes, or is one of crops.
@@ -90,7 +90,7 @@ def detect_and_crop(table: Table, job: CropJob) -> Iterator[CropResult]:
     """
     cropping = job.make(json.dumps(job.settings))
     if isinstance(cropping, Boxes) and "x1" not in table.frame.columns:
-        raise DataError("detect=box crops to boxes, and this source has none (columns x1 y1 x2 y2, or bbox)")
+        raise DataError("detect=box needs boxes, and this source has none (columns x1 y1 x2 y2, or bbox)")
     frame, locations = split_locations(table.frame)
     table = Table(frame, table.folder)
     work = tasks(table)
@@ -108,9 +108,11 @@ def detect_and_crop(table: Table, job: CropJob) -> Iterator[CropResult]:
             if crop_journal.empty:
                 shutil.rmtree(folder)
             elif isinstance(error, DataError):
-                log.info("%s keeps the crops for a command with the same detect=; else remove it", folder)
+                log.info(
+                    "%s keeps the crops for a command with the same detect=; otherwise delete it", folder
+                )
             else:
-                log.info("the crops made so far are in %s; the same command goes on from there", folder)
+                log.info("the crops made so far are in %s; the same command resumes from there", folder)
             raise
         shutil.rmtree(folder)
 
@@ -118,7 +120,7 @@ def detect_and_crop(table: Table, job: CropJob) -> Iterator[CropResult]:
 def _report_outcomes(
     paths: pl.Series, outcomes: list[Outcome], locations: Locations
 ) -> tuple[list[Problem], list[Problem], list[Problem]]:
-    """The pictures without a crop, those kept whole, and the boxes that were cut off."""
+    """The images without a crop, those kept whole, and the clipped boxes."""
     left_out, kept_whole, cut = list[Problem](), list[Problem](), list[Problem]()
     for row, (path, outcome) in enumerate(zip(paths, outcomes, strict=True)):
         of_box = locations.box_problem(row, path, outcome.box)
@@ -141,7 +143,7 @@ def _outcomes(work: list[Task], crop_journal: Journal, job: CropJob) -> list[Out
     new = run_in_workers(rest, cut, Outcome(reason=CRASHED), job.workers, AT_ONCE)
     outcomes: dict[str, Outcome] = {}
     with Progress(disable=not job.progress, transient=False) as progress:
-        bar = progress.add_task("Finding and cropping", total=len(work), completed=len(work) - len(rest))
+        bar = progress.add_task("Detecting and cropping", total=len(work), completed=len(work) - len(rest))
         for task, outcome in zip(rest, new, strict=True):
             crop_journal.add(task, outcome)
             outcomes[task.name] = outcome
@@ -153,11 +155,11 @@ def _outcomes(work: list[Task], crop_journal: Journal, job: CropJob) -> list[Out
 
 
 def _summary(outcomes: list[Outcome], cropping: Cropping) -> str:
-    """How many pictures have how much in them, in words."""
+    """The numbers of images with one, several and no detections, in words."""
     counts = Counter(min(outcome.count, 2) for outcome in outcomes if outcome.count or outcome.none_found)
-    choice_text = {"all": "each of which is taken", "largest": "the largest is taken"}
-    several = choice_text.get(cropping.which, "the one nearest to the middle is taken")
-    parts = [f"found one in {count_noun(counts[1], 'image')}"]
+    choice_text = {"all": "all of them are used", "largest": "the largest is used"}
+    several = choice_text.get(cropping.which, "the one nearest to the centre is used")
+    parts = [f"detections: one in {count_noun(counts[1], 'image')}"]
     parts += [f"several in {counts[2]:,} ({several})"] if counts[2] else []
     missing_text = "kept whole" if cropping.missing == "keep" else "left out"
     parts += [f"none in {counts[0]:,} ({missing_text})"] if counts[0] else []
@@ -165,7 +167,7 @@ def _summary(outcomes: list[Outcome], cropping: Cropping) -> str:
 
 
 def _remove_other_files(images: Path, table: Table) -> None:
-    """Remove what a run before wrote, and this one has no row for."""
+    """Remove crops of an earlier run that have no row in this one."""
     needed_files = {path.removeprefix(f"{FOLDER}/") for path in table.frame["path"]}
     for file in list(images.rglob("*")):
         if file.is_file() and file.relative_to(images).as_posix() not in needed_files:
@@ -173,7 +175,7 @@ def _remove_other_files(images: Path, table: Table) -> None:
 
 
 def _code_hash(node: Mapping[str, Any]) -> dict[str, str]:
-    """A hash of the source behind each `_target_`: crops of an earlier version are not mixed with new."""
+    """A hash of the source code of each `_target_`, so that crops of an older version are not reused."""
     from hydra.utils import get_object
 
     hashes = {}

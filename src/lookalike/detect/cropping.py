@@ -1,4 +1,4 @@
-"""From a picture to square crops of what is wanted in it: found, chosen, turned upright, cut out."""
+"""From an image to square crops: detection, selection, rotation and cropping."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,22 +22,20 @@ Margin = Annotated[float, Gt(-0.5)]
 
 @dataclass(frozen=True)
 class Crops:
-    """Squares of what a detector finds.
+    """Square crops of the detections of a detector.
 
-    What comes with landmarks is turned so that the eyes are level, and moved to where they belong; anything
-    else is shown in an upright square around its box. Both are black where the picture ends.
+    Detections with landmarks are rotated and moved so that the eyes are level at fixed positions; others are
+    cropped to an upright square around the box. Areas outside the image are black.
 
     Attributes:
-        detector: finds things in a picture.
+        detector: returns the detections in an image.
         size: side of each square, in pixels.
-        template: where landmarks go: both eyes exactly to `eyes`, or all five near those of ArcFace.
-        eyes: where the left one of the two eyes goes, as shares of the side; the right one is its mirror
-            image.
-        margin: added around a box without landmarks on each side, as a share of its longer side.
-        which: of several: the largest box, the one nearest to the middle of the picture, or all, largest
-            first.
-        missing: where nothing is found: leave the picture out, or keep it whole.
-        format: of the files written: jpg (quality 95, colours at full size) or png.
+        template: target of the landmarks: both eyes exactly at `eyes`, or all five close to those of ArcFace.
+        eyes: position of the left eye, as fractions of the side; the right one is mirrored.
+        margin: added on each side of a box without landmarks, as a fraction of its longer side.
+        which: of several detections: the largest, the one nearest to the centre, or all, largest first.
+        missing: images without a detection: leave them out, or keep them whole.
+        format: of the files: jpg (quality 95, no chroma subsampling) or png.
     """
 
     detector: Detector
@@ -48,7 +46,7 @@ class Crops:
     which: Which = "largest"
     missing: Missing = "leave_out"
     format: Format = "jpg"
-    nothing: ClassVar[str] = "nothing was found in it"
+    nothing: ClassVar[str] = "nothing was detected in it"
 
     def __post_init__(self) -> None:
         if not (0 <= self.eyes[0] < 0.5 and 0 <= self.eyes[1] <= 1):
@@ -57,13 +55,13 @@ class Crops:
             )
 
     def find(self, image: Image.Image, box: Box | None) -> list[Detection]:
-        """All that the detector finds in an upright RGB picture, or in a part of it."""
+        """All detections in an upright RGB image, or in a region of it."""
         if box is None:
             return list(self.detector(np.asarray(image)))
         return [detection.shift(*box[:2]) for detection in self.detector(np.asarray(image.crop(box)))]
 
     def crop(self, image: Image.Image, detection: Detection) -> Image.Image:
-        """The square of one detection."""
+        """The crop of one detection."""
         if detection.landmarks is None:
             return square_crop(image, detection.box, self.margin, self.size)
         return warp_image(
@@ -73,13 +71,13 @@ class Crops:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Squares around the boxes that the table gives, black where the picture ends.
+    """Square crops around the boxes of the table, black outside the image.
 
     Attributes:
         size: side of each square, in pixels.
-        margin: added around a box on each side, as a share of its longer side.
-        missing: rows without a box: leave them out, or keep the whole picture.
-        format: of the files written: jpg (quality 95, colours at full size) or png.
+        margin: added on each side of a box, as a fraction of its longer side.
+        missing: rows without a box: leave them out, or keep the whole image.
+        format: of the files: jpg (quality 95, no chroma subsampling) or png.
     """
 
     size: Size = 240
@@ -90,14 +88,14 @@ class Boxes:
     nothing: ClassVar[str] = "its row has no box"
 
     def find(self, image: Image.Image, box: Box | None) -> list[Detection]:
-        """The box that the row has, if it has one."""
+        """The box of the row, if it has one."""
         if box is None:
             return []
         x1, y1, x2, y2 = map(float, box)
         return [Detection((x1, y1, x2, y2))]
 
     def crop(self, image: Image.Image, detection: Detection) -> Image.Image:
-        """The square of one box."""
+        """The crop of one box."""
         return square_crop(image, detection.box, self.margin, self.size)
 
 
@@ -105,18 +103,18 @@ Cropping = Crops | Boxes
 
 
 def no_cropping() -> None:
-    """Leave pictures as they are."""
+    """Use the images as they are."""
 
 
 def square_crop(
     image: Image.Image, box: tuple[float, float, float, float], margin: float, size: int
 ) -> Image.Image:
-    """The smallest square around a box and its margin, in `size` pixels, black where the picture ends."""
+    """The smallest square around a box and its margin, in `size` pixels, black outside the image."""
     return warp_image(image, squaring_similarity(box, margin, size), size)
 
 
 def whole_image_square(image: Image.Image, box: Box | None, size: int) -> Image.Image:
-    """All of a picture, or of the box in it, made square with black bars."""
+    """The whole image, or box, padded to a square with black."""
     part = image if box is None else image.crop(box)
     return square_crop(part, (0, 0, part.width, part.height), 0, size)
 
@@ -124,12 +122,12 @@ def whole_image_square(image: Image.Image, box: Box | None, size: int) -> Image.
 def select_detections(
     detections: Sequence[Detection], choice: Which, area: tuple[float, float, float, float]
 ) -> list[Detection]:
-    """Those wanted of several, largest first; equals in the order in which they were found.
+    """Select among several detections, largest first; equal ones keep their order.
 
     Args:
-        detections: what a detector gave.
-        choice: the largest, the one whose middle is nearest to that of `area`, or all.
-        area: the part of the picture that was looked at, x1 y1 x2 y2.
+        detections: of one image.
+        choice: the largest, the one whose centre is nearest to that of `area`, or all.
+        area: the searched region of the image, x1 y1 x2 y2.
     """
     largest = sorted(detections, key=lambda detection: -detection.area)
     if choice == "all":

@@ -1,4 +1,4 @@
-"""What a detector is: from the pixels of a picture to the things that it finds in it."""
+"""The interface of detectors: from the pixels of an image to detections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One thing found in a picture.
+    """One detection in an image.
 
-    Coordinates are pixels of the picture, measured from its upper left corner: the middle of the first pixel
-    is (0.5, 0.5).
+    Coordinates are pixels of the image, measured from its upper left corner: the centre of the first pixel is
+    (0.5, 0.5).
 
     Attributes:
-        box: x1, y1, x2, y2; may stick out of the picture.
-        score: how sure the detector is; more is surer.
+        box: x1, y1, x2, y2; may extend beyond the image.
+        score: confidence; higher is better.
         landmarks: [K, 2] x and y, or None. The first two are the eyes; five are those of ArcFace: the eye on
-            the left of an upright picture, the other eye, the tip of the nose, the corners of the mouth from
+            the left of an upright image, the other eye, the tip of the nose, the corners of the mouth from
             left to right.
     """
 
@@ -49,24 +49,22 @@ class Detection:
         return (x1 + x2) / 2, (y1 + y2) / 2
 
     def shift(self, across: float, down: float) -> "Detection":
-        """The same in a picture whose corner lies this much further to the left and above."""
+        """The detection in the coordinates of a larger image, of which this one is a crop at this offset."""
         x1, y1, x2, y2 = self.box
         points = None if self.landmarks is None else self.landmarks + np.array([across, down])
         return Detection((x1 + across, y1 + down, x2 + across, y2 + down), self.score, points)
 
 
 class Detector(Protocol):
-    """Anything that can be called with a picture: a function, or an object of a class of your own."""
+    """Any callable that takes an image: a function, or an instance of your own class."""
 
     def __call__(self, image: np.ndarray) -> Sequence[Detection]:
-        """What is in the picture, uint8 [H, W, 3], red first."""
+        """The detections in an image, uint8 [H, W, 3], RGB."""
         ...
 
 
 def suppress_overlapping(detections: Sequence[Detection], max_overlap: float) -> list[Detection]:
-    """The surest detections: of two whose boxes share more than `max_overlap` of their union, the surer
-    one.
-    """
+    """Non-maximum suppression: of two boxes with an IoU above `max_overlap`, keep the higher score."""
     selected: list[Detection] = []
     for detection in sorted(detections, key=lambda detection: -detection.score):
         if all(_intersection_over_union(detection, other) <= max_overlap for other in selected):

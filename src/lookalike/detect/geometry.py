@@ -1,4 +1,4 @@
-"""Similarities of the plane: turn, scale and shift, as one multiplication and addition of complex numbers."""
+"""Similarity transforms: rotation, scale and translation as complex multiplication and addition."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -11,8 +11,8 @@ ARCFACE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 ARCFACE_SIDE = 112
-"""Eyes, nose and mouth corners in a crop of 112 × 112 pixels (Deng et al. 2019, arXiv:1801.07698), counted
-there from the middle of the first pixel."""
+"""Eyes, nose and mouth corners in a crop of 112 × 112 pixels (Deng et al. 2019, arXiv:1801.07698),
+measured from the centre of the first pixel."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Similarity:
 
     Attributes:
         turn: its absolute value is the scale, its angle the rotation.
-        shift: where the origin goes.
+        shift: image of the origin.
     """
 
     turn: complex
@@ -29,37 +29,37 @@ class Similarity:
 
     @classmethod
     def fit(cls, source: np.ndarray, target: np.ndarray) -> Self:
-        """The one that brings `source` nearest to `target`, by least squares and without mirroring.
+        """Least-squares fit of `source` to `target`, without reflection.
 
-        Two points arrive exactly. Equals the closed form of Umeyama 1991 without reflection.
+        Two points are mapped exactly. Equals the closed form of Umeyama 1991 without reflection.
 
         Args:
             source: [K, 2], K ≥ 2.
             target: [K, 2].
 
         Raises:
-            ValueError: the points of `source` are one point.
+            ValueError: all points of `source` are equal.
         """
         start, end = _complex(source), _complex(target)
         around = start - start.mean()
         spread = float((abs(around) ** 2).sum())
         if spread <= 1e-12 * float((abs(start) ** 2).sum()):
-            raise ValueError("its landmarks are all at one place")
+            raise ValueError("its landmarks are identical")
         turn = complex((around.conj() * (end - end.mean())).sum() / spread)
         return cls(turn, complex(end.mean() - turn * start.mean()))
 
     @property
     def scale(self) -> float:
-        """Length afterwards of what was one long."""
+        """Scale factor."""
         return abs(self.turn)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Where the points [K, 2] go."""
+        """Transform the points [K, 2]."""
         moved = self.turn * _complex(points) + self.shift
         return np.stack([moved.real, moved.imag], axis=1)
 
     def inverse(self) -> "Similarity":
-        """The way back."""
+        """The inverse transform."""
         return Similarity(1 / self.turn, -self.shift / self.turn)
 
 
@@ -71,33 +71,32 @@ def _complex(points: np.ndarray) -> np.ndarray:
 def aligning_similarity(
     landmarks: np.ndarray, template: Template, size: int, eyes: tuple[float, float] = (0.35, 0.4)
 ) -> Similarity:
-    """From a picture to a square of `size` pixels in which the face stands upright.
+    """Transform from an image to a square of `size` pixels with the face upright.
 
     Args:
         landmarks: [K, 2], eyes first; see `Detection`.
-        template: `eyes` puts both eyes exactly where `eyes` says; `arcface` fits all five landmarks to those
-            of ArcFace, by least squares.
+        template: `eyes` maps both eyes exactly to `eyes`; `arcface` fits all five landmarks to those of
+            ArcFace, by least squares.
         size: of the square, in pixels.
-        eyes: where the left one of the two eyes goes, x and y as shares of the square's side; the right one
-            is its mirror image.
+        eyes: position of the left eye, x and y as fractions of the side; the right one is mirrored.
 
     Raises:
-        ValueError: too few landmarks for the template, or all of them at one place.
+        ValueError: too few landmarks for the template, or identical ones.
     """
     points = upright_similarity(landmarks)
     if template == "arcface":
         if len(points) != len(ARCFACE):
-            raise ValueError(f"template arcface needs five landmarks, and there are {len(points)}")
+            raise ValueError(f"template arcface needs five landmarks, got {len(points)}")
         return Similarity.fit(points, (ARCFACE + 0.5) * (size / ARCFACE_SIDE))
     targets = np.array([eyes, (1 - eyes[0], eyes[1])]) * size
     return Similarity.fit(points[:2], targets)
 
 
 def upright_similarity(landmarks: np.ndarray) -> np.ndarray:
-    """The landmarks with the left eye first, where they come the other way round.
+    """Swap left and right landmarks if they are in the wrong order.
 
-    With a nose or mouth that lies on the wrong side of the line from the first eye to the second, the pairs
-    are swapped, however the face is turned; two eyes alone are taken from left to right.
+    They are swapped if the nose or mouth is on the wrong side of the line from the first eye to the second,
+    at any rotation of the face; two eyes alone are ordered from left to right.
     """
     points = np.asarray(landmarks, np.float64)
     first, second = points[:2]
@@ -110,11 +109,11 @@ def upright_similarity(landmarks: np.ndarray) -> np.ndarray:
 
 
 def squaring_similarity(box: tuple[float, float, float, float], margin: float, size: int) -> Similarity:
-    """From a picture to a square of `size` pixels around a box.
+    """Transform from an image to a square of `size` pixels around a box.
 
     Args:
         box: x1, y1, x2, y2.
-        margin: what is added to the longer side on each side, as a share of it.
+        margin: added on each side, as a fraction of the longer side.
         size: of the square, in pixels.
     """
     x1, y1, x2, y2 = box

@@ -1,4 +1,4 @@
-"""Cat faces by OpenCV's Haar cascade: a weak detector, but one that comes in a package."""
+"""Cat faces by OpenCV's Haar cascade: a weak detector that needs no download."""
 
 from functools import cached_property
 from pathlib import Path
@@ -16,18 +16,18 @@ NAME = "haarcascade_frontalcatface_extended.xml"
 
 
 class HaarCat:
-    """Finds the faces of cats that look into the camera; boxes only, many beside the middle, some wrong.
+    """Detects frontal cat faces; boxes only, many off-centre, some wrong.
 
     Viola & Jones 2001, with the cascade by Joseph Howse in OpenCV 4. Prefer a detector of your own, or boxes.
 
     Args:
         weights: another cascade as an XML file; None for OpenCV's.
-        longest: pictures are shrunk to this many pixels on their longer side.
-        neighbours: how many overlapping hits make a face; fewer find more, also of what is none.
-        min_size: smallest face, as a share of the shorter side of the picture.
+        longest: images are resized to this many pixels on their longer side.
+        neighbours: minimum number of overlapping hits per face; fewer find more faces and more false ones.
+        min_size: minimum face size, as a fraction of the shorter side of the image.
 
     Raises:
-        ConfigError: OpenCV 4 is missing, or the file is, or it is no cascade.
+        ConfigError: OpenCV 4 or the file is missing, or the file is not a cascade.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class HaarCat:
         self._cascade  # noqa: B018 - reports a wrong file now
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The cat faces of a picture, uint8 [H, W, 3]."""
+        """The cat faces in an image, uint8 [H, W, 3]."""
         cv2 = _opencv()
         share = min(1, self.longest / max(image.shape[:2]))
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -69,17 +69,19 @@ class HaarCat:
         except cv2.error:
             fine = False
         if not fine:
-            raise ConfigError(f"weights {file}: no Haar cascade")
+            raise ConfigError(f"weights {file}: not a Haar cascade")
         return classifier
 
 
 def _opencv() -> Any:
-    """OpenCV 4: version 5 has no cascades any more."""
+    """Import OpenCV 4; version 5 no longer has cascades."""
     try:
         import cv2
     except ImportError as error:
         missing = f": {error}" if "cv2" not in str(error) else ""
-        raise ConfigError(f"finding cats needs OpenCV 4{missing}: {INSTALL}") from error
+        raise ConfigError(f"detect=cat_face needs OpenCV 4{missing}: {INSTALL}") from error
     if not hasattr(cv2, "CascadeClassifier") or not hasattr(cv2, "data"):
-        raise ConfigError(f"OpenCV {cv2.__version__} is installed, and only 4 finds cats: {INSTALL}")
+        raise ConfigError(
+            f"OpenCV {cv2.__version__} is installed, but detect=cat_face needs OpenCV 4: {INSTALL}"
+        )
     return cv2

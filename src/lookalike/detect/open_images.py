@@ -17,38 +17,38 @@ KINDS = (
     *("computer monitor", "box", "mug", "coffee cup", "stationary bicycle", "table", "bottle", "high heels"),
     *("vehicle", "footwear", "dog", "book", "camera", "car"),
 )
-"""The classes of the network in their order; the first stands for none."""
+"""The classes of the network in order; the first is the background."""
 SIDE = 300
 STRIDES = (16, 32, 64, 128, 256, 512)
 SMALLEST, LARGEST = 0.2, 0.95
 RATIOS = (1.0, 2.0, 0.5, 3.0, 0.3333)
 CENTRE, EXTENT = 10.0, 5.0
-"""What the network's places and sizes are divided by."""
+"""Divisors of the encoded positions and sizes."""
 SAME = 0.5
 MARK = b"TFL3"
 MARK_AT = 4
 RUNTIME = "pip install 'lookalike[animals]'"
 PACKAGE = "npm pack @mediapipe/objectron"
 WEIGHTS = (
-    f"`{PACKAGE}` writes mediapipe-objectron-….tgz (33 MB, Apache-2.0), which holds them: "
+    f"`{PACKAGE}` writes mediapipe-objectron-….tgz (33 MB, Apache-2.0), which contains it: "
     "detect.detector.weights=mediapipe-objectron-….tgz"
 )
 
 
 class OpenImages:
-    """Finds cats and dogs (and a few other things) as a whole; boxes only.
+    """Detects whole cats and dogs (and a few other classes); boxes only.
 
     Liu et al. 2016 (arXiv:1512.02325) on Sandler et al. 2018 (arXiv:1801.04381), as MediaPipe trained it.
 
     Args:
         weights: the archive of the npm package @mediapipe/objectron, or the TFLite file in it (Apache-2.0).
-            It is needed, and not fetched.
-        kinds: what to look for, some of `KINDS`.
-        min_score: what is less sure than this is none.
+            Required; it is not downloaded.
+        kinds: classes to detect, from `KINDS`.
+        min_score: minimum detection score.
 
     Raises:
         ConfigError: the runtime or the file is missing, or it is another file.
-        ValueError: an unknown kind.
+        ValueError: an unknown class.
     """
 
     def __init__(
@@ -62,14 +62,15 @@ class OpenImages:
             raise ValueError(f"kinds={list(kinds)}: choose some of {', '.join(KINDS[1:])}")
         if weights is None:
             raise ConfigError(
-                f"finding {' and '.join(kinds)} needs a file of weights. {WEIGHTS}. Or give a table with "
-                "boxes (detect=box), or take detect=cat_face, which needs no file but misses most cats"
+                f"detecting {' and '.join(kinds)} needs a weights file. {WEIGHTS}. Alternatives: a table "
+                f"with "
+                "boxes (detect=box), or detect=cat_face, which needs no file but misses most cats"
             )
         self.file, self.kinds, self.min_score = Path(weights).expanduser(), tuple(kinds), min_score
         self._network  # noqa: B018 - reports a wrong file now
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The animals in a picture, uint8 [H, W, 3], the surest first."""
+        """The animals in an image, uint8 [H, W, 3], highest score first."""
         small = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3)
         network = self._network
         network.set_tensor(network.get_input_details()[0]["index"], pixels(small))
@@ -89,17 +90,19 @@ class OpenImages:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
-            raise ConfigError(f"finding cats and dogs needs the package ai-edge-litert: {RUNTIME}") from error
+            raise ConfigError(
+                f"detecting cats and dogs needs the package ai-edge-litert: {RUNTIME}"
+            ) from error
         content = network_in(self.file)
         try:
             network = Interpreter(model_content=content, num_threads=1)
             network.allocate_tensors()
             shapes = [tuple(one["shape"]) for one in network.get_output_details()]
         except (RuntimeError, ValueError) as error:
-            raise ConfigError(f"weights {self.file}: not a network that can be read: {error}") from error
+            raise ConfigError(f"weights {self.file}: not a readable network: {error}") from error
         count = len(anchors())
         if shapes != [(1, count, 4), (1, count, len(KINDS))]:
-            raise ConfigError(f"weights {self.file}: another network than the one expected. {WEIGHTS}")
+            raise ConfigError(f"weights {self.file}: not the expected network. {WEIGHTS}")
         return network
 
 
@@ -108,18 +111,18 @@ def cats_and_dogs(
     kinds: tuple[str, ...] = ("cat", "dog"),
     min_score: Annotated[float, Gt(0), Le(1)] = 0.4,
 ) -> OpenImages:
-    """`OpenImages` for both.
+    """`OpenImages` for cats and dogs.
 
     Args:
         weights: see there.
-        kinds: what to look for.
-        min_score: what is less sure than this is none.
+        kinds: classes to detect.
+        min_score: minimum detection score.
     """
     return OpenImages(weights, kinds, min_score)
 
 
 def network_in(file: Path) -> bytes:
-    """The TFLite network in a file, in one that holds it among others, or in an archive with such a file.
+    """The TFLite network in a file, in a bundle, or in an archive that contains such a file.
 
     Raises:
         ConfigError: there is none.
@@ -133,12 +136,12 @@ def network_in(file: Path) -> bytes:
     position = content.find(MARK) - MARK_AT
     if position < 0:
         also = "; files of torchvision are for detect=dog" if file.suffix in (".pth", ".pt") else ""
-        raise ConfigError(f"weights {file}: holds no TFLite network{also}. {WEIGHTS}")
+        raise ConfigError(f"weights {file}: contains no TFLite network{also}. {WEIGHTS}")
     return content[position:]
 
 
 def _network_of_archive(archive: Path) -> bytes:
-    """The file of an archive that holds the network; nothing without one."""
+    """The content of the archive member with the network; empty if there is none."""
     with tarfile.open(archive) as tar:
         for one in tar:
             if one.isfile() and one.name.endswith(("_packed_assets.data", "oidv4_fp16.tflite")):
@@ -148,12 +151,12 @@ def _network_of_archive(archive: Path) -> bytes:
 
 
 def pixels(image: Image.Image) -> np.ndarray:
-    """What the network gets: float32 [1, H, W, 3] from −1 to 1."""
+    """Network input: float32 [1, H, W, 3] from −1 to 1."""
     return (np.asarray(image, np.float32) / 127.5 - 1)[None]
 
 
 def anchors() -> np.ndarray:
-    """The boxes that the network's places are relative to: centre x, y, width, height as shares, [A, 4]."""
+    """The anchor boxes: centre x, y, width, height as fractions, [A, 4]."""
     steps = len(STRIDES) - 1
     scales = [SMALLEST + (LARGEST - SMALLEST) * step / steps for step in range(steps + 1)] + [1.0]
     results = []
@@ -171,7 +174,7 @@ def anchors() -> np.ndarray:
 
 
 def decode_boxes(positions: np.ndarray, around: np.ndarray) -> np.ndarray:
-    """Boxes x1 y1 x2 y2 as shares, [A, 4], from what the network says: y, x, height, width, [A, 4]."""
+    """Decode boxes x1 y1 x2 y2 as fractions, [A, 4], from the network output y, x, height, width, [A, 4]."""
     centre = positions[:, 1::-1] / CENTRE * around[:, 2:] + around[:, :2]
     extent = np.exp(np.clip(positions[:, 3:1:-1] / EXTENT, -10, 10)) * around[:, 2:]
     return np.concatenate([centre - extent / 2, centre + extent / 2], axis=1)

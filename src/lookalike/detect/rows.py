@@ -1,4 +1,4 @@
-"""From a table of pictures to one of their crops."""
+"""From a table of images to the table of their crops."""
 
 import re
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ NEW = {
     "found_landmarks": pl.String,
     "found_score": pl.Float64,
 }
-"""The picture's file, the part of it that its row was about, how many things were found in it, and where the
-one in the crop is: `x1 y1 x2 y2`, and `x y` of each landmark, in pixels of the upright picture."""
+"""The image file, the box of its row, the number of detections, and box `x1 y1 x2 y2` and landmarks `x y` of
+the detection in the crop, in pixels of the upright image."""
 
 
 def tasks(table: Table) -> list[Task]:
-    """What is to do for each row. Names depend on path, label and box alone: they last while a set grows."""
+    """The task of each row. Names depend only on path, label and box, so they stay stable."""
     if "original" in table.frame.columns:
         raise DataError(
-            f"{table.folder}: its images are crops already, and it has a column original. To crop what they "
-            "were cut from, add source.path=original"
+            f"{table.folder}: its images are already crops: it has a column original. To crop the original "
+            "images, add source.path=original"
         )
     rows = zip(table.frame["path"], table.frame["label"], strict=True)
     return [
@@ -53,17 +53,17 @@ def _plain_value(text: str) -> str:
 def table_of_crops(
     table: Table, outcomes: Sequence[Outcome], size: int, folder: Path
 ) -> tuple[Table, dict[str, str]]:
-    """The table of crops, and the first crop of each picture.
+    """The table of crops, and the first crop of each image.
 
     Args:
-        table: of the pictures.
-        outcomes: what became of each row.
+        table: of the images.
+        outcomes: of each row.
         size: of the crops, in pixels.
-        folder: where the table of crops will lie; its crops are below `images`.
+        folder: the folder of the table of crops; the crops are below `images`.
 
     Returns:
-        The table has a row for each crop, and the columns of its picture's row, except that the box is now
-        called `original_box`; see `NEW` for those added.
+        The table has one row per crop, with the columns of the image's row, except that the box is renamed to
+        `original_box`; see `NEW` for the added columns.
     """
     originals = table.relative_to(folder).frame["path"]
     rows, new = list[int](), list[tuple[object, ...]]()

@@ -1,4 +1,4 @@
-"""A part of a picture, turned and resized, without aliasing."""
+"""Rotate and resize a region of an image without aliasing."""
 
 import math
 
@@ -8,18 +8,18 @@ from PIL import Image
 from lookalike.detect.geometry import Similarity
 
 FINER = 2
-"""Turning takes place this many times finer than the result: what it blurs is then out of sight. Pillow's
-cubic interpolation would be sharper, but it shifts what it shows by up to a tenth of a pixel."""
+"""Oversampling of the rotation, so that its blur is not visible. Pillow's cubic interpolation would be
+sharper, but it shifts the image by up to a tenth of a pixel."""
 GAP = 3
 
 
 def warp_image(image: Image.Image, move: Similarity, size: int) -> Image.Image:
-    """The square of `size` pixels that the picture is moved to; black where the picture ends.
+    """Warp the image to a square of `size` pixels; black outside the image.
 
     Args:
         image: RGB.
-        move: from coordinates of the picture to those of the square; both count from the upper left
-            corner, so the middle of the first pixel is (0.5, 0.5).
+        move: transform from image coordinates to those of the square; both start at the upper left corner,
+            so the centre of the first pixel is (0.5, 0.5).
         size: side of the square.
     """
     back = move.inverse()
@@ -31,7 +31,7 @@ def warp_image(image: Image.Image, move: Similarity, size: int) -> Image.Image:
 
 
 def _resize_only(image: Image.Image, back: Similarity, size: int) -> Image.Image:
-    """Without turning: one resize, and black borders of whole pixels."""
+    """Without rotation: one resize, and black borders of whole pixels."""
     canvas = Image.new("RGB", (size, size))
     step, start = back.turn.real, (back.shift.real, back.shift.imag)
     low = [max(0, round(-coordinate / step)) for coordinate in start]
@@ -54,7 +54,7 @@ def _resize_only(image: Image.Image, back: Similarity, size: int) -> Image.Image
 
 
 def _rotate_and_resize(image: Image.Image, back: Similarity, size: int) -> Image.Image:
-    """The part that is seen is resized first, with all that counts, then turned by linear interpolation."""
+    """Resize the visible region with antialiasing first, then rotate it with linear interpolation."""
     region = _region(image, back, size)
     if region is None:
         return Image.new("RGB", (size, size))
@@ -73,7 +73,7 @@ def _rotate_and_resize(image: Image.Image, back: Similarity, size: int) -> Image
 
 
 def _region(image: Image.Image, back: Similarity, size: int) -> tuple[int, int, int, int] | None:
-    """The smallest part of the picture, in whole pixels, that holds all that the square shows of it."""
+    """The smallest region of the image, in whole pixels, that contains what the square shows."""
     corners = back(np.array([[0, 0], [size, 0], [0, size], [size, size]]))
     reach = 2 * max(abs(back.turn), 1)
     low, high = corners.min(axis=0) - reach, corners.max(axis=0) + reach

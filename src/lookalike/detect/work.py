@@ -1,4 +1,4 @@
-"""What a worker process does with one picture: decode, find, cut, write."""
+"""The work on one image in a worker process: decode, detect, crop, write."""
 
 import functools
 import multiprocessing
@@ -20,12 +20,12 @@ QUALITY = {"quality": 95, "subsampling": 0}
 
 @dataclass(frozen=True)
 class Task:
-    """One row's work.
+    """The task of one row.
 
     Attributes:
-        file: the picture.
-        name: of the crops, without number and ending, relative to the folder of crops; with slashes.
-        box: the part of the picture that the row is about, x1 y1 x2 y2; None for all of it.
+        file: the image.
+        name: of the crops, without number and extension, relative to the folder of crops; with slashes.
+        box: region of the row in the image, x1 y1 x2 y2; None for the whole image.
     """
 
     file: Path
@@ -35,13 +35,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Written:
-    """A crop that was written.
+    """A written crop.
 
     Attributes:
         file: relative to the folder of crops.
-        box: what was found, x1 y1 x2 y2 in pixels of the upright picture; None for a picture kept whole.
-        landmarks: x and y of each, in pixels of the upright picture.
-        score: how sure the detector was.
+        box: the detection, x1 y1 x2 y2 in pixels of the upright image; None for an image kept whole.
+        landmarks: x and y of each, in pixels of the upright image.
+        score: of the detection.
     """
 
     file: str
@@ -52,14 +52,14 @@ class Written:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
-        count: how many things were found.
-        crops: those written; of a picture kept whole there is one, though nothing was found.
-        reason: why nothing was found.
-        none_found: whether it was looked for, and is not there.
-        box: what is to say of the box of the row: that it was cut off, or, as the reason, lies outside.
+        count: number of detections.
+        crops: the written ones; an image kept whole has one, although nothing was detected.
+        reason: why there is no crop.
+        none_found: whether the detector ran and found nothing.
+        box: a remark on the box of the row: it was clipped, or, as the reason, is outside the image.
     """
 
     count: int = 0
@@ -71,10 +71,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CropWorker:
-    """Does tasks; travels to a worker process with each few of them.
+    """Executes tasks; it is pickled and sent to a worker process with each chunk.
 
     Attributes:
-        make: a function of a module that makes what finds and cuts from `settings`; a process calls it once.
+        make: a module-level function that builds the cropping from `settings`, called once per process.
         settings: as text.
         folder: where crops go.
     """
@@ -84,7 +84,7 @@ class CropWorker:
     folder: Path
 
     def __call__(self, task: Task) -> Outcome:
-        """Write the crops of one picture.
+        """Write the crops of one image.
 
         Raises:
             OSError: they cannot be written.
@@ -99,7 +99,7 @@ class CropWorker:
         except ImageError as error:
             return Outcome(reason=error.reason)
         except MemoryError:
-            return Outcome(reason="not enough memory to find anything in it")
+            return Outcome(reason="not enough memory to run the detector")
         except Exception as error:
             return Outcome(reason=f"the detector failed: {type(error).__name__}: {_first_line(error)}")
         ending = cropping.format
@@ -123,7 +123,7 @@ class CropWorker:
 def _crop_image(
     cropping: Cropping, image: Image.Image, box: Box | None
 ) -> tuple[int, list[tuple[Image.Image, Detection | None]]]:
-    """How many things are in the picture, or in the box, and the crops wanted."""
+    """The number of detections in the image, or in its box, and the selected crops."""
     detections = cropping.find(image, box)
     selected = select_detections(detections, cropping.which, box or (0, 0, *image.size))
     if not detections and cropping.missing == "keep":
@@ -132,12 +132,12 @@ def _crop_image(
 
 
 def _clip_box(box: Box, size: tuple[int, int]) -> tuple[Box | None, str]:
-    """The part of a box that lies in the picture, if any does, and what is to say of the rest."""
+    """The part of a box inside the image, if any, and a remark if it was clipped or is outside."""
     (x1, y1, x2, y2), (width, height) = box, size
     if x1 >= width or y1 >= height:
-        return None, f"box begins at {x1} {y1}, outside of the image of {width} × {height} pixels"
+        return None, f"box starts at {x1} {y1}, outside the image of {width} × {height} pixels"
     part = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
-    cut = f"box {x1} {y1} {x2} {y2} of an image of {width} × {height} pixels: cut off at its border"
+    cut = f"box {x1} {y1} {x2} {y2} of an image of {width} × {height} pixels: clipped at its border"
     return part, "" if part == box else cut
 
 

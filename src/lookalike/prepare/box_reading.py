@@ -31,18 +31,18 @@ MEANINGS = {
     "cxcywh": "centre, width and height",
 }
 LOOKED_AT = 300
-"""Rows whose images are looked at to tell kinds of boxes apart."""
+"""Number of rows whose images are used to detect the box format."""
 AGAINST = 0.1
-"""Share of the rows, and at least two of them, that have to speak against a kind of box to exclude it."""
+"""Share of the rows, and at least two rows, that must contradict a box format to exclude it."""
 Column = dict[int, str]
 
 
 @dataclass(frozen=True)
 class BoxRules:
-    """What the user says about the numbers of boxes; None for what the table itself shows.
+    """Box format given by the user; None to detect it from the table.
 
     Attributes:
-        kind: which numbers they are.
+        kind: what the four numbers are.
         relative: False for pixels, True for fractions of the image, 100 for percent, 1000 for thousandths.
     """
 
@@ -53,16 +53,17 @@ class BoxRules:
 def with_boxes(
     frame: pl.DataFrame, boxes: BoxColumns | None, rules: BoxRules, file: Path, folder: Path
 ) -> tuple[pl.DataFrame, Column]:
-    """The table with columns x1 y1 x2 y2 in place of its own columns of boxes; and what is wrong with some.
+    """The table with columns x1 y1 x2 y2 in place of its own box columns, and the problems of some boxes.
 
     Raises:
-        DataError: it cannot be told what the numbers are; names the keys that say it.
+        DataError: the box format is ambiguous; the message names the keys that set it.
     """
     if boxes is None:
         if rules.kind or rules.relative is not None:
             raise DataError(
-                f"{file}: source.box and source.relative are about boxes, and the table has none. Name "
-                "their columns: 'source.columns={box: [x1, y1, x2, y2]}'"
+                f"{file}: source.box and source.relative set the format of boxes, but no box columns were "
+                f"found. "
+                "Name them: 'source.columns={box: [x1, y1, x2, y2]}'"
             )
         return frame, {}
     four, wrong, kind = _four_columns(frame, boxes) if len(boxes.names) == 4 else _one_column(frame, boxes)
@@ -92,9 +93,7 @@ def with_boxes(
 
 
 class _Sizes:
-    """Width and height of the image of each row, read when they are asked for; NaN where it cannot be
-    read.
-    """
+    """Width and height of the image of each row, read on demand; NaN if it cannot be read."""
 
     def __init__(self, paths: list[str | None], folder: Path):
         self.paths, self.folder = paths, folder
@@ -116,7 +115,7 @@ class _Sizes:
 
 
 def _four_columns(frame: pl.DataFrame, boxes: BoxColumns) -> tuple[pl.DataFrame, Column, str]:
-    """Numbers of four columns; and rows with something else in one of them."""
+    """Numbers of four columns, and the rows where one of them is not a number."""
     wrong, columns = dict[int, str](), []
     for name, ours in zip(boxes.names, BOX, strict=True):
         column = frame[name]
@@ -134,8 +133,8 @@ def _four_columns(frame: pl.DataFrame, boxes: BoxColumns) -> tuple[pl.DataFrame,
 
 
 def _one_column(frame: pl.DataFrame, boxes: BoxColumns) -> tuple[pl.DataFrame, Column, str]:
-    """Numbers of a column that holds all four, as text or list; rows with something else; what keys in it
-    say.
+    """Numbers of a column that holds all four, as text or list; rows that cannot be parsed; and the box
+    format that its keys imply.
     """
     rows, wrong, kinds = [], dict[int, str](), set[str]()
     (name,) = boxes.names
@@ -152,7 +151,7 @@ def _one_column(frame: pl.DataFrame, boxes: BoxColumns) -> tuple[pl.DataFrame, C
 
 
 def _parse_box(value: object) -> tuple[list[float] | None, str]:
-    """Four numbers and the kind that their keys say; an empty list for no box; None if it is neither."""
+    """Four numbers and the box format that their keys imply; an empty list for no box; None if neither."""
     if isinstance(value, Mapping):
         return _of_keys(value)
     text = "" if value is None else str(value).strip()
@@ -196,18 +195,18 @@ def _scale(numbers: np.ndarray, relative: Relative | None, subject: str) -> int:
         return 1
     if inside.mean() > 0.5:
         raise DataError(
-            f"{subject}: {inside.sum():,} of {len(inside):,} boxes are within 0 and 1, as fractions of the "
-            f"image are; the largest number is {numbers.max():g}. Add source.relative=true if all of them "
+            f"{subject}: {inside.sum():,} of {len(inside):,} boxes are between 0 and 1, like fractions of "
+            f"the image; the largest number is {numbers.max():g}. Add source.relative=true if all of them "
             "are fractions, or source.relative=false if they are pixels"
         )
     return 0
 
 
 def _refuse_other_units(corners: pl.DataFrame, rows: list[int], sizes: "_Sizes", subject: str) -> None:
-    """Refuse boxes whose numbers are unlikely to be pixels.
+    """Reject boxes whose numbers are unlikely to be pixels.
 
     Raises:
-        DataError: names the keys that say what they are.
+        DataError: names the keys that set the unit.
     """
     some = _sample(len(rows))
     numbers = corners.to_numpy()
@@ -227,10 +226,10 @@ def _sample(count: int) -> np.ndarray:
 def _chosen_kind(
     kind: str, numbers: np.ndarray, rows: list[int], sizes: "_Sizes | None", subject: str
 ) -> Kind:
-    """What the four numbers are: by their names, or as only one kind agrees with the images.
+    """The box format: from the column names, or the only format that is consistent with the images.
 
     Raises:
-        DataError: several kinds do.
+        DataError: several formats are consistent.
     """
     options = [one for one in KINDS if one in kind.split(" or ")] if kind else list(KINDS)
     if len(options) == 1 or not len(numbers):
@@ -245,11 +244,11 @@ def _chosen_kind(
         return left[0]
     keys = " or ".join(f"source.box={one} ({MEANINGS[one]})" for one in left or options)
     first = " ".join(f"{number:g}" for number in numbers[0])
-    raise DataError(f"{subject}: the numbers, such as {first}, may mean several things. Add {keys}")
+    raise DataError(f"{subject}: the box format is ambiguous ({first} fits several). Add {keys}")
 
 
 def _agrees(numbers: np.ndarray, kind: Kind, size: np.ndarray, slack: float) -> np.ndarray:
-    """Which boxes are inside of their images, as far as these are known, if they are of this kind."""
+    """Which boxes would be inside their images in this format, as far as the image sizes are known."""
     a, b, c, d = numbers.T
     if kind == "xyxy":
         x1, y1, x2, y2 = a, b, c, d
@@ -271,7 +270,7 @@ def _corners(four: pl.DataFrame, kind: Kind) -> pl.DataFrame:
 
 
 def _in_pixels(corners: pl.DataFrame, sizes: _Sizes, scale: int) -> pl.DataFrame:
-    """Fractions of `scale` as pixels; no box where the image cannot be read, whose row is left out later."""
+    """Fractions of `scale` as pixels; no box if the image cannot be read, whose row is left out later."""
     size = sizes.of(list(range(len(corners))))
     size = size / scale
     frame = corners.with_columns(w=pl.Series(size[:, 0]), h=pl.Series(size[:, 1]))
@@ -281,11 +280,11 @@ def _in_pixels(corners: pl.DataFrame, sizes: _Sizes, scale: int) -> pl.DataFrame
 
 
 def _tiny(corners: pl.DataFrame, four: pl.DataFrame) -> Column:
-    """Boxes of less than a pixel, as fractions among pixels are."""
+    """Boxes smaller than a pixel, such as fractions among pixels."""
     x1, y1, x2, y2 = map(pl.col, BOX)
     small = ((x2 - x1) < 1) & ((y2 - y1) < 1) & (x2 > x1) & (y2 > y1) & (x2 <= 1) & (y2 <= 1)
     rows = corners.select(small.fill_null(False)).to_series().arg_true()
-    message = "is less than a pixel; fractions of the image need source.relative=true"
+    message = "is smaller than a pixel; fractions of the image need source.relative=true"
     return {
         row: f"box {' '.join(f'{number:g}' for number in four.row(row))} {message}" for row in rows.to_list()
     }

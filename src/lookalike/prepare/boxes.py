@@ -1,4 +1,4 @@
-"""Boxes of a source: from the ways in which they are written to x1 y1 x2 y2, and where each was written."""
+"""Boxes of a source: converted to x1 y1 x2 y2 from other formats, with the file and row of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ from lookalike.data.checking import BOX
 from lookalike.errors import Problem
 
 ROW, FILE = "row of the source", "file of the box"
-"""Columns of a source's table, gone in the finished one: the row of its file that each row comes from; or, if
-there is a column `FILE`, the file and row of its box."""
+"""Columns of a source's table that are removed in the end: the row of the source file that each row comes
+from
+or, with a column `FILE`, the file and row of its box."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,17 @@ class Locations:
     files: list[str | None]
 
     def problem(self, row: int, path: str, reason: str) -> Problem:
-        """What is wrong with the image of a row."""
+        """The problem with the image of a row."""
         return Problem(path, reason, None if self.files[row] else self.rows[row])
 
     def box_problem(self, row: int, path: str, reason: str) -> Problem:
-        """What is to say of the box of a row."""
+        """A remark on the box of a row."""
         file = self.files[row]
         return Problem(path, f"{reason} ({file})" if file else reason, self.rows[row])
 
 
 def split_locations(frame: pl.DataFrame) -> tuple[pl.DataFrame, Locations]:
-    """The table without the columns `ROW` and `FILE`, and what they said."""
+    """The table without the columns `ROW` and `FILE`, and their content."""
     rows, files = (
         frame[name] if name in frame.columns else pl.repeat(None, len(frame), eager=True)
         for name in (ROW, FILE)
@@ -45,7 +46,7 @@ def split_locations(frame: pl.DataFrame) -> tuple[pl.DataFrame, Locations]:
 
 
 def begins_inside(frame: pl.DataFrame) -> pl.DataFrame:
-    """Boxes in whole pixels, those that stick out to the left or above as if they began at the border."""
+    """Boxes in whole pixels, clipped at the left and upper border."""
     if not all(name in frame.columns and frame.schema[name].is_numeric() for name in BOX):
         return frame
     x1, y1, x2, y2 = map(pl.col, BOX)
@@ -58,12 +59,13 @@ def begins_inside(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def problems_of_differing_boxes(frame: pl.DataFrame) -> pl.Series:
-    """What is said of rows that show the same part of the same file as another row, [N]; null for others.
+    """The reason to leave out rows that show the same region of the same file as another row, [N]; null for
+    others.
 
-    Of rows with one label the first is not meant, of rows with several labels all are.
+    Of rows with the same label the first is kept; rows with different labels are all left out.
     """
     key = ["path", *BOX]
-    box = pl.format("box {} {} {} {}, in whole pixels and inside of the image, is that of", *BOX)
+    box = pl.format("box {} {} {} {}, in whole pixels and inside the image, is that of", *BOX)
     reason = (
         pl.when(pl.col("x1").is_null())
         .then(None)
@@ -76,9 +78,9 @@ def problems_of_differing_boxes(frame: pl.DataFrame) -> pl.Series:
 
 
 def corners_from_one(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Boxes whose first pixel is 1 and whose last pixel is inside, as MATLAB writes them, as x1 y1 x2 y2.
+    """Boxes in MATLAB's convention (pixels from 1, the last one inclusive) as x1 y1 x2 y2.
 
-    The first pixel becomes 0, and x2, y2 lie just outside: 1 1 4 3 is 0 0 4 3, four pixels wide.
+    Pixels then start at 0, and x2, y2 are exclusive: 1 1 4 3 becomes 0 0 4 3, four pixels wide.
     """
     x1, y1, x2, y2 = map(pl.col, names)
     boxes = frame.select(x1=x1 - 1, y1=y1 - 1, x2=x2, y2=y2)

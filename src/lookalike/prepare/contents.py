@@ -1,4 +1,4 @@
-"""Files by what is in them: which are the same to the last byte, and what format each really has."""
+"""File contents: which files are identical, and which image format each really has."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ OTHER, UNREADABLE = "other", "unreadable"
 
 
 def same_files(files: Sequence[Path]) -> list[list[int]]:
-    """The places of files with the same bytes, in groups of two or more, in order.
+    """Indices of files with the same bytes, in groups of two or more, in order.
 
-    Only files of the same length are read.
+    Only files of the same size are read.
 
     Raises:
         OSError: a file cannot be read.
@@ -32,7 +32,7 @@ def same_files(files: Sequence[Path]) -> list[list[int]]:
 
 
 def _group_equal(values: Iterable[object]) -> list[list[int]]:
-    """The places of values that occur twice or more."""
+    """Indices of values that occur at least twice, by value."""
     indices = defaultdict[object, list[int]](list)
     for index, value in enumerate(values):
         indices[value].append(index)
@@ -40,7 +40,7 @@ def _group_equal(values: Iterable[object]) -> list[list[int]]:
 
 
 def content_hash(file: Path) -> bytes:
-    """128 bits that differ where a single byte does."""
+    """A 128-bit hash of the file."""
     digest = blake2b(digest_size=16)
     with open_image_file(file) as stream:
         while piece := stream.read(PIECE):
@@ -49,7 +49,7 @@ def content_hash(file: Path) -> bytes:
 
 
 def format_of(file: Path) -> str:
-    """The format of a picture by its first bytes, whatever its name says."""
+    """Image format detected from the first bytes, whatever the file name."""
     try:
         with open_image_file(file) as stream:
             start = stream.read(HEAD)

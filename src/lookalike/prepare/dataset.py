@@ -1,4 +1,4 @@
-"""From the rows of a source to a dataset: unusable pictures left out, boxes fitted, rows split."""
+"""From the rows of a source to a dataset: leave out unusable images, clip boxes, split the rows."""
 
 import logging
 from collections.abc import Iterable
@@ -18,13 +18,14 @@ log = logging.getLogger(__name__)
 
 
 def with_sizes(table: Table, file_checks: Iterable[FileCheck]) -> tuple[Table, list[Problem], list[Problem]]:
-    """The rows whose picture can be read, with columns width and height; the others; and boxes that were cut.
+    """The rows whose image can be read, with columns width and height; the others; and boxes that were
+    clipped.
 
-    A box that sticks out of its picture is cut off at the border; one that lies outside leaves its row out.
+    A box that extends beyond its image is clipped; a row whose box is outside is left out.
 
     Args:
-        table: rows as the source found them; columns may say where, see `split_locations`, and are taken out.
-        file_checks: what was found in the file of each row.
+        table: rows of the source; location columns, see `split_locations`, are removed.
+        file_checks: the result of checking the file of each row.
     """
     columns = [(check.width, check.height, check.reason or None) for check in file_checks]
     sizes = pl.DataFrame(
@@ -36,7 +37,7 @@ def with_sizes(table: Table, file_checks: Iterable[FileCheck]) -> tuple[Table, l
     if "x1" in frame.columns:
         outside = (pl.col("x1") >= pl.col("width")) | (pl.col("y1") >= pl.col("height"))
         reason = pl.format(
-            "box begins at {} {}, outside of the image of {} × {} pixels", "x1", "y1", "width", "height"
+            "box starts at {} {}, outside the image of {} × {} pixels", "x1", "y1", "width", "height"
         )
         off = frame.select(reason=pl.when(outside).then(reason))["reason"]
         cut = frame.select(_boxes_cut_off())["cut"]
@@ -59,15 +60,15 @@ def with_sizes(table: Table, file_checks: Iterable[FileCheck]) -> tuple[Table, l
 
 
 def _boxes_cut_off() -> pl.Expr:
-    """What is said about a box that sticks out of its picture."""
+    """The remark on a box that extends beyond its image."""
     x1, y1, x2, y2 = (pl.col(name) for name in BOX)
     over = (x1 < 0) | (y1 < 0) | (x2 > pl.col("width")) | (y2 > pl.col("height"))
     box = pl.format("box {} {} {} {} of an image of {} × {} pixels", *BOX, "width", "height")
-    return pl.when(over).then(box + pl.lit(": cut off at its border")).alias("cut")
+    return pl.when(over).then(box + pl.lit(": clipped at its border")).alias("cut")
 
 
 def _clip_boxes(frame: pl.DataFrame) -> pl.DataFrame:
-    """Boxes cut off at the borders of their pictures."""
+    """Boxes clipped to their images."""
     x1, y1, x2, y2 = (pl.col(name) for name in BOX)
     right, bottom = pl.min_horizontal(x2, "width"), pl.min_horizontal(y2, "height")
     return frame.with_columns(
@@ -79,12 +80,11 @@ def _clip_boxes(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def refuse_unusable(table: Table, problems: list[Problem], max_share: float, source: str) -> None:
-    """Refuse a set of which too little is left.
+    """Reject a dataset if too few images are usable.
 
     Raises:
-        DataError: more than the share `max_share` of the images are lost (empty folders, whose names end in a
-            slash, files that a table does not name or no reader is for, and empty rows do not count), or all
-            classes but one.
+        DataError: more than the share `max_share` of the images are lost, or all classes but one. Empty
+            folders, whose names end in a slash, unlisted or unsupported files, and empty rows do not count.
     """
     lost = len({(problem.path, problem.row) for problem in problems if _is_lost(problem)})
     total = lost + len(table)
@@ -97,22 +97,21 @@ def refuse_unusable(table: Table, problems: list[Problem], max_share: float, sou
     classes = table.frame["label"].unique()
     if len(classes) < 2:
         raise DataError(
-            f"{source}: one class, {str(classes[0])!r} ({count_noun(len(table), 'image')}), is all that can "
-            "be "
-            "used; at least two are needed",
+            f"{source}: one class, {str(classes[0])!r} ({count_noun(len(table), 'image')}), is the only "
+            "usable one; at least two are needed",
             problems,
         )
 
 
 def _is_lost(problem: Problem) -> bool:
-    """Whether a problem costs an image that could be expected to be used."""
+    """Whether a problem loses an image that was expected to be used."""
     reason = problem.reason
     other = reason in (UNLISTED, EMPTY) or reason.startswith(ASIDE) or UNREAD in reason
     return not other and not problem.path.endswith("/")
 
 
 def to_warn_of(problems: list[Problem]) -> list[Problem]:
-    """The problems without files that nobody would miss."""
+    """The problems without files that are obviously not images."""
     return [one for one in problems if not one.reason.startswith(ASIDE)]
 
 
@@ -120,8 +119,8 @@ def with_split(table: Table, split: Split) -> Table:
     """The table with its own split, or a new one; the column order is path, label, split, and the rest."""
     if "split" in table.frame.columns:
         log.info(
-            "the split that the data brings is kept: split, val, test and seed have no say; "
-            "`lookalike prepare split` divides a prepared set anew"
+            "the data has a split, which is kept: split=, val=, test= and seed= are ignored; "
+            "`lookalike prepare split` makes a new split of a prepared dataset"
         )
         warn_of_shared(table.frame)
         return order_columns(table)
@@ -129,12 +128,12 @@ def with_split(table: Table, split: Split) -> Table:
 
 
 def move_pairs(pairs: pl.DataFrame, table: Table, folder: Path) -> pl.DataFrame:
-    """Pairs of images with the paths that a table in `folder` has; those that lost an image are left out.
+    """Pairs with paths relative to `folder`, without those that lost an image.
 
     Args:
-        pairs: path_a, path_b (paths of the table as it is), and more.
+        pairs: path_a, path_b (paths of the current table), and more.
         table: the rows that are kept.
-        folder: where the table will lie.
+        folder: the folder of the new table.
     """
     moved = dict(zip(table.frame["path"], table.relative_to(folder).frame["path"], strict=True))
     paths = pl.col("path_a", "path_b")

@@ -1,4 +1,4 @@
-"""Every picture file decoded once, in worker processes, before anything is trained on it."""
+"""Decodes every image file once, in worker processes, before training."""
 
 import logging
 import os
@@ -17,12 +17,12 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 CHUNK = 16
 CHUNKS_PER_WORKER = 8
-CRASHED = "reading it crashed the process that tried (damaged, or too large for the memory)"
+CRASHED = "reading it crashed the worker process (damaged, or too large for memory)"
 
 
 @dataclass(frozen=True)
 class FileCheck:
-    """What a file turned out to be: its size in pixels, or the reason why it cannot be used."""
+    """The result of checking a file: its size in pixels, or the reason why it cannot be used."""
 
     width: int = 0
     height: int = 0
@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 
 
 def check_by_decoding(file: Path) -> FileCheck:
-    """Decode a picture to its last pixel."""
+    """Decode an image completely."""
     from lookalike.data.decode import open_image
     from lookalike.errors import ImageError
 
@@ -46,7 +46,7 @@ def check_by_decoding(file: Path) -> FileCheck:
 
 
 def check_header(file: Path) -> FileCheck:
-    """Read a picture's header only."""
+    """Read only the header of an image."""
     from lookalike.data.decode import image_size
     from lookalike.errors import ImageError
 
@@ -59,14 +59,13 @@ def check_header(file: Path) -> FileCheck:
 def check_files(
     files: Sequence[Path], look: CheckFile = check_by_decoding, workers: int | None = None
 ) -> Iterator[FileCheck]:
-    """What each file is, in order.
+    """Check each file, in order.
 
-    A file that kills the process reading it is found and reported like any other; the rest goes on.
+    A file that crashes the process reading it is identified and reported like any other; the rest continues.
 
     Args:
         files: the files.
-        look: what to do with each: `check_by_decoding`, `check_header`, or another function that a worker
-            can import.
+        look: the check: `check_by_decoding`, `check_header`, or another function that a worker can import.
         workers: processes; 0 for none (a crash is then yours), None for one a core.
     """
     return run_in_workers(files, look, FileCheck(reason=CRASHED), workers)
@@ -79,14 +78,14 @@ def run_in_workers(
     workers: int | None = None,
     chunk: int | None = None,
 ) -> Iterator[Result]:
-    """What `work` makes of each item, in order, done in worker processes.
+    """Apply `work` to each item in worker processes, in order.
 
     Args:
-        items: travel to the workers.
+        items: are pickled and sent to the workers.
         work: a function that a worker can import, or an object that can be pickled.
-        crashed: what stands for an item that killed the process working on it; the rest goes on.
-        workers: processes; 0 for none (a crash is then yours), None for one a core.
-        chunk: items that travel at once; None for many, as fits work that is soon done.
+        crashed: result for an item that crashed its process; the rest continues.
+        workers: processes; 0 for none (a crash then ends this process), None for one per core.
+        chunk: items sent at once; None for many, which suits short tasks.
     """
     workers = _cores() if workers is None else workers
     chunk = CHUNK if chunk is None else chunk
@@ -104,11 +103,11 @@ def run_in_workers(
 
 
 def run_in_process(work: Callable[..., Result], *arguments: object) -> Result:
-    """What `work` returns, done in a process of its own, for libraries that damaged files bring down.
+    """The result of `work`, run in a separate process, for libraries that crash on damaged files.
 
     Args:
         work: a function that a worker can import.
-        arguments: what it is given.
+        arguments: its arguments.
 
     Raises:
         BrokenProcessPool: the process died.
@@ -129,7 +128,7 @@ def _try_in_pool(
     crashed: Result,
     chunk: int,
 ) -> Generator[Result, None, bool]:
-    """What the work makes of the items; returns whether one of them broke the pool."""
+    """Yield the results; returns whether one of the items broke the pool."""
     chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
     try:
         waiting = [pool.submit(_run_each, work, few) for few in chunks]
@@ -149,7 +148,7 @@ def _try_in_pool(
 
 
 def _run_one_by_one(items: Sequence[Item], work: Callable[[Item], Result], crashed: Result) -> list[Result]:
-    """Each group of items in a process of its own, halved until the one that crashes is found."""
+    """Run each group of items in a separate process, halving groups until the crashing item is found."""
     try:
         with _pool(1) as pool:
             return pool.submit(_run_each, work, items).result()
@@ -166,7 +165,7 @@ def _run_each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Res
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that leave Ctrl-C to the main one, and end with the block whatever waits."""
+    """Worker processes that ignore Ctrl-C, and end with the block even if work is pending."""
     pool = ProcessPoolExecutor(workers, _context(), initializer=_begin)
     try:
         with _interrupt(later=True):
@@ -177,7 +176,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
-    """What a worker does first: leave Ctrl-C to the main process, and see to it that it ends with that."""
+    """Worker initialiser: ignore Ctrl-C, and exit when the main process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -190,7 +189,7 @@ def _end_with_parent() -> None:
 
 
 def _context() -> BaseContext:
-    """Fresh processes: a fork of one that runs threads, as Polars does, may hang."""
+    """Spawned processes: forking a process with threads, such as those of Polars, may deadlock."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
@@ -202,7 +201,7 @@ def _context() -> BaseContext:
 
 @contextmanager
 def _interrupt(later: bool) -> Iterator[None]:
-    """Ctrl-C ignored while processes start, also by them, or heard later: half started, they complain."""
+    """Ignore or defer Ctrl-C while processes start, since half-started ones print errors."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -219,12 +218,12 @@ def _interrupt(later: bool) -> Iterator[None]:
 
 
 def _can_start() -> bool:
-    """Whether workers live at all: not in a script that works outside of `if __name__ == "__main__"`."""
+    """Whether workers can start: they cannot in a script without `if __name__ == "__main__"`."""
     try:
         with _pool(1):
             pass
     except BrokenProcessPool:
-        log.warning("no worker processes could be started; images are read one after another")
+        log.warning("worker processes could not be started; images are read in this process")
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Rows taken out of a table: by lists, by the size of images, by the size of classes."""
+"""Filters the rows of a table by lists, image size and class size."""
 
 import logging
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Filters:
-    """What stays, asked in this order.
+    """The filters, in the order in which they are applied.
 
     Attributes:
-        keep: list of labels or paths; nothing else stays.
-        drop: list of labels or paths that go.
-        min_side: pixels that the shorter side of an image, or of its box, has at least.
-        dedup: bits of the 64-bit hash in which copies of one photo may differ; of the copies in a class the
-            largest stays.
-        min_images: images that a class has at least.
-        max_images: images of a class at most; which of them stay is a seeded choice.
-        seed: another one, another choice.
-        workers: processes that read images for `dedup`; 0 for none, None for one a core.
-        progress: show a bar while images are read.
+        keep: list of labels or paths; only these are kept.
+        drop: list of labels or paths to remove.
+        min_side: minimum shorter side of an image, or of its box, in pixels.
+        dedup: maximum number of differing bits of the 64-bit hashes of copies of one photo; of the copies in a
+            class the largest is kept.
+        min_images: minimum number of images of a class.
+        max_images: maximum number of images of a class, chosen at random.
+        seed: of that choice.
+        workers: processes that read images for `dedup`; 0 for none, None for one per core.
+        progress: whether to show a progress bar.
     """
 
     keep: Path | None = None
@@ -50,16 +50,16 @@ class Filters:
 def filter_table(
     table: Table, filters: Filters, of: Sequence[str] | None = None
 ) -> tuple[Table, pl.DataFrame]:
-    """The rows that stay, and those that go: path, label, row and reason.
+    """The rows that are kept, and the removed ones as path, label, row and reason.
 
     Args:
         table: the rows.
-        filters: what stays.
-        of: the splits to filter; the rows of others stay. None for all.
+        filters: the conditions.
+        of: the splits to filter; rows of other splits are kept. None for all.
 
     Raises:
-        DataError: a list cannot be read or names nothing, sizes of images are needed and unknown, or no row
-            is left.
+        DataError: a list cannot be read or matches nothing, image sizes are needed but unknown, or no row is
+            left.
     """
     inside = np.arange(len(table)) if of is None else _rows_of(table, of)
     reasons: dict[int, str] = {}
@@ -86,7 +86,8 @@ def filter_table(
     remaining = table.take(np.setdiff1d(np.arange(len(table)), gone))
     if remaining.frame["label"].n_unique() == 1:
         log.warning(
-            "one class is left, %r; at least two are needed to train or search", remaining.frame["label"][0]
+            "only one class is left, %r; at least two are needed to train or search",
+            remaining.frame["label"][0],
         )
     return remaining, left_out
 
@@ -103,7 +104,7 @@ def _log_removed(table: Table, reasons: dict[int, str]) -> None:
     labels = table.frame["label"]
     classes = labels.n_unique() - labels[rest].n_unique()
     kind = next(iter(reasons.values())).rpartition(": ")[2]
-    also = f", among them all of {count_noun(classes, 'class', 'classes')}" if classes else ""
+    also = f", including all of {count_noun(classes, 'class', 'classes')}" if classes else ""
     log.info("%s: %s left out%s", kind, count_noun(len(reasons), "image"), also)
 
 
@@ -144,7 +145,7 @@ def _sides(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Width and height of each image, or of its box."""
     if not all(name in frame.columns and _are_numbers(frame[name]) for name in ("width", "height")):
         raise DataError(
-            "min_side needs the size of every image in the columns width and height; "
+            "min_side needs the columns width and height for every image; "
             "`lookalike prepare source=table …` measures them"
         )
     across, down = pl.col("width"), pl.col("height")

@@ -1,9 +1,9 @@
 """Class folders to a table: `root/<label>/photo.jpg`.
 
-The rule: the label of a picture is the name of its first-level folder, and whatever lies deeper in there
-belongs to it too. If the first-level folders are train, val, test, query, gallery (two of them at least, and
-no others), they are splits, and the label is the next level. `level=2` takes the label one level further
-down; `pattern` takes it from the names of files.
+The label of an image is the name of its top-level folder, whatever the depth of the image below it. If the
+top-level folders are train, val, test, query or gallery (at least two of them, and no others), they are
+splits, and the label is the next level. `level=2` takes the label one level deeper; `pattern` takes it from
+the file names.
 """
 
 import logging
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 Splits = dict[str, tuple[str, str | None]]
 """From first-level folder to split and role."""
 SAME_IMAGES = ("gt_bbox", "gt_query", "multi-query", "multi_query")
-"""Folders beside the splits of re-identification datasets that hold the same images once more."""
+"""Folders of re-identification datasets that contain copies of the images in the splits."""
 
 
 def table(
@@ -45,27 +45,27 @@ def table(
     splits: bool = True,
     pattern: str | None = None,
 ) -> tuple[Table, list[Problem]]:
-    """The pictures of class folders, and what could not be used.
+    """The images of class folders, and the files that cannot be used.
 
     Args:
-        root: the folder that holds the class folders.
+        root: the folder that contains the class folders.
         level: which folder level is the label; 1 is directly under `root`.
-        names: what to do with class folders whose names are the same but for case, spaces at the ends,
-            Unicode form, or the folder they are in: refuse, merge into one class, or keep apart.
-        splits: take first-level folders train, val, test, query and gallery for splits.
-        pattern: take the label from the names of files instead: the name of one of
+        names: what to do with class folders whose names differ only in case, surrounding spaces,
+            Unicode form, or parent folder: refuse, merge into one class, or keep apart.
+        splits: read top-level folders train, val, test, query and gallery as splits.
+        pattern: take the label from the file names instead: the name of one of
             `name_patterns.PATTERNS`, or a regular expression with a group `label`.
 
     Raises:
         ConfigError: `pattern` is neither.
-        DataError: there is no such folder, it holds no pictures, one class only, or identical names.
+        DataError: the folder does not exist, contains no images or only one class, or class names clash.
     """
     root = Path(root).expanduser()
     by_name = None if pattern is None else name_patterns.compile_pattern(pattern)
     tree = scan(root)
     folders = _split_folders(root, tree) if splits else {}
     if folders:
-        log.info("%s: folders %s are taken for splits", root, quote_names([*folders]))
+        log.info("%s: folders %s are read as splits", root, quote_names([*folders]))
     if by_name is None and splits and _is_reid(tree):
         by_name = name_patterns.compile_pattern("reid")
     if by_name is not None:
@@ -96,19 +96,19 @@ def table(
 def _named_files(
     root: Path, tree: Tree, folders: Splits, pattern: NamePattern, names: str
 ) -> tuple[Table, list[Problem]]:
-    """The pictures by what their names say."""
+    """The images with labels from their file names."""
     problems, rows = [*tree.problems, *tree.aside], []
     for path in tree.images:
         message = pattern.columns(path)
         if folders and path.partition("/")[0] not in folders:
-            problems.append(Problem(path, f"{ASIDE} of a split: the same images once more"))
+            problems.append(Problem(path, f"{ASIDE} of a split: copies of the same images"))
         elif message is None:
-            problems.append(Problem(path, f"its name does not fit source.pattern={pattern.name}"))
+            problems.append(Problem(path, f"its name does not match source.pattern={pattern.name}"))
         else:
             rows.append({"path": path, **message})
     if not rows:
         raise DataError(
-            f"{root}: no name of its {count_noun(len(tree.images), 'image')} fits "
+            f"{root}: none of the {count_noun(len(tree.images), 'image')} has a name that matches "
             f"source.pattern={pattern.name} "
             f"({name_patterns.EXAMPLES.get(pattern.name, pattern.expression.pattern)})",
             problems,
@@ -130,14 +130,15 @@ def _named_files(
         row["label"] = labels[row["label"]]
     if len(set(labels.values())) == 1:
         raise DataError(
-            f"{root}: source.pattern={pattern.name} finds one identity, {rows[0]['label']!r}, in all names"
+            f"{root}: source.pattern={pattern.name} finds only one identity, {rows[0]['label']!r}, in all "
+            f"file names"
         )
     log.info("%s: %s", root, name_patterns.summary(pattern, rows, distractors))
     return _table(root, rows, folders), problems
 
 
 def _table(root: Path, rows: list[dict[str, str]], folders: Splits) -> Table:
-    """The rows with split and role as their first-level folders say."""
+    """The rows with split and role by their top-level folder."""
     frame = pl.DataFrame(rows, infer_schema_length=None)
     if folders:
         first = [folders[row["path"].partition("/")[0]] for row in rows]
@@ -168,9 +169,9 @@ def _split_folders(root: Path, tree: Tree) -> Splits:
     rest = [name for name in tops if name not in splits and name.lower() not in SAME_IMAGES]
     if rest:
         raise DataError(
-            f"{root}: folders {quote_names(list(splits))} look like splits, but beside them is "
+            f"{root}: folders {quote_names(list(splits))} look like splits, but there is also "
             f"{quote_names(rest)}. "
-            "Move that away, or, if all of them are classes, add source.splits=false"
+            "Move it elsewhere, or, if all of them are classes, add source.splits=false"
         )
     return splits
 
@@ -178,11 +179,11 @@ def _split_folders(root: Path, tree: Tree) -> Splits:
 def _loose_files(tree: Tree, depth: int) -> Iterator[Problem]:
     for path in tree.images:
         if path.count("/") < depth:
-            yield Problem(path, "lies above the class folders, so it has no label")
+            yield Problem(path, "is outside the class folders, so it has no label")
 
 
 def _folders_without_images(tree: Tree, depth: int) -> Iterator[Problem]:
-    """Class folders without a picture."""
+    """Class folders without images."""
     filled = {"/".join(path.split("/")[:depth]) for path in tree.images}
     filled |= {problem.path.removesuffix("/") for problem in tree.problems}
     for folder in tree.folders:
@@ -191,7 +192,7 @@ def _folders_without_images(tree: Tree, depth: int) -> Iterator[Problem]:
 
 
 def _instead(tree: Tree, folder: str) -> str:
-    """What is in a folder without images, in words."""
+    """The content of a folder without images, in words."""
     inside = [one for one in (*tree.problems, *tree.aside) if one.path.startswith(f"{folder}/")]
     endings = Counter(Path(one.path).suffix.lower() or "no ending" for one in inside)
     kinds = ", ".join(f"{ending} {count}" for ending, count in endings.most_common(6))
@@ -204,7 +205,7 @@ def _nothing_found_error(root: Path, tree: Tree, level: int) -> str:
         hint = name_patterns.suggestion(tree.images)
         hint = f". {hint}" if hint else ": put the photos of each identity into a folder of its own"
         return (
-            f"{root}: none of its {count_noun(len(tree.images), 'image')} lies in a class folder "
+            f"{root}: none of its {count_noun(len(tree.images), 'image')} is in a class folder "
             f"({level_text}){hint}"
         )
     folders = f"{count_noun(len(tree.folders), 'folder')} and " if tree.folders else ""
@@ -217,7 +218,8 @@ def _nothing_found_error(root: Path, tree: Tree, level: int) -> str:
 
 def _single_class_error(root: Path, label: str, images: list[str], depth: int) -> str:
     below = {"/".join(path.split("/")[: depth + 1]) for path in images if path.count("/") > depth}
-    text = f"{root}: holds one class, {label!r} ({count_noun(len(images), 'image')}); at least two are needed"
+    images_text = count_noun(len(images), "image")
+    text = f"{root}: contains only one class, {label!r} ({images_text}); at least two are needed"
     if len(below) > 1:
         start = root / "/".join(images[0].split("/")[:depth])
         text += f". If the {len(below)} folders below it are the classes, start there: source.root={start}"
@@ -226,16 +228,16 @@ def _single_class_error(root: Path, label: str, images: list[str], depth: int) -
 
 
 def _labels(root: Path, owners: list[str], names: str) -> dict[str, str]:
-    """From class folder to label: its name, in Unicode's composed form, without spaces at the ends."""
+    """From class folder to label: its name in NFC, without surrounding spaces."""
     if names == "keep":
         return {owner: owner for owner in owners}
     groups = group_similar(owners, _name)
     same = [group for group in groups if len(group) > 1]
     if same and names == "refuse":
         raise DataError(
-            f"{root}: {count_noun(len(same), 'class name stands', 'class names stand')} for several folders, "
-            "the same but for case, spaces, Unicode form or place. Rename them, or add source.names=merge if "
-            "they are one class, or source.names=keep if they are different ones:",
+            f"{root}: {count_noun(len(same), 'class name is', 'class names are')} used by several folders, "
+            "which differ only in case, spaces, Unicode form or parent folder. Rename them, or add "
+            "source.names=merge if they are one class, or source.names=keep if they are different classes:",
             [Problem(quote_names(group), f"{len(group)} folders with the same name") for group in same],
         )
     return {owner: _name(group[0]) for group in groups for owner in group}
@@ -247,12 +249,12 @@ def _name(owner: str) -> str:
 
 
 def _deeper_level_hint(images: list[str], depth: int, level: int) -> None:
-    """Hardly anything directly in the class folders: perhaps the classes are further down."""
+    """Warn if hardly any image is directly in a class folder: the classes may be deeper."""
     deeper = [path for path in images if path.count("/") > depth]
     if 2 * len(deeper) > len(images):
         log.warning(
-            "%s of %s lie in folders inside the class folders (as %r): if those %d folders are the "
-            "classes, add source.level=%d",
+            "%s of %s are in subfolders of the class folders (such as %r): if those %d subfolders are "
+            "the classes, add source.level=%d",
             f"{len(deeper):,}",
             count_noun(len(images), "image"),
             deeper[0],
@@ -262,7 +264,9 @@ def _deeper_level_hint(images: list[str], depth: int, level: int) -> None:
 
 
 def _hint_at_cameras(images: list[str]) -> None:
-    """Class folders of a dataset whose names of files say more than the folders."""
+    """Warn about class folders of a dataset whose file names contain more information."""
     hint = name_patterns.suggestion(images)
     if "camera" in hint:
-        log.warning("Cameras are not read. %s and cameras, which no query must find, too", hint)
+        log.warning(
+            "Cameras are not read. %s and cameras, so that queries ignore images of their own camera", hint
+        )

@@ -15,14 +15,14 @@ SHOWN = 3
 
 
 def warn_of_identical(table: Table, out: Path) -> None:
-    """Say how many images have the same bytes as another one, and whether labels or splits differ.
+    """Report how many images are byte-identical to another one, and whether labels or splits differ.
 
-    An identity that was entered twice shows in this, and so does a test image that training sees. Images with
-    other boxes are other images.
+    This reveals identities that were entered twice, and test images that are also in training. Images with
+    different boxes are different images.
 
     Args:
         table: with a split.
-        out: the folder of the dataset, for the commands that list all.
+        out: the dataset folder, for the command that lists all copies.
     """
     groups = identical(table)
     if not groups:
@@ -44,21 +44,22 @@ def warn_of_identical(table: Table, out: Path) -> None:
     shown = [_row_text(table, rows) for rows in dict.fromkeys(map(tuple, several + across))]
     lines = shown[:SHOWN] + ([f"and {len(shown) - SHOWN:,} more"] if len(shown) > SHOWN else [])
     log.warning(
-        "%s: %s. Perhaps an identity was entered twice, or training sees test images:\n  %s\n%s; with a "
+        "%s: %s. An identity may have been entered twice, or training may contain test images:\n  %s\n%s; "
+        "with a "
         "trained model, `lookalike plot plot=confusable` shows classes that look alike",
         *(copies, " and ".join(parts), "\n  ".join(lines), more),
     )
 
 
 def identical(table: Table) -> list[list[int]]:
-    """The rows whose images have the same bytes and box, in groups of two or more, none of them one file."""
+    """Rows of different files with the same bytes and box, in groups of two or more."""
     boxes = [name for name in BOX if name in table.frame.columns]
     paths = table.frame["path"].to_list()
     unique = list(dict.fromkeys(paths))
     try:
         groups = same_files([table.folder / path for path in unique])
     except OSError as error:
-        log.warning("identical images were not looked for: %s", error)
+        log.warning("the search for identical images was skipped: %s", error)
         return []
     content = {unique[index]: number for number, positions in enumerate(groups) for index in positions}
     key = pl.Series("content", [content.get(path) for path in paths], dtype=pl.Int64)

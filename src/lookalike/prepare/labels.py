@@ -1,4 +1,4 @@
-"""Labels of a user's table: whole again, there or not, and nearly the same."""
+"""Labels of a user's table: integers restored, missing labels, and near-identical spellings."""
 
 import logging
 import unicodedata
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def restore_whole_numbers(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """Whole numbers that became decimals, as pandas makes of a column with gaps, are whole again.
+    """Restore integers that became floats, as pandas does in a column with missing values.
 
     Raises:
         DataError: labels are neither text nor whole numbers.
@@ -26,32 +26,32 @@ def restore_whole_numbers(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
     if kind.is_float():
         whole = frame["label"].fill_nan(None)
         if (whole % 1 != 0).any():
-            raise DataError(f"{file}: labels are decimal numbers ({kind}); give text or whole numbers")
+            raise DataError(f"{file}: labels are decimal numbers ({kind}); use text or integers")
         exact = 1 << (24 if kind == pl.Float32 else 53)
         if (whole.abs() >= exact).any():
             raise DataError(
-                f"{file}: labels are decimal numbers ({kind}) of {exact:,} or more, of which neighbours may "
-                "have become the same; give text or whole numbers"
+                f"{file}: labels are decimal numbers ({kind}) of {exact:,} or more, so different labels may "
+                "have been rounded to the same number; use text or integers"
             )
         return frame.with_columns(label=whole.cast(pl.Int64))
     if kind == pl.String or kind in (pl.Int64, pl.UInt64):
         return frame
     if kind in SMALL:
         return frame.with_columns(label=pl.col("label").cast(pl.Int64))
-    raise DataError(f"{file}: labels must be text or whole numbers of up to 64 bits, not {kind}")
+    raise DataError(f"{file}: labels must be text or integers of up to 64 bits, not {kind}")
 
 
 def drop_unlabelled(labels: pl.Series) -> dict[int, str]:
-    """The rows whose labels are words for having none, with what is said about them."""
-    hint = "often means that there is no label; source.nothing=keep if it is the name of a class"
+    """The rows whose label is a placeholder for a missing value, with the reason."""
+    hint = "usually means a missing label; add source.nothing=keep if it is a class name"
     return {int(row): f"label {labels[row]!r} {hint}" for row in is_missing_text(labels).arg_true()}
 
 
 def resolve_similar_labels(frame: pl.DataFrame, file: Path, names: str) -> pl.DataFrame:
-    """The table with labels that are nearly the same kept, merged, or refused, as `names` says.
+    """Keep, merge or reject near-identical labels, according to `names`.
 
     Raises:
-        DataError: there are some, and they are to be refused; lists every spelling.
+        DataError: there are some and `names` is `refuse`; lists every spelling.
     """
     if frame.schema["label"] != pl.String or names == "keep":
         return frame
@@ -59,9 +59,9 @@ def resolve_similar_labels(frame: pl.DataFrame, file: Path, names: str) -> pl.Da
     groups = [group for group in group_similar(first) if len(group) > 1]
     if groups and names == "refuse":
         raise DataError(
-            f"{file}: {count_noun(len(groups), 'label is', 'labels are')} written in several ways. Correct "
+            f"{file}: {count_noun(len(groups), 'label is', 'labels are')} spelled in several ways. Correct "
             "them, or add source.names=merge if they are one class, or source.names=keep if they are "
-            "different ones:",
+            "different classes:",
             similar_label_problems(frame["label"], file.name),
         )
     canonical = {label: normalise_name(group[0]) for group in groups for label in group}
@@ -69,12 +69,12 @@ def resolve_similar_labels(frame: pl.DataFrame, file: Path, names: str) -> pl.Da
 
 
 def warn_of_similar_labels(labels: pl.Series, name: str, locations: Sequence[Location] | None = None) -> None:
-    """Labels are kept as they are written, but a slip of the hand should not make two classes of one.
+    """Warn about labels that may be different spellings of one class; they are kept.
 
     Args:
         labels: of each row.
         name: of the data.
-        locations: file and row that each label comes from, if there are several files.
+        locations: file and row of each label, if there are several files.
     """
     same = similar_label_problems(labels, name)
     if locations is not None:
@@ -82,12 +82,12 @@ def warn_of_similar_labels(labels: pl.Series, name: str, locations: Sequence[Loc
         same = [Problem(file or name, reason, row) for file, row, reason in located]
     if same:
         log.warning(
-            "%s: labels written in several ways are kept as different classes:%s", name, list_problems(same)
+            "%s: labels spelled in several ways are kept as different classes:%s", name, list_problems(same)
         )
 
 
 def similar_label_problems(labels: pl.Series, name: str) -> list[Problem]:
-    """Every spelling of labels that are the same but for case, spaces at the ends and Unicode form."""
+    """Every spelling of labels that differ only in case, surrounding spaces and Unicode form."""
     if labels.dtype != pl.String:
         return []
     rows = pl.DataFrame({"label": labels}).with_row_index("row").drop_nulls()
@@ -106,7 +106,7 @@ def similar_label_problems(labels: pl.Series, name: str) -> list[Problem]:
 
 
 def _similar_label_reason(label: str, group: list[str]) -> str:
-    """What it is nearly; spellings that look the same are told apart in words."""
+    """The labels that it resembles; spellings that look identical are described."""
     others = [other for other in group if other != label]
     form = unicodedata.normalize("NFC", label)
     twins = [other for other in others if unicodedata.normalize("NFC", other) == form]

@@ -16,17 +16,17 @@ TEXTS = (".txt", ".lst", ".list")
 
 
 def find_listed_rows(table: Table, file: Path) -> tuple[np.ndarray, list[Problem]]:
-    """Which rows a list names, [N] bool, and the entries that name none, or could mean several files.
+    """Which rows a list selects, [N] bool, and the entries that match nothing or several files.
 
-    A text file holds a label or a path a line; a table file has a column `path`, or else `label`. A path is
-    absolute, or the end of one in whole names: `cat/1.jpg` is `/photos/cat/1.jpg`, never `/bobcat/1.jpg`.
+    A text file has one label or path per line; a table file has a column `path`, or else `label`. A path is
+    absolute, or the last components of one: `cat/1.jpg` matches `/photos/cat/1.jpg`, not `/bobcat/1.jpg`.
 
     Args:
         table: whose rows are meant.
         file: .txt, .csv, .tsv, .parquet or .feather.
 
     Raises:
-        DataError: the file cannot be read, or names nothing of the table.
+        DataError: the file cannot be read, or matches nothing in the table.
     """
     entries, kind = _entries(file)
     by_label = _rows_by_label(table) if kind != "path" else {}
@@ -39,21 +39,21 @@ def find_listed_rows(table: Table, file: Path) -> tuple[np.ndarray, list[Problem
         elif len(paths) > 1:
             some = " or ".join(list(paths)[:2])
             problems.append(
-                Problem(
-                    file.name, f"{entry!r} may be {some}: {len(paths)} files; write more of the path", row
-                )
+                Problem(file.name, f"{entry!r} may be {some}: {len(paths)} files; give more of the path", row)
             )
         elif not label and not paths:
-            problems.append(Problem(file.name, f"{entry!r} is no {kind} of the table", row))
+            problems.append(Problem(file.name, f"{entry!r} is not a {kind} in the table", row))
         else:
             is_listed[label or next(iter(paths.values()))] = True
     if not is_listed.any():
-        raise DataError(f"{file}: names nothing of the table; paths start in {table.folder}:", problems)
+        raise DataError(
+            f"{file}: matches nothing in the table, whose paths are relative to {table.folder}:", problems
+        )
     return is_listed, problems
 
 
 def _entries(file: Path) -> tuple[dict[int, str], str]:
-    """The entries by their row, from 0, and what they are."""
+    """The entries by row, from 0, and whether they are labels or paths."""
     ending = file.suffix.lower()
     if ending in TEXTS:
         lines = [line.strip() for line in read_text(file).splitlines()]
@@ -83,7 +83,7 @@ def _rows_by_label(table: Table) -> dict[str, list[int]]:
 
 
 def _rows_by_path(table: Table, entries: dict[int, str]) -> dict[str, dict[str, list[int]]]:
-    """The rows of each entry, by the file that they show."""
+    """The rows of each entry, by their file."""
     base = os.path.abspath(table.folder)  # noqa: PTH100 - called once a row
     files = [os.path.normpath(os.path.join(base, path)) for path in table.frame["path"]]  # noqa: PTH118
     absolute = {entry: _resolve_entry(entry, base) for entry in set(entries.values())}
@@ -98,7 +98,7 @@ def _rows_by_path(table: Table, entries: dict[int, str]) -> dict[str, dict[str, 
 
 
 def _resolve_entry(entry: str, base: str) -> str:
-    """A path with its dots and backslashes resolved; one that begins with ../ starts at the table."""
+    """A path with dots and backslashes resolved; one that begins with ../ is relative to the table."""
     text = entry.replace("\\", "/")
     if text.startswith("../"):
         text = f"{base}/{text}"

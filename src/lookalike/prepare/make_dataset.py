@@ -1,4 +1,4 @@
-"""From the rows of a source to a dataset folder: images checked, perhaps stored smaller, rows split."""
+"""From the rows of a source to a dataset folder: check and optionally resize images, split the rows."""
 
 import logging
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ from lookalike.prepare.splits.assigned import Split, summarise_counts
 
 log = logging.getLogger(__name__)
 NOTES = {
-    "cut_boxes.csv": "boxes that reach beyond their images",
-    "kept_whole.csv": "images in which nothing was found, kept whole",
+    "cut_boxes.csv": "boxes that extend beyond their images",
+    "kept_whole.csv": "images without a detection, kept whole",
 }
 
 
@@ -32,11 +32,11 @@ class DatasetSettings:
 
     Attributes:
         out: folder to write.
-        source: where the rows come from, for messages.
-        metadata: what made the dataset; plain values, written into its config.yaml.
+        source: origin of the rows, for messages.
+        metadata: the settings that produced the dataset; plain values, written to its config.yaml.
         check: decode every image completely; otherwise read only headers.
         hashes: add a column with the perceptual hash of each image.
-        shrink: shorter side, in pixels, of the images to store; None leaves images where they are.
+        shrink: shorter side, in pixels, of the resized copies; None uses the original files.
         shrink_quality: JPEG quality of these.
         max_skipped: maximum share of unusable images.
         workers: number of processes; None for one per core, 0 for this process.
@@ -57,11 +57,11 @@ class DatasetSettings:
 
 @dataclass(frozen=True)
 class Rows:
-    """What a source gives.
+    """The output of a source.
 
     Attributes:
-        table: rows that can be used, as far as is known.
-        problems: why others cannot.
+        table: rows that can be used, as far as known.
+        problems: why other rows cannot.
         pairs: a frame of pairs of images, if the source has one.
         notes: remarks on images that are used, by the name of a CSV of `NOTES`.
         moved_folders: folders that become part of the dataset, by their names in it.
@@ -75,7 +75,7 @@ class Rows:
 
 
 def make_dataset(rows: Rows, split: Split, settings: DatasetSettings) -> Path:
-    """Check the images of these rows, store them smaller if asked, split the rows, and write the dataset.
+    """Check the images of these rows, resize them if requested, split the rows, and write the dataset.
 
     Raises:
         DataError: too few images can be used, or the disk is full.
@@ -94,7 +94,7 @@ def make_dataset(rows: Rows, split: Split, settings: DatasetSettings) -> Path:
 
 
 def write_dataset(rows: Rows, split: Split, settings: DatasetSettings) -> Path:
-    """Split rows whose images are known to be good, and write the dataset.
+    """Split rows whose images have been checked, and write the dataset.
 
     Raises:
         DataError: too few images can be used, or the disk is full.
@@ -137,7 +137,7 @@ def _add_hashes(folder: Path, settings: DatasetSettings) -> None:
 def _shrink_images(
     table: Table, room: Path, settings: DatasetSettings
 ) -> tuple[Table, list[Problem], dict[str, str]]:
-    """Smaller copies of the images, in `room`."""
+    """Resized copies of the images, in `room`."""
     from rich.progress import track
 
     side, quality = settings.shrink or 0, settings.shrink_quality
@@ -145,19 +145,21 @@ def _shrink_images(
     for _ in track(work, "Shrinking images", total=len(work), disable=not settings.progress):
         pass
     log.info(
-        "%s of %s images stored smaller: %d px on the shorter side, JPEG quality %d",
+        "%s of %s images resized: %d px on the shorter side, JPEG quality %d",
         *(f"{len(work):,}", f"{len(table):,}", side, quality),
     )
     return work.result()
 
 
 def _check_images(table: Table, settings: DatasetSettings) -> tuple[Table, list[Problem], list[Problem]]:
-    """Check each file once, however many rows name it."""
+    """Check each file once, however many rows refer to it."""
     from rich.progress import track
 
     paths = table.frame["path"].to_list()
     files = {path: table.folder / path for path in paths}
-    check = check_by_decoding if settings.check and not settings.shrink else check_header  # shrinking decodes
+    check = (
+        check_by_decoding if settings.check and not settings.shrink else check_header
+    )  # resizing decodes the file
     results = check_files(list(files.values()), check, settings.workers)
     bar = track(results, "Checking images", total=len(files), disable=not settings.progress)
     by_file = dict(zip(files, bar, strict=True))

@@ -1,4 +1,4 @@
-"""Several tables to one: labels with prefixes, and everything that clashes listed."""
+"""Merging of several tables: labels with prefixes, and a list of all conflicts."""
 
 import logging
 import os
@@ -30,15 +30,15 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Clash:
-    """Two things that cannot, or perhaps should not, stand beside each other.
+    """A conflict, or possible conflict, between two datasets.
 
     Attributes:
         kind: label, label alike, file, content, column or group.
         what: the label, path or column.
-        dataset: where it is.
-        row: of that table, from 0; None where it is not about one row.
-        other: the dataset that it clashes with.
-        remark: how.
+        dataset: the dataset it is in.
+        row: of that table, from 0; None if it does not concern a single row.
+        other: the dataset that it conflicts with.
+        remark: description.
     """
 
     kind: str
@@ -49,24 +49,24 @@ class Clash:
     remark: str
 
     def problem(self) -> Problem:
-        """As a line for people."""
+        """One line for messages."""
         return Problem(self.dataset, f"{self.kind} {self.what!r}: {self.remark}", self.row)
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What is done about clashes.
+    """How conflicts are resolved.
 
     Attributes:
-        prefixes: for the labels, and groups, of each table; none for labels as they are.
-        labels: a label in two tables: refused, or one identity.
-        files: a file in two tables: refused, or only the row of the first table stays.
-        contents: also take files with the same bytes for the same file.
-        dedup: bits of the 64-bit hash in which copies of one photo may differ. Of copies with the same label
-            in several tables the largest stays, that of the earliest table if they are equally large; None
+        prefixes: for the labels and groups of each table; none for unchanged labels.
+        labels: a label in two tables is rejected, or one identity.
+        files: a file in two tables is rejected, or only the row of the first table is kept.
+        contents: also treat files with the same bytes as the same file.
+        dedup: maximum number of differing bits of the 64-bit hashes of copies of one photo. Of copies with the
+            same label in several tables the largest is kept, in case of ties that of the earliest table; None
             keeps all.
-        workers: processes that read images for `dedup`; 0 for none, None for one a core.
-        progress: show a bar while images are read.
+        workers: processes that read images for `dedup`; 0 for none, None for one per core.
+        progress: whether to show a progress bar.
     """
 
     prefixes: Sequence[str] = ()
@@ -79,15 +79,15 @@ class Choices:
 
 
 def merge_tables(tables: Mapping[str, Table], folder: Path, choices: Choices) -> tuple[Table, pl.DataFrame]:
-    """One table for all, with a column `dataset` (kept where there is one), and the clashes that were found.
+    """The merged table, with a column `dataset` (kept if there is one), and the conflicts.
 
     Args:
         tables: by name.
-        folder: where the new table will lie; its paths start there.
-        choices: what is done about clashes.
+        folder: the folder of the new table; its paths are relative to it.
+        choices: how conflicts are resolved.
 
     Raises:
-        DataError: labels or files clash and are to be refused, or columns cannot be joined; lists all.
+        DataError: labels or files conflict and are rejected, or columns cannot be joined; lists all.
     """
     frames = {name: _rows_of_dataset(name, table, folder) for name, table in tables.items()}
     columns = _column_clashes(frames)
@@ -118,20 +118,20 @@ def merge_tables(tables: Mapping[str, Table], folder: Path, choices: Choices) ->
     left = set(both.filter(pl.Series(stays, dtype=pl.Boolean))[FROM])
     for name in [name for name in frames if name not in left]:
         log.warning(
-            "%s: no row of it is left: all of its files are in other datasets (files=first, dedup=)", name
+            "%s: none of its rows is kept: all of its files are in other datasets (files=first, dedup=)", name
         )
     table = pl.DataFrame([vars(clash) for clash in clashes], schema=COLUMNS, orient="row")
     return Table(frame.drop(FROM, ROW), folder), table
 
 
 def _rows_of_dataset(name: str, table: Table, folder: Path) -> pl.DataFrame:
-    """The rows with paths that start in `folder`, and where each comes from."""
+    """The rows with paths relative to `folder`, and the origin of each."""
     frame = table.relative_to(folder).frame
     return frame.with_columns(pl.lit(name).alias(FROM)).with_row_index(ROW)
 
 
 def _prefix_labels(frames: dict[str, pl.DataFrame], prefixes: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """Labels with their prefix, as text; without prefixes they stay numbers where all of them are."""
+    """Labels with their prefix, as text; without prefixes they stay integers if all of them are."""
     if not prefixes:
         if len({frame.schema["label"] for frame in frames.values()}) == 1:
             return frames
@@ -149,20 +149,18 @@ def _concatenate(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     try:
         return pl.concat(frames.values(), how="diagonal_relaxed").with_columns(pl.col(ROW).cast(pl.Int64))
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"the columns do not go together: {str(error).splitlines()[0]}") from error
+        raise DataError(f"the columns cannot be combined: {str(error).splitlines()[0]}") from error
 
 
 def _column_clashes(frames: Mapping[str, pl.DataFrame]) -> list[Clash]:
-    """Columns that some tables lack, or that are of several types."""
+    """Columns that some tables lack, or that have different types."""
     clashes = []
     every = dict.fromkeys(column for frame in frames.values() for column in frame.columns)
     for column in every:
         kinds = {name: str(frame.schema[column]) for name, frame in frames.items() if column in frame.columns}
         first = next(iter(kinds))
         lacking = [name for name in frames if name not in kinds]
-        clashes += [
-            Clash("column", column, name, None, first, "is not there: left empty") for name in lacking
-        ]
+        clashes += [Clash("column", column, name, None, first, "is missing: left empty") for name in lacking]
         clashes += [
             Clash("column", column, name, None, first, f"is {kind}, and {kinds[first]} in {first}")
             for name, kind in kinds.items()
@@ -178,13 +176,15 @@ def _group_clashes(both: pl.DataFrame) -> list[Clash]:
     values = both.drop_nulls("group").group_by("group").agg(pl.col(FROM).unique(maintain_order=True))
     shared = values.filter(pl.col(FROM).list.len() > 1).sort("group")
     return [
-        Clash("group", str(value), names[1], None, names[0], f"is also in {names[0]}; prefixes= parts them")
+        Clash(
+            "group", str(value), names[1], None, names[0], f"is also in {names[0]}; prefixes= separates them"
+        )
         for value, names in shared.iter_rows()
     ]
 
 
 def _label_clashes(both: pl.DataFrame) -> list[Clash]:
-    """Labels that stand in several tables, and those that nearly do."""
+    """Labels that occur in several tables, and near-identical ones."""
     owners = both.group_by("label", maintain_order=True).agg(
         pl.col(FROM).unique(maintain_order=True), row=pl.col(ROW).first()
     )
@@ -208,7 +208,7 @@ def _label_clashes(both: pl.DataFrame) -> list[Clash]:
 
 
 def _file_clashes(both: pl.DataFrame, folder: Path, contents: bool) -> list[Clash]:
-    """Rows that show the same as a row of an earlier table."""
+    """Rows that show the same image as a row of an earlier table."""
     real_folder = os.path.realpath(folder)
     paths = {path: os.path.realpath(os.path.join(real_folder, path)) for path in both["path"].unique()}  # noqa: PTH118
     same = dict.fromkeys(paths.values(), "")
@@ -271,9 +271,9 @@ def _advice(refused: Sequence[Clash]) -> str:
     advice = []
     if labels:
         advice.append(
-            f"{count_noun(labels, 'label stands', 'labels stand')} in several datasets: prefixes=[a/,b/] "
+            f"{count_noun(labels, 'label occurs', 'labels occur')} in several datasets: prefixes=[a/,b/] "
             "keeps "
-            "them apart, labels=same makes one identity of each"
+            "them apart, labels=same treats each as one identity"
         )
     if files:
         advice.append(

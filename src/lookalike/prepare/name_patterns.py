@@ -1,4 +1,4 @@
-"""Identity and camera from the names of files, as re-identification datasets write them."""
+"""Identity and camera from file names, as in re-identification datasets."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ PATTERNS = {
     "msmt17": r"(?:^|/)(?P<label>\d+)_\d+_(?P<camera>\d+)_\d{4}(?:morning|noon|afternoon)[^/]*$",
     "numbered": r"(?:^|/)(?P<label>[^/]*?[^/\d\s_().-])[\s_.-]*\(?\d+\)?\.[^./]+$",
 }
-"""Patterns with a name: the first group of names that fits is suggested."""
+"""Named patterns; the first one that matches the file names is suggested."""
 EXAMPLES = {
     "reid": "those of Market-1501, DukeMTMC-reID and VeRi-776: 0002_c1s1_0451_03.jpg is 0002, camera 1",
     "msmt17": "those of MSMT17: 0000_004_05_0303morning_0020_0.jpg is 0000, camera 05",
@@ -30,7 +30,7 @@ ROLES = {  # first-level folders of such datasets: split and role
     "image_test": ("test", "gallery"),
 }
 OF_NAMES = ("bounding_box_train", "bounding_box_test", "image_train", "image_query", "image_test")
-"""Folders that only datasets with identities in file names have."""
+"""Folders that occur only in datasets with identities in file names."""
 RESERVED = ("path", "split", "role", "fold", "width", "height", "hash", "x1", "y1", "x2", "y2")
 JUNK, DISTRACTOR = "-1", 0
 MOST = 0.9
@@ -39,10 +39,10 @@ COLUMNS = {"camera": "group", "group": "group"}
 
 @dataclass(frozen=True)
 class NamePattern:
-    """A regular expression that is searched in the path of a file, and its named groups.
+    """A regular expression that is searched in the path of a file, with named groups.
 
     Attributes:
-        name: as it was given, the name of one of `PATTERNS` or an expression.
+        name: as given by the user: one of `PATTERNS`, or an expression.
         expression: with a group `label`; `camera` or `group` become the column `group`, others columns.
     """
 
@@ -50,7 +50,7 @@ class NamePattern:
     expression: re.Pattern[str]
 
     def columns(self, path: str) -> dict[str, str] | None:
-        """What a path says, by column; None if it does not fit."""
+        """The values of a path by column; None if it does not match."""
         match = self.expression.search(path)
         if match is None or not match["label"]:
             return None
@@ -73,19 +73,21 @@ def compile_pattern(pattern: str) -> NamePattern:
         ) from None
     groups = expression.groupindex
     if "label" not in groups:
-        raise ConfigError(f"source.pattern={pattern!r}: names no identity; give {choices}")
+        raise ConfigError(
+            f"source.pattern={pattern!r}: has no group (?P<label>…) for the identity; give {choices}"
+        )
     wrong = [name for name in groups if name in RESERVED]
     if wrong or {"camera", "group"} <= set(groups):
         choice = quote_names(wrong) if wrong else "both 'camera' and 'group'"
         raise ConfigError(
-            f"source.pattern={pattern!r}: cannot have the group {choice}; known are label, camera "
+            f"source.pattern={pattern!r}: cannot have the group {choice}; use label, camera "
             "(or group), and names of your own, which become columns"
         )
     return NamePattern(pattern, expression)
 
 
 def suggestion(images: Sequence[str]) -> str:
-    """A sentence about a pattern that fits nearly all of these names, with the key for it; else nothing."""
+    """A hint about a pattern that matches nearly all of these names, with its key; otherwise empty."""
     for name in PATTERNS:
         pattern = compile_pattern(name)
         results = [message for path in images if (message := pattern.columns(path)) is not None]
@@ -103,14 +105,14 @@ def suggestion(images: Sequence[str]) -> str:
 
 
 def without_junk(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[Problem]]:
-    """Rows without those of identity -1, which Market-1501 calls junk; and the latter."""
-    reason = f"{ASIDE} of an identity: junk, by its identity -1"
+    """The rows without identity -1, which Market-1501 calls junk, and the junk rows."""
+    reason = f"{ASIDE} of an identity: junk (identity -1)"
     junk = [Problem(row["path"], reason) for row in rows if row["label"] == JUNK]
     return [row for row in rows if row["label"] != JUNK], junk
 
 
 def mark_distractors(rows: list[dict[str, str]]) -> int:
-    """Make images of the gallery with identity 0, of which Market-1501 has no query, distractors."""
+    """Mark gallery images of identity 0, which no query of Market-1501 has, as distractors."""
     queries = {row["label"] for row in rows if row.get("role") == "query"}
     count = 0
     for row in rows:
@@ -122,7 +124,7 @@ def mark_distractors(rows: list[dict[str, str]]) -> int:
 
 
 def summary(pattern: NamePattern, rows: list[dict[str, str]], distractors: int) -> str:
-    """What was read from the names, in words."""
+    """A summary of what was read from the file names."""
     example = rows[0]
     camera = f", camera {example['group']}" if "group" in example else ""
     cameras = Counter(row["group"] for row in rows) if "group" in example else None

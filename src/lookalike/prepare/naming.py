@@ -1,4 +1,4 @@
-"""Names of files, splits and columns as people write them."""
+"""Names of files, splits and columns in their common spellings."""
 
 import os
 import unicodedata
@@ -8,11 +8,11 @@ from lookalike.data.columns import SPLIT_NAMES as SPLIT_NAMES
 from lookalike.wording import count_noun as count_noun
 
 EMPTY = "the row is empty"
-UNLISTED = "no row of the table names it"
+UNLISTED = "no row of the table refers to it"
 ASIDE = "not an image"
-"""How the reason begins for a file that nobody would miss."""
-UNREAD = "not read here"
-"""What the reason holds for a file that has to do with images, but that no reader here is for."""
+"""Start of the reason for a file that is obviously not an image."""
+UNREAD = "not supported"
+"""Part of the reason for a file that may be an image but that no reader supports."""
 
 
 def quote_names(names: list[str], limit: int = 8) -> str:
@@ -22,12 +22,12 @@ def quote_names(names: list[str], limit: int = 8) -> str:
 
 
 def normalise_name(name: str) -> str:
-    """A name in Unicode's composed form, without spaces at its ends."""
+    """A name in NFC, without surrounding spaces."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def group_similar(names: Iterable[str], name_of: Callable[[str], str] = normalise_name) -> list[list[str]]:
-    """The names in groups that are the same but for case, Unicode form and spaces at the ends."""
+    """Groups of names that differ only in case, Unicode form and surrounding spaces."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(normalise_name(name_of(name)).casefold(), []).append(name)
@@ -44,5 +44,5 @@ def is_readable(name: str) -> str | None:
 
 
 def escape_controls(name: str) -> str:
-    """A name found on disk, with the bytes that are no UTF-8 replaced."""
+    """A file name with invalid UTF-8 bytes replaced."""
     return os.fsencode(name).decode("utf-8", "replace")

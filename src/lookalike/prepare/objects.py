@@ -1,4 +1,4 @@
-"""Annotated objects, as COCO, YOLO and Pascal VOC describe them, as rows of a table."""
+"""Annotated objects of COCO, YOLO and Pascal VOC as rows of a table."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class AnnotatedObject:
     """One object in an image.
 
     Attributes:
-        path: of the image, from the folder of the source.
+        path: of the image, relative to the folder of the source.
         label: its class.
         box: x1 y1 x2 y2 in pixels; None for the whole image.
-        file: where it is described.
+        file: annotation file.
         row: line or number in that file, from 0.
-        split: train, val or test, where the source says so.
+        split: train, val or test, if the source defines it.
         wrong: why it cannot be used.
     """
 
@@ -73,6 +73,6 @@ def _locate_problem(problem: Problem, objects: Sequence[AnnotatedObject]) -> Pro
 
 
 def unannotated_images(paths: Iterable[str], objects: Sequence[AnnotatedObject]) -> list[Problem]:
-    """Images in which nothing is annotated."""
+    """Images without annotations."""
     known = {one.path for one in objects}
     return [Problem(path, UNLISTED) for path in paths if path not in known]

@@ -1,4 +1,4 @@
-"""A dataset whose images were made small once, in files of its own."""
+"""Resized copies of the images of a dataset."""
 
 import os
 import re
@@ -22,23 +22,23 @@ from lookalike.prepare.splits.assigned import hash_names
 
 
 def shrink_image(file: Path, box: Box | None, target: Path, side: int, quality: int) -> tuple[int, int]:
-    """Write the picture of a file, or of its box, as a JPEG whose shorter side is `side` pixels.
+    """Write an image, or its box, as a JPEG whose shorter side is `side` pixels.
 
-    One that is no larger keeps its pixels. Antialiased (Lanczos); EXIF rotation is applied, transparency laid
-    over white.
+    A smaller image keeps its size. Resampling is antialiased (Lanczos); EXIF rotation is applied,
+    transparency is composited on white.
 
     Args:
-        file: the picture.
-        box: the part wanted, x1 y1 x2 y2.
-        target: the JPEG to write; its folder must be there.
+        file: the image.
+        box: region to keep, x1 y1 x2 y2.
+        target: the JPEG to write; its folder must exist.
         side: pixels.
         quality: of the JPEG, 1 to 100.
 
     Returns:
-        Width and height of what was written.
+        Width and height of the result.
 
     Raises:
-        ImageError: the picture cannot be read.
+        ImageError: the image cannot be read.
     """
     image = open_image(file, box, at_least=2 * side)
     share = side / min(image.size)
@@ -54,7 +54,7 @@ DIGITS = 12
 
 
 class Task(NamedTuple):
-    """An image to make small: see `shrink_image`."""
+    """An image to resize: see `shrink_image`."""
 
     file: Path
     box: Box | None
@@ -64,7 +64,7 @@ class Task(NamedTuple):
 
 
 def resize_task(task: Task) -> FileCheck:
-    """Make one image small; the size it has now, or why it cannot be read."""
+    """Resize one image; returns its new size, or why it cannot be read."""
     try:
         return FileCheck(*shrink_image(*task))
     except ImageError as error:
@@ -73,7 +73,7 @@ def resize_task(task: Task) -> FileCheck:
 
 @contextmanager
 def require_space_beside(out: Path) -> Iterator[Path]:
-    """A folder for images that will be moved into `out`, on the same disk; it vanishes with the block."""
+    """A temporary folder for images that will be moved to `out`, on the same disk."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(out, "images")
     temporary.mkdir()
@@ -84,17 +84,17 @@ def require_space_beside(out: Path) -> Iterator[Path]:
 
 
 class Resizing:
-    """Images made small as workers do it: iterate over it, then take `result`.
+    """Resizes images in worker processes: iterate over it, then take `result`.
 
-    A row's image whose shorter side is larger than `side` gets a JPEG of its own, cut to its box; columns
-    original and, for boxes, original_x1 … say where it came from. The others stay where they are.
+    An image whose shorter side is larger than `side` gets a JPEG of its own, cropped to its box; the columns
+    original and, for boxes, original_x1 … record the source. Other images stay where they are.
 
     Args:
         table: with columns width and height.
         target: an empty folder, to be moved to `out` as `images`.
-        out: the dataset folder to be.
+        out: the new dataset folder.
         side, quality: see `shrink_image`.
-        workers: processes; a file that kills one is a problem like any other.
+        workers: processes; a file that crashes one is reported like any other problem.
     """
 
     def __init__(self, table: Table, target: Path, out: Path, side: int, quality: int, workers: int | None):
@@ -120,7 +120,7 @@ class Resizing:
             yield check
 
     def result(self) -> tuple[Table, list[Problem], dict[str, str]]:
-        """The table with the small images, those that could not be read, and from old to new paths."""
+        """The table with the resized images, the problems, and a mapping from old to new paths."""
         frame = self._table.frame.with_columns(original=pl.lit(None, pl.String))
         old, reasons = (
             frame["path"].to_list(),
@@ -154,14 +154,14 @@ class Resizing:
 
 
 def _name(name: str, path: str) -> str:
-    """The file of a row that is told apart by its name: the same in whatever order the rows come."""
+    """The file name for a row, which does not depend on the order of the rows."""
     digest = sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
     stem = re.sub(r"[^\w-]+", "_", Path(path).stem)[:40].strip("_") or "_"
     return f"{digest[:2]}/{stem}-{digest}.jpg"
 
 
 def _without_boxes(frame: pl.DataFrame, rows: list[int]) -> pl.DataFrame:
-    """Boxes of these rows, which were cut out, under another name; no columns of boxes where none is left."""
+    """Rename the boxes of these rows, which were cropped; drop the box columns if none is left."""
     if "x1" not in frame.columns:
         return frame
     cut = pl.col("row").is_in(rows)

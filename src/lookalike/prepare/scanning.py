@@ -1,4 +1,4 @@
-"""What a folder of photos holds: images, files that are left out and why, links, hidden files."""
+"""Scans a folder of photos: images, files that are left out and why, links, hidden files."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 Walk = Iterator[tuple[str, list[str], list[str]]]
 
 PHOTOS_NOT_READ = {
-    "a raw photo of a camera": (
+    "a camera raw file": (
         *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw"),
         *(".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw", ".x3f"),
     ),
@@ -30,16 +30,16 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 @dataclass
 class Tree:
-    """What a folder holds; paths are relative to it, with slashes.
+    """The content of a folder; paths are relative to it, with slashes.
 
     Attributes:
-        images: those to read, by the ending of their names.
+        images: files to read, by extension.
         folders: all of them.
         problems: what cannot be used, and why.
         aside: files that are not images.
-        outside: linked folders that lead out of it.
+        outside: symbolic links that lead out of it.
         hidden: number of hidden files and folders.
-        others: number of files of other kinds by their ending, those that are left out as images included.
+        others: number of other files by extension, including images that are left out.
     """
 
     images: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ def images_below(root: Path) -> list[str]:
 
 
 def scan(root: Path) -> Tree:
-    """Look through a folder and the folders below it.
+    """Scan a folder recursively.
 
     Raises:
         DataError: there is no such folder.
@@ -84,17 +84,15 @@ def scan(root: Path) -> Tree:
             (tree.problems if reason else tree.aside).append(Problem(path, reason or ASIDE))
     left = left_aside(tree)
     if left:
-        log.info("%s: left aside %s", root, left)
+        log.info("%s: ignored %s", root, left)
     if tree.outside:
         message = count_noun(len(tree.outside), "linked folder leads", "linked folders lead")
-        log.warning(
-            "%s: %s out of it, and is read all the same:\n  %s", root, message, "\n  ".join(tree.outside)
-        )
+        log.warning("%s: %s out of it, and is read anyway:\n  %s", root, message, "\n  ".join(tree.outside))
     return tree
 
 
 def _why_not(file: Path, ending: str) -> str:
-    """Why a file without an image's ending is left out although it has to do with images; else nothing."""
+    """Why a file that may be an image despite its extension is left out; empty for other files."""
     if ending in KIND_OF:
         return f"{KIND_OF[ending]} ({ending}), {UNREAD}: convert it to JPEG or PNG"
     if ending in ARCHIVES:
@@ -104,16 +102,18 @@ def _why_not(file: Path, ending: str) -> str:
             kind = format_of_bytes(stream.read(HEAD))
     except OSError:
         return ""
-    if kind is None or kind == "BMP":  # two letters tell a BMP: not enough for a file of any name
+    if (
+        kind is None or kind == "BMP"
+    ):  # the two-byte signature of BMP is not reliable for files with other extensions
         return ""
     usual = " or ".join(ENDINGS_OF[kind][:2])
-    return f"{kind} by its content, {UNREAD}, since its name does not end in {usual}: rename it to use it"
+    return f"{kind} by its content, {UNREAD} because its name does not end in {usual}: rename it to use it"
 
 
 def _files(root: Path, tree: Tree) -> Iterator[tuple[str, str]]:
-    """Every file as (folder, name), in a fixed order; linked folders are followed, but never in a circle.
+    """Every file as (folder, name), in a fixed order; linked folders are followed, but never in a loop.
 
-    They come last: what is in a folder and also behind a link has the folder's name.
+    Links come last: a file that is reachable directly and through a link has its direct path.
     """
 
     def unreadable(error: OSError) -> None:
@@ -129,7 +129,7 @@ def _files(root: Path, tree: Tree) -> Iterator[tuple[str, str]]:
         relative = "" if index == str(root) else Path(index).relative_to(root).as_posix()
         if real in seen:
             message = f"{escape_controls(relative)}/"
-            tree.problems.append(Problem(message, "a linked folder that is read at another place already"))
+            tree.problems.append(Problem(message, "a linked folder that is already read under another path"))
             folders.clear()
             continue
         seen.add(real)
@@ -144,7 +144,7 @@ def _files(root: Path, tree: Tree) -> Iterator[tuple[str, str]]:
 
 
 def _walks(starts: deque[str], unreadable: Callable[[OSError], None]) -> Iterator[Walk]:
-    """A walk from each of the folders, and of those that are added meanwhile."""
+    """Walk through the folders, and through those that are added meanwhile."""
     while starts:
         yield os.walk(starts.popleft(), onerror=unreadable)
 
@@ -154,7 +154,7 @@ def _is_hidden(folder: str) -> bool:
 
 
 def left_aside(tree: Tree) -> str:
-    """The files that are not read, in words."""
+    """The ignored files, in words."""
     kinds = ", ".join(f"{ending} {count}" for ending, count in tree.others.most_common(6))
     others = f"{count_noun(tree.others.total(), 'file')} of other kinds ({kinds})" if tree.others else ""
     hidden = (

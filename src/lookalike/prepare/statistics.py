@@ -1,4 +1,4 @@
-"""What there is in a table, in numbers."""
+"""Statistics of a table."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ OURS = {"path", "label", "split", "fold", "role", "width", "height", *BOX}
 
 @dataclass(frozen=True)
 class Stats:
-    """The numbers of a table.
+    """The statistics of a table.
 
     Attributes:
         numbers: for stats.json; plain values only.
         sizes: label, images, and images in each split, the largest class first.
-        duplicates: group, path, label, split of files with the same bytes; None where nobody asked.
+        duplicates: group, path, label, split of files with the same bytes; None if not requested.
     """
 
     numbers: dict[str, Any]
@@ -40,13 +40,13 @@ class Stats:
 def table_statistics(
     table: Table, *, files: bool = True, duplicates: bool = False, workers: int | None = 0
 ) -> Stats:
-    """Count what there is.
+    """Compute the statistics of a table.
 
     Args:
         table: rows with a split.
-        files: look into every file: its format, and its length in bytes.
-        duplicates: also compare the contents of files of the same length.
-        workers: processes that read headers where the table has no width and height; None for one a core.
+        files: open every file to get its format and size.
+        duplicates: also compare the contents of files of the same size.
+        workers: processes that read headers if the table has no width and height; None for one per core.
     """
     frame = table.frame
     paths = frame["path"].unique(maintain_order=True)
@@ -73,7 +73,7 @@ def table_statistics(
 
 
 def class_sizes(frame: pl.DataFrame) -> pl.DataFrame:
-    """Images of each class, in all and in each split, the largest first."""
+    """Number of images of each class, in total and in each split, largest first."""
     splits = [name for name in SPLITS if (frame["split"] == name).any()]
     by_split = {name: (pl.col("split") == name).sum() for name in splits}
     return (
@@ -84,7 +84,7 @@ def class_sizes(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def size_statistics(sizes: np.ndarray) -> dict[str, Any]:
-    """Images of classes, [C], in a few numbers."""
+    """Summary of the class sizes [C]."""
     low, middle, high = (float(value) for value in np.quantile(sizes, (0.25, 0.5, 0.75)))
     return {
         "min": int(sizes.min()),
@@ -99,14 +99,14 @@ def size_statistics(sizes: np.ndarray) -> dict[str, Any]:
 
 
 def count_shared_classes(frame: pl.DataFrame) -> dict[str, int]:
-    """Classes that are in train and in another split, too."""
+    """Classes that are in train and also in another split."""
     train = frame.filter(pl.col("split") == "train")["label"].unique().implode()
     others = {name: frame.filter(pl.col("split") == name)["label"].unique() for name in SPLITS[1:]}
     return {name: int(labels.is_in(train).sum()) for name, labels in others.items() if len(labels)}
 
 
 def similar_labels(frame: pl.DataFrame) -> list[list[str]]:
-    """Labels that are the same but for case, spaces at the ends and Unicode form."""
+    """Labels that differ only in case, surrounding spaces and Unicode form."""
     if frame.schema["label"] != pl.String:
         return []
     return [group for group in group_similar(frame["label"].unique().sort()) if len(group) > 1]
@@ -115,7 +115,7 @@ def similar_labels(frame: pl.DataFrame) -> list[list[str]]:
 def pixel_statistics(
     frame: pl.DataFrame, paths: pl.Series, files: Sequence[Path], workers: int | None
 ) -> dict[str, dict[str, float]]:
-    """Sizes of the images, each file once; measured where the table does not say them."""
+    """Image sizes, each file once; measured if the table does not have them."""
     has_sizes = {"width", "height"} <= set(frame.columns) and not frame["width"].null_count()
     if has_sizes:
         sizes = frame.unique("path", keep="first").select(
@@ -146,7 +146,7 @@ def pixel_statistics(
 
 
 def format_counts(files: Sequence[Path]) -> dict[str, Any]:
-    """Formats by content, how many files have the ending of another, and bytes."""
+    """Formats by content, the number of files with the extension of another format, and bytes."""
     formats = [format_of(file) for file in files]
     misnamed = [
         file
@@ -163,7 +163,7 @@ def format_counts(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def other_columns(frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    """Further columns: type, different values, rows without one."""
+    """Other columns: type, number of distinct values, rows without a value."""
     return {
         name: {"type": str(kind), "values": frame[name].n_unique(), "missing": frame[name].null_count()}
         for name, kind in frame.schema.items()
@@ -172,7 +172,7 @@ def other_columns(frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def find_duplicate_rows(frame: pl.DataFrame, paths: pl.Series, files: Sequence[Path]) -> pl.DataFrame:
-    """Every row of files that have the same bytes as another, by group."""
+    """Every row of a file with the same bytes as another, by group."""
     groups = same_files(files)
     rows = [(number, paths[index]) for number, indices in enumerate(groups) for index in indices]
     named = pl.DataFrame(rows, schema={"group": pl.Int64, "path": pl.String}, orient="row")
@@ -180,7 +180,7 @@ def find_duplicate_rows(frame: pl.DataFrame, paths: pl.Series, files: Sequence[P
 
 
 def duplicate_numbers(same: pl.DataFrame) -> dict[str, int]:
-    """Files that are the same as another, and how many of their groups are trouble."""
+    """The number of duplicate files, and of groups with several labels or splits."""
     by_group = same.group_by("group").agg(pl.col("path", "label", "split").n_unique())
     return {
         "groups": len(by_group),

@@ -1,4 +1,4 @@
-"""A table of one's own to a dataset table: CSV, Parquet or feather, with whatever column names.
+"""A user's table to a dataset table: CSV, Parquet or Feather, with any column names.
 
 Also reads `dataset_info.csv` of easy_metric_learning: file_name, label, bbox (`x1 y1 x2 y2`), is_test.
 """
@@ -33,7 +33,7 @@ from lookalike.prepare.naming import EMPTY, UNLISTED, count_noun
 
 log = logging.getLogger(__name__)
 Column = dict[int, str]
-BROKEN = "label holds a line break, as where a quote mark lacks its pair"
+BROKEN = "label contains a line break; a quotation mark may be unbalanced"
 KEYS = (*ROLES, "box")
 
 
@@ -42,11 +42,11 @@ class Reading:
     """How to read the columns of a table.
 
     Attributes:
-        columns: theirs by ours, None for none.
-        boxes: what the numbers of boxes are.
-        names: what to do with labels that are nearly the same: refuse, merge or keep.
+        columns: the user's column for each of ours, None for none.
+        boxes: format of the boxes.
+        names: what to do with near-identical labels: refuse, merge or keep.
         nothing: what to do with labels like NaN: leave_out or keep.
-        unlisted: also list the images below the folder that no row names.
+        unlisted: also list images below the folder that no row refers to.
     """
 
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -71,27 +71,26 @@ def table(
 ) -> tuple[Table, list[Problem]]:
     """The usable rows of a table file, and a problem for each other row.
 
-    What each column is used for is logged. A column is recognised by our name for it, whatever its case and
-    punctuation, or by another usual name. If several columns qualify, or one that is not used looks as if it
-    should be, the table is refused with the keys that decide.
+    What each column is used for is logged. A column is recognised by our name for it, in any case and
+    punctuation, or by another common name. If several columns qualify, or an unused one looks as if it should
+    be used, the table is rejected with the keys that resolve this.
 
     Args:
         file: .csv, .tsv, .parquet or .feather.
-        root: where relative paths start; by default the folder of the table.
-        path: column of image files; null for one with a usual name.
-        label: column of labels; null for one with a usual name.
-        split: column of splits; null for one that holds train, val and test.
+        root: folder that paths are relative to; by default the folder of the table.
+        path: column of image files; null for one with a common name.
+        label: column of labels; null for one with a common name.
+        split: column of splits; null for one that contains train, val and test.
         columns: any of path, label, split, role, group, fold and box, each with the name of its column, or
             null to read none; box has one column or four.
-        box: what the numbers of boxes are: xyxy (left top right bottom), xywh (left top width height) or
-            cxcywh (centre, width and height); null for what the column names say, or the only kind that fits
-            the images.
+        box: box format: xyxy (left top right bottom), xywh (left top width height) or cxcywh (centre, width
+            and height); null to infer it from the column names, or the only format that fits the images.
         relative: false for pixels, true for fractions of the image, 100 for percent, 1000 for thousandths;
-            null for fractions if all numbers are from 0 to 1, else pixels.
-        names: labels that differ only in case, surrounding spaces or Unicode form: refuse the table, merge
+            null for fractions if all numbers are from 0 to 1, otherwise pixels.
+        names: labels that differ only in case, surrounding spaces or Unicode form: reject the table, merge
             them into one class, or keep them apart.
         nothing: labels like NaN, null and None: leave their rows out, or keep them as names.
-        unlisted: also list the images below `root` that no row names.
+        unlisted: also list images below `root` that no row refers to.
 
     Raises:
         DataError: the file is not a table, a column is missing or ambiguous, or no row is usable.
@@ -132,10 +131,10 @@ def table_in_memory(
 
 
 def named_columns(columns: Mapping[str, Any] | None, **single: str | None) -> dict[str, Any]:
-    """What the user says that columns are, from one key for all and from keys of their own.
+    """The user's choice of columns, from `columns` and from the keys of single columns.
 
     Raises:
-        ValueError: a name is not one of ours, or is given twice.
+        ValueError: a name is unknown, or is given twice.
     """
     provided = dict(columns or {})
     strange = [name for name in provided if name not in (*KEYS, *single)]
@@ -156,14 +155,14 @@ def named_columns(columns: Mapping[str, Any] | None, **single: str | None) -> di
 
 
 def texts_of(provided: Mapping[str, Any]) -> list[str]:
-    """Columns that hold text, even if it looks like numbers."""
+    """Columns that are text, even if they look like numbers."""
     return [str(theirs) for ours, theirs in provided.items() if ours != "box" and theirs is not None]
 
 
 def usable_rows(
     frame: pl.DataFrame, file: Path, folder: Path, reading: Reading
 ) -> tuple[Table, list[Problem]]:
-    """The rows of a table that can be used, and the others with the reason. See `table`."""
+    """The usable rows of a table, and the others with the reason. See `table`."""
     if frame.is_empty():
         raise DataError(f"{file}: the table has no rows; its columns are {', '.join(frame.columns)}")
     columns = find_columns(frame, file, reading.columns)
@@ -188,7 +187,7 @@ def usable_rows(
 def _box_rules(
     columns: Columns, frame: pl.DataFrame, file: Path, rules: BoxRules
 ) -> tuple[BoxColumns | None, BoxRules]:
-    """Where boxes are, and what they are; easy_metric_learning writes corners in pixels."""
+    """Box columns and format; easy_metric_learning writes corners in pixels."""
     theirs = file.name == "dataset_info.csv" or {"is_test", "hash"} <= set(frame.columns)
     known = theirs and columns.used["path"] == "file_name"
     if known and columns.boxes is not None and columns.boxes.names == ("bbox",):
@@ -198,7 +197,7 @@ def _box_rules(
 
 
 def _empty_labels(frame: pl.DataFrame) -> list[int]:
-    """Rows with nothing in any column, as spreadsheets leave them."""
+    """Rows that are empty in all columns, as in exported spreadsheets."""
     words = [name for name, kind in frame.schema.items() if kind == pl.String]
     tidy = frame.with_columns(pl.when(pl.col(words).str.strip_chars() != "").then(pl.col(words)))
     return tidy.select(pl.all_horizontal(pl.all().is_null())).to_series().arg_true().to_list()
@@ -212,7 +211,7 @@ def _broken_labels(labels: pl.Series) -> list[int]:
 
 
 def _unlisted_images(frame: pl.DataFrame, folder: Path) -> list[Problem]:
-    """Images below the folder that no row names."""
+    """Images below the folder that no row refers to."""
     from lookalike.prepare.scanning import images_below
 
     listed_files = {os.path.realpath(folder / path) for path in frame["path"].drop_nulls()}
@@ -221,15 +220,13 @@ def _unlisted_images(frame: pl.DataFrame, folder: Path) -> list[Problem]:
 
 
 def _rename_columns(frame: pl.DataFrame, file: Path, columns: Columns) -> pl.DataFrame:
-    """The user's column names to ours; a column that stood under our name makes way. Logs what is used."""
+    """Rename the user's columns to ours, dropping a column that has our name; log what is used."""
     boxes = columns.boxes.names if columns.boxes else ()
     gone = [name for name in columns.kept if name in (*ROLES, *BOX)]
     log.info("%s: %s", file, columns.report([*gone, "width", "height"]))
     hint = columns.camera_hint()
     if hint:
-        log.info(
-            "%s: to keep queries from finding images of their own camera or sequence, add %s", file, hint
-        )
+        log.info("%s: to make queries ignore images of their own camera or sequence, add %s", file, hint)
     taken = {*columns.used.values(), *gone}
     rest = [name for name in frame.columns if name not in taken or (name in boxes and name not in gone)]
     clash = [name for name in rest if name in columns.used and name not in columns.used.values()]
@@ -238,14 +235,16 @@ def _rename_columns(frame: pl.DataFrame, file: Path, columns: Columns) -> pl.Dat
 
 
 def _with_splits(frame: pl.DataFrame, file: Path, columns: Columns) -> tuple[pl.DataFrame, Column]:
-    """The split as train, val, test, and query and gallery as roles; no split if its column says nothing."""
+    """The split as train, val, test, and query and gallery as roles; no split if its column is empty."""
     if columns.flags:
         return _with_flags(frame, columns.flags)
     if "split" not in columns.used:
         return frame, {}
     column = frame["split"].cast(pl.String).str.strip_chars()
     if (column.is_null() | (column == "")).all():
-        log.info("%s: its column %s is empty: the classes are divided anew", file, columns.used["split"])
+        log.info(
+            "%s: its column %s is empty: the classes are split by val= and test=", file, columns.used["split"]
+        )
         return frame.drop("split"), {}
     words = column.str.to_lowercase()
     roles = words.replace_strict(ROLE_NAMES, default=None, return_dtype=pl.String)
@@ -254,7 +253,7 @@ def _with_splits(frame: pl.DataFrame, file: Path, columns: Columns) -> tuple[pl.
             raise DataError(
                 f"{file}: its column {columns.used['split']} holds {roles.drop_nulls()[0]}, which is a "
                 f"role, and there is "
-                "a column role as well; write train, val or test into the split, or leave the roles out: "
+                "also a column role; write train, val or test into the split, or ignore the roles: "
                 "'source.columns={role: null}'"
             )
         log.info("%s: rows of split query and gallery become split test, with that role", file)
@@ -268,8 +267,8 @@ def _with_splits(frame: pl.DataFrame, file: Path, columns: Columns) -> tuple[pl.
     }
     if len(wrong) == len(frame):
         raise DataError(
-            f"{file}: no row has a split that is known; {wrong[0]}. Query and gallery are known, too; "
-            "'source.columns={split: null}' divides anew"
+            f"{file}: no row has a valid split; {wrong[0]}. Query and gallery are valid, too; "
+            "'source.columns={split: null}' ignores the column"
         )
     return frame.with_columns(splits), wrong
 
@@ -283,8 +282,9 @@ FLAG_VALUES = {
 def _with_flags(frame: pl.DataFrame, flags: list[str]) -> tuple[pl.DataFrame, Column]:
     """The split from columns of 0 and 1, such as is_test.
 
-    A row may be in train and one other split, and is then in the other one. A row with 0 everywhere is in the
-    split that no column speaks of: test if there is a column for train, else train.
+    A row in train and one other split belongs to the other one. A row with 0 everywhere is in the split
+    without a
+    column: test if there is a column for train, otherwise train.
     """
     wrong: Column = {}
     ones = dict[str, pl.Series]()
@@ -302,15 +302,15 @@ def _with_flags(frame: pl.DataFrame, flags: list[str]) -> tuple[pl.DataFrame, Co
                 ~ones[name], pl.Series([name], dtype=pl.String).new_from_index(0, len(frame))
             )
     for row in split.is_null().arg_true().to_list():
-        wrong.setdefault(row, f"is in no split by {', '.join(flags)}")
+        wrong.setdefault(row, f"is in no split according to {', '.join(flags)}")
     if {"val", "test"} <= set(ones):
         for row in (ones["val"] & ones["test"]).arg_true().to_list():
-            wrong.setdefault(row, f"is in val and in test by {', '.join(flags)}")
+            wrong.setdefault(row, f"is in val and in test according to {', '.join(flags)}")
     return frame.with_columns(split), wrong
 
 
 def _with_roles(frame: pl.DataFrame) -> pl.DataFrame:
-    """Roles in lower case, and others' words for them."""
+    """Roles in lower case, with synonyms replaced."""
     if frame.schema.get("role") != pl.String:
         return frame
     plain = pl.col("role").str.strip_chars().str.to_lowercase()
@@ -323,7 +323,7 @@ def _without_scheme(frame: pl.DataFrame) -> pl.DataFrame:
     """Paths written as file:///photos/a%20b.jpg."""
     if frame["path"].dtype != pl.String or not frame["path"].str.starts_with("file://").any():
         return frame
-    log.info("paths that begin with file:// are read as paths")
+    log.info("paths that start with file:// are read as local paths")
     plain = [
         unquote(path.removeprefix("file://")) if path and path.startswith("file://") else path
         for path in frame["path"]
@@ -332,7 +332,7 @@ def _without_scheme(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _drop_unknown_sizes(frame: pl.DataFrame) -> pl.DataFrame:
-    """Some write −1 for a size that they could not read."""
+    """Some tools write −1 for an unknown size."""
     columns = [
         pl.col(name)
         for name in ("width", "height")
@@ -342,18 +342,18 @@ def _drop_unknown_sizes(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_slashes(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """Paths written on Windows."""
+    """Convert Windows paths."""
     if frame["path"].dtype != pl.String:
         return frame
     rows = frame["path"].str.contains("\\", literal=True).fill_null(False).arg_true()
     if rows.is_empty() or os.path.lexists(folder / frame["path"][rows[0]]):
         return frame
-    log.info("backslashes in the table's paths are read as slashes")
+    log.info("backslashes in paths are read as slashes")
     return frame.with_columns(pl.col("path").str.replace_all("\\", "/", literal=True))
 
 
 def _with_endings(frame: pl.DataFrame, file: Path, folder: Path) -> pl.DataFrame:
-    """Paths without an ending, completed by that of the only image of this name beside them."""
+    """Complete paths without an extension by that of the only image with this name."""
     if frame["path"].dtype != pl.String:
         return frame
     bare = [path for path in frame["path"].drop_nulls().unique(maintain_order=True) if _lacks_ending(path)]
@@ -369,7 +369,7 @@ def _with_endings(frame: pl.DataFrame, file: Path, folder: Path) -> pl.DataFrame
     if not full:
         return frame
     endings = ", ".join(sorted({full[path].removeprefix(path) for path in full}))
-    log.info("%s: %d paths lack their ending, which is added: %s", file, len(full), endings)
+    log.info("%s: the extension is missing in %d paths and is added: %s", file, len(full), endings)
     return frame.with_columns(pl.col("path").replace(full))
 
 
@@ -378,7 +378,7 @@ def _lacks_ending(path: str) -> bool:
 
 
 def _images_by_stem(folder: Path) -> dict[str, list[str]]:
-    """Endings of the images in a folder, by their names without ending."""
+    """Extensions of the images in a folder, by file stem."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - a large folder
     except (OSError, ValueError):
@@ -392,7 +392,7 @@ def _images_by_stem(folder: Path) -> dict[str, list[str]]:
 
 
 def _unify_spelling(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """One spelling a file: paths without idle dots; of several that lead to one file, the first."""
+    """One spelling per file: normalised paths; of several that lead to one file, the first."""
     if frame["path"].dtype != pl.String:
         return frame
     plain = pl.col("path").str.replace_all(r"/(\./)+", "/").str.replace(r"^(\./)+(.)", "${2}")
@@ -407,7 +407,7 @@ def _unify_spelling(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
 
 def usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple[Table, list[Problem]]:
-    """The rows nothing is wrong with; every reason against the others."""
+    """The valid rows, and the problems of the others."""
     known = (
         frame.with_columns(split=pl.col("split").fill_null("train"))
         if "split" in frame.columns
@@ -431,8 +431,9 @@ def usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple
     )
     if len(bad) == len(frame):
         raise DataError(
-            f"{name}: none of its {count_noun(len(frame), 'row')} can be used; paths start in {folder}, or "
-            "where source.root= says:",
+            f"{name}: none of its {count_noun(len(frame), 'row')} can be used; paths are relative to "
+            f"{folder}, or "
+            "to source.root=:",
             result,
         )
     _warn_of_parts(frame, name)
@@ -442,13 +443,13 @@ def usable(frame: pl.DataFrame, folder: Path, name: str, wrong: Column) -> tuple
 
 
 def _warn_of_parts(frame: pl.DataFrame, name: str) -> None:
-    """Say it where many rows name one image and no boxes tell which part of it each is about."""
+    """Warn if many rows refer to one image and there are no boxes."""
     again = len(frame) - frame["path"].n_unique()
     if "x1" not in frame.columns and again > 1 and again > len(frame) / 10:
         log.warning(
-            "%s: %d rows name an image that another row names, and there are no boxes. If each is about a "
-            "part of its "
-            "image, add columns x1 y1 x2 y2, or name the ones that there are: 'source.columns={box: [left, "
+            "%s: %d rows refer to the same image as another row, and there are no boxes. If each refers to a "
+            "region of its "
+            "image, add columns x1 y1 x2 y2, or name the existing ones: 'source.columns={box: [left, "
             "top, right, "
             "bottom]}'",
             name,

@@ -1,4 +1,4 @@
-"""A list of image addresses to a dataset table: fetched in parallel, politely, and resumed after a cut."""
+"""A list of image URLs to a dataset table: parallel, rate-limited and resumable downloads."""
 
 import http.client
 import io
@@ -39,14 +39,14 @@ PATIENCE = Patience(attempts=4)
 
 @dataclass(frozen=True)
 class Manners:
-    """How to ask.
+    """Download settings.
 
     Attributes:
-        threads: requests at once.
-        per_host: requests at once to one host.
-        most: bytes of one image.
-        patience: when to try again.
-        private: also addresses of this machine and of its network.
+        threads: number of parallel requests.
+        per_host: maximum parallel requests per host.
+        most: maximum bytes of an image.
+        patience: retry policy.
+        private: allow addresses of this machine and of its network.
     """
 
     threads: int = 16
@@ -73,27 +73,27 @@ def table(
 ) -> tuple[Table, "list[Problem]"]:
     """The rows of a list whose images could be fetched, and the others with the reason.
 
-    Images lie in the raw folder, by default `raw/urls`, under a name made from their address; one that is
-    there is not fetched again, so the same command goes on where it was stopped. `failed.csv` in that folder
-    lists what could not be had.
+    Images are saved in the raw folder, by default `raw/urls`, under a name derived from their URL; existing
+    ones are not fetched again, so the same command resumes a stopped run. `failed.csv` in that folder lists
+    the failures.
 
     Args:
         list: .csv, .tsv, .parquet or .feather.
         raw: where the images go.
-        url: the column of addresses, http or https; found by itself if it has a usual name.
+        url: the column of URLs, http or https; recognised if it has a common name.
         label: the column of labels.
         split: the column of splits.
         columns: names of columns, as in a table; with url in place of path.
-        box: what the numbers of boxes are.
+        box: box format.
         relative: false for pixels, true for fractions of the image, 100 for percent, 1000 for thousandths.
-        names: what to do with labels that are the same but for case, spaces at the ends, or Unicode form.
+        names: what to do with labels that differ only in case, surrounding spaces or Unicode form.
         nothing: what to do with labels like NaN, null and None: leave the rows out, or keep them as names.
-        threads: requests at once.
-        per_host: requests at once to one host.
+        threads: number of parallel requests.
+        per_host: maximum parallel requests per host.
         max_megabytes: larger images are left out.
 
     Raises:
-        DataError: the list is no table, a column is missing, or no image could be had.
+        DataError: the list is not a table, a column is missing, or no image could be fetched.
     """
     raw, file = raw or Raw(), Path(list).expanduser()
     folder = raw.source_folder("urls")
@@ -109,7 +109,7 @@ def table(
     urls = [address for address in addresses.unique(maintain_order=True) if address]
     with _progress_counter("Fetching images", len(urls), raw.progress) as on_progress:
         fetched, failed = fetch_images(urls, folder, manners, on_progress)
-    reasons = {"": "has no address"} | failed
+    reasons = {"": "has no URL"} | failed
     problems = [
         Problem(address or file.name, reasons[address], row)
         for row, address in enumerate(addresses)
@@ -132,7 +132,7 @@ def table(
 
 
 def _by_address(problem: Problem, addresses: pl.Series, file: Path) -> Problem:
-    """The same said of the address, which people know, and not of the file that came from it."""
+    """The same problem reported for the URL instead of the downloaded file."""
     location = file.name if problem.row is None else addresses[problem.row]
     return Problem(location, problem.reason.replace(problem.path, location), problem.row)
 
@@ -141,7 +141,7 @@ def _report(folder: Path, problems: "list[Problem]") -> None:
     file = folder / "failed.csv"
     if problems:
         replace_file(file, lambda temporary: write_problems(problems, temporary))
-        log.warning("%s could not be fetched: %s says why", count_noun(len(problems), "row"), file)
+        log.warning("%s could not be fetched: see %s", count_noun(len(problems), "row"), file)
     else:
         file.unlink(missing_ok=True)
 
@@ -161,16 +161,16 @@ def fetch_images(
     manners: Manners | None = None,
     on_progress: Callable[[], object] = lambda: None,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The images at some addresses, as files.
+    """Fetch images into files.
 
     Args:
-        urls: each once.
-        folder: where to; images that are there are not asked for.
-        manners: how to ask.
-        on_progress: called once for each image that is through.
+        urls: distinct URLs.
+        folder: target; existing images are not fetched again.
+        manners: download settings.
+        on_progress: called once per finished image.
 
     Returns:
-        By address, the path of its file relative to `folder`; and the reason why it has none.
+        By URL, the path of its file relative to `folder`, and the reason of each failure.
     """
     manners = manners or Manners()
     folder.mkdir(parents=True, exist_ok=True)
@@ -215,7 +215,7 @@ def fetch_images(
 def _try_fetch(
     url: str, folder: Path, manners: Manners, attempts: dict[str, int], hosts: Hosts
 ) -> tuple[str | None, str] | None:
-    """The path of a fetched image or why there is none; None if it is to be asked for again."""
+    """The path of a fetched image, or why there is none; None if it should be tried again."""
     if given_up := hosts.dead_hosts(url):
         return None, given_up
     try:
@@ -241,9 +241,9 @@ def _fetch_image(url: str, folder: Path, manners: Manners) -> str:
     """Fetch one image into its file, and return its path.
 
     Raises:
-        RefusedError: it cannot be had.
-        ImageError: what comes is no image.
-        AgainError: it may come later.
+        RefusedError: it cannot be fetched.
+        ImageError: the response is not an image.
+        AgainError: a retry may succeed.
     """
     accept = {"Accept": "image/*,*/*;q=0.5"}
     with open_url(url, accept, manners.patience.timeout, private=manners.private) as response:
@@ -273,7 +273,7 @@ def _body(url: str, response: http.client.HTTPResponse, manners: Manners) -> byt
 
 
 def _name(url: str) -> str:
-    """The file name of an address, without its ending."""
+    """The file name for a URL, without its extension."""
     with suppress(RefusedError):
         url = validate_url(url)
     return sha256(url.encode()).hexdigest()[:DIGITS]

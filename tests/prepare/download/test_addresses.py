@@ -74,7 +74,7 @@ def test_a_list_that_asks_for_this_machine(host, server, tmp_path):
     url = server.gives("/secret.jpg", body(picture(0))).replace(HERE, host)
     found, failed = fetch_images([url], tmp_path, Manners(1, 1))
     assert found == {}
-    assert "not a public address (this machine itself); private=true lets it be asked" in failed[url]
+    assert "not a public address (this machine itself); private=true allows it" in failed[url]
     assert server.log == [], "it was not even asked"
 
 

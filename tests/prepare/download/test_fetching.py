@@ -77,7 +77,7 @@ def test_the_next_run_goes_on_where_a_failed_one_stopped(packed_dataset, server,
     server.gives("/set/shard-00001.tar", broken)
     with pytest.raises(DataError, match=r"3,000 bytes are kept in .*run the same command again"):
         fetch_dataset(Web(url, QUICK), out, threads=1)
-    assert not out.exists() and "keeps what was fetched; the same command goes on there" in caplog.text
+    assert not out.exists() and "keeps what was fetched; the same command resumes there" in caplog.text
     server.log.clear()
     server.gives("/set/shard-00001.tar", answer_ranges(data))
     fetch_dataset(Web(url, QUICK), out, threads=1)

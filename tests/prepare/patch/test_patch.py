@@ -154,7 +154,7 @@ def test_a_table_that_was_edited_since_is_not_overwritten(dataset, patch):
     once = apply_patch(dataset, patch(relabel("cat/0.png", "cat", "lynx")))
     frame = pl.read_parquet(once / "table.parquet")
     frame.with_columns(camera=pl.col("camera") + 1).write_parquet(once / "table.parquet")
-    with pytest.raises(DataError, match="changed by other means"):
+    with pytest.raises(DataError, match="modified in another way"):
         apply_patch(once, patch(drop("dog/0.png", "dog"), name="bob.jsonl"), out="later")
     (dataset / "original.parquet").write_text("somebody's own file")
     assert len(labels_of(apply_patch(dataset, patch(drop("dog/0.png", "dog")), out="fine"))) == 7
@@ -162,18 +162,18 @@ def test_a_table_that_was_edited_since_is_not_overwritten(dataset, patch):
 
 def test_a_class_that_is_now_in_two_splits_is_said(dataset, patch, caplog):
     apply_patch(dataset, patch(merge(["fox"], "dog")))
-    assert "1 of the 1 identities of test are in train too" in caplog.text
+    assert "1 of the 1 identities of test are also in train" in caplog.text
 
 
 def test_a_label_that_means_none_is_refused_by_row(dataset, patch):
     file = patch(drop("cat/0.png", "cat"), relabel("cat/1.png", "cat", " NaN"), merge(["dog"], "null"))
-    with pytest.raises(DataError, match=r"(?s)row 3: ' NaN' often means.*row 4: 'null'"):
+    with pytest.raises(DataError, match=r"(?s)row 3: ' NaN' usually means.*row 4: 'null'"):
         apply_patch(dataset, file)
     assert not (dataset.parent / "new").exists()
 
 
 def test_undo_of_what_was_never_applied(dataset, patch):
-    with pytest.raises(DataError, match=r"no change of ann\.jsonl is in force"):
+    with pytest.raises(DataError, match=r"no change of ann\.jsonl is currently applied"):
         apply_patch(dataset, patch(drop("dog/0.png", "dog")), undo=True)
 
 
@@ -201,13 +201,16 @@ def test_undo_of_what_a_later_change_rests_on_is_refused(dataset, patch):
             r"row 3: cat/0\.png is labelled 'x', not 'cat': changed by Ann, ann\.jsonl line 2",
         ),
         ([merge(["wolf"], "dog")], r"row 2: no image has the label 'wolf'"),
-        ([different("cat/0.png", "cat", "cat/0.png", "cat")], "row 2: an image is not different from itself"),
+        (
+            [different("cat/0.png", "cat", "cat/0.png", "cat")],
+            "row 2: an image cannot be different from itself",
+        ),
         (
             [different("cat/0.png", "cat", "dog/0.png", "dog"), merge(["cat"], "dog")],
-            r"row 2: cat/0\.png and dog/0\.png are said .* both become 'dog' \(Ann, ann\.jsonl line 3",
+            r"row 2: cat/0\.png and dog/0\.png are marked .* both become 'dog' \(Ann, ann\.jsonl line 3",
         ),
         ([merge(["cat", "dog", "fox"], "animal")], "fewer than two classes"),
-        ([relabel("0.png", "cat", "lynx")], r"row 2: 0\.png: 3 images of this table could be meant"),
+        ([relabel("0.png", "cat", "lynx")], r"row 2: 0\.png: 3 images of this table match"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_row(dataset, patch, changes, message):
@@ -260,7 +263,7 @@ def test_a_box_says_which_part_is_meant(tmp_path, patch):
         (json.dumps({**drop("a", "b"), "at": "noon"}), "must be a time"),
         (json.dumps({**drop("a", "b"), "exec": 1}), "has exec, which is unknown"),
         (json.dumps(merge("cat", "dog")), "from must be a list"),
-        (json.dumps(relabel("a", "cat", "cat")), "is called 'cat' already"),
+        (json.dumps(relabel("a", "cat", "cat")), "the image already has the label 'cat'"),
         (json.dumps(relabel("a", "cat", "\ud800")), "to must be text"),
         (json.dumps(relabel("a", "cat", "d\0g")), "to must be text"),
         (json.dumps(drop("a", "b", box=[1, 2, 3])), "box must be four numbers"),

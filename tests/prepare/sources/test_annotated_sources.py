@@ -78,7 +78,7 @@ def test_coco(coco_file, caplog):
     )
     assert any("iscrowd" in one for one in said) and any("image_id 5 is not" in one for one in said)
     assert any("category_id 8 is not" in one for one in said) and any("bbox 'x'" in one for one in said)
-    assert "c.png: no row of the table names it" in said
+    assert "c.png: no row of the table refers to it" in said
     assert [row[1] for row in rows(coco.table(file, label="cat")[0])] == ["Tom", "7"]
     with pytest.raises(DataError, match="has no field 'name'"):
         coco.table(file, label="name")
@@ -144,7 +144,7 @@ def test_yolo(tmp_path):
         assert any(f"row {row}: " in one and reason in one and "labels/test/c.txt" in one for one in said), (
             reason
         )
-    assert "images/test/d.png: no row of the table names it" in said
+    assert "images/test/d.png: no row of the table refers to it" in said
 
 
 def test_yolo_without_names_and_with_key_points(tmp_path, caplog):

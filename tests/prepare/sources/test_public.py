@@ -59,22 +59,22 @@ def test_nothing_there_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(DataError) as caught:
         Raw().open(about())
     assert str(caught.value).splitlines() == [
-        "Tiny Set: not all of it is in raw/tiny (no such folder yet). Missing, each an archive or unpacked:",
-        "  set.zip, which holds list.txt, images",
+        "Tiny Set: files are missing in raw/tiny (no such folder yet), each as an archive or unpacked:",
+        "  set.zip, which contains list.txt, images",
         "Size: 1 kB. Licence: CC0.",
         "It is described at https://example.org/tiny",
-        "Ask its authors. Put the files into raw/tiny, or name their folder: raw=…",
+        "Ask its authors. Put the files into raw/tiny, or give their folder: raw=…",
     ]
-    with pytest.raises(DataError, match="download=true fetches it; or put the files into raw/tiny"):
+    with pytest.raises(DataError, match="download=true downloads it; or put the files into raw/tiny"):
         Raw().open(about(url="https://example.org/set.zip"))
-    with pytest.raises(DataError, match="download=true cannot fetch all of it"):
+    with pytest.raises(DataError, match="download=true cannot download all of it"):
         Raw(download=True).open(about())
     assert names(tmp_path) == [], "and asks nobody"
 
 
 def test_a_file_instead_of_a_folder(tmp_path):
     write_files(tmp_path, {"set.zip": zip_bytes(FILES)})
-    with pytest.raises(DataError, match="this is a file; name the folder that it is in"):
+    with pytest.raises(DataError, match="this is a file; give the folder that contains it"):
         Raw(tmp_path / "set.zip").open(about())
 
 
@@ -97,13 +97,13 @@ def test_what_is_unpacked_already_is_found(tmp_path, top):
 
 def test_two_that_could_be_meant(tmp_path):
     write_files(tmp_path, {"a/list.txt": b"x", "b/list.txt": b"x"})
-    with pytest.raises(DataError, match="which one is meant"):
+    with pytest.raises(DataError, match="choose one by its folder"):
         find_piece(tmp_path, "list.txt")
 
 
 def test_two_archives_that_could_be_meant(tmp_path):
     write_files(tmp_path, {f"{name}/set.zip": zip_bytes(FILES) for name in "ab"})
-    with pytest.raises(DataError, match=r"a/set\.zip and .*b/set\.zip; which one is meant"):
+    with pytest.raises(DataError, match=r"a/set\.zip and .*b/set\.zip; choose one by its folder"):
         Raw(tmp_path).open(about())
 
 
@@ -126,7 +126,7 @@ def test_half_an_archive_is_not_taken_for_whole(tmp_path):
     data = zip_bytes(FILES)
     write_files(tmp_path, {"set.zip": data[:-30]})
     for what in (about(size=len(data)), about()):
-        with pytest.raises(DataError, match="damaged, or cut off"):
+        with pytest.raises(DataError, match="damaged or truncated"):
             Raw(tmp_path).open(what)
         assert names(tmp_path) == ["set.zip"]
 
@@ -134,7 +134,7 @@ def test_half_an_archive_is_not_taken_for_whole(tmp_path):
 @pytest.mark.parametrize(
     ("expected", "said"),
     [
-        ({"size": 999}, "bytes, 999 are published: not the archive that its authors published"),
+        ({"size": 999}, "bytes, but 999 are published: not the archive that the authors published"),
         ({"checksum": f"md5:{32 * '0'}"}, "its md5 checksum is"),
     ],
 )
@@ -194,7 +194,7 @@ def test_what_is_missing_is_fetched_when_asked(tmp_path, server):
     data = zip_bytes(FILES)
     url = server.gives("/set.zip", answer_ranges(data))
     what = about(url=url, size=len(data))
-    with pytest.raises(DataError, match="download=true fetches it"):
+    with pytest.raises(DataError, match="download=true downloads it"):
         Raw(tmp_path).open(what)
     assert server.log == []
     Raw(tmp_path, download=True, private=True).open(what)
@@ -206,7 +206,7 @@ def test_what_is_missing_is_fetched_when_asked(tmp_path, server):
 
 def test_a_fetched_archive_without_the_piece(tmp_path, server):
     url = server.gives("/other.zip", body(zip_bytes({"other.txt": b"x"})))
-    with pytest.raises(DataError, match=r"set\.zip: unpacked in .*, but list\.txt is not in there"):
+    with pytest.raises(DataError, match=r"set\.zip: unpacked in .*, but list\.txt is not in it"):
         Raw(tmp_path, download=True, private=True).open(about(url=url))
 
 
@@ -219,7 +219,7 @@ def test_missing_parts_are_fetched(tmp_path, server):
     )
     what = PublicSet("tiny", "Tiny", "CC0", "1 kB", "x", (Piece("list.txt", archives),))
     write_files(tmp_path, {"set.zip.001": parts[0]})
-    with pytest.raises(DataError, match=r"in 2 parts; not there: set\.zip\.002"):
+    with pytest.raises(DataError, match=r"has 2 parts; missing: set\.zip\.002"):
         Raw(tmp_path).open(what)
     assert Raw(tmp_path, download=True, private=True).open(what)["list.txt"].read_bytes() == b"x"
 
@@ -302,11 +302,11 @@ def test_boxes_of_public_sets_outside_of_their_images(tmp_path, prepare, source,
         assert [table.box(row) for row in range(2)] == [(0, 3, 7, 15), (20, 3, 24, 15)]
     cut = pl.read_csv(tmp_path / "out" / "cut_boxes.csv")
     assert cut["row"].to_list() == [0, 1], "the rows of the file of boxes"
-    assert all(reason.endswith(f"cut off at its border ({name})") for reason in cut["reason"])
+    assert all(reason.endswith(f"clipped at its border ({name})") for reason in cut["reason"])
     left_out = {row: (path, why) for path, row, why in pl.read_csv(tmp_path / "out" / "skipped.csv").rows()}
     assert left_out.keys() == {2, 3}
     assert left_out[2][0].endswith(".jpg")
-    assert left_out[2][1].endswith(f", outside of the image of 24 × 20 pixels ({name})")
+    assert left_out[2][1].endswith(f", outside the image of 24 × 20 pixels ({name})")
     assert left_out[3][0] == name
     assert left_out[3][1].endswith(": lies left of or above the image")
 

@@ -90,7 +90,8 @@ def test_sop_lists_every_slip(tmp_path):
     table, problems = sop.table(Raw(write_files(tmp_path, files)))
     assert by_split(table) == {"train": {1: 1, 3: 1}, "test": {4: 2, 5: 2}}
     assert problem_texts(problems) == [
-        "Ebay_train.txt, row 1: 3 fields where 4 are wanted (image_id class_id super_class_id path): '2 1 2'",
+        "Ebay_train.txt, row 1: 3 fields where 4 are expected "
+        "(image_id class_id super_class_id path): '2 1 2'",
         "Ebay_train.txt, row 6: image_id '5' is listed before",
         "Ebay_info.txt, row 1: image_id '2' is not in Ebay_train.txt or Ebay_test.txt",
         "Ebay_info.txt, row 5: image_id '6' is not in Ebay_train.txt or Ebay_test.txt",
@@ -172,7 +173,7 @@ def test_cars_that_are_no_cars(tmp_path, here):
     name = "CARS196/cars_annos.mat"
     for content, wrong in [
         (b"not a MATLAB file at all" * 20, "not a readable MATLAB file"),
-        (layouts.mat(other=[1]), "holds no struct array 'annotations'"),
+        (layouts.mat(other=[1]), "has no struct array 'annotations'"),
         (layouts.mat(annotations=[{"fname": "a"}, {"fname": "b"}]), "have no field bbox_x1, bbox_y1"),
     ]:
         with pytest.raises(DataError, match=wrong):
@@ -298,7 +299,7 @@ def test_inshop_lists_every_slip(tmp_path):
     table, problems = inshop.table(Raw(write_files(tmp_path, files)))
     assert len(table) == 5
     assert problem_texts(problems) == [
-        "list_eval_partition.txt: its first line announces 52712 rows, there are 6",
+        "list_eval_partition.txt: its first line announces 52712 rows, but there are 6",
         "list_eval_partition.txt, row 4: evaluation_status 'galery': must be train, query or gallery",
     ]
     with pytest.raises(DataError, match=r"boxes belong to source\.images=img"):
@@ -319,7 +320,7 @@ def test_aliproducts_needs_all_ten_parts(tmp_path):
     parts = ali_parts()
     last = parts.pop("train_val.part0.tar.gz")
     raw = Raw(write_files(tmp_path, parts))
-    with pytest.raises(DataError, match=r"Missing, each an archive or unpacked:\n  train_val.part0.tar.gz"):
+    with pytest.raises(DataError, match=r"each as an archive or unpacked:\n  train_val.part0.tar.gz"):
         aliproducts.table(raw)
     write_files(tmp_path, {"train_val.part0.tar.gz": last})
     table, problems = aliproducts.table(raw)
@@ -354,7 +355,7 @@ def test_rp2k(tmp_path):
     assert by_split(table) == {"train": dict.fromkeys(names, 2), "test": dict.fromkeys(names, 1)}
     assert all_there(table)
     assert problem_texts(problems) == [
-        "rp2k_dataset.unpacked/all/train/readme.txt: lies beside the class folders, so it has no label",
+        "rp2k_dataset.unpacked/all/train/readme.txt: is outside the class folders, so it has no label",
         "rp2k_dataset.unpacked/all/test/空/: a class folder without images",
     ]
 
@@ -456,7 +457,7 @@ def test_met_lists_every_slip(tmp_path):
     _, problems = met.table(Raw(write_files(tmp_path, {name: tar_bytes(one) for name, one in files.items()})))
     assert problem_texts(problems) == [
         *(
-            f"testset.json, row {row}: {entry}: must be text, and a whole number or text"
+            f"testset.json, row {row}: {entry}: must be text, and an integer or text"
             for row, entry in [
                 (1, "path=None MET_id=12"),
                 (2, "path=None MET_id=None"),
@@ -526,7 +527,9 @@ def test_inaturalist2021(tmp_path):
         "test": {f"Species {number}": 1 for number in range(3)},
     }
     assert all_there(table)
-    with pytest.raises(DataError, match=r"train.tar.gz, which holds train\n(.|\n)*source.images=train_mini"):
+    with pytest.raises(
+        DataError, match=r"train.tar.gz, which contains train\n(.|\n)*source.images=train_mini"
+    ):
         inaturalist2021.table(Raw(tmp_path), images="train")
 
 
@@ -560,7 +563,7 @@ def test_inaturalist2021_lists_every_slip(tmp_path):
     for wrong, message in [
         ([], "must hold images, annotations and categories"),
         ({"images": [{"id": 1}]}, "images must have the fields id and file_name"),
-        ({"licenses": []}, "holds no list 'images'; it holds licenses"),
+        ({"licenses": []}, "has no list 'images'; it contains licenses"),
     ]:
         write_files(tmp_path, {"val.json": layouts.as_json(wrong)})
         with pytest.raises(DataError, match=message):
@@ -592,7 +595,7 @@ def test_tsinghua_dogs_in_nine_parts(tmp_path):
     parts = {f"TsinghuaDogs.zip.{part + 1:03}": images[part * size : (part + 1) * size] for part in range(9)}
     lost = parts.pop("TsinghuaDogs.zip.005")
     raw = Raw(write_files(tmp_path, files | parts))
-    with pytest.raises(DataError, match=r"in 9 parts; not there: TsinghuaDogs.zip.005"):
+    with pytest.raises(DataError, match=r"has 9 parts; missing: TsinghuaDogs.zip.005"):
         tsinghua_dogs.table(raw)
     write_files(tmp_path, {"TsinghuaDogs.zip.005": lost})
     table, problems = tsinghua_dogs.table(raw)
@@ -655,12 +658,12 @@ def test_pairs_that_are_none(tmp_path):
     pairs, problems = lfw.read_official_pairs(file, {"A/A_0001.jpg", "A/A_0002.jpg"})
     assert len(pairs) == 2
     assert problem_texts(problems) == [
-        "pairs.txt: its first line announces 1 × 2 × 2 pairs, there are 3",
+        "pairs.txt: its first line announces 1 × 2 × 2 pairs, but there are 3",
         "pairs.txt, row 1: there is no B/B_0009.jpg",
     ]
     for content, wrong in [
         (b"1\t2\nA\tx\t2\nA\t1\tA\t2\t3\n", "2 lines are not understood"),
-        (b"1\t1\nA\t1\t9\n", "none of its 1 pairs is of images that are there"),
+        (b"1\t1\nA\t1\t9\n", "none of its 1 pairs has both images"),
         (b"", "holds no pair"),
     ]:
         file.write_bytes(content)
@@ -686,7 +689,7 @@ def test_idx_files_become_images(module, first, tmp_path):
     write_files(
         tmp_path, {other: gzip.compress(gzip.decompress((tmp_path / other).read_bytes())[:-1] + b"!")}
     )
-    with pytest.raises(DataError, match="png: was not made from the files beside it; take it away"):
+    with pytest.raises(DataError, match="png: was not made from the files beside it; delete it"):
         module.table(Raw(tmp_path))
 
 
@@ -695,13 +698,13 @@ def test_idx_files_that_are_damaged(tmp_path):
     name = "train-images-idx3-ubyte.gz"
     plain = gzip.decompress(files[name])
     for content, wrong in [
-        (files[name][:-200], "damaged, or cut off"),
-        (gzip.compress(plain[:-1]), "announces 9,408 bytes, there are only 9,407"),
-        (gzip.compress(plain + b"x"), "announces 9,408 bytes, there are more"),
+        (files[name][:-200], "damaged or truncated"),
+        (gzip.compress(plain[:-1]), "announces 9,408 bytes, but there are only 9,407"),
+        (gzip.compress(plain + b"x"), "announces 9,408 bytes, but there are more"),
         (files["train-labels-idx1-ubyte.gz"], "not an idx file of images; it begins with 00 00 08 01"),
-        (gzip.compress(b"\0\0"), "damaged, or cut off"),
-        (gzip.compress(plain[:4]), "damaged, or cut off"),
-        (b"<html>", "damaged, or cut off"),
+        (gzip.compress(b"\0\0"), "damaged or truncated"),
+        (gzip.compress(plain[:4]), "damaged or truncated"),
+        (b"<html>", "damaged or truncated"),
         (gzip.compress(plain[:4] + b"\xff" * 12), "not an idx file of images"),
         (gzip.compress(plain[:4] + bytes(12)), "not an idx file of images"),
     ]:
@@ -730,7 +733,10 @@ def test_omniglot(tmp_path):
 def test_a_set_that_is_not_as_large_as_published_is_said(tmp_path, caplog, monkeypatch):
     raw = Raw(write_files(tmp_path, layouts.sop()))
     sop.table(raw)
-    assert "train: 6 images of 3 classes listed; published are 59,551 images of 11,318 classes" in caplog.text
+    assert (
+        "train: 6 images of 3 classes listed, but 59,551 images of 11,318 classes are published"
+        in caplog.text
+    )
     caplog.clear()
     monkeypatch.setattr(sop, "SET", replace(sop.SET, counts={"train": (6, 3), "test": (4, 2)}))
     with caplog.at_level(logging.INFO):

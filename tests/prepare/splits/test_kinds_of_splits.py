@@ -84,20 +84,20 @@ def test_images_and_classes_may_be_for_training_or_testing_only(tmp_path, caplog
     assert {found[f"c3/{row}.jpg"] for row in range(12, 16)} == {(-2, "test")}
     rest = [fold for fold, _ in found.values() if fold >= 0]
     assert sorted(rest) == [0] * 4 + [1] * 3 or sorted(rest) == [0] * 3 + [1] * 4
-    assert "train.txt, row 3: 'nobody' is no label or path of the table" in caplog.text
+    assert "train.txt, row 3: 'nobody' is not a label or path in the table" in caplog.text
     for line in ("train only: 5 images of 2 classes", "test only: 4 images of 1 class", "fold 0: "):
         assert line in caplog.text
     (tmp_path / "test.csv").write_text("path\nc0/0.jpg\n")
     with pytest.raises(DataError, match=r"1 image is in train_only and in test_only.*c0/0\.jpg"):
         split(table)
-    with pytest.raises(DataError, match="16 images to divide into 99 folds: too few"):
+    with pytest.raises(DataError, match="16 images for 99 folds: too few"):
         KFold(folds=99)(table)
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: KFold(folds=3, fold=3), "fold=3: of 3 folds it is one of 0 to 2"),
+        (lambda: KFold(folds=3, fold=3), "fold=3: must be from 0 to 2 with 3 folds"),
         (lambda: KFold(train_only=Path("nowhere.txt")), "train_only=nowhere.txt: there is no such file"),
         (lambda: ClassSize(smallest=9, largest=8), "smallest=9 is more than largest=8"),
         (lambda: Frequency(val=0.6, test=0.6), "add up to more than 1"),
@@ -163,7 +163,7 @@ def test_distractors_stay_and_a_table_without_a_split_is_for_testing(caplog):
     assert found["role"].to_list() == ["gallery", "gallery", "query"] * 2 + ["distractor"]
     assert set(found["split"]) == {"test"}
     Reference(3)(table)
-    assert "2 classes have no more than references=3 images, and no query" in caplog.text
+    assert "2 classes have no more than references=3 images, so no query" in caplog.text
 
 
 @settings(max_examples=40, deadline=None)

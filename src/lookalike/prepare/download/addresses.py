@@ -1,4 +1,4 @@
-"""Connections to public addresses alone: a list, or a redirect, must not reach into one's own network."""
+"""Connections to public IP addresses only, so that lists and redirects cannot reach local hosts."""
 
 import http.client
 import ipaddress
@@ -21,7 +21,7 @@ KINDS = (
 
 
 def non_public_kind(address_text: str) -> str | None:
-    """Of what kind an IP address is that not everybody can reach; None if everybody can."""
+    """The kind of a non-public IP address; None if it is public."""
     address = ipaddress.ip_address(address_text)
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address.sixtofour or address
@@ -35,7 +35,7 @@ def public_addresses(host: str, port: int) -> list[str]:
     """The public IP addresses of a host.
 
     Raises:
-        RefusedError: it has none; says what it has.
+        RefusedError: it has none; the message states its addresses.
         OSError: the name is not known.
     """
     addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
@@ -45,13 +45,13 @@ def public_addresses(host: str, port: int) -> list[str]:
         subject = f"{host} is {address_text}, " if address_text != host else f"{host} is "
         raise RefusedError(
             host,
-            f"{subject}not a public address ({non_public_kind(address_text)}); private=true lets it be asked",
+            f"{subject}not a public address ({non_public_kind(address_text)}); private=true allows it",
         )
     return public
 
 
 def is_within(url: str) -> bool:
-    """Whether the host of a URL is of this machine or its network; false if its name is not known."""
+    """Whether the host of a URL is local; false if its name cannot be resolved."""
     try:
         public_addresses(urllib.parse.urlsplit(url).hostname or "", 0)
     except RefusedError:
@@ -62,7 +62,7 @@ def is_within(url: str) -> bool:
 
 
 def _connect_public(address: Address, *options: Any) -> socket.socket:
-    """A connection to one of the public addresses of a host: to the very one that was looked at."""
+    """A connection to a public address of a host, exactly the one that was checked."""
     host, port = address
     failed: OSError | None = None
     for address_text in public_addresses(host, port):
@@ -90,7 +90,7 @@ class _Secure(PromptSecure):
 
 
 class PublicHTTP(urllib.request.HTTPHandler):
-    """http to public addresses alone; what a proxy fetches is looked at by name, before it is asked."""
+    """HTTP to public addresses only; for a proxy, the address is checked by name before the request."""
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         """The response to a request."""
@@ -106,7 +106,7 @@ class PublicHTTPS(urllib.request.HTTPSHandler):
 
 
 def _uses_proxy(request: urllib.request.Request) -> bool:
-    """Whether a proxy makes the connection; the name that it is told is looked at, if it is known here."""
+    """Whether a proxy makes the connection; the host name is then checked, if it can be resolved here."""
     parts = urllib.parse.urlsplit(request.full_url)
     if request.host == parts.netloc:
         return False

@@ -1,4 +1,4 @@
-"""Archives opened as if an enemy made them: nothing outside the folder, no links, no bombs, all or none."""
+"""Safe unpacking of untrusted archives: nothing outside the folder, no links, no bombs, all or nothing."""
 
 import bz2
 import gzip
@@ -40,20 +40,20 @@ OTHERS = {
     b"7z\xbc\xaf'\x1c": "a 7z archive",
     b"Rar!": "a rar archive",
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
-    b"<": "a web page: perhaps a login was needed",
+    b"<": "a web page; the download may need a login",
 }
 OnProgress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may hold.
+    """Limits on the content of an archive.
 
     Attributes:
         files: entries.
         size: bytes unpacked.
-        growth: bytes unpacked for each byte packed; photos hardly shrink at all.
-        free: bytes unpacked that are always allowed.
+        growth: maximum compression ratio; photos hardly compress.
+        free: unpacked bytes that are always allowed.
     """
 
     files: int = 10_000_000
@@ -62,7 +62,7 @@ class Limits:
     free: int = 64 << 20
 
     def bytes_for(self, packed: int) -> int:
-        """The most that an archive of so many bytes may become."""
+        """Maximum unpacked size of an archive of so many bytes."""
         return min(self.size, int(self.growth * packed) + self.free)
 
 
@@ -74,20 +74,21 @@ def unpack(
     *,
     top: str = "",
 ) -> None:
-    """Unpack a zip, tar, tar.gz, tar.bz2 or tar.xz, told by content, into a new folder.
+    """Unpack a zip, tar, tar.gz, tar.bz2 or tar.xz, recognised by content, into a new folder.
 
-    The folder takes its name when all is unpacked and every checksum was right; else nothing is left.
+    The folder gets its name when everything is unpacked and every checksum is right; otherwise nothing is
+    kept.
 
     Args:
         archive: one file, or the parts of one in their order (`.zip.001 …`, or `.z01 … .zip`).
         folder: must not exist.
         on_progress: called with bytes read and bytes in all, for a bar.
-        limits: how much it may hold.
-        top: a folder that everything is to be in; it is made if nothing in the archive is called so.
+        limits: maximum content.
+        top: a folder that must contain everything; it is created if the archive has no such folder.
 
     Raises:
-        DataError: it is damaged, cut off, encrypted, too large, of another kind, or wants to write outside of
-            the folder, over a file, or something that is no plain file.
+        DataError: it is damaged, truncated, encrypted, too large, of another format, or would write outside
+            the folder, overwrite a file, or create something other than a plain file.
     """
     parts = [archive] if isinstance(archive, Path) else list(archive)
     limits = limits or Limits()
@@ -103,15 +104,15 @@ def unpack(
         raise DataError(f"{_archive_names(parts)}: {error}; nothing was unpacked") from error
     except (LookalikeError, MemoryError):
         raise
-    except Exception as error:  # on damaged files the libraries raise nearly anything
+    except Exception as error:  # for damaged files the libraries raise all kinds of errors
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        reason = f"damaged, or cut off: {error or type(error).__name__}"
+        reason = f"damaged or truncated: {error or type(error).__name__}"
         raise DataError(f"{_archive_names(parts)}: {reason}; nothing was unpacked. Fetch it again") from error
 
 
 def _put_into(folder: Path, top: str) -> None:
-    """Move all that is in a folder into a new one in it."""
+    """Move the content of a folder into a new subfolder."""
     entries = list(folder.iterdir())
     (folder / top).mkdir()
     for entry in entries:
@@ -123,7 +124,7 @@ def _archive_names(parts: Sequence[Path]) -> str:
 
 
 class _Budget:
-    """Entries and bytes, counted as they come."""
+    """Counts entries and bytes while unpacking."""
 
     def __init__(self, limits: Limits, packed: int, free: int):
         self.files, self.size = 0, 0
@@ -133,7 +134,7 @@ class _Budget:
     def entry(self, declared: int) -> None:
         self.files += 1
         if self.files > self.most_files:
-            raise RefusedEntryError(f"it holds more than {self.most_files:,} files")
+            raise RefusedEntryError(f"it contains more than {self.most_files:,} files")
         self._check(self.size + declared)
 
     def count_bytes(self, count: int) -> None:
@@ -143,16 +144,17 @@ class _Budget:
     def _check(self, size: int) -> None:
         if size > self.most_size:
             raise RefusedEntryError(
-                f"{self.packed:,} bytes would become more than {self.most_size:,}: a bomb, not a data set"
+                f"{self.packed:,} bytes would unpack to more than {self.most_size:,}: a decompression bomb, "
+                f"not a dataset"
             )
         if size > self.free:
             raise RefusedEntryError(
-                f"unpacked it needs more than the {self.free / 1e9:.1f} GB that are free; make room"
+                f"it needs more than the {self.free / 1e9:.1f} GB of free disk space; free some space"
             )
 
 
 class _Target:
-    """The folder that entries are written to, each name once."""
+    """The folder to which entries are written, each name once."""
 
     def __init__(self, folder: Path, budget: _Budget):
         self.folder, self.budget = folder, budget
@@ -162,7 +164,7 @@ class _Target:
         path = safe_name(name)
         key = hash(unicodedata.normalize("NFC", path).casefold())
         if key in self.names:
-            raise RefusedEntryError(f"{name!r} is in it twice, or in upper and in lower case")
+            raise RefusedEntryError(f"{name!r} occurs in it twice, or in upper and lower case")
         self.names.add(key)
         self.budget.entry(declared)
         file = self.folder / path
@@ -176,7 +178,7 @@ class _Target:
             raise RefusedEntryError(f"{name!r} is a file and a folder at once") from error
         if file.stat().st_size != declared:
             raise RefusedEntryError(
-                f"{name!r} has {file.stat().st_size:,} bytes, where {declared:,} are declared"
+                f"{name!r} has {file.stat().st_size:,} bytes, but {declared:,} are declared"
             )
 
     def folder_entry(self, name: str) -> None:
@@ -195,7 +197,7 @@ def _unpack_stream(
         return _unpack_zip(open_joined_zip(stream, parts), target, on_progress)
     other = next((format_name for magic, format_name in OTHERS.items() if start.startswith(magic)), None)
     if other is not None:
-        raise RefusedEntryError(f"it is {other}; zip, tar, tar.gz, tar.bz2 and tar.xz are opened")
+        raise RefusedEntryError(f"it is {other}; only zip, tar, tar.gz, tar.bz2 and tar.xz are supported")
     counted = io.BufferedReader(_ProgressReader(stream, packed, on_progress), CHUNK)
     _unpack_tar(opener(counted) if opener else counted, target)
     return None
@@ -207,7 +209,7 @@ def _unpack_zip(archive: zipfile.ZipFile, target: _Target, on_progress: OnProgre
     for entry, name in zip(entries, zip_names(entries), strict=True):
         if entry.flag_bits & 1:
             raise RefusedEntryError(
-                "it is encrypted; unpack it yourself, with the password of its authors, beside it"
+                "it is encrypted; unpack it yourself beside the archive, with the authors' password"
             )
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -234,11 +236,11 @@ def _unpack_tar(stream: IO[bytes], target: _Target) -> None:
     while watched.read(CHUNK):
         pass
     if watched.tail.strip(b"\0"):
-        raise RefusedEntryError("it ends without the mark that ends a tar: half of a download?")
+        raise RefusedEntryError("it has no end-of-archive marker; the download may be incomplete")
 
 
 class _Tail:
-    """A stream that knows its last block, and may not bring more than the budget allows."""
+    """A stream that keeps its last block and enforces the budget."""
 
     def __init__(self, stream: IO[bytes], budget: _Budget):
         self.stream, self.budget = stream, budget
@@ -250,13 +252,14 @@ class _Tail:
         self.tail = (self.tail + data)[-512:]
         if self.count > self.budget.most_size + 1024 * (self.budget.files + 100):
             raise RefusedEntryError(
-                f"it becomes more than {self.budget.most_size:,} bytes: a bomb, not a data set"
+                f"it unpacks to more than {self.budget.most_size:,} bytes: a decompression bomb, not a "
+                f"dataset"
             )
         return data
 
 
 class _ProgressReader(io.RawIOBase):
-    """A file, read from start to end, that tells how far it was read."""
+    """A file, read from start to end, that reports the progress."""
 
     def __init__(self, stream: IO[bytes], total: int, on_progress: OnProgress):
         self.stream, self.total, self.on_progress, self.done = stream, total, on_progress, 0

@@ -1,4 +1,4 @@
-"""Connections whose answer begins in time: not a byte of it now and then, for hours."""
+"""Connections with a timeout for the whole response header, against servers that send a byte now and then."""
 
 import http.client
 import socket
@@ -10,7 +10,7 @@ from lookalike.errors import DataError
 
 
 class RefusedError(DataError):
-    """A request that will not succeed, however often it is made."""
+    """A request that will not succeed when repeated."""
 
     def __init__(self, url: str, reason: str, code: int = 0):
         self.url, self.reason, self.code = url, reason, code
@@ -21,10 +21,10 @@ class RefusedError(DataError):
 
 
 class Prompt(http.client.HTTPConnection):
-    """One that breaks off if the head of the answer is not there after the timeout."""
+    """A connection that fails if the response header is incomplete after the timeout."""
 
     def getresponse(self) -> http.client.HTTPResponse:
-        """The response, its head read.
+        """The response, with its header read.
 
         Raises:
             TimeoutError: it takes too long.

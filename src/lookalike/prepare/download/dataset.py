@@ -1,4 +1,4 @@
-"""A dataset with shards copied here from wherever it lies, every byte checked."""
+"""Copies a sharded dataset to this machine and verifies every file."""
 
 import fcntl
 import json
@@ -27,19 +27,19 @@ MOST_SUMS, MOST_BYTES = 64 << 20, 1 << 50
 
 
 def fetch_dataset(store: Store, out: Path, threads: int = 4, on_progress: OnProgress | None = None) -> Path:
-    """Copy a dataset with shards; it takes its name when every file is there and right.
+    """Copy a sharded dataset; the folder gets its name when every file is complete and verified.
 
-    Until then it grows in a hidden folder beside `out`, where the next attempt goes on.
+    Until then the files are in a hidden folder beside `out`, where the next attempt resumes.
 
     Args:
-        store: where the folder is that `prepare shards` wrote.
-        out: the dataset folder to be; must not exist, or be empty.
+        store: location of the folder that `prepare shards` wrote.
+        out: the new dataset folder; must not exist, or be empty.
         threads: files fetched at once.
         on_progress: called with bytes so far and in all, for a bar.
 
     Raises:
-        DataError: a file cannot be had, or is another one than `shards.json` says; or the table points
-            outside of the shards.
+        DataError: a file cannot be fetched, or differs from `shards.json`; or the table points outside the
+            shards.
         LookalikeError: `out` exists, or another process is fetching it.
     """
     refuse_existing(out)
@@ -53,7 +53,7 @@ def fetch_dataset(store: Store, out: Path, threads: int = 4, on_progress: OnProg
         try:
             work.fetch_rest(threads)
         except BaseException as error:
-            log.warning("%s keeps what was fetched; the same command goes on there", folder)
+            log.warning("%s keeps what was fetched; the same command resumes there", folder)
             if isinstance(error, OSError):
                 raise DataError(f"{folder} could not be written: {error}") from error
             raise
@@ -76,7 +76,7 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 
 def _expected_files(store: Store, folder: Path) -> dict[str, Expected]:
-    """The files to fetch, for which there is room."""
+    """The files to fetch, after a check of the disk space."""
     try:
         store.fetch(SUMS, folder / SUMS, None, None)
     except DataError as error:
@@ -87,15 +87,15 @@ def _expected_files(store: Store, folder: Path) -> dict[str, Expected]:
     _remove_other_files(folder, expected)
     present_bytes = sum(_bytes_on_disk(folder / name) for name in expected)
     needed = sum(expected.size or 0 for expected in expected.values()) - present_bytes
-    require_space(folder, needed, "the files", "make room, or choose another out=")
+    require_space(folder, needed, "the files", "free some space, or choose another out=")
     return expected
 
 
 def read_sums(file: Path) -> dict[str, Expected]:
-    """What `shards.json` says of each file, the table among them.
+    """The entries of `shards.json`, including the table.
 
     Raises:
-        DataError: it is not such a list, or names a file that cannot be in the folder.
+        DataError: it is not such a list, or lists a file that cannot be in the folder.
     """
     try:
         if file.stat().st_size > MOST_SUMS:
@@ -108,7 +108,7 @@ def read_sums(file: Path) -> dict[str, Expected]:
             f"{SUMS}: not what `lookalike prepare shards` writes: {error or type(error).__name__}"
         ) from error
     if version != VERSION:
-        raise DataError(f"{SUMS}: version {version!r} is unknown; version {VERSION} is read")
+        raise DataError(f"{SUMS}: version {version!r} is unknown; supported: version {VERSION}")
     problems = [
         Problem(SUMS, f"file {name!r:.80}: {reason}", row)
         for row, (name, size, checksum) in enumerate(entries)
@@ -135,20 +135,20 @@ def _invalid_sums_error(name: Any, size: Any, checksum: Any) -> str:
 
 
 def _remove_other_files(folder: Path, expected: Mapping[str, Expected]) -> None:
-    """Take away what an attempt left that fetched something else."""
+    """Remove what an earlier attempt for another dataset left."""
     for file in folder.iterdir():
         if re.sub(r"\.part(\.json)?$", "", file.name) not in {SUMS, LOCK, *expected}:
             shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
 
 
 def _bytes_on_disk(file: Path) -> int:
-    """Bytes that are there of a file."""
+    """Number of bytes of a file that have been fetched."""
     part = file.with_name(f"{file.name}.part")
     return sum(file.stat().st_size for file in (file, part) if file.exists())
 
 
 class _DatasetFetch:
-    """The files on their way here; bytes are counted over all of them."""
+    """Fetches the files, and counts the bytes over all of them."""
 
     def __init__(self, store: Store, folder: Path, expected: Mapping[str, Expected], on_progress: OnProgress):
         self._store, self._folder, self._expected, self._on_progress = store, folder, expected, on_progress
@@ -158,7 +158,7 @@ class _DatasetFetch:
         self._stop, self._lock = threading.Event(), threading.Lock()
 
     def fetch_rest(self, threads: int) -> None:
-        """All but the table, several at once."""
+        """Fetch all files except the table, several at once."""
         pool = ThreadPoolExecutor(threads)
         try:
             work = [pool.submit(self.fetch_one, name) for name in self._expected if name != TABLE]
@@ -169,7 +169,7 @@ class _DatasetFetch:
             pool.shutdown(cancel_futures=True)
 
     def fetch_one(self, name: str) -> None:
-        """One file; if it is there, it is only checked."""
+        """Fetch one file; if it exists, only verify it."""
         expected, file = self._expected[name], self._folder / name
         self._count(name, 0)
         if not file.is_file() or checksum_mismatch(file, expected) is not None:
@@ -187,11 +187,11 @@ class _DatasetFetch:
 
 
 class _StoppedError(Exception):
-    """Another file failed, or the user has had enough."""
+    """Another file failed, or the user stopped the job."""
 
 
 def _refuse_outside(folder: Path, expected: Mapping[str, Expected]) -> None:
-    """Refuse a table from elsewhere whose rows are not all images in its own shards, and take it away.
+    """Reject and remove a fetched table if some rows are not images in its own shards.
 
     Raises:
         DataError: lists the rows.
@@ -216,5 +216,5 @@ def _shard_outside(path: str, sizes: Mapping[str, int]) -> str | None:
     if member is None or member.shard not in sizes:
         return "names no image in a shard of this dataset"
     if ".." in member.name.split("/") or member.name.startswith("/") or MARK in member.name:
-        return "the name of an image must not lead elsewhere"
+        return "the name of an image must not lead outside the shard"
     return misplaced_reason(member, sizes[member.shard])

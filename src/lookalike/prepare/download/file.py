@@ -1,4 +1,4 @@
-"""One large file over HTTP: resumed after a cut, checked, and complete before it gets its name."""
+"""Download of one large file over HTTP: resumable, verified, and complete before it gets its name."""
 
 import fcntl
 import hashlib
@@ -21,18 +21,18 @@ from lookalike.prepare.download.http import AgainError, chunks, length_of, open_
 
 
 class Part:
-    """The unfinished file, with a note beside it of which version of the original it is."""
+    """The partial file, with a note of the version of the original."""
 
     def __init__(self, file: Path):
         self.path = file.with_name(f"{file.name}.part")
         self.note = file.with_name(f"{file.name}.part.json")
 
     def size(self) -> int:
-        """Bytes that are there."""
+        """Number of bytes so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def version(self, url: str) -> str | None:
-        """What the server called the version that was begun: a strong ETag, or a date."""
+        """The version of the partial download: a strong ETag, or a date."""
         try:
             note_content = json.loads(self.note.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -56,7 +56,7 @@ class Part:
 
 @contextmanager
 def lock_file(file: Path) -> Iterator[None]:
-    """Two processes that write into the same file would make a mixture of it.
+    """Two processes that write to the same file would corrupt it.
 
     Raises:
         DataError: another process is fetching it.
@@ -71,7 +71,7 @@ def lock_file(file: Path) -> Iterator[None]:
         except OSError:  # a file system without locks
             same = True
         if not same:
-            raise DataError(f"{file}: another process is fetching it; try again when it is through")
+            raise DataError(f"{file}: another process is downloading it; try again when it has finished")
         try:
             yield
         finally:
@@ -80,21 +80,21 @@ def lock_file(file: Path) -> Iterator[None]:
 
 log = logging.getLogger(__name__)
 LOOK = 256 << 20
-"""Bytes after which to look again whether there is room."""
-PAGE = "the server sent a web page, not a file: perhaps a login or consent is needed"
+"""Number of bytes after which free space is checked again."""
+PAGE = "the server sent a web page, not a file; a login or consent may be needed"
 OnProgress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to go on with a server.
+    """Retry policy for a server.
 
     Attributes:
-        attempts: failures in a row, which together brought hardly anything new, after which to give up.
-        timeout: seconds without a byte, and seconds over which the speed is measured.
+        attempts: number of consecutive failures with hardly any progress after which to give up.
+        timeout: seconds without data, and seconds over which the speed is measured.
         slowest: bytes a second; less counts as a stall.
-        first: seconds before the second attempt; doubled each time, at random between half and all of it.
-        longest: the longest wait; a server that asks for more ends the download.
+        first: seconds before the second attempt; doubled each time, with random jitter down to half of it.
+        longest: maximum wait; if a server asks for more, the download fails.
     """
 
     attempts: int = 6
@@ -111,7 +111,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Expected:
-    """What is published about a file: its bytes, its checksum as `md5:…` or `sha256:…`, or None."""
+    """What is published about a file: its size, its checksum as `md5:…` or `sha256:…`, or None."""
 
     size: int | None = None
     checksum: str | None = None
@@ -126,21 +126,21 @@ def fetch(
     *,
     private: bool = False,
 ) -> None:
-    """Download a file; what an earlier attempt left is gone on with.
+    """Download a file, resuming an earlier attempt.
 
-    It is written as `<file>.part` and takes its name only when every byte is there and its checksum, or else
-    its size, is right. Without a published size or checksum the server's own length must be met.
+    It is written as `<file>.part` and renamed only when it is complete and its checksum, or else its size, is
+    right. Without a published size or checksum, the length given by the server must match.
 
     Args:
         url: http or https.
-        file: where to; its folder is made.
+        file: target; its folder is created.
         expected: what is published about it.
         on_progress: called with bytes so far and bytes in all (None if unknown), for a bar.
-        patience: how long to go on.
-        private: also from addresses that are not public.
+        patience: retry policy.
+        private: allow non-public addresses.
 
     Raises:
-        DataError: it cannot be had; says why, and what was kept.
+        DataError: it cannot be downloaded; the message states why, and what was kept.
     """
     expected, patience = expected or Expected(), patience or Patience()
     on_progress = on_progress or (lambda done, total: None)
@@ -165,8 +165,8 @@ def _fetch(
             part.note.unlink(missing_ok=True)
             return
         part.discard()
-        log.warning("%s: %s%s", url, wrong, "; once more from the start" if again else "")
-    raise DataError(f"{url}: {wrong}, twice. It was changed, or is damaged on its way; nothing was kept")
+        log.warning("%s: %s%s", url, wrong, "; restarting from the beginning" if again else "")
+    raise DataError(f"{url}: {wrong}, twice. It was changed, or is damaged in transit; nothing was kept")
 
 
 def _download_to_end(
@@ -183,7 +183,7 @@ def _download_to_end(
             pause = patience.pause(failures, error.after)
             if failures >= patience.attempts or pause > patience.longest:
                 raise DataError(_give_up_error(url, part, error, failures, pause, patience)) from error
-            log.info("%s: %s; again in %.1f s", url, error.reason, pause)
+            log.info("%s: %s; retrying in %.1f s", url, error.reason, pause)
             time.sleep(pause)
 
 
@@ -199,11 +199,11 @@ def _give_up_error(
 def _continue_download(
     url: str, part: Part, expected: Expected, on_progress: OnProgress, patience: Patience, private: bool
 ) -> None:
-    """One connection: the rest of the file, or as much of it as comes.
+    """One connection: download the rest of the file, or as much as arrives.
 
     Raises:
-        AgainError: it broke off.
-        RefusedError: what comes is not the file.
+        AgainError: the connection was interrupted.
+        RefusedError: the response is not the file.
     """
     have, version = part.size(), part.version(url)
     if have and have == expected.size:
@@ -220,7 +220,7 @@ def _continue_download(
         if error.code != 416 or not have:
             raise
         part.discard()
-        raise AgainError("the part kept is longer than the file; from the start", 0) from error
+        raise AgainError("the partial file is longer than the file; restarting", 0) from error
     with response:
         start, total = _offered_range(response, have, version, part)
         _check_offer(url, response, total, expected)
@@ -235,35 +235,37 @@ def _continue_download(
 def _offered_range(
     response: http.client.HTTPResponse, have: int, version: str | None, part: Part
 ) -> tuple[int, int | None]:
-    """At which byte the answer starts, and how long the whole file is."""
+    """The offset at which the response starts, and the length of the whole file."""
     if response.status != 206:
         return 0, length_of(response)
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", "").strip())
     if match is None or whole_number(match[1]) != have or whole_number(match[3]) is None:
         part.discard()
-        raise AgainError("the server sent another part than was asked for; from the start", 0)
+        raise AgainError("the server sent another range than requested; restarting", 0)
     if version and _version(response) not in (None, version):
         part.discard()
-        raise AgainError("the file was changed since it was begun; from the start", 0)
+        raise AgainError("the file changed since the download began; restarting", 0)
     return have, int(match[3])
 
 
 def _check_offer(url: str, response: http.client.HTTPResponse, total: int | None, expected: Expected) -> None:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise RefusedError(url, "the server sends it compressed, though it was asked not to")
+        raise RefusedError(url, "the server sends it compressed, although the request did not allow this")
     if total == 0 and expected.size != 0:
         raise RefusedError(url, "the server sends an empty file")
     if expected.size is not None and total is not None and total != expected.size:
         raise RefusedError(
             url,
-            f"the server offers {total:,} bytes, {expected.size:,} are published: another file, or an error",
+            f"the server announces {total:,} bytes, but {expected.size:,} are published: another file, or "
+            f"an error",
         )
     if expected.size is None and expected.checksum is None:
         if response.headers.get_content_type() == "text/html":
             raise RefusedError(url, PAGE)
         if total is None:
             raise RefusedError(
-                url, "neither the server nor the publisher says how long it is, so half could pass for whole"
+                url,
+                "neither server nor publisher states its length, so a truncated file would go unnoticed",
             )
 
 
@@ -289,7 +291,7 @@ def _copy(
             on_progress(done, total)
             if total is not None and done > total:
                 part.discard()
-                reason = f"the server sends more than the {total:,} bytes there should be"
+                reason = f"the server sends more than the {total:,} bytes that were announced"
                 raise RefusedError(response.url, reason)
             if total is None and done > looked + LOOK:
                 looked = done
@@ -302,10 +304,10 @@ def _is_page(file: Path) -> bool:
 
 
 def checksum_mismatch(file: Path, expected: Expected) -> str | None:
-    """How a file differs from what is published about it; None if it does not."""
+    """How a file differs from its published size and checksum; None if it does not."""
     size = file.stat().st_size
     if expected.size is not None and size != expected.size:
-        return f"it has {size:,} bytes, {expected.size:,} are published"
+        return f"it has {size:,} bytes, but {expected.size:,} are published"
     if expected.checksum is None:
         return None
     kind, _, expected_digest = expected.checksum.partition(":")
@@ -314,12 +316,12 @@ def checksum_mismatch(file: Path, expected: Expected) -> str | None:
     return (
         None
         if actual_digest == expected_digest.lower()
-        else f"its {kind} checksum is {actual_digest}, {expected_digest} is published"
+        else f"its {kind} checksum is {actual_digest}, but {expected_digest} is published"
     )
 
 
 def _check_room_for_more(part: Part) -> None:
-    """Where nobody knows how much comes: a full disk ends it, and keeps nothing."""
+    """For downloads of unknown size: a full disk ends the download, and nothing is kept."""
     try:
         _check_space(part.path, 0)
     except DataError:
@@ -328,5 +330,5 @@ def _check_room_for_more(part: Part) -> None:
 
 
 def _check_space(file: Path, needed: int) -> None:
-    advice = "make room, or choose another raw="
+    advice = "free some space, or choose another raw="
     require_space(file.parent, needed, file.name.removesuffix(".part"), advice)

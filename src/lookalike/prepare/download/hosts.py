@@ -1,4 +1,4 @@
-"""Many small requests to many hosts, politely: a few at a time to each, and a pause where one asks for it."""
+"""Rate limiting of many small requests: a few at a time per host, and a pause if a host asks for one."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ class _Host:
 
 
 class Hosts:
-    """URLs by host, handed out to threads."""
+    """A queue of URLs by host for several threads."""
 
     def __init__(self, urls: Iterable[str], per_host: int):
         self.per_host = per_host
@@ -31,7 +31,7 @@ class Hosts:
             self.hosts.setdefault(host_of(url), _Host()).waiting.append(url)
 
     def take(self) -> str | None:
-        """The next URL whose host has room; waits for one, and is None when there will be none."""
+        """The next URL whose host has a free slot; waits for one, and is None when there are no more."""
         with self.changed:
             while not self.stopped:
                 now = time.monotonic()
@@ -48,16 +48,16 @@ class Hosts:
             return None
 
     def finish_url(self, url: str) -> None:
-        """The URL is through, for better or worse."""
+        """The URL is finished, successfully or not."""
         self._release_host(url)
         self._log_dead_host()
 
     def mark_alive(self, url: str) -> None:
-        """The host is alive."""
+        """The host responds."""
         self.hosts[host_of(url)].failures = 0
 
     def requeue(self, url: str, pause: float, *, whole_host: bool) -> None:
-        """The URL goes to the end of its host's queue; the whole host rests if it asked to."""
+        """Put the URL at the end of its host's queue; pause the host if it asked for that."""
         host = self._release_host(url)
         with self.changed:
             host.waiting.append(url)
@@ -66,20 +66,20 @@ class Hosts:
         self._log_dead_host()
 
     def mark_failed(self, url: str, reason: str) -> None:
-        """The host did not answer, or not in full."""
+        """The host did not respond, or not completely."""
         host = self.hosts[host_of(url)]
         with self.changed:
             host.failures, host.reason = host.failures + 1, reason
 
     def dead_hosts(self, url: str) -> str | None:
-        """Why a host is given up: it failed too many times in a row; None if it is not."""
+        """Why a host is given up (too many consecutive failures); None if it is not."""
         host = self.hosts[host_of(url)]
         if host.failures < DEAD:
             return None
         return f"its host failed {DEAD} times in a row, the last time: {host.reason}"
 
     def stop(self) -> None:
-        """Hand out no more."""
+        """Return no more URLs."""
         with self.changed:
             self.stopped = True
         self._log_dead_host()
@@ -96,7 +96,7 @@ class Hosts:
 
 
 def host_of(url: str) -> str:
-    """Host and port of a URL; the URL itself where it is none."""
+    """Host and port of a URL; the text itself if it is not a URL."""
     try:
         return urllib.parse.urlsplit(url.strip()).netloc.lower() or url
     except ValueError:

@@ -1,4 +1,4 @@
-"""One request over HTTP: http and https alone, few redirects; an error is final, or worth another try."""
+"""One HTTP request: only http and https, few redirects; errors are either final or retryable."""
 
 import email.message
 import email.utils
@@ -20,11 +20,16 @@ CHUNK = 1 << 16
 DIGITS = 19
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 AGENT = "lookalike (a dataset preparation tool)"
-WHY = {401: "it wants a login", 403: "it may want a login", 404: "there is no such file", 410: "it is gone"}
+WHY = {
+    401: "it requires a login",
+    403: "it may require a login",
+    404: "there is no such file",
+    410: "it is gone",
+}
 
 
 class AgainError(Exception):
-    """A request that may succeed later; `after` is how many seconds the server asks to wait, if it does."""
+    """A request that may succeed later; `after` is the wait in seconds that the server asks for, if any."""
 
     def __init__(self, reason: str, after: float | None = None):
         self.reason, self.after = reason, after
@@ -44,7 +49,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        fp.close()  # or all that it says about the redirect would be read
+        fp.close()  # otherwise the whole body of the redirect would be read
         scheme = urllib.parse.urlsplit(newurl).scheme.lower()
         if scheme not in SCHEMES or (req.type == "https" and scheme == "http"):
             raise RefusedError(
@@ -54,7 +59,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener(private: bool) -> urllib.request.OpenerDirector:
-    """Handlers for http and https alone: no file:, ftp: or data:."""
+    """Handlers for http and https only: no file:, ftp: or data:."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -69,10 +74,10 @@ def _opener(private: bool) -> urllib.request.OpenerDirector:
 
 
 def validate_url(url: str) -> str:
-    """The URL as it goes over the wire: spaces and foreign letters encoded.
+    """The URL with spaces and non-ASCII characters percent-encoded.
 
     Raises:
-        RefusedError: it is not http or https, names no host, or is no URL.
+        RefusedError: it is not http or https, has no host, or is not a URL.
     """
     try:
         parts = urllib.parse.urlsplit(url.strip())
@@ -81,11 +86,11 @@ def validate_url(url: str) -> str:
     except (ValueError, UnicodeError) as error:
         raise RefusedError(url, f"not a URL: {error}") from error
     if parts.scheme.lower() not in SCHEMES:
-        raise RefusedError(url, f"{parts.scheme or 'no scheme'}: only http and https are fetched")
+        raise RefusedError(url, f"{parts.scheme or 'no scheme'}: only http and https are supported")
     if not host:
-        raise RefusedError(url, "not a URL: it names no host")
+        raise RefusedError(url, "not a URL: it has no host")
     if parts.username or parts.password:
-        raise RefusedError(url, "it holds a user name or password, which are not sent")
+        raise RefusedError(url, "it contains a user name or password, which are not sent")
     netloc = f"[{host}]" if ":" in host else host
     netloc = netloc if port is None else f"{netloc}:{port}"
     path = urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~")
@@ -96,17 +101,17 @@ def validate_url(url: str) -> str:
 def open_url(
     url: str, headers: Mapping[str, str] | None = None, timeout: float = 30, *, private: bool = False
 ) -> http.client.HTTPResponse:
-    """The open response of a GET; close it.
+    """The open response to a GET request; the caller closes it.
 
     Args:
         url: http or https.
         headers: more request headers.
-        timeout: seconds without a byte after which the server counts as gone.
-        private: also addresses that are not public: of this machine, or of its network.
+        timeout: seconds without data after which the connection fails.
+        private: allow addresses that are not public: of this machine or its network.
 
     Raises:
-        RefusedError: there is no use in asking again.
-        AgainError: there may be.
+        RefusedError: a retry is pointless.
+        AgainError: a retry may succeed.
     """
     request = urllib.request.Request(validate_url(url))
     for name, value in {"User-Agent": AGENT, "Accept-Encoding": "identity", **(headers or {})}.items():
@@ -127,7 +132,7 @@ def open_url(
 
 
 def chunks(response: http.client.HTTPResponse, timeout: float, slowest: float) -> Iterator[bytes]:
-    """What a response brings, as it comes.
+    """The data of a response as it arrives.
 
     Args:
         response: an open one.
@@ -135,7 +140,7 @@ def chunks(response: http.client.HTTPResponse, timeout: float, slowest: float) -
         slowest: bytes a second; less is a stall.
 
     Raises:
-        AgainError: the connection broke, or hardly anything came.
+        AgainError: the connection was interrupted or stalled.
     """
     count, since = 0, time.monotonic()
     while True:
@@ -149,7 +154,7 @@ def chunks(response: http.client.HTTPResponse, timeout: float, slowest: float) -
         count, now = count + len(data), time.monotonic()
         if now - since >= timeout:
             if count < slowest * (now - since):
-                raise AgainError(f"hardly anything came in {now - since:.0f} s")
+                raise AgainError(f"almost no data arrived in {now - since:.0f} s")
             count, since = 0, now
 
 
@@ -160,7 +165,7 @@ def _classify_error(url: str, error: urllib.error.HTTPError) -> Exception:
         )
     if 300 <= error.code < 400:
         to = urllib.parse.urlsplit(error.headers.get("Location") or "").scheme
-        reason = f"it redirects in a circle, to nowhere, or more than {MOST_REDIRECTS} times"
+        reason = f"it redirects in a loop, to nowhere, or more than {MOST_REDIRECTS} times"
         other = f"it redirects from http to {to}, which is not followed"
         return RefusedError(url, other if to not in ("", *SCHEMES) else reason, error.code)
     why = f" ({WHY[error.code]})" if error.code in WHY else ""
@@ -168,10 +173,10 @@ def _classify_error(url: str, error: urllib.error.HTTPError) -> Exception:
 
 
 def length_of(response: http.client.HTTPResponse) -> int | None:
-    """The bytes that a response announces; None if it does not.
+    """The length that a response announces; None if it does not.
 
     Raises:
-        RefusedError: it announces several numbers.
+        RefusedError: it announces several lengths.
     """
     lengths = set(response.headers.get_all("Content-Length", []))
     if len(lengths) > 1:
@@ -180,13 +185,13 @@ def length_of(response: http.client.HTTPResponse) -> int | None:
 
 
 def whole_number(text: str) -> int | None:
-    """The number that a header gives in decimal digits; None if it is none, or impossibly large."""
+    """A header as a decimal number; None if it is not one, or impossibly large."""
     text = text.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS else None
 
 
 def retry_after(headers: email.message.Message | Mapping[str, str]) -> float | None:
-    """Seconds to wait by the header Retry-After, a number or a date; None if it says nothing."""
+    """Seconds to wait according to Retry-After, a number or a date; None without such a header."""
     text = (headers.get("Retry-After") or "").strip()
     if not text:
         return None
@@ -200,12 +205,12 @@ def retry_after(headers: email.message.Message | Mapping[str, str]) -> float | N
 
 
 def describe_error(error: BaseException) -> str:
-    """What an error of the network is, in a few words."""
+    """A short description of a network error."""
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "no response in time"
     return _plain_reason(error) or type(error).__name__
 
 
 def _plain_reason(reason: object) -> str:
-    """What a server says, without what would move the cursor of a terminal."""
+    """A reason phrase without control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(reason)[:120])

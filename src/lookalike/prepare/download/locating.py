@@ -1,4 +1,4 @@
-"""Where the pieces of a public set are: unpacked, or in their archives."""
+"""Locating the parts of a public dataset: unpacked, or in their archives."""
 
 import os
 import re
@@ -14,7 +14,7 @@ MOST_FOLDERS = 64
 
 
 def find_piece(root: Path, holds: str) -> Path | None:
-    """The file or folder of this name in `root` or a folder below it, the one least deep.
+    """The file or folder with this name in `root` or below it, the least deep one.
 
     Raises:
         DataError: there are several, equally deep.
@@ -29,24 +29,24 @@ def find_piece(root: Path, holds: str) -> Path | None:
 def _only_match(matches: list[Path], root: Path) -> Path:
     if len(matches) > 1:
         paths_text = " and ".join(str(path) for path in matches[:4])
-        raise DataError(f"{root}: holds {paths_text}; which one is meant? Name its folder: raw=…")
+        raise DataError(f"{root}: contains {paths_text}; choose one by its folder: raw=…")
     return matches[0]
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder; none where there are too many for anything but classes of images."""
+    """The subfolders of a folder; none if there are so many that they must be image classes."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not is_side_file(entry.name))
     return [folder / name for name in names] if len(names) <= MOST_FOLDERS else []
 
 
 def is_side_file(name: str) -> bool:
-    """Whether a file or folder is not data: hidden, as `.DS_Store` and `._1.jpg`, or of a Mac's archiver."""
+    """Whether a file or folder is not data: hidden, such as `.DS_Store`, or written by macOS."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def _levels(root: Path) -> Iterator[list[Path]]:
-    """The folder itself, the folders in it, those in them."""
+    """The folder itself, its subfolders, and theirs."""
     level = [root] if root.is_dir() else []
     for _ in range(DEPTH + 1):
         yield level
@@ -54,7 +54,7 @@ def _levels(root: Path) -> Iterator[list[Path]]:
 
 
 def find_archive(root: Path, file: str) -> Path | None:
-    """The archive in `root` or below it; `.tgz` and `.tar.gz` and the like are taken for the same.
+    """The archive in `root` or below it; equivalent extensions such as `.tgz` and `.tar.gz` match.
 
     Raises:
         DataError: there are several, in folders equally deep.
@@ -73,10 +73,10 @@ def find_archive(root: Path, file: str) -> Path | None:
 
 
 def archive_volumes(archive: Path) -> list[Path]:
-    """All files of an archive that was cut up (`.zip.001 …`) or written across disks (`.z01 … .zip`).
+    """All files of a multi-part archive (`.zip.001 …` or `.z01 … .zip`).
 
     Raises:
-        DataError: one in between is missing.
+        DataError: a part is missing.
     """
     stem, ending = archive.stem, archive.suffix.lower()
     pattern = {".001": r"\.\d{3}", ".zip": r"\.[zZ]\d{2}"}.get(ending)
@@ -94,10 +94,10 @@ def archive_volumes(archive: Path) -> list[Path]:
 
 
 def unpack_folder(archive: Path) -> Path:
-    """Where an archive is unpacked: beside it."""
+    """The folder into which an archive is unpacked, beside it."""
     return archive.with_name(stem(re.sub(r"\.\d{3}$", "", archive.name)) + UNPACKED)
 
 
 def stem(name: str) -> str:
-    """The name of an archive without its ending."""
+    """The name of an archive without its extension."""
     return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)

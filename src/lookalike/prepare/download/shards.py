@@ -1,8 +1,8 @@
-"""Images packed into shards: plain tar files of a limited size, each image with the bytes it has.
+"""Packing images into shards: plain tar files of a limited size, with the original bytes of each image.
 
 An object store or a network file system reads one large file much faster than thousands of small ones.
 `shards.json` lists every file of the dataset folder with its length and SHA-256, so that a copy of it can be
-checked: see `fetching`.
+checked: see `download.dataset`.
 """
 
 import hashlib
@@ -29,23 +29,23 @@ from lookalike.prepare.naming import count_noun, escape_controls
 
 NAME, SUMS, VERSION = "shard-{:05}.tar", "shards.json", 1
 AHEAD = 256 << 20
-"""Bytes of images that are read before their turn to be written."""
+"""Maximum number of bytes that are read ahead."""
 LARGEST = 1 << 30
-"""Bytes of an image; a larger file is none."""
+"""Maximum size of an image file in bytes."""
 END = 2 * BLOCK
 NOWHERE = (0, 0)
 MANY = 1000
 
 
 class PackResult(NamedTuple):
-    """What became of a table.
+    """The result of packing a table.
 
     Attributes:
         table: its rows with their paths in the shards.
         packed_table: the same rows with their old paths.
         problems: the rows whose image cannot be read.
         sums: SHA-256 of each shard, by its file.
-        images: members of the shards; several rows may be boxes of one.
+        images: number of members of the shards; several rows may be boxes of one image.
     """
 
     table: Table
@@ -56,17 +56,18 @@ class PackResult(NamedTuple):
 
 
 class Packing:
-    """Images on their way into shards: iterate over it, then take `result`.
+    """Packs images into shards: iterate over it, then take `result`.
 
-    They are packed in the order of the table, so that jobs that read a table from top to bottom read the
-    shards like that, too, and images of a class lie beside each other. Rows of one file share a member.
+    Images are packed in the order of the table, so that jobs that read a table in order also read the shards
+    in
+    order, and images of a class are adjacent. Rows of one file share a member.
 
     Args:
         table: rows of images, in files or in shards.
-        out: the dataset folder to be, in which the shards will lie.
+        out: the new dataset folder, which will contain the shards.
         folder: where they are written.
-        max_bytes: bytes of a shard; a larger image gets one of its own.
-        threads: that read.
+        max_bytes: maximum size of a shard; a larger image gets its own shard.
+        threads: number of reading threads.
 
     Raises:
         DataError: the disk is too small.
@@ -81,7 +82,7 @@ class Packing:
         self._member_positions: list[tuple[int, int]] = [NOWHERE] * len(self._files)
         self._wrong: dict[int, str] = {}
         needed = int(self._sizes.sum()) + 3 * BLOCK * len(self._files)
-        require_space(folder, needed, "the shards", "make room, or choose another out=")
+        require_space(folder, needed, "the shards", "free some space, or choose another out=")
 
     def __len__(self) -> int:
         return len(self._files)
@@ -97,7 +98,7 @@ class Packing:
                 yield number
 
     def _contents(self) -> Iterator[tuple[bytes, str]]:
-        """What is in the files, in order, read ahead by threads as far as memory goes."""
+        """The contents of the files, in order, read ahead by threads within the memory limit."""
         waiting: deque[tuple[int, Future[tuple[bytes, str]]]] = deque()
         ahead = 0
         with ThreadPoolExecutor(self._threads) as pool:
@@ -112,7 +113,7 @@ class Packing:
                 yield future.result()
 
     def result(self) -> PackResult:
-        """The rows, old and new, and what was left out."""
+        """The rows with old and new paths, and the problems."""
         new_paths = pl.Series("path", map(self._path, range(len(self))), pl.String)
         new, old = new_paths.gather(self._file_of_row), self._table.frame["path"]
         problems = [
@@ -130,7 +131,7 @@ class Packing:
 
 
 class _Tars:
-    """Tar files that are filled one after another, each with its checksum."""
+    """Tar files that are filled one after another, with their checksums."""
 
     def __init__(self, folder: Path, max_bytes: int):
         self.sums: dict[str, str] = {}
@@ -148,7 +149,7 @@ class _Tars:
             self._stream.close()
 
     def add(self, name: str, data: bytes) -> tuple[int, int]:
-        """Write a member; the number of its shard, and where its bytes begin."""
+        """Write a member; returns the index of its shard and its offset."""
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(data), 0o644
         header = info.tobuf(tarfile.GNU_FORMAT, "utf-8")
@@ -180,7 +181,7 @@ class _Tars:
 
 
 def _sizes(files: pl.Series, threads: int) -> np.ndarray:
-    """Bytes of each file, [N]; 0 where there is none, which is found out when it is read."""
+    """Size of each file, [N]; 0 for a missing file, which is reported when it is read."""
     some = (files[start : start + MANY] for start in range(0, len(files), MANY))
     with ThreadPoolExecutor(threads) as pool:
         parts = pool.map(lambda part: [_size(file) for file in part], some)
@@ -195,7 +196,7 @@ def _size(file: str) -> int:
 
 
 def _content(file: str) -> tuple[bytes, str]:
-    """The bytes of an image whose header can be read, or else why not."""
+    """The bytes of an image with a readable header, or the reason why it cannot be used."""
     if _size(file) > LARGEST:
         return b"", f"it has more than {LARGEST:,} bytes"
     try:
@@ -207,7 +208,7 @@ def _content(file: str) -> tuple[bytes, str]:
 
 
 def resolve_files(table: Table) -> tuple[pl.Series, np.ndarray]:
-    """Where the images of a table really are, one name a file; and which of them each row shows, [N]."""
+    """The distinct image files of a table, and the index of the file of each row, [N]."""
 
     @cache
     def real_path(folder: str) -> str:
@@ -225,7 +226,7 @@ def resolve_files(table: Table) -> tuple[pl.Series, np.ndarray]:
 
 
 def member_names(files: Iterable[str]) -> list[str]:
-    """Names inside the shards: the paths of the files from the folder on that holds all of them."""
+    """Names inside the shards: the paths relative to the common folder of the files."""
     plain = [os.path.normpath(_image_outside(file)) for file in files]
     start = os.path.commonpath({os.path.dirname(name) for name in plain})  # noqa: PTH120 - called once a file
     names, used_names = list[str](), set[str]()
@@ -238,16 +239,16 @@ def member_names(files: Iterable[str]) -> list[str]:
 
 
 def _image_outside(file: str) -> str:
-    """Where a member of a shard would be, were it unpacked."""
+    """The path that a member of a shard would have if unpacked."""
     member = parse_member(file)
     return file if member is None else os.path.join(os.path.dirname(member.shard), member.name)  # noqa: PTH118, PTH120
 
 
 def refuse_lost(packed: PackResult, max_share: float, source: str) -> None:
-    """Refuse shards that lack too much.
+    """Reject shards if too many images are missing.
 
     Raises:
-        DataError: more than the share `max_share` of the rows are lost, or all.
+        DataError: more than the share `max_share` of the rows, or all of them, are lost.
     """
     lost, total = len(packed.problems), len(packed.problems) + len(packed.table)
     if lost > max_share * total or lost == total:
@@ -260,7 +261,7 @@ def refuse_lost(packed: PackResult, max_share: float, source: str) -> None:
 
 
 def write_sums(folder: Path, checksums: dict[str, str], images: int) -> None:
-    """Write `shards.json`: every file of the folder, its length and SHA-256."""
+    """Write `shards.json`: every file of the folder with its length and SHA-256."""
     files = [
         {"file": file.name, "bytes": file.stat().st_size, "sha256": checksums.get(file.name) or _sha256(file)}
         for file in sorted(folder.iterdir())

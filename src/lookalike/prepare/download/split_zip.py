@@ -1,4 +1,4 @@
-"""A zip in several files: cut into pieces (`.zip.001 …`), or written across disks (`.z01 … .zip`)."""
+"""Multi-part zip files: split into pieces (`.zip.001 …`), or spanned (`.z01 … .zip`)."""
 
 import bisect
 import io
@@ -30,7 +30,7 @@ class JoinedFiles(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Position of the next byte."""
         return self.position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -43,7 +43,7 @@ class JoinedFiles(io.RawIOBase):
         return self.position
 
     def readinto(self, buffer: memoryview) -> int:  # pyrefly: ignore
-        """Fill from the file that the place is in, up to its end."""
+        """Read from the part that contains the position, up to its end."""
         index = bisect.bisect_right(self.starts, self.position) - 1
         stream = self.streams[index]
         stream.seek(self.position - self.starts[index])
@@ -59,14 +59,14 @@ class JoinedFiles(io.RawIOBase):
 
 
 def open_joined_zip(stream: IO[bytes], parts: Sequence[Path]) -> zipfile.ZipFile:
-    """The zip in a stream; one written across disks has its entries found, too.
+    """Open the zip in a stream; the entry offsets of a spanned one are corrected.
 
     Raises:
-        zipfile.BadZipFile: it is none, or parts are missing.
+        zipfile.BadZipFile: it is not a zip, or parts are missing.
     """
     disks, start = _split_zip_disks(stream)
     if disks != (len(parts) if _is_spanned(parts) else 1):
-        raise zipfile.BadZipFile(f"it was written in {disks} parts, and here are {len(parts)}")
+        raise zipfile.BadZipFile(f"it has {disks} parts, but {len(parts)} are present")
     archive = zipfile.ZipFile(stream)
     if disks > 1:
         starts, shift = [0, *accumulate(part.stat().st_size for part in parts)], archive.start_dir - start
@@ -82,13 +82,13 @@ def _is_spanned(parts: Sequence[Path]) -> bool:
 
 
 def _split_zip_disks(stream: IO[bytes]) -> tuple[int, int]:
-    """On how many disks it was written, and where on its disk the directory begins."""
+    """The number of disks, and the offset of the central directory on its disk."""
     length = stream.seek(0, io.SEEK_END)
     stream.seek(max(0, length - LONGEST_END))
     tail = stream.read()
     position = tail.rfind(END)
     if position < 0 or len(tail) < position + 22:
-        raise zipfile.BadZipFile("it has no directory at its end")
+        raise zipfile.BadZipFile("it has no central directory at its end")
     disk, _, _, _, _, start = struct.unpack_from("<HHHHII", tail, position + 4)
     stream.seek(0)
     return (disk + 1 if disk < 0xFFFF else 1), start

@@ -1,4 +1,4 @@
-"""Where a dataset folder may lie: on a web server, in an object store, on this machine."""
+"""Locations of a dataset folder: a web server, an object store, or this machine."""
 
 import logging
 import time
@@ -17,20 +17,21 @@ INSTALL = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "ad
 
 
 class Store(Protocol):
-    """Where a dataset folder lies."""
+    """The location of a dataset folder."""
 
     def fetch(self, name: str, file: Path, expected: Expected | None, on_progress: OnProgress | None) -> None:
-        """Copy the file of this name; what an earlier attempt left is gone on with.
+        """Copy the file with this name, resuming an earlier attempt.
 
         Raises:
-            DataError: it cannot be had.
+            DataError: it cannot be fetched.
         """
 
 
 class Web:
-    """A folder of a web server; a query, as of a signed address, goes with every name.
+    """A folder on a web server; a query string, as in a signed URL, is added to every name.
 
-    A server of one's own network, as the user named it, may send on within that; a public one may not.
+    A server in the local network, as given by the user, may redirect within that network; a public one may
+    not.
     """
 
     def __init__(self, address: str, patience: Patience | None = None):
@@ -44,7 +45,7 @@ class Web:
 
 
 class Files:
-    """A folder that opens its files itself: of this machine, or of a store that fsspec knows."""
+    """A folder on this machine, or in a store supported by fsspec."""
 
     def __init__(self, address: str, opened: Callable[[str], IO[bytes]], patience: Patience | None = None):
         self._address, self._opened, self._patience = address, opened, patience or Patience()
@@ -60,9 +61,9 @@ class Files:
                 part.replace(file)
                 return
             part.unlink()
-            log.warning("%s: %s%s", address, wrong, "; once more from the start" if again else "")
+            log.warning("%s: %s%s", address, wrong, "; restarting from the beginning" if again else "")
         raise DataError(
-            f"{address}: {wrong}, twice. It was changed, or is damaged on its way; nothing was kept"
+            f"{address}: {wrong}, twice. It was changed, or is damaged in transit; nothing was kept"
         )
 
     def _copy(self, name: str, address: str, part: Path, expected: Expected, on_progress: OnProgress) -> None:
@@ -87,7 +88,7 @@ class Files:
     def _continue_copy(
         self, name: str, part: Path, have: int, expected: Expected, on_progress: OnProgress
     ) -> None:
-        """The rest of the file, or as much of it as comes."""
+        """Read the rest of the file, or as much as arrives."""
         with part.open("ab") as out:
             for data in _pieces(lambda: self._opened(name), have):
                 out.write(data)
@@ -104,7 +105,7 @@ def _bytes(file: Path) -> int:
 
 
 class _BrokenError(Exception):
-    """Reading from a store failed; `final` if it will fail again."""
+    """Reading from a store failed; `final` if a retry is pointless."""
 
     def __init__(self, reason: str, final: bool = False):
         self.final = final
@@ -112,7 +113,7 @@ class _BrokenError(Exception):
 
 
 def _pieces(opened: Callable[[], IO[bytes]], start: int) -> Iterator[bytes]:
-    """What is in a file from `start` on. Stores raise nearly anything: all becomes ours."""
+    """The content of a file from `start` on; all errors of stores are converted to ours."""
     try:
         with opened() as stream:
             if start:
@@ -127,10 +128,10 @@ def _pieces(opened: Callable[[], IO[bytes]], start: int) -> Iterator[bytes]:
 
 
 def open_store(address: str) -> Store:
-    """The folder at an address: http(s)://, whatever fsspec knows (s3://, gs://, …), or a path.
+    """The folder at a URL: http(s)://, any scheme of fsspec (s3://, gs://, …), or a path.
 
     Raises:
-        DataError: there is no such folder, or a package is missing that knows the kind of address.
+        DataError: there is no such folder, or the package for this scheme is missing.
     """
     scheme = urllib.parse.urlsplit(address).scheme.lower() if "://" in address else ""
     if scheme in ("http", "https"):
@@ -147,6 +148,6 @@ def open_store(address: str) -> Store:
     except ImportError as error:
         package = INSTALL.get(scheme, "fsspec")
         raise DataError(f"url={address}: needs a package that is missing: pip install {package}") from error
-    except Exception as error:  # what the makers of these packages like
+    except Exception as error:  # third-party packages may raise anything
         raise DataError(f"url={address}: {error}") from error
     return Files(address, lambda name: system.open(f"{root.rstrip('/')}/{name}", "rb"))

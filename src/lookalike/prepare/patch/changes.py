@@ -1,6 +1,6 @@
-"""Patches: what a person decided about a dataset, one decision a line, read and checked.
+"""Patches: corrections to a dataset, one change per line, read and checked.
 
-The first line of a patch file says its version and where its paths lie; each further line is one change:
+The first line of a patch file gives its version and the folder of its paths; each further line is one change:
 
     {"lookalike_patch": 1, "root": "shop/photos"}
     {"do": "relabel", "path": "cat/7.jpg", "label": "cat", "to": "lynx", "author": "Ann", …}
@@ -8,8 +8,8 @@ The first line of a patch file says its version and where its paths lie; each fu
     {"do": "merge", "from": ["kitten", "tomcat"], "to": "cat", …}
     {"do": "different", "path": "cat/1.jpg", "label": "cat", "other": "cat/2.jpg", "other_label": "cat", …}
 
-Each says who, why and when: `author`, `note` (may be empty), `at`. `label` is what the image was called then.
-A row that is a part of an image has its `box`.
+Each has an `author`, a `note` (may be empty) and a time, `at`. `label` is the label of the image at that
+time. A row that is a region of an image has its `box`.
 """
 
 import json
@@ -39,11 +39,11 @@ BOXES: dict[str, set[str]] = {
 
 @dataclass(frozen=True)
 class Change:
-    """One decision.
+    """One change.
 
     Attributes:
         values: the line, checked; labels as text.
-        root: the end of the folder that its paths start in.
+        root: the end of the path of the folder that its paths are relative to.
         file: name of the patch file.
         line: in that file, counted from 1.
     """
@@ -55,16 +55,16 @@ class Change:
 
     @property
     def key(self) -> str:
-        """What makes two changes the same one: everything that they say."""
+        """The identity of a change: all of its values."""
         return json.dumps([self.root, self.values], sort_keys=True, ensure_ascii=False)
 
     @property
     def source(self) -> str:
-        """Who said it where."""
+        """Author, file and line, for messages."""
         return f"{self.values['author']}, {self.file} line {self.line}"
 
     def problem(self, reason: str) -> Problem:
-        """The reason why it cannot be followed, with its place."""
+        """The reason why it cannot be applied, with its location."""
         return Problem(self.file, reason, self.line)
 
 
@@ -72,8 +72,8 @@ def read_patch(file: Path) -> list[Change]:
     """The changes of a patch file.
 
     Raises:
-        DataError: there is no such file, it is no patch or one of a newer version, or lines are wrong; lists
-            them.
+        DataError: there is no such file, it is not a patch or has a newer version, or lines are invalid;
+            lists them.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
@@ -85,9 +85,9 @@ def read_patch(file: Path) -> list[Change]:
     problems: list[Problem] = []
     changes = list(_changes(file.name, root, lines, problems))
     if problems:
-        raise DataError(f"{file}: lines are wrong (rows count from 1):", problems)
+        raise DataError(f"{file}: invalid lines (rows count from 1):", problems)
     if not changes:
-        raise DataError(f"{file}: holds no change")
+        raise DataError(f"{file}: contains no change")
     return changes
 
 
@@ -103,7 +103,8 @@ def _root(file: Path, line: str) -> str:
         )
     if head["lookalike_patch"] != VERSION:
         raise DataError(
-            f"{file}: is a patch of version {head['lookalike_patch']!r}; this Lookalike reads {VERSION}"
+            f"{file}: is a patch of version {head['lookalike_patch']!r}; this version of Lookalike reads "
+            f"version {VERSION}"
         )
     root = head.get("root", "")
     if not isinstance(root, str):
@@ -128,7 +129,7 @@ def _changes(name: str, root: str, lines: Sequence[str], problems: list[Problem]
 
 
 def problem_of_change(values: Any) -> str | None:
-    """Why a line is not a change; None for one that is."""
+    """Why a line is not a valid change; None if it is."""
     if not isinstance(values, dict) or values.get("do") not in KEYS:
         return f'"do" must be one of {", ".join(KEYS)}'
     do = values["do"]
@@ -157,7 +158,7 @@ def _problem_of_rest(values: dict[str, Any]) -> str | None:
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             return f"{key} must be four numbers"
     if values["do"] == "relabel" and str(values["to"]) == str(values["label"]):
-        return f"the image is called {values['to']!r} already"
+        return f"the image already has the label {values['to']!r}"
     return None
 
 
@@ -172,12 +173,12 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_whole(text: str) -> bool:
-    """Half of a surrogate pair is no text that a file can hold."""
+    """A lone surrogate cannot be written to a file."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _tidy(values: dict[str, Any]) -> dict[str, Any]:
-    """Labels as text, which JSON of a browser cannot round."""
+    """Labels as text, since JavaScript would round large integers."""
     tidy = {"note": "", **values}
     for key in {"label", "to", "other_label"} & set(tidy):
         tidy[key] = str(tidy[key])

@@ -1,8 +1,8 @@
-"""A dataset with patches applied or undone: the first table, a log of all changes, and what they make.
+"""A dataset with patches applied or undone: the original table, a log of all changes, and the result.
 
-Nothing is changed in place. The new folder holds the table before any patch (original.parquet) and every
-change with who made it, when, and when it was applied or undone (changes.jsonl); table.parquet has all
-changes that are not undone. So a change can be undone later, whatever was applied after it.
+Nothing is changed in place. The new folder contains the table before any patch (original.parquet) and every
+change with its author, its time, and when it was applied or undone (changes.jsonl); table.parquet has all
+changes that are not undone. A change can therefore be undone later, whatever was applied after it.
 """
 
 import json
@@ -30,14 +30,14 @@ LOG = "changes.jsonl"
 
 
 def carry_over_pairs(folders: Iterable[Path], table: Table, out: Path) -> dict[str, pl.DataFrame]:
-    """`different.csv` for a dataset made from others: their pairs whose two images it still has.
+    """`different.csv` for a dataset made from others: their pairs whose images are both still in it.
 
-    What a patch changed in one of these datasets can only be undone there; this is logged.
+    Patches of the source datasets can only be undone there; this is logged.
 
     Args:
         folders: of the datasets that it is made from.
         table: its rows.
-        out: where it will lie.
+        out: its folder.
 
     Returns:
         the pairs by the name of their file; empty where no dataset has any.
@@ -47,7 +47,7 @@ def carry_over_pairs(folders: Iterable[Path], table: Table, out: Path) -> dict[s
         if (folder / LOG).is_file():
             log.warning(
                 "%s: its patches stay applied, and can be undone only there (original.parquet and %s are not "
-                "carried on); undo there first, then make this dataset again",
+                "copied); to undo one, undo it there and make this dataset again",
                 folder,
                 LOG,
             )
@@ -77,20 +77,20 @@ ORIGINAL = "original.parquet"
 def patch_dataset(
     table: Table, files: Sequence[Path], out: Path, metadata: dict[str, Any], undo: bool = False
 ) -> Path:
-    """Write a dataset folder with the changes of these patches made, or undone.
+    """Write a dataset folder with these patches applied or undone.
 
-    Changes that were made before are not made again.
+    Changes that were applied before are not applied again.
 
     Args:
-        table: the dataset; what earlier patches left in its folder is used and carried on.
+        table: the dataset; the files of earlier patches in its folder are used and copied.
         files: patches, in the order in which they are to be applied.
         out: must not exist.
         metadata: what made it; plain values.
-        undo: take the changes back instead.
+        undo: undo the changes instead.
 
     Raises:
-        DataError: a patch is wrong, is of another table, contradicts another one, or was not applied and
-            cannot be undone; says in which row. Nothing is written.
+        DataError: a patch is invalid, belongs to another table, contradicts another one, or was not applied
+            and cannot be undone; states the row. Nothing is written.
     """
     events = _events(table.folder)
     requested = {change.key: change for file in files for change in read_patch(Path(file))}
@@ -114,17 +114,18 @@ def _new_changes(requested: dict[str, Change], before: dict[str, Change]) -> lis
 
 
 def _refuse_no_label(changes: Sequence[Change], table: Table) -> None:
-    """Refuse words that mean no label, unless the table has them as the name of a class."""
+    """Reject placeholders for a missing label, unless the table has them as class names."""
     to = pl.Series([change.values.get("to", "") for change in changes], dtype=pl.String)
     classes = set(table.frame["label"].cast(pl.String))
     problems = [
-        change.problem(f"{label!r} often means that there is no label: choose another one, or drop the image")
+        change.problem(f"{label!r} usually means a missing label: choose another one, or drop the image")
         for change, label, nothing in zip(changes, to, is_missing_text(to), strict=True)
         if nothing and label not in classes
     ]
     if problems:
         raise DataError(
-            f"{table.folder}: the patch gives labels that mean none; nothing was written:", problems
+            f"{table.folder}: the patch sets labels that usually mean a missing label; nothing was written:",
+            problems,
         )
 
 
@@ -133,14 +134,15 @@ def _undo_changes(requested: dict[str, Change], before: dict[str, Change], table
     if not gone:
         files = ", ".join(sorted({change.file for change in requested.values()}))
         raise DataError(
-            f"{table.folder}: no change of {files} is in force in its {LOG}, so there is nothing to undo"
+            f"{table.folder}: no change of {files} is currently applied according to its {LOG}, so there is "
+            f"nothing to undo"
             f"{_source_of_patched(table.folder)}"
         )
     return gone
 
 
 def _source_of_patched(folder: Path) -> str:
-    """Where else to look, for a dataset that is filtered, split or merged from others."""
+    """A hint to the source datasets, for a dataset that is filtered, split or merged from others."""
     try:
         metadata = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         names = metadata["dataset"] if "patch" not in metadata else None
@@ -164,16 +166,16 @@ def _original_table(table: Table) -> Table:
 
 
 def _refuse_edited(table: Table, original: Table, before: dict[str, Change]) -> None:
-    """Refuse a table that was changed by other means since: what was done to it would be lost."""
+    """Reject a table that was modified in another way since: the modification would be lost."""
     if before and not Replay(original).run(before.values()).frame().equals(table.frame):
         raise DataError(
-            f"{table.folder}: its table is not what {ORIGINAL} and {LOG} make, so it was changed by other "
-            "means; move these two files away to start from the table as it is"
+            f"{table.folder}: its table does not match {ORIGINAL} and {LOG}, so it was modified in another "
+            "way; move these two files elsewhere to start from the current table"
         )
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:
-    """The log of a dataset folder, oldest first; empty where nothing was changed yet."""
+    """The log of a dataset folder, oldest first; empty if nothing was changed yet."""
     file = folder / LOG
     if not file.is_file():
         return []
@@ -219,16 +221,16 @@ def _active_changes(events: Sequence[dict[str, Any]]) -> dict[str, Change]:
 def _log_result(replay: Replay, fresh: Sequence[Change], undo: bool, num_requested: int) -> None:
     done = "undone" if undo else "made"
     rest = num_requested - len(fresh)
-    also = "" if not rest else f"; {rest:,} {'not in force' if undo else 'made before'}"
+    also = "" if not rest else f"; {rest:,} {'not applied' if undo else 'applied before'}"
     log.info("%s %s%s", count_noun(len(fresh), "change"), done, also)
     if replay.different_pairs:
         log.info(
-            "%s said to be different: different.csv",
+            "%s marked as different: different.csv",
             count_noun(len(replay.different_pairs), "pair is", "pairs are"),
         )
     same = replay.still_same_pairs()
     if same:
-        still = count_noun(same, "such pair still has", "such pairs still have")
+        still = count_noun(same, "of these pairs still has", "of these pairs still have")
         log.warning("%s one label: relabel one image of each", still)
 
 
@@ -238,7 +240,7 @@ def _check(table: Table) -> None:
     problems = check_frame(table.frame, table.folder, "the changed table", files=False)
     if problems:
         raise DataError(
-            f"{table.folder}: the changes make a table that is wrong; nothing was written:", problems
+            f"{table.folder}: the changes result in an invalid table; nothing was written:", problems
         )
 
 
@@ -268,7 +270,7 @@ def _write(
 
 
 def _earlier_pairs(table: Table, original: Table, before: dict[str, Change]) -> list[pl.DataFrame]:
-    """Pairs beside the table that come from before its log: from the dataset that it was made from."""
+    """Pairs that are older than the log: from the dataset that this one was made from."""
     file = table.folder / DIFFERENT
     if not file.is_file():
         return []

@@ -1,4 +1,4 @@
-"""What a table becomes when changes are made to it, one after the other."""
+"""Applies changes to a table in memory, one after the other."""
 
 import os
 from collections import defaultdict
@@ -15,7 +15,7 @@ from lookalike.prepare.patch.changes import Change
 
 
 class DifferentPair(NamedTuple):
-    """Two rows that somebody said are different, and whether they had two labels then."""
+    """Two rows that somebody marked as different, and whether they had different labels then."""
 
     first: int
     second: int
@@ -24,7 +24,7 @@ class DifferentPair(NamedTuple):
 
 
 class Replay:
-    """A table on which changes are made in memory; the first reason against each is noted in `problems`.
+    """A table to which changes are applied in memory; `problems` holds the first problem of each change.
 
     Args:
         table: the rows before all changes.
@@ -51,10 +51,10 @@ class Replay:
         }
 
     def run(self, changes: Iterable[Change]) -> "Replay":
-        """Make the changes, in order.
+        """Apply the changes, in order.
 
         Raises:
-            DataError: some cannot be made; lists them.
+            DataError: some cannot be applied; lists them.
         """
         for change in changes:
             reason = self._ways[change.values["do"]](change)
@@ -67,19 +67,19 @@ class Replay:
         ]
         if self.problems:
             raise DataError(
-                f"{self.table.folder}: the changes do not fit this table; nothing was written. The rows of "
-                "the patch, counted from 1:",
+                f"{self.table.folder}: the changes do not match this table; nothing was written. Rows of the "
+                "patch, counted from 1:",
                 self.problems,
             )
         return self
 
     def frame(self) -> pl.DataFrame:
-        """The rows that are left, with their labels."""
+        """The remaining rows, with their labels."""
         labels = pl.Series("label", self.labels, dtype=pl.String).cast(self.table.frame.schema["label"])
         return self.table.frame.with_columns(labels).filter(pl.Series(self.is_kept, dtype=pl.Boolean))
 
     def different_frame(self) -> pl.DataFrame:
-        """The pairs that are different, as a list of pairs that `protocol=pairs` reads."""
+        """The pairs marked as different, in the format of `protocol=pairs`."""
         paths = self.table.frame["path"]
         rows = [
             (paths[pair.first], paths[pair.second], 0, "", *(pair.change.values[key] for key in WHO))
@@ -92,7 +92,7 @@ class Replay:
         )
 
     def still_same_pairs(self) -> int:
-        """How many pairs that are different share a label."""
+        """How many pairs marked as different share a label."""
         return sum(
             self.labels[pair.first] == self.labels[pair.second]
             for pair in self.different_pairs
@@ -133,7 +133,7 @@ class Replay:
         if reason or other:
             return reason or other
         if first == second:
-            return "an image is not different from itself"
+            return "an image cannot be different from itself"
         labels = self.labels[first], self.labels[second]
         self.different_pairs.append(DifferentPair(first, second, labels[0] != labels[1], change))
         return None
@@ -141,7 +141,7 @@ class Replay:
     def _find_row(
         self, change: Change, path: str, label: str, agreed: str | None = None
     ) -> tuple[int, str | None]:
-        """The row of an image, if it is as the change saw it, or has the label that both want."""
+        """The row of an image, if its label is that of the change, or already the new one."""
         row, reason = self._row_finder.find(change, path)
         if reason:
             return row, reason
@@ -165,13 +165,13 @@ class Replay:
         return None
 
     def _have_same_label(self, pair: DifferentPair) -> str | None:
-        """Who says that two images are different will not see them made one class."""
+        """Reject a merge of two images that somebody marked as different."""
         same = self.labels[pair.first] == self.labels[pair.second]
         if not (pair.two_labels and same and self.is_kept[pair.first] and self.is_kept[pair.second]):
             return None
         by = self._by.get(pair.first) or self._by.get(pair.second)
         return (
-            f"{pair.change.values['path']} and {pair.change.values['other']} are said to be different here, "
+            f"{pair.change.values['path']} and {pair.change.values['other']} are marked as different here, "
             f"but both become {self.labels[pair.first]!r} ({by.source if by else ''})"
         )
 
@@ -180,7 +180,7 @@ WHO = ("author", "note", "at")
 
 
 class _RowFinder:
-    """Finds the row that a patch means: by the end of its file's path, and its box if rows have boxes."""
+    """Finds the row of a change: by the end of its file path, and by its box if rows have boxes."""
 
     def __init__(self, table: Table):
         self.frame = table.frame
@@ -191,7 +191,7 @@ class _RowFinder:
             self.named[path.rpartition("/")[2]].append(row)
 
     def find(self, change: Change, key: str) -> tuple[int, str | None]:
-        """The row, or the reason why there is none."""
+        """The row, or the reason why it cannot be determined."""
         path = str(PurePosixPath(change.values[key].lstrip("/")))
         rows = [
             row for row in self.named[path.rpartition("/")[2]] if f"/{self.full[row]}".endswith(f"/{path}")
@@ -202,7 +202,7 @@ class _RowFinder:
         if not rows:
             return -1, f"{path}: no such image in this table"
         if len(rows) > 1:
-            return -1, f"{path}: {len(rows)} images of this table could be meant"
+            return -1, f"{path}: {len(rows)} images of this table match"
         return rows[0], None
 
     def _row_with_box(self, rows: list[int], box: Any) -> list[int]:
@@ -216,7 +216,7 @@ class _RowFinder:
 
 
 def _longest_shared_suffix(path: str, full: list[str], rows: list[int]) -> list[int]:
-    """Of these rows, those whose path shares the longest end with `path`."""
+    """The rows whose path shares the longest suffix with `path`."""
     parts = PurePosixPath(path).parts[::-1]
 
     def shared_parts(row: int) -> int:

@@ -39,11 +39,11 @@ SPLITS = {"train": "train", "val": "test"}
 
 
 def table(raw: Raw, official_split: bool = True) -> ParsedTable:
-    """All ten parts; folder train is trained on, folder val, which shows the same classes, is tested.
+    """All ten parts; folder train is for training, folder val, which contains the same classes, for testing.
 
     Args:
-        raw: where its files are: the ten archives, or folders train and val with all that was in them.
-        official_split: false divides the classes instead, by val= and test=.
+        raw: where its files are: the ten archives, or their unpacked folders train and val.
+        official_split: false splits the classes by val= and test= instead.
 
     Raises:
         DataError: a part is missing or damaged.
@@ -54,7 +54,7 @@ def table(raw: Raw, official_split: bool = True) -> ParsedTable:
     for part_root in roots:
         folders = {SPLITS[folder.name]: folder for folder in _split_folders(part_root)}
         if not folders:
-            raise DataError(f"{part_root}: holds no folder train or val")
+            raise DataError(f"{part_root}: contains no folder train or val")
         frame, bad = class_folders(folders, root)
         frames.append(frame)
         wrong += bad

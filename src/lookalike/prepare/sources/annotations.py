@@ -1,6 +1,6 @@
-"""Annotation files of public sets, read strictly: every line that is not as published is listed with its row.
+"""Strict readers of annotation files of public datasets: every invalid line is listed with its row.
 
-Rows are counted from 0, the first row below the header, as everywhere in `prepare`.
+Rows are numbered from 0 for the first row below the header, as everywhere in `prepare`.
 """
 
 import csv
@@ -29,14 +29,14 @@ BLANKS = " \t"
 FROM, ROW = "annotation file", "annotation row"
 BEFORE = re.compile(r"(?<= is listed before, in row )\d+$")
 BOX_PLACE = (f"{FROM} of the box", f"{ROW} of the box")
-"""Columns of where a box was written, if that is a file of its own."""
+"""Columns with the file and row of a box, if boxes are in a separate file."""
 
 
 def read_text(file: Path) -> str:
     """A text file in UTF-8, with or without a byte order mark.
 
     Raises:
-        DataError: it is not there, or in another encoding; names the line.
+        DataError: it is missing, or in another encoding; the message names the line.
     """
     try:
         data = file.read_bytes()
@@ -47,13 +47,13 @@ def read_text(file: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{file}: line {line} is not UTF-8 text (byte {data[error.start]:#04x}); it was saved in another "
-            "encoding, or is no text at all. Fetch it again"
+            f"{file}: line {line} is not UTF-8 text (byte {data[error.start]:#04x}); it has another "
+            "encoding, or is not text. Download it again"
         ) from error
 
 
 def read_lines(file: Path) -> list[str]:
-    """The lines of a text file; what else counts as the end of a line in Unicode may be part of a name."""
+    """The lines of a text file; other Unicode line separators may be part of a name."""
     return read_text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -64,16 +64,16 @@ def read_fields(
     header: int = 0,
     last_is_rest: bool = False,
 ) -> tuple[pl.DataFrame, list[Problem]]:
-    """The lines of a text file as columns of text, with the row of each; and the lines that are otherwise.
+    """The lines of a text file as columns of text, with the row of each, and the invalid lines.
 
     Args:
-        file: lines of fields, with any number of spaces and tabs between them.
-        names: what the fields are.
-        header: lines to leave out at the top.
+        file: lines of fields, separated by any number of spaces and tabs.
+        names: of the fields.
+        header: number of lines to skip at the top.
         last_is_rest: the last field is the rest of the line, spaces included.
 
     Raises:
-        DataError: the file cannot be read, or no line is as it should be.
+        DataError: the file cannot be read, or no line is valid.
     """
     lines = read_lines(file)[header:]
     rows, wrong = [], []
@@ -85,7 +85,7 @@ def read_fields(
             rows.append((*cells, row))
         else:
             reason = (
-                f"{len(cells)} fields where {len(names)} are wanted ({' '.join(names)}): "
+                f"{len(cells)} fields where {len(names)} are expected ({' '.join(names)}): "
                 f"{shorten_middle(line)!r}"
             )
             wrong.append(Problem(file.name, reason, row))
@@ -96,10 +96,10 @@ def read_fields(
 
 
 def read_header(file: Path, names: Sequence[str], line: int = 0) -> None:
-    """Refuse a file whose header is not as published.
+    """Reject a file whose header differs from the published one.
 
     Raises:
-        DataError: it is not; shows both.
+        DataError: it differs; the message shows both.
     """
     lines = read_lines(file)
     column_names = lines[line].split() if len(lines) > line else []
@@ -110,7 +110,7 @@ def read_header(file: Path, names: Sequence[str], line: int = 0) -> None:
 
 
 def read_csv(file: Path, names: Sequence[str]) -> tuple[pl.DataFrame, list[Problem]]:
-    """These columns of a CSV as text, with the row of each; and the rows with too few or too many fields.
+    """Columns of a CSV as text, with the row of each, and the rows with too few or too many fields.
 
     Raises:
         DataError: the file cannot be read, or lacks a column.
@@ -144,10 +144,10 @@ def read_csv(file: Path, names: Sequence[str]) -> tuple[pl.DataFrame, list[Probl
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds.
+    """The content of a JSON file.
 
     Raises:
-        DataError: it is no JSON.
+        DataError: it is not JSON.
     """
     try:
         return json.loads(read_text(file))
@@ -162,7 +162,7 @@ def _from(file: Path) -> pl.Expr:
 def parse_numbers(
     frame: pl.DataFrame, names: Sequence[str], *, whole: bool = True, of: str | None = None
 ) -> tuple[pl.DataFrame, list[Problem]]:
-    """Columns of text as numbers; rows where one is none are left out, and listed where the `of` is from."""
+    """Columns of text as numbers; rows with another value are left out, and listed with the file of `of`."""
     kind = pl.Int64 if whole else pl.Float64
     file, line = _file_and_row(of)
     read = frame.with_columns(pl.col(name).str.strip_chars().cast(kind, strict=False) for name in names)
@@ -180,8 +180,8 @@ def join_by_key(
 ) -> tuple[pl.DataFrame, list[Problem]]:
     """The rows of `main` with the columns of `other` that has the same key.
 
-    Left out and listed are keys that stand twice in a file (the first counts), rows of `main` that `other`
-    lacks, and rows of `other` that `main` lacks. The file and row of `other` stay known as those of the `of`.
+    Duplicate keys in a file (the first is kept), rows of `main` missing from `other`, and rows of `other`
+    missing from `main` are left out and listed. The file and row of `other` are kept as those of `of`.
     """
     wrong = []
     tables = []
@@ -205,9 +205,9 @@ def join_by_key(
 def join_labels(
     frame: pl.DataFrame, classes: pl.DataFrame, by: str, *, of: str | None = None
 ) -> tuple[pl.DataFrame, list[Problem]]:
-    """The rows of `frame` with the `label` of their class; rows of a class that is not there are left out.
+    """The rows of `frame` with the `label` of their class; rows of an unknown class are left out.
 
-    Classes of the same number, or name, as an earlier one are left out, too; all of it is listed.
+    Classes with the number or name of an earlier one are left out, too; all of them are listed.
     """
     wrong = []
     for key in (by, "label"):
@@ -240,15 +240,15 @@ def check_public_table(
     *,
     keep_split: bool = True,
 ) -> ParsedTable:
-    """The table of a set, without the rows that something is wrong with, and all that is wrong.
+    """The table of a dataset without its invalid rows, and all problems.
 
     Args:
-        frame: path (relative to `folder`), label, perhaps split, role, box and others, and where each row
-            comes from.
-        folder: where paths start.
+        frame: path (relative to `folder`), label, perhaps split, role, box and others, and the location
+            of each row.
+        folder: folder that paths are relative to.
         public_set: for messages, and the published counts.
-        problems: what was found so far.
-        keep_split: false drops the split, after its counts were compared.
+        problems: the problems so far.
+        keep_split: false drops the split after its counts have been compared.
 
     Raises:
         DataError: no row can be used.
@@ -278,7 +278,7 @@ def check_public_table(
         wrong.append(Problem(file or known_columns["path"][problem.row] or public_set.name, reason, row))
     if len(bad) == len(known_columns):
         raise DataError(
-            f"{public_set.title}: none of its {len(known_columns):,} rows can be used; paths start in "
+            f"{public_set.title}: none of its {len(known_columns):,} rows can be used; paths are relative to "
             f"{folder}:",
             wrong,
         )
@@ -294,7 +294,7 @@ def check_public_table(
 
 
 def _row_locations(frame: pl.DataFrame, file: str, row: str) -> list[Location]:
-    """File and row by which each row was annotated; those of the boxes are by default the same."""
+    """File and row of the annotation of each row; those of the boxes default to the same."""
     names = (file, row) if file in frame.columns else (FROM, ROW)
     columns = (frame[name].to_list() if name in frame.columns else [None] * len(frame) for name in names)
     return list(zip(*columns, strict=True))

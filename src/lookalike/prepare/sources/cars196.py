@@ -20,7 +20,7 @@ ZIP = Archive("CARS196.zip", "http://ftp.cs.stanford.edu/cs/cvgl/CARS196.zip")
 SET_FACTS: dict[str, Any] = {
     "name": "cars196",
     "title": "Cars196",
-    "licence": "research: its page says for what",
+    "licence": "research, see its page",
     "size": "2 GB",
     "page": "https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
 }
@@ -44,7 +44,7 @@ DEVKIT = PublicSet(
             (Archive("cars_test.tgz", size=977_350_468, checksum="md5:4ce7ebf6a94d07f1952d94dd34c4d501"),),
         ),
     ),
-    login="The server of its authors no longer gives these files; copies of them are on Kaggle.",
+    login="The authors' server no longer offers these files; copies are on Kaggle.",
     counts=SET.counts,
 )
 OFFICIAL = {"train": (8_144, 196), "test": (8_041, 196)}
@@ -58,18 +58,18 @@ CORNERS = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
 
 
 def table(raw: Raw, official_split: bool = False, boxes: bool = True) -> ParsedTable:
-    """The first 98 classes are trained on, the other 98 tested; labels are the names of the models.
+    """The first 98 classes are for training, the other 98 for testing; labels are model names.
 
-    Read are `cars_annos.mat` with `car_ims/`, or the devkit with `cars_train/` and `cars_test/`. Its boxes
-    count pixels from 1, the last one inside; here they are x1 y1 x2 y2 from 0 with x2, y2 just outside.
+    Reads `cars_annos.mat` with `car_ims/`, or the devkit with `cars_train/` and `cars_test/`. The published
+    boxes count pixels from 1, the last one inclusive; here they are x1 y1 x2 y2 from 0 with x2, y2 exclusive.
 
     Args:
         raw: where its files are.
-        official_split: the split of the images for classification, in which both halves show every class.
-        boxes: keep the boxes, to which images are then cropped; most published numbers are without.
+        official_split: use the classification split by image, where both halves contain every class.
+        boxes: keep the boxes, so that images are cropped to them; most published results use whole images.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     folder, frame, wrong = _read_devkit(raw) if _has_devkit(raw.root(SET)) else _read_whole_set(raw)
     if not official_split:
@@ -114,12 +114,12 @@ def _read_devkit(raw: Raw) -> tuple[Path, pl.DataFrame, list[Problem]]:
 
 
 def _read_annotations(file: Path, content: dict[str, Any], more: dict[str, type]) -> Annotated:
-    """The rows of the struct array `annotations`; those that are not as published are listed."""
+    """The rows of the struct array `annotations`; invalid ones are listed."""
     rows = content.get("annotations")
     rows = [rows] if isinstance(rows, dict) else rows
     kinds = dict.fromkeys(CORNERS, float) | {"class": int} | more
     if rows is None or not len(rows) or not isinstance(rows[0], dict):
-        raise DataError(f"{file}: holds no struct array 'annotations'; it holds {_keys(content)}")
+        raise DataError(f"{file}: has no struct array 'annotations'; it contains {_keys(content)}")
     lacking = [name for name in kinds if name not in rows[0]]
     if lacking:
         raise DataError(f"{file}: annotations have no field {', '.join(lacking)}; they have {_keys(rows[0])}")
@@ -136,7 +136,7 @@ def _read_annotations(file: Path, content: dict[str, Any], more: dict[str, type]
         else:
             table_rows.append((*converted.values(), file.name, row))
     if not table_rows:
-        raise DataError(f"{file}: no annotation is as published", wrong)
+        raise DataError(f"{file}: no annotation is valid", wrong)
     schema = {name: TYPES[kind] for name, kind in kinds.items()} | {FROM: pl.String, ROW: pl.Int64}
     return pl.DataFrame(table_rows, schema=schema, orient="row"), wrong
 
@@ -158,7 +158,7 @@ def _name_labels(frame: pl.DataFrame, wrong: list[Problem], file: Path, content:
     """The class names as labels."""
     names = content.get("class_names")
     if names is None or isinstance(names, str):
-        raise DataError(f"{file}: holds no class_names; it holds {_keys(content)}")
+        raise DataError(f"{file}: has no class_names; it contains {_keys(content)}")
     numbered = [(number, str(name), file.name, number - 1) for number, name in enumerate(names, 1)]
     frame, bad = join_labels(
         frame, pl.DataFrame(numbered, schema=["class", "label", FROM, ROW], orient="row"), "class"

@@ -40,7 +40,7 @@ TESTED = 0.25
 
 
 def describe_set(official: bool) -> PublicSet:
-    """What is needed for the official split, or for one of the identities."""
+    """The files for the official split, or for a split by identity."""
     return PublicSet(
         name="celeba",
         title="CelebA",
@@ -48,22 +48,22 @@ def describe_set(official: bool) -> PublicSet:
         size="1.4 GB",
         page="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         pieces=(*PIECES, *((PARTITION,) if official else ())),
-        login="Its authors give it from a shared folder that needs a browser: take img_align_celeba.zip and "
-        "identity_CelebA.txt (and list_eval_partition.txt for the official split) from there.",
+        login="The authors share it in a folder that needs a browser: download img_align_celeba.zip and "
+        "identity_CelebA.txt (and list_eval_partition.txt for the official split) there.",
         counts={"all": (202_599, 10_177)},
     )
 
 
 def table(raw: Raw, split: Literal["identities", "official"] = "identities", seed: int = 0) -> ParsedTable:
-    """Labels are identity numbers; a quarter of the identities is tested, the others are trained on.
+    """Labels are identity numbers; a quarter of the identities is for testing, the others for training.
 
     Args:
         raw: where its files are.
-        split: a quarter of the identities, drawn by the seed, or list_eval_partition.txt.
-        seed: another one draws others.
+        split: a random quarter of the identities, or list_eval_partition.txt.
+        seed: of the random choice.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     public_set = describe_set(split == "official")
     paths = raw.open(public_set)

@@ -1,4 +1,4 @@
-"""Images in class folders, as many public sets are published."""
+"""Images in class folders, the layout of many public datasets."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def class_folders(paths: Mapping[str, Path], root: Path) -> tuple[pl.DataFrame, 
 
     Args:
         paths: by split, the folder that holds the class folders.
-        root: what paths are relative to.
+        root: folder that paths are relative to.
     """
     rows, wrong = [], []
     for split, split_root in paths.items():
@@ -27,7 +27,7 @@ def class_folders(paths: Mapping[str, Path], root: Path) -> tuple[pl.DataFrame, 
             if is_side_file(folder.name):
                 continue
             if not folder.is_dir():
-                wrong.append(Problem(name, "lies beside the class folders, so it has no label"))
+                wrong.append(Problem(name, "is outside the class folders, so it has no label"))
                 continue
             with os.scandir(folder) as entries:
                 names = (entry.name for entry in entries if not is_side_file(entry.name))

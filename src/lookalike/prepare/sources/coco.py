@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 
 def table(file: Path | dict[str, str], root: Path | None = None, label: str | None = None) -> ObjectsResult:
-    """One row for each annotation: the image, its category, and its box, turned from x y width height.
+    """One row per annotation: the image, its category, and its box, converted from x y width height.
 
     Args:
         file: the JSON; or one for each split, as `{train: train.json, val: val.json}`.
-        root: where file names start; if none, the folder of the JSON, or one beside it in which the
-        images are.
-        label: a field of the annotations, such as identity, for the label; the name of the category if none.
+        root: folder that file names are relative to; by default that of the JSON file, or one beside it that
+        contains the images.
+        label: annotation field to use as the label, such as identity; by default the category name.
 
     Raises:
-        DataError: a file is not COCO's JSON, its images are not there, or no annotation can be used.
+        DataError: a file is not COCO JSON, its images are missing, or no annotation can be used.
     """
     files = _files(file)
     images, objects = dict[str, None](), list[AnnotatedObject]()
@@ -58,11 +58,9 @@ def _content(file: Path) -> dict[str, list[dict[str, Any]]]:
     content = read_json(file)
     parts = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in parts):
-        raise DataError(
-            f"{file}: is not COCO's JSON, which holds the lists images, annotations and categories"
-        )
+        raise DataError(f"{file}: is not COCO JSON, which has the lists images, annotations and categories")
     if not all(isinstance(one, dict) for part in parts for one in content[part]):
-        raise DataError(f"{file}: is not COCO's JSON: an entry of its lists is not an object")
+        raise DataError(f"{file}: is not COCO JSON: an entry of its lists is not an object")
     return content
 
 
@@ -83,10 +81,10 @@ def _paths(content: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> di
 
 
 def _root(root: Path | None, file: Path, paths: Sequence[str]) -> Path:
-    """Where file names start.
+    """Find the folder that file names are relative to.
 
     Raises:
-        DataError: in none of the usual folders.
+        DataError: it is none of the usual folders.
     """
     if root is not None:
         if not root.expanduser().is_dir():
@@ -102,7 +100,7 @@ def _root(root: Path | None, file: Path, paths: Sequence[str]) -> Path:
             return folder
     first = paths[0] if paths else "its images"
     raise DataError(
-        f"{file}: {first} is not below {file.parent}; say where its file names start: source.root=…"
+        f"{file}: {first} is not below {file.parent}; give the folder of its file names: source.root=…"
     )
 
 
@@ -125,9 +123,9 @@ def _object(
     elif value is None:
         wrong = f"category_id {_key(one, 'category_id')} is not among the categories"
     elif isinstance(value, dict | list | bool | float):
-        wrong = f"{label} is {value!r:.40}: labels are text or whole numbers"
+        wrong = f"{label} is {value!r:.40}: labels are text or integers"
     elif one.get("iscrowd"):
-        wrong = "is a crowd and not one object (iscrowd)"
+        wrong = "is a crowd, not a single object (iscrowd)"
     return AnnotatedObject(path or file, "" if value is None else str(value), box, file, row, split, wrong)
 
 

@@ -28,7 +28,7 @@ TGZ = Archive(
 SET = PublicSet(
     name="cub",
     title="CUB-200-2011",
-    licence="research: its page says for what",
+    licence="research, see its page",
     size="1.2 GB",
     page="https://www.vision.caltech.edu/datasets/cub_200_2011/",
     pieces=(Piece("images.txt", (TGZ,)),),
@@ -41,17 +41,18 @@ SIZES = ["x", "y", "w", "h"]
 
 
 def table(raw: Raw, official_split: bool = False, boxes: bool = True) -> ParsedTable:
-    """The first 100 classes are trained on, the other 100 tested; labels are `001.Black_footed_Albatross`, ….
+    """The first 100 classes are for training, the other 100 for testing; labels are
+    `001.Black_footed_Albatross`, ….
 
-    Its boxes are x y width height; here they are x1 y1 x2 y2.
+    The published boxes are x y width height; here they are x1 y1 x2 y2.
 
     Args:
         raw: where its files are.
-        official_split: the split of the images for classification, in which both halves show every class.
-        boxes: keep the boxes, to which images are then cropped; most published numbers are without.
+        official_split: use the classification split by image, where both halves contain every class.
+        boxes: keep the boxes, so that images are cropped to them; most published results use whole images.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     folder = raw.open(SET)["images.txt"].parent
     frame, wrong = read_fields(folder / "images.txt", ("id", "path"), last_is_rest=True)

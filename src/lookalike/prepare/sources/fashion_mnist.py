@@ -34,15 +34,15 @@ NAMES = [
 
 
 def table(raw: Raw, official_split: bool = True) -> ParsedTable:
-    """Labels are the names of the ten kinds; both halves of the official split show all of them.
+    """Labels are the names of the ten classes; both halves of the official split contain all of them.
 
-    The images are written as PNG into a folder `png` beside its files.
+    The images are written as PNG to a folder `png` beside the downloaded files.
 
     Args:
         raw: where its files are.
-        official_split: false divides the kinds instead, by val= and test=.
+        official_split: false splits the kinds by val= and test= instead.
 
     Raises:
-        DataError: a file is missing, damaged or cut off.
+        DataError: a file is missing, damaged or truncated.
     """
     return read_images(raw, SET, NAMES, official_split)

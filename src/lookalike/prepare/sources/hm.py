@@ -13,7 +13,7 @@ SET = PublicSet(
     size="about 32 GB",
     page="https://www.kaggle.com/c/h-and-m-personalized-fashion-recommendations",
     pieces=(Piece("articles.csv", (ZIP,)), Piece("images", (ZIP,))),
-    login="It needs a login at Kaggle, and its rules accepted there: take the archive from its page.",
+    login="It needs a Kaggle login and accepted rules: download the archive from its page.",
     counts={"all": (105_542, 47_224)},
 )
 COLUMNS = ("article_id", "product_code", "prod_name", "product_type_name", "colour_group_name")
@@ -21,15 +21,15 @@ DIGITS = 10
 
 
 def table(raw: Raw) -> ParsedTable:
-    """One image an article; labels are product codes, so that the colours of a product are one class.
+    """One image per article; labels are product codes, so the colours of a product are one class.
 
-    It brings no split: classes are divided by val= and test=. Articles without an image are listed.
+    There is no official split: classes are split by val= and test=. Articles without an image are listed.
 
     Args:
         raw: where its files are.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     paths = raw.open(SET)
     frame, wrong = read_csv(paths["articles.csv"], COLUMNS)

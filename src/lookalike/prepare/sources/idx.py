@@ -1,4 +1,4 @@
-"""The idx files of MNIST and its relatives: a big-endian header, then bytes."""
+"""The idx files of MNIST and similar datasets: a big-endian header, then bytes."""
 
 import gzip
 import math
@@ -30,7 +30,7 @@ NOTE = "made_from"
 
 
 def idx_pieces(base: str, *md5: str) -> tuple[Piece, ...]:
-    """The four files of a set below a URL, with their checksums in the order of `NAMES`."""
+    """The four files of a dataset below a URL, with checksums in the order of `NAMES`."""
     return tuple(
         Piece(f"{name}.gz", (Archive(f"{name}.gz", f"{base}/{name}.gz", checksum=f"md5:{checksum}"),))
         for name, checksum in zip(NAMES.values(), md5, strict=True)
@@ -38,16 +38,16 @@ def idx_pieces(base: str, *md5: str) -> tuple[Piece, ...]:
 
 
 def read_images(raw: Raw, public_set: PublicSet, names: Sequence[str], official_split: bool) -> ParsedTable:
-    """The table of such a set; its images are written as PNG once.
+    """The table of such a dataset; its images are written as PNG once.
 
     Args:
         raw: where its files are, as published or without their `.gz`.
         public_set: its four files.
-        names: the label of each class number.
+        names: the label of each class index.
         official_split: keep the split of the files.
 
     Raises:
-        DataError: a file is missing, damaged or cut off, or labels and images differ in number.
+        DataError: a file is missing, damaged or truncated, or labels and images differ in number.
     """
     root = raw.root(public_set)
     plain = {name: find_piece(root, name) for name in NAMES.values()}
@@ -84,7 +84,7 @@ def read_idx(file: Path, kind: str) -> np.ndarray:
     """Images [N, height, width] or labels [N] of an idx file, plain or `.gz`, uint8.
 
     Raises:
-        DataError: it is another file, damaged, or has more or fewer bytes than its header says.
+        DataError: it is another file, damaged, or its size does not match its header.
     """
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
@@ -96,18 +96,20 @@ def read_idx(file: Path, kind: str) -> np.ndarray:
                 raise DataError(f"{file}: not an idx file of {kind}; it begins with {head[:4].hex(' ')}")
             data = stream.read(length + 1)
     except (EOFError, OSError, struct.error, zlib.error) as error:
-        raise DataError(f"{file}: damaged, or cut off: {error}. Fetch it again") from error
+        raise DataError(f"{file}: damaged or truncated: {error}. Download it again") from error
     if len(data) != length:
         more = "more" if len(data) > length else f"only {len(data):,}"
-        raise DataError(f"{file}: its header announces {length:,} bytes, there are {more}. Fetch it again")
+        raise DataError(
+            f"{file}: its header announces {length:,} bytes, but there are {more}. Download it again"
+        )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _write(pictures: dict[str, np.ndarray], folder: Path) -> None:
-    """The images as PNG, once.
+    """Write the images as PNG, once.
 
     Raises:
-        DataError: the folder holds other images than these.
+        DataError: the folder contains other images.
     """
     digest = blake2b()
     for images in pictures.values():
@@ -116,7 +118,7 @@ def _write(pictures: dict[str, np.ndarray], folder: Path) -> None:
     if folder.exists():
         if not (folder / NOTE).is_file() or (folder / NOTE).read_text(encoding="utf-8") != digest_text:
             raise DataError(
-                f"{folder}: was not made from the files beside it; take it away, or choose another raw="
+                f"{folder}: was not made from the files beside it; delete it, or choose another raw="
             )
         return
     with new_folder(folder) as temporary:

@@ -1,4 +1,4 @@
-"""iNaturalist 2018 with the classes divided for retrieval (Brown et al., 2020, arXiv 2007.12163)."""
+"""iNaturalist 2018 with the classes split for retrieval (Brown et al., 2020, arXiv 2007.12163)."""
 
 import polars as pl
 
@@ -10,7 +10,7 @@ SPLITS = Archive("Inat_dataset_splits.zip")
 SET = PublicSet(
     name="inaturalist2018",
     title="iNaturalist 2018, classes divided",
-    licence="non-commercial research; each photo has its own licence",
+    licence="non-commercial research; licence per photo",
     size="120 GB",
     page="https://github.com/Andrew-Brown1/Smooth_AP",
     pieces=(
@@ -21,19 +21,19 @@ SET = PublicSet(
         Piece("Inaturalist_train_set1.txt", (SPLITS,)),
         Piece("Inaturalist_test_set1.txt", (SPLITS,)),
     ),
-    login="Its page links Inat_dataset_splits.zip in a shared folder that needs a browser.",
+    login="Its page links to Inat_dataset_splits.zip in a shared folder that needs a browser.",
     counts={"train": (325_846, 5_690), "test": (136_093, 2_452)},
 )
 
 
 def table(raw: Raw) -> ParsedTable:
-    """Its two lists of paths, no class in both; labels are `Aves/2761`, kind and species of the path.
+    """The two lists of paths, without common classes; labels are `Aves/2761`, the two folders of the path.
 
     Args:
         raw: where its files are.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     paths = raw.open(SET)
     frames, wrong = [], []

@@ -30,7 +30,7 @@ COUNTS = {"train": 2_686_843, "train_mini": 500_000}
 
 
 def describe_set(images: str) -> PublicSet:
-    """What is needed for the whole or the small training set."""
+    """The files for the full or the small training set."""
     pieces = []
     for name in (images, "val"):
         for holds, md5 in zip((name, f"{name}.json"), SUMS[name], strict=True):
@@ -40,8 +40,8 @@ def describe_set(images: str) -> PublicSet:
     return PublicSet(
         name="inaturalist2021",
         title="iNaturalist 2021",
-        licence="non-commercial research; each photo has its own licence",
-        size="249 GB (train), 54 GB (train_mini), both with the images of val",
+        licence="non-commercial research; licence per photo",
+        size="249 GB (train), 54 GB (train_mini), both including the images of val",
         page="https://github.com/visipedia/inat_comp/tree/master/2021",
         pieces=tuple(pieces),
         choice="Or the other training images: source.images=train_mini or source.images=train.",
@@ -52,17 +52,17 @@ def describe_set(images: str) -> PublicSet:
 def table(
     raw: Raw, images: Literal["train", "train_mini"] = "train_mini", official_split: bool = True
 ) -> ParsedTable:
-    """Its lists of training and of validation images, which show the same species; the latter are tested.
+    """The training and validation lists, which contain the same species; the latter is for testing.
 
     Labels are the names of the species.
 
     Args:
         raw: where its files are.
         images: train_mini, 50 images of each species, or train, all of them.
-        official_split: false divides the classes instead, by val= and test=.
+        official_split: false splits the classes by val= and test= instead.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     public_set = describe_set(images)
     paths, root = raw.open(public_set), raw.root(public_set)
@@ -81,7 +81,7 @@ def read_coco(file: Path) -> tuple[pl.DataFrame, list[Problem]]:
     """Path and label of each image of a list in COCO's form: images, annotations, categories.
 
     Raises:
-        DataError: one of the three is missing, or has other fields.
+        DataError: one of the three is missing or has other fields.
     """
     content = read_json(file)
     if not isinstance(content, dict):
@@ -97,10 +97,10 @@ def read_coco(file: Path) -> tuple[pl.DataFrame, list[Problem]]:
 
 
 def _read_part(file: Path, content: dict[str, Any], part: str, names: dict[str, str]) -> Part:
-    """One of the lists, its fields by our names; entries that have other fields are left out, and listed."""
+    """One of the lists, with renamed fields; entries with other fields are left out and listed."""
     entries = content.get(part)
     if not isinstance(entries, list) or not entries:
-        raise DataError(f"{file}: holds no list {part!r}; it holds {', '.join(content) or 'nothing'}")
+        raise DataError(f"{file}: has no list {part!r}; it contains {', '.join(content) or 'nothing'}")
     kinds = [str if name in TEXTS else int for name in names]
     source, rows, wrong = f"{file.name} ({part})", [], []
     for row, entry in enumerate(entries):

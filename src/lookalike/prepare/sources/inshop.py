@@ -31,7 +31,7 @@ ROLES = {"train": "both", "query": "query", "gallery": "gallery"}
 
 
 def describe_set(images: str, boxes: bool) -> PublicSet:
-    """What is needed for these images, with or without boxes."""
+    """The files for these images, with or without boxes."""
     return PublicSet(
         name="inshop",
         title="DeepFashion In-shop",
@@ -39,8 +39,8 @@ def describe_set(images: str, boxes: bool) -> PublicSet:
         size="not published",
         page="https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
         pieces=(PARTITION, Piece(images, (Archive(f"{images}.zip"),)), *((BOXES,) if boxes else ())),
-        login="Its authors give it from a shared folder, img_highres.zip with a password on request; take "
-        "the files of Eval, Img and, for boxes, Anno from there.",
+        login="The authors share it in a folder, with a password on request for img_highres.zip; download "
+        "the files of Eval, Img and, for boxes, Anno.",
         choice="Or the other images: source.images=img or source.images=img_highres.",
         counts=COUNTS,
     )
@@ -51,11 +51,11 @@ def table(raw: Raw, images: Literal["img", "img_highres"] = "img", boxes: bool =
 
     Args:
         raw: where its files are.
-        images: the small images (256 px) or the large ones, as its authors call them.
+        images: the small images (256 px) or the large ones, by the authors' names.
         boxes: crop to the boxes of list_bbox_inshop.txt, which belong to the small images.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     if boxes and images != "img":
         raise DataError("source.boxes=true: its boxes belong to source.images=img")
@@ -92,5 +92,7 @@ def _read_list(file: Path, columns: tuple[str, ...]) -> tuple[pl.DataFrame, list
     frame, wrong = read_fields(file, columns, header=2)
     announced, num_rows = read_text(file).splitlines()[0].strip(), len(frame) + len(wrong)
     if announced != str(num_rows):
-        wrong.append(Problem(file.name, f"its first line announces {announced} rows, there are {num_rows}"))
+        wrong.append(
+            Problem(file.name, f"its first line announces {announced} rows, but there are {num_rows}")
+        )
     return frame, wrong

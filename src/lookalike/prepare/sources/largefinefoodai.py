@@ -17,11 +17,11 @@ SET = PublicSet(
 
 
 def table(raw: Raw, official_split: bool = True) -> ParsedTable:
-    """Folder Train is trained on; folder Val, which shows the same classes, is tested.
+    """Folder Train is for training; folder Val, which contains the same classes, is for testing.
 
     Args:
         raw: where its files are.
-        official_split: false divides the classes instead, by val= and test=.
+        official_split: false splits the classes by val= and test= instead.
 
     Raises:
         DataError: a file is missing or damaged.

@@ -24,7 +24,7 @@ PAIRS = Piece(
 
 
 def describe_set(images: str) -> PublicSet:
-    """What is needed for the images as found, or for aligned ones."""
+    """The files for the original or the aligned images."""
     file = f"{images.replace('_', '-')}.tgz"
     archive = Archive(file, f"{BASE}/{file}", checksum=f"md5:{SUMS[images]}")
     return PublicSet(
@@ -49,10 +49,10 @@ def table(
 
     Args:
         raw: where its files are.
-        images: as found, or aligned in one of two ways.
+        images: original, or aligned in one of two ways.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     public_set = describe_set(images)
     paths = raw.open(public_set)
@@ -64,17 +64,17 @@ def table(
 
 
 def read_official_pairs(file: Path, paths: set[str]) -> tuple[pl.DataFrame, list[Problem]]:
-    """The pairs of pairs.txt whose images are there, and the others.
+    """The pairs of pairs.txt whose images exist, and the problems of the others.
 
     Raises:
-        DataError: lines of it are no pairs, or no pair is of images that are there.
+        DataError: lines are not pairs, or no pair has both images.
     """
     listed = read_pairs(file)
     rows, wrong = [], []
     announced = read_text(file).split("\n", 1)[0].split()
     if len(announced) == 2 and len(listed) != 2 * int(announced[0]) * int(announced[1]):
         reason = (
-            f"its first line announces {announced[0]} × 2 × {announced[1]} pairs, there are {len(listed)}"
+            f"its first line announces {announced[0]} × 2 × {announced[1]} pairs, but there are {len(listed)}"
         )
         wrong.append(Problem(file.name, reason))
     for row, pair in enumerate(listed):
@@ -85,6 +85,6 @@ def read_official_pairs(file: Path, paths: set[str]) -> tuple[pl.DataFrame, list
         else:
             rows.append((*both, pair.same, pair.fold))
     if not rows:
-        raise DataError(f"{file}: none of its {len(listed)} pairs is of images that are there", wrong)
+        raise DataError(f"{file}: none of its {len(listed)} pairs has both images", wrong)
     schema = {"path_a": pl.String, "path_b": pl.String, "same": pl.Boolean, "fold": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row"), wrong

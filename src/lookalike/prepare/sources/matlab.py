@@ -1,4 +1,4 @@
-"""MATLAB files, read where a crash does no harm. A light module: workers import it."""
+"""Reading MATLAB files in a separate process. This module has few imports, since workers import it."""
 
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -9,23 +9,24 @@ from lookalike.prepare.files import run_in_process
 
 
 def read(*files: Path) -> list[dict[str, Any]]:
-    """What each file holds, by name; read in a process of its own, since a damaged one may crash it.
+    """The content of each file, by name, read in a separate process, since damaged files may crash the
+    reader.
 
     Raises:
-        DataError: one is no MATLAB file, or damaged.
+        DataError: one is not a MATLAB file, or damaged.
     """
     try:
         return run_in_process(load_files, files)
     except BrokenProcessPool as error:
         names = " or ".join(map(str, files))
-        raise DataError(f"{names}: damaged: reading it crashed. Fetch it again") from error
+        raise DataError(f"{names}: damaged: reading it crashed. Download it again") from error
 
 
 def load_files(files: tuple[Path, ...]) -> list[dict[str, Any]]:
-    """What `read` does, in this process.
+    """`read` without a separate process.
 
     Raises:
-        DataError: one is no MATLAB file, or damaged.
+        DataError: one is not a MATLAB file, or damaged.
     """
     import scipy.io
 
@@ -33,6 +34,6 @@ def load_files(files: tuple[Path, ...]) -> list[dict[str, Any]]:
     for file in files:
         try:
             contents.append(scipy.io.loadmat(file, simplify_cells=True))
-        except Exception as error:  # on damaged files the library raises nearly anything
-            raise DataError(f"{file}: not a readable MATLAB file: {error}. Fetch it again") from None
+        except Exception as error:  # for damaged files the library raises all kinds of errors
+            raise DataError(f"{file}: not a readable MATLAB file: {error}. Download it again") from None
     return contents

@@ -24,13 +24,13 @@ SCHEMA = {
 
 
 def describe_set(distractors: bool) -> PublicSet:
-    """What is needed, with or without the photos that show nothing of the gallery."""
+    """The files, with or without the photos that show none of the exhibits."""
     folders = ("MET", "test_met", *(OTHERS if distractors else ()))
     more = 1 if distractors else 0
     return PublicSet(
         name="met",
         title="The Met",
-        licence="exhibits CC0 (The Met Open Access), photos of visitors for research: see its page",
+        licence="exhibits CC0 (The Met Open Access), visitor photos for research: see its page",
         size="about 32 GB",
         page="http://cmp.felk.cvut.cz/met/",
         pieces=(
@@ -46,17 +46,17 @@ def describe_set(distractors: bool) -> PublicSet:
 
 
 def table(raw: Raw, distractors: bool = True) -> ParsedTable:
-    """Its three lists: the gallery (split train), and photos to look up (val and test).
+    """The three lists: the gallery (split train), and the queries (val and test).
 
-    Labels are exhibit numbers. Photos that show none of the exhibits, which its authors call distractors, are
-    queries, too, each with a label of its own, its path: as unknown ones they count in GAP alone.
+    Labels are exhibit numbers. Photos that show none of the exhibits, which the authors call distractors, are
+    queries as well, each with its path as its label: as unknown queries they count only in GAP.
 
     Args:
         raw: where its files are.
-        distractors: keep the photos that show nothing of the gallery.
+        distractors: keep the photos that show none of the exhibits.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     public_set = describe_set(distractors)
     paths, root = raw.open(public_set), raw.root(public_set)
@@ -87,7 +87,7 @@ def _entries(file: Path, split: str, distractors: bool) -> tuple[list[tuple[Any,
         path = entry.get("path") if isinstance(entry, dict) else None
         label = entry.get(key) if isinstance(entry, dict) else None
         if not isinstance(path, str) or type(label) not in kinds:
-            values_text = f"path={path!r:.60} {key}={label!r:.40}: must be text, and a whole number or text"
+            values_text = f"path={path!r:.60} {key}={label!r:.40}: must be text, and an integer or text"
             wrong.append(Problem(file.name, values_text, row))
         elif label is not None:
             rows.append((file.name, row, path, str(label), split, "gallery" if split == "train" else "query"))

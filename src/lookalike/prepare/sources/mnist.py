@@ -22,15 +22,15 @@ SET = PublicSet(
 
 
 def table(raw: Raw, official_split: bool = True) -> ParsedTable:
-    """Labels are the digits; both halves of the official split show all ten.
+    """Labels are the digits; both halves of the official split contain all ten.
 
-    The images are written as PNG into a folder `png` beside its files.
+    The images are written as PNG to a folder `png` beside the downloaded files.
 
     Args:
         raw: where its files are.
-        official_split: false divides the digits instead, by val= and test=.
+        official_split: false splits the digits by val= and test= instead.
 
     Raises:
-        DataError: a file is missing, damaged or cut off.
+        DataError: a file is missing, damaged or truncated.
     """
     return read_images(raw, SET, [str(digit) for digit in range(10)], official_split)

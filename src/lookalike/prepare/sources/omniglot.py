@@ -39,14 +39,14 @@ TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Im
 
 
 def table(raw: Raw, rotations: bool = False) -> ParsedTable:
-    """The background alphabets are trained on, the evaluation alphabets tested.
+    """The background alphabets are for training, the evaluation alphabets for testing.
 
     Labels are `Greek/character01`; the column `alphabet` is the group of a character.
 
     Args:
         raw: where its files are.
-        rotations: add the training characters turned by 90, 180 and 270 degrees as classes of their own, as
-            is usual; they are written as PNG into a folder `rotated` beside its files.
+        rotations: add the training characters rotated by 90, 180 and 270 degrees as additional classes, as is
+            common; they are written as PNG to a folder `rotated` beside the downloaded files.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -80,7 +80,7 @@ def _characters(folder: Path, root: Path, split: str) -> tuple[list[Row], list[P
             if not images:
                 wrong.append(Problem(f"{start}/{label}/", "a class folder without images"))
     if not rows:
-        raise DataError(f"{folder}: holds no alphabet/character/image.png")
+        raise DataError(f"{folder}: contains no alphabet/character/image.png")
     return rows, wrong
 
 
@@ -89,10 +89,10 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _rotate_images(rows: list[Row], root: Path) -> list[Row]:
-    """The rows of the turned images, which are written where they are not."""
+    """The rows of the rotated images, which are written if they do not exist."""
     folder = root / "rotated"
     if not folder.exists():
-        log.info("writing turned images into %s", folder)
+        log.info("writing rotated images to %s", folder)
         with new_folder(folder) as temporary:
             for path, label, *_ in rows:
                 image = open_image(root / path).convert("L")

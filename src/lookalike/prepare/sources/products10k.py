@@ -16,28 +16,28 @@ LISTS = {"train": "train.csv", "test": "test_kaggletest.csv"}
 SET = PublicSet(
     name="products10k",
     title="Products-10K",
-    licence="research: its page says for what",
+    licence="research, see its page",
     size="about 20 GB",
     page="https://products-10k.github.io/",
     pieces=(
         *(Piece(file, (Archive(file),)) for file in LISTS.values()),
         *(Piece(split, (Archive(f"{split}.zip"),)) for split in LISTS),
     ),
-    login="Its page links shared folders that need a browser: take train.zip, test.zip, train.csv and "
-    "test_kaggletest.csv from there.",
+    login="Its page links to shared folders that need a browser: download train.zip, test.zip, train.csv and "
+    "test_kaggletest.csv there.",
     counts={"train": (141_931, 9_691), "test": (55_376, None)},
 )
 
 
 def table(raw: Raw, official_split: bool = True) -> ParsedTable:
-    """train.csv and test_kaggletest.csv, which show the same classes; labels are class numbers.
+    """train.csv and test_kaggletest.csv, which contain the same classes; labels are class numbers.
 
     Args:
         raw: where its files are.
-        official_split: false divides the classes instead, by val= and test=.
+        official_split: false splits the classes by val= and test= instead.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     paths, root = raw.open(SET), raw.root(SET)
     frames, wrong = [], []

@@ -1,4 +1,4 @@
-"""Public sets: what each is made of, where that lies, and how it gets there: found, unpacked, or fetched."""
+"""Public datasets: the files of each, and how they are found, unpacked or downloaded."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Archive:
-    """One file that is published.
+    """A published file.
 
     Attributes:
         file: its name.
-        url: where it can be fetched without a login; empty if nowhere.
-        size: bytes, where published.
-        checksum: `md5:…` or `sha256:…`, where published.
+        url: where it can be downloaded without a login; empty if nowhere.
+        size: in bytes, if published.
+        checksum: `md5:…` or `sha256:…`, if published.
     """
 
     file: str
@@ -42,18 +42,18 @@ class Archive:
 
     @property
     def expected_file(self) -> Expected:
-        """What a copy of it must be."""
+        """Size and checksum that a copy must have."""
         return Expected(self.size, self.checksum)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A file or folder that a set needs, and the archive, or archives, it comes in.
+    """A file or folder of a dataset, and the archive or archives that contain it.
 
     Attributes:
-        holds: its path; found in any of the folders below `raw`.
-        archives: where it comes in; several are the parts of one. A file that is published as it is has its
-            own name here.
+        holds: its path; searched in all folders below `raw`.
+        archives: that contain it; several are the parts of one. For a file that is published unpacked, its
+            own name.
     """
 
     holds: str
@@ -62,17 +62,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class PublicSet:
-    """What has to be known about a public set.
+    """The description of a public dataset.
 
     Attributes:
         name: as in `source=name`.
-        title: as its authors call it.
-        licence: who may use it for what.
-        size: of all archives, for people.
-        page: where its authors describe it.
-        pieces: what it is made of.
-        login: what to do where its files are not free to fetch; empty where they are.
-        choice: which other files can be used instead, and by which key; empty if none can.
+        title: the name given by its authors.
+        licence: permitted uses.
+        size: of all archives, as text.
+        page: URL of its description.
+        pieces: its files and folders.
+        login: what to do if its files cannot be downloaded freely; otherwise empty.
+        choice: alternative files and their key; empty if there are none.
         counts: images and classes of each split as published, `all` for all of them together.
     """
 
@@ -89,13 +89,13 @@ class PublicSet:
 
 @dataclass(frozen=True)
 class Raw:
-    """Where the raw files of a set are, and whether those that are missing may be fetched.
+    """Where the raw files of a dataset are, and whether missing ones may be downloaded.
 
     Attributes:
-        folder: holds the archives, or what was in them; None for `raw/<name of the source>`.
-        download: fetch what is missing.
+        folder: contains the archives or their content; None for `raw/<name of the source>`.
+        download: download missing files.
         progress: show a bar for each file.
-        private: fetch from addresses that are not public, too.
+        private: allow non-public addresses.
     """
 
     folder: Path | None = None
@@ -104,22 +104,22 @@ class Raw:
     private: bool = False
 
     def source_folder(self, name: str) -> Path:
-        """The folder of the source of this name."""
+        """The folder of the source with this name."""
         return Path("raw", name) if self.folder is None else self.folder.expanduser()
 
     def root(self, public_set: PublicSet) -> Path:
-        """The folder of this set."""
+        """The folder of this dataset."""
         return self.source_folder(public_set.name)
 
     def open(self, public_set: PublicSet) -> dict[str, Path]:
-        """The pieces of a set by what they hold, unpacked, and fetched first where that is allowed.
+        """The unpacked pieces of a dataset by path, downloaded first if allowed.
 
         Raises:
-            DataError: one is missing, or its archive is damaged; says which, and what to do.
+            DataError: one is missing, or its archive is damaged; the message says which, and what to do.
         """
         root = self.root(public_set)
         if root.is_file():
-            raise DataError(f"raw={root}: this is a file; name the folder that it is in")
+            raise DataError(f"raw={root}: this is a file; give the folder that contains it")
         paths = {piece.holds: self._find_or_unpack(piece, root) for piece in public_set.pieces}
         lacking = [piece for piece in public_set.pieces if paths[piece.holds] is None]
         if lacking and not self.download:
@@ -133,7 +133,7 @@ class Raw:
         return {holds: path for holds, path in paths.items() if path is not None}
 
     def _find_or_unpack(self, piece: Piece, root: Path) -> Path | None:
-        """Where a piece is; its archive is unpacked if only that is there."""
+        """The path of a piece; its archive is unpacked if necessary."""
         path = find_piece(root, piece.holds)
         if path is not None:
             _warn_of_newer(path)
@@ -149,24 +149,24 @@ class Raw:
             if self.download and all(archive.url for archive in piece.archives):
                 return None
             raise DataError(
-                f"{root}: the archive comes in {len(archives)} parts; not there: {', '.join(missing)}. Put "
+                f"{root}: the archive has {len(archives)} parts; missing: {', '.join(missing)}. Put "
                 "them beside the others"
             )
         folder = self._unpack(piece, present)
         path = find_piece(root, piece.holds) or find_piece(folder, piece.holds)
         if path is None:
             raise DataError(
-                f"{present[0]}: unpacked in {folder}, but {piece.holds} is not in there. If it is the right "
-                "archive, take that folder away and try again"
+                f"{present[0]}: unpacked in {folder}, but {piece.holds} is not in it. If it is the right "
+                "archive, delete that folder and try again"
             )
         return path
 
     def _unpack(self, piece: Piece, present: list[Path]) -> Path:
-        """The folder of what was in the archive."""
+        """The folder with the content of the archive."""
         for archive, file in zip(piece.archives, present, strict=True):
             wrong = checksum_mismatch(file, archive.expected_file) if file.name == archive.file else None
             if wrong:
-                log.warning("%s: %s: not the archive that its authors published", file, wrong)
+                log.warning("%s: %s: not the archive that the authors published", file, wrong)
         folder = unpack_folder(present[0])
         if folder.exists():
             return folder
@@ -182,7 +182,7 @@ class Raw:
     def _fetch(self, archive: Archive, root: Path) -> None:
         if find_archive(root, archive.file) is not None or (root / archive.file).exists():
             return
-        log.info("fetching %s", archive.url)
+        log.info("downloading %s", archive.url)
         with progress_bar(archive.file, self.progress) as on_progress:
             fetch(archive.url, root / archive.file, archive.expected_file, on_progress, private=self.private)
 
@@ -212,17 +212,22 @@ def progress_bar(text: str, enabled: bool) -> Iterator[OnProgress]:
 
 
 def _warn_of_newer(path: Path) -> None:
-    """Say where what was unpacked may not be what its archive holds by now."""
+    """Warn if an archive is newer than its unpacked folder."""
     folder = next((folder for folder in (path, *path.parents) if folder.name.endswith(UNPACKED)), None)
     if folder is None:
         return
     for file in folder.parent.iterdir():
         if unpack_folder(file) == folder and file.is_file() and file.stat().st_mtime > folder.stat().st_ctime:
-            log.warning("%s is newer than %s, which is used; take that away to unpack it", file, folder)
+            log.warning(
+                "%s is newer than the unpacked folder %s, which is used; delete the folder to unpack it "
+                "again",
+                file,
+                folder,
+            )
 
 
 def _top(piece: Piece) -> str:
-    """The folder that everything in an archive is in, by its name; some pack only what is in that folder."""
+    """The name of the top-level folder of an archive; some archives contain only its content."""
     holds = piece.holds
     return holds if holds == stem(piece.archives[0].file) and not Path(holds).suffix else ""
 
@@ -235,20 +240,22 @@ def _names(piece: Piece) -> str:
 def _refuse_unfetchable(public_set: PublicSet, root: Path, lacking: list[Piece]) -> None:
     closed = [piece for piece in lacking if not all(archive.url for archive in piece.archives)]
     if closed:
-        raise DataError(f"download=true cannot fetch all of it.\n{_instructions(public_set, root, closed)}")
+        raise DataError(
+            f"download=true cannot download all of it.\n{_instructions(public_set, root, closed)}"
+        )
 
 
 def _instructions(public_set: PublicSet, root: Path, lacking: list[Piece]) -> str:
-    """What is missing, and how it gets here."""
+    """What is missing, and how to get it."""
     folder_note = "" if root.is_dir() else " (no such folder yet)"
-    lines = [
-        f"{public_set.title}: not all of it is in {root}{folder_note}. Missing, each an archive or unpacked:"
-    ]
+    lines = [f"{public_set.title}: files are missing in {root}{folder_note}, each as an archive or unpacked:"]
     pieces_by_archive: dict[str, list[str]] = {}
     for piece in lacking:
         pieces_by_archive.setdefault(_names(piece), []).append(piece.holds)
     for files, holds in pieces_by_archive.items():
-        hint = "" if files == holds[0] or holds[0].endswith(UNPACKED) else f", which holds {', '.join(holds)}"
+        hint = (
+            "" if files == holds[0] or holds[0].endswith(UNPACKED) else f", which contains {', '.join(holds)}"
+        )
         lines.append(f"  {files}{hint}")
     lines += [public_set.choice] if public_set.choice else []
     lines += [
@@ -257,19 +264,19 @@ def _instructions(public_set: PublicSet, root: Path, lacking: list[Piece]) -> st
     ]
     free = all(archive.url for piece in lacking for archive in piece.archives)
     if public_set.login and not free:
-        lines.append(f"{public_set.login} Put the files into {root}, or name their folder: raw=…")
+        lines.append(f"{public_set.login} Put the files into {root}, or give their folder: raw=…")
     else:
-        lines.append(f"download=true fetches it; or put the files into {root}, or name their folder: raw=…")
+        lines.append(f"download=true downloads it; or put the files into {root}, or give their folder: raw=…")
     return "\n".join(lines)
 
 
 def warn_of_counts(frame: pl.DataFrame, public_set: PublicSet) -> None:
-    """Say where a set is not as large as published: perhaps half of it is missing."""
+    """Warn if image counts differ from the published ones, since part of the dataset may be missing."""
     for split, published in public_set.counts.items():
         rows = frame if split == "all" else frame.filter(pl.col("split") == split)
         if rows.height != published[0] or published[1] not in (None, rows["label"].n_unique()):
             log.warning(
-                "%s, %s: %s listed; published are %s. Is all of it there?",
+                "%s, %s: %s listed, but %s are published; files may be missing",
                 public_set.title,
                 "in all" if split == "all" else split,
                 _size(rows.height, rows["label"].n_unique()),

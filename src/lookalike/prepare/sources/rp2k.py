@@ -13,7 +13,7 @@ ZIP = Archive(
 SET = PublicSet(
     name="rp2k",
     title="RP2K",
-    licence="research: its page says for what",
+    licence="research, see its page",
     size="6.3 GB",
     page="https://www.pinlandata.com/rp2k_dataset/",
     pieces=(Piece("all/train", (ZIP,)), Piece("all/test", (ZIP,))),
@@ -21,11 +21,11 @@ SET = PublicSet(
 
 
 def table(raw: Raw, official_split: bool = True) -> ParsedTable:
-    """Folders all/train and all/test, which show the same classes; labels are the Chinese names.
+    """Folders all/train and all/test, which contain the same classes; labels are the Chinese names.
 
     Args:
         raw: where its files are.
-        official_split: false divides the classes instead, by val= and test=.
+        official_split: false splits the classes by val= and test= instead.
 
     Raises:
         DataError: a file is missing or damaged.

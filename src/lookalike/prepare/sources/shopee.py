@@ -20,7 +20,7 @@ SET = PublicSet(
     size="about 1.7 GB",
     page="https://www.kaggle.com/c/shopee-product-matching",
     pieces=(Piece("train.csv", (ZIP,)), Piece("train_images", (ZIP,))),
-    login="It needs a login at Kaggle, and its rules accepted there: take the archive from its page.",
+    login="It needs a Kaggle login and accepted rules: download the archive from its page.",
     counts={"all": (34_250, 11_014)},
 )
 
@@ -28,14 +28,14 @@ SET = PublicSet(
 def table(raw: Raw) -> ParsedTable:
     """train.csv; labels are its label_group, `title` and `hash` (image_phash) are kept.
 
-    It brings no split: classes are divided by val= and test=. An image that several offers share is kept
-    once, the others are listed.
+    There is no official split: classes are split by val= and test=. An image shared by several offers is kept
+    once, and the others are listed.
 
     Args:
         raw: where its files are.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     paths = raw.open(SET)
     frame, wrong = read_csv(

@@ -1,4 +1,4 @@
-"""Stanford Online Products (Song et al., 2016): photos of things sold online."""
+"""Stanford Online Products (Song et al., 2016): photos of products sold online."""
 
 import polars as pl
 
@@ -33,13 +33,14 @@ COLUMNS = ("image_id", "class_id", "super_class_id", "path")
 
 
 def table(raw: Raw) -> ParsedTable:
-    """Its lists: Ebay_train.txt and Ebay_test.txt; labels are class ids, `super_class` is the kind of thing.
+    """The lists Ebay_train.txt and Ebay_test.txt; labels are class ids, `super_class` is the product
+    category.
 
     Args:
         raw: where its files are.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     lists = raw.open(SET)
     frames, wrong = [], []

@@ -29,7 +29,7 @@ SPLIT = Archive("TrainValSplit.zip", f"{HOME}/TrainValSplit.zip")
 
 
 def describe_set(images: str) -> PublicSet:
-    """What is needed for the images as taken, or the small ones."""
+    """The files for the original or the small images."""
     archives = PARTS if images == "high-resolution" else (Archive("low-resolution.zip"),)
     return PublicSet(
         name="tsinghua_dogs",
@@ -38,7 +38,7 @@ def describe_set(images: str) -> PublicSet:
         size="about 19 GB in nine parts (high-resolution), 2.5 GB (low-resolution)",
         page=f"{HOME}/",
         pieces=(Piece(images, archives), *(Piece(f"TrainAndValList/{name}", (SPLIT,)) for name in LISTS)),
-        login="Take the small images from its page.",
+        login="Download the small images from its page.",
         choice="Or the other images: source.images=low-resolution or source.images=high-resolution.",
         counts={"train": (65_228, 130), "test": (5_200, 130)},
     )
@@ -49,17 +49,17 @@ def table(
     images: Literal["high-resolution", "low-resolution"] = "high-resolution",
     official_split: bool = True,
 ) -> ParsedTable:
-    """Its lists: train.lst is trained on; validation.lst, which shows the same breeds, is tested.
+    """The lists: train.lst is for training; validation.lst, which contains the same breeds, is for testing.
 
-    Labels are the names of the folders, as `806-n000129-papillon`.
+    Labels are the folder names, such as `806-n000129-papillon`.
 
     Args:
         raw: where its files are.
-        images: as taken, or small.
-        official_split: false divides the classes instead, by val= and test=.
+        images: original or small.
+        official_split: false splits the classes by val= and test= instead.
 
     Raises:
-        DataError: a file is missing or is not as published.
+        DataError: a file is missing or differs from the published format.
     """
     public_set = describe_set(images)
     paths = raw.open(public_set)

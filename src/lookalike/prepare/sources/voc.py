@@ -1,4 +1,4 @@
-"""Pascal VOC's XML, a file for each image, as labelImg and others write it (Everingham et al., 2010)."""
+"""Pascal VOC XML, one file per image, as written by labelImg and others (Everingham et al., 2010)."""
 
 import os
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ LARGEST = 16 << 20
 
 
 class _RefusedError(Exception):
-    """An XML file that is not read; the text says why."""
+    """An XML file that is not read; the text states the reason."""
 
 
 def table(root: Path, difficult: bool = True) -> ObjectsResult:
-    """One row for each object: the image, its name, and its box.
+    """One row per object: the image, its name, and its box.
 
-    VOC counts pixels from 1 and includes the last one, so 1 1 4 3 becomes 0 0 4 3. Splits are those of
+    VOC counts pixels from 1, the last one inclusive, so 1 1 4 3 becomes 0 0 4 3. Splits are those of
     `ImageSets/Main/train.txt`, `val.txt` and `test.txt`, if all images are in one of them.
 
     Args:
@@ -39,7 +39,7 @@ def table(root: Path, difficult: bool = True) -> ObjectsResult:
         raise DataError(f"source.root={folder}: there is no such folder")
     files = sorted(_xml_files(folder))
     if not files:
-        raise DataError(f"source.root={folder}: holds no .xml file")
+        raise DataError(f"source.root={folder}: contains no .xml file")
     images = images_below(folder)
     by_name = _by_name(images)
     splits = _splits(folder)
@@ -64,11 +64,12 @@ def _xml_files(folder: Path) -> Iterator[str]:
 
 
 def _parse_xml(file: Path) -> Element:
-    """The XML of a file, without a document type: entities could grow without end, or name other files.
+    """Parse an XML file without a document type, since entities could expand without limit or read other
+    files.
 
     Raises:
         _RefusedError: it has one, or is very large.
-        ExpatError: it is no XML.
+        ExpatError: it is not XML.
     """
     if file.stat().st_size > LARGEST:
         raise _RefusedError(f"larger than {LARGEST >> 20} MB")
@@ -123,7 +124,7 @@ def _objects(
 
 
 def _image(tree: Element, file: str, by_name: dict[str, list[str]]) -> tuple[str, str]:
-    """The image that a file is about: the one it names, or else of the same name; nearest of several."""
+    """The image of a file: the one it names, or the one with the same name; the nearest of several."""
     message = (tree.findtext("filename") or "").strip().replace("\\", "/")
     positions = by_name.get(Path(message).name, []) or by_name.get(Path(file).stem, [])
     if len(positions) > 1:

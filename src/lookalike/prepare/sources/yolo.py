@@ -1,6 +1,4 @@
-"""YOLO's text files: a line `class x_center y_center width height` for each object, as fractions of the
-image.
-"""
+"""YOLO text files: one line `class x_center y_center width height` per object, as fractions of the image."""
 
 import logging
 import math
@@ -21,20 +19,19 @@ NAMES = ("classes.txt", "obj.names", "classes.names", "labels/classes.txt", "dat
 
 
 def table(root: Path, names: Path | None = None) -> ObjectsResult:
-    """One row for each line: the image, the name of its class, and its box in pixels.
+    """One row per line: the image, the name of its class, and its box in pixels.
 
     The text file of `images/train/1.jpg` is `labels/train/1.txt`, or `1.txt` beside the image. A folder
     called train,
-    val or test gives the split, if all images are in one. A line with more than five numbers is an
-    outline, of
-    which the box around it is taken; or a box with key points, if `data.yaml` holds `kpt_shape`.
+    val or test gives the split, if all images are in one. A line with more than five numbers is a
+    polygon, whose bounding box is used, or a box with keypoints if `data.yaml` has `kpt_shape`.
 
     Args:
-        root: the folder of the data set.
-        names: of the classes: `data.yaml`, or a text file with one a line; found in `root` if none.
+        root: the folder of the dataset.
+        names: of the classes: `data.yaml`, or a text file with one per line; searched in `root` by default.
 
     Raises:
-        DataError: there are no text files of images, or no line can be used.
+        DataError: there are no text files for the images, or no line can be used.
     """
     folder = Path(root).expanduser()
     if not folder.is_dir():
@@ -102,7 +99,7 @@ def _read_names(file: Path) -> dict[int, str]:
 
 
 def _has_key_points(folder: Path, provided: Path | None) -> bool:
-    """Whether lines hold a box and then key points, as `kpt_shape` in a YAML file says."""
+    """Whether lines contain a box and then keypoints, according to `kpt_shape` in a YAML file."""
     files = (
         [provided.expanduser()] if provided is not None else [*folder.glob("*.yaml"), *folder.glob("*.yml")]
     )
@@ -139,13 +136,13 @@ def _objects(
         if not number.isdigit():
             wrong = f"class {words[0]!r}: must be a whole number"
         elif names and int(number) not in names:
-            wrong = f"class {number} has no name; there are {len(names)}"
+            wrong = f"class {number} has no name; there are {len(names)} names"
         label = names.get(int(number), number) if number.isdigit() else number
         yield AnnotatedObject(path, label, box, message, row, split, wrong)
 
 
 def _box(words: list[str], size: tuple[int, int]) -> tuple[Box | None, str]:
-    """Corners in pixels of centre and size, or of an outline, as fractions."""
+    """Corners in pixels from centre and size, or from a polygon, given as fractions."""
     shown = " ".join(words)[:60]
     try:
         numbers = [float(word) for word in words]
@@ -158,11 +155,11 @@ def _box(words: list[str], size: tuple[int, int]) -> tuple[Box | None, str]:
     if len(numbers) >= 6 and len(numbers) % 2 == 0:
         xs, ys = numbers[::2], numbers[1::2]
         x1, y1, x2, y2 = min(xs), min(ys), max(xs), max(ys)
-    elif len(numbers) in (4, 5):  # a fifth is a score
+    elif len(numbers) in (4, 5):  # a fifth value is a score
         x, y, width, height = numbers[:4]
         x1, y1, x2, y2 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
     else:
-        return None, f"{shown!r}: must be x_center y_center width height, or an outline"
+        return None, f"{shown!r}: must be x_center y_center width height, or a polygon"
     if x1 >= x2 or y1 >= y2:
         return None, f"{shown!r}: width and height must be above 0"
     right, bottom = size

@@ -1,4 +1,4 @@
-"""What every split does with its result: columns set, rows of other splits left alone, counts said."""
+"""Shared by all splits: setting the columns, keeping the rows of other splits, reporting counts."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,15 +18,15 @@ FIRST = ("path", "label", "split")
 
 
 def assign_splits(table: Table, splits: Sequence[str] | np.ndarray) -> Table:
-    """The table with this split for each row, [N]."""
+    """The table with the split of each row, [N]."""
     column = pl.Series("split", np.asarray(splits).tolist(), dtype=pl.String)
     return Table(table.frame.with_columns(column), table.folder)
 
 
 def hash_names(table: Table) -> list[str]:
-    """What tells the rows apart, [N]: the file as a shard would call it, and box where there are boxes.
+    """A unique name of each row, [N]: the file name as in a shard, and the box if there are boxes.
 
-    So what is drawn by names does not depend on where table and images lie, nor on whether they are packed.
+    Random choices by name therefore do not depend on the location of table and images, or on shards.
     """
     files, rows = resolve_files(table)
     names = pl.Series("path", member_names(files), dtype=pl.String).gather(rows)
@@ -35,25 +35,26 @@ def hash_names(table: Table) -> list[str]:
 
 
 def refuse_single_images(table: Table) -> None:
-    """Refuse a table in which nothing could be found.
+    """Reject a table in which no query could have a match.
 
     Raises:
         DataError: every class has a single image.
     """
     if table.frame["label"].is_unique().all():
         raise DataError(
-            f"each of the {len(table):,} classes has a single image: nothing can be learnt or found. Are the "
-            "labels identities, or file names?"
+            f"each of the {len(table):,} classes has a single image: nothing can be learned or retrieved. "
+            f"Check "
+            "that the labels are identities and not file names"
         )
 
 
 def split_again(table: Table, split: Split, of: Sequence[str] | None = None) -> Table:
-    """The table with these of its splits divided anew, rows in their order; the other rows stay as they are.
+    """Split the rows of these splits again, keeping the order of rows and all other rows.
 
     Args:
         table: with a split.
-        split: how to divide.
-        of: the splits to divide; None for all rows.
+        split: the new split.
+        of: the splits to split again; None for all rows.
 
     Raises:
         DataError: there are no such rows.
@@ -74,7 +75,7 @@ def order_columns(table: Table) -> Table:
 
 
 def count_images(table: Table) -> pl.DataFrame:
-    """Images and classes of each split, fold and role that there is."""
+    """Numbers of images and classes of each split, fold and role."""
     names = [name for name in ("split", "fold", "role") if name in table.frame.columns]
     counts = table.frame.group_by(names).agg(images=pl.len(), classes=pl.col("label").n_unique())
     split_order = pl.col("split").replace_strict(
@@ -84,7 +85,7 @@ def count_images(table: Table) -> pl.DataFrame:
 
 
 def summarise_counts(table: Table) -> str:
-    """Images and identities of each split, in words."""
+    """Numbers of images and identities of each split, in words."""
     parts = []
     for name in SPLITS:
         labels = table.frame.filter(pl.col("split") == name)["label"]
@@ -95,7 +96,7 @@ def summarise_counts(table: Table) -> str:
 
 
 def warn_of_shared(frame: pl.DataFrame) -> None:
-    """Say how many identities, and files, are in train and in another split, too."""
+    """Warn about identities and files that are in train and also in another split."""
     train = frame.filter(pl.col("split") == "train")
     for name in SPLITS[1:]:
         other = frame.filter(pl.col("split") == name)
@@ -103,13 +104,13 @@ def warn_of_shared(frame: pl.DataFrame) -> None:
         shared = int(labels.is_in(train["label"].unique().implode()).sum())
         if shared:
             log.warning(
-                "%s of %s are in train too: scores on it are not about identities never seen",
+                "%s of %s are also in train: scores on it are not for unseen identities",
                 f"{shared:,} of the {len(labels):,} identities",
                 name,
             )
         both = int(files.is_in(train["path"].unique().implode()).sum())
         if both:
             log.warning(
-                "%s of %s %s in train too, with other boxes",
+                "%s of %s %s also in train, with other boxes",
                 *(count_noun(both, "file"), name, "is" if both == 1 else "are"),
             )

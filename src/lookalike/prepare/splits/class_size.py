@@ -1,4 +1,4 @@
-"""Train on classes of a usual size, test on all others."""
+"""Train on classes within a range of sizes, test on all others."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -14,11 +14,11 @@ from lookalike.prepare.splits.assigned import assign_splits
 
 @dataclass(frozen=True)
 class ClassSize:
-    """Classes with `smallest` to `largest` images are trained on, rarer and more frequent ones held out.
+    """Classes with `smallest` to `largest` images are for training, smaller and larger ones are held out.
 
     Attributes:
-        smallest: images of a class that is trained on, at least.
-        largest: images of such a class, at most.
+        smallest: minimum number of images of a training class.
+        largest: maximum number of images of a training class.
         held_out: the split of all other classes.
     """
 
@@ -34,7 +34,7 @@ class ClassSize:
         """The table with a new split.
 
         Raises:
-            DataError: no class is of such a size, or every class is.
+            DataError: no class has such a size, or every class has.
         """
         _, rows, sizes = np.unique(table.labels, return_inverse=True, return_counts=True)
         trained = (sizes >= self.smallest) & (sizes <= self.largest)
@@ -42,7 +42,8 @@ class ClassSize:
             raise DataError(
                 f"{'each' if trained.all() else 'none'} of the {count_noun(len(sizes), 'class', 'classes')} "
                 "has "
-                f"{self.smallest} to {self.largest} images: nothing is divided. They have {sizes.min()} to "
+                f"{self.smallest} to {self.largest} images: there is nothing to split. They have "
+                f"{sizes.min()} to "
                 f"{sizes.max()}; give other values of split.smallest and split.largest"
             )
         return assign_splits(table, np.where(trained[rows], "train", self.held_out))

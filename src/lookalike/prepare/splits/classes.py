@@ -1,4 +1,4 @@
-"""Divide the classes: no identity is in two splits."""
+"""Split by class: no identity is in two splits."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from lookalike.prepare.splits.shares import check_shares, class_disjoint
 
 @dataclass(frozen=True)
 class Classes:
-    """A share of the identities to test on, another to choose the best model by, none of them trained on.
+    """Hold out a share of the identities for testing, and another for validation.
 
     Attributes:
         val: share of the identities that have two images or more.
         test: share of them.
-        seed: another one, another split.
+        seed: of the split.
     """
 
     val: float = 0.1

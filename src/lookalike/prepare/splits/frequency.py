@@ -1,4 +1,4 @@
-"""Divide the classes by how many images they have, so that every split has frequent and rare ones."""
+"""Split by class, stratified by class size, so that every split has frequent and rare classes."""
 
 import logging
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Frequency:
-    """Of the classes with one image, with two, and so on, the same shares are tested; none is in two splits.
+    """Split the classes of each size with the same shares; no class is in two splits.
 
-    A number of images that fewer than `min_classes` classes have is trained on, and so are single images, for
-    which nothing could be found.
+    Classes with a size that fewer than `min_classes` classes have go to train, and so do classes with a
+    single image, which cannot be retrieved.
 
     Attributes:
         val: share of the classes of each size.
         test: share of them.
-        min_classes: a size that fewer classes have goes to train as a whole.
-        seed: another one, another split.
+        min_classes: sizes with fewer classes go entirely to train.
+        seed: of the split.
     """
 
     val: float = 0.1
@@ -70,7 +70,7 @@ class Frequency:
         for name in ("val", "test"):
             if getattr(self, name) and np.count_nonzero(splits == name) < 2:
                 log.warning(
-                    "%s gets %s: too few to tell apart. A smaller min_classes, or split=classes, gives more",
+                    "%s gets only %s. A smaller min_classes, or split=classes, gives more",
                     name,
                     count_noun(int(np.count_nonzero(splits == name)), "class", "classes"),
                 )

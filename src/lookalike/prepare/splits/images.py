@@ -1,4 +1,4 @@
-"""Divide the images of every class: scores are about new images of known identities."""
+"""Split the images of every class: scores are for new images of known identities."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from lookalike.prepare.splits.shares import check_shares, within_class
 
 @dataclass(frozen=True)
 class Images:
-    """A share of the images of each identity to test on, another to choose the best model by.
+    """Hold out a share of the images of each identity for testing, and another for validation.
 
     Attributes:
         val: share of the images of each class.
         test: share of them.
-        seed: another one, another split.
+        seed: of the split.
     """
 
     val: float = 0.1

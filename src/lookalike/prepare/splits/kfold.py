@@ -1,4 +1,4 @@
-"""Stratified k-fold: every fold holds an equal share of the images of every class."""
+"""Stratified k-fold: every fold contains an equal share of the images of every class."""
 
 import logging
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ TRAIN_ONLY, TEST_ONLY = -1, -2
 
 @dataclass(frozen=True)
 class KFold:
-    """A column `fold`, 0 … folds − 1, and a split in which one fold is held out, the others trained on.
+    """Add a column `fold`, 0 … folds − 1, and hold out one fold.
 
-    The images of a class differ by at most one from fold to fold, and so do those of all classes together.
+    The number of images per class differs by at most one between folds, and so does the total.
     Folds depend on names and seed, neither on the order of the rows nor on which fold is held out.
 
     Attributes:
-        folds: how many.
-        fold: which one is held out, from 0.
-        held_out: the split that it becomes.
+        folds: number of folds.
+        fold: index of the held-out fold, from 0.
+        held_out: split of the held-out fold.
         train_only: list of labels or paths that are never held out: fold −1, split train.
-        test_only: list of those that are never trained on: fold −2, split `held_out`.
-        seed: another one, other folds.
+        test_only: list of labels or paths that are never in train: fold −2, split `held_out`.
+        seed: of the folds.
     """
 
     folds: Annotated[int, Ge(2)] = 5
@@ -45,7 +45,7 @@ class KFold:
 
     def __post_init__(self) -> None:
         if not 0 <= self.fold < self.folds:
-            raise ValueError(f"fold={self.fold}: of {self.folds} folds it is one of 0 to {self.folds - 1}")
+            raise ValueError(f"fold={self.fold}: must be from 0 to {self.folds - 1} with {self.folds} folds")
         for name in ("train_only", "test_only"):
             file = getattr(self, name)
             if file is not None and not file.is_file():
@@ -55,13 +55,12 @@ class KFold:
         """The table with the columns fold and split.
 
         Raises:
-            DataError: a list names nothing of the table, or both name the same, or fewer images than folds
-                are left.
+            DataError: a list matches nothing, the lists overlap, or fewer images than folds are left.
         """
         fixed = self._fixed_folds(table)
         free = np.flatnonzero(fixed == 0)
         if len(free) < self.folds:
-            raise DataError(f"{count_noun(len(free), 'image')} to divide into {self.folds} folds: too few")
+            raise DataError(f"{count_noun(len(free), 'image')} for {self.folds} folds: too few")
         fold = fixed.copy()
         names = hash_names(table)
         fold[free] = stratified_folds(table.labels[free], [names[row] for row in free], self.folds, self.seed)
@@ -81,7 +80,7 @@ class KFold:
             raise DataError(
                 f"{count_noun(len(both), 'image is', 'images are')} in train_only and in test_only, the "
                 "first "
-                f"of them {table.frame['path'][int(both[0])]}"
+                f"is {table.frame['path'][int(both[0])]}"
             )
         return np.where(train, TRAIN_ONLY, np.where(test, TEST_ONLY, 0)).astype(np.int32)
 
@@ -95,18 +94,18 @@ class KFold:
         few = int((sizes < self.folds).sum())
         if few:
             subject = count_noun(few, "class has", "classes have")
-            log.warning("%s fewer images than there are folds, and miss in some of them", subject)
+            log.warning("%s fewer images than there are folds, so some folds lack them", subject)
 
 
 def stratified_folds(labels: np.ndarray, names: list[str], folds: int, seed: int) -> np.ndarray:
     """The fold of each row, [N] int32.
 
-    Images are dealt out like cards, class after class, in an order that only names and seed decide.
+    Images are dealt to the folds in turn, class after class, in an order that depends only on names and seed.
 
     Args:
-        labels: text or whole numbers, [N].
-        names: what tells rows apart, [N].
-        folds: how many.
+        labels: text or integers, [N].
+        names: unique names of the rows, [N].
+        folds: number of folds.
         seed: of the order.
     """
     class_names, codes = np.unique(labels, return_inverse=True)

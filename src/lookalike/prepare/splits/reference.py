@@ -1,4 +1,4 @@
-"""A few images of every class are what one searches in, all others look for them."""
+"""A few images of every class form the gallery, all others are queries."""
 
 import logging
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reference:
-    """A column `role`: `gallery` for the references of a class, `query` for its other images.
+    """Add a column `role`: `gallery` for the references of a class, `query` for its other images.
 
-    The split stays; a table without one becomes `test`. Rows whose role is `distractor` keep it.
+    The split is kept; a table without one becomes `test`. Rows with the role `distractor` keep it.
 
     Attributes:
-        references: how many of each class; one with no more than these has no query.
-        choose: the first ones in the table, or random ones.
-        seed: of the random ones.
+        references: number per class; a class with no more images has no query.
+        choose: the first images in the table, or random ones.
+        seed: of the random choice.
     """
 
     references: Annotated[int, Ge(1)] = 3
@@ -70,4 +70,4 @@ class Reference:
         )
         if lone:
             subject = count_noun(lone, "class has", "classes have")
-            log.warning("%s no more than references=%d images, and no query", subject, self.references)
+            log.warning("%s no more than references=%d images, so no query", subject, self.references)

@@ -1,4 +1,4 @@
-"""Who is trained on, who is kept for the proof: by labels and a seed, never by the order of rows."""
+"""Random splits by class or by image; they depend on labels, names and seed, never on the order of rows."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -12,28 +12,28 @@ log = logging.getLogger(__name__)
 FEWEST = 2
 ALL = 1 - 1e-9
 TOLERANCE = 0.02
-"""How far a split may be from its share of the images before a warning says so."""
+"""Deviation of a split from its share of the images above which a warning is logged."""
 
 
 def class_disjoint(labels: np.ndarray, val: float = 0.1, test: float = 0.2, seed: int = 0) -> np.ndarray:
     """A split for each row such that no identity is in two of them.
 
-    The shares are of the identities that can be judged, those with two images or more; one with a single
-    image has nothing that could be found for it, and goes to train. Each split gets at least two identities,
-    since with one there is nothing to confuse; where there are too few for all, train comes first, then test,
-    then val. With `val + test = 1` nothing is left for train, single images included.
+    The shares refer to identities with two or more images; one with a single image cannot be retrieved and
+    goes to train. Each split gets at least two identities, since with one there is nothing to confuse; if
+    there are too few, train comes first, then test, then val. With `val + test = 1` nothing is left for
+    train, single images included.
 
     Args:
         labels: text or whole numbers, [N].
-        val: share of the identities to choose the best model by.
-        test: share of the identities to measure it on.
-        seed: another one gives another split.
+        val: share of the identities for validation.
+        test: share of the identities for testing.
+        seed: of the split.
 
     Returns:
         "train", "val" or "test", [N].
 
     Raises:
-        ValueError: the shares are no shares, or add up to more than 1.
+        ValueError: a share is invalid, or they add up to more than 1.
     """
     check_shares(val, test)
     names, rows, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -47,29 +47,30 @@ def class_disjoint(labels: np.ndarray, val: float = 0.1, test: float = 0.2, seed
     lone = len(names) - len(judged)
     if lone:
         subject = count_noun(lone, "class has", "classes have")
-        log.info("%s a single image, for which nothing could be found: in %s", subject, rest)
+        log.info("%s a single image, which cannot be retrieved: in %s", subject, rest)
     return splits[rows]
 
 
 def within_class(
     labels: np.ndarray, paths: Iterable[str], val: float = 0.1, test: float = 0.2, seed: int = 0
 ) -> np.ndarray:
-    """A split for each row that divides the images of every identity, for sets with too few identities.
+    """A split for each row that divides the images of every identity, for datasets with few identities.
 
-    Scores on such a split are about new images of known identities. A split gets at least two images of an
-    identity or none, since nothing could be found for a single one, and train at least two. So small classes
-    take turns: of classes with four images, some give two to test, others two to val, others none, such that
-    the shares are right over the whole set. No class gives more than twice its share.
+    Scores on such a split are for new images of known identities. A split gets at least two images of an
+    identity
+    or none, since a single one could not be retrieved, and train at least two. Small classes therefore take
+    turns: of classes with four images, some give two to test, others two to val, others none, such that the
+    shares are right over the whole dataset. No class gives more than twice its share.
 
     Args:
         labels: text or whole numbers, [N].
-        paths: what tells the images of an identity apart, [N].
+        paths: unique names of the images of an identity, [N].
         val: share of the images.
         test: share of the images.
-        seed: another one gives another split.
+        seed: of the split.
 
     Raises:
-        ValueError: the shares are no shares, or add up to more than 1.
+        ValueError: a share is invalid, or they add up to more than 1.
     """
     check_shares(val, test)
     names, classes = np.unique(labels, return_inverse=True)
@@ -91,9 +92,9 @@ def within_class(
 
 
 def _images_per_split(count: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
-    """How many images a class gives to each split; `owed`, what they still lack, is changed.
+    """How many images a class gives to each split; updates `owed`, the deficit of each split.
 
-    The split that lacks most, for its share, comes first.
+    The split with the largest deficit relative to its share comes first.
     """
     for name, share in shares.items():
         owed[name] += share * count
@@ -108,7 +109,7 @@ def _images_per_split(count: int, shares: dict[str, float], owed: dict[str, floa
 
 
 def _warn_of_shares(splits: np.ndarray, shares: dict[str, float], rest: str, small: int) -> None:
-    """Say where a split did not get its share."""
+    """Warn about splits that did not get their share."""
     for name, share in shares.items():
         count = int(np.count_nonzero(splits == name))
         if abs(count - share * len(splits)) <= max(FEWEST, TOLERANCE * len(splits)):
@@ -122,7 +123,7 @@ def _warn_of_shares(splits: np.ndarray, shares: dict[str, float], rest: str, sma
 
 
 def check_shares(val: float, test: float) -> None:
-    """Refuse shares that are none.
+    """Reject invalid shares.
 
     Raises:
         ValueError: one is below 0 or above 1, or they add up to more than 1.
@@ -135,7 +136,7 @@ def check_shares(val: float, test: float) -> None:
 
 
 def shuffle_by_hash(rows: Sequence[int], names: Sequence[object], seed: int) -> list[int]:
-    """The places in an order that only names and seed decide: by a hash, the same on every machine."""
+    """Indices in a random order that depends only on names and seed, by a portable hash."""
 
     def hash_key(row: int) -> tuple[bytes, str]:
         name = str(names[row])
@@ -145,7 +146,7 @@ def shuffle_by_hash(rows: Sequence[int], names: Sequence[object], seed: int) -> 
 
 
 def split_sizes(count: int, val: float, test: float) -> tuple[int, int]:
-    """How many of `count` go to val and to test: none, or two at least, and two stay for train."""
+    """How many of `count` go to val and to test: none or at least two each; two or more stay in train."""
     in_test, in_val = round_half_up(test * count), round_half_up(val * count)
     if val + test >= ALL:
         return count - in_test, in_test
@@ -157,12 +158,12 @@ def split_sizes(count: int, val: float, test: float) -> tuple[int, int]:
 
 
 def round_half_up(number: float) -> int:
-    """To the nearest whole number; a half goes up."""
+    """Round to the nearest integer, halves up."""
     return int(number + 0.5)
 
 
 def warn_of_empty(judged: int, splits: dict[str, tuple[float, int]]) -> None:
-    """Say which splits had to stay empty."""
+    """Warn about splits that stay empty."""
     empty = [name for name, (share, count) in splits.items() if share and not count]
     if not empty:
         return
