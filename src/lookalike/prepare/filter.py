@@ -27,7 +27,7 @@ class Filters:
         keep: list of labels or paths; only these are kept.
         drop: list of labels or paths to remove.
         min_side: minimum shorter side of an image, or of its box, in pixels.
-        dedup: maximum number of differing bits of the 64-bit hashes of copies of one photo; of the copies in a
+        dedup: maximum number of differing bits in the 64-bit hashes of copies of a photo; of the copies in a
             class the largest is kept.
         min_images: minimum number of images of a class.
         max_images: maximum number of images of a class, chosen at random.

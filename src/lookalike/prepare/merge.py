@@ -62,7 +62,7 @@ class Choices:
         labels: a label in two tables is rejected, or one identity.
         files: a file in two tables is rejected, or only the row of the first table is kept.
         contents: also treat files with the same bytes as the same file.
-        dedup: maximum number of differing bits of the 64-bit hashes of copies of one photo. Of copies with the
+        dedup: maximum number of differing bits in the 64-bit hashes of copies of a photo. Of copies with the
             same label in several tables the largest is kept, in case of ties that of the earliest table; None
             keeps all.
         workers: processes that read images for `dedup`; 0 for none, None for one per core.
