@@ -33,7 +33,7 @@ from lookalike.ranking.error_bound import (
 from lookalike.ranking.exact import quiet_sparse
 from lookalike.ranking.pair_bands import Band
 from lookalike.ranking.pair_histogram import PairHistogram
-from lookalike.ranking.relevant_ranks import RelevantRanks
+from lookalike.ranking.relevant_ranks import MOST_UNDECIDED, RelevantRanks
 from lookalike.ranking.task import RankedQueries, RankingDepth, RetrievalTask
 
 TILE = 1024
@@ -69,6 +69,7 @@ class Shortlist:
         device: where to multiply.
         threads: how many tiles at a time.
         pairs: whether pairs will be counted.
+        max_undecided: of `RelevantRanks`.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Shortlist:
         device: torch.device,
         threads: int,
         pairs: bool = False,
+        max_undecided: float = MOST_UNDECIDED,
     ):
         quiet_sparse()
         self.sides, self.depth, self.threads = sides, depth, threads
@@ -92,7 +94,11 @@ class Shortlist:
             else LowPrecisionVectors(sides.queries, queries, device, turned)
         )
         self.error = error_bound(self.left, self.right)
-        self.relevant = RelevantRanks(sides, self.order, self.error, device) if depth.every is None else None
+        self.relevant = (
+            RelevantRanks(sides, self.order, self.error, device, max_undecided)
+            if depth.every is None
+            else None
+        )
         is_counted = None if self.relevant is None else self.relevant.is_counted
         self.thresholds = CandidateThresholds(
             sides, depth, self.order, self.left, self.right, self.error, is_counted
