@@ -14,7 +14,7 @@ from lookalike.metrics.verification import FINE, Pairs
 from lookalike.ranking.approximate import worker_threads
 from lookalike.ranking.task import RetrievalTask
 
-MOST_ROWS = 8192
+MOST_ROWS = 4096
 """Beyond so many images a sample of them is counted, for time grows with their square."""
 
 FEWEST_OF_ONE = 8

@@ -22,15 +22,17 @@ from lookalike.ranking.error_bound import (
     LowPrecisionVectors,
     Products,
     Tile,
+    TileVectors,
     codes_at_cells,
     error_bound,
+    float64_error,
     has_fast_bfloat16,
     max_rounding_error,
     plain_products,
     random_rotation,
     value_of,
 )
-from lookalike.ranking.exact import quiet_sparse
+from lookalike.ranking.exact import chosen_products, quiet_sparse
 from lookalike.ranking.pair_bands import Band
 from lookalike.ranking.pair_histogram import PairHistogram
 from lookalike.ranking.relevant_ranks import MOST_UNDECIDED, RelevantRanks
@@ -82,7 +84,7 @@ class Shortlist:
         max_undecided: float = MOST_UNDECIDED,
     ):
         quiet_sparse()
-        self.sides, self.depth, self.threads = sides, depth, threads
+        self.sides, self.depth, self.device, self.threads = sides, depth, device, threads
         size = len(sides.queries)
         queries = sides.order if sides.self_retrieval else np.argsort(sides.query_codes, kind="stable")
         self.order = queries, sides.order
@@ -94,6 +96,7 @@ class Shortlist:
             else LowPrecisionVectors(sides.queries, queries, device, turned)
         )
         self.error = error_bound(self.left, self.right)
+        self.doubt = float64_error(sides.queries.shape[1])
         self.relevant = (
             RelevantRanks(sides, self.order, self.error, device, max_undecided)
             if depth.every is None
@@ -172,7 +175,7 @@ class Shortlist:
         back = self._take_candidates(columns, right, codes) if both else np.zeros(len(cells), bool)
         is_wanted = np.flatnonzero(ahead | back)
         left, right, ahead, back = left[is_wanted], right[is_wanted], ahead[is_wanted], back[is_wanted]
-        scores = tile.scores(cells[is_wanted])
+        scores = tile.float64_scores(cells[is_wanted])
         self._add(rows, left[ahead], tile.gallery[right[ahead]], scores[ahead])
         if both:
             self._add(columns, right[back], tile.queries[left[back]], scores[back])
@@ -196,7 +199,7 @@ class Shortlist:
         """Rank the candidates of a block of queries."""
         queries = self.order[0][start : start + TILE]
         limits = self.limits[start : start + TILE]
-        candidates = self._sort_candidates(start, queries, value_of(limits) + self.error)
+        candidates = self._sort_candidates(start, queries, value_of(limits) + self.error + self.doubt)
         count = np.bincount(candidates.query, minlength=len(queries))
         begin = np.cumsum(count) - count
         position = np.arange(1, len(candidates.query) + 1) - begin[candidates.query]
@@ -230,13 +233,41 @@ class Shortlist:
         query, row, score = (np.concatenate(part) for part in zip(*lists, strict=True))
         query = query.astype(np.int64)
         is_valid = (score >= lines[query]) & self.sides.is_visible(queries[query], row)
-        query, row, score = query[is_valid], row[is_valid], score[is_valid]
-        keys = (query << 54) | ((1 << 53) - (score * 2.0**52).astype(np.int64))
-        order = np.argsort(keys.view(np.uint64))
-        ordered = keys[order]
-        if (ordered[1:] == ordered[:-1]).any():
-            order = np.lexsort((row, keys.view(np.uint64)))
-        return _Candidates(query[order], row[order], score[order])
+        candidates = _ranked(_Candidates(query[is_valid], row[is_valid], score[is_valid]))
+        return _ranked(self._score_exactly(queries, candidates))
+
+    def _score_exactly(self, queries: np.ndarray, candidates: _Candidates) -> _Candidates:
+        """Exact scores for the nearest, which are results, and for those whose order is in doubt."""
+        query, row, score = candidates
+        position = np.arange(len(query)) - np.searchsorted(query, query)
+        is_close = np.zeros(len(query) + 1, bool)
+        is_close[1:-1] = (query[1:] == query[:-1]) & (score[:-1] - score[1:] <= 2 * self.doubt)
+        is_close[:-1] |= is_close[1:]
+        chosen = np.flatnonzero(is_close[:-1] | (position < self.depth.neighbours))
+        chosen = chosen[np.argsort(row[chosen])]
+        rows = np.unique(row[chosen])
+        left, right = TileVectors(self.sides.queries, self.device), TileVectors(self.sides.rows, self.device)
+        left.select(queries)
+        for start in range(0, len(rows), TILE):
+            columns = rows[start : start + TILE]
+            first, last = np.searchsorted(row[chosen], [columns[0], columns[-1] + 1])
+            some = chosen[first:last]
+            cells = query[some] * len(columns) + np.searchsorted(columns, row[some])
+            order = np.argsort(cells)
+            right.select(columns)
+            score[some[order]] = chosen_products(left.parts(), right.parts(), cells[order])
+        return candidates
+
+
+def _ranked(candidates: _Candidates) -> _Candidates:
+    """Sorted by query, then score, then row."""
+    query, row, score = candidates
+    keys = (query << 54) | ((1 << 53) - (score * 2.0**52).astype(np.int64))
+    order = np.argsort(keys.view(np.uint64))
+    ordered = keys[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.lexsort((row, keys.view(np.uint64)))
+    return _Candidates(query[order], row[order], score[order])
 
 
 @contextmanager

@@ -41,8 +41,16 @@ def parts_of(vectors: np.ndarray, rows: np.ndarray | slice, device: torch.device
     every = torch.from_numpy(vectors[rows]).to(device)
     if every.dtype is torch.float32:
         return Parts(every.double(), None)
-    high = (every * GRID).round_().div_(GRID)
-    return Parts(high, every - high)
+    return split(every, torch.empty_like(every), torch.empty_like(every))
+
+
+def split(vectors: torch.Tensor, high: torch.Tensor, low: torch.Tensor) -> Parts:
+    """Exact vectors as a sum, written into `high` and `low`.
+
+    Adding and taking away 1.5 · GRID, of which the last bit is 1 / GRID, rounds to a multiple of that.
+    """
+    torch.add(vectors, 1.5 * GRID, out=high).sub_(1.5 * GRID)
+    return Parts(high, torch.sub(vectors, high, out=low))
 
 
 def all_scores(queries: np.ndarray, gallery: np.ndarray, device: torch.device) -> np.ndarray:

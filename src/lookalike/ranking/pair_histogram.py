@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lookalike.metrics.verification import FINE, PairCounter, Pairs
-from lookalike.ranking.error_bound import Tile, float32_error
+from lookalike.ranking.error_bound import Tile, float64_error
 from lookalike.ranking.pair_bands import (
     CODES,
     HALF,
@@ -93,7 +93,7 @@ class PairHistogram:
         self.bands = self.zones.bands
         self.band_edges = np.array([(band.first, band.last + 1) for band in self.bands]).ravel()
         self.edges = lower_edges(self.band_edges)
-        self.doubt = float32_error(sides.queries.shape[1])
+        self.doubt = float64_error(sides.queries.shape[1])
         self.coarse = np.zeros((2, CODES), np.int64)
         self.fine = (CellCounts(), CellCounts())
         self.keeps = sides.totals.sum() // (2 if sides.self_retrieval else 1) <= MOST_KEPT
@@ -181,7 +181,7 @@ class PairHistogram:
         before = codes.ravel()[cells].astype(np.intp) + HALF
         zone = self.zones.of[before]
         low, high = self.zones.low[zone], self.zones.high[zone]
-        scores = self._scores(tile, cells, low, high)
+        scores = self._scores(tile, cells)
         side = (scores >= high).view(np.int8) - (scores < low).view(np.int8)
         wrong = np.flatnonzero((side == 0) | (side != self.zones.side[before]))
         side, scores = side[wrong], scores[wrong]
@@ -195,11 +195,13 @@ class PairHistogram:
         )
         return [_cells(scores[(side == 0) & (label == kind)]) for kind in (0, 1)]
 
-    def _scores(self, tile: Tile, cells: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """In 32 bits, but exact where these leave open whether a score is in its band, or in which cell."""
-        scores = tile.rough_scores(cells)
-        unsure = np.flatnonzero((scores > low - self.doubt) & (scores < high + self.doubt))
-        scores[unsure] = tile.scores(cells[unsure])
+    def _scores(self, tile: Tile, cells: np.ndarray) -> np.ndarray:
+        """In float64; exact where that leaves open in which fine cell a score lies."""
+        scores = tile.float64_scores(cells)
+        fine = scores / FINE
+        unsure = np.flatnonzero(np.abs(fine - np.round(fine)) * FINE <= self.doubt)
+        if len(unsure):
+            scores[unsure] = tile.scores(cells[unsure])
         return scores
 
     def _shift_out_of_bands(self, ordinals: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Ranks of relevant rows: how many rows of the gallery are ranked above each of them, counted tile by tile.
 
 Average precision needs nothing else. Low-precision scores decide nearly all comparisons; those within their
-error bound are repeated in float32, and in float64 where that leaves the order open.
+error bound are repeated in float64, and exactly where that leaves the order open.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from threading import Lock
 import numpy as np
 import torch
 
-from lookalike.ranking.error_bound import Tile, float32_error
+from lookalike.ranking.error_bound import Tile, float64_error
 from lookalike.ranking.exact import chosen_products, parts_of
 from lookalike.ranking.task import RetrievalTask
 
@@ -56,7 +56,7 @@ class RelevantRanks:
         max_undecided: float = MOST_UNDECIDED,
     ):
         self.task, self.order, self.max_undecided = task, order, max_undecided
-        self.doubt = float32_error(task.queries.shape[1])
+        self.doubt = float64_error(task.queries.shape[1])
         totals = task.totals[order[0]]
         self.is_counted = (totals > 0) & (totals <= MOST_RELEVANT)
         self.totals = np.where(self.is_counted, totals, 0)
@@ -179,10 +179,10 @@ class RelevantRanks:
         slots: slice,
         axis: int,
     ) -> np.ndarray:
-        """How many of some comparisons put the cell above the slot, [slots]: in float32, or else exactly."""
+        """How many of some comparisons put the cell above the slot, [slots]: in float64, or else exactly."""
         slot, cell = comparisons
         scores, rows = self.scores[slots], self.rows[slots]
-        rough = _scatter(len(cells), cell, lambda needed: tile.rough_scores(cells[needed]))
+        rough = _scatter(len(cells), cell, lambda needed: tile.float64_scores(cells[needed]))
         distance = rough[cell] - scores[slot]
         is_open = np.abs(distance) <= self.doubt
         above = np.bincount(slot[distance > self.doubt], minlength=len(scores))

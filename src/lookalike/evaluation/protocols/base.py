@@ -138,7 +138,7 @@ def self_retrieval(samples: Samples, rows: np.ndarray, ignore: str, protocol: st
     """
     groups = None if ignore == "itself" else samples.groups(protocol)[rows]
     sides = RetrievalTask(
-        samples.unit[rows],
+        samples.unit if len(rows) == len(samples) else samples.unit[rows],
         samples.codes[rows],
         query_groups=groups,
         ignore="nothing" if ignore == "itself" else ignore,  # pyrefly: ignore
