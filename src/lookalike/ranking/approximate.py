@@ -233,8 +233,8 @@ class Shortlist:
         query, row, score = (np.concatenate(part) for part in zip(*lists, strict=True))
         query = query.astype(np.int64)
         is_valid = (score >= lines[query]) & self.sides.is_visible(queries[query], row)
-        candidates = _ranked(_Candidates(query[is_valid], row[is_valid], score[is_valid]))
-        return _ranked(self._score_exactly(queries, candidates))
+        candidates = _sort_by_rank(_Candidates(query[is_valid], row[is_valid], score[is_valid]))
+        return _sort_by_rank(self._score_exactly(queries, candidates))
 
     def _score_exactly(self, queries: np.ndarray, candidates: _Candidates) -> _Candidates:
         """Exact scores for the nearest, which are results, and for those whose order is in doubt."""
@@ -259,7 +259,7 @@ class Shortlist:
         return candidates
 
 
-def _ranked(candidates: _Candidates) -> _Candidates:
+def _sort_by_rank(candidates: _Candidates) -> _Candidates:
     """Sorted by query, then score, then row."""
     query, row, score = candidates
     keys = (query << 54) | ((1 << 53) - (score * 2.0**52).astype(np.int64))
