@@ -1,9 +1,6 @@
 """Python objects that `lookalike.train` takes where the command line takes names."""
 
-import hashlib
-import inspect
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lookalike.cli._train_keys import Config
 from lookalike.data.object_table import as_table
@@ -22,7 +19,14 @@ from lookalike.model import embedder
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.model.heads import Identity
 from lookalike.model.own_module import OwnModule
-from lookalike.training.own_sampler import OwnBatches
+from lookalike.training.objects import (
+    call_seeded,
+    describe,
+    loss_of_object,
+    name_losses,
+    refuse_uncallable,
+    sampler_of_object,
+)
 from lookalike.training.settings import LossTerm, SamplerChoice, StageSettings
 from lookalike.training.transform_check import check_transform
 
@@ -71,7 +75,7 @@ def take_objects(keys: dict[str, Any]) -> Objects:
     for name, field_name in (("scheduler", "schedule"), ("augment", "augment")):
         value = keys.get(name)
         if name in keys and not _is_named(value):
-            _refuse_uncallable(name, value)
+            refuse_uncallable(name, value)
             setattr(objects, field_name, keys.pop(name))
             objects.record[name] = {"object": describe(value)}
     if isinstance(objects.schedule, type):
@@ -98,7 +102,7 @@ def fit_stage(stage: StageSettings, objects: Objects, config: Config, changed: s
     if objects.losses and "loss" not in changed:
         changes["losses"] = {**(stage.losses if objects.named_losses else {}), **objects.losses}
     if objects.sampler and "sampler" not in changed:
-        seeded = partial(_call_seeded, objects.sampler, config.seed)
+        seeded = partial(call_seeded, objects.sampler, config.seed)
         changes["sampler"] = replace(objects.sampler, make=seeded)
     if objects.optimizer and "optimizer" not in changed:
         changes["optimizer"] = objects.optimizer
@@ -131,33 +135,11 @@ def make_own_model(module: nn.Module, config: Config, keys: Mapping[str, Any]) -
     )
 
 
-def describe(value: object) -> str:
-    """What an object is, for config.yaml; equal for objects that are built alike."""
-    if isinstance(value, partial):
-        arguments = [describe(each) for each in value.args]
-        arguments += [f"{name}={describe(each)}" for name, each in value.keywords.items()]
-        return f"{describe(value.func)}({', '.join(arguments)})"
-    if value is None or isinstance(value, str | int | float | Path):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(describe, value))}]"
-    named: Any = value if hasattr(value, "__qualname__") else type(value)
-    name = f"{named.__module__}.{named.__qualname__}"
-    if isinstance(value, nn.Module):
-        return f"{name} {hashlib.sha256(str(value).encode()).hexdigest()[:8]}"
-    return name
-
-
 def _is_named(value: Any) -> bool:
     """Whether this is something that the command line could hold."""
     if isinstance(value, list | tuple):
         return all(map(_is_named, value))
     return value is None or isinstance(value, str | Mapping)
-
-
-def _refuse_uncallable(name: str, value: Any) -> None:
-    if not callable(value):
-        raise ConfigError(f"{name}={value!r}: must be a name or something that can be called")
 
 
 def _take_dataset(keys: dict[str, Any], objects: Objects) -> None:
@@ -181,7 +163,7 @@ def _take_losses(keys: dict[str, Any], objects: Objects) -> None:
     value = keys.get("loss")
     if value is None or _is_config_loss(value):
         return
-    losses = dict(value) if isinstance(value, Mapping) else _name_losses(value)
+    losses = dict(value) if isinstance(value, Mapping) else name_losses(value)
     names: list[str] = []
     del keys["loss"]
     for name, entry in losses.items():
@@ -197,7 +179,7 @@ def _take_losses(keys: dict[str, Any], objects: Objects) -> None:
             if isinstance(entry, tuple):
                 keys[f"loss.{name}.weight"] = float(weight)
             continue
-        objects.losses[name] = _loss_term(name, float(weight), loss)
+        objects.losses[name] = loss_of_object(name, float(weight), loss)
         objects.record.setdefault("loss", {})[name] = {"weight": float(weight), "object": describe(loss)}
     objects.named_losses = bool(names)
     if names:
@@ -210,92 +192,16 @@ def _is_config_loss(value: Any) -> bool:
     return _is_named(value)
 
 
-def _name_losses(value: Any) -> dict[str, Any]:
-    """Losses by name: that of a choice, or of the class in snake case."""
-    named: dict[str, Any] = {}
-    for loss in value if isinstance(value, list | tuple) else [value]:
-        kind = loss.func if isinstance(loss, partial) else loss
-        title = getattr(kind, "__name__", type(kind).__name__)
-        name = loss if isinstance(loss, str) else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", title).lower()
-        name = re.sub(r"\W+", "", name) or "loss"
-        count = sum(other.rstrip("0123456789").rstrip("_") == name for other in named)
-        named[f"{name}_{count + 1}" if count else name] = loss
-    return named
-
-
-def _loss_term(name: str, weight: float, loss: Any) -> LossTerm:
-    """A loss, a class or factory that is told the classes, or a function of embeddings and labels."""
-    if not name.isidentifier():
-        raise ConfigError(f"loss {name!r}: a name of a loss consists of letters, digits and _")
-    description = describe(loss)
-    if isinstance(loss, nn.Module):
-        return LossTerm(weight, _not_called, description, type(loss), loss)
-    if isinstance(loss, type | partial):
-        target = loss.func if isinstance(loss, partial) else loss
-        return LossTerm(weight, partial(_build_own_loss, name, loss), description, target)
-    _refuse_uncallable(f"loss {name}", loss)
-    return LossTerm(weight, _not_called, description, type(loss), FunctionLoss(loss))
-
-
-class FunctionLoss(nn.Module):
-    """A function (embeddings, labels) -> scalar as a module."""
-
-    uses_length = True  # for all that is known
-
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]):
-        super().__init__()
-        self.function = function
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The value of the function."""
-        return self.function(embeddings, labels)
-
-
-def _not_called(**_: Any) -> nn.Module:
-    raise TypeError("this loss is built already")
-
-
-def _build_own_loss(name: str, factory: Callable[..., nn.Module], **sizes: Any) -> nn.Module:
-    parameters = inspect.signature(factory).parameters
-    keywords = factory.keywords if isinstance(factory, partial) else {}
-    try:
-        loss = factory(**{key: v for key, v in sizes.items() if key in parameters and key not in keywords})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"loss {name}: {error}") from error
-    if not isinstance(loss, nn.Module):
-        raise ConfigError(f"loss {name}: {describe(factory)} gives {type(loss).__name__}, not a torch module")
-    return loss
-
-
 def _take_sampler(keys: dict[str, Any], objects: Objects) -> None:
     if "sampler" not in keys or (_is_named(keys["sampler"]) and not _holds_rows(keys["sampler"])):
         return
     sampler = keys.pop("sampler")
-    title = describe(sampler)
-    objects.record["sampler"] = {"object": title}
-    if isinstance(sampler, type | partial) or (callable(sampler) and not hasattr(sampler, "__iter__")):
-        parameters = inspect.signature(sampler).parameters
-        defaults = {n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty}
-        objects.sampler = SamplerChoice(sampler, sampler, defaults, title)
-        return
-    objects.sampler = SamplerChoice(lambda labels: sampler, lambda labels: sampler, {}, title)
+    objects.record["sampler"] = {"object": describe(sampler)}
+    objects.sampler = sampler_of_object(sampler)
 
 
 def _holds_rows(value: Any) -> bool:
     return isinstance(value, list | tuple) and not all(isinstance(each, str) for each in value)
-
-
-def _call_seeded(choice: SamplerChoice, seed: int, labels: Any, **arguments: Any) -> Any:
-    """The sampler for these class ids; one that takes a seed and has none gets that of the run."""
-    parameters, keywords = inspect.signature(choice.target).parameters, getattr(choice.target, "keywords", {})
-    if "seed" in parameters and "seed" not in keywords:
-        arguments = {"seed": seed, **arguments}
-    try:
-        sampler = choice.make(labels, **arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"sampler {choice.name}: {error}") from error
-    whole = ("set_epoch", "state_dict", "load_state_dict", "__len__", "__iter__")
-    return sampler if all(hasattr(sampler, name) for name in whole) else OwnBatches(sampler, len(labels))
 
 
 def _take_optimizer(keys: dict[str, Any], objects: Objects) -> None:
@@ -308,7 +214,7 @@ def _take_optimizer(keys: dict[str, Any], objects: Objects) -> None:
             f"optimizer: is already built, and training chooses its parameters: pass the class or "
             f"functools.partial({name}, …)"
         )
-    _refuse_uncallable("optimizer", optimizer)
+    refuse_uncallable("optimizer", optimizer)
     objects.optimizer = keys.pop("optimizer")
     objects.record["optimizer"] = {"object": describe(optimizer)}
     rate = optimizer.keywords.get("lr") if isinstance(optimizer, partial) else None

@@ -1,4 +1,4 @@
-"""The job `prepare`: folders, a table, addresses or a public set become a dataset; a patch changes one."""
+"""The job `prepare`: make a dataset from folders, a table, URLs or a public dataset; or patch one."""
 
 import json
 from pathlib import Path
@@ -101,6 +101,7 @@ def run(
 ) -> Path:
     """`main`, with objects in place of what the keys `source`, `split` and `detect` describe."""
     from lookalike.config import build
+    from lookalike.detect.cropped_dataset import refuse_shrink
     from lookalike.files import refuse_existing
     from lookalike.prepare.make_dataset import Rows
     from lookalike.prepare.sources.public import Raw
@@ -111,7 +112,8 @@ def run(
     _refuse_unused(config)
     split = split or build(config.split, "split")
     cropping = detect or build(config.detect, "detect")
-    _refuse_shrunk_crops(config, cropping)
+    if cropping is not None:
+        refuse_shrink(config.shrink)
     if source is None:
         raw = Raw(config.raw, config.download, config.progress, config.private)
         rows = Rows(*build(config.source, "source", raw=raw))
@@ -139,8 +141,9 @@ def _make(
     """Make a dataset from these rows; `custom` is the cropping if it is not that of the config."""
     from functools import partial
 
-    from lookalike.detect.crop_table import CropJob, detect_and_crop
-    from lookalike.prepare.make_dataset import DatasetSettings, Rows, make_dataset, write_dataset
+    from lookalike.detect.crop_table import CropJob
+    from lookalike.detect.cropped_dataset import make_cropped_dataset
+    from lookalike.prepare.make_dataset import DatasetSettings, make_dataset
 
     sources = [config.source[key] for key in ("root", "file", "list") if config.source.get(key)]
     metadata = config.model_dump(mode="json") | ({"detect": repr(custom)} if custom else {})
@@ -156,14 +159,8 @@ def _make(
         return make_dataset(rows, split, settings)
     make = partial(_return_cropping, custom) if custom else _build_cropping
     node = {"object": repr(custom)} if custom else config.detect
-    with detect_and_crop(
-        rows.table, CropJob(config.out, node, make, config.workers, config.progress)
-    ) as cropped:
-        notes = {"cut_boxes.csv": cropped.cut, "kept_whole.csv": cropped.kept_whole}
-        pairs = None if rows.pairs is None else cropped.pairs(rows.pairs)
-        problems = [*rows.problems, *cropped.problems]
-        crops = Rows(cropped.table, problems, pairs, notes, cropped.moved_folders)
-        return write_dataset(crops, split, settings)
+    job = CropJob(config.out, node, make, config.workers, config.progress)
+    return make_cropped_dataset(rows, split, settings, job)
 
 
 def _return_cropping(cropping: "Cropping", settings: str) -> "Cropping":
@@ -171,20 +168,10 @@ def _return_cropping(cropping: "Cropping", settings: str) -> "Cropping":
 
 
 def _build_cropping(settings: str) -> "Cropping":
-    """What detects and crops, from the nodes of the config as JSON; called once in each process."""
+    """The cropping, built from the nodes of the config as JSON; called once in each process."""
     from lookalike.config import build
 
     return build(json.loads(settings), "detect")
-
-
-def _refuse_shrunk_crops(config: Config, cropping: object) -> None:
-    from lookalike.errors import ConfigError
-
-    if cropping is not None and config.shrink:
-        raise ConfigError(
-            f"shrink={config.shrink}: detect works on the original images and sets the size of its crops: "
-            f"detect.size={config.shrink} instead of shrink"
-        )
 
 
 def _apply_patch(config: Config, patch: Path | list[Path]) -> Path:
@@ -202,7 +189,7 @@ def _apply_patch(config: Config, patch: Path | list[Path]) -> Path:
 
 
 def _refuse_unused(config: Config) -> None:
-    """Refuse keys that the source has no use for, before any work."""
+    """Reject keys that have no effect on this source, before any work."""
     from hydra.utils import get_object
 
     from lookalike.config.signatures import hints
