@@ -1,11 +1,23 @@
+import multiprocessing as mp
 import os
 import signal
 import subprocess
 import sys
+import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import pytest
+
 from lookalike.prepare import files
-from lookalike.prepare.files import CRASHED, FileCheck, check_by_decoding, check_files, check_header
+from lookalike.prepare.files import (
+    CRASHED,
+    FileCheck,
+    check_by_decoding,
+    check_files,
+    check_header,
+    run_in_workers,
+)
 
 
 def fragile(file: Path) -> FileCheck:
@@ -15,14 +27,23 @@ def fragile(file: Path) -> FileCheck:
     return FileCheck(len(file.name), 1)
 
 
-def test_a_file_that_kills_its_reader_is_found_and_the_rest_goes_on(monkeypatch):
-    deadly = {1, 11}
-    monkeypatch.setattr(files, "CHUNK", 3)
-    monkeypatch.setattr(files, "CHUNKS_PER_WORKER", 1)
-    names = [Path(f"deadly {row}" if row in deadly else "x" * (row + 1)) for row in range(12)]
-    seen = list(check_files(names, fragile, workers=2))
+def test_a_file_that_kills_its_reader_is_found_and_the_rest_goes_on():
+    deadly = {15, 19}  # the ends of the first 2 · 8 chunks and of the others
+    names = [Path(f"deadly {row}" if row in deadly else "x" * (row + 1)) for row in range(20)]
+    seen = list(run_in_workers(names, fragile, FileCheck(reason=CRASHED), workers=2, chunk=1))
     assert [row for row, one in enumerate(seen) if one.reason == CRASHED] == sorted(deadly)
-    assert all(seen[row] == FileCheck(row + 1, 1) for row in range(12) if row not in deadly)
+    assert all(seen[row] == FileCheck(row + 1, 1) for row in range(20) if row not in deadly)
+
+
+@pytest.mark.skipif("forkserver" not in mp.get_all_start_methods(), reason="processes start otherwise")
+def test_a_crash_while_processes_start_leaves_none_behind(monkeypatch):
+    start = ForkServerProcess.start
+    monkeypatch.setattr(ForkServerProcess, "start", lambda process: start(process) or time.sleep(0.3))
+    before = set(mp.active_children())
+    items = [Path("deadly"), *map(Path, "abc")]
+    seen = list(run_in_workers(items, fragile, FileCheck(reason=CRASHED), workers=2, chunk=1))
+    assert [one.reason for one in seen] == [CRASHED, "", "", ""]
+    assert set(mp.active_children()) <= before
 
 
 def test_workers_see_what_one_process_sees(shapes_folder, tmp_path):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
 from multiprocessing.context import BaseContext
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,6 +93,7 @@ def run_in_workers(
     if not workers or len(items) <= chunk or not _can_start():
         yield from map(work, items)
         return
+    workers = min(workers, -(-len(items) // chunk))
     done, window = 0, chunk * CHUNKS_PER_WORKER * workers
     while done < len(items):
         with _pool(workers) as pool:
@@ -165,20 +167,30 @@ def _run_each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Res
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that ignore Ctrl-C, and end with the block even if work is pending."""
-    pool = ProcessPoolExecutor(workers, _context(), initializer=_begin)
+    """Worker processes that ignore Ctrl-C, and end with the block even if work is pending.
+
+    All of them start before there is work. The executor would start them one by one as work comes in, and one
+    that starts while another crashes is never ended: the executor then waits for it forever.
+    """
+    context = _context()
+    all_started = context.Event()
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(all_started,))
     try:
         with _interrupt(later=True):
-            pool.submit(os.getpid).result()
+            process_ids = [pool.submit(os.getpid) for _ in range(workers)]
+            all_started.set()
+            for process_id in process_ids:
+                process_id.result()
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
-    """Worker initialiser: ignore Ctrl-C, and exit when the main process does."""
+def _begin(all_started: Event) -> None:
+    """Worker initialiser: ignore Ctrl-C, exit when the main process does, and wait for the other workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    all_started.wait()
 
 
 def _end_with_parent() -> None:
