@@ -17,6 +17,8 @@ from lookalike.config.wording import format_value
 from lookalike.errors import ConfigError
 
 CONF = Path(__file__).parent.parent / "conf"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""PyYAML in C, ten times faster, where it was built with libyaml."""
 Folders = Sequence[Path]
 HEADING = re.compile(r"## ([^:]+)(?:: (.+))?")
 
@@ -161,7 +163,7 @@ def _comment(text: str, start: int) -> str:
 
 def _content(file: Path) -> dict[str, Any]:
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        return yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER) or {}
     except yaml.YAMLError as error:
         raise ConfigError(_unreadable_yaml(file, error)) from error
 
