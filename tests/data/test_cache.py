@@ -137,10 +137,10 @@ def test_it_stops_at_its_limit(photo, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("transform", [RandomCrop(24), Augment(24), lambda image: torch.tensor(image.size)])
-def test_a_table_reads_through_it(photo, tmp_path, decoded_files, transform, monkeypatch):
-    monkeypatch.setattr("lookalike.data.memory_cache.ROOM", 0)
+def test_a_table_reads_through_it(photo, tmp_path, decoded_files, transform):
     frame = pl.DataFrame({"path": ["photo.jpg", "gone.jpg"], "label": ["a", "b"], "split": "train"})
-    images = ImageTable(Table(frame, tmp_path), transform, seed=0, cache=Cache(tmp_path / "cache", 30, 10**9))
+    cache = Cache(tmp_path / "cache", 30, 10**9)
+    images = ImageTable(Table(frame, tmp_path), transform, seed=0, cache=cache, memory=0)
     first = images.__getitems__([0, 1])
     second = images.__getitems__([0, 1])
     assert torch.equal(first.images, second.images)

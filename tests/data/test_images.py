@@ -617,13 +617,13 @@ def test_a_great_many_reads_leave_no_file_open(table):
     assert sum(isinstance(item, Unreadable) for item in kept) == 100
 
 
-def images_over_epochs(table, seed, epochs=3):
+def images_over_epochs(table, seed, epochs=3, **memory):
     """What a transform that draws from the pictures' pixels and from random numbers gives in some epochs."""
 
     def transform(image):
         return to_tensor(image)[:, :4, :4] ^ torch.randint(256, (3, 1, 1), dtype=torch.uint8)
 
-    images, found = ImageTable(table, transform, seed=seed), []
+    images, found = ImageTable(table, transform, seed=seed, **memory), []
     for epoch in range(epochs):
         images.set_epoch(epoch)
         found.append(collate(images.__getitems__([0, 1, 2, 0])).images)
@@ -637,8 +637,7 @@ def test_small_pictures_are_decoded_once_for_training_and_come_out_the_same(tabl
     )
     kept = images_over_epochs(table, seed=4)
     assert [opened.count(file) for file in dict.fromkeys(opened)] == [1, 1, 3]  # the third cannot be read
-    monkeypatch.setattr("lookalike.data.memory_cache.ROOM", len(table) * 3 * WIDTH * HEIGHT - 1)
-    again = images_over_epochs(table, seed=4)
+    again = images_over_epochs(table, seed=4, memory=len(table) * 3 * WIDTH * HEIGHT - 1)
     assert len(opened) == 5 + 12
     assert all(map(torch.equal, kept, again))
     assert not torch.equal(kept[0], kept[1])

@@ -141,15 +141,14 @@ def read(images, workers, batches):
 
 
 @pytest.mark.parametrize("transform", [RandomCrop(24, area=(0.3, 1)), Augment(24)])
-@pytest.mark.parametrize("room", [0, 8 * 3 * 100 * 100, 1 << 28])
-def test_the_same_pixels_whatever_workers_order_and_memory(photos, transform, room, monkeypatch):
-    monkeypatch.setattr("lookalike.data.memory_cache.ROOM", room)
-    images = ImageTable(photos, transform, seed=5)
+@pytest.mark.parametrize("memory", [0, 8 * 3 * 100 * 100, 1 << 28])
+def test_the_same_pixels_whatever_workers_order_and_memory(photos, transform, memory):
+    images = ImageTable(photos, transform, seed=5, memory=memory)
     for epoch in (1, 2):
         images.set_epoch(epoch)
         expected = read(images, 0, [[0, 1, 2, 3], [4, 5, 6, 7]])
         assert expected[1] == [7]
         assert read(images, 2, [[7, 5], [6, 0, 1], [2, 4, 3]]) == expected
-        fresh = ImageTable(photos, transform, seed=5)
+        fresh = ImageTable(photos, transform, seed=5, memory=memory)
         fresh.set_epoch(epoch)
         assert read(fresh, 2, [[3, 2], [1, 0, 7], [6, 5, 4]]) == expected

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lookalike.data.transforms import Resize
-from lookalike.model import backbones, embedder, heads, normalise
+from lookalike.model import backbones, embedder, heads
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.model.normalise import normalise as normalised
 from lookalike.model.normalise import standardise
@@ -18,12 +18,11 @@ def pixels(count=5, height=7, width=6):
 
 
 @pytest.mark.parametrize("chunk", [1, 300, 1 << 18])
-def test_whole_numbers_and_shares_of_white_give_the_same(monkeypatch, chunk):
-    monkeypatch.setattr(normalise, "CHUNK", chunk)
+def test_whole_numbers_and_shares_of_white_give_the_same(chunk):
     images = pixels()
     expected = (images.double() / 255 - MEAN) / STD
     for given in (images, images.contiguous(memory_format=torch.channels_last), images.float() / 255):
-        found = normalised(given, MEAN, STD)
+        found = normalised(given, MEAN, STD, chunk)
         assert found.dtype == torch.float32
         assert (found - expected).abs().max() < 1e-5
         assert found.stride() == given.stride()

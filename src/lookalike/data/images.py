@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from lookalike.data.decode import MAX_PIXELS, Box, image_size, open_image
-from lookalike.data.memory_cache import MemoryCache
+from lookalike.data.memory_cache import ROOM, MemoryCache
 from lookalike.data.pixels import crop, open_pixels
 from lookalike.errors import ImageError, Problem
 
@@ -77,6 +77,7 @@ class ImageTable(Rows):
         seed: for a random transform; none for evaluation.
         at_least: passed to `open_image`; the transforms of this package know theirs.
         cache: where pictures lie that were shrunk before.
+        memory: bytes for decoded pictures of all rows together.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class ImageTable(Rows):
         seed: int | None = None,
         at_least: int | None = None,
         cache: Cache | None = None,
+        memory: int = ROOM,
     ):
         import torch
 
@@ -109,7 +111,7 @@ class ImageTable(Rows):
         boxed = "x1" in table.frame.columns
         self._boxes = [table.box(row) for row in range(len(table))] if boxed else None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
-        self._memory_cache = MemoryCache(0 if seed is None else len(table))
+        self._memory_cache = MemoryCache(0 if seed is None else len(table), memory)
 
     def __len__(self) -> int:
         return len(self._files)

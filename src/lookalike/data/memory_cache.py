@@ -20,8 +20,8 @@ class MemoryCache:
         room: bytes for all of them together.
     """
 
-    def __init__(self, rows: int, room: int | None = None):
-        self.bytes_per_row = (ROOM if room is None else room) // max(1, rows) // 8 * 8
+    def __init__(self, rows: int, room: int = ROOM):
+        self.bytes_per_row = room // max(1, rows) // 8 * 8
         self._rows: int = rows if self.bytes_per_row else 0
         self._pending: list[tuple[int, tuple[int, ...]]] = []
         if self._rows:

@@ -10,13 +10,14 @@ CHUNK = 1 << 17
 """Values that are changed at once on a CPU: they stay in its cache."""
 
 
-def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalise(images: Tensor, mean: Tensor, std: Tensor, chunk: int = CHUNK) -> Tensor:
     """(images / 255 - mean) / std.
 
     Args:
         images: [B, 3, H, W], uint8 in 0…255 or float in 0…1.
         mean: of each channel, on a scale of 0…1, [1, 3, 1, 1].
         std: likewise.
+        chunk: values that are changed at once on a CPU.
     """
     if images.dtype != torch.uint8:
         return (images - mean) / std
@@ -27,7 +28,7 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     if images.is_contiguous(memory_format=torch.channels_last):  # in the order of memory: far faster
         rows, into = (tensor.permute(0, 2, 3, 1).flatten(0, 1).flatten(1) for tensor in (images, output))
         shift, scale = (tensor.flatten().repeat(images.shape[3]) for tensor in (shift, scale))
-    step = max(1, CHUNK // max(1, rows[:1].numel()))
+    step = max(1, chunk // max(1, rows[:1].numel()))
     for some, part in zip(rows.split(step), into.split(step), strict=True):
         part.copy_(some).sub_(shift).mul_(scale)
     return output
