@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -24,14 +22,10 @@ from lookalike.losses.sharded import ShardedClasses, divide_classes, join_shards
 from lookalike.losses.sub_center_arcface import SubCenterArcFace
 from lookalike.losses.uniface import UniFace
 from lookalike.training.optimise import RowSparse, clip_gradients
+from ranks import PROCESSES, run_ranks
 
-PROCESSES, CLASSES, DIM, STEPS, ALL = (
-    2,
-    7,
-    6,
-    3,
-    0.999,
-)  # 3 and 4 classes; all drawn, but with sparse gradients
+CLASSES, DIM, STEPS = 7, 6, 3  # 3 and 4 classes
+ALL = 0.999  # all are drawn, but with sparse gradients
 SMOOTH = MarginOptions(smoothing=0.1, focal=2.0)
 RARE = MarginOptions(rare_margin=0.5, skip_above=0.4)
 HEADS = {
@@ -81,15 +75,12 @@ def train(net: nn.Module, loss: nn.Module, rows: torch.Tensor, which: str) -> li
     return found
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    meeting = f"file://{folder}/meeting"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=PROCESSES)
+def work(rank: int, folder: Path) -> None:
     rows = torch.arange(5) if rank == 0 else torch.arange(5, 12)
     for name, rate, which in CASES:
         net, terms = parts(name, lambda head, rate=rate: ShardedClasses(head, rate))
         found = train(DistributedDataParallel(net), AcrossProcesses(terms), rows, which)
-        torch.save((found, terms.state_dict()), Path(folder) / f"{name}{rate}{which}{rank}.pt")
+        torch.save((found, terms.state_dict()), folder / f"{name}{rate}{which}{rank}.pt")
         whole = parts(name, SampledClasses)[1].state_dict()
         terms.load_state_dict(copy.deepcopy(whole))
         head = terms.losses["head"]
@@ -103,14 +94,13 @@ def work(rank: int, folder: str) -> None:
         with pytest.raises(ValueError, match="ShardedClasses") as refused:
             ShardedClasses(make())
         words.append(str(refused.value))
-    (Path(folder) / "refused.txt").write_text("\n".join(words))
-    dist.destroy_process_group()
+    (folder / "refused.txt").write_text("\n".join(words))
 
 
 @pytest.fixture(scope="module")
 def two_process_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
-    mp.spawn(work, (str(folder),), nprocs=PROCESSES)
+    run_ranks(work, folder)
     return folder
 
 

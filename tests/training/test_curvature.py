@@ -2,15 +2,12 @@
 
 import itertools
 import logging
-import socket
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -30,6 +27,7 @@ from lookalike.losses.sharded import divide_classes
 from lookalike.training import curvature
 from lookalike.training.curvature import Curvature, SampledLabelLoss
 from lookalike.training.sophia import Sophia
+from ranks import run_ranks
 
 CLASSES, DIM, INPUTS = 3, 4, 5
 
@@ -185,17 +183,14 @@ def test_a_head_that_sees_some_classes_is_refused():
         SampledLabelLoss(loss)
 
 
-def work(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def work(rank: int, folder: Path) -> None:
     torch.manual_seed(rank)
     drawn = curvature._sample_labels(torch.zeros(50, CLASSES))
     curvature._sample_labels = lambda scores: torch.arange(len(scores)) % CLASSES
     torch.manual_seed(3)
     net, loss, images = Net(), LOSSES["two"](), torch.randn(10, INPUTS)
     found = measured_together(net, loss, images[rank::2])
-    torch.save([drawn, *found], Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    torch.save([drawn, *found], folder / f"{rank}.pt")
 
 
 def measured_together(net, loss, images):
@@ -207,10 +202,7 @@ def measured_together(net, loss, images):
 
 @pytest.mark.slow
 def test_two_processes_estimate_what_one_does(tmp_path, monkeypatch):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    mp.spawn(work, (port, str(tmp_path)), nprocs=2)
+    run_ranks(work, tmp_path)
     monkeypatch.setattr(curvature, "_sample_labels", lambda scores: torch.arange(len(scores)) % CLASSES)
     torch.manual_seed(3)
     net, loss, images = Net(), LOSSES["two"](), torch.randn(10, INPUTS)

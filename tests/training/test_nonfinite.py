@@ -1,15 +1,12 @@
 """A step without numbers is as if it had not been; its batch is kept; three in a row end the run."""
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from PIL import Image
 from safetensors.torch import load_file
 from tests.training.test_run import SMALL, dataset  # noqa: F401 - a fixture
@@ -22,6 +19,7 @@ from lookalike.errors import LookalikeError
 from lookalike.losses.modifiers import Terms
 from lookalike.training.nonfinite import MAX_KEPT, NonFiniteSteps
 from lookalike.training.processes import make_accelerator
+from ranks import run_ranks
 
 NAN, INF = float("nan"), float("inf")
 
@@ -195,8 +193,6 @@ def test_a_run_that_ends_so_may_be_started_with_other_values(dataset, tmp_path, 
 
 def two(rank, folder):
     """The second process's gradients are bad in its second step."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     accelerator = SimpleNamespace(
         num_processes=2,
         process_index=rank,
@@ -205,19 +201,18 @@ def two(rank, folder):
         scaler=None,
     )
     frame = pl.DataFrame({"path": ["0.png", "1.png"], "label": ["a", "b"], "split": ["train"] * 2})
-    steps = NonFiniteSteps(Path(folder), Table(frame, Path(folder)), accelerator)
+    steps = NonFiniteSteps(folder, Table(frame, folder), accelerator)
     passed = []
     for number in (1, 2, 3):
         steps.is_finite(torch.tensor(1.0), batch((rank,)), torch.ones(2, 4))
         gradient = torch.tensor(NAN if rank == 1 and number == 2 else 1.0)
         passed.append(steps.step_is_finite(gradient, step=number, epoch=1))
-    (Path(folder) / f"{rank}.json").write_text(json.dumps(passed))
-    dist.destroy_process_group()
+    (folder / f"{rank}.json").write_text(json.dumps(passed))
 
 
 @pytest.mark.slow
 def test_all_processes_skip_together_and_the_main_one_keeps_the_whole_batch(tmp_path):
-    mp.spawn(two, (str(tmp_path),), nprocs=2)
+    run_ranks(two, tmp_path)
     assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [
         [True, False, True]
     ] * 2

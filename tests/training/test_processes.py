@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,8 +15,8 @@ from lookalike.losses.cross_batch_memory import CrossBatchMemory
 from lookalike.losses.elastic_arcface import ElasticArcFace
 from lookalike.losses.modifiers import AcrossProcesses
 from lookalike.training.processes import Share, equalise_parameters
+from ranks import PROCESSES, run_ranks
 
-PROCESSES = 2
 LOSSES = {
     "pair": MultiSimilarity,
     "proxy": lambda: ProxyAnchor(num_classes=4, dim=6),
@@ -65,29 +63,25 @@ def train(name: str, net: nn.Module, loss: nn.Module, rows: torch.Tensor) -> lis
     return found
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    meeting = f"file://{folder}/meeting"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=PROCESSES)
+def work(rank: int, folder: Path) -> None:
     for name, uneven in CASES:
         net, loss = parts(name)
         rows = torch.arange(12) if not uneven else torch.arange(11)
         torch.manual_seed(rank)  # as after dropout on shares of different sizes
         found = train(name, DistributedDataParallel(net), AcrossProcesses(loss), rows[rank::PROCESSES])
-        torch.save([found, dict(loss.state_dict())], Path(folder) / f"{name}{uneven}{rank}.pt")
+        torch.save([found, dict(loss.state_dict())], folder / f"{name}{uneven}{rank}.pt")
     loss = ProxyAnchor(num_classes=4, dim=6)
     net = nn.BatchNorm1d(3)
     net.running_mean.fill_(rank + 1)
     loss.proxies.data.fill_(rank + 1)
     equalise_parameters([net], loss)
     assert (net.running_mean == 1).all() and (loss.proxies == 1).all()
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def two_process_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, (str(folder),), nprocs=PROCESSES)
+    run_ranks(work, folder)
     return folder
 
 

@@ -227,30 +227,6 @@ def test_several_datasets_must_not_share_labels(dataset, tmp_path):
     assert len(read_datasets("mine", tmp_path)) == 80
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_model(dataset, tmp_path):
-    keys = [
-        f"{name}={value}" for name, value in {**SMALL, "out": tmp_path / "run", "dataset": dataset}.items()
-    ]
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "lookalike",
-        "train",
-    ]
-    done = subprocess.run([*launch, *keys], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(str(tmp_path / "run")) == 1
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert (summary["status"], summary["processes"], summary["epochs"]) == ("finished", 2, 2)
-    assert lookalike.load(tmp_path / "run").dim == 16
-
-
 def test_half_precision_after_full_precision_in_one_process_and_chunks_train(dataset, tmp_path, caplog):
     keys = {**SMALL, "epochs": 1, "sampler.classes_per_batch": 6}
     lookalike.train(dataset, tmp_path / "full", **keys)

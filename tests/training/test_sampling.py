@@ -3,8 +3,6 @@
 import json
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -269,21 +267,7 @@ def test_the_same_label_in_two_tables_is_refused_also_as_number_and_text(tmp_pat
 
 @pytest.mark.slow
 def test_two_processes_share_bank_and_counts(dataset, tmp_path):
-    keys = {**SMALL, **HARD, "dataset": dataset, "out": tmp_path / "run", "val_share": 0}
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "lookalike",
-        "train",
-    ]
-    words = [f"{name}={value}" for name, value in keys.items()]
-    done = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
+    lookalike.train(dataset, tmp_path / "run", processes=2, val_share=0, **SMALL, **HARD)
     state = read_state(Checkpoints(tmp_path / "run" / "state").all()[-1])
     assert state["bank"]["readable"].tolist() == [True] * 80 + [False] * 2
     norms = state["bank"]["bank"][:80].norm(dim=1)

@@ -1,11 +1,7 @@
 """Weights that a pooling does not use, in two processes: distributed training wants a gradient for each."""
 
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from lookalike.data.transforms import Resize
@@ -13,6 +9,7 @@ from lookalike.model import backbones, heads, pooling
 from lookalike.model.embedder import build
 from lookalike.training.freeze import refreeze, trainable
 from lookalike.training.stage import Features
+from ranks import run_ranks
 
 SIZE = 32
 POOLINGS = {"average": pooling.Average, "gem": pooling.GeM, "max": pooling.Max, "native": pooling.Native}
@@ -25,20 +22,17 @@ def model_of(kind):
 
 
 def work(rank, folder, kind):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     net = DistributedDataParallel(Features(model_of(kind).train()))
     for step in range(2):
         images = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(10 * step + rank))
         net(images).square().sum().backward()
-        torch.save([p.grad for p in net.parameters() if p.requires_grad], Path(folder) / f"{rank}.pt")
+        torch.save([p.grad for p in net.parameters() if p.requires_grad], folder / f"{rank}.pt")
         net.zero_grad()
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("kind", ["average", "native"])
 def test_two_processes_train_a_timm_model_whose_head_is_not_used(kind, tmp_path):
-    mp.spawn(work, (str(tmp_path), kind), nprocs=2)
+    run_ranks(work, tmp_path, kind)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
