@@ -1,5 +1,6 @@
 """What every test may use: one thread a process, fixed seeds, no network, and a tiny set of drawn shapes."""
 
+import gc
 import os
 import random
 import shutil
@@ -7,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch, polars or matplotlib load: two OpenMP threads beside a busy process are slower than one.
 for name, value in {
@@ -23,6 +25,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The same examples in every run of `make test`; `make fuzz` draws new ones and many more.
 settings.register_profile("test", derandomize=True, database=None, deadline=None)
@@ -82,6 +87,12 @@ def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_shapes(tmp_path_factory.mktemp("shapes") / "photos", classes=10, per_class=8, size=48)
 
 
+def pytest_collection_finish() -> None:
+    """Garbage collections, some of which libraries ask for, need not visit what imports have left."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of `make fuzz`: only the properties, each with LOOKALIKE_FUZZ times as many examples."""
     if not FUZZING:
@@ -108,6 +119,16 @@ def chromium() -> str:
     if os.environ.get("LOOKALIKE_NO_BROWSER") == "1" and os.environ.get("CI") != "true":
         pytest.skip(missing)
     pytest.fail(f"{missing}; LOOKALIKE_NO_BROWSER=1 skips the tests that need it")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator["Browser"]:
+    """One Chromium for all tests of a module; an event loop runs in this thread until it is closed."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture(autouse=True)

@@ -38,8 +38,7 @@ def test_site_builds_offline_with_every_page(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["missing.md", "page.md#no-such-heading"])
-def test_a_broken_link_fails_the_build(target, tmp_path):
+def test_broken_links_fail_the_build(tmp_path):
     source = tmp_path / "source"
     (source / "docs" / "site").mkdir(parents=True)
     text = (ROOT / "docs" / "site" / "conf.py").read_text(encoding="utf-8")
@@ -49,8 +48,10 @@ def test_a_broken_link_fails_the_build(target, tmp_path):
     page = source / "docs" / "page.md"
     page.write_text("# Page\n\n[home](../README.md)\n", encoding="utf-8")
     assert build(source, tmp_path / "out").returncode == 0
-    page.write_text(f"# Page\n\n[broken]({target})\n", encoding="utf-8")
+    broken = ("missing.md", "page.md#no-such-heading")
+    links = "\n".join(f"[broken]({target})" for target in broken)
+    page.write_text(f"# Page\n\n{links}\n", encoding="utf-8")
     shutil.rmtree(tmp_path / "out")
     done = build(source, tmp_path / "out")
     assert done.returncode != 0
-    assert target.partition("#")[2] or target in done.stderr
+    assert "missing.md" in done.stderr and "no-such-heading" in done.stderr

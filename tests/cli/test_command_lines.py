@@ -49,14 +49,11 @@ ARGUMENTS = st.one_of(
 
 
 @pytest.fixture
-def idle(tmp_path, monkeypatch):
+def idle(tmp_path, monkeypatch, configs):
     """Every job does nothing; what is left is what happens to the words."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    for job in cli.JOBS:
-        monkeypatch.setattr(cli.module(job), "main", lambda config: None)
-    yield tmp_path
-    main.log.handlers.clear()
+    return tmp_path
 
 
 def run(words, capsys):
@@ -151,27 +148,22 @@ def test_a_wrong_word_is_named_with_what_works(idle, capsys, words, said):
         (["epochs=1", "epochs=2"], "epochs", 2),
     ],
 )
-def test_what_is_clear_is_taken(monkeypatch, idle, capsys, words, key, value):
+def test_what_is_clear_is_taken(monkeypatch, idle, configs, capsys, words, key, value):
     monkeypatch.setenv("HOME", os.environ.get("HOME", "/"))
-    got = []
-    monkeypatch.setattr(cli.module("train"), "main", got.append)
     code, _, err = run([*TRAIN, *words], capsys)
     assert code == 0, err
-    assert got[0].model_dump()[key] == value
+    assert configs["train"][0].model_dump()[key] == value
     assert ("given 2 times" in err) == (len(words) == 2)
 
 
-def test_names_of_files_are_taken_as_they_are(monkeypatch, idle, capsys):
-    got = []
-    monkeypatch.setattr(cli.module("verify"), "main", got.append)
-    monkeypatch.setattr(cli.module("search"), "main", got.append)
+def test_names_of_files_are_taken_as_they_are(idle, configs, capsys):
     names = ["a=b.jpg", "~c", "-1.jpg", "a,b.jpg", "[1].jpg", "it's.jpg", "model 2.jpg"]
     for name in names:
         (idle / name).touch()
         assert run(["verify", name, "x.jpg", "model=m"], capsys)[0] == 0
-        assert got.pop().images[0].absolute() == Path(name).absolute()
+        assert configs["verify"].pop().images[0].absolute() == Path(name).absolute()
         assert run(["search", "index=i", f"image={name}"], capsys)[0] == 0
-        assert Path(got.pop().image).absolute() == Path(name).absolute()
+        assert Path(configs["search"].pop().image).absolute() == Path(name).absolute()
         (idle / name).unlink()
 
 

@@ -78,11 +78,9 @@ def words_of(command):
 
 
 @pytest.fixture
-def idle(tmp_path, monkeypatch):
+def idle(tmp_path, monkeypatch, configs):
     """The jobs do nothing, in a folder with what the docs take for given."""
     monkeypatch.chdir(tmp_path)
-    for job in cli.JOBS:
-        monkeypatch.setattr(cli.module(job), "main", lambda config: None)
     (tmp_path / "my_module.py").write_text(OWN, encoding="utf-8")
     (tmp_path / "my_choices" / "loss").mkdir(parents=True)
     (tmp_path / "my_conf" / "plot").mkdir(parents=True)
@@ -91,8 +89,6 @@ def idle(tmp_path, monkeypatch):
     mine = {"mine": {"weight": 1.0, "_target_": "my_module.MyLoss", "margin": 0.3}}
     (tmp_path / "my_choices" / "loss" / "mine.yaml").write_text(f"# mine\n{yaml.safe_dump(mine)}")
     monkeypatch.syspath_prepend(tmp_path)
-    yield
-    main.log.handlers.clear()
 
 
 def test_there_are_many():

@@ -16,24 +16,37 @@ from lookalike.training.freeze import freeze
 
 RECIPES = sorted(catalogue.choices("experiment"))
 COMMAND = ["dataset=a", "out=b"]
+OTHER_CHOICES = [
+    *("optimizer=sgd", "scheduler=cosine", "augment=crop"),
+    *("head=batch_norm", "pooling=gem", "loss=[arcface]"),
+]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("backbone", ["efficientnet_lite0", "small_cnn", "timm"])
-@pytest.mark.parametrize("plus", ["", "+"])
-def test_every_recipe_goes_with_every_backbone(name, backbone, plus):
-    config = load("train", Config, [*COMMAND, f"{plus}experiment={name}", f"backbone={backbone}"])
+def test_every_recipe_goes_with_every_backbone(name, backbone):
+    config = load("train", Config, [*COMMAND, f"experiment={name}", f"backbone={backbone}"])
     assert config.backbone["_target_"].endswith(backbone)
     assert stage_configs(config)
 
 
+def test_a_recipe_may_be_added_as_hydra_wants_it():
+    with_plus, without = (
+        load("train", Config, [*COMMAND, f"{plus}experiment={RECIPES[0]}", "backbone=timm"])
+        for plus in ("+", "")
+    )
+    assert with_plus == without
+
+
 @pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize(
-    "choice",
-    ["optimizer=sgd", "scheduler=cosine", "augment=crop", "head=batch_norm", "pooling=gem", "loss=[arcface]"],
-)
-def test_every_recipe_goes_with_other_choices(name, choice):
-    config = load("train", Config, [*COMMAND, f"experiment={name}", choice, "stages=[]"])
+def test_every_recipe_goes_with_other_choices(name):
+    config = load("train", Config, [*COMMAND, f"experiment={name}", *OTHER_CHOICES, "stages=[]"])
+    assert stage_configs(config) == [config]
+
+
+@pytest.mark.parametrize("choice", OTHER_CHOICES)
+def test_a_recipe_goes_with_one_other_choice(choice):
+    config = load("train", Config, [*COMMAND, "experiment=nekonet_1", choice, "stages=[]"])
     assert stage_configs(config) == [config]
 
 

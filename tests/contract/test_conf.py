@@ -101,7 +101,8 @@ def test_a_choice_composes_and_its_values_have_the_right_types(group, choice):
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == ADDED])
 def test_a_recipe_composes(choice):
-    config.load("train", module("train").Config, [f"+{ADDED}={choice}", "dataset=x", "out=x"])
+    values = config.load("train", module("train").Config, [f"+{ADDED}={choice}", "dataset=x", "out=x"])
+    assert values.dataset == "x" and values.loss
 
 
 @pytest.mark.parametrize(("group", "choice"), OURS)

@@ -16,14 +16,6 @@ pytestmark = pytest.mark.browser
 CHOSEN = "[...lookalike.state.selected].reduce((sum, each) => sum + each, 0)"
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def visit(browser, made):
     """Open the page; whatever goes wrong or out is in the list."""

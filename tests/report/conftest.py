@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,12 @@ def make_vectors(labels: list[str], noise: float = 0.25, seed: int = 0) -> np.nd
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.fixture
-def evaluation(tmp_path: Path) -> Callable[..., Path]:
-    """`evaluation(labels, far=0.01, noise=0.25)` evaluates pictures and returns the folder."""
+@pytest.fixture(scope="session")
+def make_evaluation() -> Callable[..., Path]:
+    """`make_evaluation(root, labels, far=0.01, noise=0.25)` evaluates pictures, made in `root`."""
 
     def make(
+        root: Path,
         labels: list[str],
         far: float = 0.01,
         noise: float = 0.25,
@@ -50,22 +52,39 @@ def evaluation(tmp_path: Path) -> Callable[..., Path]:
         seed: int = 0,
         **about: str,
     ) -> Path:
-        paths = make_images(tmp_path / f"{name}-images", labels)
+        paths = make_images(root / f"{name}-images", labels)
         frame = pl.DataFrame({"path": paths, "label": labels, "split": ["test"] * len(labels)})
-        table = Table(frame, tmp_path / f"{name}-images")
+        table = Table(frame, root / f"{name}-images")
         embeddings = Embeddings(make_vectors(labels, noise, seed), table, "5pace")
         found = evaluate(embeddings.vectors, embeddings.table.labels, far=far)
         about = {"job": "evaluate", "split": "test", **about}
-        replace(found, embeddings=embeddings).save(tmp_path / name, about)
-        return tmp_path / name
+        replace(found, embeddings=embeddings).save(root / name, about)
+        return root / name
 
     return make
 
 
 @pytest.fixture
+def evaluation(tmp_path: Path, make_evaluation: Callable[..., Path]) -> Callable[..., Path]:
+    """`evaluation(labels, far=0.01, noise=0.25)` evaluates pictures and returns the folder."""
+    return partial(make_evaluation, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[[Path], Path]:
+    """`make_run(root)` writes a run folder without a model."""
+    return write_run
+
+
+@pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """A run folder without a model."""
-    folder = tmp_path / "runs" / "shapes"
+    return write_run(tmp_path)
+
+
+def write_run(root: Path) -> Path:
+    """The run folder `runs/shapes`, with its history, config and summary."""
+    folder = root / "runs" / "shapes"
     folder.mkdir(parents=True)
     pl.DataFrame(
         {

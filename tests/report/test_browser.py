@@ -12,36 +12,34 @@ from lookalike.report.read import read_evaluation, read_run
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def file(tmp_path, run_folder, evaluation):
+@pytest.fixture(scope="module")
+def file(tmp_path_factory, make_run, make_evaluation):
+    root = tmp_path_factory.mktemp("report")
     labels = [f"class {number} <b>&\"'" for number in range(8) for _ in range(4)]
-    folder = evaluation([*labels, "W" * 300], noise=0.5)
-    out = tmp_path / "report.html"
-    return write_report(read_run(run_folder), read_evaluation(folder), out, Options(map_images=40))
-
-
-@pytest.fixture
-def browser(chromium):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
+    evaluation = make_evaluation(root, [*labels, "W" * 300], noise=0.5)
+    run = make_run(root)
+    out = root / "report.html"
+    return write_report(read_run(run), read_evaluation(evaluation), out, Options(map_images=40))
 
 
 @pytest.fixture
 def visit(browser, file):
     """Open the page; whatever goes wrong or out is in the list."""
 
+    pages = []
+
     def go(width=1280, **options):
         page, trouble = browser.new_page(viewport={"width": width, "height": 800}, **options), []
+        pages.append(page)
         page.on("console", lambda message: trouble.append(message.text))
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("request", lambda request: trouble.append(request.url) if is_network(request.url) else None)
         page.goto(file.as_uri())
         return page, trouble
 
-    return go
+    yield go
+    for page in pages:
+        page.close()
 
 
 def is_network(url):

@@ -208,7 +208,9 @@ def test_a_run_that_lacks_a_file(page, run_folder, gone):
 )
 def test_a_history_with_nothing_in_it(page, run_folder, text):
     (run_folder / "history.csv").write_text(text)
-    page(run_folder)
+    parsed, _ = page(run_folder)
+    assert "small_cnn trained with triplet + gor for 3 epochs" in parsed.words
+    assert " nan" not in parsed.words.lower()
 
 
 def test_uses_of_images_are_drawn_where_they_are_known(page, run_folder):

@@ -66,16 +66,6 @@ def test_nothing_that_can_be_read(tmp_path):
         write_sheet(table, tmp_path / "out", "x", Options())
 
 
-@pytest.fixture(scope="module")
-def browser(request):
-    chromium = request.getfixturevalue("chromium")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 @pytest.fixture
 def visit(browser, sheet):
     """Open the page; whatever goes wrong or leaves the folder is in the list."""

@@ -113,21 +113,17 @@ def test_a_notebook_shows_figures(monkeypatch):
 
 
 @pytest.mark.browser
-def test_in_chromium_they_are_pictures_and_nothing_runs(notebook_html, chromium, tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api")
+def test_in_chromium_they_are_pictures_and_nothing_runs(notebook_html, browser, tmp_path):
     page_file = tmp_path / "notebook.html"
     body = "".join(each._repr_html_() for each in notebook_html.values())
     page_file.write_text(f"<!doctype html><meta charset=utf-8><title>fine</title>{body}", encoding="utf-8")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page, trouble = browser.new_page(), []
-        page.on("console", lambda message: trouble.append(message.text))
-        page.on("request", lambda request: trouble.append(request.url) if ":" in request.url[:5] else None)
-        page.goto(page_file.as_uri())
-        assert page.title() == "fine" and page.locator("script").count() == 0
-        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
-        assert page.locator("figcaption b").first.inner_text() == "query"
-        assert page.locator("figcaption b").nth(1).inner_text() == HOSTILE[0]
-        page.screenshot(path=tmp_path / "notebook.png")
-        browser.close()
+    page, trouble = browser.new_page(), []
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("request", lambda request: trouble.append(request.url) if ":" in request.url[:5] else None)
+    page.goto(page_file.as_uri())
+    assert page.title() == "fine" and page.locator("script").count() == 0
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    assert page.locator("figcaption b").first.inner_text() == "query"
+    assert page.locator("figcaption b").nth(1).inner_text() == HOSTILE[0]
+    page.screenshot(path=tmp_path / "notebook.png")
     assert [each for each in trouble if not each.startswith(("file:", "data:"))] == []
