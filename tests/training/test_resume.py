@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import polars as pl
@@ -95,14 +96,19 @@ def run_command(arguments: list[str], told: Path | None) -> None:
     sys.exit(main(arguments))
 
 
-def start(*words: str, told: Path | None = None) -> mp.process.BaseProcess:
-    """The command in a process of its own, forked from one that has imported what is slow to import.
+@pytest.fixture(scope="module", autouse=True)
+def loaded_server():
+    """A fork server that has imported what is slow, in place of one that other tests have started."""
+    forkserver._forkserver._stop()
+    loaded = ["torch._dynamo", "lookalike.training.run", "lookalike.cli.train", "lookalike.config"]
+    mp.get_context("forkserver").set_forkserver_preload(loaded)
+    yield
+    forkserver._forkserver._stop()
 
-    What it says goes to the file `told`.
-    """
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["lookalike.training.run", "lookalike.cli.train", "lookalike.config"])
-    process = context.Process(target=run_command, args=(words, told))
+
+def start(*words: str, told: Path | None = None) -> mp.process.BaseProcess:
+    """The command in a process of its own, forked from the server; what it says goes to the file `told`."""
+    process = mp.get_context("forkserver").Process(target=run_command, args=(words, told))
     process.start()
     return process
 
