@@ -75,12 +75,16 @@ def naive(mining, d, labels, margin, soft):
     return values.mean(), share
 
 
+@pytest.fixture(params=[48, 1])
+def few(request, monkeypatch):
+    """Both ways to sum: comparing one by one, up to so many positives a class, and searching sorted rows."""
+    monkeypatch.setattr(_triplets, "FEW", request.param)
+
+
 @pytest.mark.parametrize("mining", MININGS)
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("few", [48, 1])
-def test_equals_the_papers_written_as_loops(mining, distance, soft, few, monkeypatch):
-    monkeypatch.setattr(_triplets, "FEW", few)
+def test_equals_the_papers_written_as_loops(mining, distance, soft, few):
     embeddings, labels = batch()
     loss = Triplet(mining, distance, margin=0.3, soft_margin=soft)
     value = loss(embeddings, labels)
@@ -90,11 +94,9 @@ def test_equals_the_papers_written_as_loops(mining, distance, soft, few, monkeyp
     assert torch.autograd.gradcheck(lambda x: loss(x, labels), embeddings, fast_mode=True)
 
 
-@pytest.mark.parametrize("few", [48, 1])
 @pytest.mark.parametrize("sizes", [(4,) * 16, (40, 3, 1, 1, 20)])
 @pytest.mark.parametrize("distance", ["euclidean", "squared"])
-def test_batch_all_equals_pytorch_metric_learning(few, sizes, distance, monkeypatch):
-    monkeypatch.setattr(_triplets, "FEW", few)
+def test_batch_all_equals_pytorch_metric_learning(few, sizes, distance):
     embeddings, labels = batch(sizes, spread=1.0)
     mine = Triplet("batch_all", distance, margin=0.2)(embeddings, labels)
     gradient = torch.autograd.grad(mine, embeddings)[0]
@@ -122,9 +124,7 @@ def test_single_precision_is_as_close_as_single_precision_can_be():
     torch.testing.assert_close(value.double(), Triplet("batch_all")(embeddings, labels), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("few", [48, 1])
-def test_semi_hard_takes_the_farthest_negative_where_none_is_beyond_the_positive(few, monkeypatch):
-    monkeypatch.setattr(_triplets, "FEW", few)
+def test_semi_hard_takes_the_farthest_negative_where_none_is_beyond_the_positive(few):
     angles = torch.tensor(
         [0.0, 2.0, 0.5, 1.0]
     ).requires_grad_()  # the positive is farther than both negatives

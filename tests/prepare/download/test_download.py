@@ -3,7 +3,6 @@
 import email.utils
 import hashlib
 import os
-import shutil
 import time
 from contextlib import suppress
 from functools import partial
@@ -341,10 +340,9 @@ def test_a_byte_a_connection_is_nothing(server, file):
         fetch(server.gives("/a", answer_ranges(DATA, cut=1)), file, KNOWN, None, QUICK)
 
 
-def test_a_disk_that_fills_while_nobody_knows_how_much_comes(server, file, monkeypatch):
+def test_a_disk_that_fills_while_nobody_knows_how_much_comes(server, file, monkeypatch, set_free_bytes):
     monkeypatch.setattr(download, "LOOK", 1000)
-    rooms = iter([1 << 40] * 3)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, next(rooms, 0)))
+    set_free_bytes(*[1 << 40] * 3, 0)
     flood = raw(b"200 OK", DATA)
     with pytest.raises(DataError, match="more are required"):
         fetch(server.gives("/a", flood), file, Expected(checksum=MD5), None, QUICK)
@@ -416,8 +414,8 @@ def test_a_server_that_is_not_there(file):
     assert left(file) == []
 
 
-def test_a_disk_that_is_too_small(server, file, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 1000))
+def test_a_disk_that_is_too_small(server, file, set_free_bytes):
+    set_free_bytes(1000)
     with pytest.raises(DataError, match=r"more are required for a\.zip, 0\.0 GB are free"):
         fetch(server.gives("/a", answer_ranges(DATA)), file, KNOWN, None, QUICK)
     assert server.log == [], "before anything is asked for"

@@ -143,8 +143,8 @@ def test_too_much_lost_is_refused_and_nothing_is_left(dataset, tmp_path, capsys)
     assert "17 of 17 images cannot be used" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_found_out_first(dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 70 << 20))
+def test_a_full_disk_is_found_out_first(dataset, tmp_path, monkeypatch, set_free_bytes, capsys):
+    set_free_bytes(70 << 20)
     read = []
     monkeypatch.setattr(shards, "_content", read.append)
     monkeypatch.setattr(shards, "_size", lambda file: 10**9)

@@ -35,7 +35,6 @@ from lookalike.data.pairs import read_pairs
 from lookalike.data.table import read_table
 from lookalike.errors import ConfigError, DataError
 from lookalike.prepare.download.locating import find_piece
-from lookalike.prepare.sources import matlab
 from lookalike.prepare.sources import mnist as module
 from lookalike.prepare.sources.public import Archive, Piece, PublicSet, Raw
 
@@ -291,8 +290,7 @@ def boxed_inshop():
 @pytest.mark.parametrize(
     ("source", "boxed"), [("cub", boxed_cub), ("cars196", boxed_cars), ("inshop", boxed_inshop)]
 )
-def test_boxes_of_public_sets_outside_of_their_images(tmp_path, prepare, source, boxed, detect, monkeypatch):
-    monkeypatch.setattr(matlab, "run_in_process", lambda work, *arguments: work(*arguments))
+def test_boxes_of_public_sets_outside_of_their_images(tmp_path, prepare, source, boxed, detect, here):
     name, files = boxed()
     write_files(tmp_path / "raw", files)
     table = prepare(f"source={source}", "source.boxes=true", f"detect={detect}")

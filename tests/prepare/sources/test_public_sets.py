@@ -41,12 +41,6 @@ from lookalike.prepare.sources import (
 from lookalike.prepare.sources.public import Raw
 
 
-@pytest.fixture
-def here(monkeypatch):
-    """MATLAB files are read in this process, which is faster."""
-    monkeypatch.setattr(matlab, "run_in_process", lambda work, *arguments: work(*arguments))
-
-
 def problem_texts(problems):
     return [str(problem) for problem in problems]
 
