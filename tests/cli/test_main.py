@@ -49,7 +49,7 @@ def run(*arguments, **options):
         [sys.executable, "-m", "lookalike", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         **options,
     )
 
@@ -175,7 +175,7 @@ def test_a_full_disk_behind_stdout_is_an_error(tmp_path):
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=900,
         )
     assert done.returncode == 1
     assert "the disk is full" in done.stderr
@@ -237,7 +237,7 @@ def test_help_loads_nothing_heavy(arguments):
         "print(json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=900
     )
     exit_code, loaded = json.loads(done.stderr.splitlines()[-1])
     assert exit_code == 0
@@ -261,7 +261,7 @@ def test_own_modules_are_found_in_the_current_folder(tmp_path):
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=120,
+        timeout=900,
     )
     assert done.returncode == 2
     assert done.stderr == "lookalike: loss.mine.margin=far: must be a number\n"

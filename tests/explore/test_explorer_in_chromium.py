@@ -42,7 +42,7 @@ def is_network(url):
 
 def until(page, script):
     """Wait for a value that is true; the page's own rules forbid Playwright's way of waiting."""
-    for _ in range(100):
+    for _ in range(1200):
         if page.evaluate(script):
             return
         page.wait_for_timeout(50)

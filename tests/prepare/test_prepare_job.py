@@ -161,7 +161,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     time.sleep(1)
     assert job.poll() is None, "it ended before it could be stopped"
     os.killpg(job.pid, signal.SIGINT)
-    _, errors = job.communicate(timeout=60)
+    _, errors = job.communicate(timeout=900)
     assert job.returncode == 1
     assert "Ctrl-C" in errors
     assert "Traceback" not in errors

@@ -148,11 +148,11 @@ def test_killed_at_random_moments_it_ends_the_same(dataset, whole, tmp_path):
 
 
 def wait_for_checkpoint(run: Path) -> None:
-    for _ in range(600):
+    for _ in range(9000):
         if Checkpoints(run / "state").all():
             return
         time.sleep(0.1)
-    raise AssertionError("no checkpoint within a minute")
+    raise AssertionError("no checkpoint within a quarter of an hour")
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_asked_to_stop_it_saves_and_the_same_command_goes_on(dataset, whole, tmp
     process = start(*command(dataset, run)[3:], told=told)
     wait_for_checkpoint(run)
     os.kill(process.pid, number)
-    process.join(60)
+    process.join(900)
     assert process.exitcode == code, told.read_text()
     assert "the same command goes on from there" in told.read_text()
     second = start(*command(dataset, run)[3:], told=told)

@@ -200,7 +200,7 @@ def test_ctrl_c_keeps_the_best_model_so_far(dataset, tmp_path):
     wait_for(tmp_path / "run" / "model" / "config.json", process)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    message = process.communicate(timeout=60)[1]
+    message = process.communicate(timeout=900)[1]
     assert process.returncode == 1
     assert "stopped by Ctrl-C" in message
     assert "is kept in" in message
@@ -208,7 +208,7 @@ def test_ctrl_c_keeps_the_best_model_so_far(dataset, tmp_path):
     assert lookalike.load(tmp_path / "run").dim == 16
 
 
-def wait_for(file: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+def wait_for(file: Path, process: subprocess.Popen, seconds: float = 900) -> None:
     deadline = time.monotonic() + seconds
     while not file.exists():
         assert process.poll() is None, process.communicate()[1]

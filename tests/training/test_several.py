@@ -59,7 +59,7 @@ def command(dataset: Path, out: Path, *more: str, start: tuple[str, ...] = ()) -
 
 
 def do(asked: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(asked, check=False, capture_output=True, text=True, cwd=cwd, timeout=300)
+    return subprocess.run(asked, check=False, capture_output=True, text=True, cwd=cwd, timeout=900)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_asked_to_stop_all_save_and_the_same_command_goes_on(dataset, tmp_path, 
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=900)
     assert process.returncode == code, told
     assert told.count("the same command goes on from there") == 1, told
     assert "Traceback" not in told

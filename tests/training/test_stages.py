@@ -275,7 +275,7 @@ def test_sigterm_waits_for_the_end_of_an_accumulated_step(dataset, tmp_path):
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     wait_for_checkpoint(run)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(900) == 0
     for state in states(run):
         _, epoch, _, batch, _, batches = state["position"]
         if batch % 2:  # then it is the last step of an epoch, which takes what is left
