@@ -255,6 +255,8 @@ def describe_history(run: Run, history: pl.DataFrame, name: str, metric: str) ->
     epochs = facts.count_noun(len(history), "epoch")
     if name == "loss" and "loss" in history.columns:
         first, last = (numbers.as_float(history["loss"][index]) for index in (0, -1))
+        if not np.isfinite([first, last]).all():
+            return f"Training loss over {epochs}; that of the first or the last is not finite."
         return f"Training loss over {epochs}: from {first:.3g} to {last:.3g}."
     if name == "validation":
         scores = series(history, "val").get(metric)
