@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from lookalike.cli.main import main
-from lookalike.cli.preview import sample_per_class
 from lookalike.plots.drawing import font
-from lookalike.plots.preview import MARGIN, preview
+from lookalike.plots.preview import MARGIN, preview, sample_per_class
 
 
 @pytest.fixture

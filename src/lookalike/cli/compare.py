@@ -1,4 +1,4 @@
-"""The job `compare`: evaluations become one table, a chart, and a verdict that chance cannot explain."""
+"""The job `compare`: a table and a chart of evaluations, and which differences are significant."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,8 +30,9 @@ class Config(BaseModel):
 
 
 def main(config: Config) -> Path | None:
-    """Print the table and the verdict; write them, if asked to."""
+    """Print the table and the verdict; with `out`, also write them."""
     from lookalike.files import refuse_existing
+    from lookalike.report.compare_folder import save_comparison
     from lookalike.report.comparing import compare_evaluations
 
     if config.out is not None:
@@ -47,42 +48,8 @@ def main(config: Config) -> Path | None:
     )
     _show_comparison(comparison)
     if config.out is not None:
-        write_comparison(config.out, comparison, {"job": "compare", **config.model_dump(mode="json")})
+        save_comparison(comparison, config.out, {"job": "compare", **config.model_dump(mode="json")})
     return config.out
-
-
-def write_comparison(folder: Path, comparison: "Comparison", metadata: dict[str, object]) -> None:
-    """A folder with compare.csv, pairs.csv, compare.md, compare.html, charts, and config.yaml.
-
-    Raises:
-        LookalikeError: `folder` exists.
-    """
-    import yaml
-
-    from lookalike.files import new_folder, write_text
-    from lookalike.plots.intervals import interval_bars
-    from lookalike.plots.letters import is_legible
-    from lookalike.report.compare_page import write_compare_page
-    from lookalike.report.compare_table import as_frame, as_markdown, pairs_frame
-
-    with new_folder(folder) as temporary:
-        as_frame(comparison).write_csv(temporary / "compare.csv")
-        pairs_frame(comparison).write_csv(temporary / "pairs.csv")
-        write_text(temporary / "config.yaml", yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True))
-        remark = (
-            f"blue: no other one is better ({100 * comparison.level:g} %, {comparison.identities} identities)"
-        )
-        pictures = []
-        for metric in comparison.metrics:
-            name = f"{metric.replace('@', '_at_')}.png"
-            chart = interval_bars(
-                comparison.names, comparison.values[metric], metric, comparison.leaders(metric), remark
-            )
-            with is_legible(chart):
-                chart.savefig(temporary / name)
-            pictures.append(f"![{metric} with intervals]({name})")
-        write_text(temporary / "compare.md", as_markdown(comparison) + "\n" + "\n\n".join(pictures) + "\n")
-        write_compare_page(comparison, temporary / "compare.html")
 
 
 def _show_comparison(comparison: "Comparison") -> None:
