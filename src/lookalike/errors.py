@@ -95,12 +95,15 @@ def check_finite(owner: str, **numbers: float) -> None:
 
 
 @contextmanager
-def advise_on_stages(number: int, count: int) -> Iterator[None]:
-    """Name the stage in an error, and how to train without stages that do not fit the model or loss."""
+def advise_on_stages(number: int) -> Iterator[None]:
+    """Name the stage in an error, and how to train without stages that do not fit the model or loss.
+
+    `number` counts from 1; with 0 the run has no stages, and errors stay as they are.
+    """
     try:
         yield
     except ConfigError as error:
-        if not count:
+        if not number:
             raise
         prefix = f"stages: the {number}. stage: "
         raise ConfigError(

@@ -133,10 +133,13 @@ def test_vector_formats_are_the_same_each_time(folders, tmp_path, monkeypatch, e
         ("plot=compare runs=[eval/a]", "two evaluations"),
         (
             "plot=det runs=[eval/a,eval/b] embeddings=nowhere split=foo",
-            "embeddings=nowhere, split=foo: plot=det makes no use of these with runs=; it uses",
+            "split=foo: plot=det makes no use of these with runs=; it uses runs, force, seed\n",
         ),
         ("plot=batch dataset=data split=test images=[a,b]", "plot=batch makes no use of these; it uses"),
-        ("plot=tsne evaluation=eval/a split=test", "makes no use of it with evaluation=; it uses"),
+        (
+            "plot=tsne evaluation=eval/a split=test",
+            "split=test: plot=tsne makes no use of it with evaluation=; it uses evaluation, by\n",
+        ),
         ("plot=tsne embeddings=emb seed=3", "Did you mean plot.seed?"),
         (
             "plot=pca embeddings=emb runs=[eval/a,eval/b]",
@@ -150,7 +153,7 @@ def test_vector_formats_are_the_same_each_time(folders, tmp_path, monkeypatch, e
             "classes says which are shown",
         ),
         ("plot=confusion embeddings=emb reference=emb by=colour", "no such column; it has"),
-        ("plot=roc embeddings=emb force=true", "force=true: plot=roc makes no use of it so; it uses"),
+        ("plot=roc embeddings=emb force=true", "force=true: plot=roc makes no use of it without runs=; it uses"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(folders, tmp_path, monkeypatch, capsys, given, said):

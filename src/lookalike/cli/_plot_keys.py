@@ -100,13 +100,16 @@ def refuse_unused(config: Config, inputs: Iterable[str]) -> None:
         return
     name = catalogue.choice_of_target("plot", config.plot)
     possible = {key for each in inputs for key in KEYS[each]}
+    instead = _replacement_key(config, possible, unused)
+    is_given = {key for key in STORED if getattr(config, key) is not None}
+    shown = used - (set(STORED) - is_given) if is_given or config.runs else possible
     plot_keys = [f"plot.{key}" for key in unused if key in config.plot]
     hint = f". Did you mean {' and '.join(plot_keys)}?" if plot_keys else ""
     raise ConfigError(
         f"{', '.join(f'{key}={_short_list(values[key])}' for key in unused)}: "
         f"{f'plot={name}' if name else 'this plot'} makes no use of {'it' if len(unused) == 1 else 'these'}"
-        f"{_replacement_key(config, possible, unused)}; it uses "
-        f"{', '.join(key for key in defaults if key in possible) or 'no key of what to draw'}{hint}"
+        f"{instead}; it uses {', '.join(key for key in defaults if key in shown) or 'no key of what to draw'}"
+        f"{hint}"
     )
 
 
@@ -131,7 +134,9 @@ def _replacement_key(config: Config, possible: set[str], unused: list[str]) -> s
     if unused == ["threshold"]:
         return f" with plot.which={config.plot['which']}"
     given_keys = [key for key in ("runs", *STORED, "model") if getattr(config, key) and key not in unused]
-    return f" with {given_keys[0]}=" if given_keys else " so"
+    if given_keys:
+        return f" with {given_keys[0]}="
+    return " without runs=" if "force" in unused else " with what is given"
 
 
 def _short_list(value: object) -> str:

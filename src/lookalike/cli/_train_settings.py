@@ -1,5 +1,7 @@
 """From the checked keys of `lookalike train` to the settings and factories that training takes."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +46,42 @@ def train_settings(config: "Config") -> "TrainSettings":
         save_minutes=config.save_minutes,
         cache=cache,
         allow_changes=config.resume.allow,
+        defaults=default_values(config),
     )
+
+
+def default_values(config: "Config") -> dict[str, Any]:
+    """Defaults by dotted key: of the job's keys, and of the arguments of what its values build."""
+    from lookalike.config import catalogue
+    from lookalike.config.signatures import defaults
+
+    result = catalogue.keys("train")
+
+    def walk(node: Any, prefix: str) -> None:
+        if not isinstance(node, dict):
+            return
+        if isinstance(node.get("_target_"), str):
+            result.update({f"{prefix}{key}": value for key, value in defaults(node["_target_"]).items()})
+        for key, value in node.items():
+            walk(value, f"{prefix}{key}.")
+
+    walk(config.model_dump(mode="json"), "")
+    return result
+
+
+def settings_of_stages(config: "Config", stages: Sequence["Config"]) -> "list[StageSettings]":
+    """How to train in each stage, from the values of the run and of its stages.
+
+    Raises:
+        ConfigError: a value is refused; names the stage, where the run has stages.
+    """
+    from lookalike.errors import advise_on_stages
+
+    result = []
+    for number, stage in enumerate(stages, 1 if config.stages else 0):
+        with advise_on_stages(number):
+            result.append(replace(stage_settings(stage), number=number))
+    return result
 
 
 def stage_settings(config: "Config") -> "StageSettings":

@@ -37,7 +37,7 @@ def train_in_process(config: Config) -> Path | None:
         read_tables=lambda: read_tables(config.dataset, config.data_dir),
         make_model=lambda: unpack.make_model(config),
         settings=unpack.train_settings(config),
-        stages=[unpack.stage_settings(stage) for stage in stage_configs(config)],
+        stages=unpack.settings_of_stages(config, stage_configs(config)),
         make_trackers=lambda: unpack.make_trackers(config),
         out=config.out,
         record=config.model_dump(mode="json"),
@@ -59,12 +59,13 @@ def stage_configs(config: Config) -> list[Config]:
     for number, changes in enumerate(config.stages, 1):
         prefix = f"stages: the {number}. stage"
         for key in changes:
-            if key.split(".")[0] not in config.stage_keys():
+            name = key.split(".")[0]
+            if name in type(config).model_fields and name not in config.stage_keys():
                 raise ConfigError(
                     f"{prefix}: {key} holds for the whole run; a stage may change "
                     + ", ".join(config.stage_keys())
                 )
-        with advise_on_stages(number, len(config.stages)):
+        with advise_on_stages(number):
             stage = apply_changes("train", whole, changes, prefix)
         if stage.epochs < 1:
             raise ConfigError(f"{prefix}: epochs={stage.epochs}: a stage has at least one epoch")

@@ -190,8 +190,10 @@ def _train_with_objects(config: "Config", objects: "Objects", keys: Mapping[str,
         make_model=make_model,
         settings=unpack.train_settings(config),
         stages=[
-            fit_stage(unpack.stage_settings(stage), objects, stage, groups)
-            for stage, groups in zip(configs, changed, strict=True)
+            fit_stage(settings, objects, stage, groups)
+            for settings, stage, groups in zip(
+                unpack.settings_of_stages(config, configs), configs, changed, strict=True
+            )
         ],
         make_trackers=lambda: unpack.make_trackers(config),
         out=config.out,

@@ -5,14 +5,16 @@ import math
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
-from lookalike.config.guesses import value_meant
+from lookalike.config.guesses import switch_advice, value_meant
 from lookalike.config.signatures import hints as hints_of
+from lookalike.config.signatures import wants_path
 from lookalike.config.wording import closest_names, did_you_mean, format_value, join_words
 from lookalike.errors import ConfigError
 
@@ -169,7 +171,7 @@ def _fit_type(hint: Any, value: Any, text: str | None) -> Any:
     except (PydanticUserError, PydanticUndefinedAnnotation):
         return value
     for candidate in _readings(value, text):
-        if _takes(adapter, candidate):
+        if _takes(adapter, candidate) and not (isinstance(value, bool) and _is_stray_switch(candidate, hint)):
             return candidate
     adapter.validate_json(json.dumps(value), strict=True)
     return value
@@ -188,6 +190,11 @@ def _readings(value: Any, text: str | None) -> Iterator[Any]:
         yield text
     if value is not None:
         yield [value]
+
+
+def _is_stray_switch(candidate: Any, hint: Any) -> bool:
+    """Whether `true` or `false` would become the path of a file that is not there."""
+    return isinstance(candidate, str) and wants_path(hint) and not Path(candidate).exists()
 
 
 def _takes(adapter: TypeAdapter[Any], value: Any) -> bool:
@@ -225,7 +232,7 @@ def _error_line(key: str, value: Any, details: list[Any]) -> str:
         if isinstance(value, list) and all(isinstance(["", *detail["loc"]][-1], int) for detail in details)
         else ""
     )
-    return f"{key}={format_value(value)}: {each}must be {expected}{_hint(value, details)}"
+    return f"{key}={format_value(value)}: {each}must be {expected}{_hint(key, value, details)}"
 
 
 def _expected_type(detail: Any) -> str:
@@ -246,14 +253,25 @@ def _allowed_values(detail: Any) -> list[str]:
     return [word.strip("'") for word in expected.split(", ")]
 
 
-def _hint(value: Any, details: Iterable[Any]) -> str:
+def _hint(key: str, value: Any, details: Iterable[Any]) -> str:
     allowed = [
         word for detail in details if detail["type"] == "literal_error" for word in _allowed_values(detail)
     ]
     nearest_values = value_meant(value, allowed) or closest_names(str(value), allowed, limit=1)
+    if isinstance(value, bool):
+        return _switch_hint(key, value, details)
     if not nearest_values and isinstance(value, str) and {detail["type"] for detail in details} & NUMERIC:
         nearest_values = _number_in(value)
     return f". Did you mean {join_words(nearest_values, 'or')}?" if nearest_values else ""
+
+
+def _switch_hint(key: str, value: bool, details: Iterable[Any]) -> str:
+    """What to write in place of true or false."""
+    known = switch_advice(key, value)
+    if known:
+        return f". {known}"
+    is_path = {"path_type", "string_type"} & {detail["type"] for detail in details}
+    return f"; a file or folder of that name is written ./{format_value(value)}" if is_path else ""
 
 
 def _number_in(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lookalike.config import catalogue
-from lookalike.config.guesses import advice, choice_advice
+from lookalike.config.guesses import advice, choice_advice, switch_advice
 from lookalike.config.overrides import Change, from_values, read
 from lookalike.config.recipes import RECIPES, check_recipe, leave_out_unfit
 from lookalike.config.wording import did_you_mean, format_value, join_words
@@ -131,7 +131,7 @@ def check_choice(group: str, choice: Any, folders: catalogue.Folders = ()) -> No
             hint = did_you_mean(str(name), known)
             raise ConfigError(
                 f"{group}={format_value(name)}: no such {group}.{hint} Choices: {', '.join(sorted(known))}"
-                f"{choice_advice(group, name)}"
+                f"{_switch_sentence(group, name) or choice_advice(group, name)}"
             )
 
 
@@ -247,6 +247,11 @@ def _apply(tree: Tree, change: Change, added: set[str], job: str) -> None:
         node[last] = change.value
 
 
+def _switch_sentence(key: str, value: Any) -> str:
+    known = switch_advice(key, value)
+    return f". {known}" if known else ""
+
+
 def _builds(value: Any) -> bool:
     return isinstance(value, dict) and "_target_" in value
 
@@ -261,7 +266,7 @@ def _apply_inside(tree: Tree, change: Change, added: set[str], job: str, node: T
     if not isinstance(change.value, dict):
         raise ConfigError(
             f"{change.key}={format_value(change.value)}: set one of its keys: "
-            f"{_format_node(node, change.key)}"
+            f"{_format_node(node, change.key)}{_switch_sentence(change.key, change.value)}"
         )
     for name, value in change.value.items():
         _apply(tree, Change(f"{change.key}.{name}", value, change.operation), added, job)

@@ -96,6 +96,47 @@ CHOICES = {
     "experiment": "`lookalike recipes` describes each",
     "source": "Class folders: source=folder source.root=FOLDER; a table: source=table source.file=FILE",
 }
+SWITCHES = {
+    "freeze": ("freeze=[backbone] to train the head only", "freeze=[]"),
+    "unfreeze": ("unfreeze=[NAME], patterns of weights to train all the same", "unfreeze=[]"),
+    "patience": ("patience=5, a number of epochs", "patience=null"),
+    "clip": ("clip=10, the maximum gradient norm", "clip=null"),
+    "average": ("average=0.99, the decay", "average=0"),
+    "mixup": ("mixup=0.2, the alpha", "mixup=0"),
+    "cutmix": ("cutmix=1, the alpha", "cutmix=0"),
+    "memory": ("memory=1024, a number of embeddings", "memory=0"),
+    "matryoshka": ("matryoshka=[64,128], the dimensions to cut to", "matryoshka=[]"),
+    "layer_decay": ("layer_decay=0.75, the factor from layer to layer", "layer_decay=1"),
+    "accumulate": ("accumulate=4, a number of batches", "accumulate=1"),
+    "chunk": ("chunk=16, a number of images", "chunk=null"),
+    "amp": ("amp=bf16 or amp=fp16", "amp=no"),
+    "rates": ("rates={PATTERN: 0.0001}", "rates={}"),
+    "stages": ("stages=[{epochs: 4, freeze: [backbone]},{epochs: 8}]", "stages=[]"),
+    "tracker": ("tracker=[tensorboard], [wandb], [mlflow] or [trackio]", "tracker=[]"),
+    "augment": ("augment=standard or augment=strong", "augment=none"),
+    "scheduler": ("scheduler=cosine", "scheduler=constant"),
+    "head": ("head=linear", "head=none"),
+    "backbone": ("backbone.pretrained=true", "backbone.pretrained=false"),
+    "cache": ("cache=FOLDER", "cache=null"),
+    "teacher": ("teacher=FOLDER, a model", "teacher=null"),
+    "device": ("device=cuda", "device=cpu"),
+    "resume": ("resume.allow=[KEY]; the same command resumes a stopped run by itself", "another out="),
+    "val_share": ("val_share=0.1", "val_share=0"),
+    "keep_epochs": ("keep_epochs=all", "keep_epochs=best"),
+    "pca": ("pca.dim=128 or pca.whiten=1", "pca.whiten=0 and pca.dim=null"),
+    "rerank": ("rerank.k1=20", "rerank.k1=0"),
+    "expand": ("expand.queries=5", "expand.queries=0"),
+    "detect": ("detect=face, detect=cat or detect=dog", "detect=none"),
+    "picture": ("picture=hits.png", "picture=null"),
+}
+"""Of keys that are no switches: what true stands for, and false."""
+
+
+def switch_advice(key: str, value: Any) -> str:
+    """What to write for `key=true` and `key=false` where the key is not a switch; empty if nothing is known."""
+    if not isinstance(value, bool) or key not in SWITCHES:
+        return ""
+    return f"Use {SWITCHES[key][not value]}"
 
 
 def advice(job: str, key: str, value: Any, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -63,7 +64,8 @@ def make_components(
     """
     device = accelerator.device
     for stage in stages:
-        check_heads(stage, settings)
+        with advise_on_stages(stage.number):
+            check_heads(stage, settings)
     teacher = _make_teacher(settings, stages, accelerator, out)
     configure_memory(settings.threads)
     set_seed(settings.seed)
@@ -73,7 +75,10 @@ def make_components(
     train = table.split("train")
     if train.frame["label"].n_unique() == 1:
         log.warning("all %d training images are of one class, so there is nothing to tell apart", len(train))
-    samplers = [build_sampler(stage, train, tables) for stage in stages]
+    samplers = []
+    for stage in stages:
+        with advise_on_stages(stage.number):
+            samplers.append(partial(_make_in_stage, stage.number, build_sampler(stage, train, tables)))
     model = make_model()
     trainable_names = trainable(model)
     workers = choose_workers(settings.workers, device)
@@ -86,9 +91,8 @@ def make_components(
         for number, (stage, sampler) in enumerate(zip(stages, samplers, strict=True))
     ]
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
-    count = len(stages) if len(stages) > 1 else 0
-    for number, (stage, plan) in enumerate(zip(stages, plans, strict=True), 1):
-        with advise_on_stages(number, count):
+    for stage, plan in zip(stages, plans, strict=True):
+        with advise_on_stages(stage.number):
             refreeze(model, trainable_names, stage.freeze, stage.unfreeze)
             loss = losses.trial(stage)
             _check_optimization(stage, plan, model, loss, device)
@@ -103,6 +107,11 @@ def make_components(
     )
 
 
+def _make_in_stage(number: int, make: Make, *arguments: Any) -> Any:
+    with advise_on_stages(number):
+        return make(*arguments)
+
+
 def _make_teacher(
     settings: TrainSettings, stages: Sequence[StageSettings], accelerator: Accelerator, out: Path
 ) -> Teacher | None:
@@ -111,12 +120,10 @@ def _make_teacher(
     Raises:
         ConfigError: it cannot be used, or there is none where a stage wants one.
     """
-    for number, stage in enumerate(stages, 1):
+    for stage in stages:
         if stage.distill_only and not (settings.teacher and stage.distill_weight):
-            prefix = f"stages: the {number}. stage: " if len(stages) > 1 else ""
-            raise ConfigError(
-                f"{prefix}distill_only=true: give a teacher=FOLDER, and a distill_weight above 0"
-            )
+            with advise_on_stages(stage.number):
+                raise ConfigError("distill_only=true: give a teacher=FOLDER, and a distill_weight above 0")
     if settings.teacher is None:
         return None
     if not any(stage.distill_weight for stage in stages):
@@ -184,6 +191,11 @@ def _make_plan(
     stage: StageSettings, settings: TrainSettings, model: EmbeddingModel, losses: Callable, sampler: Make
 ) -> StageConfig:
     keep = stage.keep_statistics
+    if stage.small_size >= settings.image_size:
+        log.warning(
+            "small_size=%d is ignored: it is not below image_size=%d, so no epoch uses smaller images",
+            *(stage.small_size, settings.image_size),
+        )
     if isinstance(stage.augment, RandomCrop) and settings.resize == "letterbox":
         log.warning(
             "augment=crop shows parts without borders, evaluation all of an image between borders "

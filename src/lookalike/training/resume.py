@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ FREE = {"out", "progress", "workers", "data_dir", "save_minutes", "resume", "tra
 """Keys that change nothing in what is trained."""
 
 
-def check_may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] = ()) -> bool:
+def check_may_start(
+    folder: Path, config: dict[str, Any], allow: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
+) -> bool:
     """Whether there is anything to do: False where this very run is finished.
 
     Args:
         folder: the run folder; it may hold a run with the same config that was stopped.
         config: all values of the run.
         allow: keys that may differ from those that the run was started with.
+        defaults: as in `differences`.
 
     Raises:
         LookalikeError: the folder holds something else than a run.
@@ -42,7 +45,7 @@ def check_may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] =
         return True
     if not any((folder / "state").glob("[0-9]*")) and not (folder / "model").exists():
         return True
-    changed = changed_values(folder, config)
+    changed = changed_values(folder, config, defaults)
     unknown = [key for key in allow if key.split(".")[0] not in config]
     if unknown:
         raise ConfigError(f"resume.allow: {', '.join(unknown)}: train has no such key")
@@ -56,14 +59,16 @@ def check_may_start(folder: Path, config: dict[str, Any], allow: Sequence[str] =
     return bool(changed) or not is_finished(folder)
 
 
-def changed_values(folder: Path, config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def changed_values(
+    folder: Path, config: dict[str, Any], defaults: Mapping[str, Any] | None = None
+) -> dict[str, tuple[Any, Any]]:
     """`differences` from the run in a folder.
 
     Raises:
         LookalikeError: its config is damaged.
     """
     then = "so what the run is is not known; take another out="
-    return differences(_read(folder / CONFIG, yaml.safe_load, then), config)
+    return differences(_read(folder / CONFIG, yaml.safe_load, then), config, defaults)
 
 
 def is_finished(folder: Path) -> bool:
@@ -102,11 +107,26 @@ def _read(file: Path, parse: Callable[[str], Any], then: str) -> dict[str, Any]:
     return content
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ, with both; keys that change nothing in training are left out."""
+def differences(
+    before: dict[str, Any], now: dict[str, Any], defaults: Mapping[str, Any] | None = None
+) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ, with both; keys that change nothing in training are left out.
+
+    A key that `before` lacks has its default: the run was written before the key existed. An argument of
+    something that is built has one only if `before` builds the same from it.
+
+    Args:
+        before: values of the run in the folder.
+        now: values of this run.
+        defaults: by dotted key.
+    """
     old, new = (
         _flatten_tree({key: v for key, v in tree.items() if key not in FREE}) for tree in (before, now)
     )
+    for key, value in (defaults or {}).items():
+        target = f"{key.rpartition('.')[0]}._target_"
+        if key in new and old.get(target) == new.get(target):
+            old.setdefault(key, value)
     return {key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)}
 
 

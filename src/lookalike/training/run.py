@@ -92,7 +92,8 @@ def train(
     accelerator = make_accelerator(settings.amp, device, settings.processes)
     check_metric(settings.best_metric)
     with peer_processes(), ExitStack() as stack:
-        if run_on_main(accelerator, lambda: check_may_start(out, record, settings.allow_changes)):
+        resume = (settings.allow_changes, settings.defaults)
+        if run_on_main(accelerator, lambda: check_may_start(out, record, *resume)):
             trackers = make_trackers()
             parts = make_components(read_tables, make_model, settings, stages, trackers, accelerator, out)
             run_on_main(accelerator, lambda: stack.enter_context(lock_run_folder(out)))
@@ -163,7 +164,7 @@ def _prepare_training(
         if fresh and parts.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    changed = changed_values(folder, config) if state is not None else {}
+    changed = changed_values(folder, config, parts.settings.defaults) if state is not None else {}
     if changed and training.is_finished(position):
         raise ConfigError(
             f"{folder}: all of its {position.epoch - 1} epochs are done, so nothing is left to do with other "

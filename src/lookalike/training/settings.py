@@ -84,6 +84,8 @@ class TrainSettings:
         workers, threads: processes that read images, and CPU threads; None for what the machine has.
         save_minutes: a checkpoint is written at the end of each epoch, and this often in between.
         allow_changes: settings that may differ from those of the run that is resumed.
+        defaults: value of each setting, by dotted key, that counts where the run that is resumed was written
+            before the setting existed.
     """
 
     image_size: int = 96
@@ -109,6 +111,7 @@ class TrainSettings:
     save_minutes: float = 10.0
     cache: CacheSettings | None = None
     allow_changes: Sequence[str] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ class StageSettings:
         mixup, cutmix, mix_share: alphas, and share of the batches that are mixed.
         distill, distill_weight, distill_only: what is learned from the teacher, its weight, and whether
             nothing else is.
+        number: of the stage, from 1, for messages; 0 where the run has no `stages`.
     """
 
     epochs: int
@@ -176,3 +180,4 @@ class StageSettings:
     distill: str = "cosine"
     distill_weight: float = 1.0
     distill_only: bool = False
+    number: int = 0
