@@ -173,6 +173,20 @@ def test_two_photos_are_verified_by_the_point_of_the_model(root, shapes_folder, 
     assert str(found).startswith("same: similarity 1.000; threshold 0.500, cannot tell from 0.400 to 0.999")
     with pytest.raises(ValueError, match="must be from -1 to 1"):
         lookalike.verify(model, first, second, threshold=2)
+    rated = lookalike.evaluate(model, table, split="test", **FAST)
+    assert "operating_far" in rated
+    assert rated == lookalike.evaluate(root / "model1", table, split="test", **FAST)
+    assert rated == lookalike.evaluate(rated.embeddings, **FAST)
+    assert (
+        rated["operating_far"] == lookalike.evaluate(rated.embeddings, threshold=0.5, **FAST)["operating_far"]
+    )
+    assert "operating_far" not in lookalike.evaluate(rated.embeddings, refine=[lambda task: task], **FAST)
+    assert (
+        main(["evaluate", f"model={root / 'model1'}", f"dataset={root / 'data'}", f"out={root / 'rated'}"])
+        == 0
+    )
+    stored = json.loads((root / "rated" / "metrics.json").read_text())
+    assert stored["operating_far"]["value"] == rated["operating_far"].value
     torch.manual_seed(5)
     fresh = build(backbones.small_cnn([4, 4]), pooling.Native(), heads.Linear, 8, Resize(16)).eval()
     with pytest.raises(LookalikeError, match="not loaded from a folder"):

@@ -153,7 +153,10 @@ def test_vector_formats_are_the_same_each_time(folders, tmp_path, monkeypatch, e
             "classes says which are shown",
         ),
         ("plot=confusion embeddings=emb reference=emb by=colour", "no such column; it has"),
-        ("plot=roc embeddings=emb force=true", "force=true: plot=roc makes no use of it without runs=; it uses"),
+        (
+            "plot=roc embeddings=emb force=true",
+            "force=true: plot=roc makes no use of it without runs=; it uses",
+        ),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(folders, tmp_path, monkeypatch, capsys, given, said):

@@ -6,7 +6,8 @@ import pytest
 
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.evaluate import evaluate
-from lookalike.evaluation.operating_point import choose_operating_point, read_point, write_point
+from lookalike.evaluation.operating_point import read_point, write_point
+from lookalike.evaluation.threshold_choice import choose_operating_point
 
 
 def random_vectors(identities=40, each=5, seed=0):

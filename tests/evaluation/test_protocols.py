@@ -1,11 +1,15 @@
 """Protocols: each against loops over its rules, and the hash of the rules."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
+from lookalike.errors import ConfigError
+from lookalike.evaluation.arguments import CONF, rules_of, rules_of_node
 from lookalike.evaluation.evaluate import evaluate
 from lookalike.evaluation.protocols.pairs import PairList
 from lookalike.evaluation.protocols.retrieval import (
@@ -348,3 +352,26 @@ def test_the_hash_of_a_list_is_of_what_it_says(tmp_path):
         (tmp_path / f"{name}.csv").write_text(text)
     one, again, other = (PairList(file=tmp_path / f"{name}.csv").hash for name in "abc")
     assert one == again != other
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (CONF / "protocol").glob("*.yaml")))
+def test_a_protocol_of_an_older_evaluation_is_found_by_its_class(name):
+    node = yaml.safe_load((CONF / "protocol" / f"{name}.yaml").read_text())
+    node |= {"file": "pairs.csv"} if "file" in node else {}
+    old = {**node, "_target_": node["_target_"].replace("lookalike.evaluation.", "lookalike.")}
+    assert rules_of_node(old) == rules_of_node(node)
+    assert name == "pairs" or rules_of_node(old) == rules_of(name)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"_target_": "lookalike.protocols.retrieval.Gone"},
+        {"_target_": "not_installed.Rules"},
+        {"_target_": "lookalike.protocols.retrieval.SelfRetrieval", "left_out": 1},
+        {"ignore": "itself"},
+    ],
+)
+def test_a_protocol_that_cannot_be_built_is_one_clear_error(node):
+    with pytest.raises(ConfigError, match=re.escape("cannot be built (")):
+        rules_of_node(node)

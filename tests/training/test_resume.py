@@ -1,5 +1,6 @@
 """A run that was killed goes on and ends as one that was never interrupted, to the last bit."""
 
+import copy
 import json
 import multiprocessing as mp
 import os
@@ -16,6 +17,9 @@ import pytest
 import torch
 
 import lookalike
+from lookalike.cli._train_settings import default_values
+from lookalike.cli.train import Config
+from lookalike.config import load
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.training.checkpoint import Checkpoints, read_state, write_state
 from lookalike.training.resume import differences
@@ -281,6 +285,23 @@ def test_differences_name_dotted_keys_and_leave_out_what_changes_nothing():
     old = {"lr": 1.0, "loss": {"a": {"margin": 0.1}}, "workers": 0, "out": "a"}
     new = {"lr": 1.0, "loss": {"b": {"margin": 0.1}}, "workers": 4, "out": "b"}
     assert differences(old, new) == {"loss.a.margin": (0.1, None), "loss.b.margin": (None, 0.1)}
+
+
+def test_keys_that_an_older_run_lacks_count_as_their_defaults():
+    config = load("train", Config, ["dataset=d", "out=o", "loss=[triplet]"])
+    defaults, now = default_values(config), config.model_dump(mode="json")
+    old = copy.deepcopy(now)
+    for lost in ("keep_epochs", "patience", "freeze", "rates"):
+        del old[lost]
+    del old["loss"]["triplet"]["margin"], old["optimizer"]["betas"], old["augment"]["grain"]
+    assert differences(old, now, defaults) == {}
+    now["keep_epochs"], now["loss"]["triplet"]["margin"] = "all", 0.7
+    assert differences(old, now, defaults) == {
+        "keep_epochs": ("best", "all"),
+        "loss.triplet.margin": (defaults["loss.triplet.margin"], 0.7),
+    }
+    old["loss"] = {"triplet": {"_target_": "lookalike.losses.margin.Margin"}}
+    assert differences(old, now, defaults)["loss.triplet.margin"] == (None, 0.7)
 
 
 @pytest.mark.parametrize("kept", [1, 2])

@@ -131,7 +131,15 @@ def test_a_sampler_of_a_stage_has_the_seed_of_the_run():
             [{"epochs": 1}, {"dim": 32}],
             r"the 2. stage: dim holds for the whole run; a stage may change epochs",
         ),
-        ([{"epoch": 1}], r"epoch holds|no such key|may change"),
+        ([{"epoch": 1}], r"the 1. stage: epoch: train has no such key"),
+        ([{"freeze": ["nix"]}], r"^stages: the 1. stage: freeze: 'nix' matches no part"),
+        ([{"sampler.samples_per_class": 0}], r"^stages: the 1. stage: sampler.* must be above 0"),
+        ([{"augment.rotate": -900}], r"^stages: the 1. stage: augment: rotate -900"),
+        ([{"distill_only": True}], r"^stages: the 1. stage: distill_only=true: give a teacher"),
+        (
+            [{"loss": ["arcface"], "loss.arcface.margin": -3}],
+            r"^stages: the 1. stage: loss.arcface: ArcFace margin",
+        ),
         ([{"lr": "fast"}], r"the 1. stage: lr=fast: must be a number"),
         (
             [{"loss.triplet.margin": 1}],

@@ -9,7 +9,8 @@ from test_run import SMALL
 
 import lookalike
 from lookalike.cli.main import main
-from lookalike.evaluation.operating_point import choose_operating_point, read_point
+from lookalike.evaluation.operating_point import read_point
+from lookalike.evaluation.threshold_choice import choose_operating_point
 
 
 @pytest.fixture(scope="module")

@@ -112,14 +112,13 @@ SWITCHES = {
     "amp": ("amp=bf16 or amp=fp16", "amp=no"),
     "rates": ("rates={PATTERN: 0.0001}", "rates={}"),
     "stages": ("stages=[{epochs: 4, freeze: [backbone]},{epochs: 8}]", "stages=[]"),
-    "tracker": ("tracker=[tensorboard], [wandb], [mlflow] or [trackio]", "tracker=[]"),
+    "tracker": ("tracker=[tensorboard] (or wandb, mlflow, trackio)", "tracker=[]"),
     "augment": ("augment=standard or augment=strong", "augment=none"),
     "scheduler": ("scheduler=cosine", "scheduler=constant"),
     "head": ("head=linear", "head=none"),
     "backbone": ("backbone.pretrained=true", "backbone.pretrained=false"),
     "cache": ("cache=FOLDER", "cache=null"),
     "teacher": ("teacher=FOLDER, a model", "teacher=null"),
-    "device": ("device=cuda", "device=cpu"),
     "resume": ("resume.allow=[KEY]; the same command resumes a stopped run by itself", "another out="),
     "val_share": ("val_share=0.1", "val_share=0"),
     "keep_epochs": ("keep_epochs=all", "keep_epochs=best"),
@@ -133,7 +132,7 @@ SWITCHES = {
 
 
 def switch_advice(key: str, value: Any) -> str:
-    """What to write for `key=true` and `key=false` where the key is not a switch; empty if nothing is known."""
+    """What to write for `key=true` and `key=false` where the key is not a switch; empty if not known."""
     if not isinstance(value, bool) or key not in SWITCHES:
         return ""
     return f"Use {SWITCHES[key][not value]}"

@@ -173,7 +173,10 @@ class PerClass(Batches):
                 "an unknown one; a loss with proxies and sampler=shuffle can learn from such"
             )
         if len(self.sizes) < self.classes_per_batch:
-            log.warning("classes_per_batch: %d, all that can be shown", len(self.sizes))
+            log.warning(
+                "sampler.classes_per_batch=%d is more than there are classes%s: batches show all %d",
+                *(self.classes_per_batch, "" if lonely else " of two or more images", len(self.sizes)),
+            )
             self.classes_per_batch = len(self.sizes)
 
     def _count_chunks(self, undersample: int | None, oversample: int | None) -> np.ndarray:

@@ -58,8 +58,31 @@ def functions_of(metrics: Metrics | None) -> Mapping[str, Function] | None:
 
 
 def rules_of_node(node: Mapping[str, Any]) -> Rules:
-    """The protocol that a node of a config file names, with its values."""
-    return _build_node(node)()
+    """The protocol that a node of a config file names, with its values.
+
+    A protocol of ours whose module was renamed since the file was written is found by the name of its class.
+
+    Raises:
+        ConfigError: there is no such protocol, or it refuses the values.
+    """
+    node = {**node, "_target_": _current_path("protocol", str(node.get("_target_")))}
+    try:
+        return _build_node(node)()
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        raise ConfigError(
+            f"protocol {node['_target_']}: cannot be built ({error}); the evaluation was written by another "
+            "version of Lookalike, or by code that is not installed here. Evaluate again to plot it"
+        ) from error
+
+
+def _current_path(group: str, path: str) -> str:
+    """The dotted path of a choice of a group; the path itself where it is no choice of ours."""
+    paths = [
+        str(yaml.safe_load(file.read_text(encoding="utf-8")).get("_target_"))
+        for file in sorted((CONF / group).glob("*.yaml"))
+    ]
+    same_class = [each for each in paths if each.rpartition(".")[2] == path.rpartition(".")[2]]
+    return same_class[0] if path.startswith("lookalike.") and path not in paths and same_class else path
 
 
 def functions_of_nodes(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Function]:

@@ -24,6 +24,7 @@ from lookalike.evaluation.arguments import (
 )
 from lookalike.evaluation.identity_estimates import add_estimates, identity_table
 from lookalike.evaluation.inputs import Source, resolve_inputs
+from lookalike.evaluation.operating_point import own_threshold
 from lookalike.evaluation.pair_blocks import identity_counts
 from lookalike.evaluation.protocol_result import Rerank, data_hash, rank_parts
 from lookalike.evaluation.protocols.base import Rules, Samples
@@ -103,7 +104,9 @@ def evaluate(
         ks: the k of recall@k and the like.
         far: false accept rates to judge at; the threshold and accuracy are those of the first.
         coarse_far: allow a `far` finer than the pairs can show; else its metrics are absent, with a note.
-        threshold: of a model, to see how it does here: operating_far and operating_tar.
+        threshold: a similarity to evaluate here: operating_far and operating_tar; that of the operating point
+            of the model if not given, where the model or its folder is known, and `refine` and `rerank` are
+            not given.
         intervals: whether to give 95 % intervals, by bootstrap over identities.
         seed: of the bootstrap.
         neighbours: how many neighbours of each query to keep.
@@ -132,6 +135,8 @@ def evaluate(
     vectors, labels, frame, embeddings = resolve_inputs(
         vectors, labels, frame, split, refuse_table, batch_size=batch_size, workers=workers, progress=progress
     )
+    if threshold is None and embeddings is not None and not refine and rerank is None:
+        threshold = own_threshold(embeddings)
     unit = exact_vectors(vectors)
     names, codes = factorise(labels, len(unit))
     samples = Samples(unit, codes, names, frame)

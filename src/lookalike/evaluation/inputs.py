@@ -91,7 +91,7 @@ def _embed_table(
     table = read_table(table) if isinstance(table, str | Path) else as_table(table, "test")
     table = table.split(*splits) if splits else table
     refuse_table(table)
-    folder = None
+    folder = getattr(model, "folder", None)
     if isinstance(model, str | Path):
         from lookalike.model.embedder import load
 

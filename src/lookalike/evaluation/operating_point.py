@@ -1,15 +1,18 @@
 """The operating point of a model: from which similarity on two images are the same, and how sure that is."""
 
 import json
+import logging
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lookalike.errors import LookalikeError
-from lookalike.evaluation.evaluate import evaluate
 from lookalike.files import write_text
-from lookalike.metrics.records import rate_name
 
+if TYPE_CHECKING:
+    from lookalike.embeddings import Embeddings
+
+log = logging.getLogger(__name__)
 FILE = "operating_point.json"
 Answer = Literal["same", "different", "cannot tell"]
 
@@ -63,58 +66,6 @@ class OperatingPoint:
         )
 
 
-def choose_operating_point(
-    vectors: Any, labels: Any, far: float, space: str, seed: int = 0
-) -> OperatingPoint:
-    """The threshold for a false accept rate, on identities that the model was not trained on.
-
-    Where the different pairs cannot show the rate, the finest one that they can is taken.
-
-    Args:
-        vectors: embeddings, [N, D].
-        labels: identities, [N].
-        far: wanted share of different pairs accepted.
-        space: of the model.
-        seed: of the bootstrap.
-
-    Raises:
-        ValueError: fewer than three identities, or none with two images.
-    """
-    negatives, identities = _negative_pairs(labels)
-    if not negatives:
-        raise ValueError(
-            f"there are no pairs of different identities: {len(labels)} images of {identities} identity"
-        )
-    if identities < 3:
-        raise ValueError(_too_few(identities))
-    reachable = max(far, 1 / negatives)
-    metrics = evaluate(vectors, labels, metrics={}, far=reachable, coarse_far=True, seed=seed).metrics
-    threshold, tar = (
-        metrics[f"threshold@far={rate_name(reachable)}"],
-        metrics[f"tar@far={rate_name(reachable)}"],
-    )
-    if "low" not in threshold:
-        raise ValueError(_too_few(identities))
-    return OperatingPoint(
-        far=reachable,
-        asked=far,
-        threshold=threshold["value"],
-        threshold_low=threshold["low"],
-        threshold_high=threshold["high"],
-        tar=tar["value"],
-        tar_low=tar["low"],
-        tar_high=tar["high"],
-        resolution=1 / negatives,
-        images=len(labels),
-        identities=identities,
-        space=space,
-    )
-
-
-def _too_few(identities: int) -> str:
-    return f"{identities} identities are too few to say how sure a threshold is; at least 3 are needed"
-
-
 def write_point(point: OperatingPoint, folder: Path) -> None:
     """Write operating_point.json into a model folder."""
     write_text(folder / FILE, json.dumps(asdict(point), indent=2) + "\n")
@@ -146,20 +97,24 @@ def read_point(folder: str | Path, space: str | None = None) -> OperatingPoint |
     return point
 
 
+def own_threshold(embeddings: "Embeddings") -> float | None:
+    """The threshold of the operating point of the model that embeddings come from; None without one.
+
+    Raises:
+        LookalikeError: the operating point is damaged.
+    """
+    point = None if embeddings.model is None else read_point(embeddings.model)
+    if point is None:
+        return None
+    if point.space != embeddings.space:
+        log.warning("%s has other weights by now; its threshold is not evaluated here", embeddings.model)
+        return None
+    return point.threshold
+
+
 def _convert_type(value: Any, kind: Any) -> Any:
     if kind is str:
         return str(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is not a number")
     return kind(value)
-
-
-def _negative_pairs(labels: Any) -> tuple[int, int]:
-    """How many pairs of different identities there are, and how many identities."""
-    import numpy as np
-
-    from lookalike.metrics.inputs import factorise
-
-    names, codes = factorise(labels)
-    counts = np.bincount(codes) if len(codes) else np.zeros(0, np.int64)
-    return int((counts.sum() ** 2 - (counts**2).sum()) // 2), len(names)

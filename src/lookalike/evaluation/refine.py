@@ -11,7 +11,7 @@ import polars as pl
 from lookalike.embeddings import Embeddings
 from lookalike.errors import DataError
 from lookalike.evaluation.evaluate import evaluate
-from lookalike.evaluation.operating_point import read_point
+from lookalike.evaluation.operating_point import own_threshold
 from lookalike.evaluation.pca import Pca
 from lookalike.evaluation.query_expansion import augment_gallery, expand_queries
 from lookalike.evaluation.rerank import KReciprocal
@@ -131,22 +131,13 @@ def evaluate_refined(
     frame = embeddings.table.frame
     judge = partial(evaluate, labels=embeddings.table.labels, frame=frame, **arguments)
     try:
-        evaluation = judge(embeddings.vectors, threshold=_own_threshold(embeddings))
+        evaluation = judge(embeddings.vectors, threshold=own_threshold(embeddings))
         if refined.steps:
             after = judge(refined.embeddings.vectors, **refined.arguments)
             evaluation = add_values_before(after, evaluation, refined.steps, arguments.get("seed", 0))
     except ValueError as error:
         raise DataError(str(error)) from error
     return replace(evaluation, embeddings=refined.embeddings), refined.pca
-
-
-def _own_threshold(embeddings: Embeddings) -> float | None:
-    """The threshold of the model's operating point, if these are its vectors."""
-    point = None if embeddings.model is None else read_point(embeddings.model)
-    if point is not None and point.space != embeddings.space:
-        log.warning("%s has other weights by now; its threshold is not evaluated here", embeddings.model)
-        return None
-    return None if point is None else point.threshold
 
 
 def _project_embeddings(embeddings: Embeddings, settings: PcaSettings) -> tuple[Embeddings, Pca]:

@@ -284,7 +284,10 @@ class Index:
             return None
         point = read_point(folder, self.space if isinstance(self.model, Path) else None)
         if point is None or point.space != self.space:  # a model may have been trained since it was loaded
-            log.info("the model has no operating_point.json, so hits are not judged; threshold=0.6 sets one")
+            log.info(
+                "the model has no operating_point.json, so hits are not judged and likely is null; "
+                "threshold=0.6 sets a threshold, and `lookalike evaluate` reports one"
+            )
             return None
         return point.threshold
 

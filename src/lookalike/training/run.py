@@ -15,7 +15,8 @@ import yaml
 from lookalike.data.table import Table
 from lookalike.embeddings import embed
 from lookalike.errors import ConfigError, LookalikeError, list_problems
-from lookalike.evaluation.operating_point import choose_operating_point, write_point
+from lookalike.evaluation.operating_point import write_point
+from lookalike.evaluation.threshold_choice import choose_operating_point
 from lookalike.files import replace_file, write_text
 from lookalike.machine import choose_device
 from lookalike.model.embedder import EmbeddingModel

@@ -145,8 +145,12 @@ class Training:
     @property
     def total_steps(self) -> int:
         """Batches of all stages."""
-        classes = self.stage.images.class_ids
-        return sum(plan.epochs * len(plan.sampler(classes)) for plan in self.parts.stages if plan.epochs)
+        current, classes = self.stage, self.stage.images.class_ids
+        return sum(
+            plan.epochs * len(current.batches if plan is current.plan else plan.sampler(classes))
+            for plan in self.parts.stages
+            if plan.epochs
+        )
 
     def accumulate_gradients(self, batch: Batch, progress: TrainingProgress, images: int) -> None:
         """Add the gradient of a batch, and note what it tells if its loss is a number.
