@@ -28,8 +28,8 @@ def defaults(path: str) -> dict[str, Any]:
         parameters = inspect.signature(get_object(path)).parameters.values()
     except Exception:  # its import may raise anything; building it says what is wrong
         return {}
-    given = {each.name: each.default for each in parameters if each.default is not each.empty}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    values = {each.name: each.default for each in parameters if each.default is not each.empty}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def wants_path(hint: Any) -> bool:
