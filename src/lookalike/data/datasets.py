@@ -118,8 +118,8 @@ def split_validation(table: Table, share: float, seed: int) -> Table:
     num_classes = round(share * labels.filter(split == "train").n_unique())
     if num_classes < FEWEST or len(candidates) < 2 * FEWEST:
         log.warning(
-            "too few training identities to set some aside for validation: val_share=%g of %d identities, %d of "
-            "them with two images or more, and at least %d are needed; the last epoch is kept",
+            "too few training identities to set some aside for validation: val_share=%g of %d identities, %d "
+            "of them with two images or more, and at least %d are needed; the last epoch is kept",
             *(share, labels.filter(split == "train").n_unique(), len(candidates), FEWEST),
         )
         return table
