@@ -1,4 +1,4 @@
-"""Vectors as the jobs get them: from an embeddings folder, or from a model and a dataset."""
+"""Keys of the jobs that take vectors from an embeddings folder, or from a model and a dataset."""
 
 import logging
 from collections.abc import Callable
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Check = Callable[["Table"], None]
-"""Refuses a table by an error."""
+"""Raises an error if a table cannot be used."""
 
 
 class Machine(BaseModel):
-    """Keys of the jobs that compute vectors: how to do it on this machine."""
+    """Keys of the jobs that compute vectors: batch size, processes, device."""
 
     batch_size: Annotated[int, Field(ge=1)] = Field(description="batch size")
     workers: int | None = Field(
@@ -34,7 +34,7 @@ class Machine(BaseModel):
 
 
 class Source(Machine):
-    """Keys of the jobs that take vectors from a folder, or compute them."""
+    """Keys of the jobs that read or compute vectors."""
 
     embeddings: Path | None = Field(description="embeddings folder; alternatively set model= and dataset=")
     model: Path | None = Field(description="model folder; embeds the images of dataset=")

@@ -24,7 +24,7 @@ class Config(BaseModel):
 
 
 def main(config: Config) -> str:
-    """Check every loss, print a line a check, and return the last line.
+    """Check every loss, print one line per check, and return the last line.
 
     Raises:
         LookalikeError: a check found something wrong; the message counts it.

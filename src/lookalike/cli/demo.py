@@ -77,7 +77,7 @@ def gain(trained: Path, untrained: Path, metric: str, seed: int) -> tuple[float,
 
 
 def _relative_path(file: Path) -> Path:
-    """The shorter of the ways to a file."""
+    """The path of a file, relative to the current folder if it lies below it."""
     file, current_folder = file.resolve(), Path.cwd()
     return file.relative_to(current_folder) if file.is_relative_to(current_folder) else file
 

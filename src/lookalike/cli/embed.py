@@ -1,4 +1,4 @@
-"""The job `embed`: the images of a dataset become an embeddings folder."""
+"""The job `embed`: compute the embeddings of a dataset."""
 
 from pathlib import Path
 

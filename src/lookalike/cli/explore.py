@@ -63,6 +63,6 @@ def main(config: Config) -> Path:
 
 
 def _has_screen() -> bool:
-    """Whether somebody sits before a screen; without one, a browser in text mode would take the terminal."""
+    """Whether there is a screen; without one, a text-mode browser would take over the terminal."""
     screen = sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     return screen and sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""The job `index`: vectors, or the images of a dataset, become an index folder."""
+"""The job `index`: build a searchable index from vectors or from the images of a dataset."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The job `report`: a run and its evaluation become one page."""
+"""The job `report`: one HTML page of a run and its evaluation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,7 +47,7 @@ def main(config: Config) -> Path:
 
 
 def find_or_evaluate(run: "Run", device: str | None, progress: bool) -> Path:
-    """RUN/evaluation, made on the split test of the run's dataset, or val, if it is not there yet."""
+    """RUN/evaluation; if missing, it is computed on the split test of the run's dataset, or else val."""
     from lookalike.cli import evaluate
     from lookalike.config import load
 
@@ -72,7 +72,7 @@ def find_or_evaluate(run: "Run", device: str | None, progress: bool) -> Path:
 
 
 def best_split(run: "Run", dataset: str | list[str] | None, data_dir: Path) -> str:
-    """The split that says most about unseen identities.
+    """The split with unseen identities: test, or else val.
 
     Raises:
         LookalikeError: the dataset is unknown, or has neither split.

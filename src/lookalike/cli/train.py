@@ -1,4 +1,4 @@
-"""The job `train`: a dataset folder becomes a run folder."""
+"""The job `train`: train a model on a dataset and write a run folder."""
 
 import logging
 from pathlib import Path
@@ -74,7 +74,7 @@ def stage_configs(config: Config) -> list[Config]:
 
 
 def _train_as_one_of_several(arguments: dict[str, Any]) -> None:
-    """The part of one of the processes that `main` started."""
+    """Entry point of the processes that `main` starts."""
     import torch.distributed as dist
 
     train_in_process(Config.model_validate(arguments["config"]))

@@ -1,4 +1,4 @@
-"""The job `verify`: whether two photos show the same: same, different, or cannot tell."""
+"""The job `verify`: decide whether two photos show the same identity: same, different, or cannot tell."""
 
 import json
 from pathlib import Path

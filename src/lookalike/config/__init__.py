@@ -1,4 +1,4 @@
-"""From `key=value` to checked values, and from those to objects. Nothing heavy loads with this package."""
+"""Config: from `key=value` to checked values, and from those to objects. Imports nothing heavy."""
 
 from lookalike.config.building import build as build
 from lookalike.config.composing import apply_changes as apply_changes

@@ -1,4 +1,4 @@
-"""The words of a command line as users type them: arguments for keys, and paths without a key."""
+"""The words of a command line: arguments for keys, and paths without a key."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ CONTENTS = {
     "table.parquet": "dataset",
     "table.csv": "dataset",
 }
-"""The key that a folder with this file in it is most likely for."""
+"""The key that a folder with this file in it most likely belongs to."""
 
 
 def sort_arguments(
@@ -76,7 +76,7 @@ def _exists(word: str) -> bool:
 
 
 def _refuse_spaces(words: Sequence[str], position: int, known: set[str]) -> None:
-    """`epochs = 3`, `epochs =3` and `epochs= 3` arrive as several words."""
+    """Join arguments with spaces around the equals sign, which arrive as several words: `epochs = 3`."""
     word, after = words[position], words[position + 1 : position + 3]
     if after[:1] == ["="]:
         written, argument = f"{word} = {' '.join(after[1:])}", f"{word}={' '.join(after[1:])}"
@@ -92,14 +92,14 @@ def _refuse_spaces(words: Sequence[str], position: int, known: set[str]) -> None
 
 
 def _refuse_two_in_one(word: str, known: set[str]) -> None:
-    """`"dataset=a out=b"` is one word with two arguments."""
+    """Split a word that contains two arguments, such as `"dataset=a out=b"`."""
     inside = SECOND.search(word)
     if inside and inside[1] in known and NAMED.match(word) and not _exists(word.partition("=")[2]):
         raise ConfigError(f"{word}: contains two arguments in one word; remove the quotes around them")
 
 
 def _starts(word: str) -> bool:
-    """Whether a word begins an argument of its own."""
+    """Whether a word starts a new argument."""
     return bool(NAMED.match(word)) or word.startswith(("-", "~", "+"))
 
 
@@ -128,7 +128,7 @@ def _without_key(words: Sequence[str], position: int, known: set[str], example: 
 
 
 def key_for(word: str, known: Iterable[str]) -> str:
-    """The key that a path was probably written for, by what it is; nothing where that is unknown."""
+    """The key that a path was probably meant for, by its content; empty if unknown."""
     path, keys = Path(word), set(known)
     suffix = path.suffix.lower()
     if suffix in PHOTOS:

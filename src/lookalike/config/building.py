@@ -1,4 +1,4 @@
-"""From a checked node of the config to the object it describes."""
+"""Build objects from checked nodes of the config."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ def _call_target(owner: str, keys: set[str], make: Callable[..., Any], *argument
 
 
 def _paths(target: Any, node: Mapping[str, Any]) -> dict[str, Path]:
-    """The arguments that are text in the config and paths in Python."""
+    """The arguments with text converted to paths where the target takes paths."""
     path_arguments = [name for name, hint in (hints(target) or {}).items() if wants_path(hint)]
     return {name: Path(node[name]) for name in path_arguments if isinstance(node.get(name), str)}
 
@@ -60,7 +60,7 @@ def _parameters(target: Any) -> set[str]:
 
 
 def _reason(error: Exception) -> str:
-    """What a nested target raised, without Hydra's wrapping."""
+    """The error that a nested target raised, without Hydra's wrapper."""
     cause = error.__cause__
     text = cause if isinstance(cause, ValueError | TypeError | LookalikeError) else error
     return " ".join(str(text).split())

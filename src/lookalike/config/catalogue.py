@@ -1,7 +1,7 @@
-"""What can be chosen: the YAML files in `conf/`, read as the help and the checks need them.
+"""The available choices: the YAML files in `conf/`, read for the help and the checks.
 
 `conf/<job>.yaml` holds the keys of a job and their defaults; each `conf/<group>/<choice>.yaml` is one choice.
-The first comment of a file says what it is, the comment behind a value says what that value does.
+The first comment of a file describes it; the comment after a value describes that value.
 """
 
 import itertools
@@ -25,7 +25,7 @@ HEADING = re.compile(r"## ([^:]+)(?:: (.+))?")
 
 @dataclass(frozen=True)
 class Entry:
-    """One value of a YAML file: its dotted key, as written, and the comment behind it."""
+    """One value of a YAML file: its dotted key, its text, and the comment after it."""
 
     key: str
     text: str
@@ -42,7 +42,7 @@ class Section:
 
 
 def jobs() -> list[str]:
-    """The jobs that have a file."""
+    """The jobs that have a config file."""
     return sorted(file.stem for file in CONF.glob("*.yaml"))
 
 
@@ -95,7 +95,7 @@ def choice_of_target(group: str, node: Mapping[str, Any]) -> str | None:
 
 
 def summary(file: Path) -> str:
-    """The first comment of a file, which says in one line what it is."""
+    """The first comment of a file, a one-line description."""
     for line in file.read_text(encoding="utf-8").splitlines():
         text = line.removeprefix("#").strip()
         if line.startswith("#") and text and not text.startswith("@package"):
@@ -106,7 +106,7 @@ def summary(file: Path) -> str:
 
 
 def notes(file: Path) -> list[str]:
-    """The further lines of the comment that a file begins with."""
+    """The remaining lines of the comment at the start of a file."""
     lines = file.read_text(encoding="utf-8").splitlines()
     comment = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
     texts = [line.removeprefix("#").strip() for line in comment]
@@ -157,7 +157,7 @@ def _walk(root: yaml.Node | None, prefix: str, text: str) -> Iterator[Entry]:
 
 
 def _comment(text: str, start: int) -> str:
-    """The comment in the rest of a line."""
+    """The comment at the end of a line."""
     return text[start:].split("\n", 1)[0].partition("#")[2].strip()
 
 

@@ -1,4 +1,4 @@
-"""Every value against its type: a job's keys against its `Config`, the rest against what they build."""
+"""Check values against their types: keys of a job against its `Config`, others against their targets."""
 
 import json
 import math
@@ -82,7 +82,7 @@ def validate_config(config: type[Values], tree: Tree, texts: Texts, job: str) ->
 
 
 def _top(hint: Any, key: str, value: Any, texts: Texts) -> Any:
-    """The value of a key, or of the keys inside it, as its type wants it where that is clear."""
+    """The value of a key, or of the keys inside it, converted to its type where that is unambiguous."""
     if isinstance(value, dict):
         if not (isinstance(hint, type) and issubclass(hint, BaseModel)):
             return value
@@ -98,7 +98,7 @@ def _top(hint: Any, key: str, value: Any, texts: Texts) -> Any:
 
 
 def _validate(config: type[Values], tree: Tree) -> Values:
-    """Strict, in JSON's terms: text becomes a path, a list a tuple, but never text a number or true a 1."""
+    """Validate strictly, as JSON: text may become a path and a list a tuple, but never text a number."""
     try:
         return config.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
@@ -106,7 +106,7 @@ def _validate(config: type[Values], tree: Tree) -> Values:
 
 
 def _validate_tree(node: Any, key: str, texts: Texts, problems: list[str]) -> Any:
-    """The same tree with every node that has a `_target_` checked, from the inside out."""
+    """The tree after checking every node that has a `_target_`, innermost first."""
     if isinstance(node, list):
         return [_validate_tree(item, f"{key}.{index}", texts, problems) for index, item in enumerate(node)]
     if not isinstance(node, dict):
@@ -121,7 +121,7 @@ def _validate_tree(node: Any, key: str, texts: Texts, problems: list[str]) -> An
 
 
 def _validate_node(node: Tree, key: str, texts: Texts, problems: list[str]) -> Tree:
-    """The arguments of one target, each as its type hint wants it."""
+    """The arguments of one target, each converted to its type hint."""
     target = _import_target(node["_target_"], key)
     hints = hints_of(target)
     if hints is None:
@@ -178,7 +178,7 @@ def _fit_type(hint: Any, value: Any, text: str | None) -> Any:
 
 
 def _readings(value: Any, text: str | None) -> Iterator[Any]:
-    """What a value may mean, the likeliest first: itself, true, false or none, its text, a list of it."""
+    """What a value may mean, most likely first: itself, true, false or none, its text, a list of it."""
     if text in NONE:
         yield None
     yield value
@@ -206,7 +206,7 @@ def _takes(adapter: TypeAdapter[Any], value: Any) -> bool:
 
 
 def _plain(error: ValidationError, value_of: typing.Callable[[str], Any], key: str = "") -> Iterator[str]:
-    """One line a wrong value, the alternatives of a union joined."""
+    """One line per wrong value, with the alternatives of a union joined."""
     by_key: dict[str, list[Any]] = {}
     for detail in error.errors(include_url=False):
         top = key or str(next(iter(detail["loc"]), ""))

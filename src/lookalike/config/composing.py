@@ -1,4 +1,4 @@
-"""From a job's name and `key=value` arguments to its checked values."""
+"""Compose the checked values of a job from its name and `key=value` arguments."""
 
 import logging
 from collections import Counter
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 Values = TypeVar("Values", bound="BaseModel")
 MISSING = "???"
 INSTEAD = {"prepare": {"patch": "source"}}
-"""Of a job: keys that, once given, leave nothing to choose from a group."""
+"""Keys of a job that replace a group: once given, the group has no choice."""
 Tree = dict[str, Any]
 
 
 def load(job: str, config: type[Values], arguments: Sequence[str] = (), /, **values: Any) -> Values:
-    """The job's `Config`, composed from `conf/`, changed as asked, and checked to the last value.
+    """The job's `Config`, composed from `conf/` and the changes, with every value checked.
 
     Args:
         job: there is a `conf/<job>.yaml`.
@@ -46,7 +46,7 @@ def load(job: str, config: type[Values], arguments: Sequence[str] = (), /, **val
 
 
 def _note_repeated(changes: Sequence[Change]) -> None:
-    """Log the keys that are given twice: the last value counts."""
+    """Log the keys that are given more than once; the last value is used."""
     last = {change.key: change for change in changes}
     for key, count in Counter(change.key for change in changes).items():
         if count > 1 and last[key].operation != "delete":
@@ -60,12 +60,12 @@ def _note_repeated(changes: Sequence[Change]) -> None:
 
 
 def compose(job: str, arguments: Sequence[str] = (), /, **values: Any) -> Tree:
-    """The job's values as plain Python, keys and choices checked, types not yet."""
+    """The job's values as plain Python; keys and choices are checked, types are not."""
     return _compose_config(job, [*map(read, arguments), *from_values(values)])
 
 
 def apply_changes(job: str, values: Values, changes: Mapping[str, Any], source: str) -> Values:
-    """Checked values with some changes, as if these had been given, too.
+    """Checked values with further changes applied.
 
     Args:
         job: there is a `conf/<job>.yaml`.
@@ -219,7 +219,7 @@ def _compose_with_hydra(
 
 
 def _apply(tree: Tree, change: Change, added: set[str], job: str) -> None:
-    """Make one change in place."""
+    """Apply one change in place."""
     first, _, inside = change.key.partition(".")
     if first in _open_keys(job) and change.operation != "delete":
         current = tree[first] if isinstance(tree[first], dict) else {}
@@ -257,7 +257,7 @@ def _builds(value: Any) -> bool:
 
 
 def _replaces(change: Change, node: Tree) -> bool:
-    """Something with a `_target_` can be left out, or give way to another."""
+    """Whether a node can be omitted or replaced, because it has a `_target_`."""
     return _builds(node) and (_builds(change.value) or change.value is None)
 
 
@@ -273,7 +273,7 @@ def _apply_inside(tree: Tree, change: Change, added: set[str], job: str, node: T
 
 
 def _explain_unknown_key(change: Change, tree: Tree, job: str) -> str:
-    """What is wrong with a key, and what it may have been meant to be."""
+    """The error message for an unknown key, with suggestions."""
     key, node, known = change.key, tree, ""
     meant = advice(job, key, change.value, [*_own_keys(job), *tree])
     if meant:

@@ -1,4 +1,4 @@
-"""Names that other tools use, and what they are called here: a wrong guess leads to the right key."""
+"""Names of other tools and the corresponding names here, for hints in error messages."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -163,7 +163,7 @@ def value_meant(value: Any, allowed: Iterable[str]) -> list[str]:
 
 
 def choice_advice(group: str, value: Any) -> str:
-    """What to write in place of a choice that a group does not have."""
+    """A hint for a choice that a group does not have."""
     text = CHOICES.get(group, "")
     return f". {_fill_value(text, value)}" if text else ""
 

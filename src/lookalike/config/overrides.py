@@ -1,4 +1,4 @@
-"""One `key=value` of the command line, read with Hydra's grammar."""
+"""Parse one `key=value` of the command line with Hydra's grammar."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ NAME = re.compile(r"(\+{0,2})([A-Za-z_][\w./-]*)=(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Change:
-    """What one argument asks for; `text` is the value as typed, for keys that take text."""
+    """One change to the config; `text` is the value as typed, for keys that take text."""
 
     key: str
     value: Any
@@ -56,7 +56,7 @@ def read(argument: str) -> Change:
 
 
 def from_values(values: Mapping[str, Any]) -> list[Change]:
-    """The same for values given in Python, where nothing is parsed; `+key` adds one that no file lists."""
+    """Changes from Python values, which are not parsed; `+key` adds a key that no file lists."""
     return [
         Change(
             key.lstrip("+"),

@@ -1,4 +1,4 @@
-"""Recipes: the choices of the group `experiment`, each of which sets many keys of `lookalike train`."""
+"""Recipes: choices of the group `experiment`, which set many keys of `lookalike train`."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a target's signature says about its arguments."""
+"""Type hints of the arguments of a target."""
 
 import inspect
 import typing

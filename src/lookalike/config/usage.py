@@ -1,4 +1,4 @@
-"""The text of `--help`, laid out for the width of the terminal."""
+"""The text of `--help`, formatted for the width of the terminal."""
 
 import shutil
 import textwrap
@@ -80,7 +80,7 @@ def _section_rows(
     groups: Mapping[str, Any],
     fields: Mapping[str, Any],
 ) -> list[Row]:
-    """Needed keys first, then the groups, then the other keys."""
+    """Required keys first, then groups, then the other keys."""
     rows = [
         row for key in section.keys if key in fields for row in _key_rows(key, fields[key], defaults[key])
     ]
@@ -172,7 +172,7 @@ def _explanation(entry: catalogue.Entry) -> str:
 
 
 def _default(value: Any) -> str:
-    """As one would type it."""
+    """A value as it would be typed."""
     return "…" if value == MISSING else format_value(value).replace(", ", ",")
 
 
@@ -212,7 +212,7 @@ def _wrap_text(text: str, indent: str = "", hanging: str = "") -> list[str]:
 
 
 def _table(rows: Iterable[Row], widest: int = 26) -> list[str]:
-    """Two columns; a left side that is too long gets a line of its own."""
+    """Two columns; a left entry that is too long gets its own line."""
     rows = list(rows)
     column = min(max((len(left) for left, _ in rows), default=0), widest) + 4
     lines: list[str] = []

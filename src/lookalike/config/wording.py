@@ -1,4 +1,4 @@
-"""Plain words for what users typed, and the nearest thing that they may have meant."""
+"""Values as text, and the nearest known names for a misspelled one."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ __all__ = ["closest_names", "did_you_mean", "format_value", "join_words"]
 
 
 def format_value(value: Any, limit: int = 60) -> str:
-    """A value as one writes it on the command line, cut when it is long."""
+    """A value as written on the command line, truncated if it is long."""
     text = _write_value(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -23,7 +23,7 @@ def closest_names(name: str, candidates: Iterable[str], limit: int = 3) -> list[
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """` Did you mean this or that?`, or nothing where no known name is near."""
+    """` Did you mean this or that?`; empty if no known name is similar."""
     suggestions = closest_names(name, candidates)
     return f" Did you mean {join_words(suggestions, 'or')}?" if suggestions else ""
 
