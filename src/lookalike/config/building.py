@@ -47,7 +47,7 @@ def _call_target(owner: str, keys: set[str], make: Callable[..., Any], *argument
 
 
 def _paths(target: Any, node: Mapping[str, Any]) -> dict[str, Path]:
-    """The arguments with text converted to paths where the target takes paths."""
+    """The arguments that are text in the config and paths in Python, as paths."""
     path_arguments = [name for name, hint in (hints(target) or {}).items() if wants_path(hint)]
     return {name: Path(node[name]) for name in path_arguments if isinstance(node.get(name), str)}
 

@@ -257,7 +257,7 @@ def _builds(value: Any) -> bool:
 
 
 def _replaces(change: Change, node: Tree) -> bool:
-    """Whether a node can be omitted or replaced, because it has a `_target_`."""
+    """Whether a change removes an object or replaces it by another one."""
     return _builds(node) and (_builds(change.value) or change.value is None)
 
 
