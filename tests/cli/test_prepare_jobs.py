@@ -81,6 +81,9 @@ def test_prepare_itself_takes_every_kind_of_split(animals, tmp_path):
         (["filter", "keep=nowhere.txt"], "keep=nowhere.txt: there is no such file"),
         (["filter", "min_images=3", "max_images=2"], "max_images=2 is less than min_images=3"),
         (["stat"], "Did you mean `lookalike prepare stats`?"),
+        (["statistics"], "Did you mean `lookalike prepare stats`?"),
+        (["animals"], "written key=value, as in `lookalike prepare source=folder"),
+        (["shots/"], "written key=value, as in `lookalike prepare source=folder"),
     ],
 )
 def test_wrong_keys(run, tmp_path, words, said):

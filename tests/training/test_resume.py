@@ -304,6 +304,13 @@ def test_keys_that_an_older_run_lacks_count_as_their_defaults():
     assert differences(old, now, defaults)["loss.triplet.margin"] == (None, 0.7)
 
 
+def test_a_dataset_folder_is_not_taken_for_a_run(dataset):
+    before = {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
+    with pytest.raises(LookalikeError, match="exists; finished results are never overwritten"):
+        lookalike.train(dataset, dataset, backbone="small_cnn", epochs=1)
+    assert before == {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("kept", [1, 2])
 def test_a_damaged_checkpoint_is_named_and_nothing_else_is_changed(dataset, tmp_path, kept, monkeypatch):
     out = tmp_path / "run"

@@ -130,14 +130,15 @@ def _check_job(job: str, arguments: Sequence[str]) -> None:
 
 
 def _suggest_job(job: str, word: str) -> str:
-    """A hint at `prepare stats` for `prepare statistics`."""
+    """A hint at `prepare stats` for `prepare statistics`; none for a word that is a path."""
     from lookalike.config.wording import closest_names
 
-    longer = [name for name in JOBS if name.startswith(f"{job}-")]
-    nearest_jobs = closest_names(f"{job}-{word}", longer, limit=1)
-    return (
-        f". Did you mean `lookalike {job} {nearest_jobs[0].removeprefix(f'{job}-')}`?" if nearest_jobs else ""
-    )
+    further_words = [name.removeprefix(f"{job}-") for name in JOBS if name.startswith(f"{job}-")]
+    nearest_words = [each for each in further_words if len(word) > 2 and word.startswith(each[:3])]
+    nearest_words = closest_names(word, further_words, limit=1) or nearest_words
+    if not nearest_words or "/" in word or Path(word).exists():
+        return ""
+    return f". Did you mean `lookalike {job} {nearest_words[0]}`?"
 
 
 def _add_current_folder() -> None:

@@ -34,11 +34,10 @@ def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
         DataError: there is no such file, or it is not a table of its kind.
     """
     read = READERS.get(file.suffix.lower())
-    if read is None:
-        raise DataError(
-            f"{file}: a table file ends in {', '.join(READERS)}, not {file.suffix or 'nothing'!r}"
-        )
-    if not file.is_file():
+    if read is None and not file.is_dir():
+        ending = f"not {file.suffix!r}" if file.suffix else "and this one has no ending"
+        raise DataError(f"{file}: a table file ends in {', '.join(READERS)}, {ending}")
+    if read is None or not file.is_file():
         raise DataError(f"{file}: {'this is a folder' if file.is_dir() else 'there is no such file'}")
     try:
         frame = read(file, {*TEXT, *text})

@@ -35,6 +35,8 @@ def check_may_start(
     """
     file, state = folder / CONFIG, folder / "state"
     if not state.is_dir() or not file.is_file():
+        if file.is_file() and not _is_run_config(file):
+            refuse_existing(folder)
         if file.is_file() or (state.is_dir() and any(map(_is_result, folder.rglob("*")))):
             missing = "its checkpoints, state/," if file.is_file() else f"its {CONFIG}"
             raise LookalikeError(
@@ -145,6 +147,14 @@ def lock_run_folder(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise LookalikeError(f"{folder}: another process is training into it") from error
         yield
+
+
+def _is_run_config(file: Path) -> bool:
+    """Whether a config.yaml is that of a run, and not of a dataset or evaluation; a damaged one may be."""
+    try:
+        return "epochs" in (yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    except (OSError, ValueError, yaml.YAMLError, TypeError):
+        return True
 
 
 def _is_result(path: Path) -> bool:
