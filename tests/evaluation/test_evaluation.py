@@ -9,6 +9,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from lookalike.evaluation.evaluate import evaluate
 from lookalike.evaluation.protocols.retrieval import SelfRetrieval
+from lookalike.ranking import rank
+from lookalike.ranking.task import RankingSettings
 
 FEW = {"intervals": False}
 
@@ -94,7 +96,7 @@ def test_average_precision_equals_scikit_learn():
 @pytest.mark.parametrize("exact", [True, False])
 def test_verification_equals_loops_over_all_pairs(exact, monkeypatch):
     if not exact:
-        monkeypatch.setattr("lookalike.ranking.rank.DIRECT", 0)
+        monkeypatch.setattr(rank, "SETTINGS", RankingSettings(max_direct=0))
     vectors, labels = random_vectors(images=300, identities=20)
     positive, negative = pairs_by_hand(vectors, labels)
     found = values(evaluate(vectors, labels, far=0.01, **FEW))
@@ -152,9 +154,8 @@ def test_names_of_identities_do_not_matter(renamed):
 def test_blocks_and_threads_do_not_matter(monkeypatch):
     vectors, labels = random_vectors(images=500)
     whole = evaluate(vectors, labels, **FEW)
-    monkeypatch.setattr("lookalike.ranking.exact.FULL_BLOCK_BYTES", 16 * 500 * 8)
-    monkeypatch.setattr("lookalike.ranking.rank.DIRECT", 0)
-    monkeypatch.setattr("lookalike.ranking.approximate.TILE", 96)
+    settings = RankingSettings(max_direct=0, tile=96, block_bytes=16 * 500 * 8)
+    monkeypatch.setattr(rank, "SETTINGS", settings)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -282,11 +283,8 @@ def test_memory_grows_with_the_number_of_images_and_not_with_its_square(monkeypa
     """One identity is the worst case: every image is relevant to every other."""
     import tracemalloc
 
-    monkeypatch.setattr("lookalike.ranking.rank.DIRECT", 0)
-    monkeypatch.setattr("lookalike.ranking.pair_histogram.MOST_WHOLE", 0)
-    monkeypatch.setattr("lookalike.ranking.pair_histogram.MOST_KEPT", 0)
-    monkeypatch.setattr("lookalike.ranking.approximate.TILE", 256)
-    monkeypatch.setattr("lookalike.ranking.exact.FULL_BLOCK_BYTES", 1 << 18)
+    limits = {"max_direct": 0, "max_stored_pairs": 0, "max_stored_positives": 0}
+    monkeypatch.setattr(rank, "SETTINGS", RankingSettings(tile=256, block_bytes=1 << 18, **limits))
     peaks = []
     for images in (600, 2400):
         vectors = np.random.default_rng(0).standard_normal((images, 8)).astype(np.float32)

@@ -45,12 +45,11 @@ def samples(images=120, identities=15, seed=0):
         MultiView(gallery="groups"),
     ],
 )
-def test_the_pairs_are_those_that_the_comparison_counts(rules, monkeypatch):
-    monkeypatch.setattr(pair_blocks, "BLOCK", 700)
+def test_the_pairs_are_those_that_the_comparison_counts(rules):
     parts = rules.parts(samples())
     pairs = rank_parts(parts, {}, fars=[0.1]).pairs
     thresholds = np.array([0.8, 0.3, 0.0, -2.0])
-    counts = identity_counts(parts, thresholds)
+    counts = identity_counts(parts, thresholds, block=700)
     for place, threshold in enumerate(thresholds):
         above = pairs.values >= threshold
         assert counts.positive[:, place].sum() == pairs.positive[above].sum()
@@ -71,7 +70,7 @@ def test_the_cell_of_a_score_is_its_first_threshold(size, spread):
     assert np.array_equal(ThresholdCells(np.array([-2.0]))(scores), np.zeros(scores.shape))
 
 
-def test_pairs_of_several_parts_are_pooled_however_they_were_counted(monkeypatch):
+def test_pairs_of_several_parts_are_pooled_however_they_were_counted():
     parts = KFold().parts(samples(images=200))
     exact = rank_parts(parts, {}, fars=[0.1]).pairs
     cells = pair_blocks.count_pairs(parts)
@@ -82,14 +81,17 @@ def test_pairs_of_several_parts_are_pooled_however_they_were_counted(monkeypatch
     assert one.threshold == pytest.approx(other.threshold, abs=2e-7)
 
 
-def test_many_images_are_sampled(monkeypatch):
-    monkeypatch.setattr(pair_blocks, "MOST_ROWS", 100)
+def test_many_images_are_sampled():
     thresholds = np.array([0.5, -2.0])
-    few = identity_counts(SelfRetrieval().parts(samples(images=4000, identities=10)), thresholds)
+    few = identity_counts(
+        SelfRetrieval().parts(samples(images=4000, identities=10)), thresholds, max_rows=100
+    )
     assert few.share == 1  # ten large identities: fewer images of each
     assert few.different == 45 * 10 * 10
     assert few.positive[:, -1].sum() == pytest.approx(10 * 400 * 399 / 2, rel=0.15)  # each for 40
-    many = identity_counts(SelfRetrieval().parts(samples(images=400, identities=100)), thresholds)
+    many = identity_counts(
+        SelfRetrieval().parts(samples(images=400, identities=100)), thresholds, max_rows=100
+    )
     assert many.share < 0.5  # a hundred small ones: fewer identities
     assert len(many.positive) == round(many.share * 100)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -7,17 +8,9 @@ import torch
 from lookalike.metrics.inputs import GRID, unit_vectors
 from lookalike.metrics.retrieval import average_precision, map_at_r, precision_at, r_precision, recall_at
 from lookalike.metrics.verification import Pairs, auc, eer, tar_at_far
-from lookalike.ranking import (
-    approximate,
-    candidate_thresholds,
-    error_bound,
-    exact,
-    pair_bands,
-    pair_histogram,
-    rank,
-)
-from lookalike.ranking.rank import rank_gallery as run
-from lookalike.ranking.task import RetrievalTask
+from lookalike.ranking import error_bound, pair_bands, rank
+from lookalike.ranking.rank import rank_gallery
+from lookalike.ranking.task import RankingSettings, RetrievalTask
 
 METRICS = {
     "recall@1": partial(recall_at, k=1),
@@ -29,13 +22,8 @@ METRICS = {
 FARS = (0.3, 0.1, 0.01, 1e-3)
 
 
-@pytest.fixture
-def small_tiles(monkeypatch):
-    """The way of large galleries, at sizes that loops can check."""
-    monkeypatch.setattr(rank, "DIRECT", 0)
-    monkeypatch.setattr(approximate, "TILE", 64)
-    monkeypatch.setattr(pair_histogram, "MOST_WHOLE", 0)
-    monkeypatch.setattr(exact, "PART", 7)
+SMALL = RankingSettings(max_direct=0, tile=64, max_stored_pairs=0)
+"""The methods for large galleries, at sizes that loops can check."""
 
 
 @pytest.fixture
@@ -143,7 +131,8 @@ def by_loops(sides, neighbours, ks=(1, 20)):
     return columns, nearest, tuple(map(np.concatenate, pairs))
 
 
-def check(sides, neighbours=6):
+def check(sides, settings=None, neighbours=6):
+    run = partial(rank_gallery, settings=settings)
     expected, nearest, _ = by_loops(sides, neighbours)
     whole = run(sides, {**METRICS, "map": average_precision}, neighbours=neighbours)
     begun = run(sides, METRICS, neighbours=neighbours, depth=5, first=20)
@@ -159,25 +148,22 @@ def check(sides, neighbours=6):
 
 
 @pytest.mark.parametrize("drawn", SETS)
-def test_self_retrieval_equals_loops(drawn, small_tiles):
+def test_self_retrieval_equals_loops(drawn):
     vectors, labels = drawn()
-    check(RetrievalTask(unit_vectors(vectors), labels))
+    check(RetrievalTask(unit_vectors(vectors), labels), SMALL)
 
 
 @pytest.mark.parametrize("drawn", [clustered_vectors, copies, signs])
-def test_float32_is_as_good_where_bfloat16_is_not_fast(drawn, small_tiles, monkeypatch):
-    monkeypatch.setattr(error_bound, "has_fast_bfloat16", lambda device: False)
+def test_float32_is_as_good_where_bfloat16_is_not_fast(drawn):
     vectors, labels = drawn()
-    check(RetrievalTask(unit_vectors(vectors), labels))
+    check(RetrievalTask(unit_vectors(vectors), labels), replace(SMALL, bfloat16=False))
 
 
 @pytest.mark.parametrize("spare", [0, 5])
-def test_queries_with_too_many_candidates_are_ranked_whole(spare, small_tiles, monkeypatch):
-    monkeypatch.setattr(approximate, "SPARE", spare)
-    monkeypatch.setattr(candidate_thresholds, "MAX_NEEDED", 10_000)
+def test_queries_with_too_many_candidates_are_ranked_whole(spare):
     for drawn in (clustered_vectors, copies):
         vectors, labels = drawn()
-        check(RetrievalTask(unit_vectors(vectors), labels))
+        check(RetrievalTask(unit_vectors(vectors), labels), replace(SMALL, spare_candidates=spare))
 
 
 def sides_of(mode, drawn=clustered_vectors, seed=3):
@@ -207,11 +193,10 @@ MODES = ["plain", "own", "junk", "camera", "group", "itself in its group", "itse
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("large", [False, True])
-def test_every_kind_of_sides_equals_loops(mode, large, request):
-    if large:
-        request.getfixturevalue("small_tiles")
-    check(sides_of(mode))
-    check(sides_of(mode, copies))
+def test_every_kind_of_sides_equals_loops(mode, large):
+    settings = SMALL if large else None
+    check(sides_of(mode), settings)
+    check(sides_of(mode, copies), settings)
 
 
 def rates(pairs, positive, negative):
@@ -234,13 +219,12 @@ def area(positive, negative):
     "drawn", [clustered_vectors, copies, signs, near_ties, collapsed_vectors, two_halves]
 )
 @pytest.mark.parametrize("kept", [True, False])
-def test_pairs_equal_loops(drawn, kept, small_tiles, monkeypatch):
-    if not kept:
-        monkeypatch.setattr(pair_histogram, "MOST_KEPT", 0)
+def test_pairs_equal_loops(drawn, kept):
+    settings = SMALL if kept else replace(SMALL, max_stored_positives=0)
     vectors, labels = drawn()
     sides = RetrievalTask(unit_vectors(vectors), labels)
     *_, (positive, negative) = by_loops(sides, 1)
-    pairs = run(sides, {}, neighbours=0, fars=FARS).pairs
+    pairs = rank_gallery(sides, {}, neighbours=0, fars=FARS, settings=settings).pairs
     assert (pairs.positives, pairs.negatives) == (len(positive), len(negative))
     rates(pairs, positive, negative)
     smooth = kept and drawn is not signs
@@ -249,46 +233,47 @@ def test_pairs_equal_loops(drawn, kept, small_tiles, monkeypatch):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("large", [False, True])
-def test_pairs_of_every_kind_of_sides_equal_loops(mode, large, request):
-    if large:
-        request.getfixturevalue("small_tiles")
+def test_pairs_of_every_kind_of_sides_equal_loops(mode, large):
     sides = sides_of(mode)
     *_, (positive, negative) = by_loops(sides, 1)
-    pairs = run(sides, METRICS, neighbours=2, fars=FARS).pairs
+    settings = SMALL if large else None
+    pairs = rank_gallery(sides, METRICS, neighbours=2, fars=FARS, settings=settings).pairs
     assert (pairs.positives, pairs.negatives) == (len(positive), len(negative))
     rates(pairs, positive, negative)
 
 
-def test_a_threshold_that_was_guessed_wrong_is_found_all_the_same(small_tiles, monkeypatch):
+def test_a_threshold_that_was_guessed_wrong_is_found_all_the_same(monkeypatch):
     monkeypatch.setattr(rank, "guess_bands", lambda *_: [pair_bands.band_of_scores(0.7, 0.71)])
     vectors, labels = clustered_vectors()
     sides = RetrievalTask(unit_vectors(vectors), labels)
     *_, (positive, negative) = by_loops(sides, 1)
-    rates(run(sides, {}, neighbours=0, fars=FARS).pairs, positive, negative)
+    pairs = rank_gallery(sides, {}, neighbours=0, fars=FARS, settings=SMALL).pairs
+    rates(pairs, positive, negative)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_pairs_of_rotated_vectors_equal_loops(mode, small_tiles, monkeypatch):
-    monkeypatch.setattr(approximate, "WORTH", 0)
-    monkeypatch.setattr(approximate, "NARROW", 10)
+def test_pairs_of_rotated_vectors_equal_loops(mode):
     sides = sides_of(mode)
     *_, (positive, negative) = by_loops(sides, 1)
-    rates(run(sides, METRICS, neighbours=2, fars=FARS).pairs, positive, negative)
+    settings = replace(SMALL, rotate=True)
+    pairs = rank_gallery(sides, METRICS, neighbours=2, fars=FARS, settings=settings).pairs
+    rates(pairs, positive, negative)
 
 
-def test_a_rate_that_was_not_asked_for_is_refused(small_tiles):
+def test_a_rate_that_was_not_asked_for_is_refused():
     vectors, labels = clustered_vectors()
-    pairs = run(RetrievalTask(unit_vectors(vectors), labels), {}, neighbours=0, fars=[]).pairs
+    task = RetrievalTask(unit_vectors(vectors), labels)
+    pairs = rank_gallery(task, {}, neighbours=0, fars=[], settings=SMALL).pairs
     with pytest.raises(ValueError, match=r"far=0\.2: pairs were not counted for this rate"):
         tar_at_far(pairs, 0.2)
 
 
-def test_auc_and_equal_error_rate_of_many_pairs_are_those_of_all_scores(monkeypatch):
+def test_auc_and_equal_error_rate_of_many_pairs_are_those_of_all_scores():
     vectors, labels = clustered_vectors(size=2600, identities=500, dim=64, noise=1.8)
     sides = RetrievalTask(unit_vectors(vectors), labels)
-    found = run(sides, {}, neighbours=0, fars=FARS).pairs
-    monkeypatch.setattr(pair_histogram, "MOST_WHOLE", 0)
-    rough = run(sides, {}, neighbours=0, fars=FARS).pairs
+    found = rank_gallery(sides, {}, neighbours=0, fars=FARS).pairs
+    settings = RankingSettings(max_stored_pairs=0)
+    rough = rank_gallery(sides, {}, neighbours=0, fars=FARS, settings=settings).pairs
     scores = sides.queries.astype(np.float64) @ sides.queries.T.astype(np.float64)
     later, same = np.triu(np.ones(scores.shape, bool), 1), labels[:, None] == labels
     exact = type(found).from_scores(scores[later & same], scores[later & ~same])
@@ -318,10 +303,9 @@ def rounded_badly(kind, count, dim):
 
 @pytest.mark.parametrize("kind", ["random", "aligned", "sparse"])
 @pytest.mark.parametrize("fast", [True, False])
-def test_the_bound_of_the_error_holds(kind, fast, monkeypatch):
-    monkeypatch.setattr(error_bound, "has_fast_bfloat16", lambda device: fast)
+def test_the_bound_of_the_error_holds(kind, fast):
     unit = rounded_badly(kind, 200, 96)
-    low = error_bound.LowPrecisionVectors(unit, np.arange(200), torch.device("cpu"))
+    low = error_bound.LowPrecisionVectors(unit, np.arange(200), torch.device("cpu"), bfloat16=fast)
     exact = unit.astype(np.float64) @ unit.T.astype(np.float64)
     rough = low.low.double() @ low.low.double().T
     bound = error_bound.error_bound(low, low)
@@ -333,18 +317,17 @@ def test_the_bound_of_the_error_holds(kind, fast, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["random", "aligned", "sparse"])
-def test_a_rotation_narrows_the_bound_of_the_error(kind, monkeypatch):
-    monkeypatch.setattr(error_bound, "has_fast_bfloat16", lambda device: True)
+def test_a_rotation_narrows_the_bound_of_the_error(kind):
     unit, device = rounded_badly(kind, 150, 768), torch.device("cpu")
     turned = error_bound.LowPrecisionVectors(
-        unit, np.arange(150), device, error_bound.random_rotation(768, device)
+        unit, np.arange(150), device, error_bound.random_rotation(768, device), bfloat16=True
     )
     exact = unit.astype(np.float64) @ unit.T.astype(np.float64)
     rough = (turned.low.double() @ turned.low.double().T).numpy()
     errors = np.abs(rough - exact)
     for score in (0.1, 0.5, 1.0):
         assert errors[np.abs(exact) <= score].max(initial=0) <= error_bound.error_bound(turned, turned, score)
-    plain = error_bound.LowPrecisionVectors(unit, np.arange(150), device)
+    plain = error_bound.LowPrecisionVectors(unit, np.arange(150), device, bfloat16=True)
     assert error_bound.error_bound(turned, turned, 0.1) < 0.6 * error_bound.error_bound(plain, plain)
 
 
@@ -354,36 +337,31 @@ def test_a_rotation_keeps_products_and_moves_every_axis():
     assert found.abs().max() < 0.9
 
 
-def test_directions_meet_at_no_smaller_angle_than_told(monkeypatch):
+def test_directions_meet_at_no_smaller_angle_than_told():
     """With a chance of 0.1 that one of 4,000 does; the bound is not much wider than the widest of them."""
-    monkeypatch.setattr(error_bound, "CHANCE", 0.1)
     directions = np.random.default_rng(0).standard_normal((4000, 63))
     cosines = np.abs(directions[:, 0]) / np.linalg.norm(directions, axis=1)
-    assert (
-        error_bound.max_rounding_error(64, 4000) / 1.5
-        < cosines.max()
-        <= error_bound.max_rounding_error(64, 4000)
-    )
+    bound = error_bound.max_rounding_error(64, 4000, chance=0.1)
+    assert bound / 1.5 < cosines.max() <= bound
 
 
-def test_blocks_threads_and_ways_do_not_matter(monkeypatch, three_threads):
+def test_blocks_threads_and_ways_do_not_matter(three_threads):
     vectors, labels = copies()
     sides = RetrievalTask(unit_vectors(vectors), labels)
-    whole = run(sides, METRICS, neighbours=5)
-    monkeypatch.setattr(rank, "DIRECT", 0)
+    whole = rank_gallery(sides, METRICS, neighbours=5)
     for tile in (32, 100, 1024):
-        monkeypatch.setattr(approximate, "TILE", tile)
-        other = run(sides, METRICS, neighbours=5, depth=20)
+        settings = RankingSettings(max_direct=0, tile=tile)
+        other = rank_gallery(sides, METRICS, neighbours=5, depth=20, settings=settings)
         assert (other.nearest == whole.nearest).all()
         assert (other.scores == whole.scores).all()
         for name, column in other.columns.items():
             assert column == pytest.approx(whole.columns[name], abs=1e-12, nan_ok=True)
 
 
-def test_threads_of_torch_are_left_as_they_were(small_tiles):
+def test_threads_of_torch_are_left_as_they_were():
     before = torch.get_num_threads()
     vectors, labels = clustered_vectors()
-    run(RetrievalTask(unit_vectors(vectors), labels), METRICS)
+    rank_gallery(RetrievalTask(unit_vectors(vectors), labels), METRICS, settings=SMALL)
     assert torch.get_num_threads() == before
     assert torch.zeros(1).add_(1) == 1
 
@@ -412,10 +390,9 @@ def sorted_pairs(unit, labels):
 
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("kind", ["noise", "signs", "copies"])
-def test_the_equal_error_rate_is_exact_and_ties_count_half(kind, kept, monkeypatch):
+def test_the_equal_error_rate_is_exact_and_ties_count_half(kind, kept):
     """Signs are hashes: few scores, which many pairs share. A rare one moves the AUC a little."""
-    monkeypatch.setattr("lookalike.ranking.pair_histogram.MOST_WHOLE", 0)
-    monkeypatch.setattr("lookalike.ranking.pair_histogram.MOST_KEPT", 1 << 22 if kept else 0)
+    settings = RankingSettings(max_stored_pairs=0, max_stored_positives=1 << 22 if kept else 0)
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 200, 1100)
     vectors = rng.standard_normal((200, 24))[labels] + rng.standard_normal((1100, 24))
@@ -424,7 +401,8 @@ def test_the_equal_error_rate_is_exact_and_ties_count_half(kind, kept, monkeypat
         vectors[::2] = vectors[rng.integers(0, 1100, 550)]
     unit = unit_vectors(vectors)
     exact = sorted_pairs(unit, labels)
-    found = run(RetrievalTask(unit, labels), {}, neighbours=0, fars=[0.1], crossing=True).pairs
+    options = {"neighbours": 0, "fars": [0.1], "crossing": True, "settings": settings}
+    found = rank_gallery(RetrievalTask(unit, labels), {}, **options).pairs
     assert eer(found) == pytest.approx(eer(exact), abs=1e-6)
     assert auc(found) == pytest.approx(auc(exact), abs=3e-5)
     assert tar_at_far(found, 0.1).tar == tar_at_far(exact, 0.1).tar

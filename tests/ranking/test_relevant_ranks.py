@@ -6,7 +6,7 @@ from lookalike.metrics.inputs import exact_vectors
 from lookalike.metrics.retrieval import average_precision
 from lookalike.ranking.approximate import Shortlist
 from lookalike.ranking.exact import FullRanking
-from lookalike.ranking.task import RankingDepth, RetrievalTask
+from lookalike.ranking.task import RankingDepth, RankingSettings, RetrievalTask
 
 SIZE, DIM = 2100, 24
 """More than two tiles, and the last one is narrow."""
@@ -93,7 +93,9 @@ def positions(ranked):
 )
 def test_counted_ranks_are_those_of_a_full_sort(kind, mode):
     task, cpu = task_of(kind(np.random.default_rng(0)), mode), torch.device("cpu")
-    shortlist = Shortlist(task, RankingDepth(None, 0, 0), cpu, threads=2, max_undecided=np.inf)
+    shortlist = Shortlist(
+        task, RankingDepth(None, 0, 0), cpu, threads=2, settings=RankingSettings(max_undecided=np.inf)
+    )
     counted = positions(shortlist.run(lambda _: None))
     sorted_ = positions(FullRanking(task, 0, cpu, 1).run(np.arange(len(task.queries))))
     assert list(counted) == list(sorted_)

@@ -30,7 +30,11 @@ CELLS = round(1 / FINE)
 
 
 def identity_counts(
-    parts: Sequence[TaskPart], thresholds: np.ndarray, seed: int = 0, max_rows: int | None = None
+    parts: Sequence[TaskPart],
+    thresholds: np.ndarray,
+    seed: int = 0,
+    max_rows: int | None = None,
+    block: int = BLOCK,
 ) -> IdentityCounts:
     """Count the pairs of each identity above each threshold, in blocks.
 
@@ -44,12 +48,13 @@ def identity_counts(
         thresholds: descending.
         seed: of the sample.
         max_rows: images to count.
+        block: pairs at once.
     """
     sides, share = _sample_rows(parts, np.random.default_rng(seed), max_rows or MOST_ROWS)
     every = np.unique(
         np.concatenate([code for part in sides for code in (part.query_codes, part.gallery_codes)])
     )
-    total = _PairTotals(every, thresholds)
+    total = _PairTotals(every, thresholds, block)
     for part in sides:
         numbered = _Numbered(
             part, np.searchsorted(every, part.query_codes), np.searchsorted(every, part.gallery_codes)
@@ -149,9 +154,9 @@ class _PairTotals:
         different: number of pairs of different identities.
     """
 
-    def __init__(self, identities: np.ndarray, thresholds: np.ndarray):
+    def __init__(self, identities: np.ndarray, thresholds: np.ndarray, block: int):
         self.negative, self.positive = np.zeros((2, len(identities), len(thresholds)))
-        self.different = 0
+        self.different, self.block = 0, block
         self._cells, self._lock = ThresholdCells(thresholds), Lock()
 
     def count(self, numbered: "_Numbered") -> None:
@@ -160,7 +165,7 @@ class _PairTotals:
         vectors = _float32_rows(rows.sides.rows, rows.gallery)
         by_query = np.zeros((len(rows.queries), size))
         by_row = by_query if rows.sides.self_retrieval else np.zeros((len(rows.gallery), size))
-        step = max(1, BLOCK // max(1, len(rows.gallery)))
+        step = max(1, self.block // max(1, len(rows.gallery)))
         with worker_threads(torch.get_num_threads()) as pool:
             add = partial(self._add, numbered, vectors, (by_query, by_row), step)
             list(pool.map(add, range(0, len(rows.queries), step)))

@@ -35,15 +35,8 @@ from lookalike.ranking.error_bound import (
 from lookalike.ranking.exact import chosen_products, quiet_sparse
 from lookalike.ranking.pair_bands import Band
 from lookalike.ranking.pair_histogram import PairHistogram
-from lookalike.ranking.relevant_ranks import MOST_UNDECIDED, RelevantRanks
-from lookalike.ranking.task import RankedQueries, RankingDepth, RetrievalTask
-
-TILE = 1024
-"""Queries and gallery rows in a tile; at most 1024, since keys have 10 bits for a query."""
-
-SPARE = 512
-"""Candidates that a query may have beyond four times those that it needs."""
-
+from lookalike.ranking.relevant_ranks import RelevantRanks
+from lookalike.ranking.task import RankedQueries, RankingDepth, RankingSettings, RetrievalTask
 
 WORTH = 24
 """Vectors are rotated if there are so many times as many as they have numbers."""
@@ -71,7 +64,7 @@ class Shortlist:
         device: where to multiply.
         threads: how many tiles at a time.
         pairs: whether pairs will be counted.
-        max_undecided: of `RelevantRanks`.
+        settings: sizes of tiles and the like.
     """
 
     def __init__(
@@ -81,24 +74,25 @@ class Shortlist:
         device: torch.device,
         threads: int,
         pairs: bool = False,
-        max_undecided: float = MOST_UNDECIDED,
+        settings: RankingSettings | None = None,
     ):
         quiet_sparse()
         self.sides, self.depth, self.device, self.threads = sides, depth, device, threads
+        self.settings = settings = settings or RankingSettings()
+        self.tile = settings.tile
         size = len(sides.queries)
         queries = sides.order if sides.self_retrieval else np.argsort(sides.query_codes, kind="stable")
         self.order = queries, sides.order
         turned = self._rotate_vectors(device) if pairs else None
-        self.right = LowPrecisionVectors(sides.rows, sides.order, device, turned)
+        rounding = device, turned, settings.bfloat16
+        self.right = LowPrecisionVectors(sides.rows, sides.order, *rounding)
         self.left = (
-            self.right
-            if sides.self_retrieval
-            else LowPrecisionVectors(sides.queries, queries, device, turned)
+            self.right if sides.self_retrieval else LowPrecisionVectors(sides.queries, queries, *rounding)
         )
         self.error = error_bound(self.left, self.right)
         self.doubt = float64_error(sides.queries.shape[1])
         self.relevant = (
-            RelevantRanks(sides, self.order, self.error, device, max_undecided)
+            RelevantRanks(sides, self.order, self.error, device, settings.max_undecided)
             if depth.every is None
             else None
         )
@@ -108,8 +102,9 @@ class Shortlist:
         )
         self.limits = np.full(size, NOTHING)
         self.num_candidates = np.zeros(size, np.int64)
-        self.max_candidates = 4 * np.minimum(self.thresholds.needed, len(sides.rows)) + SPARE
-        self.candidates: list[list[_Candidates]] = [[] for _ in range(0, size, TILE)]
+        needed = np.minimum(self.thresholds.needed, len(sides.rows))
+        self.max_candidates = 4 * needed + settings.spare_candidates
+        self.candidates: list[list[_Candidates]] = [[] for _ in range(0, size, self.tile)]
         self.lock = Lock()
         self.left_over = [np.empty(0, np.int64)]
 
@@ -117,11 +112,13 @@ class Shortlist:
         """A rotation, where it pays: of many vectors of many dimensions."""
         dim, size = self.sides.queries.shape[1], len(self.sides.queries)
         pays = size > WORTH * dim and max_rounding_error(dim, size * len(self.sides.rows)) < NARROW
-        return random_rotation(dim, device) if pays and has_fast_bfloat16(device) else None
+        rotate = pays and has_fast_bfloat16(device) if self.settings.rotate is None else self.settings.rotate
+        return random_rotation(dim, device) if rotate else None
 
     def tally(self, bands: list[Band]) -> PairHistogram:
         """A count of the pairs, for `run`."""
-        return PairHistogram(self.sides, self.order, partial(error_bound, self.left, self.right), bands)
+        error = partial(error_bound, self.left, self.right)
+        return PairHistogram(self.sides, self.order, error, bands, self.settings)
 
     def run(
         self, advance: Callable[[int], None], tally: PairHistogram | None = None, ranks: bool = True
@@ -133,7 +130,7 @@ class Shortlist:
             tally: counts the pairs.
             ranks: whether to rank at all.
         """
-        starts = range(0, len(self.limits), TILE)
+        starts = range(0, len(self.limits), self.tile)
         self.limits[:] = NOTHING
         with plain_products(), worker_threads(self.threads) as pool:
             if ranks:
@@ -144,14 +141,15 @@ class Shortlist:
                 yield from pool.map(self._rank, starts)
 
     def _set_limits(self, start: int) -> None:
-        self.limits[start : start + TILE] = self.thresholds.codes_for_block(slice(start, start + TILE))
+        block = slice(start, start + self.tile)
+        self.limits[block] = self.thresholds.codes_for_block(block)
 
     def _compare(self, tally: PairHistogram | None, ranks: bool, start: int) -> int:
         """A block of queries with all columns; in self-retrieval with those from its own place on."""
-        rows = slice(start, min(start + TILE, len(self.order[0])))
+        rows = slice(start, min(start + self.tile, len(self.order[0])))
         tile = Tile(self.sides, self.order, Products(self.left.low, self.right.low), rows)
-        for first in range(start if self.sides.self_retrieval else 0, len(self.order[1]), TILE):
-            tile.move(slice(first, min(first + TILE, len(self.order[1]))))
+        for first in range(start if self.sides.self_retrieval else 0, len(self.order[1]), self.tile):
+            tile.move(slice(first, min(first + self.tile, len(self.order[1]))))
             if tally is not None:
                 tally.add(tile)
             if ranks:
@@ -193,12 +191,12 @@ class Shortlist:
 
     def _add(self, queries: slice, query: np.ndarray, row: np.ndarray, score: np.ndarray) -> None:
         candidates = _Candidates(query.astype(np.int16), row.astype(np.int32), score)
-        self.candidates[queries.start // TILE].append(candidates)
+        self.candidates[queries.start // self.tile].append(candidates)
 
     def _rank(self, start: int) -> RankedQueries:
         """Rank the candidates of a block of queries."""
-        queries = self.order[0][start : start + TILE]
-        limits = self.limits[start : start + TILE]
+        queries = self.order[0][start : start + self.tile]
+        limits = self.limits[start : start + self.tile]
         candidates = self._sort_candidates(start, queries, value_of(limits) + self.error + self.doubt)
         count = np.bincount(candidates.query, minlength=len(queries))
         begin = np.cumsum(count) - count
@@ -206,12 +204,12 @@ class Shortlist:
         codes = self.sides.query_codes[queries]
         right = (self.sides.codes[candidates.row] == codes[candidates.query]) & (codes[candidates.query] >= 0)
         ranking = _ranking(
-            candidates.query[right], position[right], self.thresholds.totals[start : start + TILE]
+            candidates.query[right], position[right], self.thresholds.totals[start : start + self.tile]
         )
         if self.relevant is not None:
-            ranking = _merge_positions(ranking, self.relevant.positions(slice(start, start + TILE)))
+            ranking = _merge_positions(ranking, self.relevant.positions(slice(start, start + self.tile)))
         is_complete = self.thresholds.sufficient_queries(
-            slice(start, start + TILE), count, (ranking.positions > 0).sum(axis=1)
+            slice(start, start + self.tile), count, (ranking.positions > 0).sum(axis=1)
         )
         self.left_over.append(queries[~is_complete])
         nearest = np.full((len(queries), self.depth.neighbours), -1)
@@ -226,8 +224,8 @@ class Shortlist:
 
     def _sort_candidates(self, start: int, queries: np.ndarray, lines: np.ndarray) -> _Candidates:
         """The candidates above their lines that their queries can find, as they rank."""
-        lists = self.candidates[start // TILE]
-        self.candidates[start // TILE] = []
+        lists = self.candidates[start // self.tile]
+        self.candidates[start // self.tile] = []
         if not lists:
             return _Candidates(*(np.empty(0, kind) for kind in (np.int64, np.int32, np.float64)))
         query, row, score = (np.concatenate(part) for part in zip(*lists, strict=True))
@@ -248,8 +246,8 @@ class Shortlist:
         rows = np.unique(row[chosen])
         left, right = TileVectors(self.sides.queries, self.device), TileVectors(self.sides.rows, self.device)
         left.select(queries)
-        for start in range(0, len(rows), TILE):
-            columns = rows[start : start + TILE]
+        for start in range(0, len(rows), self.tile):
+            columns = rows[start : start + self.tile]
             first, last = np.searchsorted(row[chosen], [columns[0], columns[-1] + 1])
             some = chosen[first:last]
             cells = query[some] * len(columns) + np.searchsorted(columns, row[some])

@@ -13,9 +13,6 @@ GROUPS = 256
 FEW = 64
 """Up to so many relevant rows are scored beforehand; of more, one is nearly always among the nearest."""
 
-MAX_NEEDED = 384
-"""Candidates that a query may be expected to have when it needs all of its relevant rows."""
-
 
 class CandidateThresholds:
     """Guesses thresholds from a sample of the gallery; whether they were low enough shows afterwards.
@@ -59,11 +56,10 @@ class CandidateThresholds:
     def codes_for_block(self, block: slice) -> np.ndarray:
         """Codes for a block of queries; `NOTHING` where a query needs nothing, or too much."""
         ladder = self._ladder(block)
-        least, best = self._relevant_scores(block)
         limits = self._guess_codes(ladder, np.full(len(ladder), self.depth.neighbours))
-        if self.depth.every is None:
-            num_needed = self._cap_needed(ladder, least)
-        else:
+        num_needed = np.zeros(len(ladder), np.int16)
+        if self.depth.every is not None:
+            least, best = self._relevant_scores(block)
             every = np.maximum(self.depth.every, self.totals[block])
             num_needed = np.maximum(self._guess_codes(ladder, every), least)
             further = np.maximum(self._guess_codes(ladder, np.full(len(ladder), self.depth.first)), best)
@@ -105,16 +101,11 @@ class CandidateThresholds:
         codes = ladder[np.arange(len(ladder)), np.minimum(step, ladder.shape[1]) - 1]
         return np.where(num_needed == 0, NOTHING, np.where(step > ladder.shape[1] // 2, 0, codes))
 
-    def _cap_needed(self, ladder: np.ndarray, limits: np.ndarray) -> np.ndarray:
-        """The limits that not too many rows reach, 0 for the others."""
-        expected = (ladder >= limits[:, None]).sum(axis=1) * len(self.columns) / len(self.sample)
-        return np.where(expected <= MAX_NEEDED, limits, 0)
-
     def _relevant_scores(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
         """Codes that are surely reached by the least and by the best relevant row; 0 where there are many."""
         queries = self.rows[block]
         first, last = (ends[queries] for ends in self.sides.bounds)
-        last = np.where((last - first > FEW) | self.is_counted[block], first, last)
+        last = np.where(last - first > FEW, first, last)
         count = last - first
         least, best = np.full(len(queries), np.inf), np.full(len(queries), -np.inf)
         if count.any():

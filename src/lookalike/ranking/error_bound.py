@@ -26,14 +26,14 @@ def random_rotation(dim: int, device: torch.device) -> torch.Tensor:
     return (factor * upper.diagonal().sign()).to(device)
 
 
-def max_rounding_error(dim: int, products: int) -> float:
+def max_rounding_error(dim: int, products: int, chance: float = CHANCE) -> float:
     """What the cosine of a random direction with a fixed one does not exceed in all of so many products.
 
     In n dimensions it exceeds t with a chance of at most 2 exp(−n t² / 2) (Ball 1997, "An elementary
     introduction to modern convex geometry", lemma 2.2); two directions a product are looked at. Of 1 and
     more, it says nothing.
     """
-    return math.sqrt(2 * math.log(4 * max(products, 1) / CHANCE) / max(dim - 1, 1))
+    return math.sqrt(2 * math.log(4 * max(products, 1) / chance) / max(dim - 1, 1))
 
 
 NOTHING = np.int16(32767)
@@ -54,6 +54,7 @@ class LowPrecisionVectors:
         order: which of them, in which order.
         device: where to keep them.
         turn: a rotation that they undergo before they are rounded, float64 [D, D]; None for none.
+        bfloat16: whether to round to bfloat16; None where this machine multiplies faster in it.
 
     Attributes:
         low: bfloat16 or float32 [M, D].
@@ -62,9 +63,15 @@ class LowPrecisionVectors:
     """
 
     def __init__(
-        self, vectors: np.ndarray, order: np.ndarray, device: torch.device, turn: torch.Tensor | None = None
+        self,
+        vectors: np.ndarray,
+        order: np.ndarray,
+        device: torch.device,
+        turn: torch.Tensor | None = None,
+        bfloat16: bool | None = None,
     ):
-        kind = torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+        bfloat16 = has_fast_bfloat16(device) if bfloat16 is None else bfloat16
+        kind = torch.bfloat16 if bfloat16 else torch.float32
         self.low = torch.empty(len(order), vectors.shape[1], dtype=kind, device=device)
         self.residual, self.along = 0.0, None if turn is None else 0.0
         for start in range(0, len(order), BLOCK):

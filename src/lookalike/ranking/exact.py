@@ -305,9 +305,6 @@ def _matrix(values: np.ndarray, name: str) -> np.ndarray:
     return matrix if matrix.flags.writeable else matrix.copy()
 
 
-FULL_BLOCK_BYTES = 1 << 26
-"""Scores held at once."""
-
 MOST_ROWS = 1024
 
 PART = 64
@@ -325,6 +322,7 @@ class FullRanking:
         device: where to multiply.
         threads: how many rows to rank at a time.
         pairs: whether to keep all pairs.
+        block_bytes: memory for scores.
     """
 
     def __init__(
@@ -334,9 +332,10 @@ class FullRanking:
         device: torch.device,
         threads: int,
         pairs: bool = False,
+        block_bytes: int = BLOCK_BYTES,
     ):
         self.sides, self.neighbours, self.device, self.threads = sides, neighbours, device, threads
-        self.block = max(1, min(MOST_ROWS, FULL_BLOCK_BYTES // (8 * max(1, len(sides.rows)))))
+        self.block = max(1, min(MOST_ROWS, block_bytes // (8 * max(1, len(sides.rows)))))
         self.counters = [PairCounter() for _ in range(threads)] if pairs else []
 
     def run(self, queries: np.ndarray) -> Iterator[RankedQueries]:

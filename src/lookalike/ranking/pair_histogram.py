@@ -17,7 +17,7 @@ from lookalike.ranking.pair_bands import (
     lower_edges,
     shift_ordinals,
 )
-from lookalike.ranking.task import RetrievalTask
+from lookalike.ranking.task import RankingSettings, RetrievalTask
 
 MOST_WAITING = 1 << 20
 """Scores that are kept before they are counted."""
@@ -58,12 +58,6 @@ def distinct_counts(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ordered[first], np.diff(first, append=len(ordered))
 
 
-MOST_KEPT = 1 << 22
-"""Up to so many positive pairs all of their scores are kept."""
-
-MOST_WHOLE = 1 << 23
-"""Up to so many scores those of all pairs are kept."""
-
 NO_SCORES = np.empty(0)
 
 
@@ -79,6 +73,7 @@ class PairHistogram:
         order: in which queries and gallery rows are compared: by identity.
         error: bound of the error of low precision, of scores of at most some size.
         bands: where to count exactly; they do not touch.
+        settings: limits up to which scores are stored.
     """
 
     def __init__(
@@ -87,6 +82,7 @@ class PairHistogram:
         order: tuple[np.ndarray, np.ndarray],
         error: Callable[[float], float],
         bands: list[Band],
+        settings: RankingSettings,
     ):
         self.sides = sides
         self.zones = BandCodes(bands, error)
@@ -96,10 +92,11 @@ class PairHistogram:
         self.doubt = float64_error(sides.queries.shape[1])
         self.coarse = np.zeros((2, CODES), np.int64)
         self.fine = (CellCounts(), CellCounts())
-        self.keeps = sides.totals.sum() // (2 if sides.self_retrieval else 1) <= MOST_KEPT
+        num_positives = sides.totals.sum() // (2 if sides.self_retrieval else 1)
+        self.keeps = num_positives <= settings.max_stored_positives
         self.kept_scores: list[np.ndarray] = []
         self.row_codes, self.column_codes = sides.query_codes[order[0]], sides.codes[order[1]]
-        self.whole = len(sides.queries) * len(sides.rows) <= MOST_WHOLE
+        self.whole = len(sides.queries) * len(sides.rows) <= settings.max_stored_pairs
         self.counter = PairCounter()
         self.lock = Lock()
 
@@ -119,7 +116,7 @@ class PairHistogram:
             counts[0] -= counts[1]
             if self.keeps:
                 counts[1] = 0
-                scores = tile.scores(np.flatnonzero(positive))
+                scores = self._scores(tile, np.flatnonzero(positive))
                 is_counted = ~same if is_counted is None else is_counted & ~same
         fine = self._count_exactly(tile, codes.numpy(), is_counted, same, counts)
         with self.lock:

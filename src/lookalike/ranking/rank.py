@@ -15,10 +15,9 @@ from lookalike.ranking.approximate import Shortlist
 from lookalike.ranking.exact import FullRanking
 from lookalike.ranking.pair_bands import bands_still_needed, guess_bands, merge_bands
 from lookalike.ranking.pair_histogram import PairHistogram
-from lookalike.ranking.task import RankedQueries, RankingDepth, RetrievalTask
+from lookalike.ranking.task import RankedQueries, RankingDepth, RankingSettings, RetrievalTask
 
-DIRECT = 1 << 20
-"""Up to so many scores everything is ranked whole."""
+SETTINGS = RankingSettings()
 
 MOST_CROSSING = 1 << 31
 """Beyond so many scores of pairs the equal error rate is estimated well enough from rough ones."""
@@ -57,6 +56,7 @@ def rank_gallery(
     crossing: bool = False,
     device: str | torch.device | None = None,
     progress: bool = False,
+    settings: RankingSettings | None = None,
 ) -> RankingResult:
     """Compare every query with the whole gallery, exactly.
 
@@ -74,19 +74,21 @@ def rank_gallery(
         crossing: whether `eer` shall be exact, too; of more than `MOST_CROSSING` scores it is an estimate.
         device: where to multiply; the CPU if not given.
         progress: show a bar on stderr.
+        settings: sizes of blocks and the like.
     """
+    settings = settings or SETTINGS
     task, kept_gallery = task.drop_junk()
     torch_device, threads = torch.device(device or "cpu"), min(torch.get_num_threads(), MOST_THREADS)
     width = min(neighbours, len(task.rows) - task.self_retrieval)
     result = _Collector(task, metrics, width)
-    small = len(task.queries) * len(task.rows) <= DIRECT
+    small = len(task.queries) * len(task.rows) <= settings.max_direct
     crossing = crossing and len(task.queries) * len(task.rows) <= MOST_CROSSING
     pairs, left_over = Pairs.from_scores([], []), np.arange(len(task.queries))
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         advance = partial(bar.advance, bar.add_task("comparing", total=len(left_over)))
         if not small:
             shortlist = Shortlist(
-                task, RankingDepth(depth, first, width), torch_device, threads, fars is not None
+                task, RankingDepth(depth, first, width), torch_device, threads, fars is not None, settings
             )
             tally = None if fars is None else shortlist.tally(guess_bands(task, fars, torch_device, crossing))
             for ranked in shortlist.run(advance, tally, ranks=bool(metrics or width)):
@@ -95,7 +97,9 @@ def rank_gallery(
                 pairs = _resolve_thresholds(shortlist, tally, fars, crossing)
             left_over = np.concatenate(shortlist.left_over)
             bar.update(TaskID(0), total=len(task.queries) + len(left_over))
-        deep = FullRanking(task, width, torch_device, threads, small and fars is not None)
+        deep = FullRanking(
+            task, width, torch_device, threads, small and fars is not None, settings.block_bytes
+        )
         for ranked in deep.run(left_over):
             result.keep(ranked)
             advance(len(ranked.queries))

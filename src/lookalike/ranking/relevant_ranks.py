@@ -10,15 +10,12 @@ from threading import Lock
 import numpy as np
 import torch
 
-from lookalike.ranking.error_bound import Tile, float64_error
-from lookalike.ranking.exact import chosen_products, parts_of
+from lookalike.ranking.error_bound import Tile, TileVectors, float64_error
+from lookalike.ranking.exact import chosen_products
 from lookalike.ranking.task import RetrievalTask
 
 MOST_RELEVANT = 128
 """Relevant rows of a query up to which counting is faster than sorting its scores."""
-
-MOST_UNDECIDED = 0.5
-"""Comparisons within the error bound, per row compared, up to which counting is faster than sorting."""
 
 BLOCK = 1024
 """Queries whose relevant rows are scored at once."""
@@ -53,7 +50,7 @@ class RelevantRanks:
         order: tuple[np.ndarray, np.ndarray],
         error: float,
         device: torch.device,
-        max_undecided: float = MOST_UNDECIDED,
+        max_undecided: float,
     ):
         self.task, self.order, self.max_undecided = task, order, max_undecided
         self.doubt = float64_error(task.queries.shape[1])
@@ -65,8 +62,9 @@ class RelevantRanks:
         self.slot_query = np.repeat(np.arange(len(totals), dtype=np.int32), self.totals)
         self.scores = np.empty(size)  # of the relevant rows of each query, in the order of their ranks
         self.rows = np.empty(size, np.int32)
+        left, right = TileVectors(task.queries, device), TileVectors(task.rows, device)
         for start in range(0, len(totals), BLOCK):
-            self._score_relevant(slice(start, min(start + BLOCK, len(totals))), device)
+            self._score_relevant(slice(start, min(start + BLOCK, len(totals))), left, right)
         self.low, self.high = ordinals_around(self.scores, error)
         self.limits = np.full(len(totals), UNREACHED, np.int32)  # the lowest ordinal that matters
         np.minimum.at(self.limits, self.slot_query, self.low)
@@ -92,7 +90,7 @@ class RelevantRanks:
         if self.task.self_retrieval and not tile.diagonal:
             self._count(tile, tile.columns, ordinals, excluded, axis=1)
 
-    def _score_relevant(self, block: slice, device: torch.device) -> None:
+    def _score_relevant(self, block: slice, left: TileVectors, right: TileVectors) -> None:
         """Rank the relevant rows of some queries among themselves."""
         queries, counted = self.order[0][block], self.is_counted[block]
         first, last = (ends[queries] for ends in self.task.bounds)
@@ -106,9 +104,9 @@ class RelevantRanks:
         rows = self.order[1][column]
         is_visible = self.task.is_visible(queries[query], rows)
         query, rows, column = query[is_visible], rows[is_visible], column[is_visible]
-        left = parts_of(self.task.queries, queries, device)
-        right = parts_of(self.task.rows, self.order[1][begin:end], device)
-        scores = chosen_products(left, right, query * (end - begin) + column - begin)
+        left.select(queries)
+        right.select(self.order[1][begin:end])
+        scores = chosen_products(left.parts(), right.parts(), query * (end - begin) + column - begin)
         ranked = np.lexsort((rows, -scores, query))
         slots = slice(self.starts[block.start], self.starts[block.stop])
         self.scores[slots], self.rows[slots] = scores[ranked], rows[ranked]

@@ -168,6 +168,33 @@ def _check_length(column: np.ndarray | None, length: int, name: str) -> None:
         raise ValueError(f"sides: {name} has shape {list(column.shape)}, [{length}] is needed")
 
 
+@dataclass(frozen=True)
+class RankingSettings:
+    """Sizes of blocks, and limits beyond which another method is faster; results do not depend on them.
+
+    Attributes:
+        max_direct: number of scores up to which every query is ranked in full.
+        tile: queries and gallery rows that are compared at once; at most 1024.
+        spare_candidates: candidates that a query may have beyond four times those that it needs.
+        max_undecided: undecided comparisons per row and query, up to which ranks are counted.
+        max_stored_pairs: number of scores up to which those of all pairs are stored.
+        max_stored_positives: number of positive pairs up to which all of their scores are stored.
+        block_bytes: memory for scores of queries that are ranked in full.
+        rotate: whether vectors are rotated before they are rounded; None where it pays.
+        bfloat16: whether to multiply in bfloat16; None where it is faster than float32.
+    """
+
+    max_direct: int = 1 << 20
+    tile: int = 1024
+    spare_candidates: int = 512
+    max_undecided: float = 0.5
+    max_stored_pairs: int = 1 << 23
+    max_stored_positives: int = 1 << 22
+    block_bytes: int = 1 << 26
+    rotate: bool | None = None
+    bfloat16: bool | None = None
+
+
 class RankedQueries(NamedTuple):
     """Of some queries: where their relevant rows stand, and their nearest rows.
 
