@@ -369,8 +369,8 @@ def test_threads_of_torch_are_left_as_they_were():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"gallery": np.ones((2, 1), np.float32)}, "gallery and gallery_codes"),
-        ({"exclude_row": np.zeros(3, int)}, "own and junk are for a gallery"),
+        ({"gallery": np.ones((2, 1), np.float32)}, "both gallery and gallery_codes"),
+        ({"exclude_row": np.zeros(3, int)}, "exclude_row and junk need a gallery"),
         ({"ignore": "group"}, "needs the groups"),
         ({"query_groups": np.zeros(2, int), "ignore": "group"}, r"query_groups has shape \[2\], \[3\]"),
     ],

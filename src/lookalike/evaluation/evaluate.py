@@ -22,7 +22,6 @@ from lookalike.evaluation.arguments import (
     whole_number,
     whole_numbers,
 )
-from lookalike.evaluation.identity_estimates import add_estimates, identity_table
 from lookalike.evaluation.inputs import Source, resolve_inputs
 from lookalike.evaluation.operating_point import own_threshold
 from lookalike.evaluation.pair_blocks import identity_counts
@@ -37,7 +36,13 @@ from lookalike.evaluation.protocols.checking import (
 from lookalike.evaluation.protocols.pairs import PairList, counts_of_listed_pairs
 from lookalike.evaluation.protocols.retrieval import SelfRetrieval
 from lookalike.evaluation.result import Evaluation
-from lookalike.evaluation.verification import Value, add_intervals, verification_metrics
+from lookalike.evaluation.verification import (
+    Value,
+    add_estimates,
+    add_intervals,
+    identity_table,
+    verification_metrics,
+)
 from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.by_column import mean_by_column
 from lookalike.metrics.inputs import exact_vectors, factorise

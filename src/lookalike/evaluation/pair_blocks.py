@@ -50,12 +50,12 @@ def identity_counts(
         max_rows: images to count.
         block: pairs at once.
     """
-    sides, share = _sample_rows(parts, np.random.default_rng(seed), max_rows or MOST_ROWS)
+    task, share = _sample_rows(parts, np.random.default_rng(seed), max_rows or MOST_ROWS)
     every = np.unique(
-        np.concatenate([code for part in sides for code in (part.query_codes, part.gallery_codes)])
+        np.concatenate([code for part in task for code in (part.query_codes, part.gallery_codes)])
     )
     total = _PairTotals(every, thresholds, block)
-    for part in sides:
+    for part in task:
         numbered = _Numbered(
             part, np.searchsorted(every, part.query_codes), np.searchsorted(every, part.gallery_codes)
         )
@@ -92,7 +92,7 @@ class _Rows:
     Where rows were left out, each of the others stands for so many.
     """
 
-    sides: RetrievalTask
+    task: RetrievalTask
     queries: np.ndarray
     gallery: np.ndarray
     query_codes: np.ndarray
@@ -162,15 +162,15 @@ class _PairTotals:
     def count(self, numbered: "_Numbered") -> None:
         """Count the pairs of a part, in blocks."""
         rows, size = numbered.rows, self.negative.shape[1]
-        vectors = _float32_rows(rows.sides.rows, rows.gallery)
+        vectors = _float32_rows(rows.task.rows, rows.gallery)
         by_query = np.zeros((len(rows.queries), size))
-        by_row = by_query if rows.sides.self_retrieval else np.zeros((len(rows.gallery), size))
+        by_row = by_query if rows.task.self_retrieval else np.zeros((len(rows.gallery), size))
         step = max(1, self.block // max(1, len(rows.gallery)))
         with worker_threads(torch.get_num_threads()) as pool:
             add = partial(self._add, numbered, vectors, (by_query, by_row), step)
             list(pool.map(add, range(0, len(rows.queries), step)))
         np.add.at(self.negative, numbered.query_codes, by_query)
-        if not rows.sides.self_retrieval:
+        if not rows.task.self_retrieval:
             np.add.at(self.negative, numbered.gallery_codes, by_row)
 
     def _add(
@@ -182,16 +182,16 @@ class _PairTotals:
         start: int,
     ) -> None:
         """Count the pairs of `step` queries with the gallery, in self-retrieval with later rows."""
-        rows, sides = numbered.rows, numbered.rows.sides
+        rows, task = numbered.rows, numbered.rows.task
         block = slice(start, start + step)
-        columns = slice(start if sides.self_retrieval else 0, None)
+        columns = slice(start if task.self_retrieval else 0, None)
         queries, gallery = rows.queries[block], rows.gallery[columns]
         codes = numbered.query_codes[block], numbered.gallery_codes[columns]
         weights = None
         if rows.query_weights is not None and rows.gallery_weights is not None:
             weights = rows.query_weights[block], rows.gallery_weights[columns]
-        cells = self._cells(_scores(sides, queries, vectors[columns]))
-        is_pair, is_same = _pair_mask(sides, queries, gallery), codes[0][:, None] == codes[1]
+        cells = self._cells(_scores(task, queries, vectors[columns]))
+        is_pair, is_same = _pair_mask(task, queries, gallery), codes[0][:, None] == codes[1]
         query, row = np.nonzero(is_same & is_pair)
         same = codes[0][query], cells[query, row]
         num_same = 1.0 if weights is None else weights[0][query] * weights[1][row]
@@ -226,7 +226,7 @@ def _sample_rows(parts: Sequence[TaskPart], rng: np.random.Generator, rows: int)
     """The rows to count, by their places in each part, and the share of identities among them."""
     whole = _all_rows(parts)
     codes = np.concatenate(
-        [part.query_codes if part.sides.self_retrieval else _codes_of_both(part) for part in whole]
+        [part.query_codes if part.task.self_retrieval else _codes_of_both(part) for part in whole]
     )
     names, counts = np.unique(codes, return_counts=True)
     if counts.sum() <= rows:
@@ -252,7 +252,7 @@ def _sample_rows(parts: Sequence[TaskPart], rng: np.random.Generator, rows: int)
 
 def _paired_identities(rows: _Rows) -> np.ndarray:
     """The identities that may have a positive pair: without them a sample says nothing of true accepts."""
-    if rows.sides.self_retrieval:
+    if rows.task.self_retrieval:
         names, counts = np.unique(rows.query_codes, return_counts=True)
         return names[counts > 1]
     return np.intersect1d(rows.query_codes, rows.gallery_codes)
@@ -284,7 +284,7 @@ def _thin_rows(
     queries = _sample_per_identity(rows.query_codes, selected, max_per_identity, rng)
     gallery = (
         queries
-        if rows.sides.self_retrieval
+        if rows.task.self_retrieval
         else _sample_per_identity(rows.gallery_codes, selected, max_per_identity, rng)
     )
     codes = rows.query_codes[queries], rows.gallery_codes[gallery]
@@ -292,7 +292,7 @@ def _thin_rows(
     if others is not None:
         pairs = zip(weights, codes, strict=True)
         weights = [weight * np.where(np.isin(code, others), factor, 1.0) for weight, code in pairs]
-    return _Rows(rows.sides, queries, gallery, *codes, *weights)
+    return _Rows(rows.task, queries, gallery, *codes, *weights)
 
 
 def _weights(codes: np.ndarray, selected: np.ndarray) -> np.ndarray:
@@ -323,14 +323,14 @@ def _codes_for_unknown(codes: np.ndarray, start: int) -> np.ndarray:
 
 
 def _blocks(numbered: _Numbered) -> Iterator[PairBlock]:
-    rows, sides = numbered.rows, numbered.rows.sides
-    gallery = _float32_rows(sides.rows, rows.gallery)
+    rows, task = numbered.rows, numbered.rows.task
+    gallery = _float32_rows(task.rows, rows.gallery)
     step = max(1, BLOCK // max(1, len(rows.gallery)))
     for start in range(0, len(rows.queries), step):
         block = slice(start, start + step)
         queries = rows.queries[block]
-        scores = _scores(sides, queries, gallery)
-        query, row = np.nonzero(_pair_mask(sides, queries, rows.gallery))
+        scores = _scores(task, queries, gallery)
+        query, row = np.nonzero(_pair_mask(task, queries, rows.gallery))
         yield PairBlock(
             numbered.query_codes[block][query],
             numbered.gallery_codes[row],
@@ -338,26 +338,26 @@ def _blocks(numbered: _Numbered) -> Iterator[PairBlock]:
         )
 
 
-def _scores(sides: RetrievalTask, queries: np.ndarray, gallery: torch.Tensor) -> np.ndarray:
+def _scores(task: RetrievalTask, queries: np.ndarray, gallery: torch.Tensor) -> np.ndarray:
     """Similarities of some queries with gallery vectors, float32 [Q, G], from -1 to 1."""
-    return torch.mm(_float32_rows(sides.queries, queries), gallery.T).clamp_(-1, 1).numpy()
+    return torch.mm(_float32_rows(task.queries, queries), gallery.T).clamp_(-1, 1).numpy()
 
 
 def _float32_rows(vectors: np.ndarray, rows: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(vectors[rows].astype(np.float32, copy=False))
 
 
-def _pair_mask(sides: RetrievalTask, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _pair_mask(task: RetrievalTask, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Which rows make a pair with each query, each pair once, bool [Q, G]."""
-    if sides.self_retrieval:
+    if task.self_retrieval:
         is_pair = rows > queries[:, None]
     else:
-        excluded_rows = np.full(len(queries), -1) if sides.exclude_row is None else sides.exclude_row[queries]
+        excluded_rows = np.full(len(queries), -1) if task.exclude_row is None else task.exclude_row[queries]
         is_pair = rows != excluded_rows[:, None]
-    if sides.ignore != "nothing" and sides.groups is not None and sides.query_groups is not None:
-        ignored = sides.groups[rows] == sides.query_groups[queries][:, None]
-        if sides.ignore == "identity_in_group":
-            codes = sides.query_codes[queries][:, None]
-            ignored &= (sides.codes[rows] == codes) & (codes >= 0)
+    if task.ignore != "nothing" and task.groups is not None and task.query_groups is not None:
+        ignored = task.groups[rows] == task.query_groups[queries][:, None]
+        if task.ignore == "identity_in_group":
+            codes = task.query_codes[queries][:, None]
+            ignored &= (task.codes[rows] == codes) & (codes >= 0)
         is_pair &= ~ignored
     return is_pair

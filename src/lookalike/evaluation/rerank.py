@@ -38,23 +38,23 @@ class KReciprocal:
                 "1, weight from 0 to 1"
             )
 
-    def __call__(self, sides: RetrievalTask, metrics: Mapping[str, Metric], neighbours: int) -> RankingResult:
+    def __call__(self, task: RetrievalTask, metrics: Mapping[str, Metric], neighbours: int) -> RankingResult:
         """Compare as `lookalike.ranking.rank.rank_gallery` does, by the new order; without pairs."""
-        every, queries = _join_sides(sides)
+        every, queries = _join_vectors(task)
         greatest = np.array([max(2 - 2 * float((every @ row).min()), 1e-12) for row in every])
         encoded = self._encode_neighbourhoods(every, greatest)
         by_column = encoded.tocsc()
-        size, width = len(queries), min(neighbours, len(sides.rows) - sides.self_retrieval)
+        size, width = len(queries), min(neighbours, len(task.rows) - task.self_retrieval)
         columns = {name: np.full(size, np.nan) for name in metrics}
         totals = np.zeros(size, np.int64)
         nearest, scores = np.full((size, width), -1), np.full((size, width), -np.inf, np.float32)
-        for start, block in ExactSearch(sides.rows).scores(sides.queries):
+        for start, block in ExactSearch(task.rows).scores(task.queries):
             for query, similarity in enumerate(block, start):
                 original = np.clip(2 - 2 * similarity.astype(np.float64), 0, None) / greatest[queries[query]]
                 jaccard = _jaccard(encoded[queries[query]], by_column)[: len(original)]
                 final = -(1 - self.weight) * jaccard - self.weight * original
-                final[sides.hidden_rows(query)] = -np.inf
-                relevant = sides.relevant_rows(query)
+                final[task.hidden_rows(query)] = -np.inf
+                relevant = task.relevant_rows(query)
                 ranking = Ranking.from_lists([relevant_positions(final, relevant)])
                 totals[query] = len(relevant)
                 for name, metric in metrics.items():
@@ -100,15 +100,15 @@ def _jaccard(mine: Any, by_column: Any) -> np.ndarray:
     return 1 - shared / (2 - shared)
 
 
-def _join_sides(sides: RetrievalTask) -> tuple[np.ndarray, np.ndarray]:
+def _join_vectors(task: RetrievalTask) -> tuple[np.ndarray, np.ndarray]:
     """All vectors, the gallery first and none twice, and the place of each query among them."""
-    gallery = sides.rows
-    if sides.self_retrieval:
+    gallery = task.rows
+    if task.self_retrieval:
         return gallery, np.arange(len(gallery))
-    excluded_rows = np.full(len(sides.queries), -1) if sides.exclude_row is None else sides.exclude_row
+    excluded_rows = np.full(len(task.queries), -1) if task.exclude_row is None else task.exclude_row
     extra = excluded_rows < 0
     positions = np.where(extra, len(gallery) + np.cumsum(extra) - 1, excluded_rows)
-    return np.concatenate([gallery, sides.queries[extra]]), positions
+    return np.concatenate([gallery, task.queries[extra]]), positions
 
 
 def _reciprocal_neighbours(order: np.ndarray, k: int) -> list[np.ndarray]:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from lookalike.metrics.estimate import Estimate
+from lookalike.metrics.estimate import Estimate, estimate_intervals
 from lookalike.metrics.pair_counts import IdentityCounts, thresholds_for
 from lookalike.metrics.pair_interval import bootstrap_pairs, pair_influences
 from lookalike.metrics.records import limits_of, rate_name, record_of
@@ -137,3 +138,33 @@ def _sampling_note(
     subjects = ["the intervals of verification metrics"] if seed is not None else []
     subjects += ["operating_far and operating_tar"] if threshold is not None else []
     return [f"from a sample of {share:.2%} of the different pairs: {', '.join(subjects)}"]
+
+
+def add_estimates(
+    values: Mapping[str, Value], numbers: Mapping[str, float], seed: int
+) -> dict[str, Estimate]:
+    """Give those that know the influence of identities their intervals; returns those to compare by.
+
+    Args:
+        values: by name; those that get an interval are changed.
+        numbers: the same as they were measured.
+        seed: of the bootstrap.
+    """
+    for name, ends in estimate_intervals(numbers, seed=seed).items():
+        values[name].update(clip_interval(name, *ends))
+    return {
+        name: estimate
+        for name, estimate in numbers.items()
+        if isinstance(estimate, Estimate) and ((record := record_of(name)) is None or record.tested)
+    }
+
+
+def identity_table(names: np.ndarray, estimates: Mapping[str, Estimate]) -> pl.DataFrame:
+    """One line an identity: its label, and what each metric would be if all were like it (pseudo-values)."""
+    columns: dict[str, np.ndarray] = {}
+    for name, estimate in estimates.items():
+        columns[name] = np.full(len(names), np.nan)
+        values = estimate.pseudo_values[: len(names)]
+        columns[name][: len(values)] = values
+    labels = names.astype(str).tolist() if names.dtype == object else names
+    return pl.DataFrame({"label": labels, **columns}).with_columns(pl.col(list(columns)).fill_nan(None))

@@ -1,8 +1,8 @@
-"""Beginnings of rankings: candidates are found in low precision, then scored and ranked exactly.
+"""Top of each ranking: candidates are selected in low precision, then scored and ranked exactly.
 
-A query takes the rows whose low-precision score reaches its threshold. Whatever scores at least the threshold
-plus the bound of the error is then among them, so the candidates above that line are the true beginning of
-its ranking. Queries whose beginning turns out too short, or with too many candidates, are left over.
+The candidates of a query are the rows whose low-precision score reaches its threshold. They include every row
+that scores at least the threshold plus the error bound, so the candidates above that score are the true top
+of the ranking. Queries whose top is too short, or with too many candidates, are left over.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,37 +39,37 @@ from lookalike.ranking.relevant_ranks import RelevantRanks
 from lookalike.ranking.task import RankedQueries, RankingDepth, RankingSettings, RetrievalTask
 
 WORTH = 24
-"""Vectors are rotated if there are so many times as many as they have numbers."""
+"""Vectors are rotated if their number is at least this multiple of their dimension."""
 
 NARROW = 0.7
-"""They are rotated if their rounding errors can meet others at so small a cosine only."""
+"""They are rotated only if the bound on the cosine of rounding errors is below this."""
 
 
 class _Candidates(NamedTuple):
     """Candidates of the queries of a block."""
 
-    query: np.ndarray  # place in the block
+    query: np.ndarray  # index in the block
     row: np.ndarray  # of the gallery
     score: np.ndarray
 
 
 class Shortlist:
-    """Ranks the beginnings of all queries.
+    """Ranks the nearest rows of all queries.
 
     Queries and gallery are compared in the order of their identities.
 
     Args:
-        sides: queries and gallery, without junk.
-        depth: how far rankings have to be known.
-        device: where to multiply.
-        threads: how many tiles at a time.
+        task: queries and gallery, without junk.
+        depth: how much of each ranking is needed.
+        device: used for products.
+        threads: tiles processed in parallel.
         pairs: whether pairs will be counted.
         settings: sizes of tiles and the like.
     """
 
     def __init__(
         self,
-        sides: RetrievalTask,
+        task: RetrievalTask,
         depth: RankingDepth,
         device: torch.device,
         threads: int,
@@ -77,57 +77,57 @@ class Shortlist:
         settings: RankingSettings | None = None,
     ):
         quiet_sparse()
-        self.sides, self.depth, self.device, self.threads = sides, depth, device, threads
+        self.task, self.depth, self.device, self.threads = task, depth, device, threads
         self.settings = settings = settings or RankingSettings()
         self.tile = settings.tile
-        size = len(sides.queries)
-        queries = sides.order if sides.self_retrieval else np.argsort(sides.query_codes, kind="stable")
-        self.order = queries, sides.order
-        turned = self._rotate_vectors(device) if pairs else None
-        rounding = device, turned, settings.bfloat16
-        self.right = LowPrecisionVectors(sides.rows, sides.order, *rounding)
+        size = len(task.queries)
+        queries = task.order if task.self_retrieval else np.argsort(task.query_codes, kind="stable")
+        self.order = queries, task.order
+        rotation = self._rotate_vectors(device) if pairs else None
+        rounding = device, rotation, settings.bfloat16
+        self.right = LowPrecisionVectors(task.rows, task.order, *rounding)
         self.left = (
-            self.right if sides.self_retrieval else LowPrecisionVectors(sides.queries, queries, *rounding)
+            self.right if task.self_retrieval else LowPrecisionVectors(task.queries, queries, *rounding)
         )
         self.error = error_bound(self.left, self.right)
-        self.doubt = float64_error(sides.queries.shape[1])
+        self.doubt = float64_error(task.queries.shape[1])
         self.relevant = (
-            RelevantRanks(sides, self.order, self.error, device, settings.max_undecided)
+            RelevantRanks(task, self.order, self.error, device, settings.max_undecided)
             if depth.every is None
             else None
         )
         is_counted = None if self.relevant is None else self.relevant.is_counted
         self.thresholds = CandidateThresholds(
-            sides, depth, self.order, self.left, self.right, self.error, is_counted
+            task, depth, self.order, self.left, self.right, self.error, is_counted
         )
         self.limits = np.full(size, NOTHING)
         self.num_candidates = np.zeros(size, np.int64)
-        needed = np.minimum(self.thresholds.needed, len(sides.rows))
+        needed = np.minimum(self.thresholds.needed, len(task.rows))
         self.max_candidates = 4 * needed + settings.spare_candidates
         self.candidates: list[list[_Candidates]] = [[] for _ in range(0, size, self.tile)]
         self.lock = Lock()
         self.left_over = [np.empty(0, np.int64)]
 
     def _rotate_vectors(self, device: torch.device) -> torch.Tensor | None:
-        """A rotation, where it pays: of many vectors of many dimensions."""
-        dim, size = self.sides.queries.shape[1], len(self.sides.queries)
-        pays = size > WORTH * dim and max_rounding_error(dim, size * len(self.sides.rows)) < NARROW
+        """A rotation, if it pays: for many vectors of high dimension."""
+        dim, size = self.task.queries.shape[1], len(self.task.queries)
+        pays = size > WORTH * dim and max_rounding_error(dim, size * len(self.task.rows)) < NARROW
         rotate = pays and has_fast_bfloat16(device) if self.settings.rotate is None else self.settings.rotate
         return random_rotation(dim, device) if rotate else None
 
-    def tally(self, bands: list[Band]) -> PairHistogram:
-        """A count of the pairs, for `run`."""
+    def make_histogram(self, bands: list[Band]) -> PairHistogram:
+        """A histogram of pairs, for `run`."""
         error = partial(error_bound, self.left, self.right)
-        return PairHistogram(self.sides, self.order, error, bands, self.settings)
+        return PairHistogram(self.task, self.order, error, bands, self.settings)
 
     def run(
-        self, advance: Callable[[int], None], tally: PairHistogram | None = None, ranks: bool = True
+        self, advance: Callable[[int], None], histogram: PairHistogram | None = None, ranks: bool = True
     ) -> Iterator[RankedQueries]:
-        """Find, then rank; `left_over` holds the queries that are not among what this gives.
+        """Select candidates, then rank them; `left_over` contains the queries that are not returned.
 
         Args:
-            advance: told how many queries have been compared.
-            tally: counts the pairs.
+            advance: called with the number of queries that have been compared.
+            histogram: counts the pairs.
             ranks: whether to rank at all.
         """
         starts = range(0, len(self.limits), self.tile)
@@ -135,7 +135,7 @@ class Shortlist:
         with plain_products(), worker_threads(self.threads) as pool:
             if ranks:
                 list(pool.map(self._set_limits, starts))
-            for compared in pool.map(partial(self._compare, tally, ranks), starts):
+            for compared in pool.map(partial(self._compare, histogram, ranks), starts):
                 advance(compared)
             if ranks:
                 yield from pool.map(self._rank, starts)
@@ -144,14 +144,14 @@ class Shortlist:
         block = slice(start, start + self.tile)
         self.limits[block] = self.thresholds.codes_for_block(block)
 
-    def _compare(self, tally: PairHistogram | None, ranks: bool, start: int) -> int:
-        """A block of queries with all columns; in self-retrieval with those from its own place on."""
+    def _compare(self, histogram: PairHistogram | None, ranks: bool, start: int) -> int:
+        """Compare a block of queries with all columns; in self-retrieval, with those from the diagonal on."""
         rows = slice(start, min(start + self.tile, len(self.order[0])))
-        tile = Tile(self.sides, self.order, Products(self.left.low, self.right.low), rows)
-        for first in range(start if self.sides.self_retrieval else 0, len(self.order[1]), self.tile):
+        tile = Tile(self.task, self.order, Products(self.left.low, self.right.low), rows)
+        for first in range(start if self.task.self_retrieval else 0, len(self.order[1]), self.tile):
             tile.move(slice(first, min(first + self.tile, len(self.order[1]))))
-            if tally is not None:
-                tally.add(tile)
+            if histogram is not None:
+                histogram.add(tile)
             if ranks:
                 self._collect(tile)
                 if self.relevant is not None:
@@ -159,8 +159,8 @@ class Shortlist:
         return rows.stop - start
 
     def _collect(self, tile: Tile) -> None:
-        """Take the candidates of a tile: columns for rows and, in self-retrieval, rows for columns."""
-        both = self.sides.self_retrieval and not tile.diagonal
+        """Collect the candidates of a tile: columns for rows and, in self-retrieval, rows for columns."""
+        both = self.task.self_retrieval and not tile.diagonal
         rows, columns = tile.rows, tile.columns
         cells = tile.products.cells_above_limits(
             tile.codes, self.limits[rows], self.limits[columns] if both else None
@@ -179,7 +179,7 @@ class Shortlist:
             self._add(columns, right[back], tile.queries[left[back]], scores[back])
 
     def _take_candidates(self, queries: slice, cells: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Which of these candidates their queries take; a query with too many takes none any more."""
+        """Which cells are candidates; a query with too many candidates takes no more."""
         is_candidate = codes >= self.limits[queries][cells]
         with self.lock:
             self.num_candidates[queries] += np.bincount(
@@ -201,8 +201,8 @@ class Shortlist:
         count = np.bincount(candidates.query, minlength=len(queries))
         begin = np.cumsum(count) - count
         position = np.arange(1, len(candidates.query) + 1) - begin[candidates.query]
-        codes = self.sides.query_codes[queries]
-        right = (self.sides.codes[candidates.row] == codes[candidates.query]) & (codes[candidates.query] >= 0)
+        codes = self.task.query_codes[queries]
+        right = (self.task.codes[candidates.row] == codes[candidates.query]) & (codes[candidates.query] >= 0)
         ranking = _ranking(
             candidates.query[right], position[right], self.thresholds.totals[start : start + self.tile]
         )
@@ -223,19 +223,19 @@ class Shortlist:
         )
 
     def _sort_candidates(self, start: int, queries: np.ndarray, lines: np.ndarray) -> _Candidates:
-        """The candidates above their lines that their queries can find, as they rank."""
+        """The candidates above `lines` that are not excluded, ranked."""
         lists = self.candidates[start // self.tile]
         self.candidates[start // self.tile] = []
         if not lists:
             return _Candidates(*(np.empty(0, kind) for kind in (np.int64, np.int32, np.float64)))
         query, row, score = (np.concatenate(part) for part in zip(*lists, strict=True))
         query = query.astype(np.int64)
-        is_valid = (score >= lines[query]) & self.sides.is_visible(queries[query], row)
+        is_valid = (score >= lines[query]) & self.task.is_visible(queries[query], row)
         candidates = _sort_by_rank(_Candidates(query[is_valid], row[is_valid], score[is_valid]))
         return _sort_by_rank(self._score_exactly(queries, candidates))
 
     def _score_exactly(self, queries: np.ndarray, candidates: _Candidates) -> _Candidates:
-        """Exact scores for the nearest, which are results, and for those whose order is in doubt."""
+        """Exact scores for the nearest rows, which are returned, and where the order is undecided."""
         query, row, score = candidates
         position = np.arange(len(query)) - np.searchsorted(query, query)
         is_close = np.zeros(len(query) + 1, bool)
@@ -244,7 +244,7 @@ class Shortlist:
         chosen = np.flatnonzero(is_close[:-1] | (position < self.depth.neighbours))
         chosen = chosen[np.argsort(row[chosen])]
         rows = np.unique(row[chosen])
-        left, right = TileVectors(self.sides.queries, self.device), TileVectors(self.sides.rows, self.device)
+        left, right = TileVectors(self.task.queries, self.device), TileVectors(self.task.rows, self.device)
         left.select(queries)
         for start in range(0, len(rows), self.tile):
             columns = rows[start : start + self.tile]
@@ -270,7 +270,7 @@ def _sort_by_rank(candidates: _Candidates) -> _Candidates:
 
 @contextmanager
 def worker_threads(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that each multiply alone; a torch thread count set in one is what later threads start with."""
+    """Worker threads that each use one torch thread; the previous thread count is restored at the end."""
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -289,7 +289,7 @@ def _ranking(query: np.ndarray, position: np.ndarray, total: np.ndarray) -> Rank
 
 
 def _merge_positions(ranking: Ranking, counted: np.ndarray) -> Ranking:
-    """The positions that were counted, [Q, M], where there are any, else those of the ranking."""
+    """The counted positions, [Q, M], if there are any, otherwise those of the ranking."""
     width = max(ranking.positions.shape[1], counted.shape[1])
     positions, counted = (
         np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in (ranking.positions, counted)

@@ -1,4 +1,4 @@
-"""From which low-precision score on a query takes candidates."""
+"""The low-precision score from which rows are candidates of a query."""
 
 import numpy as np
 import torch
@@ -11,29 +11,29 @@ SAMPLE = 2048
 GROUPS = 256
 
 FEW = 64
-"""Up to so many relevant rows are scored beforehand; of more, one is nearly always among the nearest."""
+"""Up to this many relevant rows are scored in advance; of more, one is nearly always among the nearest."""
 
 
 class CandidateThresholds:
-    """Guesses thresholds from a sample of the gallery; whether they were low enough shows afterwards.
+    """Estimates thresholds from a sample of the gallery; `sufficient_queries` checks them afterwards.
 
     Args:
-        sides: queries and gallery.
-        depth: how far rankings have to be known.
-        order: in which queries and gallery rows are compared: by identity.
+        task: queries and gallery.
+        depth: how much of each ranking is needed.
+        order: of queries and gallery rows in the tiles: by identity.
         left: the queries in low precision.
         right: the gallery in low precision.
-        error: bound of the error of low precision.
+        error: bound on the error of low-precision scores.
         is_counted: queries whose relevant rows `RelevantRanks` counts; only their neighbours are needed.
 
     Attributes:
-        totals: how many relevant rows each query can find, in that order.
-        needed: how many of its nearest rows it has to know.
+        totals: number of relevant rows of each query, in that order.
+        needed: number of nearest rows needed per query.
     """
 
     def __init__(
         self,
-        sides: RetrievalTask,
+        task: RetrievalTask,
         depth: RankingDepth,
         order: tuple[np.ndarray, np.ndarray],
         left: LowPrecisionVectors,
@@ -41,7 +41,7 @@ class CandidateThresholds:
         error: float,
         is_counted: np.ndarray | None = None,
     ):
-        self.sides, self.depth, self.error = sides, depth, error
+        self.task, self.depth, self.error = task, depth, error
         self.is_counted = np.zeros(len(order[0]), bool) if is_counted is None else is_counted.copy()
         self.rows, self.columns = rows, columns = order
         size = max(1, min(SAMPLE, len(columns) // 8))
@@ -49,12 +49,12 @@ class CandidateThresholds:
         self.sample = np.random.default_rng(0).permutation(len(columns))[: size // self.groups * self.groups]
         sample_vectors = right.low[torch.from_numpy(self.sample).to(right.low.device)]
         self.left, self.right, self.device = left.low, sample_vectors, sample_vectors.device
-        self.totals = sides.totals[rows]
+        self.totals = task.totals[rows]
         every = len(columns) if depth.every is None else np.maximum(depth.every, self.totals)
         self.needed = np.maximum(np.where((self.totals > 0) & ~self.is_counted, every, 0), depth.neighbours)
 
     def codes_for_block(self, block: slice) -> np.ndarray:
-        """Codes for a block of queries; `NOTHING` where a query needs nothing, or too much."""
+        """Codes for a block of queries; `NOTHING` for those that need no candidates or too many."""
         ladder = self._ladder(block)
         limits = self._guess_codes(ladder, np.full(len(ladder), self.depth.neighbours))
         num_needed = np.zeros(len(ladder), np.int16)
@@ -70,12 +70,12 @@ class CandidateThresholds:
         return np.where(limits > 0, limits, NOTHING)
 
     def sufficient_queries(self, block: slice, count: np.ndarray, num_found: np.ndarray) -> np.ndarray:
-        """Whether the true beginnings of rankings are long enough, bool.
+        """Whether the exact tops of rankings are long enough, bool.
 
         Args:
             block: the queries.
-            count: how long they are.
-            num_found: how many relevant rows are in them.
+            count: their lengths.
+            num_found: number of relevant rows in them.
         """
         totals = self.totals[block]
         enough = num_found == totals
@@ -85,26 +85,26 @@ class CandidateThresholds:
         return enough & (count >= self.depth.neighbours)
 
     def _ladder(self, block: slice) -> np.ndarray:
-        """Codes of the greatest scores of each query in the sample, greatest first, int16 [B, groups]."""
+        """Codes of the highest scores of each query in the sample, highest first, int16 [B, groups]."""
         codes = Products(self.left, self.right).codes(block, slice(None)).cpu().numpy()
-        if self.sides.ignore == "group":
-            hidden = ~self.sides.is_visible(self.rows[block][:, None], self.columns[self.sample])
+        if self.task.ignore == "group":
+            hidden = ~self.task.is_visible(self.rows[block][:, None], self.columns[self.sample])
             codes = np.where(hidden, np.int16(-1), codes)
         maxima = codes.reshape(len(codes), -1, self.groups).max(axis=1)
         maxima.sort(axis=1)
         return maxima[:, ::-1]
 
     def _guess_codes(self, ladder: np.ndarray, num_needed: np.ndarray) -> np.ndarray:
-        """Codes that probably at least `num_needed` rows reach, [B]; 0 where the sample cannot say."""
+        """Codes that at least `num_needed` rows probably reach, [B]; 0 if the sample is too small to tell."""
         share = 1.5 * num_needed * len(self.sample) / len(self.columns)
         step = np.ceil(share + 2.5 * np.sqrt(share) + 1.2).astype(np.int64)
         codes = ladder[np.arange(len(ladder)), np.minimum(step, ladder.shape[1]) - 1]
         return np.where(num_needed == 0, NOTHING, np.where(step > ladder.shape[1] // 2, 0, codes))
 
     def _relevant_scores(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Codes that are surely reached by the least and by the best relevant row; 0 where there are many."""
+        """Codes certainly reached by the lowest and the highest relevant row; 0 if there are many."""
         queries = self.rows[block]
-        first, last = (ends[queries] for ends in self.sides.bounds)
+        first, last = (ends[queries] for ends in self.task.bounds)
         last = np.where(last - first > FEW, first, last)
         count = last - first
         least, best = np.full(len(queries), np.inf), np.full(len(queries), -np.inf)
@@ -114,10 +114,10 @@ class CandidateThresholds:
                 np.arange(len(left)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
             )
             begin, end = right.min(), right.max() + 1
-            exact = parts_of(self.sides.queries, queries, self.device)
-            other = parts_of(self.sides.rows, self.columns[begin:end], self.device)
+            exact = parts_of(self.task.queries, queries, self.device)
+            other = parts_of(self.task.rows, self.columns[begin:end], self.device)
             scores = chosen_products(exact, other, left * (end - begin) + right - begin)
-            is_visible = self.sides.is_visible(queries[left], self.columns[right])
+            is_visible = self.task.is_visible(queries[left], self.columns[right])
             np.minimum.at(least, left[is_visible], scores[is_visible])
             np.maximum.at(best, left[is_visible], scores[is_visible])
         lines = (np.where(np.isfinite(least), least, -1), best)

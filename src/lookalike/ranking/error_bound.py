@@ -1,4 +1,4 @@
-"""Products of many vectors in low precision, with a proven bound of their error."""
+"""Dot products of many vectors in low precision, with a proven bound on their error."""
 
 import math
 import time
@@ -13,11 +13,11 @@ from lookalike.ranking.exact import Parts, chosen_products, pair_scores, product
 from lookalike.ranking.task import RetrievalTask
 
 CHANCE = 1e-12
-"""The chance, over rotations, that any product of a comparison differs by more than its bound."""
+"""Probability, over rotations, that any product of a comparison exceeds its error bound."""
 
 
 def random_rotation(dim: int, device: torch.device) -> torch.Tensor:
-    """A random rotation, uniform over all of them, float64 [D, D]; the same each time.
+    """A fixed random rotation, drawn uniformly from all of them, float64 [D, D].
 
     The factor Q of a Gaussian matrix, with the signs of R's diagonal (Mezzadri 2007, math-ph/0609050).
     """
@@ -27,39 +27,39 @@ def random_rotation(dim: int, device: torch.device) -> torch.Tensor:
 
 
 def max_rounding_error(dim: int, products: int, chance: float = CHANCE) -> float:
-    """What the cosine of a random direction with a fixed one does not exceed in all of so many products.
+    """Bound on the cosine between a random direction and a fixed one, over this many products.
 
-    In n dimensions it exceeds t with a chance of at most 2 exp(−n t² / 2) (Ball 1997, "An elementary
-    introduction to modern convex geometry", lemma 2.2); two directions a product are looked at. Of 1 and
-    more, it says nothing.
+    In n dimensions it exceeds t with a probability of at most 2 exp(−n t² / 2) (Ball 1997, "An elementary
+    introduction to modern convex geometry", lemma 2.2); each product has two directions. A bound
+    of 1 or more is vacuous.
     """
     return math.sqrt(2 * math.log(4 * max(products, 1) / chance) / max(dim - 1, 1))
 
 
 NOTHING = np.int16(32767)
-"""A threshold that no score reaches: NaN as a code."""
+"""A code above that of every score: NaN."""
 
 UNIT = 1 + 1e-5
-"""No unit vector is longer."""
+"""Upper bound on the norm of a unit vector after rounding."""
 
 BLOCK = 1024
-"""Vectors that are rounded at once."""
+"""Vectors rounded at a time."""
 
 
 class LowPrecisionVectors:
-    """Vectors of length 1 in the type in which this machine multiplies fastest.
+    """Unit vectors in the type that this machine multiplies fastest.
 
     Args:
         vectors: from `exact_vectors` or `unit_vectors`, [N, D].
-        order: which of them, in which order.
-        device: where to keep them.
-        turn: a rotation that they undergo before they are rounded, float64 [D, D]; None for none.
+        order: the rows to take, in this order.
+        device: where they are stored.
+        rotation: applied before rounding, float64 [D, D]; None for none.
         bfloat16: whether to round to bfloat16; None where this machine multiplies faster in it.
 
     Attributes:
         low: bfloat16 or float32 [M, D].
-        residual: the greatest length of what rounding took from a vector.
-        along: the greatest product of a rotated vector and what rounding took from it; None without `turn`.
+        residual: the largest norm of a rounding error.
+        along: the largest product of a rotated vector and its rounding error; None if not rotated.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ class LowPrecisionVectors:
         vectors: np.ndarray,
         order: np.ndarray,
         device: torch.device,
-        turn: torch.Tensor | None = None,
+        rotation: torch.Tensor | None = None,
         bfloat16: bool | None = None,
     ):
         bfloat16 = has_fast_bfloat16(device) if bfloat16 is None else bfloat16
         kind = torch.bfloat16 if bfloat16 else torch.float32
         self.low = torch.empty(len(order), vectors.shape[1], dtype=kind, device=device)
-        self.residual, self.along = 0.0, None if turn is None else 0.0
+        self.residual, self.along = 0.0, None if rotation is None else 0.0
         for start in range(0, len(order), BLOCK):
             block = torch.from_numpy(vectors[order[start : start + BLOCK]]).to(device)
-            if turn is not None:
-                block = torch.mm(block.double(), turn)
+            if rotation is not None:
+                block = torch.mm(block.double(), rotation)
             low = self.low[start : start + BLOCK].copy_(block)
             if low.dtype is not block.dtype:
                 lost = block - low.to(block.dtype)  # without a rotation the difference is exact
@@ -88,19 +88,19 @@ class LowPrecisionVectors:
 
 
 def error_bound(left: LowPrecisionVectors, right: LowPrecisionVectors, score: float = 1.0) -> float:
-    """By how much a product in low precision can differ from an exact score of at most this size.
+    """Largest difference between a low-precision product and an exact score of at most this magnitude.
 
-    This is before it becomes a code.
+    It applies before the product is rounded to a code.
 
     Let a = a' + r and b = b' + s, with a' and b' the rounded vectors. Then a·b − a'·b' = r·b + a'·s, at most
     |r| |b| + |a'| |s| (Cauchy and Schwarz). The lengths of r and s are measured; those of a and b are at most
-    `UNIT`, that of a' at most `UNIT` + |r|. Adding D products in float32, in any order, errs by at most
-    D u / (1 − D u) times the sum of their sizes, which is at most |a'| |b'| (Higham 2002, section 3.1);
-    u = 2⁻²³ also covers sums that are cut instead of rounded.
+    `UNIT`, that of a' at most `UNIT` + |r|. The error of adding D products in float32, in any order, is at most
+    D u / (1 − D u) times the sum of their magnitudes, which is at most |a'| |b'| (Higham 2002, section 3.1);
+    u = 2⁻²³ also covers truncation.
 
     If both were rotated at random, a·b − a'·b' = r·b + a·s − r·s. Given a, the part of b that is orthogonal
     to a has a direction that is uniform over all those. So |r·b| is at most |a·b| |r·a| + |r| t; |a·s|
-    likewise. That t is exceeded has a chance of 10⁻¹² (`max_rounding_error`).
+    likewise. t is exceeded with a probability of 10⁻¹² (`max_rounding_error`).
     """
     lost, other = left.residual, right.residual
     adding = summation_error(left.low.shape[1]) * (1 + lost) * (1 + other)
@@ -112,20 +112,20 @@ def error_bound(left: LowPrecisionVectors, right: LowPrecisionVectors, score: fl
 
 
 def summation_error(dim: int) -> float:
-    """By how much a product of two vectors of length 1 in float32 can differ from the exact one."""
+    """Largest error of the dot product of two unit vectors in float32."""
     share = dim * 2.0**-23
     return share / (1 - share) * UNIT * UNIT
 
 
 def float64_error(dim: int) -> float:
-    """By how much a dot product of exact vectors in float64 can differ from their exact score."""
+    """Largest difference between a float64 dot product of exact vectors and their exact score."""
     return 2 * (dim + 8) * 2.0**-52
 
 
 class Products:
-    """Rough scores of blocks of rows and columns as codes: the 16 bits of a bfloat16, taken as an integer.
+    """Low-precision scores of blocks of rows and columns as codes: the 16 bits of a bfloat16 as an integer.
 
-    Rounding to a code keeps the order, and codes of positive scores order as integers do. So every pair whose
+    Rounding to a code is monotone, and codes of positive scores sort like the scores. So every pair whose
     exact score is at least `value_of(code) + error_bound` has this code or a greater one, for codes above 0.
 
     Args:
@@ -152,10 +152,10 @@ class Products:
     def cells_above_limits(
         self, codes: torch.Tensor, rows: np.ndarray, columns: np.ndarray | None
     ) -> np.ndarray:
-        """Places in the flattened tile whose code reaches the limit of its row or of its column; ascending.
+        """Cells of the flattened tile whose code reaches the limit of its row or column, ascending.
 
         Args:
-            codes: the last ones that `codes` gave.
+            codes: the last result of `codes`.
             rows: limits of the rows, int16.
             columns: limits of the columns; None for no such limits.
         """
@@ -168,18 +168,18 @@ class Products:
 
 
 def value_of(codes: np.ndarray) -> np.ndarray:
-    """The scores that codes stand for, float64."""
+    """The scores of codes, float64."""
     return (codes.astype(np.int32) << 16).view(np.float32).astype(np.float64)
 
 
 def code_below(scores: np.ndarray) -> np.ndarray:
-    """The code of the nearest bfloat16 that is not above; 0 where the score is not positive."""
+    """The code of the largest bfloat16 that is not above the score; 0 if the score is not positive."""
     below = np.nextafter(scores.astype(np.float32), np.float32(-2))
     return np.where(below > 0, below.view(np.int32) >> 16, 0).astype(np.int16)
 
 
 def codes_at_cells(codes: torch.Tensor, cells: np.ndarray) -> np.ndarray:
-    """The codes at places of the flattened tile."""
+    """The codes at cells of the flattened tile."""
     return codes.view(-1)[torch.from_numpy(cells).to(codes.device)].cpu().numpy()
 
 
@@ -194,7 +194,7 @@ def _cells_above_limits_on_device(
 
 @contextmanager
 def plain_products() -> Iterator[None]:
-    """Within it no product is computed in less precision than its type says, as `error_bound` supposes."""
+    """Disable reduced-precision products (TF32 and the like), as `error_bound` requires."""
     cuda = torch.backends.cuda.matmul
     before = torch.get_float32_matmul_precision(), cuda.allow_bf16_reduced_precision_reduction
     torch.set_float32_matmul_precision("highest")
@@ -208,7 +208,7 @@ def plain_products() -> Iterator[None]:
 
 @cache
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether products are faster in bfloat16 than in float32, found out by trying."""
+    """Whether products are faster in bfloat16 than in float32, by a short measurement."""
     if device.type != "cpu":
         return True
     vectors = torch.ones(512, 512)
@@ -216,7 +216,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def _time_product(vectors: torch.Tensor) -> float:
-    """The shortest of some products."""
+    """Seconds of the fastest of several products."""
     spent = []
     for _ in range(4):
         started = time.perf_counter()
@@ -226,33 +226,33 @@ def _time_product(vectors: torch.Tensor) -> float:
 
 
 DENSE = 8
-"""From one in so many scores of a tile on, all of them are computed."""
+"""All scores of a tile are computed if at least one in this many is needed."""
 
 
 class Tile:
-    """Scores of some queries with some gallery rows, roughly for all and exactly for chosen pairs.
+    """Scores of some queries with some gallery rows: low-precision for all, exact for selected pairs.
 
-    It moves along the gallery (`move`); a pair is named by its cell in the flattened tile.
+    It moves along the gallery (`move`). Pairs are given as cells of the flattened tile.
 
     Args:
-        sides: queries and gallery.
+        task: queries and gallery.
         order: of the queries and of the gallery rows.
         products: of queries and gallery, in these orders.
-        rows: which queries.
+        rows: the queries.
 
     Attributes:
-        columns: which gallery rows.
-        codes: rough scores, int16 [rows, columns], see `Products`.
+        columns: the gallery rows.
+        codes: low-precision scores, int16 [rows, columns], see `Products`.
     """
 
     def __init__(
-        self, sides: RetrievalTask, order: tuple[np.ndarray, np.ndarray], products: Products, rows: slice
+        self, task: RetrievalTask, order: tuple[np.ndarray, np.ndarray], products: Products, rows: slice
     ):
-        self.sides, self.products, self.rows, self.columns = sides, products, rows, slice(0, 0)
+        self.task, self.products, self.rows, self.columns = task, products, rows, slice(0, 0)
         self.queries, self.gallery, self._order = order[0][rows], order[1][:0], order[1]
         self.codes = torch.empty(0, dtype=torch.int16)
         device = products.left.device
-        self._left, self._right = TileVectors(sides.queries, device), TileVectors(sides.rows, device)
+        self._left, self._right = TileVectors(task.queries, device), TileVectors(task.rows, device)
         self._left.select(self.queries)
 
     @property
@@ -262,24 +262,24 @@ class Tile:
 
     @property
     def diagonal(self) -> bool:
-        """Whether its rows are its columns, in self-retrieval."""
-        return self.sides.self_retrieval and self.rows == self.columns
+        """Whether it is on the diagonal of self-retrieval."""
+        return self.task.self_retrieval and self.rows == self.columns
 
     def move(self, columns: slice) -> None:
-        """Go to other gallery rows."""
+        """Move to other gallery rows."""
         self.columns, self.gallery = columns, self._order[columns]
         self._right.select(self.gallery)
         self.codes = self.products.codes(self.rows, columns)
 
     def scores(self, cells: np.ndarray) -> np.ndarray:
-        """Exact scores of some pairs, whose cells ascend."""
+        """Exact scores of pairs; `cells` ascend."""
         left, right = self._left.parts(), self._right.parts()
         if self._is_dense(cells):
             return products(left, right).view(-1).cpu().numpy()[cells]
         return chosen_products(left, right, cells)
 
     def float64_scores(self, cells: np.ndarray) -> np.ndarray:
-        """The same within `float64_error`, in a third of the time."""
+        """Scores within `float64_error` of the exact ones, in a third of the time."""
         left, right = self._left.float64(), self._right.float64()
         if self._is_dense(cells):
             return torch.mm(left, right.T).view(-1).cpu().numpy()[cells]
@@ -290,11 +290,11 @@ class Tile:
 
 
 class TileVectors:
-    """The vectors of one side of a tile, converted when needed, in memory that is used again.
+    """The vectors of the rows or columns of a tile, converted on demand into reused buffers.
 
     Args:
         vectors: from `exact_vectors` or `unit_vectors`, [N, D].
-        device: where they go.
+        device: where they are used.
     """
 
     def __init__(self, vectors: np.ndarray, device: torch.device):
@@ -304,11 +304,11 @@ class TileVectors:
         self._buffers: dict[str, torch.Tensor] = {}
 
     def select(self, rows: np.ndarray) -> None:
-        """Go to other rows."""
+        """Select other rows."""
         self._rows, self._converted = rows, {}
 
     def float64(self) -> torch.Tensor:
-        """As they are."""
+        """In float64."""
         if "float64" not in self._converted:
             if len(self._gathered) != len(self._rows):
                 self._gathered = np.empty((len(self._rows), self._vectors.shape[1]), self._vectors.dtype)
@@ -317,7 +317,7 @@ class TileVectors:
         return self._converted["float64"]
 
     def parts(self) -> Parts:
-        """As a sum, see `Parts`."""
+        """Split into two matrices; see `Parts`."""
         if self._vectors.dtype == np.float32:
             return Parts(self.float64(), None)
         high, low = self._buffer("high"), self._buffer("low")

@@ -317,7 +317,7 @@ class FullRanking:
     """Ranks whole rows of scores.
 
     Args:
-        sides: queries and gallery, without junk.
+        task: queries and gallery, without junk.
         neighbours: how many nearest rows to keep.
         device: where to multiply.
         threads: how many rows to rank at a time.
@@ -327,15 +327,15 @@ class FullRanking:
 
     def __init__(
         self,
-        sides: RetrievalTask,
+        task: RetrievalTask,
         neighbours: int,
         device: torch.device,
         threads: int,
         pairs: bool = False,
         block_bytes: int = BLOCK_BYTES,
     ):
-        self.sides, self.neighbours, self.device, self.threads = sides, neighbours, device, threads
-        self.block = max(1, min(MOST_ROWS, block_bytes // (8 * max(1, len(sides.rows)))))
+        self.task, self.neighbours, self.device, self.threads = task, neighbours, device, threads
+        self.block = max(1, min(MOST_ROWS, block_bytes // (8 * max(1, len(task.rows)))))
         self.counters = [PairCounter() for _ in range(threads)] if pairs else []
 
     def run(self, queries: np.ndarray) -> Iterator[RankedQueries]:
@@ -343,7 +343,7 @@ class FullRanking:
         with ThreadPoolExecutor(self.threads) as pool:
             for start in range(0, len(queries), self.block):
                 block_queries = queries[start : start + self.block]
-                scores = all_scores(self.sides.queries[block_queries], self.sides.rows, self.device)
+                scores = all_scores(self.task.queries[block_queries], self.task.rows, self.device)
                 for first in range(0, len(block_queries), PART):
                     yield self._rank(pool, block_queries[first : first + PART], scores[first : first + PART])
 
@@ -367,7 +367,7 @@ class FullRanking:
         """A thread's rows: one in so many, since later rows may have fewer pairs to count."""
         for index in range(thread, len(queries), self.threads):
             query, row = int(queries[index]), scores[index]
-            relevant, hidden = self.sides.relevant_rows(query), self.sides.hidden_rows(query)
+            relevant, hidden = self.task.relevant_rows(query), self.task.hidden_rows(query)
             if self.counters:
                 self._count_above(query, row, relevant, hidden, self.counters[thread])
             row[hidden] = -np.inf
@@ -380,7 +380,7 @@ class FullRanking:
         self, query: int, scores: np.ndarray, relevant: np.ndarray, hidden: np.ndarray, counter: PairCounter
     ) -> None:
         """Count the query's pairs; in self-retrieval those with later rows, so that each counts once."""
-        first = query + 1 if self.sides.self_retrieval else 0
+        first = query + 1 if self.task.self_retrieval else 0
         positive = relevant[relevant >= first] - first
         hidden = hidden[hidden >= first] - first
         if len(hidden):

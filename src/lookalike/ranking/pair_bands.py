@@ -1,4 +1,4 @@
-"""Where pairs have to be counted exactly: around the thresholds that are asked for."""
+"""Bands of scores in which pairs are counted exactly: around the requested thresholds."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,34 +10,34 @@ from lookalike.metrics.verification import FINE, Pairs, deciding_scores, eer_thr
 from lookalike.ranking.task import RetrievalTask
 
 SAMPLE = 256
-"""Queries from which thresholds are guessed."""
+"""Queries from which thresholds are estimated."""
 
 POSITIVES = 4096
-"""Queries of which the positive pairs are looked at beforehand, unless these are more than so many."""
+"""Queries whose positive pairs are scored in advance, up to `MOST_POSITIVES` pairs."""
 
 MOST_POSITIVES = 1 << 20
 
 SAME = 2.0**-20
-"""Scores that differ by less count as one that pairs have in common."""
+"""Scores that differ by less are treated as equal."""
 
 FEWEST_SHARED = 4
 MOST_SHARED = 20_000
-"""A score is counted exactly if more than one in so many positive pairs have it."""
+"""A score is counted exactly if more than one in this many positive pairs share it."""
 
 PART = 8192
-"""Gallery rows that are multiplied at once."""
+"""Gallery rows multiplied at a time."""
 
 CERTAIN = 4
-"""Standard errors of a guess that a band covers on each side."""
+"""Half-width of a band, in standard errors of the estimated threshold."""
 
 MARGIN = 2e-5
-"""Guesses are made in 32 bits; a band is wider by this on each side."""
+"""Added to a band on each side, because estimates are computed in float32."""
 
 TOP = 2.0
 """Above all scores."""
 
 SMALLEST = 2.0**-14
-"""No band ends between this and its negative, where codes lie closer than the edges of fine cells."""
+"""No band ends between this and its negative, where codes are denser than the edges of fine cells."""
 
 
 class Band(NamedTuple):
@@ -48,17 +48,17 @@ class Band(NamedTuple):
 
     @property
     def low(self) -> float:
-        """The least of the scores."""
+        """The lowest score."""
         return float(lower_edges(np.array(self.first)))
 
     @property
     def high(self) -> float:
-        """Where the scores above the band begin."""
+        """The lower edge of the scores above the band."""
         return float(lower_edges(np.array(self.last + 1)))
 
 
 def bfloat16_ordinals(scores: np.ndarray) -> np.ndarray:
-    """The bfloat16 nearest to each score, as integers that order as the scores do; 0 is 0."""
+    """The bfloat16 nearest to each score, as integers that sort like the scores; 0 is 0."""
     codes = (
         torch.from_numpy(np.asarray(scores, np.float32)).bfloat16().view(torch.int16).numpy().astype(np.int64)
     )
@@ -66,12 +66,12 @@ def bfloat16_ordinals(scores: np.ndarray) -> np.ndarray:
 
 
 def lower_edges(ordinals: np.ndarray) -> np.ndarray:
-    """Where the scores begin whose nearest bfloat16 has this ordinal: halfway to the one below."""
+    """Lower edge of the scores whose nearest bfloat16 has this ordinal: halfway to the one below."""
     return (_scores_at_ranks(ordinals - 1) + _scores_at_ranks(ordinals)) / 2
 
 
 def band_of_scores(low: float, high: float) -> Band:
-    """The smallest band that holds all scores from `low` to `high`, and does not end near zero."""
+    """The smallest band that contains all scores from `low` to `high` and does not end near zero."""
     first, last = bfloat16_ordinals(np.array([low, min(high, TOP)]))
     smallest_ordinal = bfloat16_ordinals(np.array(SMALLEST))
     return Band(
@@ -81,7 +81,7 @@ def band_of_scores(low: float, high: float) -> Band:
 
 
 def merge_bands(bands: Sequence[Band]) -> list[Band]:
-    """The same scores in bands that do not touch, ascending."""
+    """The same scores in disjoint bands, ascending."""
     disjoint: list[Band] = []
     for band in sorted(bands):
         if disjoint and band.first <= disjoint[-1].last + 1:
@@ -92,27 +92,27 @@ def merge_bands(bands: Sequence[Band]) -> list[Band]:
 
 
 def guess_bands(
-    sides: RetrievalTask, fars: Sequence[float], device: torch.device, crossing: bool = False
+    task: RetrievalTask, fars: Sequence[float], device: torch.device, crossing: bool = False
 ) -> list[Band]:
-    """Bands that probably hold the thresholds of these false accept rates, from the pairs of some queries.
+    """Bands that probably contain the thresholds of these false accept rates, from the pairs of some queries.
 
-    The error of a rate is estimated from how much it differs between queries. More bands hold the scores of
-    copies, and scores that many positive pairs have in common, as those of hashes do.
+    The error of a rate is estimated from its variation between queries. Further bands contain the scores of
+    copies, and scores that many positive pairs share, as with hashes.
 
     Args:
-        sides: queries and gallery.
+        task: queries and gallery.
         fars: the rates.
         device: where to multiply.
-        crossing: one band more, for where as large a share of negatives is accepted as of positives refused.
+        crossing: whether to add a band for the equal error rate.
     """
     rng = np.random.default_rng(0)
-    positives = np.sort(_positives(sides, rng))
+    positives = np.sort(_positives(task, rng))
     bands = [band_of_scores(1.0, 1.0), *_bands_of_repeated_scores(positives)]
     if not len(fars) and not crossing:
         return merge_bands(bands)
-    size = min(SAMPLE, len(sides.queries))
-    queries = np.sort(rng.choice(len(sides.queries), size, replace=False))
-    scores = _negatives(sides, queries, device)
+    size = min(SAMPLE, len(task.queries))
+    queries = np.sort(rng.choice(len(task.queries), size, replace=False))
+    scores = _negatives(task, queries, device)
     total = int(np.isfinite(scores).sum())
     if not total:
         return merge_bands(bands)
@@ -128,24 +128,24 @@ def guess_bands(
     return merge_bands(bands)
 
 
-def _positives(sides: RetrievalTask, rng: np.random.Generator) -> np.ndarray:
+def _positives(task: RetrievalTask, rng: np.random.Generator) -> np.ndarray:
     """The scores of the positive pairs of some queries, or of as many as `MOST_POSITIVES`."""
-    mean = max(1.0, float(sides.totals.mean())) if len(sides.totals) else 1.0
-    size = min(len(sides.queries), POSITIVES, max(1, int(MOST_POSITIVES / mean)))
-    queries = rng.choice(len(sides.queries), size, replace=False)
-    scores = [sides.rows[sides.relevant_rows(query)] @ sides.queries[query] for query in queries.tolist()]
+    mean = max(1.0, float(task.totals.mean())) if len(task.totals) else 1.0
+    size = min(len(task.queries), POSITIVES, max(1, int(MOST_POSITIVES / mean)))
+    queries = rng.choice(len(task.queries), size, replace=False)
+    scores = [task.rows[task.relevant_rows(query)] @ task.queries[query] for query in queries.tolist()]
     return np.concatenate([np.empty(0, np.float32), *scores]).astype(np.float32)
 
 
 def _bands_of_repeated_scores(positives: np.ndarray) -> list[Band]:
-    """Bands of scores that many of the pairs have."""
+    """Bands of scores that many pairs share."""
     values, counts = np.unique(np.round(positives.astype(np.float64) / SAME), return_counts=True)
     many = counts > max(FEWEST_SHARED, len(positives) / MOST_SHARED)
     return [band_of_scores(value - SAME, value + SAME) for value in (values[many] * SAME).tolist()]
 
 
 def _crossing_scores(scores: np.ndarray, positives: np.ndarray) -> Band:
-    """The band in which false accepts and false rejects probably become equally many.
+    """The band that probably contains the equal error rate.
 
     Args:
         scores: of negative pairs, [Q, N]; -inf for others.
@@ -164,24 +164,24 @@ def _crossing_scores(scores: np.ndarray, positives: np.ndarray) -> Band:
 
 
 def _tail_size(scores: np.ndarray, share: float) -> np.ndarray:
-    """At least the greatest scores of about this share, ascending."""
+    """The highest scores, at least about this share of them, ascending."""
     some = np.sort(scores[:: max(1, len(scores) // 16)], axis=None)
     return np.sort(scores[scores >= some[int((len(some) - 1) * (1 - share))]])
 
 
 def _scores_from_top(tail: np.ndarray, count: float) -> float:
-    """The score that about so many exceed."""
+    """The score that about this many scores exceed."""
     return float(tail[max(len(tail) - 1 - int(count), 0)])
 
 
-def _negatives(sides: RetrievalTask, queries: np.ndarray, device: torch.device) -> np.ndarray:
-    """The scores of some queries' negative pairs, roughly; -inf for all other pairs, [Q, N]."""
-    left = torch.from_numpy(sides.queries[queries]).to(device).float()
-    parts = [torch.from_numpy(sides.rows[start : start + PART]) for start in range(0, len(sides.rows), PART)]
+def _negatives(task: RetrievalTask, queries: np.ndarray, device: torch.device) -> np.ndarray:
+    """Scores of the negative pairs of some queries in float32; -inf for all other pairs, [Q, N]."""
+    left = torch.from_numpy(task.queries[queries]).to(device).float()
+    parts = [torch.from_numpy(task.rows[start : start + PART]) for start in range(0, len(task.rows), PART)]
     scores = torch.cat([torch.mm(left, part.to(device).float().T).cpu() for part in parts], dim=1).numpy()
     for row, query in zip(scores, queries.tolist(), strict=True):
-        row[sides.same_identity_rows(query)] = -np.inf
-        row[sides.hidden_rows(query)] = -np.inf
+        row[task.same_identity_rows(query)] = -np.inf
+        row[task.hidden_rows(query)] = -np.inf
     return scores
 
 
@@ -193,7 +193,7 @@ def _scores_at_ranks(ranks: np.ndarray) -> np.ndarray:
 def bands_still_needed(
     pairs: Pairs, fars: Sequence[float], error: float, crossing: bool = False
 ) -> list[Band]:
-    """Bands that surely hold those thresholds, and the crossing, that were not counted exactly."""
+    """Bands that certainly contain the thresholds and the equal error rate, if not counted exactly."""
     threshold_scores = [deciding_scores(pairs, far) for far in fars]
     if crossing and pairs.positives:
         threshold_scores.append(int(np.searchsorted(pairs.values, eer_threshold(pairs), side="right")) - 1)
@@ -210,22 +210,22 @@ HALF = CODES // 2
 MINUS_ZERO = 0
 
 FEW_BETWEEN = 100
-"""Bands with no more than this part of the pairs between them are looked for together."""
+"""Bands with at most this fraction (1 / n) of the pairs between them are searched together."""
 
 
 class BandCodes:
-    """The codes that scores of each band may have in low precision.
+    """The low-precision codes that scores of each band may have.
 
     Args:
         bands: they do not touch.
-        error: bound of the error of low precision, of scores of at most some size; it grows less than they.
+        error: bound on the error of low-precision scores up to some magnitude; it grows slower than that.
 
     Attributes:
-        bands: one a zone: those whose codes overlap are joined.
-        low: the least score of each band.
-        high: where the scores above it begin.
-        of: the zone of each code, counted from 0 (`shift_ordinals`), int16 [CODES]; -1 for none.
-        side: whether a code says that a score is below the band of its zone (-1), in it (0) or above it (1).
+        bands: those whose codes overlap are joined.
+        low: the lowest score of each band.
+        high: the lower edge of the scores above it.
+        number: the band of each code, counted from 0 (`shift_ordinals`), int16 [CODES]; -1 for none.
+        side: whether a code is below its band (-1), in it (0) or above it (1).
         adjacent_codes: for each band the codes of scores just below and just above, [bands, 2].
     """
 
@@ -234,12 +234,12 @@ class BandCodes:
         self.bands = [_join_close_bands(bands, span) for span in self.spans]
         self.low = np.array([band.low for band in self.bands])
         self.high = np.array([band.high for band in self.bands])
-        self.of, self.side = np.full(CODES, -1, np.int16), np.zeros(CODES, np.int8)
+        self.number, self.side = np.full(CODES, -1, np.int16), np.zeros(CODES, np.int8)
         for number, (span, band) in enumerate(zip(self.spans, self.bands, strict=True)):
             ordinals = np.arange(span.first, span.last + 1)
-            self.of[shift_ordinals(ordinals)] = number
+            self.number[shift_ordinals(ordinals)] = number
             self.side[shift_ordinals(ordinals)] = np.sign(ordinals - np.clip(ordinals, band.first, band.last))
-        self.of[MINUS_ZERO], self.side[MINUS_ZERO] = self.of[HALF], self.side[HALF]
+        self.number[MINUS_ZERO], self.side[MINUS_ZERO] = self.number[HALF], self.side[HALF]
         self.adjacent_codes = shift_ordinals(
             np.array([(band.first - 1, band.last + 1) for band in self.bands]).reshape(-1, 2)
         )
@@ -247,9 +247,9 @@ class BandCodes:
     def cells_near_bands(
         self, codes: np.ndarray, is_counted: np.ndarray | None, counts: np.ndarray
     ) -> np.ndarray:
-        """Places of the pairs that may belong to a band, ascending.
+        """Cells of the pairs that may belong to a band, ascending.
 
-        Bands with few codes between them are looked for together.
+        Bands with few pairs between them are searched together.
 
         Args:
             codes: of the scores, int16 [P].
@@ -265,7 +265,7 @@ class BandCodes:
         cells = np.flatnonzero(is_near)
         if len(spans) == len(self.spans):
             return cells
-        return cells[self.of[codes[cells].astype(np.intp) + HALF] >= 0]
+        return cells[self.number[codes[cells].astype(np.intp) + HALF] >= 0]
 
     def _join_bands(self, counts: np.ndarray) -> list[tuple[int, int]]:
         """First and last ordinals of bands; of those above zero neighbours are joined over few pairs."""

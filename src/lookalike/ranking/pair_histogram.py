@@ -1,4 +1,4 @@
-"""Counts of pairs by their score: all of them in low precision, exactly where a threshold decides."""
+"""Counts of pairs by score: in low precision everywhere, exactly near the thresholds."""
 
 from collections.abc import Callable
 from threading import Lock
@@ -20,13 +20,13 @@ from lookalike.ranking.pair_bands import (
 from lookalike.ranking.task import RankingSettings, RetrievalTask
 
 MOST_WAITING = 1 << 20
-"""Scores that are kept before they are counted."""
+"""Scores buffered before they are counted."""
 
 NONE = np.empty(0, np.int64)
 
 
 class CellCounts:
-    """How many scores fell into each fine cell: only cells that were met."""
+    """Number of scores in each fine cell that is not empty."""
 
     def __init__(self) -> None:
         self._cells = self._counts = NONE
@@ -34,7 +34,7 @@ class CellCounts:
         self._num_waiting = 0
 
     def add(self, cells: np.ndarray) -> None:
-        """Count them."""
+        """Count these cells."""
         self._waiting.append(cells)
         self._num_waiting += len(cells)
         if self._num_waiting > MOST_WAITING:
@@ -52,7 +52,7 @@ class CellCounts:
 
 
 def distinct_counts(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Different cells, ascending, and how often each is there."""
+    """Distinct cells, ascending, and their counts."""
     ordered = np.sort(cells)
     first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
     return ordered[first], np.diff(first, append=len(ordered))
@@ -64,39 +64,40 @@ NO_SCORES = np.empty(0)
 class PairHistogram:
     """Counts the pairs of a comparison, tile by tile.
 
-    A pair is counted under the code of its score in low precision, which is wrong by at most its `error`.
-    Pairs that may belong to a band are scored exactly, so the numbers of pairs above, below and in every fine
-    cell of a band are exact. So are all positive pairs, unless very many. Of few pairs, all scores are kept.
+    A pair is counted at the code of its low-precision score, whose error is at most `error`. Pairs that may
+    belong to a band are scored exactly, so the numbers of pairs above, below and in every fine cell of a band
+    are exact. Positive pairs are all scored exactly, unless there are very many. If there are few pairs, all
+    scores are stored.
 
     Args:
-        sides: queries and gallery.
-        order: in which queries and gallery rows are compared: by identity.
-        error: bound of the error of low precision, of scores of at most some size.
-        bands: where to count exactly; they do not touch.
+        task: queries and gallery.
+        order: of queries and gallery rows in the tiles: by identity.
+        error: bound on the error of low-precision scores up to some magnitude.
+        bands: where to count exactly; disjoint.
         settings: limits up to which scores are stored.
     """
 
     def __init__(
         self,
-        sides: RetrievalTask,
+        task: RetrievalTask,
         order: tuple[np.ndarray, np.ndarray],
         error: Callable[[float], float],
         bands: list[Band],
         settings: RankingSettings,
     ):
-        self.sides = sides
-        self.zones = BandCodes(bands, error)
-        self.bands = self.zones.bands
+        self.task = task
+        self.band_codes = BandCodes(bands, error)
+        self.bands = self.band_codes.bands
         self.band_edges = np.array([(band.first, band.last + 1) for band in self.bands]).ravel()
         self.edges = lower_edges(self.band_edges)
-        self.doubt = float64_error(sides.queries.shape[1])
+        self.doubt = float64_error(task.queries.shape[1])
         self.coarse = np.zeros((2, CODES), np.int64)
         self.fine = (CellCounts(), CellCounts())
-        num_positives = sides.totals.sum() // (2 if sides.self_retrieval else 1)
+        num_positives = task.totals.sum() // (2 if task.self_retrieval else 1)
         self.keeps = num_positives <= settings.max_stored_positives
         self.kept_scores: list[np.ndarray] = []
-        self.row_codes, self.column_codes = sides.query_codes[order[0]], sides.codes[order[1]]
-        self.whole = len(sides.queries) * len(sides.rows) <= settings.max_stored_pairs
+        self.row_codes, self.column_codes = task.query_codes[order[0]], task.codes[order[1]]
+        self.whole = len(task.queries) * len(task.rows) <= settings.max_stored_pairs
         self.counter = PairCounter()
         self.lock = Lock()
 
@@ -141,7 +142,7 @@ class PairHistogram:
         return _merge_cells(coarse, fine, kept_scores)
 
     def _keep_scores(self, tile: Tile) -> None:
-        """Keep the scores of all pairs of a tile."""
+        """Store the scores of all pairs of a tile."""
         is_counted, same = self._counted_mask(tile), self._same_identity_mask(tile)
         cells = np.arange(tile.codes.numel()) if is_counted is None else np.flatnonzero(is_counted)
         positive = NONE if same is None else np.flatnonzero(same.ravel()[cells])
@@ -150,14 +151,14 @@ class PairHistogram:
 
     def _counted_mask(self, tile: Tile) -> np.ndarray | None:
         """Which pairs of a tile count, bool; None if all do."""
-        sides = self.sides
-        if sides.ignore == "nothing" and (sides.self_retrieval or sides.exclude_row is None):
+        task = self.task
+        if task.ignore == "nothing" and (task.self_retrieval or task.exclude_row is None):
             return np.triu(np.ones(tile.shape, bool), 1) if tile.diagonal else None
-        is_counted = sides.is_visible(tile.queries[:, None], tile.gallery)
+        is_counted = task.is_visible(tile.queries[:, None], tile.gallery)
         return np.triu(is_counted, 1) if tile.diagonal else is_counted
 
     def _same_identity_mask(self, tile: Tile) -> np.ndarray | None:
-        """Which pairs of a tile are of one identity, bool; None if none is."""
+        """Which pairs of a tile have the same identity, bool; None if none does."""
         left, right = self.row_codes[tile.rows], self.column_codes[tile.columns]
         if left[0] > right[-1] or right[0] > left[-1]:
             return None
@@ -171,29 +172,29 @@ class PairHistogram:
         same: np.ndarray | None,
         counts: np.ndarray,
     ) -> list[np.ndarray]:
-        """Score the pairs near the bands again; corrects `counts`, gives the fine cells of both kinds."""
-        cells = self.zones.cells_near_bands(codes.ravel(), is_counted, counts.sum(axis=0))
+        """Score the pairs near the bands again; corrects `counts`, returns the fine cells of both kinds."""
+        cells = self.band_codes.cells_near_bands(codes.ravel(), is_counted, counts.sum(axis=0))
         if not len(cells):
             return [NONE, NONE]
         before = codes.ravel()[cells].astype(np.intp) + HALF
-        zone = self.zones.of[before]
-        low, high = self.zones.low[zone], self.zones.high[zone]
+        band = self.band_codes.number[before]
+        low, high = self.band_codes.low[band], self.band_codes.high[band]
         scores = self._scores(tile, cells)
         side = (scores >= high).view(np.int8) - (scores < low).view(np.int8)
-        wrong = np.flatnonzero((side == 0) | (side != self.zones.side[before]))
+        wrong = np.flatnonzero((side == 0) | (side != self.band_codes.side[before]))
         side, scores = side[wrong], scores[wrong]
         label = np.zeros(len(wrong), np.intp) if same is None else same.ravel()[cells[wrong]].astype(np.intp)
         np.subtract.at(counts, (label, before[wrong]), 1)
         out = np.flatnonzero(side)
         np.add.at(
             counts,
-            (label[out], self.zones.adjacent_codes[zone[wrong[out]], (side[out] > 0).astype(np.intp)]),
+            (label[out], self.band_codes.adjacent_codes[band[wrong[out]], (side[out] > 0).astype(np.intp)]),
             1,
         )
         return [_cells(scores[(side == 0) & (label == kind)]) for kind in (0, 1)]
 
     def _scores(self, tile: Tile, cells: np.ndarray) -> np.ndarray:
-        """In float64; exact where that leaves open in which fine cell a score lies."""
+        """Scores in float64; exact where the fine cell would be uncertain."""
         scores = tile.float64_scores(cells)
         fine = scores / FINE
         unsure = np.flatnonzero(np.abs(fine - np.round(fine)) * FINE <= self.doubt)
@@ -202,13 +203,13 @@ class PairHistogram:
         return scores
 
     def _shift_out_of_bands(self, ordinals: np.ndarray, part: np.ndarray) -> np.ndarray:
-        """Ordinals moved to the side of the bands on which scores lie: after so many edges."""
+        """Ordinals clipped to the part between bands that the scores lie in."""
         ends = np.concatenate([[-HALF], self.band_edges, [HALF]])
         return np.clip(ordinals, ends[part], ends[part + 1] - 1)
 
 
 def _count_codes(codes: torch.Tensor, mask: np.ndarray | None) -> np.ndarray:
-    """How many of the chosen scores have each code, [CODES]."""
+    """Number of selected scores with each code, [CODES]."""
     flat = codes.view(-1)
     if mask is not None:
         flat = flat[torch.from_numpy(np.flatnonzero(mask))]

@@ -1,4 +1,4 @@
-"""One comparison of queries with a gallery: per-query metrics, nearest rows, and counts of pairs."""
+"""Rank a gallery for every query: per-query metrics, nearest rows, and counts of pairs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from lookalike.ranking.task import RankedQueries, RankingDepth, RankingSettings,
 SETTINGS = RankingSettings()
 
 MOST_CROSSING = 1 << 31
-"""Beyond so many scores of pairs the equal error rate is estimated well enough from rough ones."""
+"""Number of scores above which the equal error rate is estimated from low-precision scores."""
 
 MOST_THREADS = 8
 Metric = Callable[[Ranking], np.ndarray]
@@ -28,14 +28,14 @@ Metric = Callable[[Ranking], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class RankingResult:
-    """What `rank_gallery` found.
+    """Result of `rank_gallery`.
 
     Attributes:
-        columns: each metric's value of each query, float64 [Q]; NaN where there is nothing to find.
-        totals: how many relevant rows each query can find, int64 [Q].
-        nearest: the nearest rows of each query, nearest first, int64 [Q, neighbours]; -1 where none is left.
-        scores: their scores, float64 [Q, neighbours]; -inf where none is left.
-        pairs: counts of pairs by their score; empty if they were not asked for.
+        columns: value of each metric for each query, float64 [Q]; NaN for queries without relevant rows.
+        totals: number of relevant rows of each query, int64 [Q].
+        nearest: the nearest rows of each query, nearest first, int64 [Q, neighbours]; -1 if there are fewer.
+        scores: their scores, float64 [Q, neighbours]; -inf if there are fewer.
+        pairs: counts of pairs by score; empty if not requested.
     """
 
     columns: dict[str, np.ndarray]
@@ -61,19 +61,19 @@ def rank_gallery(
     """Compare every query with the whole gallery, exactly.
 
     The score of two vectors is their exact dot product (see `lookalike.ranking.exact.products`); of equal
-    scores the lower row comes first. Time grows with queries × gallery, memory with queries + gallery.
+    scores, the lower row ranks first. Time grows with queries × gallery, memory with queries + gallery.
 
     Args:
-        task: who looks for whom.
-        metrics: functions of a ranking that give one value a query; called for some queries at a time.
-        neighbours: how many nearest rows to keep, of at most as many as the gallery holds.
-        depth: how deep the metrics look into a ranking: positions beyond this and beyond the number of
-            relevant rows may be given as 0. None gives all of them, which takes longer.
-        first: with `depth`, how deep they look for the best relevant row alone, as recall@k does.
-        fars: false accept rates at which `tar_at_far` shall be exact; None counts no pairs.
-        crossing: whether `eer` shall be exact, too; of more than `MOST_CROSSING` scores it is an estimate.
-        device: where to multiply; the CPU if not given.
-        progress: show a bar on stderr.
+        task: queries and gallery.
+        metrics: functions of a ranking with one value per query; called for blocks of queries.
+        neighbours: number of nearest rows to return, limited by the size of the gallery.
+        depth: positions that the metrics need: positions beyond this and beyond the number of relevant
+            rows may be given as 0. None gives all positions, which takes longer.
+        first: with `depth`, positions up to which only the first relevant row is needed, as in recall@k.
+        fars: false accept rates at which `tar_at_far` is exact; None counts no pairs.
+        crossing: whether `eer` is exact as well; above `MOST_CROSSING` scores it is an estimate.
+        device: used for products; the CPU by default.
+        progress: show a progress bar on stderr.
         settings: sizes of blocks and the like.
     """
     settings = settings or SETTINGS
@@ -90,11 +90,15 @@ def rank_gallery(
             shortlist = Shortlist(
                 task, RankingDepth(depth, first, width), torch_device, threads, fars is not None, settings
             )
-            tally = None if fars is None else shortlist.tally(guess_bands(task, fars, torch_device, crossing))
-            for ranked in shortlist.run(advance, tally, ranks=bool(metrics or width)):
+            histogram = (
+                None
+                if fars is None
+                else shortlist.make_histogram(guess_bands(task, fars, torch_device, crossing))
+            )
+            for ranked in shortlist.run(advance, histogram, ranks=bool(metrics or width)):
                 result.keep(ranked)
-            if tally is not None and fars is not None:
-                pairs = _resolve_thresholds(shortlist, tally, fars, crossing)
+            if histogram is not None and fars is not None:
+                pairs = _resolve_thresholds(shortlist, histogram, fars, crossing)
             left_over = np.concatenate(shortlist.left_over)
             bar.update(TaskID(0), total=len(task.queries) + len(left_over))
         deep = FullRanking(
@@ -109,23 +113,23 @@ def rank_gallery(
 
 
 def _resolve_thresholds(
-    shortlist: Shortlist, tally: PairHistogram, fars: Sequence[float], crossing: bool
+    shortlist: Shortlist, histogram: PairHistogram, fars: Sequence[float], crossing: bool
 ) -> Pairs:
-    """The pairs, counted once more if a guess of a threshold was wrong."""
-    pairs = tally.pairs()
+    """The pairs, counted a second time if a guessed threshold was wrong."""
+    pairs = histogram.pairs()
     missed = bands_still_needed(pairs, fars, shortlist.error, crossing) if pairs.negatives else []
     if not missed:
         return pairs
-    tally = shortlist.tally(merge_bands([*tally.bands, *missed]))
-    list(shortlist.run(lambda _: None, tally, ranks=False))
-    return tally.pairs()
+    histogram = shortlist.make_histogram(merge_bands([*histogram.bands, *missed]))
+    list(shortlist.run(lambda _: None, histogram, ranks=False))
+    return histogram.pairs()
 
 
 class _Collector:
-    """The results of the queries, as they come."""
+    """Collects the results of blocks of queries."""
 
-    def __init__(self, sides: RetrievalTask, metrics: Mapping[str, Metric], width: int):
-        size = len(sides.queries)
+    def __init__(self, task: RetrievalTask, metrics: Mapping[str, Metric], width: int):
+        size = len(task.queries)
         self.metrics = metrics
         self.columns = {name: np.full(size, np.nan) for name in metrics}
         self.totals = np.zeros(size, np.int64)
@@ -133,7 +137,7 @@ class _Collector:
         self.scores = np.full((size, width), -np.inf)
 
     def keep(self, ranked: RankedQueries) -> None:
-        """Metrics of some queries, and their neighbours."""
+        """Add the metrics and neighbours of some queries."""
         queries = ranked.queries
         self.nearest[queries], self.scores[queries] = ranked.nearest, ranked.scores
         self.totals[queries] = ranked.ranking.total
@@ -141,7 +145,7 @@ class _Collector:
             self.columns[name][queries] = metric(ranked.ranking)
 
     def result(self, pairs: Pairs, kept_gallery: np.ndarray | None) -> RankingResult:
-        """All of it; rows are counted as before the junk was taken out (`kept_gallery`)."""
+        """All results; rows are those before junk was removed (`kept_gallery`)."""
         nearest = self.nearest
         if kept_gallery is not None:
             nearest = np.where(nearest < 0, -1, kept_gallery[nearest])

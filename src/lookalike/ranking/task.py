@@ -1,4 +1,4 @@
-"""Who looks for whom: queries, gallery, identities, and what a query does not find."""
+"""Which rows are ranked for which queries: identities, groups, and the rows excluded for a query."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,19 +17,19 @@ class RetrievalTask:
 
     Attributes:
         queries: from `exact_vectors`, float64 [Q, D], or from `unit_vectors`, float32.
-        query_codes: identity of each query, int64 [Q]; -1 is of no known identity and matches nothing.
-        gallery: as the queries, [N, D]; None is self-retrieval: the gallery is the queries, no query
-            finds its own row, and every two images are one pair.
+        query_codes: identity of each query, int64 [Q]; -1 for unknown, which matches nothing.
+        gallery: as the queries, [N, D]; None for self-retrieval: the gallery is the queries, each
+            query excludes its own row, and every two images form one pair.
         gallery_codes: identity of each gallery row, [N]; given if and only if `gallery` is.
-        exclude_row: the gallery row that is the query itself, which it does not find, int64 [Q]; -1 for none.
+        exclude_row: the gallery row of the query itself, which is excluded, int64 [Q]; -1 for none.
         query_groups: int64 [Q], such as its camera; with `gallery_groups`.
         gallery_groups: int64 [N].
-        ignore: rows that a query does not find besides: none; those of its identity and its group; or all
-            those of its group. They are in no pair, either.
-        junk: gallery rows that nobody finds and that are in no pair, bool [N].
+        ignore: further rows excluded for a query, also from pairs: none; those of its identity and group;
+            or all of its group.
+        junk: gallery rows excluded for every query and from all pairs, bool [N].
 
     Raises:
-        ValueError: shapes that do not fit, or groups that are needed and not given.
+        ValueError: shapes do not match, or required groups are missing.
     """
 
     queries: np.ndarray
@@ -44,12 +44,14 @@ class RetrievalTask:
 
     def __post_init__(self) -> None:
         if (self.gallery is None) != (self.gallery_codes is None):
-            raise ValueError("sides: gallery and gallery_codes are given together, or neither")
+            raise ValueError("RetrievalTask: give both gallery and gallery_codes, or neither")
         if self.gallery is None and (self.exclude_row is not None or self.junk is not None):
-            raise ValueError("sides: own and junk are for a gallery; without one leave the junk out yourself")
+            raise ValueError(
+                "RetrievalTask: exclude_row and junk need a gallery; without one, remove junk rows first"
+            )
         grouped = self.query_groups is not None and (self.gallery is None or self.gallery_groups is not None)
         if self.ignore != "nothing" and not grouped:
-            raise ValueError(f"sides: ignore={self.ignore!r} needs the groups of queries and gallery")
+            raise ValueError(f"RetrievalTask: ignore={self.ignore!r} needs the groups of queries and gallery")
         for name in ("query_codes", "exclude_row", "query_groups"):
             _check_length(getattr(self, name), len(self.queries), name)
         for name in ("gallery_codes", "gallery_groups", "junk"):
@@ -82,7 +84,7 @@ class RetrievalTask:
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where in `order` the identity of each query begins and ends, int64 [Q] each."""
+        """Start and end of each query's identity in `order`, int64 [Q] each."""
         ordered = self.codes[self.order]
         first = np.searchsorted(ordered, self.query_codes)
         last = np.searchsorted(ordered, self.query_codes, side="right")
@@ -90,7 +92,7 @@ class RetrievalTask:
 
     @cached_property
     def totals(self) -> np.ndarray:
-        """How many relevant rows each query can find, int64 [Q]."""
+        """Number of relevant rows of each query, int64 [Q]."""
         if self.ignore != "nothing":
             return np.array([len(self.relevant_rows(query)) for query in range(len(self.queries))], np.int64)
         first, last = self.bounds
@@ -106,17 +108,17 @@ class RetrievalTask:
         return last - first - includes_itself
 
     def same_identity_rows(self, query: int) -> np.ndarray:
-        """All gallery rows of the query's identity, ascending, whether it finds them or not."""
+        """All gallery rows of the query's identity, including excluded ones, ascending."""
         first, last = self.bounds
         return self.order[first[query] : last[query]]
 
     def relevant_rows(self, query: int) -> np.ndarray:
-        """The rows of its identity that a query can find, ascending."""
+        """The relevant rows of a query, ascending."""
         same = self.same_identity_rows(query)
         return same[self.is_visible(query, same)]
 
     def is_visible(self, queries: int | np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Whether each query can find each of these rows: it is not itself and not ignored; bool."""
+        """Whether each row is in the ranking of each query, that is, not excluded; bool."""
         is_visible = rows != (
             queries if self.self_retrieval else -1 if self.exclude_row is None else self.exclude_row[queries]
         )
@@ -129,7 +131,7 @@ class RetrievalTask:
         return is_visible & ~ignored
 
     def hidden_rows(self, query: int) -> np.ndarray:
-        """The gallery rows that a query does not find."""
+        """The gallery rows excluded for a query."""
         own_row = (
             query if self.self_retrieval else -1 if self.exclude_row is None else int(self.exclude_row[query])
         )
@@ -144,7 +146,7 @@ class RetrievalTask:
         return ignored_rows[~self.is_visible(query, ignored_rows)]
 
     def drop_junk(self) -> tuple[Self, np.ndarray | None]:
-        """The same without its junk rows, and the row that each remaining one had (None: no junk)."""
+        """The task without junk rows, and the original index of each remaining row (None: no junk)."""
         if self.junk is None or not self.junk.any():
             return self, None
         kept_rows, exclude_row = np.flatnonzero(~self.junk), self.exclude_row
@@ -165,7 +167,7 @@ class RetrievalTask:
 
 def _check_length(column: np.ndarray | None, length: int, name: str) -> None:
     if column is not None and column.shape != (length,):
-        raise ValueError(f"sides: {name} has shape {list(column.shape)}, [{length}] is needed")
+        raise ValueError(f"RetrievalTask: {name} has shape {list(column.shape)}, [{length}] is needed")
 
 
 @dataclass(frozen=True)
@@ -196,13 +198,13 @@ class RankingSettings:
 
 
 class RankedQueries(NamedTuple):
-    """Of some queries: where their relevant rows stand, and their nearest rows.
+    """Positions of the relevant rows, and the nearest rows, of some queries.
 
     Attributes:
         queries: int64 [Q].
         ranking: of these queries.
-        nearest: int64 [Q, k], nearest first; -1 where none is left.
-        scores: float64 [Q, k]; -inf where none is left.
+        nearest: int64 [Q, k], nearest first; -1 if there are fewer.
+        scores: float64 [Q, k]; -inf if there are fewer.
     """
 
     queries: np.ndarray
@@ -212,12 +214,12 @@ class RankedQueries(NamedTuple):
 
 
 class RankingDepth(NamedTuple):
-    """How far rankings have to be known.
+    """How much of each ranking is needed.
 
     Attributes:
-        every: all relevant rows at positions up to this or up to their number; None is all of them.
-        first: the best relevant row, at positions up to this.
-        neighbours: so many of the nearest rows.
+        every: relevant rows up to this position or up to their number; None for all of them.
+        first: the first relevant row, up to this position.
+        neighbours: number of nearest rows.
     """
 
     every: int | None

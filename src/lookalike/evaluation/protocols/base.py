@@ -137,19 +137,19 @@ def self_retrieval(samples: Samples, rows: np.ndarray, ignore: str, protocol: st
         protocol: for messages.
     """
     groups = None if ignore == "itself" else samples.groups(protocol)[rows]
-    sides = RetrievalTask(
+    task = RetrievalTask(
         samples.unit if len(rows) == len(samples) else samples.unit[rows],
         samples.codes[rows],
         query_groups=groups,
         ignore="nothing" if ignore == "itself" else ignore,  # pyrefly: ignore
     )
-    return TaskPart(sides, rows, rows)
+    return TaskPart(task, rows, rows)
 
 
 def two_sided_task(
     samples: Samples, queries: np.ndarray, gallery: np.ndarray, ignore: str, protocol: str, right: np.ndarray
 ) -> TaskPart:
-    """Some rows looking for others; a row that is on both sides does not find itself.
+    """Some rows looking for others; a row that is in both does not find itself.
 
     Args:
         samples: all of them.
@@ -165,7 +165,7 @@ def two_sided_task(
     positions = np.full(len(samples), -1)
     positions[gallery] = np.arange(len(gallery))
     groups = None if ignore == "itself" else samples.groups(protocol)
-    sides = RetrievalTask(
+    task = RetrievalTask(
         samples.unit[queries],
         samples.codes[queries],
         samples.unit[gallery],
@@ -175,7 +175,7 @@ def two_sided_task(
         gallery_groups=None if groups is None else groups[gallery],
         ignore="nothing" if ignore == "itself" else ignore,  # pyrefly: ignore
     )
-    return TaskPart(sides, queries, gallery)
+    return TaskPart(task, queries, gallery)
 
 
 def rows_by_role(samples: Samples, protocol: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

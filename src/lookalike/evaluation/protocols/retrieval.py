@@ -187,7 +187,7 @@ def _view_parts(
     from lookalike.ranking.task import RetrievalTask
 
     (vectors, rows), (others, view_rows, right) = queries, gallery
-    sides = RetrievalTask(
+    task = RetrievalTask(
         vectors,
         samples.codes[rows],
         others,
@@ -196,7 +196,7 @@ def _view_parts(
         gallery_groups=view[view_rows],
         ignore="group",
     )
-    return TaskPart(sides, rows, view_rows)
+    return TaskPart(task, rows, view_rows)
 
 
 def _mean_views(samples: Samples, rows: np.ndarray, view: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
