@@ -94,7 +94,7 @@ def error_bound(left: LowPrecisionVectors, right: LowPrecisionVectors, score: fl
 
     Let a = a' + r and b = b' + s, with a' and b' the rounded vectors. Then a·b − a'·b' = r·b + a'·s, at most
     |r| |b| + |a'| |s| (Cauchy and Schwarz). The lengths of r and s are measured; those of a and b are at most
-    `UNIT`, that of a' at most `UNIT` + |r|. The error of adding D products in float32, in any order, is at most
+    `UNIT`, that of a' at most `UNIT` + |r|. Adding D products in float32, in any order, errs by at most
     D u / (1 − D u) times the sum of their magnitudes, which is at most |a'| |b'| (Higham 2002, section 3.1);
     u = 2⁻²³ also covers truncation.
 
