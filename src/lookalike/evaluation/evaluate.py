@@ -1,4 +1,4 @@
-"""How good embeddings are: retrieval and verification on unseen identities, with intervals."""
+"""Evaluate embeddings: retrieval and verification, with confidence intervals."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ from lookalike.ranking.task import RetrievalTask
 
 FAR = 1e-3
 JUDGED = ("accuracy", "balanced_accuracy")
-"""Metrics at the first false accept rate, which is not in their names."""
+"""Metrics at the first false accept rate, which their names do not contain."""
 
 LONE = {"left_out": "not scored", "zero": "scored as 0"}
 
@@ -90,13 +90,13 @@ def evaluate(
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Retrieval of every query in its gallery, and verification over all pairs of the two.
+    """Evaluate retrieval of every query in its gallery, and verification over all pairs.
 
-    Exact, in blocks: time grows with the square of the number of images, memory with the number. Definitions
-    are in docs/evaluate.md.
+    Results are exact. Time grows with the square of the number of images, memory linearly. Definitions are in
+    docs/evaluate.md.
 
     Args:
-        vectors: vectors [N, D], which are normalised, since the similarity is the cosine; or `Embeddings`, an
+        vectors: vectors [N, D], which are normalised (the similarity is the cosine); or `Embeddings`, an
             embeddings folder or a file of vectors; or a model or its folder, with a table as second argument.
         labels: identities, integers (64 bits) or strings, [N]; those of `Embeddings` if not given. For a
             model, the images to embed: a `Table`, a torch Dataset of (image, label), a dataset folder or a
@@ -106,29 +106,30 @@ def evaluate(
             them, and any that are named in `by`; a frame of polars or pandas, or columns by name.
         metrics: names as in conf/metric, functions, a list of both, or functions by name; those of
             `lookalike.metrics.selection.DEFAULT` if not given.
-        ks: the k of recall@k and the like.
-        far: false accept rates to judge at; the threshold and accuracy are those of the first.
-        coarse_far: allow a `far` finer than the pairs can show; else its metrics are absent, with a note.
+        ks: values of k for recall@k and similar metrics.
+        far: false accept rates; `accuracy` and the threshold of the histogram are those of the first.
+        coarse_far: allow a `far` below the resolution of the pairs; otherwise its metrics are omitted, with a
+            note.
         threshold: a similarity to evaluate here: operating_far and operating_tar; that of the operating point
             of the model if not given, where the model or its folder is known, and `refine` and `rerank` are
             not given.
-        intervals: whether to give 95 % intervals, by bootstrap over identities.
-        seed: of the bootstrap.
-        neighbours: how many neighbours of each query to keep.
-        protocol: the rules, or a name as in conf/protocol; every image among all others if not given.
-        by: columns of `frame`, or `label`, by whose values the retrieval metrics are given, too.
-        refine: what is done to queries and gallery before they are compared, as in
+        intervals: whether to compute 95 % intervals, by bootstrap over identities.
+        seed: seed of the bootstrap.
+        neighbours: number of nearest neighbours to return per query.
+        protocol: rules, or a name as in conf/protocol; by default every image is a query against all others.
+        by: columns of `frame`, or `label`; retrieval metrics are also averaged for each of their values.
+        refine: functions applied to queries and gallery before ranking, as in
             `lookalike.evaluation.query_expansion`.
-        rerank: what orders the gallery in place of the similarity, as in `lookalike.evaluation.rerank`;
-            there is no verification then.
-        batch_size: images per forward pass, where a model is given.
-        workers: processes that read images, where a model is given.
-        device: where to multiply; the CPU if not given. A model stays where it is.
-        progress: show a bar on stderr.
+        rerank: replaces the ranking by similarity, as in `lookalike.evaluation.rerank`; there is no
+            verification then.
+        batch_size: images per forward pass, if a model is given.
+        workers: processes that read images, if a model is given.
+        device: device for ranking; the CPU by default. A model stays on its own device.
+        progress: show a progress bar on stderr.
 
     Raises:
-        ValueError: vectors that are not finite or zero, labels that do not fit them, nothing that any query
-            could find, a column that is not there, or an argument out of range.
+        ValueError: vectors are zero or not finite, labels do not match them, no query has a relevant image, a
+            column is missing, or an argument is out of range.
         LookalikeError: a folder, file or table cannot be read, or has no rows in `split`.
     """
     fars, ks, by = rates_of(far), whole_numbers(ks, "ks"), names_of(by)
@@ -181,7 +182,7 @@ def evaluate(
     if rules.lone == "zero":
         columns = {name: np.where(ranked.totals > 0, column, 0.0) for name, column in columns.items()}
     means, notes = _means(columns, ranked.codes if intervals else None, seed)
-    reordered = ["no verification: re-ranking orders images, it gives pairs no similarity"]
+    reordered = ["no verification: re-ranking assigns no similarity to pairs"]
     verified, histogram, absent = (
         verification_metrics(ranked.pairs, fars, coarse_far) if rerank is None else ({}, {}, reordered)
     )
@@ -241,7 +242,7 @@ def _evaluate_pair_list(
     threshold: float | None,
     seed: int | None,
 ) -> Evaluation:
-    """Verification over the pairs of a list."""
+    """Evaluate verification over the pairs of a list."""
     listed = rules.pairs(samples)
     scores, same = listed["similarity"].to_numpy(), listed["same"].to_numpy()
     pairs = Pairs.from_scores(scores[same], scores[~same])
@@ -290,7 +291,7 @@ def _evaluate_pair_list(
 
 
 def _arguments(functions: Mapping[str, Function], sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Of each metric, or number of a metric, the arguments that neither its name nor its default tells."""
+    """For each metric, the arguments that are neither in its name nor the defaults."""
     changed = {name: changed_arguments(name, function) for name, function in functions.items()}
     named = {**{name: name for name in functions if name not in sources.values()}, **sources}
     return {name: changed[source] for name, source in named.items() if changed[source]}
@@ -299,7 +300,7 @@ def _arguments(functions: Mapping[str, Function], sources: Mapping[str, str]) ->
 def _judged_at(
     arguments: Mapping[str, dict[str, Any]], values: Mapping[str, Value], shown: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """With the rate that accuracies are judged at, where it is not the default."""
+    """Add the rate of the accuracies if it is not the default."""
     judged = [] if shown.get("far") == FAR else [name for name in JUDGED if name in values]
     return {**arguments, **{name: {"far": shown["far"]} for name in judged}}
 
@@ -313,7 +314,7 @@ def _optional_column(samples: Samples, name: str) -> pl.Series:
 def _means(
     columns: dict[str, np.ndarray], codes: np.ndarray | None, seed: int
 ) -> tuple[dict[str, Value], list[str]]:
-    """The mean of each metric over the queries that have one; with its interval, if `codes` are given."""
+    """The mean of each metric over the queries that have a value, with its interval if `codes` are given."""
     metrics = {name: {"value": float(np.nanmean(column))} for name, column in columns.items()}
     if codes is None or not columns:
         return metrics, []

@@ -1,4 +1,4 @@
-"""The pairs of a protocol with the identities they are of, for intervals of verification metrics."""
+"""Counts of the pairs of a protocol by identity, for intervals of verification metrics."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from lookalike.ranking.approximate import worker_threads
 from lookalike.ranking.task import RetrievalTask
 
 MOST_ROWS = 4096
-"""Beyond so many images a sample of them is counted, for time grows with their square."""
+"""Number of images above which a sample is counted, because time grows with their square."""
 
 FEWEST_OF_ONE = 8
-"""So many images of an identity are kept before identities are left out."""
+"""Images kept per identity before identities are left out."""
 
 BLOCK = 1 << 20
-"""Pairs at once."""
+"""Pairs per block."""
 
 BINS = 1 << 15
-"""Bins of equal width from which the cells between thresholds are looked up."""
+"""Bins of equal width in the table that maps scores to thresholds."""
 
 CELLS = round(1 / FINE)
 
@@ -38,17 +38,17 @@ def identity_counts(
 ) -> IdentityCounts:
     """Count the pairs of each identity above each threshold, in blocks.
 
-    Of more than `max_rows` images, or `MOST_ROWS`, a seeded sample is counted: fewer images of large
-    identities, each of which then stands for as many as it should, then fewer identities. A distractor is an
-    identity of its own. Where most images can have no positive pair, those that can are kept first, up to
-    half of the sample; each of the others then stands for more of them, so that rates stay those of all.
+    If there are more than `max_rows` images, or `MOST_ROWS`, a seeded sample is counted. It drops images of
+    large identities first, the remaining ones with a higher weight, and identities after that. A distractor
+    is an identity of its own. If most images have no positive pair, those with one fill up to half of the
+    sample, and the others are weighted, so that rates stay those of all pairs.
 
     Args:
         parts: the comparisons.
         thresholds: descending.
-        seed: of the sample.
-        max_rows: images to count.
-        block: pairs at once.
+        seed: seed of the sample.
+        max_rows: maximum number of images to count.
+        block: pairs per block.
     """
     task, share = _sample_rows(parts, np.random.default_rng(seed), max_rows or MOST_ROWS)
     every = np.unique(
@@ -71,7 +71,7 @@ def identity_counts(
 
 
 def count_pairs(parts: Sequence[TaskPart]) -> Pairs:
-    """All pairs of all parts, in cells of `FINE`: memory does not grow with their number."""
+    """Histogram of all pairs of all parts in cells of `FINE`, in constant memory."""
     cells = np.zeros((2, 2 * CELLS + 1), np.uint32)
     for rows in _all_rows(parts):
         for block in _blocks(_Numbered(rows, rows.query_codes, rows.gallery_codes)):
@@ -87,9 +87,9 @@ def count_pairs(parts: Sequence[TaskPart]) -> Pairs:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Queries and gallery with an identity for each row, a distractor's being its own.
+    """Queries and gallery with an identity for each row; a distractor is its own identity.
 
-    Where rows were left out, each of the others stands for so many.
+    Weights are the number of rows that each remaining row represents.
     """
 
     task: RetrievalTask
@@ -109,10 +109,10 @@ class _Numbered:
 
 
 class ThresholdCells:
-    """Finds for each score the first of some thresholds that it reaches.
+    """Finds the first threshold that each score reaches.
 
-    A table over bins of equal width gives the cell of nearly every score with one comparison; only where
-    several thresholds share a bin a binary search follows.
+    A table over bins of equal width answers this with one comparison for nearly every score; a binary search
+    follows only if several thresholds share a bin.
 
     Args:
         thresholds: descending; every score reaches the last one.
@@ -140,13 +140,13 @@ class ThresholdCells:
         return np.int16(len(self._ascending)) - count
 
     def _bins(self, scores: np.ndarray) -> np.ndarray:
-        """Bins that do not descend where scores ascend."""
+        """Bins of scores; monotone."""
         bins = (scores - self._least) * self._scale
         return np.clip(bins, 0, BINS - 1, out=bins).astype(np.int32)
 
 
 class _PairTotals:
-    """Pairs by identity and by the first threshold that they reach.
+    """Number of pairs by identity and by the first threshold that they reach.
 
     Attributes:
         negative: float64 [identities, thresholds]; each pair counts for both of its identities.
@@ -181,7 +181,7 @@ class _PairTotals:
         step: int,
         start: int,
     ) -> None:
-        """Count the pairs of `step` queries with the gallery, in self-retrieval with later rows."""
+        """Count the pairs of `step` queries with the gallery; in self-retrieval, with later rows only."""
         rows, task = numbered.rows, numbered.rows.task
         block = slice(start, start + step)
         columns = slice(start if task.self_retrieval else 0, None)
@@ -208,12 +208,12 @@ class _PairTotals:
 
 
 def _count_cells(cells: np.ndarray, size: int, weights: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-    """How many columns of each row are in each cell below `size`, float64 [R, size].
+    """Number of columns of each row in each cell below `size`, float64 [R, size].
 
     Args:
         cells: int16 [R, C].
-        size: number of cells; those beyond are not counted.
-        weights: for how much each column and each row stands, [C] and [R]; None for 1.
+        size: number of cells; cells beyond are ignored.
+        weights: of columns and rows, [C] and [R]; None for 1.
     """
     numbers = cells + np.arange(0, len(cells) * (size + 1), size + 1, dtype=np.int32)[:, None]
     factors = None if weights is None else torch.from_numpy(np.tile(weights[0], len(cells)))
@@ -223,7 +223,7 @@ def _count_cells(cells: np.ndarray, size: int, weights: tuple[np.ndarray, np.nda
 
 
 def _sample_rows(parts: Sequence[TaskPart], rng: np.random.Generator, rows: int) -> tuple[list[_Rows], float]:
-    """The rows to count, by their places in each part, and the share of identities among them."""
+    """The rows to count, as indices in each part, and the share of identities among them."""
     whole = _all_rows(parts)
     codes = np.concatenate(
         [part.query_codes if part.task.self_retrieval else _codes_of_both(part) for part in whole]
@@ -251,7 +251,7 @@ def _sample_rows(parts: Sequence[TaskPart], rng: np.random.Generator, rows: int)
 
 
 def _paired_identities(rows: _Rows) -> np.ndarray:
-    """The identities that may have a positive pair: without them a sample says nothing of true accepts."""
+    """The identities that may have a positive pair; without them a sample has no true accept rate."""
     if rows.task.self_retrieval:
         names, counts = np.unique(rows.query_codes, return_counts=True)
         return names[counts > 1]
@@ -280,7 +280,7 @@ def _thin_rows(
     others: np.ndarray | None = None,
     factor: float = 1.0,
 ) -> _Rows:
-    """The rows of the identities that are kept; each of `others` stands for `factor` identities."""
+    """The sampled rows of the selected identities; each of `others` represents `factor` identities."""
     queries = _sample_per_identity(rows.query_codes, selected, max_per_identity, rng)
     gallery = (
         queries
@@ -296,7 +296,7 @@ def _thin_rows(
 
 
 def _weights(codes: np.ndarray, selected: np.ndarray) -> np.ndarray:
-    """For how many rows of its identity each row that was kept stands."""
+    """Number of rows of its identity that each sampled row represents."""
     _, index, num_selected = np.unique(selected, return_inverse=True, return_counts=True)
     every = np.bincount(np.searchsorted(np.unique(selected), codes[np.isin(codes, selected)]))
     return (every / num_selected)[index]
@@ -305,7 +305,7 @@ def _weights(codes: np.ndarray, selected: np.ndarray) -> np.ndarray:
 def _sample_per_identity(
     codes: np.ndarray, selected: np.ndarray, limit: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Places of at most so many rows of each identity that is kept, ascending."""
+    """Indices of at most `limit` rows of each selected identity, ascending."""
     order = rng.permutation(np.flatnonzero(np.isin(codes, selected)))
     by_code = order[np.argsort(codes[order], kind="stable")]
     ordered = codes[by_code]
@@ -318,7 +318,7 @@ def _codes_of_both(rows: _Rows) -> np.ndarray:
 
 
 def _codes_for_unknown(codes: np.ndarray, start: int) -> np.ndarray:
-    """An identity of its own, below 0, for each row of unknown identity."""
+    """The codes, with a distinct negative one for each row of unknown identity."""
     return np.where(codes < 0, start - np.arange(len(codes)), codes)
 
 

@@ -1,4 +1,4 @@
-"""The comparisons of a protocol, made and put together."""
+"""Rank all parts of a protocol and combine the results."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +21,15 @@ Rerank = Callable[[RetrievalTask, Mapping[str, Metric], int], RankingResult]
 
 @dataclass(frozen=True, eq=False)
 class ProtocolResult:
-    """What all queries of a protocol found.
+    """Combined ranking results of all queries of a protocol.
 
     Attributes:
-        columns: metric to its value of each query, [Q]; NaN where there is nothing to find.
-        totals: how many rows of its identity each query could find, [Q].
+        columns: values of each metric per query, [Q]; NaN for queries without relevant rows.
+        totals: number of relevant rows of each query, [Q].
         rows: table row of each query, [Q].
         codes: identity of each query, [Q].
-        nearest: table rows of the nearest gallery rows, [Q, K]; -1 where none is left.
-        neighbours: the same with identities and scores, rows counted in the gallery.
+        nearest: table rows of the nearest gallery rows, [Q, K]; -1 if there are fewer.
+        neighbours: the same with identities and scores, as rows of the gallery.
         pairs: counts of all pairs.
     """
 
@@ -42,7 +42,7 @@ class ProtocolResult:
     pairs: Pairs
 
     def table(self, names: np.ndarray, columns: Mapping[str, np.ndarray], limit: int) -> pl.DataFrame:
-        """One line a query: row, label, metrics, images to find, and the first neighbours with scores."""
+        """One row per query: row, label, metrics, number of relevant images, nearest rows and scores."""
         labels = names[self.codes]
         nearest, scores = self.nearest[:, :limit], self.neighbours.scores[:, :limit]
         frame = pl.DataFrame(
@@ -67,9 +67,7 @@ class ProtocolResult:
 def rank_parts(
     parts: Sequence[TaskPart], metrics: Mapping[str, Metric], rerank: Rerank | None = None, **options: Any
 ) -> ProtocolResult:
-    """Compare each part, with the arguments of `lookalike.ranking.rank.rank_gallery`; all results
-    together.
-    """
+    """Rank each part with the arguments of `lookalike.ranking.rank.rank_gallery`, and combine the results."""
     if rerank is None:
         ranked = [rank_gallery(part.task, metrics, **options) for part in parts]
     else:
@@ -103,7 +101,7 @@ def rank_parts(
 
 
 def _pool_pairs(parts: Sequence[TaskPart], pairs: Sequence[Pairs]) -> Pairs:
-    """The pairs of all parts; where some were counted in cells, which are narrow elsewhere in each, anew."""
+    """The pairs of all parts; counted again if some were counted in cells, as cells differ between parts."""
     if len(pairs) == 1:
         return pairs[0]
     if not all(part_pairs.exact for part_pairs in pairs):
@@ -133,7 +131,7 @@ def _pad_columns(matrix: np.ndarray, width: int, nothing: float) -> np.ndarray:
 
 
 def _values_of_neighbours(nearest: Sequence[np.ndarray], values: Sequence[np.ndarray]) -> np.ndarray:
-    """For each neighbour its value in its own part's gallery; -1 where there is none."""
+    """The value of each neighbour in the gallery of its part; -1 for none."""
     return np.concatenate(
         [
             np.where(rows < 0, -1, part_values[np.maximum(rows, 0)])
@@ -143,5 +141,5 @@ def _values_of_neighbours(nearest: Sequence[np.ndarray], values: Sequence[np.nda
 
 
 def _codes_for_unknown(codes: np.ndarray) -> np.ndarray:
-    """The codes, with one of its own for each row of no known identity."""
+    """The codes, with a distinct one for each row of unknown identity."""
     return np.where(codes < 0, codes.max(initial=-1) + 1 + np.arange(len(codes)), codes)

@@ -20,7 +20,7 @@ from lookalike.metrics.roc import Roc
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, where there is one; `float()` gives the value."""
+    """A value with its 95 % interval, if it has one; `float()` returns the value."""
 
     value: float
     low: float | None = None
@@ -30,7 +30,7 @@ class Estimate:
         return float(self.value)
 
     def __format__(self, spec: str) -> str:
-        """The value in this format; without one, all of it."""
+        """The value in this format; by default the value with its interval."""
         return format(float(self.value), spec) if spec else str(self)
 
 
@@ -39,22 +39,22 @@ class Evaluation:
     """The result of `evaluate`; it prints as a table, and `result["recall@1"]` is an `Estimate`.
 
     Attributes:
-        metrics: name to `value`, and `low` and `high` where there is an interval.
-        per_query: one line a query: row, label, every retrieval metric, neighbours (rows) and their scores.
+        metrics: name to `value`, and `low` and `high` if it has an interval.
+        per_query: one row per query: row, label, every retrieval metric, neighbours (rows) and their scores.
         protocol: hash of the rules, and of `arguments`.
-        queries: how many queries have a score.
-        lone_queries: how many have no other image of their identity, so none.
+        queries: number of queries with a score.
+        lone_queries: number of queries without a relevant image.
         distances: histogram of similarities: edges, positive, negative, threshold.
-        notes: what is absent, and why.
-        data: hash of which images were queries and which gallery.
-        by: column to its table: one line a value, with the mean of every retrieval metric.
-        per_pair: one line a pair of a given list; None without a list.
-        per_identity: one line an identity: label, and for the metrics of all queries or pairs together what
-            each would be if all identities were like it, to first order; two models are compared by it.
+        notes: what is omitted, and why.
+        data: hash of the images used as queries and gallery.
+        by: column to its table: one row per value, with the mean of every retrieval metric.
+        per_pair: one row per pair of a given list; None without a list.
+        per_identity: one row per identity: label, and the value of each metric of all queries or pairs if all
+            identities were like this one, to first order; used to compare two models.
         rules: hash of the rules alone.
-        arguments: metric to those of its arguments that change its value, are not in its name, and are not
-            the defaults; such as the rate that `accuracy` is judged at.
-        embeddings: the vectors that were evaluated, where they came with a table; `save` writes them.
+        arguments: metric to the arguments that change its value and are neither in its name nor the defaults,
+            such as the rate of `accuracy`.
+        embeddings: the evaluated vectors, if they came with a table; `save` writes them.
         parts: queries and galleries with their vectors, for `roc`; empty for a list of pairs.
     """
 
@@ -81,7 +81,9 @@ class Evaluation:
             ValueError: the pairs came from a list or a folder, or are of one kind only.
         """
         if not self.parts:
-            raise ValueError("roc: this evaluation has no vectors; evaluate vectors by queries and gallery")
+            raise ValueError(
+                "roc: this evaluation has no vectors; evaluate vectors with a protocol of queries and gallery"
+            )
         return protocol_roc(self.parts, seed)
 
     def __getitem__(self, name: str) -> Estimate:
@@ -99,7 +101,7 @@ class Evaluation:
         return len(self.metrics)
 
     def __eq__(self, other: object) -> bool:
-        """Whether all numbers, hashes and queries are the same."""
+        """Whether all values, hashes and queries are equal."""
         if not isinstance(other, Evaluation):
             return NotImplemented
         same = self.summary() == other.summary() and self.per_query.equals(other.per_query)
@@ -108,7 +110,7 @@ class Evaluation:
     __hash__ = None  # pyrefly: ignore
 
     def __str__(self) -> str:
-        """One line a metric, then the number of queries, the protocol and the notes."""
+        """One line per metric, then the number of queries, the protocol and the notes."""
         width = max(map(len, self.metrics), default=0)
         lines = []
         for name, each in self.metrics.items():
@@ -124,7 +126,7 @@ class Evaluation:
         return self.summary(0 if self.embeddings is None else len(self.embeddings.skipped))
 
     def to_frame(self) -> pl.DataFrame:
-        """One line a metric: metric, value, low, high."""
+        """One row per metric: metric, value, low, high."""
         rows = [{"metric": name, **asdict(self[name])} for name in self.metrics]
         schema = {"metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
         return pl.DataFrame(rows, schema=schema)
@@ -132,14 +134,14 @@ class Evaluation:
     def save(
         self, folder: str | Path, about: Mapping[str, Any] | None = None, pca: Pca | None = None
     ) -> Path:
-        """Write the folder that `lookalike evaluate` writes: metrics.json, per_query.parquet and more.
+        """Write the same folder as `lookalike evaluate`: metrics.json, per_query.parquet and more.
 
-        Vectors are in it, as an embeddings folder, where the evaluation is of `Embeddings` or of a model.
+        It includes the vectors, as an embeddings folder, if `Embeddings` or a model were evaluated.
 
         Args:
             folder: must not exist.
-            about: what made it, for config.yaml.
-            pca: the PCA that the vectors were projected by, to save beside them.
+            about: content of config.yaml.
+            pca: the PCA applied to the vectors, saved with them.
 
         Raises:
             LookalikeError: `folder` exists.
@@ -164,9 +166,9 @@ class Evaluation:
 
         Args:
             temporary: the folder.
-            about: what made it, for config.yaml.
-            skipped: images that could not be read.
-            paths: of the images, seen from the folder, where they are known.
+            about: content of config.yaml.
+            skipped: number of images that could not be read.
+            paths: of the images, relative to the folder, if known.
         """
         write_text(temporary / "metrics.json", json.dumps(self.summary(skipped), indent=2) + "\n")
         write_text(temporary / "distances.json", json.dumps(self.distances) + "\n")

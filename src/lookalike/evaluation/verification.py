@@ -1,4 +1,4 @@
-"""Verification metrics over pairs, with their intervals, named as metrics.json has them."""
+"""Verification metrics over pairs, with their intervals, named as in metrics.json."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,13 +17,13 @@ Value = dict[str, float]
 Function = Callable[..., Any]
 
 BUILT_IN = (eer, fnmr_at, decided_at)
-"""Metrics of pairs that `bootstrap_pairs` gives by itself."""
+"""Metrics of pairs that `bootstrap_pairs` computes itself."""
 
 
 def verification_metrics(
     pairs: Pairs, fars: Sequence[float], coarse: bool
 ) -> tuple[dict[str, Value], dict[str, Any], list[str]]:
-    """Metrics over all pairs, the histogram of their similarities, and what is absent and why."""
+    """Metrics over all pairs, the histogram of their similarities, and notes on omitted metrics."""
     similarity_histogram: dict[str, Any] = {
         **histogram(pairs),
         "threshold": None,
@@ -61,19 +61,19 @@ def add_intervals(
     functions: Mapping[str, Function],
     seed: int | None,
 ) -> tuple[dict[str, Estimate], list[str]]:
-    """Give the metrics of pairs their intervals, and the rates at a threshold.
+    """Add intervals to the metrics of pairs, and the rates at a threshold.
 
     Args:
-        values: by name; those that get an interval are changed.
+        values: by name; changed in place.
         pairs: all of them.
-        count: counts pairs by identity above thresholds.
+        count: counts pairs by identity above given thresholds.
         fars: the rates in `values`.
         threshold: whose `operating_far` and `operating_tar` are added; None for none.
         functions: further metrics of pairs that are in `values`, by name.
         seed: of the bootstrap; None for no intervals.
 
     Returns:
-        The metrics with the influence of each identity, and what is absent and why.
+        The metrics with the influence of each identity, and notes on what is omitted.
     """
     rates = [far for far in fars if f"tar@far={rate_name(far)}" in values]
     if "auc" not in values or (seed is None and threshold is None):
@@ -108,7 +108,7 @@ def add_intervals(
 
 
 def clip_interval(name: str, low: float, high: float) -> Value:
-    """The ends of an interval, as far as values of this metric go."""
+    """The interval, clipped to the limits of the metric."""
     lower, upper = limits_of(name)
     return {"low": float(max(lower, low)), "high": float(min(upper, high))}
 
@@ -116,7 +116,7 @@ def clip_interval(name: str, low: float, high: float) -> Value:
 def _estimates(
     values: Mapping[str, Value], codes: np.ndarray, moved: Mapping[str, np.ndarray]
 ) -> dict[str, Estimate]:
-    """Those that two models can be compared by; an image that is an identity of its own has no part."""
+    """The metrics that can compare two models; distractors are left out."""
     is_known = codes >= 0
     estimates = {}
     for name, moved_value in moved.items():
@@ -131,7 +131,7 @@ def _estimates(
 def _sampling_note(
     counts: IdentityCounts, pairs: Pairs, threshold: float | None, seed: int | None
 ) -> list[str]:
-    """What is said where not all pairs were counted by identity."""
+    """Note if only a sample of the pairs was counted by identity."""
     share = counts.different / pairs.negatives
     if share > 1 - 1e-9:
         return []
@@ -143,11 +143,11 @@ def _sampling_note(
 def add_estimates(
     values: Mapping[str, Value], numbers: Mapping[str, float], seed: int
 ) -> dict[str, Estimate]:
-    """Give those that know the influence of identities their intervals; returns those to compare by.
+    """Add intervals to the numbers with influences; returns those that can compare two models.
 
     Args:
-        values: by name; those that get an interval are changed.
-        numbers: the same as they were measured.
+        values: by name; changed in place.
+        numbers: the same, as computed.
         seed: of the bootstrap.
     """
     for name, ends in estimate_intervals(numbers, seed=seed).items():
@@ -160,7 +160,7 @@ def add_estimates(
 
 
 def identity_table(names: np.ndarray, estimates: Mapping[str, Estimate]) -> pl.DataFrame:
-    """One line an identity: its label, and what each metric would be if all were like it (pseudo-values)."""
+    """One row per identity: label, and each metric if all identities were like it (pseudo-values)."""
     columns: dict[str, np.ndarray] = {}
     for name, estimate in estimates.items():
         columns[name] = np.full(len(names), np.nan)

@@ -1,4 +1,4 @@
-"""How many pairs each identity has above each of some thresholds: what the bootstrap of pairs needs."""
+"""Number of pairs of each identity above thresholds, as needed by the bootstrap of pairs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
