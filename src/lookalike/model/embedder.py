@@ -24,6 +24,7 @@ from lookalike.model import backbones, heads, pooling
 from lookalike.model.normalise import Normalise, normalise, standardise
 from lookalike.model.own_module import KIND as OWN_MODULE
 from lookalike.model.own_module import OwnModule
+from lookalike.model.weights import load_weights, read_weights
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -187,10 +188,8 @@ class EmbeddingModel(nn.Module):
             model = cls._from_description(description, module, folder)
         except (KeyError, TypeError, ValueError) as error:
             raise LookalikeError(f"{folder / 'config.json'}: does not describe a model ({error})") from error
-        try:
-            model.load_state_dict(load_file(folder / "model.safetensors"))
-        except Exception as error:
-            raise LookalikeError(f"{folder / 'model.safetensors'}: {error}") from error
+        file = folder / "model.safetensors"
+        load_weights(model, read_weights(file), file, "the model of config.json")
         model.folder = folder
         return model.eval()
 
@@ -283,15 +282,19 @@ def _rebuild_backbone(
 
 def build(
     backbone: backbones.Backbone,
-    pool: nn.Module,
+    pool: Any,
     head: Any,
     dim: int,
     resize: Resize,
     normalise: Normalise = "backbone",
 ) -> EmbeddingModel:
-    """A model from its parts; `head` is called with the features that the pooling gives, and `dim`."""
+    """A model from its parts; `head` is called with the features that the pooling gives, and `dim`.
+
+    A `pool` that is no module, as attention with its learned weights, is called with the channels of the map.
+    """
     reads = pooling.reads(pool)
     backbone.check_reads(reads)
+    pool = pooling.complete(backbone, pool)
     unused = backbone.unused_parameters(reads)
     if unused:
         log.info(

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lookalike.errors import ConfigError
-from lookalike.model.backbones import Backbone
+from lookalike.model.backbone import Backbone
 
 KIND = "module"
 

@@ -1,12 +1,13 @@
 """Pooling: a feature map [B, C, h, w] to one vector an image."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lookalike.errors import LookalikeError
-from lookalike.model.backbones import Backbone
+from lookalike.errors import ConfigError, LookalikeError
+from lookalike.model.backbone import Backbone
 
 
 class GeM(nn.Module):
@@ -54,6 +55,49 @@ class Average(nn.Module):
         return maps.mean((2, 3))
 
 
+class AverageMax(nn.Module):
+    """The sum of mean and maximum over all places of the map, as in the code of Kim et al. 2020 (Proxy Anchor)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = {"kind": "average_max"}
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps [B, C, h, w] to [B, C]."""
+        return maps.mean((2, 3)) + maps.amax((2, 3))
+
+
+class Attention(nn.Module):
+    """A learned query that attends to all places of the map (Lee et al. 2019, arXiv 1810.00825, equation 11).
+
+    Args:
+        features: channels of the map.
+        heads: attention heads; a divisor of `features`.
+
+    Raises:
+        ConfigError: `heads` does not divide `features`; divisors are named.
+    """
+
+    def __init__(self, features: int, heads: int = 8):
+        super().__init__()
+        if features % heads:
+            fitting = [str(each) for each in range(1, 33) if features % each == 0]
+            raise ConfigError(
+                f"pooling.heads={heads}: the feature map has {features} channels, which must be a multiple of it; "
+                f"choose one of {', '.join(fitting)}"
+            )
+        self.spec = {"kind": "attention", "features": features, "heads": heads}
+        self.query = nn.Parameter(torch.randn(1, 1, features) * features**-0.5)
+        self.norm = nn.LayerNorm(features)
+        self.attention = nn.MultiheadAttention(features, heads, batch_first=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps [B, C, h, w] to [B, C]."""
+        tokens = self.norm(maps.flatten(2).transpose(1, 2))
+        query = self.query.expand(len(tokens), -1, -1)
+        return self.attention(query, tokens, tokens, need_weights=False)[0].squeeze(1)
+
+
 class Native(nn.Module):
     """The backbone's own pooling: a class token, an attention pool, an average, as it was trained."""
 
@@ -74,31 +118,62 @@ class ClassToken(nn.Module):
         self.spec = {"kind": "cls"}
 
 
+class ClassGeM(nn.Module):
+    """The class token beside the GeM of the patches, as for copy detection in Caron et al. 2021 (arXiv 2104.14294).
+
+    Args:
+        exponent, eps: of `GeM`.
+    """
+
+    reads = "class_and_maps"
+
+    def __init__(self, exponent: float = 3.0, eps: float = 1e-6):
+        super().__init__()
+        self.gem = GeM(exponent, eps)
+        self.spec = {"kind": "cls_gem", "eps": eps}
+
+    def forward(self, class_token: Tensor, maps: Tensor) -> Tensor:
+        """Class token [B, C] and maps [B, C, h, w] to [B, 2 C]."""
+        return torch.cat([class_token, self.gem(maps).to(class_token.dtype)], dim=1)
+
+
 def pool(backbone: Backbone, pooling: nn.Module, inputs: Tensor) -> Tensor:
     """Normalised images [B, 3, H, W] to a vector an image, [B, `pooled_length`]."""
     read = reads(pooling)
     if read == "pooled":
         return backbone.pool_images(inputs)
+    if read == "class_and_maps":
+        return pooling(*backbone.class_and_maps(inputs))
     return backbone.class_token(inputs) if read == "class_token" else pooling(backbone.maps(inputs))
 
 
 def pooled_length(backbone: Backbone, pooling: nn.Module) -> int:
     """Length of the vector that a pooling makes of what a backbone gives."""
+    if reads(pooling) == "class_and_maps":
+        return 2 * backbone.map_dim
     return backbone.pooled_dim if reads(pooling) == "pooled" else backbone.map_dim
 
 
+def complete(backbone: Backbone, pooling: Any) -> nn.Module:
+    """A pooling that is to be made for a backbone: called with its `features`, unless it is a module already."""
+    return pooling if isinstance(pooling, nn.Module) else pooling(features=backbone.map_dim)
+
+
 def reads(pooling: nn.Module) -> str:
-    """What a pooling reads: maps, pooled or class_token."""
+    """What a pooling reads: maps, pooled, class_token or class_and_maps."""
     return str(getattr(pooling, "reads", "maps"))
 
 
 def rebuild(spec: dict[str, Any]) -> nn.Module:
     """The pooling that a model folder names."""
-    kinds = {
+    kinds: dict[str, Callable[[], nn.Module]] = {
         "native": Native,
         "average": Average,
         "max": Max,
+        "average_max": AverageMax,
+        "attention": lambda: Attention(spec["features"], spec["heads"]),
         "cls": ClassToken,
+        "cls_gem": lambda: ClassGeM(eps=spec["eps"]),
         "gem": lambda: GeM(eps=spec["eps"]),
     }
     if spec.get("kind") not in kinds:

@@ -100,7 +100,7 @@ def probe(net: nn.Module, size: int, device: str) -> Shape:
     """
     mode = net.training
     net.eval()
-    with torch.device(device), torch.enable_grad(), _quiet():
+    with torch.device(device), torch.enable_grad(), quiet():
         images = torch.zeros(2, 3, size, size)
         features = net.forward_features(images)  # type: ignore[operator]
         pooled = own_pooling(net)(features)
@@ -120,7 +120,7 @@ def probe(net: nn.Module, size: int, device: str) -> Shape:
         prefix=prefix,
         patches=layout != "NLC" or features.shape[1] > prefix,
         class_token=prefix > registers and getattr(net, "cls_token", None) is not None,
-        used={"maps": _used_parameters(net, features), "pooled": _used_parameters(net, pooled)},
+        used={"maps": used_parameters(net, features), "pooled": used_parameters(net, pooled)},
     )
 
 
@@ -176,7 +176,7 @@ def _empty(features: Any) -> bool:
     return any(not each.numel() for each in _tensors(features))
 
 
-def _used_parameters(net: nn.Module, output: Any) -> frozenset[str]:
+def used_parameters(net: nn.Module, output: Any) -> frozenset[str]:
     """Names of the parameters that the output depends on, read from the graph."""
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     nodes = [each.grad_fn for each in _tensors(output) if each.grad_fn is not None]
@@ -223,7 +223,7 @@ def _reason(errors: list[Exception]) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warnings about the trial run."""
     import warnings
 
