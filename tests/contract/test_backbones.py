@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 import lookalike
 from lookalike.data.transforms import Resize
 from lookalike.errors import ConfigError
+from lookalike.model import unicom
 from lookalike.model.backbones import Backbone
 from lookalike.model.embedder import EmbeddingModel, build
 
@@ -22,9 +23,20 @@ TIMM = [
     "test_vit",
     "test_vit3",
     "swin_s3_tiny_224",
-    "vgg11",
 ]
 SIZE = 64
+TINY = {
+    "openclip": {"name": "ViT-S-32-alt", "pretrained": False, "image_size": SIZE},
+    "torchvision": {"name": "regnet_y_400mf", "pretrained": False, "image_size": SIZE},
+    "unicom": {"name": "tiny", "pretrained": False, "image_size": SIZE},
+}
+WITH_CLASS_TOKEN = {"test_vit", "ViT-S-32-alt"}  # test_vit3 has registers alone
+
+
+@pytest.fixture(autouse=True)
+def tiny_unicom(monkeypatch):
+    variant = unicom.Variant(SIZE, 16, 32, 2, 4, 24, "tiny.pt", "")
+    monkeypatch.setitem(unicom.VARIANTS, "tiny", variant)
 
 
 def choices(group: str) -> list[str]:
@@ -37,12 +49,12 @@ def make(group: str, choice: str, **more: object) -> object:
 
 
 def backbones() -> list[tuple[str, dict[str, object]]]:
-    kinds = [(name, {}) for name in choices("backbone") if name != "timm"]
+    kinds = [(name, TINY.get(name, {})) for name in choices("backbone") if name != "timm"]
     return kinds + [("timm", {"name": name, "pretrained": False, "image_size": SIZE}) for name in TIMM]
 
 
 @pytest.fixture(params=backbones(), ids=lambda each: each[1].get("name", each[0]))
-def backbone(request: pytest.FixtureRequest) -> Backbone:
+def backbone(request: pytest.FixtureRequest, tiny_unicom: None) -> Backbone:
     choice, more = request.param
     return make("backbone", choice, **more)
 
@@ -57,8 +69,8 @@ def images(count: int = 3) -> torch.Tensor:
 
 @pytest.mark.parametrize("pooling", choices("pooling"))
 def test_unit_vectors_with_every_pooling(backbone, pooling):
-    if pooling == "cls" and backbone.spec.get("name") != "test_vit":  # test_vit3 has registers alone
-        with pytest.raises(ConfigError, match=r"pooling=cls: backbone .* has no class token; choose "):
+    if pooling.startswith("cls") and backbone.spec.get("name") not in WITH_CLASS_TOKEN:
+        with pytest.raises(ConfigError, match=rf"pooling={pooling}: backbone .* has no class token; choose "):
             model_of(backbone, pooling)
         return
     model = model_of(backbone, pooling).eval()

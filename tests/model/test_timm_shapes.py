@@ -1,7 +1,7 @@
-"""Timm models of many families: each works at a size and with a pooling, or is refused in one line."""
+"""Timm models of 41 families: each works at a size and with a pooling, or is refused in one line."""
 
 import re
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import timm as library
@@ -32,15 +32,25 @@ FAMILIES = {
     "coat_tiny": "",
     "efficientvim_m1": "",
 }
+"""Families whose features have unusual shapes, tried with every pooling."""
+MORE_FAMILIES = (
+    *("test_resnet", "test_efficientnet", "test_convnext", "mobilevit_xxs", "edgenext_xx_small", "ghostnet_050"),
+    *("levit_128s", "xcit_nano_12_p16_224", "regnetx_002", "dla46x_c", "fastvit_t8", "efficientvit_m0"),
+    *("efficientvit_b0", "eva02_tiny_patch14_224", "inception_next_atto", "pvt_v2_b0", "shvit_s1", "rexnet_100"),
+    *("swiftformer_xs", "hgnetv2_b0", "ese_vovnet19b_dw", "convit_tiny", "gcvit_xxtiny", "legacy_seresnet18"),
+)
 WITH_CLASS_TOKEN = {"test_vit", "deit_tiny_distilled_patch16_224", "pit_ti_224"}
 POOLINGS = {
     "native": pooling.Native,
     "average": pooling.Average,
     "gem": pooling.GeM,
     "max": pooling.Max,
+    "average_max": pooling.AverageMax,
+    "attention": partial(pooling.Attention, heads=4),
     "cls": pooling.ClassToken,
+    "cls_gem": pooling.ClassGeM,
 }
-NEEDS_MAP = {"average", "gem", "max"}
+NEEDS_MAP = {"average", "gem", "max", "average_max", "attention", "cls_gem"}
 SIZE = 64
 
 
@@ -54,39 +64,51 @@ def model_of(name, kind):
     for parameter in backbone.parameters():
         parameter.requires_grad_(True)
         parameter.grad = None
-    return build(backbone, POOLINGS[kind](), heads.Linear, 8, Resize(SIZE))
+    pool = POOLINGS[kind]
+    return build(backbone, pool if kind == "attention" else pool(), heads.Linear, 8, Resize(SIZE))
 
 
 def works(name, kind):
-    if kind == "cls":
-        return name in WITH_CLASS_TOKEN
+    if kind.startswith("cls") and name not in WITH_CLASS_TOKEN:
+        return False
     return kind not in NEEDS_MAP or (FAMILIES[name] != "" and name != "pit_ti_224")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_the_layout_is_found_out(name):
-    assert backbone_of(name).shape.layout == FAMILIES[name]
-
-
-@pytest.mark.parametrize("kind", POOLINGS)
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_weight_that_is_trained_gets_a_gradient_or_the_pooling_is_refused(name, kind):
-    if not works(name, kind):
-        with pytest.raises(ConfigError, match=f"^pooling.*{name}.*; choose pooling=native") as refused:
-            model_of(name, kind)
-        assert "\n" not in str(refused.value)
-        return
-    model = model_of(name, kind).train()
-    model.features(torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)).square().sum().backward()
+def step(model, optimizer=None):
+    """Gradients of one batch, and a step."""
+    images = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
+    vectors = model(images)
+    (vectors * torch.randn_like(vectors)).sum().backward()
     silent = [key for key, each in model.named_parameters() if each.requires_grad and each.grad is None]
-    assert not silent
+    assert not silent, "weights without a gradient"
+    if optimizer is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # those of efficientvim are huge at first
+        optimizer.step()
+        optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("size", [50, 97])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_size_works_or_the_message_names_sizes_that_do(name, size):
+@pytest.mark.parametrize("name", [*FAMILIES, *MORE_FAMILIES])
+def test_a_family_trains_is_saved_and_loaded_and_embeds_at_another_size_or_names_one_that_works(name, tmp_path):
+    torch.manual_seed(0)
+    model = model_of(name, "native").train()
+    assert model.backbone.shape.layout == FAMILIES.get(name, model.backbone.shape.layout)
+    optimizer = torch.optim.SGD([each for each in model.parameters() if each.requires_grad], 1e-3)
+    step(model, optimizer)
+    step(model, optimizer)
+    model.eval().save(tmp_path)
+    loaded = EmbeddingModel.load(tmp_path)
+    images = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images), model(images))
+        assert model.pool_features(images).shape == (2, model.backbone.pooled_dim)
+    for size in (50, 97) if name in FAMILIES else (97,):
+        embed_or_advise(name, size, loaded if size == 97 else None)
+
+
+def embed_or_advise(name, size, loaded):
+    """A size works, in a real pass with the weights of `loaded` where they fit, or others are named that do."""
     try:
-        fit(library, name, size)
+        overrides, shape = fit(library, name, size)
     except ConfigError as error:
         assert "\n" not in str(error)
         assert f"backbone.name={name}: cannot read images of {size}×{size} pixels" in str(error)
@@ -94,6 +116,26 @@ def test_a_size_works_or_the_message_names_sizes_that_do(name, size):
         assert named
         for each in named:
             fit(library, name, int(each))
+        return
+    if loaded is not None:
+        net = library.create_model(name, pretrained=False, num_classes=0, **overrides).eval()
+        state = loaded.backbone.net.state_dict()
+        same = {key: value for key, value in state.items() if value.shape == net.state_dict()[key].shape}
+        net.load_state_dict(same, strict=False)
+        with torch.inference_mode():
+            vectors = net(torch.rand(2, 3, size, size))
+        assert vectors.shape == (2, shape.pooled_dim) and vectors.isfinite().all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_with_every_pooling_all_trained_weights_get_gradients_or_the_pooling_is_refused(name):
+    for kind in POOLINGS:
+        if works(name, kind):
+            step(model_of(name, kind).train())
+            continue
+        with pytest.raises(ConfigError, match=f"^pooling.*{name}.*; choose pooling=native") as refused:
+            model_of(name, kind)
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("size", [97, 128])
@@ -109,16 +151,6 @@ def test_a_size_that_is_accepted_works_in_a_real_forward_pass(name, size):
         assert net(torch.zeros(1, 3, size, size)).shape == (1, shape.pooled_dim)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "test_mambaout", "coat_tiny"])
-def test_the_dimensions_are_those_of_the_vectors_and_the_model_survives_saving(name, tmp_path):
-    model = model_of(name, "native").eval()
-    images = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
-    with torch.inference_mode():
-        assert model.pool_features(images).shape == (2, model.backbone.pooled_dim)
-        model.save(tmp_path)
-        torch.testing.assert_close(EmbeddingModel.load(tmp_path)(images), model(images))
-
-
 def test_poolings_are_what_their_names_say():
     backbone = backbone_of("test_vit").eval()
     images = torch.rand(2, 3, SIZE, SIZE)
@@ -129,9 +161,36 @@ def test_poolings_are_what_their_names_say():
             "cls": tokens[:, 0],
             "average": patches.mean(dim=1),
             "max": patches.amax(dim=1),
-            "gem": patches.clamp(min=1e-6).pow(3).mean(dim=1).pow(1 / 3),
+            "gem": (gem := patches.clamp(min=1e-6).pow(3).mean(dim=1).pow(1 / 3)),
+            "average_max": patches.mean(dim=1) + patches.amax(dim=1),
+            "cls_gem": torch.cat([tokens[:, 0], gem], dim=1),
         }.items():
             torch.testing.assert_close(pooling.pool(backbone, POOLINGS[kind](), images), expected)
+
+
+def test_attention_pooling_is_a_softmax_over_all_places_and_survives_saving(tmp_path):
+    model = model_of("test_vit", "attention").eval()
+    pool, maps = model.pool, torch.randn(2, model.backbone.map_dim, 3, 5)
+    tokens = pool.norm(maps.flatten(2).transpose(1, 2)).double()
+    size = tokens.shape[2] // 4
+    wq, wk, wv = pool.attention.in_proj_weight.double().chunk(3)
+    heads_out = []
+    for head in range(4):
+        rows = slice(head * size, (head + 1) * size)
+        query, keys, values = pool.query[0].double() @ wq[rows].T, tokens @ wk[rows].T, tokens @ wv[rows].T
+        weights = (keys @ query[0] / size**0.5).softmax(dim=1)
+        heads_out.append((weights[..., None] * values).sum(dim=1))
+    expected = torch.cat(heads_out, dim=1) @ pool.attention.out_proj.weight.double().T
+    torch.testing.assert_close(pool(maps).double(), expected, atol=1e-5, rtol=1e-5)
+    model.save(tmp_path)
+    images = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(EmbeddingModel.load(tmp_path)(images), model(images))
+
+
+def test_attention_heads_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ConfigError, match=r"pooling\.heads=5: .* 12 channels.*choose one of 1, 2, 3, 4, 6, 12"):
+        pooling.Attention(12, heads=5)
 
 
 def test_weights_that_a_pooling_does_not_use_are_reported_and_stay(caplog):

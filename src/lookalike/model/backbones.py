@@ -191,16 +191,10 @@ def _timm_net(
         weights = trained.state_dict()
         net.load_state_dict({key: weights[key] for key in net.state_dict() if key in weights})
     except Exception as error:  # whatever timm, the hub's client or the reader of a file raises
-        reason = describe_failure(error, len(_meta_weights(library, name)), f"timm's {name}")
+        reason = describe_failure(error, len(shape.used["pooled"]), f"timm's {name}")
         raise LookalikeError(f"{file}: {reason}" if file else hub.explain(name, error, reason)) from error
     refuse_nan(net, file or f"backbone.name={name}")
     return Timm(net, spec, shape)
-
-
-def _meta_weights(library: Any, name: str) -> dict[str, Tensor]:
-    """The weights of a timm model, without values."""
-    with torch.device("meta"):
-        return library.create_model(name, pretrained=False).state_dict()
 
 
 def _as_published(library: Any, name: str, state: dict[str, Tensor]) -> Spec:

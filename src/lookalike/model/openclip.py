@@ -183,7 +183,7 @@ def _describe(library: Any, name: str, tag: str | None, wanted: bool) -> tuple[S
     tower = {
         "dim": model["embed_dim"],
         "vision": model["vision_cfg"],
-        "quick_gelu": bool(preprocess.get("quick_gelu", model.get("quick_gelu", False))),
+        "quick_gelu": bool(preprocess.get("quick_gelu") or model.get("quick_gelu")),
     }
     known = {key: value for key, value in preprocess.items() if key in defaults and value is not None}
     return tower, {**defaults, **known}, find_weights
@@ -206,7 +206,7 @@ def _tag_config(library: Any, name: str, tag: str | None, wanted: bool) -> Spec:
     name = name.replace("/", "-")
     config = library.get_pretrained_cfg(name, tag) if tag else {}
     if config:
-        return {"quick_gelu": False, **config}
+        return dict(config)
     if not wanted:
         return {}
     tags = library.list_pretrained_tags_by_model(name)

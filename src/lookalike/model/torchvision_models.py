@@ -211,5 +211,5 @@ def _fit_state(state: State, backbone: TorchVision, name: str) -> State:
 
 def _classifier_names(name: str) -> set[str]:
     """The weights that a whole model has and its backbone has not."""
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # not on the meta device: RegNet computes its widths with tensors
         return set(_build_whole(name).state_dict())
