@@ -56,6 +56,7 @@ NAVIGATION = {
         "docs/train",
         "docs/losses",
         "docs/optimisers",
+        "docs/backbones",
         "docs/stages",
         "docs/hard-negatives",
         "docs/distillation",
