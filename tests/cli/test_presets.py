@@ -1,4 +1,4 @@
-"""The models of the systems that Lookalike unites: each recipe of one trains, evaluates, indexes and searches."""
+"""Recipes with the models of other systems: each trains, evaluates, indexes and searches."""
 
 import json
 
@@ -23,7 +23,12 @@ TINY = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
 @pytest.fixture(scope="module")
 def dataset(shapes_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("presets") / "data"
-    assert main.main(["prepare", "source=folder", f"source.root={shapes_folder}", f"out={out}", "test=0.4", "val=0.2"]) == 0
+    assert (
+        main.main(
+            ["prepare", "source=folder", f"source.root={shapes_folder}", f"out={out}", "test=0.4", "val=0.2"]
+        )
+        == 0
+    )
     return out
 
 

@@ -15,6 +15,7 @@ from lookalike.report.plot_inputs import OFFERS
 SUPPLIED = {
     "loss": {"num_classes", "class_counts", "dim", "sim", "positive", "negative"},
     "head": {"features", "dim"},
+    "pooling": {"features"},
     "augment": {"size", "how", "interpolation"},
     "sampler": {"labels", "seed", "undersample", "oversample"},
     "optimizer": {"params", "lr"},

@@ -1,4 +1,4 @@
-"""OpenCLIP, Unicom and torchvision: each computes what its authors' code does, trains, and is saved and loaded."""
+"""OpenCLIP, Unicom and torchvision: each computes what its authors' code does, trains, saves and loads."""
 
 import open_clip
 import pytest
@@ -16,9 +16,26 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 TOWERS = {
     "vit": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},
     "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16},
-    "coca": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "attentional_pool": True, "attn_pooler_heads": 4},
-    "timm_cnn": {"timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
-    "timm_vit": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "linear", "image_size": 160},
+    "coca": {
+        "image_size": 64,
+        "layers": 2,
+        "width": 64,
+        "patch_size": 16,
+        "attentional_pool": True,
+        "attn_pooler_heads": 4,
+    },
+    "timm_cnn": {
+        "timm_model_name": "test_convnext",
+        "timm_pool": "avg",
+        "timm_proj": "linear",
+        "image_size": 64,
+    },
+    "timm_vit": {
+        "timm_model_name": "test_vit",
+        "timm_pool": "token",
+        "timm_proj": "linear",
+        "image_size": 160,
+    },
     "siglip": {"timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none", "image_size": 160},
 }
 TORCHVISION = {
@@ -51,7 +68,9 @@ def train_save_load(backbone, size, folder, kinds=("native",)):
         for _ in range(2):
             vectors = model(images(size))
             (vectors * torch.randn_like(vectors)).sum().backward()
-            silent = [name for name, each in model.named_parameters() if each.requires_grad and each.grad is None]
+            silent = [
+                name for name, each in model.named_parameters() if each.requires_grad and each.grad is None
+            ]
             assert not silent
             optimizer.step()
             optimizer.zero_grad()
@@ -76,10 +95,14 @@ def test_openclip_towers_train_and_embed_at_two_sizes(kind, tmp_path):
 
 
 def test_openclip_gives_what_the_package_computes(tmp_path):
-    config = {"embed_dim": 32, "vision_cfg": TOWERS["vit"], "text_cfg": {"layers": 1, "width": 64, "heads": 2}}
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": TOWERS["vit"],
+        "text_cfg": {"layers": 1, "width": 64, "heads": 2},
+    }
     (tmp_path / "open_clip_config.json").write_text(
-        '{"model_cfg": {"embed_dim": 32, "quick_gelu": true, "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, '
-        '"patch_size": 16}, "text_cfg": {"layers": 1, "width": 64, "heads": 2}}, '
+        '{"model_cfg": {"embed_dim": 32, "quick_gelu": true, "vision_cfg": {"image_size": 64, "layers": 2, '
+        '"width": 64, "patch_size": 16}, "text_cfg": {"layers": 1, "width": 64, "heads": 2}}, '
         '"preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear"}}'
     )
     whole = open_clip.CLIP(**config, quick_gelu=True).eval()
@@ -94,9 +117,10 @@ def test_openclip_gives_what_the_package_computes(tmp_path):
     assert (backbone.mean, backbone.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert (backbone.interpolation, backbone.spec["name"]) == ("bilinear", tmp_path.name)
     larger = openclip.openclip(f"local-dir:{tmp_path}", image_size=128).net
-    open_clip.model.resize_pos_embed(state := dict(whole.state_dict()), open_clip.CLIP(
-        32, {**TOWERS["vit"], "image_size": 128}, config["text_cfg"]
-    ))
+    open_clip.model.resize_pos_embed(
+        state := dict(whole.state_dict()),
+        open_clip.CLIP(32, {**TOWERS["vit"], "image_size": 128}, config["text_cfg"]),
+    )
     expected = state["visual.positional_embedding"]
     torch.testing.assert_close(larger.positional_embedding.data, expected, atol=1e-5, rtol=1e-5)
 
@@ -130,7 +154,7 @@ def tiny_unicom(monkeypatch):
 
 
 def test_unicom_is_the_network_of_its_authors(tiny_unicom):
-    """Written down from their code: no class token, ReLU6, all patches projected together, two batch norms."""
+    """As in their code: no class token, ReLU6, all patches projected together, two batch norms."""
     backbone = tiny_unicom.double()
     for _ in range(3):
         backbone.train().pool_images(torch.rand(8, 3, 64, 64, dtype=torch.float64))  # moves the batch norms
@@ -198,4 +222,6 @@ def test_torchvision_knows_mean_size_and_interpolation_of_its_weights():
 
 def test_a_class_token_is_refused_where_there_is_none():
     with pytest.raises(ConfigError, match="pooling=cls: backbone squeezenet1_1 has no class token; choose"):
-        build(torchvision("squeezenet1_1", pretrained=False), pooling.ClassToken(), heads.Linear, 8, Resize(64))
+        build(
+            torchvision("squeezenet1_1", pretrained=False), pooling.ClassToken(), heads.Linear, 8, Resize(64)
+        )

@@ -34,9 +34,23 @@ FAMILIES = {
 }
 """Families whose features have unusual shapes, tried with every pooling."""
 MORE_FAMILIES = (
-    *("test_resnet", "test_efficientnet", "test_convnext", "mobilevit_xxs", "edgenext_xx_small", "ghostnet_050"),
+    *(
+        "test_resnet",
+        "test_efficientnet",
+        "test_convnext",
+        "mobilevit_xxs",
+        "edgenext_xx_small",
+        "ghostnet_050",
+    ),
     *("levit_128s", "xcit_nano_12_p16_224", "regnetx_002", "dla46x_c", "fastvit_t8", "efficientvit_m0"),
-    *("efficientvit_b0", "eva02_tiny_patch14_224", "inception_next_atto", "pvt_v2_b0", "shvit_s1", "rexnet_100"),
+    *(
+        "efficientvit_b0",
+        "eva02_tiny_patch14_224",
+        "inception_next_atto",
+        "pvt_v2_b0",
+        "shvit_s1",
+        "rexnet_100",
+    ),
     *("swiftformer_xs", "hgnetv2_b0", "ese_vovnet19b_dw", "convit_tiny", "gcvit_xxtiny", "legacy_seresnet18"),
 )
 WITH_CLASS_TOKEN = {"test_vit", "deit_tiny_distilled_patch16_224", "pit_ti_224"}
@@ -88,7 +102,9 @@ def step(model, optimizer=None):
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *MORE_FAMILIES])
-def test_a_family_trains_is_saved_and_loaded_and_embeds_at_another_size_or_names_one_that_works(name, tmp_path):
+def test_a_family_trains_is_saved_and_loaded_and_embeds_at_another_size_or_names_one_that_works(
+    name, tmp_path
+):
     torch.manual_seed(0)
     model = model_of(name, "native").train()
     assert model.backbone.shape.layout == FAMILIES.get(name, model.backbone.shape.layout)
@@ -106,7 +122,7 @@ def test_a_family_trains_is_saved_and_loaded_and_embeds_at_another_size_or_names
 
 
 def embed_or_advise(name, size, loaded):
-    """A size works, in a real pass with the weights of `loaded` where they fit, or others are named that do."""
+    """A size works, in a real pass with the weights of `loaded` where they fit, or others are named."""
     try:
         overrides, shape = fit(library, name, size)
     except ConfigError as error:
@@ -189,7 +205,9 @@ def test_attention_pooling_is_a_softmax_over_all_places_and_survives_saving(tmp_
 
 
 def test_attention_heads_that_do_not_divide_the_channels_are_refused():
-    with pytest.raises(ConfigError, match=r"pooling\.heads=5: .* 12 channels.*choose one of 1, 2, 3, 4, 6, 12"):
+    with pytest.raises(
+        ConfigError, match=r"pooling\.heads=5: .* 12 channels .*choose one of 1, 2, 3, 4, 6, 12"
+    ):
         pooling.Attention(12, heads=5)
 
 

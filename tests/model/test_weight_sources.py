@@ -1,4 +1,4 @@
-"""Where weights come from: files, a hub and a download, each of them good, wrong, damaged, or out of reach."""
+"""Where weights come from: files, a hub, a download; each of them good, wrong, damaged or out of reach."""
 
 import hashlib
 import threading
@@ -56,14 +56,21 @@ def published_weights(kind, seed=1):
         return open_clip.create_model("tiny", force_quick_gelu=True).state_dict()
     if kind == "unicom":
         view = unicom._named_as_published(load("unicom"))
-        return {name: each.half() if each.is_floating_point() else each for name, each in view.state_dict().items()}
+        return {
+            name: each.half() if each.is_floating_point() else each
+            for name, each in view.state_dict().items()
+        }
     return torchvision_models._build_whole("mobilenet_v3_small").state_dict()
 
 
 def a_weight(state):
     """The name of a weight in the middle."""
     names = [name for name, value in state.items() if value.ndim > 1 and "text" not in name]
-    names = [name for name in names if not name.startswith(("transformer", "token", "positional", "classifier.3", "fc"))]
+    names = [
+        name
+        for name in names
+        if not name.startswith(("transformer", "token", "positional", "classifier.3", "fc"))
+    ]
     return names[len(names) // 2]
 
 
@@ -72,7 +79,10 @@ def test_weights_from_a_file_are_the_ones_used(kind, tmp_path):
     state = published_weights(kind)
     name = a_weight(state)
     torch.save(state, tmp_path / "plain.pth")
-    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3}, tmp_path / "a.pt")
+    torch.save(
+        {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3},
+        tmp_path / "a.pt",
+    )
     save_file({key: value.clone() for key, value in state.items()}, tmp_path / "a.safetensors")
     images = torch.rand(2, 3, load(kind).spec.get("image_size", 64), 64)
     images = images[..., : images.shape[2]]
@@ -88,12 +98,19 @@ def test_weights_from_a_file_are_the_ones_used(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fault", ["missing", "extra", "shape", "nan", "other", "empty", "list", "pickle", "damaged"])
+@pytest.mark.parametrize(
+    "fault", ["missing", "extra", "shape", "nan", "other", "empty", "list", "pickle", "damaged"]
+)
 def test_bad_weights_files_are_refused_in_one_line_that_names_the_file_and_the_weight(kind, fault, tmp_path):
     state = dict(published_weights(kind))
     name = a_weight(state)
     file, bare = tmp_path / "bad.pth", name.removeprefix("visual.")
-    said = {"missing": f"lacks {bare}", "extra": "unknown: ", "shape": f"{bare} has shape", "nan": "contains NaN"}
+    said = {
+        "missing": f"lacks {bare}",
+        "extra": "unknown: ",
+        "shape": f"{bare} has shape",
+        "nan": "contains NaN",
+    }
     if fault == "missing":
         state.pop(name)
     elif fault == "extra":
@@ -206,7 +223,8 @@ def hub(server, monkeypatch, tmp_path):
 def repository(kind):
     """Where the hub has the weights of a tiny model."""
     if kind == "timm":
-        return f"/{library.get_pretrained_cfg('test_resnet').hf_hub_id.split('@')[0]}/resolve/main/model.safetensors"
+        name = library.get_pretrained_cfg("test_resnet").hf_hub_id.split("@")[0]
+        return f"/{name}/resolve/main/model.safetensors"
     return "/owner/tiny/resolve/main/open_clip_model.safetensors"
 
 
@@ -309,14 +327,20 @@ def test_a_failed_download_leaves_nothing_and_says_what_works(mode, said, releas
     ("make", "said"),
     [
         (lambda: openclip.openclip("ViT-B-33"), "nearest: ViT-B-32"),
-        (lambda: openclip.openclip("ViT-L-14"), "backbone.tag=laion2b_s34b_b79k: .* nearest: laion2b_s32b_b82k"),
+        (
+            lambda: openclip.openclip("ViT-L-14"),
+            "backbone.tag=laion2b_s34b_b79k: .* nearest: laion2b_s32b_b82k",
+        ),
         (lambda: openclip.openclip("ViT-S-16", "x"), "publishes no weights"),
         (lambda: unicom.unicom("ViT-B32"), "nearest: ViT-B/32"),
         (lambda: unicom.unicom("ViT-B/32", image_size=96), "set image_size=224"),
         (lambda: unicom.unicom("ViT-L/14", image_size=336), "image_size=224, .*ViT-L/14@336px reads 336"),
         (lambda: torchvision_models.torchvision("resnet51"), "nearest: resnet50|nearest: resnet101"),
         (lambda: torchvision_models.torchvision("resnet50", "V3"), "choose IMAGENET1K_V1, IMAGENET1K_V2"),
-        (lambda: torchvision_models.torchvision("vit_b_16", image_size=97, pretrained=False), "set image_size=224"),
+        (
+            lambda: torchvision_models.torchvision("vit_b_16", image_size=97, pretrained=False),
+            "set image_size=224",
+        ),
         (lambda: timm("resnet5O"), "nearest: .*resnet50"),
         (lambda: openclip.openclip("local-dir:/nowhere"), "/nowhere.*does not describe an OpenCLIP model"),
     ],

@@ -91,7 +91,7 @@ VALUES = {
 }
 MEANT = {"hardest": "batch_hard", "hard": "batch_hard", "semihard": "semi_hard", "all": "batch_all"}
 CHOICES = {
-    "backbone": "Any network of timm: backbone=timm backbone.name={value}; likewise openclip, torchvision, unicom",
+    "backbone": "Any network of timm: backbone=timm backbone.name={value}; also torchvision and openclip",
     "scheduler": "For constant rates: scheduler=constant",
     "experiment": "`lookalike recipes` describes each",
     "source": "Class folders: source=folder source.root=FOLDER; a table: source=table source.file=FILE",

@@ -1,4 +1,4 @@
-"""What a backbone is: image batch in, feature map or vector out, with a `spec` of plain values that rebuilds it."""
+"""What a backbone is: image batch in, feature map or vector out; a `spec` of plain values rebuilds it."""
 
 from typing import Any
 
@@ -58,7 +58,8 @@ class Backbone(nn.Module):
         """
         if reads in POOLINGS:
             raise ConfigError(
-                f"pooling={POOLINGS[reads]}: backbone {title(self)} has no class token; choose another pooling"
+                f"pooling={POOLINGS[reads]}: backbone {title(self)} has no class token; "
+                "choose another pooling"
             )
 
     def unused_parameters(self, reads: str) -> list[str]:

@@ -11,16 +11,12 @@ from torch import Tensor, nn
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.model import hub
 from lookalike.model.backbone import POOLINGS, Backbone, Spec, title
-from lookalike.model.openclip import OpenClip, openclip
+from lookalike.model.openclip import OpenClip
 from lookalike.model.timm_shapes import Shape, as_map, fit, own_pooling, probe
-from lookalike.model.torchvision_models import TorchVision, torchvision
-from lookalike.model.unicom import Unicom, unicom
+from lookalike.model.torchvision_models import TorchVision
+from lookalike.model.unicom import Unicom
 from lookalike.model.weights import describe_failure, nearest, read_weights, refuse_nan
 
-__all__ = [
-    *("Backbone", "OpenClip", "SmallCNN", "Timm", "TorchVision", "Unicom", "efficientnet_lite0", "openclip"),
-    *("read_weights", "rebuild", "small_cnn", "timm", "title", "torchvision", "unicom"),
-]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SIZE = 224
 """Image size that a model without one is tried at."""

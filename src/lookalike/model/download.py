@@ -42,7 +42,9 @@ def download_weights(address: str, sha256: str) -> Path:
     try:
         replace_file(file, partial(_fetch, address, sha256))
     except HTTPError as error:
-        raise LookalikeError(f"{address}: the server answers {error.code} {error.reason}; {WITHOUT_NETWORK}") from error
+        raise LookalikeError(
+            f"{address}: the server answers {error.code} {error.reason}; {WITHOUT_NETWORK}"
+        ) from error
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise LookalikeError(f"{address}: cannot be downloaded ({reason}); {WITHOUT_NETWORK}") from error
@@ -65,7 +67,8 @@ def _fetch(address: str, sha256: str, file: Path) -> None:
         )
     if not digest.hexdigest().startswith(sha256):
         raise LookalikeError(
-            f"{address}: is not the published file: its SHA-256 is {digest.hexdigest()}, not {sha256}; {WITHOUT_NETWORK}"
+            f"{address}: is not the published file: its SHA-256 is {digest.hexdigest()}, not {sha256}; "
+            f"{WITHOUT_NETWORK}"
         )
 
 

@@ -74,16 +74,16 @@ def explain(name: str, error: Exception, reason: str = "") -> str:
     refusal = next((each for each in chain if isinstance(each, HfHubHTTPError)), None)
     if refusal is not None and refusal.response is not None:
         return (
-            f"backbone.name={name}: {_host()} answers {refusal.response.status_code} instead of its published "
-            f"weights; {WITHOUT_NETWORK}"
+            f"backbone.name={name}: {_host()} answers {refusal.response.status_code} instead of its "
+            f"published weights; {WITHOUT_NETWORK}"
         )
     if any(isinstance(each, FileMetadataError) for each in chain):
         return f"backbone.name={name}: {_host()} does not answer as a model hub does; {WITHOUT_NETWORK}"
     if any(isinstance(each, LocalEntryNotFoundError | ConnectionError) for each in chain):
         return missing_weights(name)
     return (
-        f"backbone.name={name}: its published weights cannot be loaded ({reason or first_line(error)}); remove the copy in "
-        f"{_cache()} to download them again"
+        f"backbone.name={name}: its published weights cannot be loaded ({reason or first_line(error)}); "
+        f"remove the copy in {_cache()} to download them again"
     )
 
 

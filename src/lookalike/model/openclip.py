@@ -26,7 +26,8 @@ class OpenClip(Backbone):
     """The image tower of an OpenCLIP model.
 
     Args:
-        spec: name; tower, the arguments that build it; mean, std and interpolation of its weights; image_size.
+        spec: name; tower, the arguments that build it; mean, std and interpolation of its weights;
+            image_size.
 
     Raises:
         ConfigError: it cannot read images of this size.
@@ -67,11 +68,13 @@ class OpenClip(Backbone):
     def check_reads(self, reads: str) -> None:
         """See `Backbone.check_reads`."""
         trunk = getattr(self.net, "trunk", None)
-        has_class_token = getattr(trunk or self.net, "class_embedding" if trunk is None else "cls_token", None)
+        has_class_token = getattr(
+            trunk or self.net, "class_embedding" if trunk is None else "cls_token", None
+        )
         if reads in POOLINGS and has_class_token is None:
             raise ConfigError(
-                f"pooling={POOLINGS[reads]}: backbone {title(self)} has no class token; choose pooling=native, "
-                "average, max or gem"
+                f"pooling={POOLINGS[reads]}: backbone {title(self)} has no class token; "
+                "choose pooling=native, average, max or gem"
             )
 
     def unused_parameters(self, reads: str) -> list[str]:
@@ -132,7 +135,8 @@ def import_openclip() -> Any:
         import open_clip
     except ImportError as error:
         raise LookalikeError(
-            f"backbone=openclip needs the package open_clip_torch ({error}): pip install 'lookalike[openclip]'"
+            f"backbone=openclip needs the package open_clip_torch ({error}); "
+            "run: pip install 'lookalike[openclip]'"
         ) from error
     return open_clip
 
@@ -153,7 +157,7 @@ def trained_size(tower: Spec) -> int:
 
 
 def resize_tower(net: Any, size: int) -> None:
-    """Make a tower read images of another size: its position embeddings are resampled (bicubic, antialiased)."""
+    """Make a tower read images of another size: its position embeddings are resampled (bicubic)."""
     from timm.layers import resample_abs_pos_embed
 
     if hasattr(net, "trunk"):
@@ -163,7 +167,9 @@ def resize_tower(net: Any, size: int) -> None:
     patch = net.patch_size if hasattr(net, "patch_size") else (32, 32)
     grid = [max(1, size // side) for side in patch]
     if len(owner.positional_embedding) != 1 + grid[0] * grid[1]:
-        embedding = resample_abs_pos_embed(owner.positional_embedding[None].data, grid, num_prefix_tokens=1)[0]
+        embedding = resample_abs_pos_embed(owner.positional_embedding[None].data, grid, num_prefix_tokens=1)[
+            0
+        ]
         learned = owner.positional_embedding.requires_grad
         owner.positional_embedding = nn.Parameter(embedding, requires_grad=learned)
     net.image_size = (size, size) if hasattr(net, "grid_size") else size
@@ -171,15 +177,17 @@ def resize_tower(net: Any, size: int) -> None:
         net.grid_size = tuple(grid)
 
 
-def _describe(library: Any, name: str, tag: str | None, wanted: bool) -> tuple[Spec, Spec, Callable[[], Path]]:
+def _describe(
+    library: Any, name: str, tag: str | None, required: bool
+) -> tuple[Spec, Spec, Callable[[], Path]]:
     """A tower's arguments, its preprocessing, and a function that gets its weights."""
     defaults = vars(library.transform.PreprocessCfg())
     if name.startswith((HUB, FOLDER)):
         config, find_weights = _read_config(name)
         model, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
     else:
-        model, preprocess = _named_config(library, name), _tag_config(library, name, tag, wanted)
-        find_weights = partial(_published, name, preprocess)
+        model, preprocess = _named_config(library, name), _tag_config(library, name, tag, required)
+        find_weights = partial(_find_published, name, preprocess)
     tower = {
         "dim": model["embed_dim"],
         "vision": model["vision_cfg"],
@@ -197,17 +205,17 @@ def _named_config(library: Any, name: str) -> Spec:
     return config
 
 
-def _tag_config(library: Any, name: str, tag: str | None, wanted: bool) -> Spec:
-    """What is known of published weights; nothing where none are wanted and the tag is of another model.
+def _tag_config(library: Any, name: str, tag: str | None, required: bool) -> Spec:
+    """What is known of published weights; nothing where none are required and the tag is of another model.
 
     Raises:
-        ConfigError: there are no such weights, and they are wanted.
+        ConfigError: there are no such weights, and they are required.
     """
     name = name.replace("/", "-")
     config = library.get_pretrained_cfg(name, tag) if tag else {}
     if config:
         return dict(config)
-    if not wanted:
+    if not required:
         return {}
     tags = library.list_pretrained_tags_by_model(name)
     if not tags:
@@ -221,7 +229,7 @@ def _tag_config(library: Any, name: str, tag: str | None, wanted: bool) -> Spec:
     )
 
 
-def _published(name: str, preprocess: Spec) -> Path:
+def _find_published(name: str, preprocess: Spec) -> Path:
     """The file of a pretrained tag, whose entry is OWNER/NAME/FILE, or OWNER/NAME/ for the usual names."""
     repository, _, file = preprocess["hf_hub"].rpartition("/")
     files = (f"{file.rpartition('.')[0]}.safetensors", file) if file else FILES
@@ -246,7 +254,8 @@ def _read_config(name: str) -> tuple[Spec, Callable[[], Path]]:
         config["model_cfg"]["vision_cfg"], config["model_cfg"]["embed_dim"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LookalikeError(
-            f"backbone.name={name}: {file} does not describe an OpenCLIP model ({type(error).__name__}: {error})"
+            f"backbone.name={name}: {file} does not describe an OpenCLIP model "
+            f"({type(error).__name__}: {error})"
         ) from error
     return config, find_weights
 
@@ -260,7 +269,9 @@ def _find_in_folder(folder: Path) -> Path:
 
 def _tower_weights(state: State) -> State:
     """The weights of the image tower among those of a whole model; all of them if there is no `visual.`."""
-    visual = {name.removeprefix("visual."): each for name, each in state.items() if name.startswith("visual.")}
+    visual = {
+        name.removeprefix("visual."): each for name, each in state.items() if name.startswith("visual.")
+    }
     return visual or state
 
 

@@ -56,7 +56,7 @@ class Average(nn.Module):
 
 
 class AverageMax(nn.Module):
-    """The sum of mean and maximum over all places of the map, as in the code of Kim et al. 2020 (Proxy Anchor)."""
+    """Mean plus maximum over all places of the map, as in the code of Proxy Anchor (Kim et al. 2020)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Attention(nn.Module):
         if features % heads:
             fitting = [str(each) for each in range(1, 33) if features % each == 0]
             raise ConfigError(
-                f"pooling.heads={heads}: the feature map has {features} channels, which must be a multiple of it; "
+                f"pooling.heads={heads}: does not divide the {features} channels of the feature map; "
                 f"choose one of {', '.join(fitting)}"
             )
         self.spec = {"kind": "attention", "features": features, "heads": heads}
@@ -119,7 +119,7 @@ class ClassToken(nn.Module):
 
 
 class ClassGeM(nn.Module):
-    """The class token beside the GeM of the patches, as for copy detection in Caron et al. 2021 (arXiv 2104.14294).
+    """The class token beside the GeM of the patches (copy detection in Caron et al. 2021, arXiv 2104.14294).
 
     Args:
         exponent, eps: of `GeM`.
@@ -155,7 +155,7 @@ def pooled_length(backbone: Backbone, pooling: nn.Module) -> int:
 
 
 def complete(backbone: Backbone, pooling: Any) -> nn.Module:
-    """A pooling that is to be made for a backbone: called with its `features`, unless it is a module already."""
+    """The pooling of a model; one that is no module yet is called with the `features` of the backbone."""
     return pooling if isinstance(pooling, nn.Module) else pooling(features=backbone.map_dim)
 
 

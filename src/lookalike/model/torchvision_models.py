@@ -67,8 +67,8 @@ class TorchVision(Backbone):
         """See `Backbone.check_reads`."""
         if reads in POOLINGS and not self.is_transformer:
             raise ConfigError(
-                f"pooling={POOLINGS[reads]}: backbone {title(self)} has no class token; choose pooling=native, "
-                "average, max or gem"
+                f"pooling={POOLINGS[reads]}: backbone {title(self)} has no class token; "
+                "choose pooling=native, average, max or gem"
             )
 
     def unused_parameters(self, reads: str) -> list[str]:
@@ -91,7 +91,7 @@ def torchvision(
 
     Args:
         name: as in `torchvision.models.list_models(module=torchvision.models)`.
-        tag: which published weights, such as IMAGENET1K_V2; DEFAULT are the best. Decides on mean and std too.
+        tag: which published weights, such as IMAGENET1K_V2; DEFAULT are the best. Sets mean and std too.
         pretrained: take these weights (needs the network the first time; their SHA-256 is checked).
         weights: a local file of weights, with or without a classifier, in their place.
         image_size: side of the images; None for that of the weights. Only vit_… and maxvit_t depend on it.
@@ -108,7 +108,8 @@ def torchvision(
     tags = models.get_model_weights(name)
     if tag not in tags.__members__:
         raise ConfigError(
-            f"backbone.tag={tag}: torchvision has no such weights of {name}; choose {', '.join(tags.__members__)}"
+            f"backbone.tag={tag}: torchvision has no such weights of {name}; choose "
+            f"{', '.join(tags.__members__)}"
         )
     published = tags[tag]
     transform = published.transforms()
@@ -123,14 +124,14 @@ def torchvision(
     }
     backbone = TorchVision(spec)
     if weights is not None or pretrained:
-        file = Path(weights) if weights is not None else _published(published)
+        file = Path(weights) if weights is not None else _find_published(published)
         state = _fit_state(read_weights(file), backbone, name)
         load_weights(backbone.net, state, file, f"torchvision's {name}")
     backbone.pretrained = pretrained or weights is not None
     return backbone
 
 
-def _published(weights: Any) -> Path:
+def _find_published(weights: Any) -> Path:
     """The file of published weights, whose name ends with the start of its SHA-256."""
     return download_weights(weights.url, weights.url.rpartition("-")[2].partition(".")[0])
 

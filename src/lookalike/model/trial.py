@@ -51,7 +51,9 @@ def try_out(make: Callable[[], nn.Module], maps: Read, pooled: Read, size: int, 
             return _trial(make, maps, pooled, size, device)
         except Exception as error:  # whatever a network raises on images that do not fit it
             failure = error
-    raise ConfigError(f"cannot read images of {size}×{size} pixels ({first_line(failure)}); {advice}") from failure
+    raise ConfigError(
+        f"cannot read images of {size}×{size} pixels ({first_line(failure)}); {advice}"
+    ) from failure
 
 
 def _trial(make: Callable[[], nn.Module], maps: Read, pooled: Read, size: int, device: str) -> Trial:

@@ -1,4 +1,4 @@
-"""Unicom's vision transformers (An et al. 2023, arXiv 2304.05884), with the weights that its authors publish."""
+"""Unicom's vision transformers (An et al. 2023, arXiv 2304.05884), with the weights of its authors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,24 +132,27 @@ def unicom(
     """
     if name not in VARIANTS:
         raise ConfigError(
-            f"backbone.name={name}: Unicom has no such model; nearest: {nearest(name, VARIANTS, ', '.join(VARIANTS))}"
+            f"backbone.name={name}: Unicom has no such model; nearest: "
+            f"{nearest(name, VARIANTS, ', '.join(VARIANTS))}"
         )
     variant = VARIANTS[name]
     if image_size not in (None, variant.size):
-        fitting = [f"{other} reads {each.size}" for other, each in VARIANTS.items() if each.size == image_size]
+        fitting = [
+            f"{other} reads {each.size}" for other, each in VARIANTS.items() if each.size == image_size
+        ]
         raise ConfigError(
             f"backbone.name={name}: cannot read images of {image_size}×{image_size} pixels; set "
             f"image_size={variant.size}" + "".join(f", or take another model: {each}" for each in fitting[:1])
         )
     backbone = Unicom({"kind": "unicom", "name": name})
     if weights is not None or pretrained:
-        file = Path(weights) if weights is not None else _published(variant)
+        file = Path(weights) if weights is not None else _find_published(variant)
         load_weights(_named_as_published(backbone), read_weights(file), file, f"Unicom {name}")
     backbone.pretrained = pretrained or weights is not None
     return backbone
 
 
-def _published(variant: Variant) -> Path:
+def _find_published(variant: Variant) -> Path:
     return download_weights(f"{RELEASES}/{variant.file}", variant.sha256)
 
 

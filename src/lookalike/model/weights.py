@@ -36,8 +36,8 @@ def read_weights(path: Path) -> State:
         state = load_file(path) if path.suffix == ".safetensors" else _load_plain(path)
     except UnpicklingError as error:
         raise LookalikeError(
-            f"{path}: not a state dict of plain tensors, but pickled Python objects, which can run code and are "
-            "not loaded; save the weights with torch.save(model.state_dict(), FILE) or as .safetensors"
+            f"{path}: not a state dict of plain tensors, but pickled Python objects, which can run code and "
+            "are not loaded; save the weights with torch.save(model.state_dict(), FILE) or as .safetensors"
         ) from error
     except Exception as error:
         raise LookalikeError(f"{path}: not a state dict of plain tensors ({first_line(error)})") from error
@@ -76,8 +76,8 @@ def refuse_nan(net: nn.Module, source: str | Path) -> None:
     ]
     if wrong:
         raise LookalikeError(
-            f"{source}: contains NaN or infinite weights ({list_names(wrong)}): the file is damaged, or training "
-            "had diverged when it was saved"
+            f"{source}: contains NaN or infinite weights ({list_names(wrong)}): the file is damaged, or "
+            "training had diverged when it was saved"
         )
 
 
@@ -93,13 +93,19 @@ def describe_failure(error: Exception, expected: int, name: str) -> str:
     if isinstance(error, KeyError):  # what converts the names of weights looks for one that is not there
         return f"holds the weights of another model than {name}: lacks {error.args[0]}"
     missing, unknown = _keys(text, "Missing"), _keys(text, "Unexpected")
-    shapes = [f"{key} has shape {_size(given)}, not {_size(ours)}" for key, given, ours in SHAPES.findall(text)]
-    parts = [f"{label} {list_names(keys)}" for label, keys in (("lacks", missing), ("unknown:", unknown)) if keys]
+    shapes = [
+        f"{key} has shape {_size(theirs)}, not {_size(ours)}" for key, theirs, ours in SHAPES.findall(text)
+    ]
+    parts = [
+        f"{label} {list_names(keys)}" for label, keys in (("lacks", missing), ("unknown:", unknown)) if keys
+    ]
     parts += [list_names(shapes)] if shapes else []
     if not parts:
         return f"its weights do not load into {name}: {first_line(error)}"
     other = len(missing) + len(shapes) > expected / 2
-    return f"{'holds the weights of another model than' if other else 'does not fit'} {name}: {'; '.join(parts)}"
+    return (
+        f"{'holds the weights of another model than' if other else 'does not fit'} {name}: {'; '.join(parts)}"
+    )
 
 
 def list_names(names: Iterable[str]) -> str:
@@ -127,7 +133,7 @@ def _load_plain(path: Path) -> object:
 
 
 def _unwrap(state: object, path: Path) -> State:
-    """The state dict inside of a checkpoint; names lose the `module.` of a model that was trained in parallel."""
+    """The state dict inside of a checkpoint; the prefix `module.` of parallel training is removed."""
     for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
