@@ -1,4 +1,4 @@
-"""What is printed: messages on stderr, above progress bars, and tables on stdout."""
+"""Console output: messages on stderr, above progress bars, and tables on stdout."""
 
 import logging
 import sys
@@ -10,12 +10,12 @@ from lookalike.errors import CONTROL
 
 Rows = Sequence[Sequence[object]]
 LIMITLESS = 1_000_000
-"""Columns of a terminal on which every table has room."""
+"""Terminal width assumed to fit every table."""
 
 
 @contextmanager
 def show_messages(level: int) -> Iterator[None]:
-    """Print what `lookalike` logs from `level` on; afterwards its logger is as before."""
+    """Print log messages of `lookalike` from `level` on; afterwards its logger is restored."""
     import rich
 
     log = logging.getLogger("lookalike")
@@ -44,11 +44,10 @@ class Lines(logging.Handler):
 
 
 def print_table(columns: Sequence[str], rows: Rows, title: str = "") -> None:
-    """Print a table on stdout; nothing in it is ever broken or cut, so that a path can be copied.
+    """Print a table on stdout; values are never wrapped or truncated, so that paths can be copied.
 
-    In a terminal it is drawn with lines; where the terminal is too narrow for that, each row becomes a block
-    of `column: value` lines. Into a file or pipe go tab-separated lines, the first with the names of the
-    columns.
+    In a terminal it is drawn with lines; if the terminal is too narrow, each row becomes a block of `column:
+    value` lines. To a file or pipe, tab-separated lines are written, the first with the column names.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     if not in_terminal():
@@ -58,7 +57,7 @@ def print_table(columns: Sequence[str], rows: Rows, title: str = "") -> None:
 
 
 def print_tables(group: str, columns: Sequence[str], tables: Mapping[str, Rows]) -> None:
-    """Print several tables of the same columns; into a file or pipe as one, titles in the column `group`."""
+    """Print several tables with the same columns; to a file or pipe as one, titles in the column `group`."""
     if in_terminal():
         for title, rows in tables.items():
             print_table(columns, rows, title)
@@ -67,12 +66,12 @@ def print_tables(group: str, columns: Sequence[str], tables: Mapping[str, Rows])
 
 
 def in_terminal() -> bool:
-    """Whether what is printed is read on a screen."""
+    """Whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def _cell(value: object) -> str:
-    """A value on one line, what would move the cursor as an escape."""
+    """A value on one line, with control characters escaped."""
     return CONTROL.sub(lambda result: repr(result[0])[1:-1], str(value))
 
 

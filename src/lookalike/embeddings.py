@@ -223,19 +223,19 @@ def embed(
     progress: bool = True,
     folder: str | Path | None = None,
 ) -> Embeddings:
-    """Vectors of all images of a table.
+    """Compute the vectors of all images of a table.
 
-    Images that cannot be read are absent from the result and listed in its `skipped`: rows carry their own
-    number, so nothing shifts. The model works in eval mode, and gets its mode back.
+    Images that cannot be read are missing from the result and listed in its `skipped`; each vector keeps its
+    row, so nothing is shifted. The model runs in eval mode, and its mode is restored.
 
     Args:
         model: an `EmbeddingModel`, or anything with its `transform`, `space`, `dim`, `device` and call.
         table: the images; a torch Dataset of (image, label) will do.
-        batch_size: images a forward pass.
+        batch_size: images per forward pass.
         workers: processes that read images.
         device: moves the model there first; by default it stays where it is.
         progress: show a bar on stderr.
-        folder: where the model is saved, to note it in the result.
+        folder: where the model is saved, recorded in the result.
 
     Raises:
         DataError: no image could be read.

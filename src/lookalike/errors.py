@@ -11,9 +11,9 @@ from numbers import Real
 from pathlib import Path
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""Characters that would move the cursor of a terminal, or colour it, and end lines."""
+"""Control characters: cursor movement, colours and line ends."""
 LISTED = 20
-"""Problems that a message shows of many."""
+"""Maximum number of problems shown in a message."""
 
 
 class LookalikeError(Exception):
@@ -25,12 +25,12 @@ class ConfigError(LookalikeError):
 
 
 class PeerError(LookalikeError):
-    """Another process of the same run failed, which says why itself."""
+    """Another process of the same run failed, and reports the reason itself."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with the user's data: where it is, and why it is wrong."""
+    """One problem of the user's data: location and reason."""
 
     path: str
     reason: str
@@ -61,9 +61,7 @@ class ImageError(DataError):
 
 
 def one_per_row(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems with all that is wrong with one row of one file as one; those without a row as they
-    are.
-    """
+    """Merge the problems of each row of a file into one; those without a row are unchanged."""
     results: dict[object, Problem] = {}
     for problem in problems:
         key = (problem.path, problem.row) if problem.row is not None else len(results)
@@ -76,7 +74,7 @@ def one_per_row(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def list_problems(problems: Sequence[Problem], limit: int = LISTED) -> str:
-    """The problems, one a line, cut after `limit` with a count of the rest."""
+    """The problems, one per line, truncated after `limit` with a count of the rest."""
     lines = [f"\n  {problem}" for problem in problems[:limit]]
     if len(problems) > limit:
         lines.append(f"\n  … and {len(problems) - limit} more")
@@ -84,7 +82,7 @@ def list_problems(problems: Sequence[Problem], limit: int = LISTED) -> str:
 
 
 def check_finite(owner: str, **numbers: float) -> None:
-    """Refuse arguments that are no finite numbers; what else they must be is up to the owner.
+    """Reject arguments that are not finite numbers; other checks are up to the owner.
 
     Raises:
         ValueError: naming the owner, the argument and its value.

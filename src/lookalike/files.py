@@ -1,4 +1,4 @@
-"""Writing files and folders so that a reader, or a crash, never meets half of one."""
+"""Atomic writing of files and folders."""
 
 import glob
 import logging
@@ -13,13 +13,14 @@ from lookalike.errors import DataError, LookalikeError
 
 log = logging.getLogger(__name__)
 SPARE = 64 << 20
-"""Bytes that stay free."""
+"""Number of bytes to keep free."""
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, then rename it over `path`; on failure nothing is left.
+    """Let `write` create a temporary file beside `path`, then rename it to `path`; on failure nothing is
+    left.
 
-    It can be read by whom the umask says, also where `write`, as that of safetensors, makes a private one.
+    Its permissions follow the umask, even if `write` creates a private file, as safetensors does.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -32,7 +33,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _as_readable_as_others(file: Path) -> None:
-    """Give a private file the mode that a new file gets here; to ask for the umask would change it."""
+    """Give a private file the mode of a new file; reading the umask would require changing it."""
     if file.stat().st_mode & 0o077:
         return
     other = file.with_name(f"{file.name}.mode")
@@ -42,15 +43,15 @@ def _as_readable_as_others(file: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as a whole, in UTF-8."""
+    """Write a text file atomically, in UTF-8."""
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def temporary_name(folder: Path, ending: str) -> Path:
-    """A name beside a folder for what will be in it; no other run has it, not even one that was killed.
+    """A unique temporary name beside a folder.
 
-    Such leftovers are said: they take room and nobody sees them. The number of a process is no name, since in
-    containers each run may have the same.
+    Leftovers of killed runs are reported, since they take space and are hidden. The process id is not used,
+    since in containers each run may have the same one.
     """
     for left in sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.{ending}")):
         log.warning("%s was left by a killed run; remove it unless that run is still active", left)
@@ -59,7 +60,7 @@ def temporary_name(folder: Path, ending: str) -> Path:
 
 @contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A folder to fill; it takes its name only when the block ends well, else it vanishes.
+    """A temporary folder; it is renamed if the block succeeds, and removed otherwise.
 
     Raises:
         LookalikeError: `folder` exists and is not empty.
@@ -80,10 +81,10 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def require_space(folder: Path, needed: int, purpose: str, advice: str) -> None:
-    """Refuse to begin on a disk on which `needed` bytes for `purpose` would not leave some room.
+    """Check that the disk has room for `needed` bytes for `purpose`.
 
     Raises:
-        DataError: it is so; `advice` ends the message.
+        DataError: it has not; `advice` ends the message.
     """
     free = shutil.disk_usage(folder).free
     if needed > free - SPARE:
@@ -92,7 +93,7 @@ def require_space(folder: Path, needed: int, purpose: str, advice: str) -> None:
 
 
 def refuse_existing(folder: Path) -> None:
-    """Refuse a folder, or file, that already holds something.
+    """Reject an output folder or file that already exists with content.
 
     Raises:
         LookalikeError: it does.
@@ -103,10 +104,10 @@ def refuse_existing(folder: Path) -> None:
 
 @contextmanager
 def replace_folder(folder: Path, mark: str) -> Iterator[Path]:
-    """As `new_folder`, but a folder that holds a file `mark`, one of ours, gives way when the block ends.
+    """Like `new_folder`, but replaces a folder of ours, marked by a file `mark`, when the block ends.
 
     Raises:
-        LookalikeError: `folder` holds other things.
+        LookalikeError: `folder` has other content.
     """
     if not (folder / mark).is_file():
         refuse_existing(folder)

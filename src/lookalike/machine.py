@@ -1,4 +1,4 @@
-"""Settling on a machine: device, threads, memory."""
+"""Device, threads and memory settings."""
 
 import ctypes
 import os
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lookalike.errors import ConfigError
 
-if TYPE_CHECKING:  # what starts other processes needs no torch itself
+if TYPE_CHECKING:  # the launcher of other processes does not need torch
     import torch
 
 
@@ -16,12 +16,12 @@ GPU_NAMES = {"gpu": "cuda", "nvidia": "cuda", "rocm": "cuda", "amd": "cuda", "me
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device(name: str | None = None) -> "torch.device":
-    """The device asked for, or the best there is; of several processes on a machine each gets a GPU.
+    """The requested device, or the best available one; with several processes, each gets its own GPU.
 
     Raises:
         ConfigError: the name is unknown, or this machine has no such device, or too few.
@@ -39,7 +39,7 @@ def choose_device(name: str | None = None) -> "torch.device":
 
 
 def _reject_device(name: str, error: Exception) -> str:
-    """Why there is no such device, and which names work on this machine."""
+    """The reason why a device is not available, and the valid names on this machine."""
     import torch
 
     kind, _, number = name.lower().partition(":")
@@ -56,7 +56,7 @@ def _reject_device(name: str, error: Exception) -> str:
 
 
 def _process_gpu(device: "torch.device", count: int) -> "torch.device":
-    """The GPU of this process, by its number on this machine."""
+    """The GPU of this process, by its local rank."""
     if device.index is not None:
         raise ConfigError(
             f"device={device}: with several processes, each uses its own GPU. Write device=cuda; "
@@ -71,12 +71,12 @@ def _process_gpu(device: "torch.device", count: int) -> "torch.device":
 
 
 def _local_processes() -> int:
-    """How many processes of this run are on this machine."""
+    """Number of processes of this run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def choose_workers(workers: int | None, device: "torch.device") -> int:
-    """Loader processes: as asked; else none beside a CPU that computes, and one a core beside a GPU."""
+    """Number of loader processes: as requested; by default none with a CPU, and one per core with a GPU."""
     if workers is not None:
         return workers
     return 0 if device.type == "cpu" else max(1, min(16, cores() // _local_processes()))
@@ -85,8 +85,8 @@ def choose_workers(workers: int | None, device: "torch.device") -> int:
 def configure_memory(threads: int | None = None) -> None:
     """Set the number of compute threads, and keep freed memory for the next step instead of returning it.
 
-    A step on a CPU allocates and frees hundreds of megabytes; giving them back to the system each time
-    costs more than a third of the step in page faults (glibc only; elsewhere nothing is changed).
+    A step on a CPU allocates and frees hundreds of megabytes; returning them to the system each time costs
+    more than a third of the step in page faults (glibc only; no effect elsewhere).
     """
     import torch
 

@@ -17,14 +17,14 @@ Negatives = Literal["semi_hard", "hard", "all"]
 
 
 def keep_all(sim: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Keep every pair: for a loss that would mine if it were given no miner."""
+    """Keep every pair, for losses with a default miner."""
     return positive, negative
 
 
 def multi_similarity(
     sim: Tensor, positive: Tensor, negative: Tensor, epsilon: float = 0.1
 ) -> tuple[Tensor, Tensor]:
-    """Keep the pairs that their row makes informative (Wang et al., 2019, arXiv:1904.06627, section 4.1).
+    """Keep the informative pairs of each row (Wang et al., 2019, arXiv:1904.06627, section 4.1).
 
     A negative stays if it is more similar than the least similar positive minus `epsilon`, a positive if it
     is less similar than the most similar negative plus `epsilon`. An anchor without positives or without
@@ -65,8 +65,8 @@ def easy_positive(
 ) -> tuple[Tensor, Tensor]:
     """Keep each anchor's most similar positive (Xuan et al., 2020, arXiv:1904.04370).
 
-    It need not be near all images of its class, so that a class may have several looks. An anchor without
-    both a positive and a negative to keep keeps nothing.
+    An image need not be close to all images of its class, so that a class may have several modes. An anchor
+    without a positive or a negative keeps nothing.
 
     Args:
         sim: cosine, [B, R].
@@ -100,26 +100,26 @@ def distance_weighted(
 ) -> tuple[Tensor, Tensor]:
     """Keep random negatives, as many for each anchor as it has positives (Wu et al., 2017, arXiv:1706.07567).
 
-    Every distance is as likely as every other: a negative at Euclidean distance d is drawn with a weight
-    `1 / q(d)`, where `q(d) ∝ d^(dim - 2) (1 - d²/4)^((dim - 3) / 2)` is how often d occurs between points
-    spread evenly over the sphere. All positives stay. Drawn without replacement, from torch's random numbers;
-    the paper and pytorch-metric-learning's DistanceWeightedMiner draw each time anew.
+    All distances are equally likely: a negative at Euclidean distance d is sampled with weight `1 / q(d)`,
+    where `q(d) ∝ d^(dim - 2) (1 - d²/4)^((dim - 3) / 2)` is the density of d between uniform points on the
+    sphere. All positives are kept. Sampling is without replacement and uses torch's generator; the paper and
+    pytorch-metric-learning's DistanceWeightedMiner sample with replacement.
 
     Args:
         sim: cosine, [B, R].
         positive: mask, [B, R].
         negative: mask, [B, R].
-        dim: length of the embeddings.
-        cutoff: nearer negatives are weighed as if they were at this distance.
-        nonzero_cutoff: farther negatives are never drawn; an anchor that has no others gets none. The
-            official code then draws any.
+        dim: embedding dimension.
+        cutoff: nearer negatives are weighted as if they were at this distance.
+        nonzero_cutoff: farther negatives are never sampled; an anchor that has no others gets none, where the
+            official code samples any.
     """
     check_finite("distance_weighted", dim=dim, cutoff=cutoff, nonzero_cutoff=nonzero_cutoff)
     squared = (2 - 2 * sim).clamp(cutoff**2, 4 - 1e-6)
     log_weight = (2 - dim) / 2 * squared.log() + (3 - dim) / 2 * torch.log1p(-squared / 4)
-    # by column, so that what the batch draws does not depend on how many rows a memory adds
+    # by column, so that the samples of the batch do not depend on the size of a memory
     uniform = torch.rand(sim.T.shape, dtype=sim.dtype, device=sim.device).T.clamp_min(1e-30)
-    score = log_weight - (-uniform.log()).log()  # the largest scores are a draw without replacement
+    score = log_weight - (-uniform.log()).log()  # the largest scores are a sample without replacement
     score = score.masked_fill(~negative | (squared >= nonzero_cutoff**2), -INFINITY)
     count = positive.sum(dim=1, keepdim=True)
     best, columns = score.topk(int(count.max()) if count.numel() else 0, dim=1)
@@ -128,6 +128,6 @@ def distance_weighted(
 
 
 def _least_in_row(values: Tensor, mask: Tensor) -> Tensor:
-    """A mask that is true at one place of each row: the first smallest value within the given mask."""
+    """A mask with one true entry per row: the first smallest value within the given mask."""
     column = values.masked_fill(~mask, INFINITY).argmin(dim=1, keepdim=True)
     return torch.zeros_like(mask).scatter_(1, column, True)

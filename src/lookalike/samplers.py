@@ -1,8 +1,8 @@
-"""Samplers: which images form a batch, for a training loop of your own.
+"""Batch samplers, for a training loop of your own.
 
-Each is an iterable of lists of row numbers, to be given to `torch.utils.data.DataLoader` as `batch_sampler=`.
-Call `set_epoch` before each epoch; without it the same batches come again. `state_dict` and
-`load_state_dict` let a run go on in the middle of an epoch.
+Each is an iterable of lists of row numbers, for `torch.utils.data.DataLoader(…, batch_sampler=…)`. Call
+`set_epoch` before each epoch; without it the same batches are repeated. `state_dict` and `load_state_dict`
+allow resuming in the middle of an epoch.
 """
 
 from lookalike.data.samplers import Batches, PerClass, Shuffle

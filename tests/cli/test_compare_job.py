@@ -101,7 +101,7 @@ def test_metrics_of_all_pairs_are_tested_by_identity(here, capsys):
     assert main(["compare", "poor", "good", "metric=['tar@far=0.001',auc]", "out=pairs"]) == 0
     said = capsys.readouterr().out
     assert "good is better than poor: tar@far=0.001 +0." in said
-    assert "60 identities; paired by what each adds to the metric" in said
+    assert "60 identities; paired by their contributions to the metric" in said
     table = pl.read_csv("pairs/pairs.csv")
     for name in ("tar@far=0.001", "auc"):
         good, poor = (json.loads((here / run / "metrics.json").read_text())[name] for run in ("good", "poor"))
@@ -132,7 +132,7 @@ def test_evaluations_without_queries_are_compared_by_identity(here):
         (here / name / "per_query.parquet").unlink()
     found = compare_evaluations(["poor", "good"], ["auc"])
     assert (found.queries, found.identities) == (0, 60)
-    with pytest.raises(LookalikeError, match="not a value of each query or identity"):
+    with pytest.raises(LookalikeError, match="not a per-query or per-identity metric"):
         compare_evaluations(["poor", "good"], ["map@r"])
 
 
@@ -180,7 +180,7 @@ def test_other_queries_are_refused_unless_forced(here, capsys):
 
 def test_other_labels_of_the_same_images_are_refused(here):
     write_noisy_evaluation(here / "renamed", 1.0, labels=(LABELS + 1) % 60)
-    with pytest.raises(LookalikeError, match="different labels of the same images"):
+    with pytest.raises(LookalikeError, match="different labels for the same images"):
         compare_evaluations(["renamed", "good"], ["map@r"])
 
 
@@ -191,7 +191,7 @@ def test_other_labels_of_the_same_images_are_refused(here):
         (["good", "good"], 2, "given twice"),
         (["good", "nowhere"], 1, "nowhere: no such folder"),
         (["good", "good/embeddings"], 1, "lookalike evaluate"),
-        (["good", "poor", "metric=[nmi]"], 2, "not a value of each query or identity"),
+        (["good", "poor", "metric=[nmi]"], 2, "not a per-query or per-identity metric"),
         (["good", "poor", "metric=[mapr]"], 2, "those are: recall@1"),
         (["good", "poor", "out=good"], 1, "never overwritten"),
         (["good", "poor", "level=0.4"], 2, "level=0.4"),

@@ -147,10 +147,10 @@ def test_vector_formats_are_the_same_each_time(folders, tmp_path, monkeypatch, e
         ),
         ("plot=queries evaluation=eval/a threshold=0.5", "makes no use of it with plot.which=worst; it uses"),
         ("plot=similarity embeddings=emb plot.rows=[0,1] plot.classes=[a]", "give one of them"),
-        ("plot=similarity embeddings=emb plot.rows=[0,1] plot.num_classes=2", "rows says which are shown"),
+        ("plot=similarity embeddings=emb plot.rows=[0,1] plot.num_classes=2", "rows= selects them"),
         (
             "plot=similarity embeddings=emb plot.classes=[a] plot.num_classes=2",
-            "classes says which are shown",
+            "classes= selects the classes",
         ),
         ("plot=confusion embeddings=emb reference=emb by=colour", "no such column; it has"),
         (

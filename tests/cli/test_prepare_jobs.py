@@ -140,7 +140,7 @@ def test_datasets_joined_for_one_job_may_have_columns_of_other_types(run, animal
     assert len(found) == 42 and found.schema["width"] == pl.Float64
     other.with_columns(width=pl.concat_list("width")).write_parquet(tmp_path / "other" / "table.parquet")
     code, _, err = run("split", "dataset=[animals,other]", "out=again")
-    assert code == 1 and "animals, other: their columns do not go together" in err
+    assert code == 1 and "animals, other: their columns cannot be combined" in err
 
 
 def test_statistics_are_printed_written_and_drawn(run, animals, tmp_path):

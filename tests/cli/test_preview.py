@@ -67,7 +67,7 @@ def test_the_title_names_the_choice(dataset, tmp_path, monkeypatch, words, title
 def test_one_draw_leaves_room_for_the_heading():
     plain = np.zeros((1, 32, 32, 3), np.uint8)
     narrow = preview(plain, [plain], ["a"], "title").width
-    words = "32 × 32 px; left: as in evaluation; right: in training, each time anew"
+    words = "32 × 32 px; left: as in evaluation; right: random versions as in training"
     assert narrow >= font(13).getlength(words) + 2 * MARGIN
 
 

@@ -106,7 +106,7 @@ def test_a_small_class_is_repeated_evenly_over_the_epochs():
 
 def test_limits_that_cannot_be_are_refused():
     for arguments in ({"undersample": 0}, {"oversample": -1}):
-        with pytest.raises(ValueError, match="at least 1 image"):
+        with pytest.raises(ValueError, match="must be at least 1"):
             Shuffle(np.zeros(4, int), **arguments)
     for make in (Shuffle, PerClass):
         with pytest.raises(ValueError, match="oversample=9 is more than undersample=5"):
@@ -125,5 +125,5 @@ def test_small_classes_are_left_out_of_training_only():
     table, classes, images = drop_small_classes(table_of(["a"] * 5 + ["b"] * 2 + ["c"], ["c", "d"]), 3)
     assert (classes, images) == (2, 3)
     assert table.frame["label"].to_list() == ["a"] * 5 + ["c", "d"]
-    with pytest.raises(DataError, match="min_per_class=6: no class has so many"):
+    with pytest.raises(DataError, match="min_per_class=6: no class has this many"):
         drop_small_classes(table, 6)

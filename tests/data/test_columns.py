@@ -519,20 +519,20 @@ def test_numbers_that_describe_a_row_are_no_dimensions(write, caplog, name, star
     "header", [["label", "a", "b"], ["label", "f0", "f2"], ["label", "a1", "a2", "b1", "b2"]]
 )
 def test_dimensions_that_are_not_clear(write, header):
-    with pytest.raises(DataError, match="Call the dimensions f0, f1"):
+    with pytest.raises(DataError, match="Name the dimensions f0, f1"):
         import_vectors(write(header, [("a", *range(1, len(header)))] * 3))
 
 
 def test_labels_in_a_column_of_vectors_without_header(photos):
     np.savetxt(photos / "v.csv", np.column_stack([np.arange(6) // 2, VECTORS]), delimiter=",")
-    with pytest.raises(DataError, match="column 1 holds whole numbers"):
+    with pytest.raises(DataError, match="column 1 contains integers"):
         import_vectors(photos / "v.csv", labelled=False)
 
 
 def test_vectors_as_pandas_writes_them(write):
     rows = [("a", str(row.tolist())) for row in VECTORS]
     assert import_vectors(write(("label", "embedding"), rows))[0] == pytest.approx(VECTORS, rel=1e-6)
-    with pytest.raises(DataError, match="it was cut when it was printed"):
+    with pytest.raises(DataError, match="it was abbreviated"):
         import_vectors(write(("label", "embedding"), [("a", "[0.1 0.2 ... 0.3]")] * 2))
     header = ["label", *map(str, range(4))]
     assert import_vectors(write(header, [("a", *row) for row in VECTORS]))[0].shape == (6, 4)

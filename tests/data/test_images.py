@@ -292,7 +292,7 @@ def test_what_is_not_there_is_said(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "notes.jpg").write_text("these are not pixels")
     assert "empty (0 bytes)" in refusal_message(tmp_path / "empty.png").reason
-    assert "these are not p" in refusal_message(tmp_path / "notes.jpg", "not a readable picture").reason
+    assert "these are not p" in refusal_message(tmp_path / "notes.jpg", "not a readable image").reason
     assert "no such file" in refusal_message(tmp_path / "missing.jpg").reason
     assert "folder" in refusal_message(tmp_path).reason
     assert "File name too long" in refusal_message(tmp_path / ("n" * 300 + ".jpg"), "cannot be opened").reason
@@ -304,8 +304,8 @@ def test_what_is_not_there_is_said(tmp_path):
     "data", [b"%PDF-1.7", b"<svg xmlns=''/>", b"%!PS-Adobe-3.0 EPSF", b"\0" * 50, b"BN", b"\xff"]
 )
 def test_other_kinds_of_file_are_refused(data):
-    refusal_message(data, "not a readable picture")
-    refusal_message(data, "not a readable picture", read=image_size)
+    refusal_message(data, "not a readable image")
+    refusal_message(data, "not a readable image", read=image_size)
 
 
 ENCODED = {
@@ -459,7 +459,7 @@ def test_a_box_that_sticks_out_is_cut_off_and_one_outside_refused():
     data = encode(noise(), "PNG")
     assert (pixels(data, box=(-5, 20, 8, 99)) == np.asarray(noise())[20:, :8]).all()
     for box in ((40, 0, 50, 10), (0, 30, 5, 40), (9, 9, 9, 12)):
-        with pytest.raises(ImageError, match="holds nothing of the 40 × 30 picture"):
+        with pytest.raises(ImageError, match="is outside the image of 40 × 30 pixels"):
             open_image(io.BytesIO(data), box=box)
 
 

@@ -56,7 +56,7 @@ def test_shares_by_hand(weights, size, found):
     ("weights", "size"), [([1, 0], 8), ([1, -2], 8), ([1, float("nan")], 8), ([1, 1, 1], 2)]
 )
 def test_shares_that_cannot_be_are_refused(weights, size):
-    with pytest.raises(ValueError, match=r"weights are numbers above 0|do not fit"):
+    with pytest.raises(ValueError, match=r"weights must be above 0|do not fit"):
         shares(weights, size)
 
 

@@ -51,7 +51,7 @@ def test_csv_with_and_without_header_and_folds(tmp_path):
     [
         ("p.csv", "a,b,1\na,b\n", "line 2|row 2"),
         ("p.csv", "a,b,1\na,b,maybe\n", "must be path,path,1"),
-        ("p.csv", "", "holds no pair"),
+        ("p.csv", "", "contains no pairs"),
         ("p.txt", "10\t300\nA\t1\tx\n", "must be name i j"),
         ("p.txt", "A 1 2\nA\n", "must be name i j"),
     ],

@@ -188,7 +188,7 @@ def test_the_loop_may_say_how_far_it_got_itself():
 def test_a_state_of_something_else_is_refused():
     state = PerClass(labels_of([6] * 10), 4, 2).state_dict()
     for other in (PerClass(labels_of([6] * 40), 4, 2), PerClass(labels_of([6] * 10), 4, 2, seed=1)):
-        with pytest.raises(ValueError, match="nothing may change"):
+        with pytest.raises(ValueError, match="must be equal to resume"):
             other.load_state_dict(state)
 
 
@@ -211,7 +211,7 @@ def test_fewer_classes_than_asked_make_smaller_batches(caplog):
 
 
 def test_no_class_with_a_pair_is_an_error_that_says_what_to_do():
-    with pytest.raises(ValueError, match="all 3 images are alone in their class"):
+    with pytest.raises(ValueError, match="all 3 images are the only one of their class"):
         PerClass(np.array([0, 1, 2]), classes_per_batch=3, samples_per_class=2)
 
 

@@ -94,16 +94,16 @@ def test_an_ordinary_folder_may_be_called_tar(tmp_path):
         (lambda path, file: file.unlink(), "there is no shard .*shard-00000.tar"),
         (
             lambda path, file: path.replace("1.jpg", "9.jpg"),
-            "something else there: it is another one, or was",
+            "other data there: it was replaced or",
         ),
-        (lambda path, file: path.replace("@512", "@513"), "no image begins at byte 513 of a shard"),
-        (lambda path, file: path.replace("@512", "@0"), "no image begins at byte 0 of a shard"),
-        (lambda path, file: path.replace("@512", "@1024"), "something else there"),
+        (lambda path, file: path.replace("@512", "@513"), "no image can start at byte 513 of a shard"),
+        (lambda path, file: path.replace("@512", "@0"), "no image can start at byte 0 of a shard"),
+        (lambda path, file: path.replace("@512", "@1024"), "other data there"),
         (lambda path, file: path.replace("@512", "@51200000000000"), "before the image does"),
-        (lambda path, file: path.replace("+", "+1"), "before the image does|something else there"),
+        (lambda path, file: path.replace("+", "+1"), "before the image does|other data there"),
         (
             lambda path, file: file.write_bytes(os.urandom(file.stat().st_size)) and None,
-            "something else there",
+            "other data there",
         ),
         (lambda path, file: file.rename(file.with_name("x")) and file.mkdir(), "directory|ends after|begins"),
     ],
@@ -149,8 +149,8 @@ def test_a_table_is_checked_without_reading_every_member(shard, tmp_path):
     frame = pl.DataFrame({"path": paths + wrong, "label": "a", "split": "train"})
     problems = check_frame(frame, tmp_path, "table.parquet")
     assert [problem.row for problem in problems] == [5, 6, 7]
-    assert "it is cut off" in problems[0].reason
-    assert "no image begins at byte 7" in problems[1].reason
+    assert "it is truncated" in problems[0].reason
+    assert "no image can start at byte 7" in problems[1].reason
     assert "there is no such shard" in problems[2].reason
     moved = Table(frame[:5], tmp_path).relative_to(tmp_path / "deep" / "er")
     assert moved.frame["path"].to_list() == [f"../../{path}" for path in paths]

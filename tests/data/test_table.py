@@ -91,7 +91,7 @@ def test_labels_like_nan_are_names_and_said(photos, caplog):
     folder = photos("a.jpg", "b.jpg")
     (folder / "t.csv").write_text("path,label,split\na.jpg,x,train\nb.jpg,None,train\n")
     assert read_table(folder / "t.csv").labels.tolist() == ["x", "None"]
-    assert "1 rows have a label that often means that there is none, the first of them 'None' in row 1" in (
+    assert "1 rows have a label that usually means a missing one, the first of them 'None' in row 1" in (
         caplog.text
     )
     caplog.clear()
@@ -164,7 +164,7 @@ def test_a_table_cut_short(tmp_path, ending):
 def test_what_is_not_a_table_is_said(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_table(tmp_path / "none.csv")
-    with pytest.raises(DataError, match=r"ends in \.parquet.*not '\.jpg'"):
+    with pytest.raises(DataError, match=r"must end in \.parquet.*not '\.jpg'"):
         read_table(tmp_path / "photo.jpg")
     with pytest.raises(DataError, match=r"no table\.parquet.*source\.root="):
         read_table(tmp_path)
@@ -210,7 +210,7 @@ def test_every_problem_is_listed_with_its_row(photos):
         (7, "b.jpg is listed under 2 labels, here 'z'"),
     ]
     frame.write_parquet(folder / "t.parquet")
-    with pytest.raises(DataError, match="7 of 8 rows are wrong") as caught:
+    with pytest.raises(DataError, match="7 of 8 rows are invalid") as caught:
         read_table(folder / "t.parquet")
     assert [problem.row for problem in caught.value.problems] == sorted({row for row, _ in found})
     assert "row 3: split 'dev': must be train | val | test; also gone.jpg: there is no such file" in str(
@@ -236,8 +236,8 @@ def test_boxes():
     frame = frame_of([str(row) for row in range(7)], **corners)
     assert reasons(frame) == [
         "t.csv, row 2: box 5.0 5.0 5.0 9.0: must be x1 y1 x2 y2 with x1 < x2 and y1 < y2",
-        "t.csv, row 3: box -1.0 0.0 9.0 9.0: begins left of or above the image",
-        "t.csv, row 4: half of a box: give x1, y1, x2 and y2, or none of them",
+        "t.csv, row 3: box -1.0 0.0 9.0 9.0: starts left of or above the image",
+        "t.csv, row 4: incomplete box: give x1, y1, x2 and y2, or none of them",
         "t.csv, row 5: a box needs finite numbers",
     ]
     table = Table(frame, Path())
@@ -255,7 +255,7 @@ def test_the_same_file_may_hold_several_boxes():
     [
         (
             {"label": pl.Series([0.5, 1.5])},
-            "label must be text or whole numbers of up to 64 bits, not Float64",
+            "label must be text or integers of up to 64 bits, not Float64",
         ),
         ({"x1": pl.Series([1, 2])}, "has x1 of the box columns x1, y1, x2, y2; all four or none"),
         ({"role": pl.Series([1, 2])}, "role must be text, not Int64"),
@@ -263,7 +263,7 @@ def test_the_same_file_may_hold_several_boxes():
             {"role": pl.Series(["query", "judge"])},
             "role 'judge': must be query | gallery | both | distractor",
         ),
-        ({"label": pl.Series(["a\0", "b"])}, "label holds a zero byte"),
+        ({"label": pl.Series(["a\0", "b"])}, "label contains a NUL byte"),
         (
             {name: pl.Series(["1", "2"]) for name in ("x1", "y1", "x2", "y2")},
             "x1 must be a number, not String",

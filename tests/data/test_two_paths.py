@@ -340,7 +340,7 @@ def test_files_that_were_cut_off_are_refused(name):
     [
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "video"),
         (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "video"),
-        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "raw photo"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "camera raw file"),
         (b"%PDF-1.7\n", "PDF"),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),

@@ -32,5 +32,5 @@ def test_it_tells_mean_standard_deviation_and_never(uses, tmp_path):
 
 @pytest.mark.parametrize("uses", [[], [-1, 2]])
 def test_nothing_and_negative_counts_are_refused(uses):
-    with pytest.raises(ValueError, match="uses: at least one image"):
+    with pytest.raises(ValueError, match="uses: needs at least one image"):
         uses_histogram(np.array(uses, int))

@@ -79,7 +79,7 @@ def test_bad_files_are_listed_and_left_out(photos, prepare, tmp_path, caplog):
     bad = {
         "cut.jpg": (whole[: len(whole) // 2], "truncated"),
         "empty.png": (b"", "0 bytes"),
-        "letter.jpg": (b"Dear Sir or Madam, this is no picture.", "not a readable picture"),
+        "letter.jpg": (b"Dear Sir or Madam, this is no picture.", "not a readable image"),
         "damaged.png": (bytes(damaged), "damaged"),
         "bomb.png": (png(50_000, 50_000, zlib.compress(bytes(1000))), "too large"),
     }
@@ -95,7 +95,7 @@ def test_bad_files_are_listed_and_left_out(photos, prepare, tmp_path, caplog):
     for name, (_, reason) in bad.items():
         assert reason in reasons[f"red triangle/{name}"]
     assert "6 left out" in caplog.text
-    assert "letter.jpg: not a readable picture" in caplog.text
+    assert "letter.jpg: not a readable image" in caplog.text
 
 
 def test_headers_only(photos, prepare):

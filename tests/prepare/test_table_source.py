@@ -78,7 +78,7 @@ def test_boxes_by_size(raw, text):
 def test_boxes_that_begin_outside(raw):
     found, problems = table(raw("path,label,x1,y1,x2,y2\na.jpg,1,-2,-1.5,9,9\nb.jpg,1,-9,0,-2,9\n"))
     assert found.box(0) == (-2, -2, 9, 9), "where it ends is known once the image was looked at"
-    assert problem_texts(problems) == ["b.jpg, row 1: box -9.0 0.0 -2.0 9.0: lies left of or above the image"]
+    assert problem_texts(problems) == ["b.jpg, row 1: box -9.0 0.0 -2.0 9.0: is left of or above the image"]
 
 
 def test_boxes_beyond_all_whole_numbers(raw):
@@ -121,7 +121,7 @@ def test_columns_of_other_names(raw, tmp_path):
     found, _ = table(file, root=tmp_path / "raw", path="image", label="upc", split="part")
     assert found.frame.drop(ROW).rows() == [("a.jpg", "0012", "train", 5), ("b.jpg", "0012", "val", 6)]
     with pytest.raises(
-        DataError, match=r"'part' holds the names of splits: 'source\.columns=\{split: part\}'"
+        DataError, match=r"'part' contains the names of splits: 'source\.columns=\{split: part\}'"
     ):
         table(file, root=tmp_path / "raw")
     with pytest.raises(DataError, match=r"has no column 'picture'; it has 'image', 'upc'.*source\.path=…"):
@@ -259,7 +259,7 @@ def test_every_missing_column_is_named(raw):
 
 def test_every_row_with_other_fields_is_listed(raw):
     rows = "".join(f"{row}.jpg,x,y\n" if row % 2 else f"{row}.jpg\n" for row in range(60))
-    with pytest.raises(DataError, match="not every row has the fields") as caught:
+    with pytest.raises(DataError, match="some rows have another number of fields") as caught:
         table(raw("path,label\na.jpg,1\n" + rows))
     assert len(caught.value.problems) == 60
     assert str(caught.value.problems[0]) == "info.csv, row 1: 1 fields where the header has 2: '0.jpg'"
@@ -295,7 +295,7 @@ def test_very_long_names_are_shortened_where_they_are_printed(raw):
 def test_a_text_that_is_too_long_for_a_label_is_left_out(raw, caplog):
     found, problems = table(raw(f"path,label\na.jpg,{'x' * 1001}\nb.jpg,{'X' * 1001}\nx/g.jpg,3\n"))
     assert found.labels.tolist() == ["3"]
-    reason = "label of 1001 characters: a label is a name of at most 1000"
+    reason = "label of 1001 characters; the maximum is 1000"
     assert problem_texts(problems) == [f"a.jpg, row 0: {reason}", f"b.jpg, row 1: {reason}"]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -384,10 +384,10 @@ def test_empty_rows_are_listed_once_each(raw):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('path,label\na.jpg,1\nb.jpg,"2\nc.jpg,3\n', "row 1: a quote mark is opened here and not closed"),
-        ('path,label\na.jpg,5" wide\nb.jpg,2\n', "a quote mark stands alone in a text: put quotes"),
-        ('path,label\na.jpg,"1" x\nb.jpg,2\n', "a quote mark stands alone in a text: put quotes"),
-        ("path,label\ra.jpg,1\rb.jpg,2\r", "its lines end as those of old Mac programs do"),
+        ('path,label\na.jpg,1\nb.jpg,"2\nc.jpg,3\n', "row 1: a quotation mark is opened here and not closed"),
+        ('path,label\na.jpg,5" wide\nb.jpg,2\n', "a text contains a single quotation mark: quote"),
+        ('path,label\na.jpg,"1" x\nb.jpg,2\n', "a text contains a single quotation mark: quote"),
+        ("path,label\ra.jpg,1\rb.jpg,2\r", "it has line ends of old Mac programs"),
         (f"path,label,note\na.jpg,1,{'x' * 200_000}\nb.jpg,2\n", "row 1: 2 fields where the header has 3"),
     ],
 )

@@ -85,9 +85,9 @@ JPEG = picture()
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (body(b"<html>no</html>", Content_Type="image/jpeg"), "not a readable picture"),
+        (body(b"<html>no</html>", Content_Type="image/jpeg"), "not a readable image"),
         (body(b""), "empty"),
-        (body(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "not a readable picture"),
+        (body(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "not a readable image"),
         (status(404), "404"),
         (status(403), "login"),
         (status(503), "503 .*, 3 attempts"),

@@ -52,7 +52,7 @@ def test_each_sentence_says_what_the_number_is():
         "at least one of the 5 nearest" in found["recall@5"] and "75.0 % of the queries" in found["recall@5"]
     )
     assert "When 0.1 % of different-class pairs may pass" in found["tar@far=0.001"]
-    assert found["map@r"] == "Nothing to measure it on."
+    assert found["map@r"] == "No data to compute it."
 
 
 @pytest.mark.parametrize(

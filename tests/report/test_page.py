@@ -88,8 +88,8 @@ def test_when_the_model_says_same_stands_on_the_page(page, run_folder):
     write_point(point, run_folder / "model")
     parsed, _ = page(run_folder)
     for words in (
-        "from a similarity of 0.700 on",
-        "below 0.520; between the two it cannot tell",
+        "at a similarity above 0.700",
+        "below 0.520; in between: cannot tell",
         "0.610, for a false accept rate of 0.1 %",
         "45.6 % [40.0, 50.0] of pairs of the same identity",
         "90 images of 9 identities",
@@ -243,7 +243,7 @@ def test_metrics_that_are_no_numbers(page, evaluation):
     bad = {key: {"value": np.nan} if isinstance(value, dict) else value for key, value in metrics.items()}
     (folder / "metrics.json").write_text(json.dumps(bad))
     parsed, _ = page(evaluation=folder)
-    assert "Nothing to measure it on." in parsed.words and " nan" not in parsed.words.lower()
+    assert "No data to compute it." in parsed.words and " nan" not in parsed.words.lower()
 
 
 def test_an_image_that_is_gone_is_listed_and_has_a_placeholder(page, evaluation):

@@ -47,7 +47,7 @@ def test_what_is_written(sheet):
     page = (sheet / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"(?:src|href)=\"?https?:", page) and str(sheet.parent) not in page
     assert "<b>&" not in page, "names are escaped"
-    assert pl.read_csv(sheet / "skipped.csv")["reason"][0].startswith("not a readable picture")
+    assert pl.read_csv(sheet / "skipped.csv")["reason"][0].startswith("not a readable image")
 
 
 def test_which_images_and_classes_are_shown():

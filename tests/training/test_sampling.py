@@ -249,7 +249,7 @@ def test_small_classes_are_left_out_and_that_is_said(shapes_folder, tmp_path, ca
     assert "min_per_class=5: 1 classes with 4 training images are left out" in caplog.text
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["train_images"], summary["train_classes"]) == (56, 7)
-    with pytest.raises(DataError, match="min_per_class=9: no class has so many"):
+    with pytest.raises(DataError, match="min_per_class=9: no class has this many"):
         lookalike.train(str(small), tmp_path / "other", **keys, min_per_class=9)
 
 
@@ -261,7 +261,7 @@ def test_the_same_label_in_two_tables_is_refused_also_as_number_and_text(tmp_pat
     )
     with pytest.raises(DataError, match=r"label '7' is in both"):
         lookalike.train([str(text), str(tmp_path / "numbers.parquet")], tmp_path / "run", **SMALL)
-    with pytest.raises(ConfigError, match="a data set is named twice"):
+    with pytest.raises(ConfigError, match="a dataset is listed twice"):
         lookalike.train([str(text), str(text)], tmp_path / "run", **SMALL)
 
 

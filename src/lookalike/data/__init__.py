@@ -1,1 +1,1 @@
-"""What a dataset is, and how its pictures reach a model."""
+"""Datasets, and loading images for a model."""

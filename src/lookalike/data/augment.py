@@ -1,4 +1,4 @@
-"""Random changes to training pictures, so that a model learns what stays the same."""
+"""Random augmentation of training images."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -31,43 +31,43 @@ from lookalike.data.transforms import (
     pad_pixels_to_square,
 )
 
-OVERSAMPLING = 1.25  # pixels of the picture for a pixel of the result, once a larger picture was shrunk
-BLOCK = 1 << 17  # values that are changed at once: they stay in the processor's cache
+OVERSAMPLING = 1.25  # image pixels per output pixel after a larger image has been downscaled
+BLOCK = 1 << 17  # number of values processed at once, so that they stay in the CPU cache
 CHANCES = ("flip", "turn", "grey", "erase", "blur", "motion", "sharpen", "equalise", "noise", "grain")
 SHARES = ("aspect", "shift", "saturation", "contrast", "balance")
 
 
 @dataclass(frozen=True)
 class Augment(RandomTransform):
-    """A picture moved, recoloured and partly covered at random: uint8 [3, size, size].
+    """Random geometric changes, colour changes and erasing: uint8 [3, size, size].
 
-    Moving is one bilinear resampling; beyond the border it repeats the border. At 0, or (1, 1), a change is
-    off, and with all of them off the result is that of `Resize`.
+    All geometric changes are one bilinear resampling, which repeats the border pixels outside the image. A
+    value of 0, or (1, 1), disables a change; with all of them disabled the result is that of `Resize`.
 
     Args:
         size: side of the result.
-        how: how a picture becomes square, as in `Resize`.
-        interpolation: bicubic or bilinear, to shrink pictures and where nothing is moved.
-        flip: probability of a mirror image.
+        how: how an image becomes square, as in `Resize`.
+        interpolation: bicubic or bilinear, for downscaling and for images without geometric changes.
+        flip: probability of a horizontal flip.
         turn: probability of a quarter or half turn.
-        scale: smallest and largest size of what is shown; below 1 it shrinks and the border is repeated.
-        aspect: at most so much wider and at once less high, or the reverse, as a share.
-        rotate: at most so many degrees, either way.
-        shift: at most so far, as a share of the side.
-        brightness: multiplied by exp of up to this, either way.
-        saturation: at most so far from the picture's own, which is 1; colours vanish at 0.
-        contrast: at most so far from the picture's own, which is 1.
-        balance: at most so much more red and less blue, or the reverse, as a share.
-        grey: probability of a picture without colours.
-        equalise: probability of high contrast everywhere (CLAHE).
+        scale: range of the zoom factor; below 1 the border pixels are repeated.
+        aspect: maximum relative change of the aspect ratio.
+        rotate: maximum rotation in degrees.
+        shift: maximum shift as a fraction of the side.
+        brightness: maximum change of the logarithm of the brightness.
+        saturation: maximum change of the factor, which is 1 for no change.
+        contrast: maximum change of the factor, which is 1 for no change.
+        balance: maximum relative shift of the white balance between red and blue.
+        grey: probability of conversion to greyscale.
+        equalise: probability of local contrast equalisation (CLAHE).
         blur: probability of a blur of 1 or 2 pixels.
-        motion: probability of motion blur of as many.
+        motion: probability of motion blur of 1 or 2 pixels either way.
         sharpen: probability of sharpening.
-        noise: probability of noise, of a standard deviation of up to 10 of 255.
-        grain: probability of the noise of photos in little light.
-        erase: probability that squares are covered, each with one random colour.
-        erase_side: smallest and largest side of such a square, as a share of the picture's.
-        holes: smallest and largest number of squares.
+        noise: probability of noise, of a standard deviation of 3 to 10 of 255.
+        grain: probability of low-light sensor noise.
+        erase: probability of random erasing with squares of random colours.
+        erase_side: range of the side of a square, as a fraction of the image side.
+        holes: range of the number of squares.
     """
 
     size: int
@@ -96,7 +96,7 @@ class Augment(RandomTransform):
     count: ClassVar[int] = 28
 
     def __post_init__(self) -> None:
-        Resize(self.size, self.how, self.interpolation)  # refuses what these three may not be
+        Resize(self.size, self.how, self.interpolation)  # validates these three
         for name in CHANCES + SHARES:
             check_value(name, getattr(self, name), 0, 1)
         check_value("brightness", self.brightness, 0, 3)
@@ -106,7 +106,7 @@ class Augment(RandomTransform):
         check_range("holes", self.holes, 1, 100)
 
     def transform_one(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
-        """All of it: see `RandomTransform.transform_one`."""
+        """The whole image: see `RandomTransform.transform_one`."""
         return None, self._resize.at_least
 
     def transform_many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:
@@ -161,9 +161,9 @@ class Augment(RandomTransform):
         return torch.cat(parts)
 
     def _placement(self, draws: "_Draws") -> tuple[np.ndarray, np.ndarray]:
-        """What the results show: matrices [B, 2, 2] and shifts [B, 2] from their square to the picture's.
+        """Affine maps from the output square to the image: matrices [B, 2, 2] and shifts [B, 2].
 
-        Both are centred, of side 1.
+        Both squares are centred and have side 1.
         """
         low, high = self.scale
         zoom = np.exp(-draws.sample_between(math.log(low), math.log(high)))
@@ -178,7 +178,7 @@ class Augment(RandomTransform):
         return np.array(matrix).transpose(2, 0, 1), shift
 
     def _shrink_picture(self, picture: np.ndarray, density: np.ndarray) -> np.ndarray:
-        """A much larger picture made smaller first: bilinear sampling alone would skip most of its pixels."""
+        """Downscale a much larger image first, since bilinear sampling would skip most of its pixels."""
         if density.max() <= 1.5:
             return picture
         shares = np.minimum(1, OVERSAMPLING / density)
@@ -208,7 +208,7 @@ class Augment(RandomTransform):
         return pixels.add_(_scalars(tint * offset[:, None]))
 
     def _apply_camera_effects(self, pixels: Tensor, draws: "_Draws") -> Tensor:
-        """What a camera may have done to the picture, each with its own probability."""
+        """Camera effects, each with its own probability."""
         chances = (self.equalise, self.blur, self.motion, self.sharpen, self.noise, self.grain)
         hits = [(draws.sample_event(chance), draws.sample_between(0, 1)) for chance in chances]
         if not any(hit.any() for hit, _ in hits):
@@ -243,7 +243,7 @@ EFFECTS = (
 
 @dataclass(frozen=True)
 class Strong(Augment):
-    """`Augment` with larger changes and those of cameras, for long training or few pictures."""
+    """`Augment` with larger changes and camera effects, for long training or few images."""
 
     turn: float = 0.1
     scale: tuple[float, float] = (0.75, 1.2)
@@ -267,7 +267,7 @@ class Strong(Augment):
 
 
 class _Draws:
-    """The numbers of some pictures, taken one after the other: each [B]."""
+    """Random numbers of some images, consumed one after the other: each [B]."""
 
     def __init__(self, draws: np.ndarray) -> None:
         self._values: Iterator[np.ndarray] = iter(draws.T)
@@ -283,17 +283,17 @@ class _Draws:
 
 
 def _scalars(values: np.ndarray) -> Tensor:
-    """A number for each picture and channel, [B, 3, 1, 1]."""
+    """A number per image and channel, [B, 3, 1, 1]."""
     return torch.from_numpy(values.astype(np.float32))[:, :, None, None]
 
 
 def _means(pixels: Tensor) -> np.ndarray:
-    """The mean of each picture, [B], by whole numbers: exact, so the same in any order of adding."""
+    """The mean of each image, [B], in integer arithmetic, so that it is exact in any order of summation."""
     return pixels.trunc().sum(3).double().mean((1, 2)).numpy() / pixels.shape[3] + 0.5
 
 
 def _grid(matrix: np.ndarray, shift: np.ndarray, size: int) -> Tensor:
-    """Where in the picture, from -1 to 1, the square's pixels p are: 2 (matrix @ p + shift), [B, S, S, 2]."""
+    """Sampling positions in the image, from -1 to 1: 2 (matrix @ p + shift) for pixels p, [B, S, S, 2]."""
     coordinates = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
     matrix, shift = (2 * matrix).astype(np.float32), (2 * shift).astype(np.float32)
     grid = np.empty((len(matrix), size, size, 2), np.float32)
@@ -305,7 +305,7 @@ def _grid(matrix: np.ndarray, shift: np.ndarray, size: int) -> Tensor:
 
 
 def _sample_bilinear(pictures: np.ndarray, grid: Tensor) -> Tensor:
-    """Pictures uint8 [B, h, w, 3] looked up at places [B, S, S, 2]: float [B, 3, S, S]."""
+    """Sample images uint8 [B, h, w, 3] at positions [B, S, S, 2]: float [B, 3, S, S]."""
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)

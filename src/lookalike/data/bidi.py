@@ -1,4 +1,4 @@
-"""Names as they can be shown: signs that turn the text after them around are seen, and do nothing."""
+"""Safe display of names: bidirectional control characters are made visible and have no effect."""
 
 import re
 
@@ -7,5 +7,5 @@ TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def show_bidi_controls(text: str) -> str:
-    """The text with � for every character that would turn other text around."""
+    """The text with � for every character that changes the direction of other text."""
     return TURNING.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,4 +1,4 @@
-"""The columns of a table that hold boxes, whatever the tool that wrote them calls them."""
+"""Finding the box columns of a table under the names used by various tools."""
 
 import re
 from collections.abc import Mapping, Sequence, Set
@@ -29,7 +29,7 @@ TEXTS = (
     "bboxcxcywh",
     "cxcywh",
 )
-"""Names of columns that hold all four numbers."""
+"""Names of columns that contain all four numbers."""
 FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = tuple(
     (kind, tuple(names.split()))
     for kind, names in (
@@ -72,18 +72,18 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = tuple(
 )
 BOX = ("x1", "y1", "x2", "y2")
 CERTAIN = {"x2", "y2", "xmin", "ymin", "xmax", "ymax", "xtl", "ytl", "xbr", "ybr", "xcenter", "ycenter"}
-"""Names that are those of a box even if there are not four of them."""
+"""Names that indicate a box even if there are not four of them."""
 OWN_COLUMNS = ("original_box", "found_box", "found_landmarks")
 """Columns that `detect` writes."""
 
 
 @dataclass(frozen=True)
 class BoxColumns:
-    """Where boxes are.
+    """The box columns of a table.
 
     Attributes:
         names: four columns of numbers, or one of texts or lists.
-        kind: xyxy, xywh, cxcywh, several of them with `or`, or empty if the name does not say.
+        kind: xyxy, xywh, cxcywh, several of them with `or`, or empty if the names do not tell.
     """
 
     names: tuple[str, ...]
@@ -91,7 +91,7 @@ class BoxColumns:
 
 
 def normalise_name(name: str) -> str:
-    """A name in lower case, letters and digits alone: `X_Min` is `xmin`."""
+    """A name in lower case, only letters and digits: `X_Min` becomes `xmin`."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -105,7 +105,7 @@ def _stem(name: str) -> tuple[str, str]:
 
 
 def is_box_name(name: str) -> bool:
-    """Whether a column of this name is that of a box, or one of its numbers."""
+    """Whether a column with this name is a box, or one of its numbers."""
     prefix, rest = _stem(name)
     return (
         normalise_name(name) in TEXTS
@@ -125,9 +125,9 @@ def find_boxes(
 
     Args:
         frame: the table.
-        named: with `box` where the user says which: a name, four names, or None for none.
-        taken: columns that are something else.
-        wrong: is told what is not clear.
+        named: with `box` if the user gives it: a name, four names, or None for none.
+        taken: columns that are used for something else.
+        wrong: list to which problems are added.
         prefix: of the keys in messages.
     """
     names = [name for name in frame.columns if name not in taken and name not in OWN_COLUMNS]
@@ -147,14 +147,14 @@ def find_boxes(
     if result and half:
         wrong.append(
             f"the box is in {', '.join(sorted(used))}, and there is also {', '.join(half)}: keep one of "
-            f"the two, or name "
+            f"the two, or set "
             f"it: {_box_key(result[0].names, prefix)}"
         )
     elif not result:
         odd = [name for name in names if _looks_like_boxes(frame, name)]
         if half:
             wrong.append(
-                f"{', '.join(half)} look like parts of a box, but not all four numbers are there: name "
+                f"{', '.join(half)} look like parts of a box, but not all four are present: set "
                 f"them with "
                 f"'{prefix}columns={{box: [left, top, right, bottom]}}'; or {none}"
             )
@@ -169,7 +169,7 @@ def _box_key(names: Sequence[str], prefix: str) -> str:
 
 
 def _kind_of(names: Sequence[str]) -> str:
-    """What the names say that the numbers are."""
+    """The box format that the names imply."""
     if len(names) == 4:
         rest = tuple(_stem(name)[1] for name in names)
         return next((kind for kind, family in FAMILIES if family == rest), "")
@@ -178,7 +178,7 @@ def _kind_of(names: Sequence[str]) -> str:
 
 
 def _quadruples(names: Sequence[str]) -> list[BoxColumns]:
-    """Four columns with the names of a family, and the same prefix."""
+    """Four columns with names of one family and the same prefix."""
     groups: dict[str, dict[str, str]] = {}
     for name in names:
         prefix, rest = _stem(name)
@@ -203,7 +203,7 @@ def _texts(frame: pl.DataFrame, names: Sequence[str]) -> list[BoxColumns]:
 
 
 def _looks_like_boxes(frame: pl.DataFrame, name: str) -> bool:
-    """Whether a column of another name holds four numbers in brackets in every row that is filled."""
+    """Whether a column with another name contains four numbers in brackets in every non-empty row."""
     column = frame[name]
     if column.dtype in (pl.List(pl.Float64), pl.List(pl.Int64)):
         return bool((column.drop_nulls().list.len() == 4).all()) and column.null_count() < len(column)

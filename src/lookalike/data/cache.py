@@ -1,4 +1,4 @@
-"""A folder of pictures already decoded and shrunk, as raw pixels that are read without decoding."""
+"""A cache folder of decoded and downscaled images, stored as raw pixels."""
 
 import hashlib
 import logging
@@ -19,34 +19,34 @@ from lookalike.data.shards import image_status
 from lookalike.files import replace_file
 
 log = logging.getLogger(__name__)
-HEAD = struct.Struct("<8sIII")  # mark, height, width, checksum of the pixels
+HEAD = struct.Struct("<8sIII")  # magic bytes, height, width, checksum of the pixels
 MARK = b"LKPIXEL1"
 CHECKED = 1 << 23
 
 
 class Cache:
-    """Pictures whose shorter side was made `side` pixels, each in a file of its own, made when first read.
+    """Images resized to a shorter side of `side` pixels, one file each, created on first use.
 
-    A file is named after its picture's path, time of change, size in bytes, box, and `side`, so a changed
-    picture has another one. Several processes may fill a cache at once: each file is written beside and
-    renamed. A damaged file is made anew; on a full disk, or at its limit, the cache just stops to grow.
+    The file name depends on path, modification time, file size, box, and `side`, so a modified image gets
+    another one. Several processes may fill a cache at once: each file is written under a temporary name and
+    renamed. A damaged file is replaced; on a full disk, or at its limit, the cache stops growing.
 
     Args:
-        folder: made if needed.
-        side: pixels of the shorter side; smaller pictures stay as they are.
-        limit: bytes that all files together may take.
+        folder: created if needed.
+        side: shorter side in pixels; smaller images are not enlarged.
+        limit: maximum total size in bytes.
     """
 
     def __init__(self, folder: Path, side: int, limit: int):
         self.folder, self.side, self._start = folder, side, f"{folder}{os.sep}"
         folder.mkdir(parents=True, exist_ok=True)
         self._left = limit - sum(file.stat().st_size for file in folder.glob("*/*.raw"))
-        self._checked = np.frombuffer(mmap.mmap(-1, CHECKED), np.uint8)  # forked workers share it
+        self._checked = np.frombuffer(mmap.mmap(-1, CHECKED), np.uint8)  # shared by forked workers
         self._grows = True
         self._buffer = np.empty(0, np.uint8)
 
     def get(self, file: str, box: Box | None, choose: Choose) -> np.ndarray:
-        """What is wanted of the picture in a file, or in its box, once it was made smaller: uint8 [h, w, 3].
+        """The required region of an image, or of its box, after downscaling: uint8 [h, w, 3].
 
         Raises:
             ImageError: it cannot be read.
@@ -61,7 +61,7 @@ class Cache:
         return crop(whole, choose((whole.shape[1], whole.shape[0]))[0])
 
     def _name(self, file: str, box: Box | None) -> str:
-        """What the entry is called; nothing for a file that is not there."""
+        """The name of the entry; empty for a missing file."""
         try:
             file_status = image_status(file)
         except OSError:
@@ -71,15 +71,15 @@ class Cache:
         return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def _read(self, name: str, choose: Choose) -> np.ndarray | None:
-        """What is wanted of an entry; None if there is none, or a damaged one."""
+        """The required region of an entry; None if it is missing or damaged."""
         try:
-            with FileIO(f"{self._start}{name[:2]}{os.sep}{name}.raw") as stream:  # pathlib takes longer
+            with FileIO(f"{self._start}{name[:2]}{os.sep}{name}.raw") as stream:  # faster than pathlib
                 return self._read_part(stream, name, choose)
         except (OSError, struct.error):
             return None
 
     def _read_part(self, stream: FileIO, name: str, choose: Choose) -> np.ndarray | None:
-        """The same of an open entry; its checksum is looked at the first time."""
+        """The same for an open entry; its checksum is verified the first time."""
         mark, height, width, checksum = HEAD.unpack(stream.read(HEAD.size))
         size = 3 * height * width
         if mark != MARK or not size or os.fstat(stream.fileno()).st_size != HEAD.size + size:
@@ -116,13 +116,15 @@ class Cache:
     def _stop(self, reason: str) -> None:
         if self._grows:
             log.warning(
-                "the cache %s grows no more: %s; what it lacks is decoded each time", self.folder, reason
+                "the cache %s no longer grows: %s; images that it lacks are decoded each time",
+                self.folder,
+                reason,
             )
         self._grows = False
 
 
 def shrink_picture(picture: np.ndarray, side: int) -> np.ndarray:
-    """A picture [h, w, 3] whose shorter side is `side` pixels, by bicubic antialiasing; never enlarged."""
+    """Downscale an image [h, w, 3] to a shorter side of `side` pixels, bicubic with antialiasing."""
     height, width = picture.shape[:2]
     if min(height, width) <= side:
         return np.ascontiguousarray(picture)

@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset table: every rule, applied to every row."""
+"""The validation rules of a dataset table, applied to every row."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 ROLES = ("query", "gallery", "both", "distractor")
 LABELS = (pl.String, pl.Int64, pl.UInt64)
 LONGEST = 1000
-"""Characters of a label."""
+"""Maximum length of a label."""
 
 NOTHING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nil")
 
@@ -24,13 +24,13 @@ Findings = Iterator[tuple[int, str]]
 
 
 def check_frame(frame: pl.DataFrame, folder: Path, source_name: str, *, files: bool = True) -> list[Problem]:
-    """Everything that is wrong with a table, in the order of its rows; rows count from 0.
+    """All problems of a table, in the order of its rows; rows count from 0.
 
     Args:
         frame: the rows.
-        folder: where the paths of the rows start.
-        source_name: what the problems name as their place.
-        files: also look whether each file is there.
+        folder: folder that paths are relative to.
+        source_name: file name in the problems.
+        files: also check that each file exists.
     """
     wrong = _columns(frame)
     if wrong:
@@ -43,19 +43,19 @@ def check_frame(frame: pl.DataFrame, folder: Path, source_name: str, *, files: b
 
 
 def is_missing_text(labels: pl.Series) -> pl.Series:
-    """Which labels are words that programs write where there is none, as NaN, null and None, [N] bool."""
+    """Which labels are placeholders for missing values, such as NaN, null and None, [N] bool."""
     if labels.dtype != pl.String:
         return pl.repeat(False, len(labels), eager=True)
     return labels.str.strip_chars().str.to_lowercase().is_in(NOTHING).fill_null(False)
 
 
 def shorten_middle(text: str, limit: int = 120) -> str:
-    """The text, its middle left out if it is long."""
+    """The text, with its middle replaced by … if it is long."""
     return text if len(text) <= limit else f"{text[: limit - 40]}…{text[-39:]}"
 
 
 def _columns(frame: pl.DataFrame) -> list[str]:
-    """What is wrong with the table as a whole; nothing else is looked at until this is right."""
+    """Problems of the table as a whole; rows are only checked if there are none."""
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         return [
@@ -64,7 +64,7 @@ def _columns(frame: pl.DataFrame) -> list[str]:
     wrong = [f"{name} must be text, not {kind}" for name, kind in _not_text(frame)]
     if frame.schema["label"] not in LABELS:
         kind = frame.schema["label"]
-        wrong.append(f"label must be text or whole numbers of up to 64 bits, not {kind}")
+        wrong.append(f"label must be text or integers of up to 64 bits, not {kind}")
     boxes = [name for name in BOX if name in frame.columns]
     if boxes and len(boxes) < len(BOX):
         wrong.append(f"has {', '.join(boxes)} of the box columns {', '.join(BOX)}; all four or none")
@@ -84,7 +84,7 @@ def _numeric(frame: pl.DataFrame, name: str) -> bool:
 
 
 def _rows_with_reason(frame: pl.DataFrame, reason: pl.Expr) -> Findings:
-    """The rows for which the expression gives a reason."""
+    """The rows for which the expression returns a reason."""
     reasons = frame.select(reason.alias("reason")).with_row_index("row").drop_nulls("reason")
     yield from reasons.iter_rows()
 
@@ -99,19 +99,19 @@ def _find_empty(frame: pl.DataFrame) -> Findings:
 
 
 def _find_zeros(frame: pl.DataFrame) -> Findings:
-    """A zero byte ends a name for the file system, and is lost in NumPy's text arrays."""
+    """A NUL byte ends a file name, and is lost in NumPy text arrays."""
     for name in REQUIRED:
         if frame.schema[name] == pl.String:
             zero = pl.col(name).str.contains("\0", literal=True)
-            yield from _rows_with_reason(frame, pl.when(zero).then(pl.lit(f"{name} holds a zero byte")))
+            yield from _rows_with_reason(frame, pl.when(zero).then(pl.lit(f"{name} contains a NUL byte")))
 
 
 def too_long_reason(labels: pl.Series) -> pl.Series:
-    """What is said of labels that are no names but whole texts, [N]; null for all others."""
+    """The reason for labels that are too long, [N]; null for all others."""
     if labels.dtype != pl.String:
         return pl.repeat(None, len(labels), dtype=pl.String, eager=True)
     length = labels.str.len_chars()
-    reason = pl.format("label of {} characters: a label is a name of at most {}", length, pl.lit(LONGEST))
+    reason = pl.format("label of {} characters; the maximum is {}", length, pl.lit(LONGEST))
     return pl.select(pl.when(length > LONGEST).then(reason)).to_series()
 
 
@@ -129,7 +129,7 @@ def _find_unknown_names(frame: pl.DataFrame) -> Findings:
 
 
 def check_boxes(frame: pl.DataFrame) -> Findings:
-    """What is wrong with the boxes of a table: half given, no numbers, inverted, or begun outside."""
+    """Invalid boxes of a table: incomplete, non-numeric, inverted, or outside the image."""
     if "x1" not in frame.columns:
         return
     numbers = frame.select(pl.col(BOX).cast(pl.Float64))
@@ -139,20 +139,20 @@ def check_boxes(frame: pl.DataFrame) -> Findings:
     yield from _rows_with_reason(
         numbers,
         pl.when((nulls > 0) & (nulls < 4))
-        .then(pl.lit("half of a box: give x1, y1, x2 and y2, or none of them"))
+        .then(pl.lit("incomplete box: give x1, y1, x2 and y2, or none of them"))
         .when(pl.any_horizontal(~pl.col(BOX).is_finite()))
         .then(pl.lit("a box needs finite numbers"))
         .when((x1 < x2) & (y1 < y2) & ((x2 <= 0) | (y2 <= 0)))
-        .then(pl.concat_str(reason, pl.lit(": lies left of or above the image")))
+        .then(pl.concat_str(reason, pl.lit(": is left of or above the image")))
         .when((x1 < 0) | (y1 < 0))
-        .then(pl.concat_str(reason, pl.lit(": begins left of or above the image")))
+        .then(pl.concat_str(reason, pl.lit(": starts left of or above the image")))
         .when((x2 <= x1) | (y2 <= y1))
         .then(pl.concat_str(reason, pl.lit(": must be x1 y1 x2 y2 with x1 < x2 and y1 < y2"))),
     )
 
 
 def _find_duplicates(frame: pl.DataFrame) -> Findings:
-    """The same box of the same file twice: the later rows; all of them where their labels differ."""
+    """Duplicate boxes of a file: the later rows, or all of them if their labels differ."""
     key = ["path", *(name for name in BOX if name in frame.columns)]
     rows = frame.select(*key, "label").with_row_index("row").drop_nulls(["path", "label"])
     rows = rows.filter(pl.len().over(key) > 1).with_columns(
@@ -191,7 +191,7 @@ def _find_missing_files(folder: Path) -> Callable[[pl.DataFrame], Findings]:
 
 
 def _missing_file_reason(file: Path) -> str | None:
-    """Why there is no such file to read."""
+    """Why a file cannot be read."""
     shard_member = parse_member(file)
     try:
         file_status = os.stat(file if shard_member is None else shard_member.shard)  # noqa: PTH116 - a third of Path.stat's time

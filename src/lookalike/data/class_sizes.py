@@ -1,4 +1,4 @@
-"""How many images a class shows in an epoch, and which of them."""
+"""How many images of a class are used in an epoch, and which."""
 
 from dataclasses import replace
 
@@ -10,15 +10,15 @@ from lookalike.errors import DataError
 
 
 def drop_small_classes(table: Table, fewest: int) -> tuple[Table, int, int]:
-    """The table without the training images of classes that have fewer than `fewest` of them.
+    """The table without the training images of classes with fewer than `fewest` of them.
 
-    Rows of other splits stay.
+    Rows of other splits are kept.
 
     Returns:
-        The table, and how many classes and images were left out.
+        The table, and the numbers of removed classes and images.
 
     Raises:
-        DataError: no class has that many.
+        DataError: no class is left.
     """
     training = pl.col("split") == "train"
     counts = table.frame.filter(training).group_by("label").len()
@@ -26,30 +26,30 @@ def drop_small_classes(table: Table, fewest: int) -> tuple[Table, int, int]:
     if len(small) == len(counts):
         largest = counts["len"].max() or 0
         raise DataError(
-            f"min_per_class={fewest}: no class has so many training images; the largest has {largest}"
+            f"min_per_class={fewest}: no class has this many training images; the largest has {largest}"
         )
     out = training & pl.col("label").is_in(small["label"].implode())
     return replace(table, frame=table.frame.filter(~out)), len(small), int(small["len"].sum())
 
 
 def images_per_epoch(sizes: np.ndarray, undersample: int | None, oversample: int | None) -> np.ndarray:
-    """How many images each class shows in an epoch, [C].
+    """Number of images per class and epoch, [C].
 
     Args:
         sizes: images of each class, [C].
-        undersample: no class shows more than this many; None for no limit.
-        oversample: none shows fewer, smaller ones show theirs repeatedly; None for no limit.
+        undersample: maximum per class; None for no limit.
+        oversample: minimum per class, by repeating images; None for no limit.
 
     Raises:
-        ValueError: a number is below 1, or no number of images is right.
+        ValueError: a number is below 1, or the two contradict each other.
     """
     for name, value in (("undersample", undersample), ("oversample", oversample)):
         if value is not None and value < 1:
-            raise ValueError(f"{name}={value}: a class shows at least 1 image")
+            raise ValueError(f"{name}={value}: must be at least 1")
     if undersample is not None and oversample is not None and oversample > undersample:
         raise ValueError(
-            f"oversample={oversample} is more than undersample={undersample}: classes show at least the "
-            "first and at most the second number of images in an epoch"
+            f"oversample={oversample} is more than undersample={undersample}: the first is the minimum "
+            "and the second the maximum number of images per class and epoch"
         )
     return np.clip(sizes, oversample, undersample) if undersample or oversample else sizes
 
@@ -57,16 +57,16 @@ def images_per_epoch(sizes: np.ndarray, undersample: int | None, oversample: int
 def choose_rows(
     rows: np.ndarray, owner: np.ndarray, images_per_class: np.ndarray, seed: int, epoch: int
 ) -> np.ndarray:
-    """Rows to show in an epoch: of each class as many as `images_per_class` says, others in each epoch.
+    """Rows to use in an epoch: `images_per_class` of each class, different ones in each epoch.
 
-    A class that shows more than it has shows each image equally often, but for one time.
+    If a class is oversampled, the numbers of uses of its images differ by at most one.
 
     Args:
         rows: row numbers, [N].
         owner: class of each, from 0, [N].
-        images_per_class: images to show of each class, [C].
+        images_per_class: number of images of each class, [C].
         seed: of the choice.
-        epoch: of the choice, too.
+        epoch: of the choice.
 
     Returns:
         [sum of `images_per_class`], class by class.
@@ -79,12 +79,12 @@ def choose_rows(
 
 
 def starts(sizes: np.ndarray) -> np.ndarray:
-    """Where each of several groups begins that lie one after the other."""
+    """Start offsets of consecutive groups."""
     return sizes.cumsum() - sizes
 
 
 def noise(seed: int, passes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A random-looking number for each row, from seed, pass and row alone (mixing as in splitmix64)."""
+    """A pseudorandom number for each row, from seed, pass and row (mixing as in splitmix64)."""
     mixed = np.full(len(rows), seed, np.uint64)
     for part in (passes, rows):
         mixed = (mixed ^ part.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)

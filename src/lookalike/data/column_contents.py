@@ -1,4 +1,4 @@
-"""What the columns of a table are by what they hold, where their names do not say it."""
+"""Identifying columns by their contents, if their names do not tell."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ def find_without_header(
         prefix: of the keys in messages.
 
     Raises:
-        DataError: the contents leave several meanings; names the command that decides.
+        DataError: the contents are ambiguous; the message gives the command that resolves this.
     """
     names = frame.columns
     if not names or not all(UNNAMED.fullmatch(name) for name in names):
@@ -64,25 +64,25 @@ def _headless_message(
     first = ", ".join(f"{name} ({str(frame[name][0])[:40]})" for name in frame.columns[:12])
     message = f"{file}: has no header, and its columns can be read in several ways: {first}. "
     if not prefix:
-        return message + "Put a line with names above it, such as path,label"
+        return message + "Add a header line, such as path,label"
     numbers = [name for name in rest if _all_match(frame[name], NUMBER)]
     labels = [name for name in rest if name not in numbers] or [name for name in rest if len(numbers) != 4]
     keys = {"path": images[:1], "label": labels[:1], "split": splits[:1]}
     parts = [f"{ours}: '{names[0]}'" for ours, names in keys.items() if names]
     if len(numbers) == 4 and labels:
         parts.append(f"box: [{', '.join(repr(name) for name in numbers)}]")
-    return message + f'Name those that count, for instance "{prefix}columns={{{", ".join(parts)}}}"'
+    return message + f'Set the columns to use, for instance "{prefix}columns={{{", ".join(parts)}}}"'
 
 
 def suggest(frame: pl.DataFrame, missing: Iterable[str], used: Mapping[str, str]) -> dict[str, list[str]]:
-    """Columns that could be the missing ones by what they hold, best first."""
+    """Candidates for the missing columns by their contents, best first."""
     free = [name for name in frame.columns if name not in used.values()]
     tests = {"path": looks_like_images, "url": looks_like_addresses, "label": _may_be_labels}
     return {ours: [name for name in free if ours in tests and tests[ours](frame[name])] for ours in missing}
 
 
 def _may_be_labels(column: pl.Series) -> bool:
-    """Whether a column holds text or integers of which at least one occurs twice."""
+    """Whether a column contains text or integers with at least one duplicate."""
     if column.name.lower() in NO_LABELS or is_box_name(column.name):
         return False
     if not (column.dtype == pl.String or column.dtype.is_integer()):
@@ -93,12 +93,12 @@ def _may_be_labels(column: pl.Series) -> bool:
 
 
 def looks_like_images(column: pl.Series) -> bool:
-    """Whether every filled cell ends like the name of an image."""
+    """Whether every non-empty cell ends like an image file name."""
     return not looks_like_addresses(column) and _all_match(column, f"(?i)^{IMAGE_NAME.pattern}\\s*$")
 
 
 def looks_like_addresses(column: pl.Series) -> bool:
-    """Whether every filled cell is the address of a file on the web or in an object store."""
+    """Whether every non-empty cell is a URL of a file on the web or in an object store."""
     return _all_match(column, ADDRESS)
 
 
@@ -111,7 +111,7 @@ def _all_match(column: pl.Series, pattern: str) -> bool:
 
 
 def says_splits(column: pl.Series) -> bool:
-    """Whether a column holds names of splits, or of query and gallery, and nothing else."""
+    """Whether a column contains only names of splits, or query and gallery."""
     words = _distinct_words(column)
     return len(words) > 1 and bool(words.is_in([*SPLIT_NAMES, *ROLE_NAMES]).all())
 
@@ -124,13 +124,13 @@ def _distinct_words(column: pl.Series) -> pl.Series:
 
 
 def is_flag(column: pl.Series) -> bool:
-    """Whether a column holds yes or no alone, in words or as 0 and 1."""
+    """Whether a column contains only yes and no, in words or as 0 and 1."""
     words = column.cast(pl.String).drop_nulls().str.strip_chars().str.to_lowercase()
     return bool(words.is_in(["0", "1", "true", "false", "0.0", "1.0", "yes", "no", ""]).all())
 
 
 def is_code(column: pl.Series) -> bool:
-    """Whether a column holds a few different digits, as splits are coded in CelebA."""
+    """Whether a column contains a few different digits, as splits are coded in CelebA."""
     words = column.cast(pl.String, strict=False).drop_nulls().str.strip_chars()
     return 1 < words.n_unique() <= MOST_CODES and bool(words.str.contains(r"^\d(\.0)?$").all())
 

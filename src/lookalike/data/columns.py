@@ -1,4 +1,4 @@
-"""Which column of a table means what: by the name that was given, by its own name, or by what it holds."""
+"""Assigning roles to table columns: by the user's keys, by column names, or by contents."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,15 +44,15 @@ TWINS = {
         """
     ),
 }
-"""Other names for the same, without case, spaces and signs."""
+"""Synonyms, without case, spaces and punctuation."""
 FLAG_NAME = re.compile(
     r"(is|in|for)?(train|training|test|testing|val|valid|validation)(set|split|sample|image|img|data)?"
 )
-"""Normalised names of columns of 0 and 1 that say whether a row is in one split."""
+"""Normalised names of 0/1 columns that mark the rows of one split."""
 CAMERAS = words(
     "camera cameraid cam camid camname sequence sequenceid session sessionid video videoid tracklet"
 )
-"""Names of columns that often are the group, which is not read unasked."""
+"""Names of columns that often are the group, which is only read on request."""
 CODED = (
     "partition",
     "subset",
@@ -63,18 +63,18 @@ CODED = (
     "evalpartition",
     "splitset",
 )
-"""Names of columns in which numbers stand for splits, as in CelebA."""
+"""Names of columns in which numbers encode splits, as in CelebA."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a table are used for.
+    """How the columns of a table are used.
 
     Attributes:
-        used: theirs by ours: path, label, split, role, group and fold.
-        flags: columns of 0 and 1 that give the split.
-        boxes: the columns of boxes.
-        kept: columns that nothing is read from.
+        used: the user's column for each of path, label, split, role, group and fold.
+        flags: 0/1 columns that define the split.
+        boxes: the box columns.
+        kept: unused columns.
     """
 
     used: dict[str, str]
@@ -83,7 +83,7 @@ class Columns:
     kept: list[str] = field(default_factory=list)
 
     def report(self, replaced: Sequence[str] = ()) -> str:
-        """What each column is used for, in one line."""
+        """The use of each column, in one line."""
         parts = [ours if ours == theirs else f"{ours} from {theirs}" for ours, theirs in self.used.items()]
         parts += [f"split from {' and '.join(self.flags)}"] if self.flags else []
         parts += [f"boxes from {', '.join(self.boxes.names)}"] if self.boxes else []
@@ -94,19 +94,19 @@ class Columns:
         return message + (f"; kept, not used: {', '.join(rest)}" if rest else "")
 
     def camera_hint(self) -> str:
-        """The key that makes a column of cameras the group, unless there is a group or no such column."""
+        """The key that uses a camera column as the group, unless there is a group or no such column."""
         cameras = [name for name in self.kept if normalise_name(name) in CAMERAS]
         return "" if "group" in self.used or not cameras else column_key("group", cameras[0])
 
 
 def flagged_split(name: str) -> str:
-    """The split that a column of 0 and 1, such as is_test, speaks of; empty for any other name."""
+    """The split of a 0/1 column such as is_test; empty for any other name."""
     match = FLAG_NAME.fullmatch(normalise_name(name))
     return SPLIT_NAMES[match[2]] if match else ""
 
 
 def is_text(name: str) -> bool:
-    """Whether a column of this name may hold paths, labels or splits, whose digits are not quantities."""
+    """Whether a column with this name may contain paths, labels or splits, which stay text."""
     short = normalise_name(name)
     return short in ("path", "label", "split", "role", "group", "hash") or any(
         short in them for them in TWINS.values()
@@ -120,19 +120,18 @@ def find_columns(
     required: Iterable[str] = ("path", "label"),
     prefix: str = "source.",
 ) -> Columns:
-    """What the columns are used for.
+    """Determine how the columns are used.
 
     Args:
         frame: the table.
         file: for messages.
-        named: by ours, what the user says: the name of a column, or None for none; `box` may be four names.
-        required: those without which there is no table.
+        named: the user's keys: the name of a column, or None for none; `box` may be four names.
+        required: columns that must exist.
         prefix: of the keys in messages.
 
     Raises:
-        DataError: a column that was named is not there; one that is needed is not found, or several could
-        be it; or
-            a column that is not used looks as if it should be. Lists all of it, with the keys that decide.
+        DataError: a named column does not exist, a required one is missing or ambiguous, or an unused column
+            looks as if it should be used. Lists all problems, with the keys that resolve them.
     """
     names = frame.columns
     _refuse_unknown(names, file, named, prefix)
@@ -162,7 +161,7 @@ def find_columns(
     wrong += _lookalikes(names, named, used, taken, prefix)
     wrong += _role_flags(frame, named, used, prefix)
     if wrong:
-        raise DataError(f"{file}: it is not clear what some columns are.\n  " + "\n  ".join(wrong))
+        raise DataError(f"{file}: some columns are ambiguous.\n  " + "\n  ".join(wrong))
     return Columns(used, flags, boxes, [name for name in names if name not in taken])
 
 
@@ -177,14 +176,14 @@ def _refuse_unknown(names: Sequence[str], file: Path, named: Mapping[str, object
         message = " and ".join(dict.fromkeys(repr(theirs) for _, theirs in lacking))
         keys = ", ".join(dict.fromkeys(f"{prefix}{_key(ours)}" for ours, _ in lacking))
         raise DataError(
-            f"{file}: has no column {message}; it has {quote_names(names)}. Name the "
-            f"{'column' if len(lacking) == 1 else 'columns'} that it has for that: {keys}"
+            f"{file}: has no column {message}; it has {quote_names(names)}. Set the "
+            f"{'column' if len(lacking) == 1 else 'columns'} to use: {keys}"
         )
 
 
 def _candidates(names: Sequence[str], ours: str, used: Mapping[str, str]) -> list[str]:
-    """The columns that may be ours: of this very name, or but for case and signs, or of another usual
-    name.
+    """Candidates for a column: with this name, with the same name up to case and punctuation, or with another
+    common name.
     """
     if ours in names:
         return [ours]
@@ -197,27 +196,27 @@ def _candidates(names: Sequence[str], ours: str, used: Mapping[str, str]) -> lis
 def _missing_message(
     file: Path, names: Sequence[str], candidates: Mapping[str, Sequence[str]], prefix: str
 ) -> str:
-    """What to say if columns are missing; `candidates` are those that could be it, by ours."""
+    """The message for missing columns; `candidates` are possible columns for each."""
     message = f"{file}: has no column {' and '.join(map(repr, candidates))}; it has {quote_names(names)}. "
     if not prefix:
         ours, theirs = next(iter(candidates.items()))
         return message + (
-            f"Rename {theirs[0]!r} to {ours!r}" if theirs else f"Rename the column that is meant to {ours!r}"
+            f"Rename {theirs[0]!r} to {ours!r}" if theirs else f"Rename the right column to {ours!r}"
         )
     keys = [
         _keys(ours, theirs[:5], prefix) if theirs else f"{prefix}{_key(ours)}"
         for ours, theirs in candidates.items()
     ]
-    return message + f"Name the {'column' if len(keys) == 1 else 'columns'} to use: {', '.join(keys)}"
+    return message + f"Set the {'column' if len(keys) == 1 else 'columns'} to use: {', '.join(keys)}"
 
 
 def _address_hint(frame: pl.DataFrame, file: Path) -> str:
-    """The command for a table of addresses."""
+    """The command for a table of URLs."""
     urls = [name for name in frame.columns if looks_like_addresses(frame[name])]
     if not urls:
         return ""
     return (
-        f". Its column {urls[0]} holds addresses: `lookalike prepare source=urls source.list={file} "
+        f". Its column {urls[0]} contains URLs: `lookalike prepare source=urls source.list={file} "
         f"{column_key('url', urls[0])} out=…` downloads them"
     )
 
@@ -227,14 +226,14 @@ def _key(ours: str) -> str:
 
 
 def _keys(ours: str, names: Sequence[str], prefix: str) -> str:
-    """The keys that say which of some columns is meant."""
+    """The keys that select one of several columns."""
     return " or ".join(column_key(ours, name, prefix) for name in names)
 
 
 def column_key(ours: str, name: str | None, prefix: str = "source.") -> str:
-    """The words of a command that say which column is ours, as a shell takes them."""
+    """The part of a command line that selects a column, quoted for the shell."""
     if not prefix:
-        return f"rename {name!r} to {ours!r}" if name else f"take the column {ours} out"
+        return f"rename {name!r} to {ours!r}" if name else f"remove the column {ours}"
     if name is None:
         return f"'{prefix}columns={{{ours}: null}}'"
     plain = re.fullmatch(r"[A-Za-z_][\w]*", name)
@@ -251,8 +250,8 @@ def _split_columns(
     flags = [name for name in free if flagged_split(name) and is_flag(frame[name])]
     if len({flagged_split(name) for name in flags}) < len(flags):
         wrong.append(
-            f"{' and '.join(map(repr, flags))} speak of the same split: write train, val and test into one "
-            f"column, or add {column_key('split', None, prefix)} to divide anew"
+            f"{' and '.join(map(repr, flags))} define the same split: write train, val and test into one "
+            f"column, or add {column_key('split', None, prefix)} for a new split"
         )
     if flags:
         return flags
@@ -262,15 +261,17 @@ def _split_columns(
         used["split"] = usual[0]
     elif worded:
         wrong.append(
-            f"{' and '.join(map(repr, worded))} hold{'s' if len(worded) == 1 else ''} the names of splits: "
-            f"{_keys('split', worded, prefix)}; or {column_key('split', None, prefix)} to divide anew"
+            f"{' and '.join(map(repr, worded))} contain{'s' if len(worded) == 1 else ''} the names of "
+            f"splits: "
+            f"{_keys('split', worded, prefix)}; or {column_key('split', None, prefix)} for a new split"
         )
     for name in free:
         if normalise_name(name) in CODED and is_code(frame[name]):
             values = ", ".join(map(str, frame[name].drop_nulls().unique().sort().to_list()))
             wrong.append(
-                f"{name!r} looks like a split, but holds {values}: write train, val and test there, or add "
-                f"{column_key('split', None, prefix)} to divide anew"
+                f"{name!r} looks like a split, but contains {values}: write train, val and test there, or "
+                f"add "
+                f"{column_key('split', None, prefix)} for a new split"
             )
     return []
 
@@ -278,7 +279,7 @@ def _split_columns(
 def _role_flags(
     frame: pl.DataFrame, named: Mapping[str, object], used: Mapping[str, str], prefix: str
 ) -> list[str]:
-    """What to say about columns of 0 and 1 that are called query and gallery."""
+    """The message for 0/1 columns named query and gallery."""
     flags = [name for name in frame.columns if ROLE_NAMES.get(_without_is(name)) and is_flag(frame[name])]
     flags = [name for name in flags if name not in used.values()]
     if not flags or "role" in named or "role" in used:
@@ -300,7 +301,7 @@ def _lookalikes(
     taken: set[str],
     prefix: str,
 ) -> list[str]:
-    """Columns that are not used, and have the name of one that is, but for case and signs."""
+    """Unused columns with the name of a used one, up to case and punctuation."""
     message = []
     for name in names:
         ours = normalise_name(name)

@@ -1,4 +1,4 @@
-"""CSV files as programs and people write them, as plain CSV: one separator, one header, UTF-8."""
+"""Normalising CSV files of various origins: one separator, one header, UTF-8."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 SEPARATORS = ",;\t|"
 LONGEST = (1 << 31) - 1
 SAMPLE = 50
-"""Lines that are compared to tell the separator."""
+"""Number of lines used to detect the separator."""
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 SEP_LINE = re.compile(r"\s*\"?sep=(.)\"?[,;\t| ]*\r?\n?", re.IGNORECASE)
 IMAGE_NAME = re.compile(r".*\.(jpe?g|png|webp|bmp|gif|tiff?|ppm|pgm|heic|heif|avif)", re.IGNORECASE)
@@ -28,9 +28,9 @@ class CsvText:
     Attributes:
         body: all lines below the header.
         separator: between fields.
-        header: the names as written, without spaces at their ends.
-        padded: whether fields begin with a space after the separator, as in `path, label`.
-        headless: whether the first line is a row already; the header is then `column 1`, `column 2`, ….
+        header: the names as written, without surrounding spaces.
+        padded: whether fields start with a space after the separator, as in `path, label`.
+        headless: whether the first line is a row; the header is then `column 1`, `column 2`, ….
     """
 
     body: str
@@ -41,7 +41,7 @@ class CsvText:
 
 
 def decode(data: bytes, file: Path) -> str:
-    """Text in UTF-8, or in UTF-16 with its byte order mark, as Excel's "Unicode text" is.
+    """Text in UTF-8, or in UTF-16 with a byte order mark, like Excel's "Unicode text".
 
     Raises:
         DataError: it is in another encoding; lists the lines.
@@ -73,17 +73,17 @@ def _undecodable(data: bytes, name: str) -> Iterator[Problem]:
 
 
 def parse(text: str, file: Path) -> CsvText:
-    """The parts of a CSV; a first line that names an image is a row, not a header.
+    """Parse a CSV; a first line that contains an image file name is a row, not a header.
 
     Raises:
         DataError: rows have more or fewer fields than the header; lists all of them.
-        ValueError: it is empty, or has no line ends that are known.
+        ValueError: it is empty, or has unknown line ends.
     """
     if not text.strip():
         raise ValueError("it is empty")
     text, separator = split_sep_line(text, file)
     if "\r" in text.split("\n", 1)[0].rstrip("\r"):
-        raise ValueError("its lines end as those of old Mac programs do; save it as 'CSV UTF-8'")
+        raise ValueError("it has line ends of old Mac programs; save it as 'CSV UTF-8'")
     separator = separator or separator_of(text)
     padded = _is_padded(text, separator)
     stream = io.StringIO(text, newline="")
@@ -103,20 +103,18 @@ def parse(text: str, file: Path) -> CsvText:
 
 
 def split_sep_line(text: str, file: Path) -> tuple[str, str]:
-    """The text without Excel's first line `sep=;`, and the separator that it names; empty if there is
-    none.
-    """
+    """The text without Excel's first line `sep=;`, and its separator; empty if there is none."""
     first = SEP_LINE.match(text)
     if first is None:
         return text, ""
-    log.info("%s: the first line, %s, names the separator", file, first[0].strip())
+    log.info("%s: the first line, %s, sets the separator", file, first[0].strip())
     return text[first.end() :], first[1]
 
 
 def separator_of(text: str) -> str:
-    """The separator that makes most fields of the first line, and as many of those below.
+    """The separator that yields the most fields in the first line, and as many in the lines below.
 
-    Where commas are in numbers, as in `0,5;0,25`, they separate nothing.
+    Decimal commas, as in `0,5;0,25`, are not separators.
     """
     lines = text.splitlines()[:SAMPLE]
     counts = {one: [len(row) for row in _rows(lines, one)] for one in SEPARATORS}
@@ -170,7 +168,7 @@ def as_plain(result: CsvText, names: Sequence[str]) -> bytes:
 
 
 def _ragged_rows(result: CsvText, name: str) -> Iterator[Problem]:
-    """The rows with other fields than the header; empty ones at the right do not count."""
+    """The rows with another number of fields than the header; trailing empty ones do not count."""
     num_fields = len(result.header)
     least = max((number for number, one in enumerate(result.header, 1) if one), default=0)
     rows = csv.reader(
@@ -185,15 +183,15 @@ def _ragged_rows(result: CsvText, name: str) -> Iterator[Problem]:
             if row and (len(row) < least or any(cell.strip() for cell in row[num_fields:])):
                 message = f"{len(row)} fields where the header has {num_fields}: {','.join(row)[:80]!r}"
                 yield Problem(name, message, number)
-    except csv.Error as error:  # of others, let the one who reads it say whether it can
+    except csv.Error as error:  # other errors are left to the reader
         if "end of data" in str(error):
-            yield Problem(name, "a quote mark is opened here and not closed", number + 1)
+            yield Problem(name, "a quotation mark is opened here and not closed", number + 1)
 
 
 def _ragged_message(file: Path, result: CsvText, wrong: Sequence[Problem]) -> str:
     message = (
-        f"{file}: not every row has the fields of the header; put quotes around texts with commas, and "
-        "two quote marks where a text has one. "
+        f"{file}: some rows have another number of fields than the header; quote texts with commas, and "
+        "double the quotation marks inside a text. "
     )
     rows = list(csv.reader(io.StringIO(result.body, newline=""), delimiter=result.separator))
     filled = [row for row in rows if row]

@@ -1,4 +1,4 @@
-"""Datasets by folder, file or name, several joined into one, and the identities set aside for validation."""
+"""Datasets by folder, file or name; joining several; holding out identities for validation."""
 
 import logging
 from collections.abc import Mapping
@@ -18,27 +18,27 @@ FEWEST = 2
 
 
 def read_datasets(dataset: str | list[str], data_dir: Path) -> Table:
-    """One table from a folder, a table file, the name of a prepared set under `data_dir`, or a list of these.
+    """One table from a folder, a table file, a prepared dataset under `data_dir`, or a list of these.
 
     Raises:
-        ConfigError: there is no such data set.
-        DataError: a table is wrong, or a label stands in two of the tables.
+        ConfigError: there is no such dataset.
+        DataError: a table is invalid, or a label occurs in two of the tables.
     """
     return join_tables(read_tables(dataset, data_dir))
 
 
 def read_tables(dataset: str | list[str], data_dir: Path, *, files: bool = True) -> dict[str, Table]:
-    """The tables of `read_datasets` before they become one, by name; `files` as in `read_table`."""
+    """The tables of `read_datasets` before joining, by name; `files` as in `read_table`."""
     names = [dataset] if isinstance(dataset, str) else dataset
     if not names:
-        raise ConfigError("dataset=[]: name at least one data set")
+        raise ConfigError("dataset=[]: give at least one dataset")
     if len(set(names)) < len(names):
-        raise ConfigError(f"dataset=[{','.join(names)}]: a data set is named twice")
+        raise ConfigError(f"dataset=[{','.join(names)}]: a dataset is listed twice")
     return {name: read_table(_find_dataset(name, data_dir), files=files) for name in names}
 
 
 def folders_of(dataset: str | list[str], data_dir: Path) -> list[Path]:
-    """The folder of each of these data sets."""
+    """The folder of each of these datasets."""
     paths = [_find_dataset(name, data_dir) for name in ([dataset] if isinstance(dataset, str) else dataset)]
     return [path if path.is_dir() else path.parent for path in paths]
 
@@ -53,7 +53,7 @@ def join_tables(tables: Mapping[str, Table]) -> Table:
     """One table: all rows with absolute paths and labels as text, or a single table as it is.
 
     Raises:
-        DataError: a label stands in two of the tables, or a column is of types that do not go together.
+        DataError: a label occurs in two of the tables, or a column has incompatible types.
     """
     if len(tables) == 1:
         return next(iter(tables.values()))
@@ -69,14 +69,14 @@ def join_tables(tables: Mapping[str, Table]) -> Table:
         return Table(pl.concat(frames, how="diagonal_relaxed"), Path())
     except pl.exceptions.PolarsError as error:
         first_line = str(error).splitlines()[0]
-        raise DataError(f"{', '.join(tables)}: their columns do not go together: {first_line}") from error
+        raise DataError(f"{', '.join(tables)}: their columns cannot be combined: {first_line}") from error
 
 
 def refuse_shared_labels(tables: Mapping[str, Table]) -> None:
-    """A label must mean one thing.
+    """Check that no label occurs in two tables.
 
     Raises:
-        DataError: one stands in two tables.
+        DataError: one does.
     """
     owners = _owners(tables)
     for name, table in tables.items():
@@ -89,7 +89,7 @@ def refuse_shared_labels(tables: Mapping[str, Table]) -> None:
 
 
 def origins(tables: Mapping[str, Table], table: Table) -> np.ndarray:
-    """Which of the joined tables each row came from, [N]: its place among them."""
+    """Index of the joined table that each row came from, [N]."""
     numbers = {name: number for number, name in enumerate(tables)}
     owners = _owners(tables)
     labels = table.frame["label"].cast(pl.String).to_list()
@@ -97,7 +97,7 @@ def origins(tables: Mapping[str, Table], table: Table) -> np.ndarray:
 
 
 def _owners(tables: Mapping[str, Table]) -> dict[str, str]:
-    """The (last) table that a label stands in."""
+    """The (last) table that contains a label."""
     return {
         label: name
         for name, table in tables.items()
@@ -108,7 +108,7 @@ def _owners(tables: Mapping[str, Table]) -> dict[str, str]:
 def split_validation(table: Table, share: float, seed: int) -> Table:
     """The table, with a seeded `share` of the training identities as `val` if it has none.
 
-    Only identities with two images or more can be judged; fewer than two of them are not worth setting aside.
+    Only identities with at least two images count; at least two of them are needed.
     """
     split, labels = table.frame["split"], table.frame["label"]
     if share == 0 or (split == "val").any():
@@ -125,13 +125,13 @@ def split_validation(table: Table, share: float, seed: int) -> Table:
         return table
     selected = np.random.default_rng(seed).permutation(len(candidates))[:num_classes]
     aside = (split == "train") & labels.is_in(candidates.gather(np.sort(selected)).implode())
-    log.info("%d of the training identities are set aside for validation (val_share=%g)", num_classes, share)
+    log.info("%d of the training identities are held out for validation (val_share=%g)", num_classes, share)
     frame = table.frame.with_columns(split=pl.when(aside).then(pl.lit("val")).otherwise(split))
     return replace(table, frame=frame)
 
 
 def drop_classes_below(table: Table, fewest: int) -> Table:
-    """The table without the training images of classes with fewer than `fewest`; says how many went."""
+    """The table without the training images of classes with fewer than `fewest`; logs their numbers."""
     if fewest <= 1:
         return table
     remaining, classes, images = drop_small_classes(table, fewest)
@@ -147,4 +147,4 @@ def _find_dataset(name: str, data_dir: Path) -> Path:
         sorted(folder.name for folder in data_dir.glob("*") if folder.is_dir()) if data_dir.is_dir() else []
     )
     hint = f"; prepared there: {', '.join(known_names)}" if known_names else ""
-    raise ConfigError(f"dataset={name}: no such folder or file, here or in {data_dir}{hint}")
+    raise ConfigError(f"dataset={name}: there is no such folder or file, here or in {data_dir}{hint}")

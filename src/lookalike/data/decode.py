@@ -1,4 +1,4 @@
-"""Reading picture files: each becomes an upright RGB picture, or an error that says why not."""
+"""Reading image files: each becomes an upright RGB image, or an error with the reason."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -19,42 +19,42 @@ Source = str | Path | IO[bytes]
 Box = tuple[int, int, int, int]
 Result = TypeVar("Result")
 Choose = Callable[[tuple[int, int]], tuple[Box | None, int | None]]
-"""From a picture's width and height to the part that is wanted, in its pixels (None for all of it), and how
-many pixels its shorter side must keep (None for all of them)."""
+"""From width and height of an image to the required region, in pixels (None for all of it), and the minimum
+number of pixels on its shorter side (None for full resolution)."""
 
-IN_MEMORY = "(picture in memory)"
+IN_MEMORY = "(image in memory)"
 
 
 def open_image(source: Source, box: Box | None = None, at_least: int | None = None) -> Image.Image:
-    """The picture in a file: upright, RGB, 8 bits, decoded to the last pixel.
+    """The image in a file: upright, RGB, 8 bits, completely decoded.
 
     The format is recognised by content (JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF, netpbm), and the number
-    of pixels checked before anything is decoded. The rotation that EXIF or XMP data ask for is applied,
-    transparency laid over white, 16 bits scaled to 8; an animation gives its first frame.
+    of pixels is checked before decoding. EXIF or XMP rotation is applied, transparency composited on white,
+    16 bits scaled to 8; an animation gives its first frame.
 
     Args:
         source: a path, or an open binary file.
-        box: the part wanted, x1 y1 x2 y2 in pixels of the upright picture; what sticks out is cut off.
-        at_least: allow a JPEG to come out up to 8 times smaller, its shorter side no less than this. Much
-            faster for photos, with nearly the same pixels once shrunk.
+        box: region to return, x1 y1 x2 y2 in pixels of the upright image; it is clipped to the image.
+        at_least: allow a JPEG to be decoded up to 8 times smaller, with a shorter side of at least this. Much
+            faster for photos, with nearly the same pixels after downscaling.
 
     Raises:
-        ImageError: if there is no such picture, or it is damaged, truncated, too large or of another kind.
+        ImageError: the file is missing, damaged, truncated, too large or not an image.
     """
     return decode_guarded(source, lambda stream: decode_part(stream, box, lambda size: (None, at_least)))
 
 
 def image_size(source: Source) -> tuple[int, int]:
-    """Width and height of the upright picture in a file, from its header alone.
+    """Width and height of the upright image in a file, from its header alone.
 
     Raises:
-        ImageError: if the header is not one of a picture that can be read.
+        ImageError: the header is not one of a readable image.
     """
     return decode_guarded(source, lambda stream: read_header(stream).size)
 
 
 def decode_guarded(source: Source, read: Callable[[IO[bytes]], Result]) -> Result:
-    """What `read` makes of the file. On damaged files decoders raise nearly anything: all becomes ours."""
+    """The result of `read` for the file; all errors of decoders are converted to ImageError."""
     try:
         with _stream(source) as stream:
             return read(stream)
@@ -77,7 +77,7 @@ def _stream(source: Source) -> Iterator[IO[bytes]]:
 
 
 def _reason(error: Exception) -> str:
-    """An error of the system or of a decoder in words for the user."""
+    """The message for an error of the system or of a decoder."""
     match error:
         case RefusedError() | ShardError() | DamagedError() | UnsupportedError():
             return str(error)
@@ -94,18 +94,18 @@ def _reason(error: Exception) -> str:
         case EOFError():
             return TRUNCATED
     if "decoder object" in str(error):
-        return "damaged or cut off: it cannot be decoded"
+        return "damaged or truncated: it cannot be decoded"
     return TRUNCATED if "truncated" in str(error).lower() else f"damaged: {error or type(error).__name__}"
 
 
 def _number(error: Exception) -> str:
-    """The first number in an error of Pillow, to be read by people."""
+    """The first number in an error message of Pillow, with thousands separators."""
     match = re.search(r"\d+", str(error))
     return f"{int(match[0]):,}" if match else "too many"
 
 
 def decode_part(stream: IO[bytes], box: Box | None, choose: Choose) -> Image.Image:
-    """The part that `choose` wants of the picture in an open file, or of its `box`; errors as they come."""
+    """The region selected by `choose` in an open file, or in its `box`; errors are not converted."""
     opened = read_header(stream, check=True)
     part, reduction = part_to_decode(opened.size, box, choose)
     if reduction > 1:
@@ -115,10 +115,10 @@ def decode_part(stream: IO[bytes], box: Box | None, choose: Choose) -> Image.Ima
 
 
 def upright_picture(image: Image.Image) -> Image.Image:
-    """What `open_image` makes of a file, of a picture that Pillow has opened.
+    """`open_image` for an image that Pillow has opened.
 
     Raises:
-        ImageError: it is damaged, or of a kind that cannot be read.
+        ImageError: it is damaged or not supported.
     """
     try:
         stream = getattr(image, "fp", None)
@@ -133,7 +133,7 @@ def upright_picture(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _without_memory_map(image: Image.Image) -> Iterator[None]:
-    """Keep Pillow from mapping a TIFF into memory by its name, which it does with the sides swapped."""
+    """Prevent Pillow from memory-mapping a TIFF by name, which swaps its sides."""
     name = getattr(image, "filename", "")
     if image.format != "TIFF" or not name:
         yield
@@ -146,7 +146,7 @@ def _without_memory_map(image: Image.Image) -> Iterator[None]:
 
 
 def _turn_upright(opened: Opened, part: Box | None, stream: IO[bytes] | None) -> Image.Image:
-    """A part, in pixels of the upright picture; all of it without one."""
+    """A region, in pixels of the upright image; the whole image without one."""
     image, notes = opened.image, opened.notes
     key = None if notes is None else notes.transparent
     low = None
@@ -162,24 +162,24 @@ def _turn_upright(opened: Opened, part: Box | None, stream: IO[bytes] | None) ->
     image = image if opened.turn is None else image.transpose(opened.turn)
     image = image if part is None else image.crop(_scale_box(part, opened.size, image.size))
     image = over_white(image)
-    image = image if type(image) is Image.Image else image.copy()  # a plain picture, free of its file
-    image.info = {}  # else the next reader would turn it again
+    image = image if type(image) is Image.Image else image.copy()  # a plain image, detached from its file
+    image.info = {}  # otherwise the next reader would rotate it again
     return image
 
 
 def _lower_bytes(stream: IO[bytes]) -> np.ndarray:
-    """The lower bytes of a PNG with 16 bits a channel, [H, W, 3]; Pillow keeps the upper ones."""
+    """The lower bytes of a PNG with 16 bits per channel, [H, W, 3]; Pillow keeps the upper ones."""
     before = stream.tell()
     stream.seek(0)
     image = Image.open(stream, formats=("PNG",))
-    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]  # of the other byte order
+    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]  # in the other byte order
     image.load()
     stream.seek(before)
     return np.asarray(image)
 
 
 def part_to_decode(size: tuple[int, int], box: Box | None, choose: Choose) -> tuple[Box, int]:
-    """The part of a picture of this size that is wanted, and by how much it may be reduced: 1, 2, 4 or 8."""
+    """The required region of an image of this size, and its reduction factor: 1, 2, 4 or 8."""
     x1, y1, x2, y2 = (0, 0, *size) if box is None else _clip_box(box, size)
     part, at_least = choose((x2 - x1, y2 - y1))
     if part is not None:
@@ -189,15 +189,15 @@ def part_to_decode(size: tuple[int, int], box: Box | None, choose: Choose) -> tu
 
 
 def _clip_box(box: Box, size: tuple[int, int]) -> Box:
-    """The part of the box that lies in the picture."""
+    """The part of the box inside the image."""
     x1, y1, x2, y2 = max(box[0], 0), max(box[1], 0), min(box[2], size[0]), min(box[3], size[1])
     if x1 >= x2 or y1 >= y2:
-        raise RefusedError(f"box {tuple(box)} holds nothing of the {size[0]} × {size[1]} picture")
+        raise RefusedError(f"box {tuple(box)} is outside the image of {size[0]} × {size[1]} pixels")
     return x1, y1, x2, y2
 
 
 def _scale_box(box: Box, size: tuple[int, int], actual: tuple[int, int]) -> Box:
-    """The box in pixels of the picture as it was decoded, at least one pixel wide and high."""
+    """The box in pixels of the decoded image, at least one pixel wide and high."""
     across, down = actual[0] / size[0], actual[1] / size[1]
     x1, y1 = min(int(box[0] * across), actual[0] - 1), min(int(box[1] * down), actual[1] - 1)
     return x1, y1, max(x1 + 1, round(box[2] * across)), max(y1 + 1, round(box[3] * down))

@@ -1,4 +1,4 @@
-"""What cameras do to pictures: blur, noise, sharpening and local contrast.
+"""Camera effects: blur, noise, sharpening and local contrast.
 
 Pixels are float [3, H, W], 0 … 255.
 """
@@ -15,14 +15,14 @@ LEVELS = 256
 
 
 def gaussian_blur(pixels: Tensor, radius: int) -> Tensor:
-    """A Gaussian blur that reaches `radius` pixels."""
+    """Gaussian blur with a kernel radius of `radius` pixels."""
     offsets = np.arange(-radius, radius + 1)
     line = np.exp(-(offsets**2) / (2 * (radius / 2 + 0.1) ** 2))
     return _filter_channels(pixels, np.outer(line, line))
 
 
 def motion_blur(pixels: Tensor, radius: int, angle: float) -> Tensor:
-    """Motion blur: the mean along a line of `radius` pixels either way, at an angle in radians."""
+    """Motion blur: the mean along a line of `radius` pixels in both directions, at an angle in radians."""
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
     for step in np.linspace(-radius, radius, 4 * radius + 1):
         kernel[round(radius + step * math.sin(angle)), round(radius + step * math.cos(angle))] = 1
@@ -30,12 +30,12 @@ def motion_blur(pixels: Tensor, radius: int, angle: float) -> Tensor:
 
 
 def sharpen_image(pixels: Tensor, amount: float) -> Tensor:
-    """The picture plus `amount` times what a small blur takes away."""
+    """Unsharp mask: the image plus `amount` times its difference from a small blur."""
     return pixels + amount * (pixels - gaussian_blur(pixels, 1))
 
 
 def _filter_channels(pixels: Tensor, kernel: np.ndarray) -> Tensor:
-    """Each channel's weighted mean around each pixel; beyond the border it repeats the border."""
+    """Convolve each channel; the border is replicated."""
     weights = torch.from_numpy(kernel / kernel.sum()).to(pixels.dtype)
     reach = len(kernel) // 2
     padded = F.pad(pixels[:, None], (reach,) * 4, mode="replicate")
@@ -43,18 +43,18 @@ def _filter_channels(pixels: Tensor, kernel: np.ndarray) -> Tensor:
 
 
 def add_noise(pixels: Tensor, deviation: float, numbers: np.random.Generator) -> Tensor:
-    """Gaussian noise of this standard deviation on every value."""
+    """Gaussian noise with this standard deviation on every value."""
     noise = numbers.standard_normal(tuple(pixels.shape), dtype=np.float32)
     return pixels + deviation * torch.from_numpy(noise)
 
 
 def add_grain(pixels: Tensor, amount: float, numbers: np.random.Generator) -> Tensor:
-    """The noise of a photo in little light: in all channels together, stronger where it is bright, tinted.
+    """Low-light sensor noise: correlated between channels, stronger in bright areas, tinted.
 
     Args:
         pixels: float [3, H, W], 0 … 255.
-        amount: standard deviation at white, as a share of white.
-        numbers: where the noise comes from.
+        amount: standard deviation at white, as a fraction of white.
+        numbers: random generator.
     """
     size = tuple(pixels.shape[1:])
     light = torch.from_numpy(numbers.standard_normal(size, dtype=np.float32))
@@ -63,14 +63,14 @@ def add_grain(pixels: Tensor, amount: float, numbers: np.random.Generator) -> Te
 
 
 def equalise_contrast(pixels: Tensor, limit: float = 3.0, tiles: int = 8) -> Tensor:
-    """Contrast that is high everywhere: contrast limited adaptive histogram equalisation (Zuiderveld 1994).
+    """Contrast limited adaptive histogram equalisation, CLAHE (Zuiderveld 1994).
 
-    The luminance of each tile is spread over all levels, neighbouring tiles blended; colours move with it.
+    The luminance of each tile is equalised, with interpolation between tiles; colours are scaled accordingly.
 
     Args:
         pixels: float [3, H, W], 0 … 255.
-        limit: no level counts more than so many times its fair share.
-        tiles: in each direction, of at least four pixels a side.
+        limit: clip limit, as a multiple of the mean bin count.
+        tiles: number in each direction; each has at least four pixels a side.
     """
     height, width = pixels.shape[1:]
     down, across = (max(1, min(tiles, side // 4)) for side in (height, width))
@@ -90,7 +90,7 @@ def equalise_contrast(pixels: Tensor, limit: float = 3.0, tiles: int = 8) -> Ten
 
 
 def _blend_curves(curves: np.ndarray, old: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Each pixel through the curves of the four tiles [down, across, 256] around it, by nearness."""
+    """Map each pixel by interpolating the curves [rows, columns, 256] of the four nearest tiles."""
     top, bottom, below = _neighbours(height, curves.shape[0])
     left, right, weight = _neighbours(width, curves.shape[1])
     upper = (1 - weight) * curves[top[:, None], left, old] + weight * curves[top[:, None], right, old]
@@ -99,7 +99,7 @@ def _blend_curves(curves: np.ndarray, old: np.ndarray, height: int, width: int) 
 
 
 def _neighbours(side: int, tiles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each place the tile before it, the one after it, and how far it is from the one to the other."""
+    """For each position, the tiles before and after it, and the interpolation weight."""
     position = np.clip((np.arange(side) + 0.5) * tiles / side - 0.5, 0, tiles - 1)
     before = np.floor(position).astype(np.int64)
     return before, np.minimum(before + 1, tiles - 1), position - before

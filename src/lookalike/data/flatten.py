@@ -1,4 +1,4 @@
-"""Pixels of every kind as 8-bit RGB: deep ones scaled, transparency laid over white."""
+"""Conversion to 8-bit RGB: higher bit depths are scaled, transparency is composited on white."""
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -7,7 +7,7 @@ DEEP = 65535
 
 
 class UnsupportedError(Exception):
-    """Pixels of a kind that is not read; the text is the reason."""
+    """Unsupported pixel format; the text is the reason."""
 
 
 def with_alpha(
@@ -16,12 +16,12 @@ def with_alpha(
     bits: int = 8,
     low: np.ndarray | None = None,
 ) -> Image.Image:
-    """The picture in 8 bits, with an alpha channel if one grey value or colour of it is transparent.
+    """The image in 8 bits, with an alpha channel if one grey value or colour is transparent.
 
     Args:
-        image: decoded. 16-bit grey is scaled (Pillow alone would cut it off at 255).
-        key: the transparent grey value or colour, as it is stored; None for what Pillow says.
-        bits: of the stored samples that `key` counts in.
+        image: decoded. 16-bit grey is scaled (Pillow would clip it at 255).
+        key: the transparent grey value or colour, as stored; None for that of Pillow.
+        bits: bit depth of `key`.
         low: the lower bytes of 16-bit colours, of which Pillow keeps the upper ones, [H, W, 3].
     """
     if key is None and "transparency" in image.info and image.mode in ("1", "L", "I;16", "RGB"):
@@ -35,18 +35,19 @@ def with_alpha(
 
 
 def over_white(image: Image.Image) -> Image.Image:
-    """RGB, with whatever is transparent over white.
+    """RGB, with transparency composited on white.
 
     Raises:
-        UnsupportedError: pixels without a fixed white, or of a kind that Pillow cannot convert.
+        UnsupportedError: the pixel format has no fixed white level, or Pillow cannot convert it.
     """
     if image.mode in ("I", "F"):
         raise UnsupportedError(
-            f"32-bit pixels (mode {image.mode}) have no fixed white: save it with 8 or 16 bits per channel"
+            f"32-bit pixels (mode {image.mode}) have no fixed white level: save it with 8 or 16 bits per "
+            f"channel"
         )
     try:
         if image.mode == "La":
-            image = image.convert("LA")  # Pillow has no direct way to RGBA
+            image = image.convert("LA")  # Pillow cannot convert directly to RGBA
         if image.has_transparency_data:
             image = image.convert("RGBA")
             canvas = Image.new("RGB", image.size, "white")
@@ -60,7 +61,7 @@ def over_white(image: Image.Image) -> Image.Image:
 
 
 def _of_pillow(image: Image.Image) -> tuple[tuple[int, ...] | None, int]:
-    """The transparent value of a picture that Pillow has opened, and the bits that it counts in."""
+    """The transparent value of an image that Pillow has opened, and its bit depth."""
     value = image.info["transparency"]
     key = tuple(value) if isinstance(value, tuple) else (value,)
     if not all(isinstance(each, int) for each in key) or len(key) != (3 if image.mode == "RGB" else 1):
@@ -71,7 +72,7 @@ def _of_pillow(image: Image.Image) -> tuple[tuple[int, ...] | None, int]:
 
 
 def _alpha(image: Image.Image, key: tuple[int, ...], bits: int, low: np.ndarray | None) -> Image.Image:
-    """0 where a pixel has the transparent value, else 255."""
+    """Alpha channel: 0 where a pixel has the transparent value, otherwise 255."""
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
         same = values == key[0]
@@ -88,7 +89,7 @@ def _alpha(image: Image.Image, key: tuple[int, ...], bits: int, low: np.ndarray 
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8; 12-bit TIFFs by their own white, netpbm by what Pillow scaled it to."""
+    """Scale 16-bit grey to 8 bits, accounting for 12-bit TIFFs and for netpbm, which Pillow has scaled."""
     if image.mode == "I" and image.format == "PPM":
         return Image.fromarray(np.rint(np.asarray(image) * (255 / DEEP)).astype(np.uint8))
     if not image.mode.startswith("I;16"):
@@ -97,5 +98,5 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     white = 4095 if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else DEEP
     scale = np.minimum(np.arange(DEEP + 1) / white, 1)
     if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-        scale = 1 - scale  # this TIFF counts ink, not light
+        scale = 1 - scale  # in this TIFF, 0 is white
     return Image.fromarray(np.rint(scale * 255).astype(np.uint8)[np.asarray(image)])

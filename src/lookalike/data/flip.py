@@ -15,7 +15,7 @@ from lookalike.data.transforms import Interpolation, Resize, ResizeMode, check_v
 
 @dataclass(frozen=True)
 class Flip(RandomTransform):
-    """`Resize`, mirrored with probability `flip`."""
+    """`Resize` with a horizontal flip of probability `flip`."""
 
     size: int
     how: ResizeMode = "squash"
@@ -28,7 +28,7 @@ class Flip(RandomTransform):
         check_value("flip", self.flip, 0, 1)
 
     def transform_one(self, size: tuple[int, int], draws: np.ndarray) -> tuple[Box | None, int]:
-        """All of it: see `RandomTransform.transform_one`."""
+        """The whole image: see `RandomTransform.transform_one`."""
         return None, 2 * self.size
 
     def transform_many(self, pictures: Sequence[np.ndarray], draws: np.ndarray) -> Tensor:

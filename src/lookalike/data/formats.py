@@ -1,4 +1,4 @@
-"""Formats of picture files: how their names end, and how their content begins."""
+"""Image file formats: extensions and magic bytes."""
 
 ENDINGS_OF = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -11,7 +11,7 @@ ENDINGS_OF = {
     "AVIF": (".avif",),
     "netpbm": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-"""The formats that are read, each with the endings of its files; the first one is usual."""
+"""The supported formats with their extensions; the first one is the usual one."""
 ENDINGS = tuple(ending for endings in ENDINGS_OF.values() for ending in endings)
 
 STARTS = {
@@ -48,11 +48,11 @@ OTHERS = {
     b"version https://g": "a Git LFS pointer: fetch the files with `git lfs pull`",
 }
 HEAD = 64
-"""Bytes of a file's start that tell its format."""
+"""Number of bytes at the start of a file needed to detect its format."""
 
 
 def format_of_bytes(start: bytes) -> str | None:
-    """The format of a picture by the first bytes of its file; None for what is not read.
+    """The format of an image by the first bytes of its file; None if unsupported.
 
     Args:
         start: `HEAD` bytes, or all of a shorter file.
@@ -71,18 +71,18 @@ def format_of_bytes(start: bytes) -> str | None:
 
 
 def describe_content(start: bytes) -> str:
-    """What a file is that is no picture, by its first bytes; empty where that is unknown."""
+    """A description of another file type by its first bytes; empty if unknown."""
     brands = _brands(start)
     if brands:
         raw = b"crx " in brands
-        return "a raw photo of a camera (CR3)" if raw else "a video (MP4 or QuickTime)"
+        return "a camera raw file (CR3)" if raw else "a video (MP4 or QuickTime)"
     if start[:4] == b"RIFF":
         return "audio or video"
     return next((text for sign, text in OTHERS.items() if start.startswith(sign)), "")
 
 
 def _brands(start: bytes) -> set[bytes]:
-    """The brands of an ISO media file, HEIC, AVIF and MP4 among them."""
+    """The brands of an ISO media file, such as HEIC, AVIF and MP4."""
     if start[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(start[:4], "big"), len(start))

@@ -1,4 +1,4 @@
-"""Headers of picture files: the format, the upright size, and what turns the picture upright."""
+"""Image headers: the format, the upright size, and the orientation."""
 
 from dataclasses import dataclass
 from typing import IO
@@ -22,7 +22,7 @@ from lookalike.data.orientation import TAG, TURNS, decide
 from lookalike.data.png import Notes, read_notes
 
 MAX_PIXELS = 100_000_000
-PLUGINS = {  # Pillow's many other formats are a risk without a use here
+PLUGINS = {  # Pillow's other formats are an unnecessary attack surface
     "JPEG": "JPEG",
     "PNG": "PNG",
     "WebP": "WEBP",
@@ -34,21 +34,23 @@ PLUGINS = {  # Pillow's many other formats are a risk without a use here
 }
 KINDS = ", ".join([*PLUGINS, "HEIC"])
 NO_HEIC = "HEIC is read with the package pi-heif, which is not installed: pip install pi-heif"
-NO_AVIF = "AVIF cannot be read, since this Pillow was built without it: pip install --upgrade pillow"
+NO_AVIF = (
+    "AVIF cannot be read, since this Pillow was built without AVIF support: pip install --upgrade pillow"
+)
 
 
 class RefusedError(Exception):
-    """A picture that is not read; the text is the reason that the user gets."""
+    """An image that is not supported; the text is the reason shown to the user."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture before decoding.
+    """An image before decoding.
 
     Attributes:
         image: as Pillow opened it.
-        size: width and height of the upright picture.
-        turn: what remains to be done to make it upright once it is decoded.
+        size: width and height of the upright image.
+        turn: the remaining rotation after decoding.
         notes: of a PNG.
     """
 
@@ -59,11 +61,11 @@ class Opened:
 
 
 def read_header(stream: IO[bytes], check: bool = False) -> Opened:
-    """The picture before decoding: format and size are known and within limits.
+    """The image before decoding, with format and size checked.
 
     Args:
         stream: of the file, at its start.
-        check: look for damage where the decoder would not.
+        check: look for damage that the decoder would not detect.
     """
     image = _open_by_content(stream)
     width, height = image.size
@@ -73,7 +75,7 @@ def read_header(stream: IO[bytes], check: bool = False) -> Opened:
 
 
 def _open_by_content(stream: IO[bytes]) -> Image.Image:
-    """The picture as Pillow opens it, by the format that its first bytes say."""
+    """Open the image with Pillow, using the format given by its first bytes."""
     start = stream.read(HEAD)
     if not start:
         raise RefusedError("the file is empty (0 bytes)")
@@ -82,14 +84,14 @@ def _open_by_content(stream: IO[bytes]) -> Image.Image:
     if kind is None:
         message = describe_content(start)
         message = f"it is {message}" if message else f"it begins with {start[:16]!r}"
-        raise RefusedError(f"not a readable picture ({KINDS}); {message}")
+        raise RefusedError(f"not a readable image ({KINDS}); {message}")
     if kind == "AVIF" and not features.check("avif"):
         raise RefusedError(NO_AVIF)
     try:
         return _heic(stream) if kind == "HEIC" else Image.open(stream, formats=(PLUGINS[kind],))
     except (UnidentifiedImageError, SyntaxError):
-        also = ", or it is a kind of TIFF that is not supported" if kind == "TIFF" else ""
-        raise RefusedError(f"damaged or cut off: its header cannot be read{also}") from None
+        also = ", or it is an unsupported type of TIFF" if kind == "TIFF" else ""
+        raise RefusedError(f"damaged or truncated: its header cannot be read{also}") from None
 
 
 def _heic(stream: IO[bytes]) -> Image.Image:
@@ -101,7 +103,7 @@ def _heic(stream: IO[bytes]) -> Image.Image:
 
 
 def with_turn(image: Image.Image, notes: Notes | None) -> Opened:
-    """The picture with what its header says about its orientation."""
+    """The image with the orientation given by its header."""
     if notes is not None:
         exif, xmp = _exif_tag(notes.exif), notes.xmp
     elif image.format == "TIFF":
@@ -114,12 +116,12 @@ def with_turn(image: Image.Image, notes: Notes | None) -> Opened:
         size = (height, width) if orientation >= 5 else (width, height)
         return Opened(image, size, TURNS.get(orientation), notes)
     if (orientation >= 5) != (exif in TURNS and exif >= 5):
-        width, height = height, width  # Pillow turns a TIFF when it is decoded, but counts on the tag alone
+        width, height = height, width  # Pillow rotates a TIFF when decoding it, but considers only the tag
     return Opened(image, (width, height), None if _turned_by_pillow(image) else TURNS.get(orientation))
 
 
 def _turned_by_pillow(image: Image.Image) -> bool:
-    """Whether decoding a TIFF will turn it."""
+    """Whether decoding a TIFF rotates it."""
     try:
         return image.getexif().get(TAG) in TURNS
     except Exception:
@@ -127,7 +129,7 @@ def _turned_by_pillow(image: Image.Image) -> bool:
 
 
 def _exif_tag(data: bytes | None) -> object:
-    """The orientation in EXIF data; damaged data says nothing, and costs no picture."""
+    """The orientation in EXIF data; damaged EXIF data is ignored."""
     if not data:
         return None
     try:

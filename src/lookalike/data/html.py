@@ -1,4 +1,4 @@
-"""Pieces of HTML for notebooks: pictures with words below, everything escaped."""
+"""HTML for notebooks: pictures with captions, everything escaped."""
 
 from collections.abc import Iterable
 from html import escape
@@ -14,7 +14,7 @@ def card(uri: str, name: object, *caption: object, side: int = 80) -> str:
 
     Args:
         uri: of the picture, a data URI.
-        name: stands below, and for those who do not see the picture.
+        name: caption and alternative text.
         caption: further lines.
         side: pixels of the picture.
     """

@@ -1,4 +1,4 @@
-"""Pictures as callers of the Python interface have them: in a file, as Pillow holds them, as an array."""
+"""Images as passed by Python callers: a file, a PIL image, or an array."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ ImageLike = str | Path | Image.Image | np.ndarray
 
 
 def as_pillow_image(image: ImageLike, at_least: int | None = None, box: Box | None = None) -> Image.Image:
-    """The upright RGB picture, the same whether a file is named or was opened by Pillow before.
+    """The upright RGB image, the same for a file name and for a file opened by Pillow.
 
     Args:
         image: a path, a PIL image, or a uint8 array [H, W, 3] (RGB), [H, W, 4] (RGBA) or [H, W] (grey).
@@ -43,12 +43,12 @@ def as_pillow_image(image: ImageLike, at_least: int | None = None, box: Box | No
     x1, y1, x2, y2 = max(box[0], 0), max(box[1], 0), min(box[2], whole.width), min(box[3], whole.height)
     if x1 >= x2 or y1 >= y2:
         size = f"{whole.width} × {whole.height}"
-        raise ImageError(IN_MEMORY, f"box {' '.join(map(str, box))} is outside of the image of {size} pixels")
+        raise ImageError(IN_MEMORY, f"box {' '.join(map(str, box))} is outside the image of {size} pixels")
     return whole.crop((x1, y1, x2, y2))
 
 
 def refuse_single(images: object, owner: str) -> None:
-    """Refuse one image where a list is wanted: the rows of an array would be taken for images.
+    """Reject a single image where a list is expected: the rows of an array would be read as images.
 
     Raises:
         TypeError: it is one image.

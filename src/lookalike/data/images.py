@@ -1,4 +1,4 @@
-"""Pictures on their way to the model: a table as a dataset for torch's DataLoader, and its batches."""
+"""Loading images: a table as a dataset for torch's DataLoader, and its batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike.data.memory_cache import ROOM, MemoryCache
 from lookalike.data.pixels import crop, open_pixels
 from lookalike.errors import ImageError, Problem
 
-if TYPE_CHECKING:  # jobs that never need torch import this file, and torch takes seconds to load
+if TYPE_CHECKING:  # jobs without torch import this file, and importing torch takes seconds
     from torch import Tensor
     from torch.utils.data import Dataset
 
@@ -33,7 +33,7 @@ __all__ = ["MAX_PIXELS", "Batch", "ImageTable", "Item", "Unreadable", "collate",
 
 
 class Item(NamedTuple):
-    """A picture as the model takes it, [3, H, W] uint8; its class id, -1 if unknown; its row of the table."""
+    """A preprocessed image, [3, H, W] uint8; its class id, -1 if unknown; its table row."""
 
     image: Tensor
     class_id: int
@@ -42,7 +42,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row whose picture cannot be read, in the place of its picture."""
+    """A row whose image cannot be read, in place of its image."""
 
     row: int
     path: str
@@ -50,7 +50,7 @@ class Unreadable:
 
 
 class Batch(NamedTuple):
-    """Pictures [B, 3, H, W] uint8 with their class ids [B] and rows [B], and what could not be read."""
+    """Images [B, 3, H, W] uint8 with their class ids [B] and rows [B], and the unreadable ones."""
 
     images: Tensor
     class_ids: Tensor
@@ -59,25 +59,25 @@ class Batch(NamedTuple):
 
 
 class ImageTable(Rows):
-    """The pictures of a table as a dataset for torch's DataLoader, which gets whole batches from it.
+    """The images of a table as a dataset for torch's DataLoader, which requests whole batches.
 
-    With a `seed` the transform is random: what becomes of a picture depends on seed, epoch, row and how often
-    the row was in the batch before, and random numbers outside stay untouched. So the same seed gives the
-    same pixels, whatever the number of workers and the order of rows. A transform of this package is handed
-    its numbers, batch by batch; any other, as those of torchvision, is called with torch's random numbers
-    seeded for the picture. Numbers drawn from elsewhere (`random`, NumPy) are the transform's own affair.
+    With a `seed` the transform is random: its result depends on seed, epoch, row and the number of earlier
+    occurrences of the row in the batch, and global random states are not changed. The same seed gives the
+    same pixels for any number of workers and order of rows. Transforms of this package receive their random
+    numbers per batch; any other, such as those of torchvision, is called with torch's generator seeded for
+    the image. Random numbers from elsewhere (`random`, NumPy) are not controlled.
 
-    Small pictures, 256 MiB at most for all rows together, stay in memory once they were decoded for a random
-    transform, since each epoch wants them again; workers share them.
+    Small images, at most 256 MiB for all rows together, stay in memory once decoded for a random transform,
+    since each epoch needs them again; workers share them.
 
     Args:
-        table: whose rows are the items.
+        table: its rows are the items.
         transform: from an RGB picture to uint8 [3, H, W], the same size for all.
-        class_ids: from label to class id; labels it lacks get -1.
+        class_ids: from label to class id; other labels get -1.
         seed: for a random transform; none for evaluation.
-        at_least: passed to `open_image`; the transforms of this package know theirs.
-        cache: where pictures lie that were shrunk before.
-        memory: bytes for decoded pictures of all rows together.
+        at_least: passed to `open_image`; the transforms of this package define it themselves.
+        cache: cache of downscaled images.
+        memory: maximum bytes of decoded images of all rows together.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ImageTable(Rows):
         self.class_ids = np.full(len(table), -1)
         if class_ids is not None:
             self.class_ids = np.array([class_ids.get(label, -1) for label in table.labels.tolist()], np.int64)
-        # Workers are forked: they must not touch the table's frame, whose threads stayed behind.
+        # forked workers must not use the table's frame, whose threads do not exist there
         self._files = [os.fspath(table.folder / path) for path in table.frame["path"].to_list()]
         self._items, self._indices = table.items, []
         if table.items is not None:
@@ -110,14 +110,14 @@ class ImageTable(Rows):
                 self.random_transform = None
         boxed = "x1" in table.frame.columns
         self._boxes = [table.box(row) for row in range(len(table))] if boxed else None
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # visible to persistent workers
         self._memory_cache = MemoryCache(0 if seed is None else len(table), memory)
 
     def __len__(self) -> int:
         return len(self._files)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the random numbers of this epoch, in running workers too."""
+        """Set the epoch of the random numbers, in running workers too."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> Item | Unreadable:
@@ -127,7 +127,7 @@ class ImageTable(Rows):
         return Item(batch.images[0], int(batch.class_ids[0]), index)
 
     def __getitems__(self, rows: Sequence[int]) -> Batch:
-        """A batch; a row that is in it twice gets other random numbers the second time."""
+        """A batch; a repeated row gets different random numbers."""
         self._memory_cache.commit()
         repeats_so_far: Counter[int] = Counter()
         repeats = []
@@ -141,7 +141,7 @@ class ImageTable(Rows):
         )
 
     def _batch_with_draws(self, rows: Sequence[int], repeats: Sequence[int]) -> Batch:
-        """A batch by a transform that is handed its random numbers."""
+        """A batch by a transform that receives its random numbers."""
         from lookalike.data.random_numbers import random_uniform
 
         transform: RandomTransform = self.random_transform  # type: ignore[assignment]
@@ -168,7 +168,9 @@ class ImageTable(Rows):
         with nullcontext() if self.seed is None else _preserve_random_state():
             for row, repeat in zip(rows, repeats, strict=True):
                 if self.seed is not None and self._items is not None:
-                    _seed(self.seed, self._epoch.item(), row, repeat)  # the source may draw numbers, too
+                    _seed(
+                        self.seed, self._epoch.item(), row, repeat
+                    )  # the source may use random numbers, too
                 try:
                     image = self._image(row)
                 except ImageError as error:
@@ -192,7 +194,7 @@ class ImageTable(Rows):
         return self._boxes[row] if self._boxes else None
 
     def _read_part(self, row: int, choose: Callable[[tuple[int, int]], tuple[Box | None, int]]) -> np.ndarray:
-        """What a transform wants of a picture, [h, w, 3]."""
+        """The region of an image that a transform needs, [h, w, 3]."""
         if self._items is not None:
             picture = self._items.picture(self._indices[row])
             return crop(np.array(picture), choose(picture.size)[0])
@@ -221,7 +223,7 @@ class ImageTable(Rows):
         return self._items is not None and self._items.tensor_shape is not None
 
     def _image(self, row: int) -> Any:
-        """The picture of a row as Pillow has it; a tensor where the source gives tensors."""
+        """The image of a row as a PIL image, or a tensor if the source gives tensors."""
         if self._items is not None:
             source = self._items.tensor if self._items.tensor_shape else self._items.picture
             return source(self._indices[row])
@@ -246,7 +248,7 @@ class ImageTable(Rows):
 
 @contextmanager
 def _preserve_random_state() -> Iterator[None]:
-    """Torch's random numbers are afterwards as they were."""
+    """Restore torch's random state afterwards."""
     from torch import default_generator
 
     before = default_generator.get_state()
@@ -257,7 +259,7 @@ def _preserve_random_state() -> Iterator[None]:
 
 
 def _seed(*numbers: int | float) -> None:
-    """Torch's random numbers from a seed made of these numbers."""
+    """Seed torch's generator from these numbers."""
     from torch import default_generator
 
     seed = np.random.SeedSequence([abs(int(number)) for number in numbers]).generate_state(1, np.uint64)
@@ -265,7 +267,7 @@ def _seed(*numbers: int | float) -> None:
 
 
 def collate(items: Batch | Iterable[Item | Unreadable]) -> Batch:
-    """A batch of the readable items, in order, with the rest listed: each row keeps its own id."""
+    """A batch of the readable items, in order; the others are listed, and each item keeps its row."""
     import torch
 
     from lookalike.data.transforms import stack_images

@@ -1,4 +1,4 @@
-"""Vectors that other tools wrote: .npy, a table with a column of vectors, or a CSV of numbers."""
+"""Importing vectors of other tools: .npy, a table with a column of vectors, or a CSV of numbers."""
 
 import logging
 import re
@@ -35,7 +35,7 @@ DIMENSIONS = (
     "",
     *words("f v d e x feat feature features dim dimension emb embed embedding vec vector component pc"),
 )
-"""Names of dimensions, without their numbers."""
+"""Names of dimensions, without their indices."""
 NUMBERED = re.compile(r"(.*?)[ _.\-\[]*(\d+)\]?")
 log = logging.getLogger(__name__)
 
@@ -46,17 +46,17 @@ NAMELESS = (".npy", *READERS)
 def import_vectors(
     file: Path, labels: Path | None = None, labelled: bool = True
 ) -> tuple[np.ndarray, pl.DataFrame]:
-    """Vectors float32 [N, D], and a table of N rows: path, label, split, and whatever else the files say.
+    """Vectors float32 [N, D], and a table of N rows: path, label, split, and other columns of the files.
 
     Args:
-        file: `.npy` [N, D]; a table (Parquet, Feather, CSV) with one column of lists; or one with a number in
-            each column.
-        labels: `.npy` [N], or a table with a column `label`, or with one column; needed where `file` has
-        none.
-        labelled: whether labels are needed; without any each row is an identity of its own.
+        file: `.npy` [N, D]; a table (Parquet, Feather, CSV) with one column of lists; or one with a number
+            per column.
+        labels: `.npy` [N], or a table with a column `label`, or with one column; required if `file` has
+            none.
+        labelled: whether labels are required; without any, each row is a separate identity.
 
     Raises:
-        DataError: a file is missing or damaged, or they do not fit together.
+        DataError: a file is missing or damaged, or the files do not match.
     """
     vectors, metadata = _npy(file) if file.suffix.lower() == ".npy" else _table(file)
     if metadata.width:
@@ -67,7 +67,7 @@ def import_vectors(
         label = pl.Series("label", np.arange(len(vectors)))
         metadata = metadata.hstack([label]) if metadata.width else label.to_frame()
     if "label" not in metadata.columns:
-        raise DataError(f"{file}: does not say which identity each vector is of; give labels=FILE")
+        raise DataError(f"{file}: has no labels; give labels=FILE")
     if metadata.height != len(vectors):
         raise DataError(f"{labels}: {metadata.height} labels for {len(vectors)} vectors in {file}")
     metadata = metadata.with_columns(label=_labels_of(metadata["label"], labels or file))
@@ -80,7 +80,7 @@ def import_vectors(
 
 
 def _labels_of(labels: pl.Series, file: Path) -> pl.Series:
-    """Labels as whole numbers or text.
+    """Labels as integers or text.
 
     Raises:
         DataError: one is missing, a decimal number, or too long.
@@ -90,7 +90,7 @@ def _labels_of(labels: pl.Series, file: Path) -> pl.Series:
     if missing:
         raise DataError(f"{file}: {missing} rows have no label")
     if kind.is_float() and (labels % 1 != 0).any():
-        raise DataError(f"{file}: labels are decimal numbers; give text or whole numbers")
+        raise DataError(f"{file}: labels are decimal numbers; use text or integers")
     _warn_of_nothing(labels, file)
     whole = labels.cast(pl.Int64) if kind.is_float() else labels
     labels = whole if whole.dtype.is_integer() else whole.cast(pl.String)
@@ -104,17 +104,16 @@ def _warn_of_nothing(labels: pl.Series, file: Path) -> None:
     rows = is_missing_text(labels).arg_true()
     if len(rows):
         log.warning(
-            "%s: %d rows have a label that often means that there is none, the first of them %r in row %d; "
+            "%s: %d rows have a label that usually means a missing one, the first of them %r in row %d; "
             "they are "
-            "taken for the name of a class",
+            "read as class names",
             *(file, len(rows), labels[rows[0]], rows[0]),
         )
 
 
 def image_name(path: str) -> str:
-    """The name of an image without its folder; of a row of a file of vectors without paths, its number only.
-
-    Two tools write the vectors of the same images into files of different names.
+    """The name of an image without its folder; for a file of vectors without paths, the row number only,
+    since tools write the vectors of the same images into files with different names.
     """
     name = path.rpartition("/")[2]
     file, _, row = name.rpartition("#")
@@ -124,7 +123,9 @@ def image_name(path: str) -> str:
 def _npy(file: Path) -> tuple[np.ndarray, pl.DataFrame]:
     vectors = _array(file)
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise DataError(f"{file}: holds {vectors.dtype} {list(vectors.shape)}; vectors are numbers [N, D]")
+        raise DataError(
+            f"{file}: contains {vectors.dtype} {list(vectors.shape)}; vectors must be numbers [N, D]"
+        )
     return np.ascontiguousarray(vectors, np.float32), pl.DataFrame()
 
 
@@ -136,7 +137,7 @@ def _array(file: Path) -> np.ndarray:
 
 
 def _table(file: Path) -> tuple[np.ndarray, pl.DataFrame]:
-    """Vectors of a table: a column of lists, or the columns of numbers that are numbered."""
+    """Vectors of a table: a column of lists, or numbered columns of numbers."""
     frame = _has_no_header(file) if _read_headless(file) else _with_lists(read_frame(file), file)
     lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List | pl.Array)]
     named = [name for name in lists if normalise_name(name) in VECTORS]
@@ -146,7 +147,7 @@ def _table(file: Path) -> tuple[np.ndarray, pl.DataFrame]:
         return _stack_vectors(frame[name], file), frame.drop(name)
     if lists:
         raise DataError(
-            f"{file}: columns {', '.join(lists)} hold lists; call the one of the vectors `vector`"
+            f"{file}: columns {', '.join(lists)} contain lists; name the one with the vectors `vector`"
         )
     numbers = _dimensions(frame, file)
     holes = frame.select(pl.any_horizontal(pl.col(numbers).is_null())).to_series()
@@ -161,7 +162,7 @@ def _table(file: Path) -> tuple[np.ndarray, pl.DataFrame]:
 
 
 def _dimensions(frame: pl.DataFrame, file: Path) -> list[str]:
-    """The columns that are dimensions of a vector: those of numbers whose names count from 0 or 1.
+    """The columns that are dimensions of a vector: numeric columns numbered from 0 or 1.
 
     Raises:
         DataError: there are none, several such series, or one with gaps.
@@ -170,7 +171,7 @@ def _dimensions(frame: pl.DataFrame, file: Path) -> list[str]:
         name for name, kind in frame.schema.items() if kind.is_numeric() and name not in METADATA_COLUMNS
     ]
     if not numeric:
-        raise DataError(f"{file}: has neither a column of vectors nor columns of numbers")
+        raise DataError(f"{file}: has neither a column of vectors nor numeric columns")
     series: dict[str, list[tuple[int, str]]] = {}
     for name in numeric:
         match = NUMBERED.fullmatch(name.strip())
@@ -178,11 +179,12 @@ def _dimensions(frame: pl.DataFrame, file: Path) -> list[str]:
             series.setdefault(match[1].lower(), []).append((int(match[2]), name))
     usual = {prefix: them for prefix, them in series.items() if normalise_name(prefix) in DIMENSIONS}
     chosen = usual or {prefix: them for prefix, them in series.items() if len(them) > 1}
-    advice = "Call the dimensions f0, f1, f2, …, or put each vector into one column `vector` of lists"
+    advice = "Name the dimensions f0, f1, f2, …, or put each vector into a list column `vector`"
     if len(chosen) != 1:
         shown = ", ".join(numeric[:12]) + (" …" if len(numeric) > 12 else "")
         raise DataError(
-            f"{file}: which of its columns of numbers are the dimensions of the vectors? {shown}. {advice}"
+            f"{file}: its numeric columns do not show which ones are the dimensions of the vectors: "
+            f"{shown}. {advice}"
         )
     (them,) = chosen.values()
     positions = sorted(them)
@@ -194,10 +196,10 @@ def _dimensions(frame: pl.DataFrame, file: Path) -> list[str]:
 
 
 def _with_lists(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """Vectors that are text, as pandas writes lists into a CSV, as lists.
+    """Parse vectors that are text, as pandas writes lists to a CSV.
 
     Raises:
-        DataError: something in such a column is no list of numbers.
+        DataError: a cell of such a column is not a list of numbers.
     """
     names = [
         name for name, kind in frame.schema.items() if kind == pl.String and normalise_name(name) in VECTORS
@@ -207,7 +209,9 @@ def _with_lists(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
         for row, text in enumerate(frame[name].to_list()):
             words = re.split(r"[\s,;]+", (text or "").strip().strip("[]()").strip())
             if not all(map(_is_number, words)):
-                message = ": it was cut when it was printed" if text and "..." in text else ""
+                message = (
+                    ": it was abbreviated by the program that wrote it" if text and "..." in text else ""
+                )
                 raise DataError(
                     f"{file}: {name} in row {row}, counted from 0, is not a list of numbers{message}"
                 )
@@ -220,18 +224,16 @@ def _stack_vectors(column: pl.Series, file: Path) -> np.ndarray:
     column = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
     lengths = column.list.len()
     if column.null_count() or lengths.n_unique() != 1 or column.explode().null_count():
-        raise DataError(f"{file}: the vectors in {column.name} are not all there, or not all of one length")
+        raise DataError(f"{file}: the vectors in {column.name} are incomplete or have different lengths")
     try:
         flat = column.explode().cast(pl.Float32).to_numpy()
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{file}: the lists in {column.name} are not of numbers") from error
+        raise DataError(f"{file}: the lists in {column.name} do not contain numbers") from error
     return flat.reshape(len(column), -1)
 
 
 def _read_headless(file: Path) -> bool:
-    """Whether the first line of a CSV is numbers already, and not the numbers of the columns as pandas
-    writes them.
-    """
+    """Whether the first line of a CSV contains data, and not column indices as pandas writes them."""
     if file.suffix.lower() not in (".csv", ".tsv") or not file.is_file():
         return False
     cells = _cells(_text(file).split("\n", 1)[0], _separator(file))
@@ -247,7 +249,7 @@ def _text(file: Path) -> str:
 
 
 def _separator(file: Path) -> str:
-    """Between the numbers of a file without header; spaces, as NumPy writes them, are one."""
+    """The separator of a file without header; runs of spaces, as NumPy writes them, are one."""
     text, provided = split_sep_line(decode(file.read_bytes(), file), file)
     result = provided or separator_of(text)
     words = text.split("\n", 1)[0].split()
@@ -265,7 +267,7 @@ def _has_no_header(file: Path) -> pl.DataFrame:
     """Numbers of a file without a header; its columns are called f0, f1, ….
 
     Raises:
-        DataError: rows are of several lengths, hold something else, or a column seems to be no dimension.
+        DataError: rows have different lengths or other content, or a column does not look like a dimension.
     """
     separator = _separator(file)
     rows = [_cells(line, separator) for line in _text(file).splitlines() if line.strip()]
@@ -273,7 +275,9 @@ def _has_no_header(file: Path) -> pl.DataFrame:
         bad = next((cell for cell in cells if not _is_number(cell)), None)
         if bad is not None or len(cells) != len(rows[0]):
             message = (
-                f"{bad!r} is not a number" if bad is not None else f"{len(cells)} numbers, not {len(rows[0])}"
+                f"{bad!r} is not a number"
+                if bad is not None
+                else f"{len(cells)} numbers instead of {len(rows[0])}"
             )
             raise DataError(f"{file}: not readable as numbers: row {row}, counted from 0: {message}")
     values = np.array(rows, np.float64)
@@ -281,9 +285,10 @@ def _has_no_header(file: Path) -> pl.DataFrame:
     if values.shape[1] > 2 and len(values) > 1 and whole.sum() == 1:
         position = int(np.flatnonzero(whole)[0]) + 1
         raise DataError(
-            f"{file}: without a header, column {position} holds whole numbers and the others do not, as "
-            f"labels or the "
-            "numbers of rows do. Give it a header (label, f0, f1, …), or take the column out"
+            f"{file}: without a header, column {position} contains integers and the others do not, so it "
+            f"may be "
+            f"labels or "
+            "row numbers. Add a header (label, f0, f1, …), or remove the column"
         )
     log.info("%s: no header; vectors of dimension %d", file, values.shape[1])
     return pl.DataFrame({f"f{index}": column for index, column in enumerate(values.T)})
@@ -302,11 +307,11 @@ def _labels(file: Path, count: int) -> pl.DataFrame:
         labels = _array(file)
         if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
             raise DataError(
-                f"{file}: holds {labels.dtype} {list(labels.shape)}; labels are integers or text [N]"
+                f"{file}: contains {labels.dtype} {list(labels.shape)}; labels must be integers or text [N]"
             )
         return pl.DataFrame({"label": labels.astype(str) if labels.dtype.kind == "S" else labels})
     if file.suffix.lower() not in READERS:
-        raise DataError(f"{file}: labels are a .npy file or a table ({', '.join(READERS)})")
+        raise DataError(f"{file}: labels must be a .npy file or a table ({', '.join(READERS)})")
     frame = read_frame(file)
     if frame.width == 1 and frame.columns != ["label"]:
         name = frame.columns[0]
@@ -316,7 +321,7 @@ def _labels(file: Path, count: int) -> pl.DataFrame:
 
 
 def _with_our_names(frame: pl.DataFrame, file: Path, required: tuple[str, ...] = ("label",)) -> pl.DataFrame:
-    """The columns of a table that says what vectors are of, under our names; logs what is used."""
+    """The metadata columns of vectors, renamed to ours; logs their use."""
     columns = find_columns(frame, file, {"box": None}, required, prefix="")
     others = {theirs: ours for ours, theirs in columns.used.items() if ours != theirs}
     log.info("%s: %s", file, columns.report())

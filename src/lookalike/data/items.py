@@ -1,4 +1,4 @@
-"""Images that come from a Python object, such as a torch Dataset, instead of from files."""
+"""Images from a Python object, such as a torch Dataset, instead of files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Items:
     """The (image, label) pairs of a dataset.
 
     Args:
-        source: has a length, and gives such pairs by index.
+        source: has a length, and returns such pairs by index.
         name: for messages.
 
     Attributes:
-        tensor_shape: of its images if they are tensors, which are used as they are; None for pictures.
+        tensor_shape: of its images if they are tensors, which are used as they are; None otherwise.
 
     Raises:
-        DataError: it holds something else, or nothing.
+        DataError: it is empty or has other items.
     """
 
     def __init__(self, source: Any, name: str = ""):
@@ -46,11 +46,14 @@ class Items:
         image = self._pair(0)[0]
         self.tensor_shape = tuple(image.shape) if _is_tensor(image) else None
         if self.tensor_shape and (len(self.tensor_shape) != 3 or self.tensor_shape[0] != 3):
-            raise DataError(f"{self.name}: gives a tensor {[*self.tensor_shape]}; an image is {IMAGE_KINDS}")
+            raise DataError(
+                f"{self.name}: returns a tensor {[*self.tensor_shape]}; an image is {IMAGE_KINDS}"
+            )
         if self.tensor_shape and self.tensor_shape[1] != self.tensor_shape[2]:
             raise DataError(
-                f"{self.name}: gives tensors {[*self.tensor_shape]}; they must be square, [3, S, S], as the "
-                "images that the trained model reads are"
+                f"{self.name}: returns tensors {[*self.tensor_shape]}; they must be square, [3, S, S], like "
+                f"the "
+                "input of the model"
             )
         if not self.tensor_shape:
             self.picture(0)
@@ -74,35 +77,35 @@ class Items:
             if isinstance(value, bool) or not isinstance(value, int | str):
                 raise DataError(
                     f"{self.name}: the label of item {index} is {value!r} ({type(value).__name__}); labels "
-                    "are integers or text"
+                    "must be integers or text"
                 )
         return plain if all(isinstance(value, int) for value in plain) else [str(value) for value in plain]
 
     def picture(self, index: int) -> Image.Image:
-        """An item as an RGB picture.
+        """An item as an RGB image.
 
         Raises:
-            ImageError: the source failed, or gives something else.
+            ImageError: the source failed, or returned something else.
         """
         image = self._image(index)
         try:
             return as_pillow_image(image, None)
         except TypeError as error:
             raise ImageError(
-                self._item_name(index), f"gives {type(image).__name__}, not {IMAGE_KINDS}"
+                self._item_name(index), f"returned {type(image).__name__}, not {IMAGE_KINDS}"
             ) from error
 
     def tensor(self, index: int) -> Tensor:
-        """An item that is a tensor already, [3, S, S].
+        """An item that is a tensor, [3, S, S].
 
         Raises:
-            ImageError: the source failed, or gives another shape than for its first item.
+            ImageError: the source failed, or returned another shape than for its first item.
         """
         image = self._image(index)
         if not _is_tensor(image) or tuple(image.shape) != self.tensor_shape:
             shape = list(image.shape) if _is_tensor(image) else type(image).__name__
             raise ImageError(
-                self._item_name(index), f"gives {shape}, not {[*(self.tensor_shape or ())]} as item 0"
+                self._item_name(index), f"returned {shape}, not {[*(self.tensor_shape or ())]} as for item 0"
             )
         return image
 

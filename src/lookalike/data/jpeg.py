@@ -1,4 +1,4 @@
-"""The fast path for JPEGs: header read in Python, pixels by torchvision's decoder, the same as Pillow's."""
+"""Fast path for JPEGs: header parsed in Python, pixels from torchvision's decoder, identical to Pillow's."""
 
 import functools
 import struct
@@ -19,7 +19,7 @@ ORIENTATION = 0x0112
 
 
 class Header(NamedTuple):
-    """Size as stored, and orientation, 1 to 8, as EXIF or XMP data say."""
+    """Size as stored, and orientation, 1 to 8, from EXIF or XMP."""
 
     width: int
     height: int
@@ -27,9 +27,9 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes | bytearray) -> Header | None:
-    """What a JPEG says of itself; None for anything unusual or damaged, which is left to Pillow.
+    """The header of a JPEG; None for anything unusual or damaged, which is left to Pillow.
 
-    Usual are 8 bits a channel, grey or YCbCr; EXIF data, if any, must be readable and in one part.
+    Supported are 8 bits per channel, grey or YCbCr; EXIF data, if any, must be readable and in one part.
     """
     if data[:3] != START:
         return None
@@ -40,7 +40,7 @@ def read_header(data: bytes | bytearray) -> Header | None:
 
 
 def _header(data: bytes | bytearray) -> Header | None:
-    """The same of a file that is whole; metadata may stand anywhere before the pixels."""
+    """The same for a complete file; metadata may be anywhere before the pixels."""
     position, size = 2, None
     exif: int | None = None
     xmp: bytes | None = None
@@ -69,7 +69,7 @@ def _header(data: bytes | bytearray) -> Header | None:
 
 
 def _size(data: bytes | bytearray, marker: int, body: int) -> tuple[int, int] | None:
-    """Width and height by a frame header; None for frames that are unusual."""
+    """Width and height from a frame header; None for unusual frames."""
     if marker not in FRAMES:
         return None
     bits, height, width, channels = struct.unpack_from(">BHHB", data, body)
@@ -77,7 +77,7 @@ def _size(data: bytes | bytearray, marker: int, body: int) -> tuple[int, int] | 
 
 
 def _orientation(exif: bytes | bytearray) -> int | None:
-    """The orientation in a block of EXIF data, None if it says none, 0 if it cannot be read."""
+    """The orientation in a block of EXIF data; None if there is none, 0 if it cannot be read."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(exif[:4]))
     if order is None:
         return 0
@@ -115,7 +115,7 @@ def _native_decoder() -> Callable | None:
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels [H, W, 3] turned as their EXIF orientation wants."""
+    """Pixels [H, W, 3] rotated according to their EXIF orientation."""
     turned = pixels.swapaxes(0, 1) if orientation >= 5 else pixels
     if orientation in (3, 4, 7, 8):
         turned = turned[::-1]

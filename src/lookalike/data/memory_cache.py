@@ -1,4 +1,4 @@
-"""Small decoded pictures that stay in memory, shared by the processes that read them."""
+"""Small decoded images kept in memory shared by worker processes."""
 
 import mmap
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 
 ROOM = 256 * 2**20
-"""Bytes of decoded pictures that may stay in memory."""
+"""Maximum total size of decoded images in memory."""
 
 
 class MemoryCache:
-    """A place in memory for each row of a table, for pictures that fit into it.
+    """A slot in memory for each row of a table, for images that fit into it.
 
-    Processes that are forked share it: what one has decoded, the others and those of the next epoch find.
-    Memory is taken by what is kept alone. Where processes are not forked, each starts without.
+    Forked processes share it: an image decoded by one is available to the others and in the next epoch. Only
+    used slots take memory. Processes that are not forked start with an empty cache.
 
     Args:
         rows: of the table.
-        room: bytes for all of them together.
+        room: total size in bytes.
     """
 
     def __init__(self, rows: int, room: int = ROOM):
@@ -34,11 +34,11 @@ class MemoryCache:
         return {"each": self.bytes_per_row, "_rows": 0, "_pending": []}
 
     def fits(self, width: int, height: int) -> bool:
-        """Whether a picture of this size is small enough to be kept."""
+        """Whether an image of this size fits into a slot."""
         return 3 * width * height <= self.bytes_per_row and max(width, height) < 1 << 16
 
     def get(self, row: int) -> np.ndarray | None:
-        """The picture of a row, uint8 [h, w, 3]; None if it is not there."""
+        """The image of a row, uint8 [h, w, 3]; None if it is not cached."""
         if not self._rows:
             return None
         height, width = self._sizes[row].tolist()
@@ -47,13 +47,13 @@ class MemoryCache:
         return self._pixels[row, : 3 * height * width].reshape(height, width, 3)
 
     def store(self, row: int, picture: np.ndarray) -> None:
-        """Keep a picture if it fits; others see it after `commit`."""
+        """Store an image if it fits; it becomes visible after `commit`."""
         if self._rows and self.fits(picture.shape[1], picture.shape[0]):
             self._pixels[row, : picture.size] = picture.reshape(-1)
             self._pending.append((row, picture.shape[:2]))
 
     def commit(self) -> None:
-        """Show what was put before, after something that makes sure that its pixels came first."""
+        """Make stored images visible, after a barrier that ensures that their pixels are written first."""
         for row, size in self._pending:
             self._sizes[row] = size
         self._pending.clear()

@@ -1,4 +1,4 @@
-"""Batches of several datasets, each with its share of every batch."""
+"""Batches from several datasets, each with a fixed share of every batch."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from lookalike.data.samplers import Batches
 
 
 class Mixture(Batches):
-    """Batches that hold a fixed share of each of several datasets.
+    """Batches with a fixed share of each of several datasets.
 
-    Each dataset has a sampler of its own, which goes through its images again and again: the end of one of
-    its passes may lie in the middle of an epoch. An epoch of the mixture has about as many batches as one
-    pass through all datasets, so a dataset with a larger share than its size shows images repeatedly, and
-    one with a smaller share shows the others in the next epochs.
+    Each dataset has its own sampler, which passes through its images repeatedly; a pass may end in the middle
+    of an epoch. An epoch of the mixture has about as many batches as one pass through all datasets, so a
+    dataset whose share exceeds its size repeats images, and one with a smaller share continues in the next
+    epochs.
 
     Args:
-        parts: rows of each dataset [N_d], and the sampler that chooses among them by place, 0 … N_d - 1.
-        shares: how much of a batch each dataset fills, in the unit of the samplers: images, or classes.
+        parts: rows of each dataset [N_d], and its sampler, which returns indices 0 … N_d - 1.
+        shares: share of each dataset in a batch, in the unit of the samplers: images or classes.
     """
 
     def __init__(self, parts: Sequence[tuple[np.ndarray, Batches]], shares: Sequence[int]):
@@ -32,7 +32,7 @@ class Mixture(Batches):
         return [np.concatenate(pieces) for pieces in zip(*columns, strict=True)]
 
     def _column(self, rows: np.ndarray, sampler: Batches, epoch: int) -> list[np.ndarray]:
-        """One dataset's piece of every batch of an epoch."""
+        """The part of one dataset in every batch of an epoch."""
         first, column = epoch * len(self), []
         while len(column) < len(self):
             number, position = divmod(first + len(column), len(sampler))
@@ -41,14 +41,14 @@ class Mixture(Batches):
 
 
 def shares(weights: Sequence[float], size: int) -> list[int]:
-    """Divide `size` places by weight: whole numbers that add up to it, each at least 1.
+    """Divide `size` by weight into integers that add up to it, each at least 1.
 
     Raises:
-        ValueError: a weight is not above 0, or there are more weights than places.
+        ValueError: a weight is not above 0, or there are more weights than `size`.
     """
     weights_array = np.asarray(weights, float)
     if not np.isfinite(weights_array).all() or (weights_array <= 0).any():
-        raise ValueError(f"{list(weights)}: weights are numbers above 0; leave a dataset out instead")
+        raise ValueError(f"{list(weights)}: weights must be above 0; to exclude a dataset, leave it out")
     if size < len(weights_array):
         raise ValueError(f"{len(weights_array)} datasets do not fit into a batch of {size}")
     exact = weights_array / weights_array.sum() * size

@@ -1,4 +1,4 @@
-"""A table of images that come from Python objects."""
+"""A table of images from Python objects."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +36,7 @@ def as_table(source: Any, split: str = "train") -> Table:
     shapes = {name: part.tensor_shape for name, part in parts.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} gives {_images_text(shape)}" for name, shape in shapes.items())
-        raise DataError(f"datasets by split: {listed}; all must give images of one kind")
+        raise DataError(f"datasets by split: {listed}; all must return images of the same type")
     labels = [label for part in parts.values() for label in part.labels()]
     if len({type(label) for label in labels}) > 1:
         labels = [str(label) for label in labels]

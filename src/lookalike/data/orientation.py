@@ -1,4 +1,4 @@
-"""Which way up a photo is: decided here for every format and by every reader."""
+"""Image orientation, for all formats and decoders."""
 
 import re
 
@@ -18,14 +18,13 @@ XMP = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>)\s*([0-9]+)""")
 
 
 def decide(exif: object, xmp: bytes | str | None) -> int:
-    """The orientation of a picture, 1 to 8, as EXIF defines them.
+    """The orientation of an image, 1 to 8, as defined by EXIF.
 
-    What EXIF data says counts, even if it makes no sense (1 then); only where it says nothing, XMP data is
-    asked.
+    EXIF takes precedence, even if its value is invalid (then 1); XMP is used only if EXIF has no orientation.
 
     Args:
         exif: the value of the EXIF tag `TAG`; None if there is none, or if the data cannot be read.
-        xmp: the packet of XMP data, if there is one.
+        xmp: the XMP packet, if there is one.
     """
     if exif is None and xmp:
         data = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)

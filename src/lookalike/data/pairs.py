@@ -1,4 +1,4 @@
-"""Lists of pairs to judge as same or different: LFW's pairs.txt, and tables of path, path, same."""
+"""Lists of verification pairs: LFW's pairs.txt, and tables of path, path, same."""
 
 import csv
 import logging
@@ -51,7 +51,7 @@ IMAGE = re.compile(r".*(\.(jpe?g|png|webp|bmp|gif|tiff?|ppm|pgm|heic|avif)|[/\\]
 
 @dataclass(frozen=True)
 class Pair:
-    """One line of a list: two images as the list names them, and whether they show the same."""
+    """One line of a list: two images by their names in the list, and whether they show the same identity."""
 
     first: str
     second: str
@@ -62,7 +62,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Places of the cells; `inverted` where 1 means different."""
+    """Column indices; `inverted` if 1 means different."""
 
     first: int
     second: int
@@ -77,29 +77,27 @@ Rows = list[tuple[int, list[str]]]
 def read_pairs(file: str | Path, folds: int = 10) -> list[Pair]:
     """The pairs of a list.
 
-    A table (`.csv`, `.tsv`, `.parquet`, `.feather`) holds two paths, whether they show the same, and
-    perhaps a fold: in
-    this order if it has no header, otherwise in columns of usual names, which are logged. Anything else
-    is read as
-    LFW's pairs.txt, `name i j` for a same pair and `name i other j` for a different one, after a line
-    with the number
-    of folds and of pairs of each kind in a fold; or as lines of `path path 1`, or `1 path path`.
+    A table (`.csv`, `.tsv`, `.parquet`, `.feather`) contains two paths, whether they show the
+    same identity, and optionally a fold: in this order without a header, otherwise in columns with common
+    names, which are logged. Other files are read as LFW's pairs.txt, with `name i j` for a positive pair and
+    `name i other j` for a negative one, after a line with the numbers of folds and of pairs of each kind per
+    fold; or as lines `path path 1`, or `1 path path`.
 
     Args:
         file: the list.
-        folds: into how many folds of consecutive pairs a list is cut that names none.
+        folds: number of folds of consecutive pairs for a list without folds.
 
     Raises:
-        DataError: there is no such file, its header is not understood, or lines of it are not; lists them.
+        DataError: the file is missing, or its header or some lines are invalid; lists them.
     """
     file = Path(file)
     problems: list[Problem] = []
     pairs, cut = _of_table(file, problems) if file.suffix.lower() in READERS else _of_text(file, problems)
     if problems:
         problems = one_per_row(problems)
-        raise DataError(f"{file}: {len(problems)} lines are not understood, counted from 1:", problems)
+        raise DataError(f"{file}: {len(problems)} lines are invalid, counted from 1:", problems)
     if not pairs:
-        raise DataError(f"{file}: holds no pair")
+        raise DataError(f"{file}: contains no pairs")
     if cut:
         positions = (np.arange(len(pairs)) * max(folds, 1) // len(pairs)).tolist()
         pairs = [
@@ -116,7 +114,7 @@ def _lines(file: Path) -> str:
 
 
 def _of_table(file: Path, problems: list[Problem]) -> tuple[list[Pair], bool]:
-    """The pairs of a table, and whether it names no folds."""
+    """The pairs of a table, and whether it has no folds."""
     if file.suffix.lower() not in (".csv", ".tsv"):
         frame = read_frame(file)
         cells = [["" if cell is None else str(cell).strip() for cell in row] for row in frame.iter_rows()]
@@ -158,7 +156,7 @@ def _pairs(rows: Rows, file: Path, problems: list[Problem]) -> tuple[list[Pair],
     for pair, fold in zip(result, folds, strict=True):
         if not fold:
             message = (
-                "has no fold, and other lines have one: fill it, or take the column out to cut the list anew"
+                "has no fold, but other lines have one: fill it in, or remove the column to create new folds"
             )
             problems.append(Problem(file.name, message, pair.line))
     result = [
@@ -169,7 +167,7 @@ def _pairs(rows: Rows, file: Path, problems: list[Problem]) -> tuple[list[Pair],
 
 
 def _fold_numbers(folds: Iterable[str]) -> dict[str, int]:
-    """Folds as numbers: whole numbers, also 1.0, as they are; any other names in their order, from 0."""
+    """Folds as integers: integers, including 1.0, as they are; other names in sorted order, from 0."""
     names = sorted({fold for fold in folds if fold})
     try:
         numbers = {name: float(name) for name in names}
@@ -182,9 +180,9 @@ def _fold_numbers(folds: Iterable[str]) -> dict[str, int]:
 
 
 def _is_header(cells: Sequence[str]) -> bool:
-    """Whether a line names columns: none of its cells is an image, a number, or a verdict such as `yes`.
+    """Whether a line is a header: none of its cells is an image, a number, or a value such as `yes`.
 
-    `same` is both a verdict and the name of a column; with the names of two image columns it is a name.
+    `same` is both a value and a column name; beside the names of two image columns it is a column name.
     """
     known = {*STEMS, *FIRST, *SECOND, *SAME, *DIFFERENT, *FOLD}
     filled = [REPEATED.sub(r"\1", cell) for cell in cells if cell]
@@ -200,10 +198,10 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 
 def _columns_by_name(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
-    """Places of the columns by their names.
+    """Indices of the columns by their names.
 
     Raises:
-        DataError: one is missing, or several could be it; names them.
+        DataError: one is missing or ambiguous; the message names them.
     """
     short = [normalise_name(name) for name in header]
     first, second = _image_columns(header)
@@ -215,8 +213,8 @@ def _columns_by_name(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
     if len(first) != 1 or len(second) != 1 or len(same) + len(different) != 1 or len(fold) > 1:
         shown = ", ".join(map(repr, header))
         raise DataError(
-            f"{file}: the columns of its header, {shown}, are not clear: a list of pairs has {FORMS}. "
-            f"Rename them so"
+            f"{file}: the columns of its header, {shown}, are not recognised: a list of pairs has {FORMS}. "
+            f"Rename them accordingly"
         )
     result = _Columns(first[0], second[0], (same or different)[0], fold[0] if fold else None, not same)
     if result.fold is not None and not any(
@@ -232,14 +230,14 @@ def _columns_by_name(header: Sequence[str], rows: Rows, file: Path) -> _Columns:
         header[result.second],
         header[result.same],
         "different" if result.inverted else "the same",
-        header[result.fold] if result.fold is not None else "none, the list is cut",
+        header[result.fold] if result.fold is not None else "none, so the list is divided",
         f"; ignored: {', '.join(kept)}" if kept else "",
     )
     return result
 
 
 def _image_columns(header: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Places of the columns of first and second images, which may share one name."""
+    """Indices of the columns of the first and second images, which may have the same name."""
     short = [normalise_name(name) for name in header]
     stems = _places(short, STEMS)
     repeated = [
@@ -258,10 +256,10 @@ def _places(names: Sequence[str], known: Collection[str]) -> list[int]:
 
 
 def resolve_pair_paths(names: Sequence[str], paths: Sequence[str]) -> np.ndarray:
-    """The row of each name among paths, int64; -1 where there is none, -2 where it could be several.
+    """The row of each name among paths, int64; -1 if there is none, -2 if it is ambiguous.
 
-    A name is the path itself, or the path whose end it shares, in whole folder and file names, farthest; the
-    ending of a name may be left out.
+    A name matches the path itself, or the path with the longest common suffix of whole folder and file names;
+    its extension may be omitted.
     """
     exact = {path: row for row, path in enumerate(paths)}
     by_name: dict[str, list[int]] = defaultdict(list)
@@ -293,7 +291,7 @@ def _shared_suffix_length(first: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _of_text(file: Path, problems: list[Problem]) -> tuple[list[Pair], bool]:
-    """The pairs of a text file: LFW's form, or lines of paths."""
+    """The pairs of a text file: LFW's format, or lines of paths."""
     lines = _lines(file).splitlines()
     rows = [(line, text.split("\t") if "\t" in text else text.split()) for line, text in enumerate(lines, 1)]
     rows = [(line, [cell.strip() for cell in cells]) for line, cells in rows if any(cells)]
@@ -315,7 +313,7 @@ def _of_text(file: Path, problems: list[Problem]) -> tuple[list[Pair], bool]:
 
 
 def _is_separated(lines: Sequence[str]) -> bool:
-    """Whether lines are three or four fields between commas or semicolons, as in a CSV."""
+    """Whether lines have three or four fields separated by commas or semicolons, as in a CSV."""
     filled = [line for line in lines if line.strip()]
     return any(all(2 <= line.count(sign) <= 4 for line in filled) for sign in ",;")
 

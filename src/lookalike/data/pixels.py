@@ -1,4 +1,4 @@
-"""Picture files as arrays, no more of them decoded than is wanted."""
+"""Image files as arrays, decoding no more than necessary."""
 
 import os
 from typing import IO
@@ -11,15 +11,15 @@ from lookalike.data.decode import Box, Choose, Source
 
 
 def open_pixels(source: Source, choose: Choose, box: Box | None = None) -> np.ndarray:
-    """The wanted part of the picture in a file: upright, uint8 [H, W, 3], perhaps smaller than it is stored.
+    """The required region of the image in a file: upright, uint8 [H, W, 3], possibly downscaled.
 
-    Safe and lenient as `open_image`, whose pixels these are. A JPEG is decoded by torchvision, or by Pillow
-    where that can leave out detail: by 2, 4 or 8, as long as the part keeps the pixels it must have.
+    The pixels and checks are those of `open_image`. A JPEG is decoded by torchvision, or by Pillow if it can
+    be reduced by 2, 4 or 8 while the region keeps its minimum resolution.
 
     Args:
         source: a path, or an open binary file.
-        choose: what is wanted of a picture, from its size, or that of its box.
-        box: the part of the file that is the picture, as in `open_image`.
+        choose: selects the region from the size of the image or its box.
+        box: the box in the file, as in `open_image`.
 
     Raises:
         ImageError: as in `open_image`.
@@ -50,7 +50,7 @@ def _is_file(stream: IO[bytes]) -> bool:
 
 
 def _jpeg(data: bytearray, choose: Choose, box: Box | None) -> np.ndarray | None:
-    """The wanted part, if it takes the whole resolution of a usual JPEG."""
+    """The required region, if it needs the full resolution of a standard JPEG."""
     header = jpeg.read_header(data)
     if header is None or header.width * header.height > headers.MAX_PIXELS:
         return None
@@ -63,9 +63,9 @@ def _jpeg(data: bytearray, choose: Choose, box: Box | None) -> np.ndarray | None
     if pixels is None or pixels.shape[1::-1] != stored:
         return None
     part = jpeg.turn_upright(pixels, header.orientation)[y1:y2, x1:x2]
-    return part if min(part.strides) > 0 else part.copy()  # torch reads no array backwards
+    return part if min(part.strides) > 0 else part.copy()  # torch does not support negative strides
 
 
 def crop(picture: np.ndarray, part: Box | None) -> np.ndarray:
-    """The part of a picture [h, w, 3]."""
+    """The region of an image [h, w, 3]."""
     return picture if part is None else picture[part[1] : part[3], part[0] : part[2]]

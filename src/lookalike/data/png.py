@@ -1,4 +1,4 @@
-"""What a PNG says besides its pixels, wherever in the file; and whether all of it is there."""
+"""PNG metadata, anywhere in the file, and integrity checks."""
 
 import struct
 import zlib
@@ -8,25 +8,25 @@ from typing import IO
 TRUNCATED = "the file ends too early (truncated)"
 SIGNATURE = 8
 LONGEST_NOTE = 1 << 24
-"""Bytes of a chunk of EXIF or XMP data, packed or not; larger ones are not read."""
+"""Maximum size of a chunk of EXIF or XMP data, compressed or not; larger ones are not read."""
 GREY, COLOUR = 0, 2
 XMP_KEY = b"XML:com.adobe.xmp"
-PROFILE_KEY = b"Raw profile type exif"  # where ImageMagick kept EXIF data before PNG had a place for it
+PROFILE_KEY = b"Raw profile type exif"  # where ImageMagick stored EXIF before PNG had a chunk for it
 NOTE_CHUNKS = (b"IHDR", b"tRNS", b"eXIf", b"iTXt", b"tEXt", b"zTXt")
 
 
 class DamagedError(Exception):
-    """The file is not whole; the text is the reason."""
+    """The file is damaged; the text is the reason."""
 
 
 @dataclass
 class Notes:
-    """What a PNG says besides its pixels.
+    """PNG metadata.
 
     Attributes:
         bits: of each sample.
         kind: 0 grey, 2 colour, 3 palette, 4 grey with alpha, 6 colour with alpha.
-        transparent: the one grey value, or colour, that is transparent, in `bits` bits; None if none is.
+        transparent: the transparent grey value or colour, in `bits` bits; None if there is none.
         exif: EXIF data.
         xmp: XMP data.
     """
@@ -39,12 +39,12 @@ class Notes:
 
 
 def read_notes(stream: IO[bytes], check: bool) -> Notes:
-    """The notes of a PNG; the stream is afterwards where it was.
+    """The metadata of a PNG; the position of the stream is restored.
 
     Args:
         stream: of the file.
-        check: read every byte, and compare the checksums of all parts that a picture needs. Pillow alone
-            would show wrong pixels without an error.
+        check: read the whole file, and verify the checksums of all critical chunks. Pillow would return wrong
+            pixels without an error.
 
     Raises:
         DamagedError: with `check`, the file is truncated or a checksum is wrong.
@@ -72,7 +72,7 @@ def read_notes(stream: IO[bytes], check: bool) -> Notes:
 
 
 def _read_chunk_data(stream: IO[bytes], kind: bytes, length: int, keep: bool) -> bytes:
-    """The data of a chunk, or nothing where it is not to be kept; its checksum is compared."""
+    """The data of a chunk, or empty if it is not needed; its checksum is verified."""
     crc, kept = zlib.crc32(kind), bytearray()
     for start in range(0, length, 1 << 16):
         piece = _exactly(stream, min(1 << 16, length - start))
@@ -81,7 +81,7 @@ def _read_chunk_data(stream: IO[bytes], kind: bytes, length: int, keep: bool) ->
             kept += piece
     if struct.unpack(">I", _exactly(stream, 4))[0] != crc:
         if kind[:1].isupper():
-            raise DamagedError(f"damaged: the checksum of its {kind.decode('latin-1')} part is wrong")
+            raise DamagedError(f"damaged: the checksum of its {kind.decode('latin-1')} chunk is wrong")
         return b""
     return bytes(kept)
 
@@ -120,7 +120,7 @@ def _decompress(data: bytes) -> bytes | None:
 
 
 def _profile(text: bytes | None) -> bytes | None:
-    """The data in a profile as ImageMagick writes it: a name, a length, and hexadecimal digits."""
+    """The data of an ImageMagick profile: a name, a length, and hexadecimal digits."""
     try:
         return bytes.fromhex(b"".join((text or b"").split(b"\n")[3:]).decode("ascii")) or None
     except ValueError:

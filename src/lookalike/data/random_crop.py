@@ -1,4 +1,4 @@
-"""A random part of each picture, made square: the usual training transform of large sets."""
+"""Random resized crop: the common training transform for large datasets."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from lookalike.data.decode import Box
 from lookalike.data.random_transform import RandomTransform
 from lookalike.data.transforms import Interpolation, check_choice, check_range, check_value
 
-RESIZED_INTO = {  # what F.interpolate calls with antialias=True, but into memory that is there
+RESIZED_INTO = {  # the function behind F.interpolate(antialias=True), writing to preallocated memory
     "bicubic": torch.ops.aten._upsample_bicubic2d_aa.out,
     "bilinear": torch.ops.aten._upsample_bilinear2d_aa.out,
 }
@@ -21,18 +21,18 @@ RESIZED_INTO = {  # what F.interpolate calls with antialias=True, but into memor
 
 @dataclass(frozen=True)
 class RandomCrop(RandomTransform):
-    """A random part of a picture, stretched to a square with antialiasing, and perhaps mirrored.
+    """A random crop of an image, resized to a square with antialiasing, and optionally flipped.
 
-    Share of the area and proportions are drawn evenly, proportions on a log scale, as "random resized crop"
-    does (Szegedy et al. 2015); what does not fit into the picture is made smaller. Only that part is decoded
-    at full size, or at less where that leaves enough.
+    Area fraction and aspect ratio are uniform, the ratio on a log scale, as in "random resized crop" (Szegedy
+    et al. 2015); crops that do not fit into the image are reduced. Only the crop is decoded, at full or at a
+    sufficient reduced resolution.
 
     Args:
         size: side of the result.
         interpolation: bicubic or bilinear.
-        flip: probability of a mirror image.
-        area: smallest and largest share of the picture's area that is shown.
-        aspect: smallest and largest width to height of what is shown.
+        flip: probability of a horizontal flip.
+        area: range of the cropped fraction of the image area.
+        aspect: range of the aspect ratio of the crop.
     """
 
     size: int
@@ -44,7 +44,7 @@ class RandomCrop(RandomTransform):
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ValueError(f"size {self.size}: a picture has at least 1 pixel a side")
+            raise ValueError(f"size {self.size}: must be at least 1")
         check_choice("interpolation", self.interpolation, get_args(Interpolation))
         check_value("flip", self.flip, 0, 1)
         check_range("area", self.area, 1e-4, 1)

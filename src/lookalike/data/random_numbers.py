@@ -1,4 +1,4 @@
-"""Random numbers for one picture at a time that depend on what it is, not on which process asks or when."""
+"""Random numbers per image, independent of process and order."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ STEP, FIRST, SECOND = (
 def random_uniform(
     seed: int, epoch: int, rows: Sequence[int], repeats: Sequence[int], count: int
 ) -> np.ndarray:
-    """Numbers in [0, 1), float64 [N, count]: a row of its own for each picture.
+    """Numbers in [0, 1), float64 [N, count]: one row per image.
 
-    Each is the SplitMix64 hash (Steele et al. 2014) of seed, epoch, row, repeat and its place.
+    Each is the SplitMix64 hash (Steele et al. 2014) of seed, epoch, row, repeat and its index.
 
     Args:
         seed: of the run.
         epoch: of the run, counted from 1.
-        rows: which picture, [N].
-        repeats: how often the row was in the batch before, [N].
-        count: numbers for a picture.
+        rows: of the images, [N].
+        repeats: number of earlier occurrences of the row in the batch, [N].
+        count: numbers per image.
     """
     key = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
     row, repeat = (np.asarray(values).astype(np.uint64) for values in (rows, repeats))
@@ -37,5 +37,5 @@ def _mix_bits(values: np.ndarray) -> np.ndarray:
 
 
 def generator(draw: float) -> np.random.Generator:
-    """Many more numbers from one in [0, 1)."""
+    """A random generator seeded by one number in [0, 1)."""
     return np.random.Generator(np.random.SFC64(int(draw * 2**53)))

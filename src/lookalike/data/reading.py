@@ -1,4 +1,4 @@
-"""Table files, CSV, Parquet and feather, as frames with tidy types."""
+"""Reading table files (CSV, Parquet and Feather) with consistent types."""
 
 import csv
 import io
@@ -23,15 +23,15 @@ PLAIN_NUMBER = r"^\s*[+-]?\d+(\.\d+)?([eE][+-]?\d+)?\s*$"
 
 
 def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
-    """The table in a file; its ending says which kind it is.
+    """The table in a file; the format is given by its extension.
 
-    In a CSV, columns whose name may be that of a path, label, split and the like, and those of `text`, stay
-    text, so that the label 007 is not 7; so do all columns of a CSV without a header. Elsewhere a label keeps
-    its type: text, or integers of up to 64 bits. Empty columns without a name and row numbers as pandas
-    writes them are dropped, which is logged.
+    In a CSV, columns that may be a path, label, split and the like, and those in `text`, stay text, so that
+    the label 007 is not 7; so do all columns of a CSV without a header. In other formats a label keeps its
+    type: text, or integers of up to 64 bits. Empty unnamed columns and pandas index columns are dropped,
+    which is logged.
 
     Raises:
-        DataError: there is no such file, or it is not a table of its kind.
+        DataError: there is no such file, or it is not a valid table.
     """
     read = READERS.get(file.suffix.lower())
     if read is None and not file.is_dir():
@@ -61,7 +61,7 @@ def _reason(error: BaseException) -> str:
     if "utf-8" in text:
         return "it is not UTF-8 text; save it as 'CSV UTF-8'"
     if "CSV malformed" in text or 'could not parse `"' in text:
-        return "a quote mark stands alone in a text: put quotes around that text, and write the mark twice"
+        return "a text contains a single quotation mark: quote the text, and double the mark"
     return text.splitlines()[0] if text else type(error).__name__
 
 
@@ -90,13 +90,13 @@ def _csv(file: Path, text: Collection[str]) -> pl.DataFrame:
 
 
 def _without_unnamed(frame: pl.DataFrame, names: list[str], file: Path) -> pl.DataFrame:
-    """Without the columns that have no name and hold nothing, or the numbers of the rows."""
+    """Drop unnamed columns that are empty or contain row numbers."""
     empty = [name for name in names if _is_blank(frame[name])]
     numbers = [name for name in names if name not in empty and _counts_rows(frame[name])]
     if empty:
-        log.info("%s: empty columns without a name are ignored: %s", file, ", ".join(empty))
+        log.info("%s: empty unnamed columns are ignored: %s", file, ", ".join(empty))
     if numbers:
-        log.info("%s: row numbers in a column without a name are ignored: %s", file, ", ".join(numbers))
+        log.info("%s: row numbers in an unnamed column are ignored: %s", file, ", ".join(numbers))
     return frame.drop(empty, numbers)
 
 
@@ -113,7 +113,7 @@ def _counts_rows(column: pl.Series) -> bool:
 
 
 def _with_decimal_points(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """Numbers with decimal commas as numbers; `1,234` may be a thousand, so a column of these stays text."""
+    """Convert decimal commas; `1,234` may be a thousand, so a column of such numbers stays text."""
     names = [
         name
         for name, kind in frame.schema.items()
@@ -121,7 +121,7 @@ def _with_decimal_points(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
     ]
     changed = [name for name in names if _has_decimal_commas(frame[name])]
     if changed:
-        log.info("%s: commas are decimal points in %s", file, ", ".join(changed))
+        log.info("%s: commas are read as decimal points in %s", file, ", ".join(changed))
     point = pl.col(changed).str.strip_chars().str.replace(",", ".", literal=True)
     return frame.with_columns(point.cast(pl.Float64, strict=False)) if changed else frame
 
@@ -154,7 +154,7 @@ READERS: dict[str, Callable[[Path, Collection[str]], pl.DataFrame]] = {
 
 
 def normalise_types(frame: pl.DataFrame) -> pl.DataFrame:
-    """Categories and empty columns as text, labels as text or 64-bit integers, no index column of pandas."""
+    """Categorical and empty columns as text, labels as text or 64-bit integers, no pandas index column."""
     frame = frame.select(name for name in frame.columns if not name.startswith("__index_level_"))
     words = [name for name, kind in frame.schema.items() if kind in (pl.Categorical, pl.Enum)]
     small = [name for name, kind in frame.schema.items() if name == "label" and kind in SMALL]

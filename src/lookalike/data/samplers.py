@@ -1,4 +1,4 @@
-"""Which images form a batch. A sampler is an iterable of lists of row numbers, others in each epoch."""
+"""Batch samplers: iterables of lists of row numbers, different in each epoch."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -12,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 class Batches(Sampler[list[int]]):
-    """What samplers share: an epoch's batches follow from seed and epoch alone, and can be resumed anywhere.
+    """Base of samplers: batches depend only on seed and epoch, and can be resumed at any point.
 
-    Call `set_epoch` before each epoch; without it, the same batches come again.
+    Call `set_epoch` before each epoch; without it, the same batches are repeated.
     """
 
     def __init__(self, seed: int):
@@ -29,7 +29,7 @@ class Batches(Sampler[list[int]]):
         raise NotImplementedError
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration goes through, from its start unless it was just loaded."""
+        """Set the epoch of the next iteration, which starts at the beginning unless a state was loaded."""
         if epoch != self.epoch:
             self._start = self._position = 0
         self.epoch = epoch
@@ -44,41 +44,43 @@ class Batches(Sampler[list[int]]):
             yield batch.tolist()
 
     def state_dict(self, done: int | None = None) -> dict[str, int]:
-        """Where the epoch stands.
+        """The position in the epoch.
 
         Args:
-            done: batches the loop has finished. A DataLoader with workers fetches ahead of the loop, and by
-                itself the sampler knows only what it handed out.
+            done: number of batches that the loop has finished. A DataLoader with workers prefetches, so the
+                sampler itself only knows the batches that were requested.
         """
         position = self._position if done is None else done
         return {"epoch": self.epoch, "position": position, "batches": len(self), "seed": self.seed}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Let the next iteration go on where `state_dict` was taken.
+        """Continue the next iteration at the position of `state_dict`.
 
         Raises:
-            ValueError: the state is that of other images, batch sizes or another seed.
+            ValueError: the state belongs to other images, batch sizes or another seed.
         """
         mine = {"batches": len(self), "seed": self.seed}
         other = {key: state[key] for key in mine}
         if other != mine:
-            raise ValueError(f"the state to resume has {other}, this sampler {mine}; nothing may change")
+            raise ValueError(
+                f"the saved state has {other}, this sampler {mine}; they must be equal to resume"
+            )
         self.epoch = state["epoch"]
         self._start = self._position = state["position"]
 
 
 class Shuffle(Batches):
-    """Each image once an epoch, in random batches whose sizes differ by one at most. For proxy losses.
+    """Each image once per epoch, in random batches whose sizes differ by at most one. For proxy losses.
 
     Args:
         labels: class id of each row, [N]; rows below 0 have no known class and are left out.
-        batch_size: images in a batch, at most.
-        undersample: images that a class shows in an epoch at most, others in each epoch; None for all.
-        oversample: images that it shows at least, repeated where it has fewer.
+        batch_size: maximum batch size.
+        undersample: maximum images per class and epoch, different ones in each epoch; None for all.
+        oversample: minimum images per class and epoch, repeated if it has fewer.
         seed: of the order.
 
     Raises:
-        ValueError: there is no image, or a number cannot be.
+        ValueError: there is no image, or a number is invalid.
     """
 
     def __init__(
@@ -110,29 +112,29 @@ class Shuffle(Batches):
 
 
 class PerClass(Batches):
-    """Batches of P classes with K images of each, which give every image a partner.
+    """Batches of P classes with K images each, so that every image has a positive.
 
-    An epoch shuffles each class and cuts it into chunks of K; a last, short chunk also takes images from
-    the chunk before it, and a class of fewer than K images repeats them. The chunks are dealt into as many
-    batches of P different classes as they fill, so an epoch shows each image about once. What cannot be
-    dealt waits: up to P - 1 chunks, of other classes in the next epoch, and the rest of a class with more
-    chunks than there are batches, which the next epochs go on with.
+    An epoch shuffles each class and divides it into chunks of K; a short last chunk is filled with images
+    from the chunk before it, and a class of fewer than K images repeats them. The chunks are dealt into as
+    many batches of P different classes as they fill, so an epoch uses each image about once. Chunks that do
+    not fit are left for
+    later epochs: up to P - 1 chunks, and the rest of a class with more chunks than there are batches.
 
-    `undersample` and `oversample` change how many chunks a class gets: at most as many as fit into the one
-    number of images, at least as many as hold the other, and always one. A limited class goes on with its
-    other images in the next epochs; a repeated one is shuffled anew for each pass through it.
+    `undersample` and `oversample` change the number of chunks of a class: at most as many as fit into the
+    former, at least as many as reach the latter, and always at least one. An undersampled class continues
+    with its other images in the next epochs; an oversampled one is shuffled again for each pass.
 
     Args:
         labels: class id of each row, [N]; rows below 0 have no known class and are left out.
         classes_per_batch: P, or as many as there are.
         samples_per_class: K.
-        lonely: also show classes of a single image, K times over; by itself it has no partner to learn from.
-        undersample: images that a class shows in an epoch at most; None for all.
-        oversample: images that it shows at least, as far as there are batches to show them in.
+        lonely: include classes with a single image, repeated K times.
+        undersample: maximum images per class and epoch; None for all.
+        oversample: minimum images per class and epoch, as far as the number of batches allows.
         seed: of the order.
 
     Raises:
-        ValueError: if no class can be shown, or a number cannot be.
+        ValueError: no class can be used, or a number is invalid.
     """
 
     def __init__(
@@ -160,7 +162,7 @@ class PerClass(Batches):
         self._dealt = np.minimum(self.chunks_per_class, self._count)
 
     def _choose_rows(self, lonely: bool) -> None:
-        """Keep the rows of known classes with partners, class by class, and the `sizes` of these, [C]."""
+        """Keep the rows of known classes with at least two images, class by class, and their `sizes`, [C]."""
         known_rows = np.flatnonzero(self.labels >= 0)
         _, inverse, counts = np.unique(self.labels[known_rows], return_inverse=True, return_counts=True)
         kept_rows = known_rows[(counts >= (1 if lonely else 2))[inverse]]
@@ -169,8 +171,8 @@ class PerClass(Batches):
         self._grouped = kept_rows[np.argsort(owner, kind="stable")]
         if not len(self.sizes):
             raise ValueError(
-                f"no class can be shown: all {self.left_out} images are alone in their class, or of "
-                "an unknown one; a loss with proxies and sampler=shuffle can learn from such"
+                f"no class can be used: all {self.left_out} images are the only one of their class, or have "
+                "an unknown class; use sampler=shuffle with a proxy loss"
             )
         if len(self.sizes) < self.classes_per_batch:
             log.warning(
@@ -180,7 +182,7 @@ class PerClass(Batches):
             self.classes_per_batch = len(self.sizes)
 
     def _count_chunks(self, undersample: int | None, oversample: int | None) -> np.ndarray:
-        """Chunks that each class is to show in an epoch, [C]."""
+        """Number of chunks of each class per epoch, [C]."""
         images_per_epoch(self.sizes, undersample, oversample)
         images_per_chunk = self.samples_per_class
         max_chunks = None if undersample is None else max(1, undersample // images_per_chunk)
@@ -191,7 +193,7 @@ class PerClass(Batches):
 
     @property
     def num_waiting(self) -> int:
-        """Chunks that an epoch leaves to the next ones."""
+        """Chunks that an epoch leaves to later ones."""
         return int(self.chunks_per_class.sum()) - self._count * self.classes_per_batch
 
     def batches(self, epoch: int) -> list[np.ndarray]:
@@ -208,13 +210,13 @@ class PerClass(Batches):
         return list(chunks[_deal(classes, len(self), rng).T].reshape(len(self), -1))
 
     def _count_waiting(self, epoch: int) -> np.ndarray:
-        """How often each class has shown one chunk less before this epoch. Classes take turns at it."""
+        """How often each class was left out by one chunk before this epoch; classes take turns."""
         excess = int(self._dealt.sum()) - self._count * self.classes_per_batch
         turn = np.random.default_rng(self.seed).permutation(len(self._dealt))
         return (epoch * excess - turn - 1) // len(turn) + 1
 
     def _chunk_rows(self, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Rows of chunks, [T, K]: each the chunk of this number in its class's endless shuffled passes."""
+        """Rows of chunks, [T, K], by chunk index in the endless shuffled passes of each class."""
         passes, chunk = np.divmod(numbers, self.chunks[classes])
         span = int(passes.max()) + 1
         pairs, pair = np.unique(classes * span + passes, return_inverse=True)
@@ -226,7 +228,7 @@ class PerClass(Batches):
         return rows[begin[pair][:, None] + (start + np.arange(self.samples_per_class)) % size]
 
     def _shuffle_rows(self, classes: np.ndarray, passes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of these classes, each in the random order of its pass, and where each begins."""
+        """Rows of these classes, each in the random order of its pass, and their start offsets."""
         sizes = self.sizes[classes]
         begin = starts(sizes)
         of = np.repeat(np.arange(len(classes)), sizes)
@@ -235,7 +237,7 @@ class PerClass(Batches):
 
 
 def _can_fill(chunks: np.ndarray, classes_per_batch: int) -> int:
-    """How many batches of P different classes these numbers of chunks a class fill, at most."""
+    """Maximum number of batches of P different classes that these chunks per class fill."""
     low, high = 1, int(chunks.sum()) // classes_per_batch
     while low < high:
         middle = (low + high + 1) // 2
@@ -247,17 +249,18 @@ def _can_fill(chunks: np.ndarray, classes_per_batch: int) -> int:
 def _deal(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Deal chunks into `count` batches so that no batch gets a class twice.
 
-    The chunks, sorted by class, are laid out in P lines, each as long as there are batches, and each line is
-    shuffled. Only a class that runs from one line into the next can meet itself: its second part is given to
-    batches that its first part left free, enough since no class has more chunks than there are batches.
+    The chunks, sorted by class, are laid out in P lines with one chunk per batch, and each line is shuffled.
+    Only a
+    class that continues from one line into the next can collide: its second part is assigned to batches
+    without its first part, of which there are enough since no class has more chunks than there are batches.
 
     Args:
-        classes: of each chunk, [P * count], those of a class next to each other.
+        classes: of each chunk, [P * count], grouped by class.
         count: number of batches.
-        rng: what shuffles.
+        rng: random generator.
 
     Returns:
-        the numbers of the chunks, [P, count]: a column for each batch.
+        indices of the chunks, [P, count]: one column per batch.
     """
     lines = np.arange(len(classes)).reshape(-1, count)
     dealt = np.empty_like(lines)

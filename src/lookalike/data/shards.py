@@ -1,8 +1,8 @@
-"""Image files, and images in shards: plain tar files in which a path says where the bytes of an image are.
+"""Image files, and images in shards: plain tar files, with paths that contain the position of an image.
 
 `shard-00000.tar/@1536+48211/cat/1.jpg` is the member `cat/1.jpg` of `shard-00000.tar`: 48,211 bytes from byte
-1,536 on. Nothing is searched, and nothing held in memory but open files. The tar header in front of the bytes
-must be the member's own, so a shard that was changed, cut off or mixed up is found out.
+1,536 on. No index is needed, and only open files are kept. The tar header before the bytes must be that
+of the member, so changed, truncated or swapped shards are detected.
 """
 
 import io
@@ -17,15 +17,15 @@ BLOCK = tarfile.BLOCKSIZE
 MARK = ".tar/@"
 MEMBER_PATTERN = re.compile(r"(.*?\.tar)/@(\d{1,15})\+(\d{1,15})/(.+)", re.DOTALL)
 OPEN = 256
-"""Shards that a process keeps open."""
+"""Maximum number of shards that a process keeps open."""
 
 
 class ShardError(OSError):
-    """A member of a shard that cannot be had; the text is the reason the user gets."""
+    """A member of a shard that cannot be read; the text is the reason shown to the user."""
 
 
 class Member(NamedTuple):
-    """An image in a shard: the tar file, the place of its bytes, and its name in there."""
+    """An image in a shard: the tar file, offset and size, and its name."""
 
     shard: str
     offset: int
@@ -37,21 +37,21 @@ class Member(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Bytes of an image, and when its file was changed, in nanoseconds."""
+    """Size of an image, and the modification time of its file in nanoseconds."""
 
     size: int
     changed: int
 
 
 def parse_member(path: str | Path) -> Member | None:
-    """What the path of an image in a shard says; None for a file of its own."""
+    """Parse the path of an image in a shard; None for an ordinary file."""
     text = os.fspath(path)
     match = MEMBER_PATTERN.fullmatch(text) if MARK in text else None
     return None if match is None else Member(match[1], int(match[2]), int(match[3]), match[4])
 
 
 def open_image_file(path: str | Path) -> IO[bytes]:
-    """The bytes of an image, in a file of its own or in a shard.
+    """The bytes of an image, in an ordinary file or in a shard.
 
     Raises:
         OSError: they cannot be read.
@@ -61,10 +61,10 @@ def open_image_file(path: str | Path) -> IO[bytes]:
 
 
 def image_status(path: str | Path) -> Status:
-    """Size and time of change of an image; of the shard, where it is in one.
+    """Size of an image and modification time of its file or shard.
 
     Raises:
-        OSError: there is no such file, or it cannot be looked at.
+        OSError: there is no such file, or it cannot be accessed.
     """
     member = parse_member(path)
     file_status = os.stat(path if member is None else member.shard)  # noqa: PTH116 - called once an image
@@ -72,7 +72,7 @@ def image_status(path: str | Path) -> Status:
 
 
 def image_exists(path: str | Path) -> bool:
-    """Whether there is such a file, or a shard that may hold such an image."""
+    """Whether the file exists, or a shard that may contain the image."""
     try:
         image_status(path)
     except OSError:
@@ -81,27 +81,27 @@ def image_exists(path: str | Path) -> bool:
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """The folder of an image and the rest of its path; of one in a shard, the folder of the shard."""
+    """The folder of an image, or of its shard, and the rest of its path."""
     member = parse_member(path)
     folder, name = os.path.split(path if member is None else member.shard)
     return folder, name if member is None else name + path[len(member.shard) :]
 
 
 def misplaced_reason(member: Member, size: int) -> str | None:
-    """Why a shard of so many bytes cannot hold a member there."""
+    """Why a shard of this size cannot contain a member at this position."""
     if member.offset < BLOCK or member.offset % BLOCK:
-        return f"no image begins at byte {member.offset:,} of a shard"
+        return f"no image can start at byte {member.offset:,} of a shard"
     if member.offset + member.length > size:
         end = member.offset + member.length
-        return f"the shard ends after {size:,} bytes, before the image does ({end:,}): it is cut off"
+        return f"the shard ends after {size:,} bytes, before the image does ({end:,}): it is truncated"
     return None
 
 
 def read_member(member: Member) -> bytes:
-    """The bytes of a member; safe in threads and in processes that are forked.
+    """The bytes of a member; safe in threads and forked processes.
 
     Raises:
-        ShardError: the shard is not there, ends before, or holds something else in that place.
+        ShardError: the shard is missing, too short, or has other data at that position.
         OSError: the shard cannot be read.
     """
     try:
@@ -121,12 +121,12 @@ def read_member(member: Member) -> bytes:
     if len(data) < num_bytes:
         raise ShardError(f"the shard ends after {start + len(data):,} bytes, before the image does")
     if not _is_header(data[:BLOCK], member):
-        raise ShardError("the shard holds something else there: it is another one, or was changed")
+        raise ShardError("the shard has other data there: it was replaced or changed")
     return data[BLOCK:]
 
 
 class _Shard:
-    """An open shard; it is closed when nobody reads it any more."""
+    """An open shard, closed when it is no longer used."""
 
     def __init__(self, file: str):
         self._close = os.close
@@ -143,7 +143,7 @@ def _open(file: str, *_version: int) -> _Shard:
 
 
 def _is_header(block: bytes, member: Member) -> bool:
-    """Whether this is the tar header of the member; of a long name it has the beginning."""
+    """Whether this is the tar header of the member; a long name is truncated there."""
     name = member.name.encode("utf-8", "surrogateescape")[:100]
     try:
         size = int(block[124:135], 8)

@@ -1,4 +1,4 @@
-"""What a dataset is: a table of pictures, each with a label and a split, in a folder."""
+"""Datasets: a table of images with labels and splits, in a folder."""
 
 import functools
 import logging
@@ -38,19 +38,19 @@ __all__ = [
 log = logging.getLogger(__name__)
 LARGEST_TEXT_ARRAY = 1 << 28
 MOST_SIZES = 100
-"""Images whose size is read to check the unit of boxes."""
+"""Number of images whose size is read to check the unit of boxes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of images. `check_table` lists what is wrong with one.
+    """A table of images. `check_table` lists its problems.
 
     Attributes:
-        frame: columns path, label, split; perhaps role, x1 y1 x2 y2 (the part of the image, in pixels of the
-            upright image, x2 and y2 exclusive), group, fold, width, height, hash, and any others. A pandas
-            frame or a dict of columns becomes a polars frame.
-        folder: where relative paths start.
-        items: the source of images that are not files; the column `item` says which of them a row is.
+        frame: columns path, label, split; optionally role, x1 y1 x2 y2 (a region of the image, in pixels of
+            the upright image, x2 and y2 exclusive), group, fold, width, height, hash, and any others. A
+            pandas frame or a dict of columns becomes a polars frame.
+        folder: folder that paths are relative to.
+        items: the source of images that are not files; the column `item` is the index of each row in it.
     """
 
     frame: pl.DataFrame
@@ -70,7 +70,7 @@ class Table:
     def labels(self) -> np.ndarray:
         """The label of each row, [N]: int64, uint64, or text.
 
-        Text is a NumPy text array, or an array of Python strings where one long label would make that huge.
+        Text is a NumPy text array, or an array of Python strings if a long label would make that huge.
         """
         column = self.frame["label"]
         if column.null_count():
@@ -85,7 +85,7 @@ class Table:
         """The rows of these splits, in order.
 
         Raises:
-            DataError: there are none; says which splits there are.
+            DataError: there are none; the message lists the splits.
         """
         selected = self.frame.filter(pl.col("split").is_in(names))
         if selected.is_empty():
@@ -101,20 +101,20 @@ class Table:
         return replace(self, frame=self.frame[selection])
 
     def file(self, row: int) -> Path:
-        """The picture's file."""
+        """The image file of a row."""
         return self.folder / self.frame["path"][row]
 
     def box(self, row: int) -> tuple[int, int, int, int] | None:
-        """The part of the picture that this row means, in whole pixels; None for all of it."""
+        """The box of a row in whole pixels; None for the whole image."""
         if "x1" not in self.frame.columns:
             return None
         x1, y1, x2, y2 = (self.frame[name][row] for name in BOX)
         return None if x1 is None else (math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
 
     def relative_to(self, folder: str | Path) -> "Table":
-        """The same pictures for a table that lies in `folder`; absolute paths stay.
+        """The same images for a table in `folder`; absolute paths are kept.
 
-        What `prepare` wrote into a column `original`, the files that pictures were made from, moves, too.
+        The column `original` of `prepare`, with the source files of resized images, is adjusted, too.
         """
         start = os.path.realpath(folder)
 
@@ -136,7 +136,7 @@ class Table:
         return replace(self, frame=self.frame.with_columns(*moves), folder=Path(folder))
 
     def _has_originals(self) -> bool:
-        """Whether the column `original` holds files; someone's own column of that name may hold anything."""
+        """Whether the column `original` contains files; a user's column of that name may contain anything."""
         if self.frame.schema.get("original") != pl.String:
             return False
         named = self.frame["original"].drop_nulls()
@@ -144,7 +144,7 @@ class Table:
 
 
 def as_frame(columns: Any) -> pl.DataFrame:
-    """A pandas frame, or a mapping from names to columns, as a polars frame with the types of a table file.
+    """A pandas frame, or a dict of columns, as a polars frame with the types of a table file.
 
     Raises:
         DataError: it is neither, or its columns have different lengths or mixed types.
@@ -175,14 +175,14 @@ def check_table(table: Table, *, files: bool = True) -> list[Problem]:
 
 
 def read_table(source: str | Path, *, files: bool = True) -> Table:
-    """A dataset, checked.
+    """Read and check a dataset.
 
     Args:
         source: a dataset folder, or a table file.
-        files: also check that every picture's file is there.
+        files: also check that every image file exists.
 
     Raises:
-        DataError: there is no table, or something is wrong with it; lists every problem.
+        DataError: there is no table, or it has problems; lists all of them.
     """
     file = _table_file(Path(source))
     frame = read_frame(file)
@@ -197,18 +197,17 @@ def read_table(source: str | Path, *, files: bool = True) -> Table:
         problems = one_per_row(problems)
         also = "" if prepared else f". {command} leaves them out and lists them"
         raise DataError(
-            f"{file}: {len(problems)} of {len(frame)} rows are wrong{also}. Rows, counted from 0:", problems
+            f"{file}: {len(problems)} of {len(frame)} rows are invalid{also}. Rows, counted from 0:", problems
         )
     _warn_of_missing_labels(frame, file)
     return Table(frame, file.parent)
 
 
 def _refuse_unused(frame: pl.DataFrame, file: Path, command: str) -> None:
-    """Log what the columns of a table that nobody prepared are used for; nothing is read under another
-    name here.
+    """Log the use of the columns of an unprepared table; columns with other names are not read.
 
     Raises:
-        DataError: one that is not used looks as if it should be; says which command reads it.
+        DataError: an unused column looks as if it should be used; gives the command that reads it.
     """
     try:
         columns = find_columns(frame, file, {}, REQUIRED)
@@ -216,20 +215,24 @@ def _refuse_unused(frame: pl.DataFrame, file: Path, command: str) -> None:
         boxes = [] if columns.boxes is None or columns.boxes.names == BOX else list(columns.boxes.names)
         if others or boxes:
             message = [f"{theirs!r} looks like {ours}" for ours, theirs in others]
-            message += [f"{', '.join(boxes)} look like boxes, which are x1, y1, x2, y2 here"] if boxes else []
+            message += (
+                [f"{', '.join(boxes)} look like boxes, which must be named x1, y1, x2, y2 here"]
+                if boxes
+                else []
+            )
             raise DataError(f"{file}: {' and '.join(message)}, but is not read without `prepare`.")
     except DataError as error:
-        raise DataError(f"{error}\n{command} reads it; or take the column out") from error
+        raise DataError(f"{error}\n{command} reads it; or remove the column") from error
     if columns.boxes is not None:
         _refuse_other_units(frame, file, command)
     log.info("%s: %s", file, columns.report())
 
 
 def _refuse_other_units(frame: pl.DataFrame, file: Path, command: str) -> None:
-    """Refuse boxes that are unlikely to be in pixels.
+    """Reject boxes that are unlikely to be in pixels.
 
     Raises:
-        DataError: says which command reads them.
+        DataError: gives the command that reads them.
     """
     corners = frame.select(pl.col(BOX).cast(pl.Float64, strict=False)).to_numpy()
     rows = np.flatnonzero(np.isfinite(corners).all(1))
@@ -237,14 +240,14 @@ def _refuse_other_units(frame: pl.DataFrame, file: Path, command: str) -> None:
         return
     if 0 < np.abs(corners[rows]).max() <= 1:
         raise DataError(
-            f"{file}: its boxes are within 0 and 1, as fractions of the image are; here they are pixels. "
-            f"{command} turns them into pixels"
+            f"{file}: its boxes are between 0 and 1, like fractions of the image; here they must be pixels. "
+            f"{command} converts them"
         )
     some = rows[np.linspace(0, len(rows) - 1, min(MOST_SIZES, len(rows))).astype(int)]
     sizes = [_size_or_nan(file.parent / str(frame["path"][int(row)])) for row in some]
     doubt = pixel_doubt(corners[some], np.array(sizes, np.float64))
     if doubt:
-        raise DataError(f"{file}: {doubt}; here boxes are pixels. {command} converts or clips them")
+        raise DataError(f"{file}: {doubt}; here boxes must be pixels. {command} converts or clips them")
 
 
 def _size_or_nan(file: Path) -> tuple[float, float]:
@@ -255,14 +258,14 @@ def _size_or_nan(file: Path) -> tuple[float, float]:
 
 
 def _warn_of_missing_labels(frame: pl.DataFrame, file: Path) -> None:
-    """A CSV does not say whether NaN is a name; in other files such a label was meant."""
+    """In a CSV, NaN may mean a missing label; in other formats it is a deliberate label."""
     if file.suffix.lower() not in (".csv", ".tsv"):
         return
     rows = is_missing_text(frame["label"]).arg_true()
     if len(rows):
         log.warning(
-            "%s: %d rows have a label that often means that there is none, the first of them %r in row %d; "
-            "they are taken for the name of a class. Empty cells are refused",
+            "%s: %d rows have a label that usually means a missing one, the first of them %r in row %d; "
+            "they are read as class names. Empty cells are errors",
             file,
             len(rows),
             frame["label"][rows[0]],
@@ -281,7 +284,7 @@ def _table_file(source: Path) -> Path:
         )
     if len(candidates) > 1:
         names = " and ".join(file.name for file in candidates)
-        raise DataError(f"{source}: holds {names}; keep the one that is meant, or name the file")
+        raise DataError(f"{source}: contains {names}; keep only one, or give the file")
     return candidates[0]
 
 
@@ -294,20 +297,20 @@ def write_table(
     moved: Mapping[str, Path] = MappingProxyType({}),
     sealed: Callable[[Path], object] | None = None,
 ) -> None:
-    """Write a dataset folder, whole or not at all: table.parquet, config.yaml, perhaps skipped.csv.
+    """Write a dataset folder atomically: table.parquet, config.yaml, optionally skipped.csv.
 
     Args:
         table: paths are made relative to `folder`.
         folder: must not exist, or be empty.
-        metadata: what made the table; plain values.
+        metadata: the settings that produced the table; plain values.
         skipped: what was left out, and why.
-        extra_files: more tables and texts, by the names of their files.
-        moved: folders and files of the same disk that move into it, by their new names.
-        sealed: called with the folder when all of it is there, before it takes its name.
+        extra_files: more tables and texts, by file name.
+        moved: folders and files on the same disk to move into it, by their new names.
+        sealed: called with the complete folder before it is renamed.
 
     Raises:
-        LookalikeError: the folder holds something.
-        DataError: the disk refused; nothing is left.
+        LookalikeError: the folder is not empty.
+        DataError: it could not be written; nothing is left.
     """
     folder, skipped = Path(folder), list(skipped)
     try:
@@ -324,7 +327,7 @@ def write_table(
             if sealed is not None:
                 sealed(temporary)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{folder} could not be written: {error}; nothing was left there") from error
+        raise DataError(f"{folder} could not be written: {error}; nothing was kept") from error
 
 
 def _write_extra_file(content: pl.DataFrame | str, file: Path) -> None:

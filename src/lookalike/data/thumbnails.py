@@ -1,4 +1,4 @@
-"""Small copies of a table's images, to stand in pages and on maps."""
+"""Thumbnails of the images of a table, for pages and maps."""
 
 import base64
 import io
@@ -16,11 +16,11 @@ from lookalike.errors import LookalikeError, Problem
 
 
 class Thumbnails:
-    """Small pictures of a table's rows, each made once; for an unreadable one there is a placeholder.
+    """Thumbnails of table rows, each created once, with a placeholder for unreadable images.
 
     Args:
-        table: where the images are.
-        side: pixels of the longer side.
+        table: of the images.
+        side: longer side in pixels.
     """
 
     def __init__(self, table: Table, side: int = 128):
@@ -30,25 +30,25 @@ class Thumbnails:
         self._uris: dict[int, str] = {}
 
     def load(self, rows: Iterable[int]) -> list[Image.Image]:
-        """The pictures of these rows, read by a few threads."""
+        """The thumbnails of these rows, loaded by a few threads."""
         rows = [int(row) for row in rows]
         with ThreadPoolExecutor(4) as pool:
             return list(pool.map(self.picture, rows))
 
     def picture(self, row: int) -> Image.Image:
-        """One row's picture, at most `side` pixels."""
+        """The thumbnail of a row."""
         if row not in self._pictures:
             self._pictures[row] = self._read(row)
         return self._pictures[row]
 
     def uri(self, row: int) -> str:
-        """One row's picture as a data URI."""
+        """The thumbnail of a row as a data URI."""
         if row not in self._uris:
             self._uris[row] = webp_uri(self.picture(row), quality=82)
         return self._uris[row]
 
     def path(self, row: int) -> str:
-        """The end of a row's path: enough to find the file, and nothing about the machine."""
+        """The end of a row's path: enough to find the file, without revealing the machine's folders."""
         file = self.table.file(row)
         member = parse_member(file)
         file = file if member is None else Path(member.shard, member.name)
@@ -68,13 +68,13 @@ class Thumbnails:
 
 
 def placeholder_colour(file: Path) -> str:
-    """A path without `..` in its middle, where that still leads to the same file."""
+    """A path without `..` in its middle, if it still leads to the same file."""
     short = os.path.normpath(file)
     return short if os.path.realpath(short) == os.path.realpath(file) else str(file)
 
 
 def placeholder(side: int) -> Image.Image:
-    """What stands where an image could not be read: a crossed-out grey square."""
+    """The placeholder for an unreadable image: a crossed-out grey square."""
     image = Image.new("RGB", (side, side), "#eceae6")
     draw = ImageDraw.Draw(image)
     for start, end in (((0, 0), (side, side)), ((0, side), (side, 0))):
@@ -84,7 +84,7 @@ def placeholder(side: int) -> Image.Image:
 
 
 def webp_uri(image: Image.Image, quality: int = 80) -> str:
-    """A picture as a data URI."""
+    """An image as a data URI."""
     file = io.BytesIO()
     image.save(file, "WEBP", quality=quality, method=4)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""From a picture to the model's input: uint8 [3, size, size]. What evaluation does travels with the model."""
+"""From an image to uint8 [3, size, size]. The evaluation transform is stored with the model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,10 +18,10 @@ GREY = (127, 127, 127)
 
 @dataclass(frozen=True)
 class Resize:
-    """A picture made square, shrunk with antialiasing.
+    """Resize an image to a square with antialiasing.
 
-    `squash` changes its proportions, `crop` cuts off what is too long, and `letterbox` adds bars: mid-grey,
-    close to the mean that models subtract.
+    `squash` changes the aspect ratio, `crop` takes the centre, and `letterbox` pads with mid-grey, close to
+    the mean that models subtract.
     """
 
     size: int
@@ -30,21 +30,21 @@ class Resize:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ValueError(f"size {self.size}: a picture has at least 1 pixel a side")
+            raise ValueError(f"size {self.size}: must be at least 1")
         check_choice("how", self.how, get_args(ResizeMode))
         check_choice("interpolation", self.interpolation, get_args(Interpolation))
 
     @property
     def at_least(self) -> int:
-        """How large `open_image` must leave a picture for nothing to be lost: twice the size."""
+        """Minimum shorter side for `open_image` to keep all detail: twice the size."""
         return 2 * self.size
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """The RGB picture as uint8 [3, size, size]."""
+        """The RGB image as uint8 [3, size, size]."""
         return to_tensor(self.resize(image))
 
     def resize(self, image: Image.Image) -> Image.Image:
-        """The picture, square and of this size."""
+        """The image as a square of this size."""
         if self.how == "letterbox":
             return self._letterbox(image)
         box = None if self.how == "squash" else central_box(image.size)
@@ -56,7 +56,7 @@ class Resize:
         return pad_to_square(image.resize((width, height), FILTERS[self.interpolation]))
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments, as they stand in a model's config.json."""
+        """The arguments, as stored in the config.json of a model."""
         return asdict(self)
 
     @classmethod
@@ -70,7 +70,7 @@ class Resize:
         if set(values) != names:
             wrong = ", ".join(sorted(names ^ set(values)))
             raise ValueError(
-                f"transform: its keys are {', '.join(sorted(names))}; missing or unknown: {wrong}"
+                f"transform: keys must be {', '.join(sorted(names))}; missing or unknown: {wrong}"
             )
         return cls(**values)
 
@@ -84,24 +84,24 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def check_value(name: str, value: float, low: float, high: float) -> None:
     """Raise a ValueError unless the value lies between the two."""
     if not low <= value <= high:
-        raise ValueError(f"{name} {value}: a number from {low} to {high}")
+        raise ValueError(f"{name} {value}: must be from {low} to {high}")
 
 
 def check_range(name: str, value: tuple[float, float], low: float, high: float) -> None:
-    """Raise a ValueError unless the value is a smallest and a largest number between the two."""
+    """Raise a ValueError unless the value is a valid range between the two."""
     if len(value) != 2 or not low <= value[0] <= value[1] <= high:
-        raise ValueError(f"{name} {list(value)}: the smallest and the largest, from {low} to {high}")
+        raise ValueError(f"{name} {list(value)}: must be a minimum and a maximum from {low} to {high}")
 
 
 def central_box(size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The largest square in the middle, as a box."""
+    """The largest centred square, as a box."""
     side = min(size)
     left, top = (size[0] - side) / 2, (size[1] - side) / 2
     return left, top, left + side, top + side
 
 
 def pad_to_square(image: Image.Image) -> Image.Image:
-    """The picture in the middle of the smallest square that holds it, with grey bars."""
+    """Pad the image to a centred square with grey bars."""
     if image.width == image.height:
         return image
     side = max(image.size)
@@ -123,14 +123,14 @@ def pad_pixels_to_square(pixels: np.ndarray) -> np.ndarray:
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """An RGB picture as uint8 [3, H, W]."""
+    """An RGB image as uint8 [3, H, W]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def stack_images(pictures: Sequence[Tensor]) -> Tensor:
-    """Pictures of one size, [3, H, W] each, as a batch [B, 3, H, W], in the layout that the first has.
+    """Stack images of one size, [3, H, W] each, to a batch [B, 3, H, W], in the memory layout of the first.
 
-    What this package makes of pictures is "channels last" in memory, as its models read them.
+    Transforms of this package produce channels-last memory, as its models expect.
     """
     if pictures[0].is_contiguous():
         return torch.stack(list(pictures))

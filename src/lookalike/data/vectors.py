@@ -1,4 +1,4 @@
-"""Vectors beside the table of what they are of: the files that embeddings and index folders share."""
+"""Vectors and their table: the files shared by embeddings and index folders."""
 
 import json
 import os
@@ -13,16 +13,16 @@ from lookalike.errors import LookalikeError
 
 
 def write_vectors(vectors: np.ndarray, table: Table, target: Path, folder: Path) -> None:
-    """Write vectors.npy, and table.parquet with paths that hold when `target` is renamed to `folder`."""
+    """Write vectors.npy, and table.parquet with paths valid once `target` is renamed to `folder`."""
     np.save(target / "vectors.npy", np.ascontiguousarray(vectors, np.float32), allow_pickle=False)
     table.relative_to(folder).frame.write_parquet(target / "table.parquet")
 
 
 def read_vectors(folder: Path) -> tuple[np.ndarray, Table]:
-    """What `write_vectors` wrote; vectors are memory-mapped.
+    """Read the files of `write_vectors`; vectors are memory-mapped.
 
     Raises:
-        LookalikeError: a file is missing, damaged, or has another number of rows.
+        LookalikeError: a file is missing or damaged, or the numbers of rows differ.
     """
     try:
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
@@ -35,10 +35,10 @@ def read_vectors(folder: Path) -> tuple[np.ndarray, Table]:
 
 
 def read_json(folder: Path, name: str, subject: str) -> dict[str, Any]:
-    """A JSON object that marks a folder as being of a kind.
+    """Read the JSON object that identifies the type of a folder.
 
     Raises:
-        LookalikeError: it is missing or damaged; says that `folder` is not `subject`.
+        LookalikeError: it is missing or damaged; the message says that `folder` is not `subject`.
     """
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -47,17 +47,17 @@ def read_json(folder: Path, name: str, subject: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise LookalikeError(f"{folder / name}: cannot be read: {error}") from error
     if not isinstance(content, dict) or "space" not in content:
-        raise LookalikeError(f"{folder / name}: does not say which model the vectors are of (space)")
+        raise LookalikeError(f"{folder / name}: has no space, which identifies the model of the vectors")
     return content
 
 
 def resolve_path(folder: Path, path: str | None) -> Path | None:
-    """What `path_from` described, seen from anywhere."""
+    """Resolve a path written by `path_from`."""
     return (folder.resolve() / path).resolve() if path else None
 
 
 def path_from(folder: Path, target: Path | None) -> str | None:
-    """`target` as seen from `folder`, so that both can move together."""
+    """`target` relative to `folder`, so that both can be moved together."""
     if target is None:
         return None
     return Path(os.path.relpath(os.path.realpath(target), os.path.realpath(folder))).as_posix()

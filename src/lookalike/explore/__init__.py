@@ -1,4 +1,4 @@
-"""A map of embeddings to look at, and to correct a dataset with.
+"""An interactive map of embeddings, also for correcting a dataset.
 
 `lookalike.explore(…)` calls the function below: see `lookalike/__init__.py`.
 """
@@ -46,7 +46,7 @@ def explore(
     from lookalike.explore.inputs import read_inputs
 
     if layout == "pca" and seed:
-        raise ConfigError(f"seed={seed}: layout=pca uses no random numbers, so a seed does nothing")
+        raise ConfigError(f"seed={seed}: layout=pca uses no random numbers, so a seed has no effect")
     options = Options(layout, neighbours, thumbnail, single, originals, seed, progress)
     if isinstance(run, str | Path):
         vectors, table, name, further = read_inputs(Path(run))

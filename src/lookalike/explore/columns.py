@@ -12,7 +12,7 @@ from lookalike.data.checking import BOX
 from lookalike.data.table import Table
 
 MOST_CLASSES = 5000
-"""Of a column other than the label; one with more different texts is for search, not for colours."""
+"""Maximum number of distinct values of a column, other than the label, to colour by."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Column:
     Attributes:
         name: its name.
         kind: category, number or text.
-        values: of a category its classes, of text each row's.
-        codes: of a category the place of each row's class, uint32; of a number the number, float64.
+        values: classes of a category, or the text of each row.
+        codes: class index of each row of a category, uint32; values of a number, float64.
     """
 
     name: str
@@ -64,7 +64,7 @@ def _describe_column(series: pl.Series, is_label: bool = False) -> Column | None
 
 
 def boxes_of(table: Table) -> list[list[float] | None] | None:
-    """The part of the image that each row means; None where no row means a part."""
+    """The box of each row; None if no row has one."""
     if "x1" not in table.frame.columns:
         return None
     rows = table.frame.select(BOX).rows()
@@ -72,9 +72,10 @@ def boxes_of(table: Table) -> list[list[float] | None] | None:
 
 
 def short_paths(table: Table) -> tuple[list[str], str, str]:
-    """Paths below the folder that holds all images; that folder, as an absolute path, and the end of it.
+    """Paths below the common folder of the images; that folder as an absolute path, and its end.
 
-    The end is what a patch and the page say: enough to find the files again, and little about the machine.
+    The end is used in patches and on the page: enough to find the files again without revealing the full
+    path.
     """
     full = ["/" + path.lstrip("/") for path in table.relative_to(os.sep).frame["path"].to_list()]
     folder = os.path.commonpath({os.path.dirname(path) for path in full})  # noqa: PTH120 - called once a row

@@ -1,4 +1,4 @@
-"""The explorer's folder: the page, sheets of pictures where they are many, and the same data as Parquet."""
+"""The explorer's folder: the page, sheets of thumbnails if there are many, and the data as Parquet."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def lay_out_map(vectors: np.ndarray, layout: str, seed: int) -> np.ndarray:
     Fewer than 4 vectors, too few for t-SNE, are laid out by PCA.
     """
     if layout == "tsne" and len(vectors) >= 4:
-        log.info("t-SNE of %s vectors; layout=pca is quicker and shows less", f"{len(vectors):,}")
+        log.info("t-SNE of %s vectors; layout=pca is faster but separates classes less", f"{len(vectors):,}")
         return np.asarray(tsne(np.asarray(vectors, np.float32), seed), np.float64)
     return principal_components(vectors)[0]
 
@@ -51,7 +51,7 @@ def scale_positions(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nearest_rows(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `k` most similar rows of each row, itself left out.
+    """The `k` most similar rows of each row, excluding itself.
 
     Returns:
         rows int64 [N, k], -1 where there are no more; cosine similarities float32 [N, k].
@@ -67,19 +67,19 @@ def nearest_rows(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 MARK = "explore.json"
 ONE_FILE = 10_000
-"""Up to so many images the page holds its pictures, unless asked otherwise: about 15 MB."""
+"""Maximum number of images for thumbnails inside the page by default: about 15 MB."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How the map is made.
+    """Settings of the map.
 
     Attributes:
         layout: tsne or pca.
-        neighbours: nearest images of each image.
-        thumbnail: pixels of the longer side of a picture.
-        single: whether the pictures are in the page; None decides by their number.
-        originals: whether the page shows the image files themselves where it can reach them.
+        neighbours: number of nearest neighbours per image.
+        thumbnail: longer side of a thumbnail in pixels.
+        single: whether thumbnails are in the page; None decides by their number.
+        originals: whether the page shows the original files if it can reach them.
         seed: of the layout.
         progress: show progress bars.
     """
@@ -121,18 +121,18 @@ def write_explorer(
     options: Options | None = None,
     further: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
-    """Write the folder and return its page. What an earlier one there had computed for these vectors is used.
+    """Write the folder and return its page, reusing an earlier layout of the same vectors.
 
     Args:
         vectors: float32 [N, D], each of length 1.
         table: the images, in the same order.
-        out: an explorer's folder that is there gives way; anything else is refused.
-        title: what the page is called.
-        options: how the map is made.
-        further: more numbers or classes of each image to colour by.
+        out: an existing explorer folder is replaced; any other content is an error.
+        title: of the page.
+        options: of the map.
+        further: more columns to colour by.
 
     Raises:
-        LookalikeError: `out` holds something else, or there are too few images.
+        LookalikeError: `out` has other content, or there are too few images.
     """
     options = options or Options()
     if len(vectors) < 2:
@@ -156,7 +156,7 @@ def _compute_layout(vectors: np.ndarray, options: Options) -> Layout:
 
 
 def _stored_layout(out: Path, metadata: dict[str, Any]) -> Layout | None:
-    """The layout of an explorer that was made of the same vectors in the same way."""
+    """The layout of an existing explorer of the same vectors with the same settings."""
     try:
         before = json.loads((out / MARK).read_text(encoding="utf-8"))
         if any(before.get(key) != metadata[key] for key in ("vectors", "layout", "neighbours", "seed")):
@@ -166,7 +166,7 @@ def _stored_layout(out: Path, metadata: dict[str, Any]) -> Layout | None:
         rows, distances = (np.array(neighbours[name].to_list()) for name in ("ids", "distances"))
     except (OSError, ValueError, pl.exceptions.PolarsError):
         return None
-    log.info("the layout in %s is used again", out)
+    log.info("the layout in %s is reused", out)
     return Layout(
         frame.select("x", "y").to_numpy(), rows.astype(np.int64), (1 - distances).astype(np.float32)
     )

@@ -1,4 +1,4 @@
-"""What a map is made from: the vectors, table and per-query metrics of a folder."""
+"""Inputs of a map: vectors, table and per-query metrics of a folder."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def evaluation_folder(folder: Path) -> Path | None:
         LookalikeError: the folder is none of these.
     """
     if not folder.is_dir():
-        raise LookalikeError(f"run={folder}: no such folder")
+        raise LookalikeError(f"run={folder}: there is no such folder")
     if holds_vectors(folder):
         return None
     if is_run(folder):

@@ -21,7 +21,7 @@ SCRIPTS = ("data.js", "colours.js", "map.js", "tools.js", "panel.js", "changes.j
 KINDS = {"float32": "f4", "float64": "f8", "uint32": "u4", "uint16": "u2", "int16": "i2", "uint8": "u1"}
 ALIGNED = 8
 LEGEND = 28
-"""Letters of a class that the legend has room for."""
+"""Maximum length of a class name in the legend."""
 
 
 def pack(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:

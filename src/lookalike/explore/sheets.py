@@ -1,4 +1,4 @@
-"""Small pictures of all images, many on a sheet, in the order in which a map needs them."""
+"""Sheets of thumbnails, in the order in which a map needs them."""
 
 import io
 import logging
@@ -21,10 +21,10 @@ PER_SIDE = 16
 
 
 def tile_order(positions: np.ndarray) -> np.ndarray:
-    """The place of each row among the pictures, int64 [N].
+    """The index of each row among the thumbnails, int64 [N].
 
-    First come few that cover the whole map, then more and more. Pictures of the same fineness that lie close
-    together on the map stand close together here, so that any view needs few sheets.
+    The first few cover the whole map, followed by finer and finer levels. Within a level, thumbnails that are
+    close on the map are close in this order, so that any view needs few sheets.
 
     Args:
         positions: positions between 0 and 1, [N, 2].

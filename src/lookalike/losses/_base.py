@@ -1,8 +1,8 @@
-"""What every loss is built from: one similarity, one mean, and the two bases.
+"""Base classes of losses, and the similarity and mean that they share.
 
-A loss is `loss(embeddings [B, D], labels [B]) -> scalar`. Embeddings come raw and are normalised here, once.
-A batch that holds nothing to learn from gives a zero that is still connected to the graph, so `backward`
-works.
+A loss is `loss(embeddings [B, D], labels [B]) -> scalar`. Embeddings are passed unnormalised and are
+normalised here, once. A batch that holds nothing to learn from gives a zero that is still connected to the
+graph, so `backward` works.
 """
 
 from collections.abc import Callable
@@ -160,7 +160,7 @@ class ProxyLoss(nn.Module):
 
     Args:
         num_classes: number of classes; labels are 0 to num_classes - 1.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         centers: proxies for each class; those of class c are rows c * centers to (c + 1) * centers - 1.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Cosines and products with their gradient written out: few temporaries, and no autocast on the way back."""
+"""Cosines and products with explicit gradients: few temporaries, and no autocast in the backward pass."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Losses of cosines to proxies that write their own gradient: few large temporaries, however many classes.
+"""Fused proxy losses with explicit gradients: few large temporaries for any number of classes.
 
 A *rule* takes the cosines [C, B] of all classes to a batch, which it may overwrite, and gives the loss and
 its slope: the derivative with respect to each cosine. Classes come first in memory, so that a block of them

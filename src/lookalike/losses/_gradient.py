@@ -1,4 +1,4 @@
-"""Steps whose gradient is written out: fewer large temporaries, and no slow exponentials."""
+"""Operations with explicit gradients: fewer large temporaries, and no slow exponentials."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Histograms with a gradient."""
+"""Differentiable histograms."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The cosine to an image's own class, and the log-sum-exp of those to all others, with one matrix kept.
+"""The cosine to the true class, and the log-sum-exp of those to all others, keeping one matrix.
 
 Written out for many classes: beside the gradient of the proxies the only large thing in memory is one matrix
 of cosines [C, B], made and read by blocks of classes that fit the cache. The proxies are never copied.

@@ -1,4 +1,4 @@
-"""What all classification losses with a margin share: cross-entropy over cosines, and its options."""
+"""Base of classification losses with a margin: cross-entropy over cosines, and its options."""
 
 import math
 from collections.abc import Sequence
@@ -113,10 +113,10 @@ class MarginHead(ProxyLoss):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: what `margins` gives for every class, before it grows.
         scale: of the cosines, or `auto`.
-        options: variations.
+        options: variants, see `MarginOptions`.
         class_counts: number of training images of each class, for margins by class.
         centers: proxies for each class.
 

@@ -1,4 +1,4 @@
-"""Smooth ranks of positives in memory O(B·R), where B anchors meet R rows."""
+"""Smooth ranks of positives in O(B·R) memory for B anchors and R rows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Statistics that some margin losses collect from the batches, without a gradient."""
+"""Running statistics of some margin losses, without gradient."""
 
 from typing import Any
 

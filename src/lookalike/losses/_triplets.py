@@ -1,4 +1,4 @@
-"""Exact sums over all triplets without ever listing them: memory O(B·R), where B anchors meet R rows.
+"""Exact sums over all triplets without enumerating them: memory O(B·R) for B anchors and R rows.
 
 Everything is given per anchor: its distance to each row (infinity where the row is not a negative, [B, R])
 and to each of its positives (minus infinity where a place is empty, [B, P]). Up to `FEW` positives a class

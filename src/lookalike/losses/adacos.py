@@ -11,7 +11,7 @@ from lookalike.losses._running import Running
 
 
 class AdaCos(MarginHead):
-    """Cross-entropy over cosines whose scale finds itself (Zhang et al., 2019, arXiv:1905.00292).
+    """Cross-entropy over cosines with an adaptive scale (Zhang et al., 2019, arXiv:1905.00292).
 
     Fixed: `s = √2 ln(C - 1)`. Dynamic: it starts there, and each batch sets `s = ln(B) / cos(min(π/4, θ))`
     with B the mean over the batch of `Σ exp(s cos)` over the other classes, under the scale before, and θ the
@@ -21,9 +21,9 @@ class AdaCos(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         dynamic: follow the batches; false for the fixed scale.
-        options: variations; those of the margin have no effect to offer here and are refused.
+        options: variants; those of the margin do not apply here and are rejected.
     """
 
     holds_fixed = True

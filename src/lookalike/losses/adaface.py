@@ -13,7 +13,8 @@ EDGE = 1e-3
 
 
 class AdaFace(MarginHead):
-    """A margin by image quality, told by the embedding's length (Kim et al., 2022, arXiv:2204.00964).
+    """A margin that depends on image quality, estimated by the embedding norm (Kim et al., 2022,
+    arXiv:2204.00964).
 
     With `k = clip(h (|x| - μ) / (σ + 0.001), -1, 1)` the logit of the true class is `scale * (cos(θ - k
     margin) - (1 + k) margin)`: a clear image (k = 1) is pushed hardest where it is hard, a poor one (k = -1)
@@ -24,12 +25,12 @@ class AdaFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: in radians and in cosine at once.
         scale: of the logits, or `auto`.
         h: how much of the spread of lengths is used; 0.333 is three deviations.
         momentum: share of the newest batch in μ and σ, in (0, 1].
-        options: variations.
+        options: variants, see `MarginOptions`.
         class_counts: number of training images of each class, for `rare_margin`.
     """
 

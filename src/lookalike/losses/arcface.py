@@ -21,11 +21,11 @@ class ArcFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: in radians, from 0 to below π; 0 is the normalised softmax.
         scale: of the logits, or `auto`. The paper's 64 is for millions of face images.
         easy_margin: add the margin only where θ is below π / 2, and leave the cosine as it is elsewhere.
-        options: variations.
+        options: variants, see `MarginOptions`.
         class_counts: number of training images of each class, for `rare_margin`.
     """
 

@@ -16,9 +16,9 @@ class CenterOrthogonality(nn.Module):
 
     `mean cos²(m_c, m_d)` over all pairs of different classes of the batch, with m_c the mean of the unit
     vectors of class c. Unlike `GOR`, where the cosines of all pairs may cancel out, each pair of classes
-    counts for itself. Zero needs no more classes in a batch than the embedding has numbers. A mean shorter
-    than 0.1, of images that point everywhere, counts for less, so that its gradient stays small. Images of
-    unknown class (-1) are left out. A regulariser: add it to another loss.
+    counts for itself. Zero requires no more classes in a batch than the embedding has dimensions. A mean
+    shorter than 0.1, of images that point everywhere, counts for less, so that its gradient stays small.
+    Images of unknown class (-1) are left out. A regulariser: add it to another loss.
 
     Attributes:
         uses_length: false; only directions matter.

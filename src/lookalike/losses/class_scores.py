@@ -1,4 +1,4 @@
-"""Losses that know how sure they are of each class, found inside losses that hold losses."""
+"""Finding losses with class scores inside other losses."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -15,8 +15,8 @@ class Scorer(NamedTuple):
     """A loss with class scores inside another.
 
     Attributes:
-        weight: what its value is multiplied with in the whole.
-        dim: how many numbers of an embedding it sees; None for all.
+        weight: its total weight.
+        dim: number of leading dimensions that it uses; None for all.
         scores: raw embeddings [B, dim] to logits [B, C], whose softmax is the probability of each class.
     """
 
@@ -28,8 +28,8 @@ class Scorer(NamedTuple):
 def losses_with_scores(loss: nn.Module, weight: float = 1.0, dim: int | None = None) -> Iterator[Scorer]:
     """The losses in `loss` that have class scores (a method `class_scores`), with a weight above 0.
 
-    Not among them are those that see or hold some of the classes at a time, and UniFace, whose scores say
-    yes or no to each class by itself.
+    Losses that use only some of the classes at a time are excluded, and so is UniFace, whose scores are
+    independent binary decisions.
     """
     scores = getattr(loss, "class_scores", None)
     if isinstance(loss, Terms):

@@ -15,7 +15,7 @@ class CombinedMargin(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         m1: times the angle, at least 1.
         m2: added to the angle, in radians, at least 0.
         m3: taken from the cosine, at least 0.

@@ -15,10 +15,10 @@ class CosFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: a cosine, at least 0.
         scale: of the logits, or `auto`. The paper's 64 is for millions of face images.
-        options: variations.
+        options: variants, see `MarginOptions`.
         class_counts: number of training images of each class, for `rare_margin`.
     """
 

@@ -1,4 +1,4 @@
-"""A memory of past batches for losses that compare images with images."""
+"""A memory of past batches for pair losses."""
 
 import inspect
 
@@ -10,11 +10,11 @@ from lookalike.losses._base import UNKNOWN, check_batch
 
 
 class CrossBatchMemory(nn.Module):
-    """Compare each batch with the embeddings of past batches too (Wang et al., 2020, arXiv:1912.06798).
+    """Also compare each batch with the embeddings of past batches (Wang et al., 2020, arXiv:1912.06798).
 
     Holds the last `size` embeddings and labels, without gradient. Each call gives the loss of the batch
     against itself and the memory, then puts the batch into the memory, which in eval mode stays as it is. All
-    of it is in the state dict, so a saved run goes on exactly. Inside `AcrossProcesses` every process keeps
+    of it is in the state dict, so a saved run resumes exactly. Inside `AcrossProcesses` every process keeps
     the same memory.
 
     The loss gets the batch with its gradient, and the memory as `extra`. pytorch-metric-learning puts a batch
@@ -24,12 +24,12 @@ class CrossBatchMemory(nn.Module):
     Args:
         loss: a loss with the argument `extra`, such as any `PairLoss`.
         size: number of embeddings held.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         warm_up: number of calls before the memory is compared with, while embeddings still move fast.
 
     Attributes:
         vectors: raw embeddings in float32, [size, dim].
-        labels: [size]; -1 where nothing is yet.
+        labels: [size]; -1 for empty rows.
         position: row that the next embedding is written to.
         steps: calls so far in training mode.
     """
@@ -45,7 +45,7 @@ class CrossBatchMemory(nn.Module):
         if "extra" not in inspect.signature(loss.forward).parameters:
             raise ValueError(
                 f"CrossBatchMemory loss {type(loss).__name__}: the loss has no argument `extra` for the "
-                "memory; only losses on pairs of images have it"
+                "memory; only pair losses have it"
             )
         for name, value, least in (("size", size, 1), ("dim", dim, 1), ("warm_up", warm_up, 0)):
             if value < least:
@@ -59,7 +59,7 @@ class CrossBatchMemory(nn.Module):
 
     @property
     def active_share(self) -> Tensor | None:
-        """What the loss tells about itself, if it does."""
+        """Details reported by the loss, if any."""
         return getattr(self.loss, "active_share", None)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

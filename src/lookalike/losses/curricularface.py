@@ -22,11 +22,11 @@ class CurricularFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: in radians, from 0 to below π.
         scale: of the logits, or `auto`.
         momentum: share of the newest batch in t, in (0, 1].
-        options: variations.
+        options: variants, see `MarginOptions`.
         class_counts: number of training images of each class, for `rare_margin`.
     """
 

@@ -1,4 +1,4 @@
-"""What a student learns from the embeddings of a teacher."""
+"""Distillation of embeddings from a teacher to a student."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,9 +13,9 @@ from lookalike.losses._base import check_choice, cosine
 from lookalike.losses._cosine import unit
 
 MIN_DISTANCE = 1e-4
-"""Vectors nearer than this have no direction between them."""
+"""Distance below which the direction between two vectors is undefined."""
 BLOCK = 2**23
-"""Numbers held at a time where each three vectors make an angle."""
+"""Number of angles held in memory at a time."""
 
 START = 0.3
 """Size of the numbers of a map as it starts: a third of those of proxies, so that at their learning rate it
@@ -25,16 +25,17 @@ DIRECT, RELATIONAL = ("cosine", "l1", "l2"), ("relational", "similarity")
 
 
 class Distillation(nn.Module):
-    """How far the embeddings of a student are from those of a teacher, of the same images.
+    """Distance between the embeddings of a student and of a teacher for the same images.
 
-    Both are brought to length one. Three kinds compare vector with vector; where the lengths of the two
-    embeddings differ, the student's go through a linear map first, without offset, which is learned:
+    Both are normalised to unit length. Three kinds compare vectors; if the two dimensions differ, the
+    student's
+    embeddings first pass through a learned linear map without bias:
 
     - `cosine`: `1 - cos`, half the squared distance;
-    - `l2`: the distance, which one image far off sways less;
+    - `l2`: the Euclidean distance, which is less sensitive to outliers;
     - `l1`: the sum of the absolute differences.
 
-    Two kinds compare how images lie to each other, and so leave the student its own space and length:
+    Two kinds compare relations between images, so the student may have another space and dimension:
 
     - `relational` (Park et al., 2019, arXiv:1904.05068, RKD-DA): `H(distances) + 2 H(angles)` with H the
       Huber loss, distances between all pairs over their mean, and cosines of the angles of all triplets;
@@ -45,15 +46,15 @@ class Distillation(nn.Module):
     Mean over images, pairs or triplets; zero where there is none.
 
     Args:
-        dim: length of the student's embeddings.
-        teacher_dim: length of the teacher's.
+        dim: dimension of the student's embeddings.
+        teacher_dim: dimension of the teacher's.
         kind: one of the five.
-        temperature: of `similarity`; smaller looks at the nearest only.
+        temperature: of `similarity`; smaller focuses on the nearest images.
 
     Attributes:
-        projection: the linear map, or None. It starts at right angles, so that it leaves the student's space
-            its shape.
-        takes_mixed: true; classes do not matter.
+        projection: the linear map, or None. It is initialised as orthogonal, so that it preserves
+            distances.
+        takes_mixed: true; it does not depend on classes.
     """
 
     takes_mixed = True

@@ -10,7 +10,7 @@ from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, chec
 
 
 class ElasticArcFace(MarginHead):
-    """ArcFace with a margin drawn anew for each image (Boutros et al., 2022, arXiv:2109.09416).
+    """ArcFace with a random margin for each image (Boutros et al., 2022, arXiv:2109.09416).
 
     Margins are normal with mean `margin` and deviation `std`. Plus: the margins of a batch are handed out so
     that the image farthest from its proxy gets the largest. The authors' code looks the sorted
@@ -19,12 +19,12 @@ class ElasticArcFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: mean, in radians, from 0 to below π.
         std: deviation of the margins; the paper has 0.0125, and 0.0175 with `plus`.
         scale: of the logits, or `auto`.
         plus: the largest margins for the farthest images.
-        options: variations.
+        options: variants, see `MarginOptions`.
         class_counts: number of training images of each class, for `rare_margin`.
     """
 

@@ -11,7 +11,7 @@ from lookalike.losses.elastic_arcface import check_std, deviations
 
 
 class ElasticCosFace(MarginHead):
-    """CosFace with a margin drawn anew for each image (Boutros et al., 2022, arXiv:2109.09416).
+    """CosFace with a random margin for each image (Boutros et al., 2022, arXiv:2109.09416).
 
     Margins are normal with mean `margin` and deviation `std`. Plus: the margins of a batch are handed out so
     that the image farthest from its proxy gets the largest (the authors' code permutes them,
@@ -19,12 +19,12 @@ class ElasticCosFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: mean, a cosine.
         std: deviation of the margins; the paper has 0.0125, and 0.025 with `plus`.
         scale: of the logits, or `auto`.
         plus: the largest margins for the farthest images.
-        options: variations.
+        options: variants, see `MarginOptions`.
         class_counts: number of training images of each class, for `rare_margin`.
     """
 

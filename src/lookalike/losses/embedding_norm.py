@@ -8,12 +8,12 @@ from lookalike.losses._base import UNKNOWN, check_batch, mean_over
 
 
 class EmbeddingNorm(nn.Module):
-    """Keep the lengths of the raw embeddings near a target (Zheng et al., 2018, arXiv:1803.00130, Ring loss).
+    """Keep the norms of the raw embeddings near a target (Zheng et al., 2018, arXiv:1803.00130, Ring loss).
 
-    `mean (‖x‖ - target)²`. Other losses see directions only and let lengths drift, which slows training down
-    as they grow and makes half precision overflow. The paper learns the target and has half of this. With a
-    target of 0 it is pytorch-metric-learning's LpRegularizer of power 2. Images of unknown class (-1) are
-    left out; a zero vector, which has no direction to grow in, gets no gradient. A regulariser: add it to
+    `mean (‖x‖ - target)²`. Other losses depend only on directions and let norms drift, which slows training
+    down as they grow and makes half precision overflow. The paper learns the target and has half of this.
+    With a target of 0 it is pytorch-metric-learning's LpRegularizer of power 2. Images of unknown class (-1)
+    are left out; a zero vector, which has no direction to grow in, gets no gradient. A regulariser: add it to
     another loss.
 
     Args:

@@ -9,7 +9,7 @@ from lookalike.losses._margin_head import MarginHead, MarginOptions, Scale, chec
 
 
 class MagFace(MarginHead):
-    """ArcFace whose margin grows with the embedding's length (Meng et al., 2021, arXiv:2103.06627).
+    """ArcFace whose margin grows with the embedding norm (Meng et al., 2021, arXiv:2103.06627).
 
     With a the length of the raw embedding, kept from `shortest` to `longest`, the margin is linear from
     `margin` to `long_margin`, and `regularizer * (1 / a + a / longest²)` is added, which rewards length:
@@ -20,7 +20,7 @@ class MagFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: of an embedding of length `shortest`, in radians, from 0 to below π.
         long_margin: of one of length `longest`, likewise.
         shortest: length, above 0.
@@ -29,7 +29,7 @@ class MagFace(MarginHead):
         scale: of the logits, or `auto`.
         easy_margin: only images within 90° of their proxy have a margin, the others none, as in the authors'
             code.
-        options: variations.
+        options: variants, see `MarginOptions`.
     """
 
     uses_length = True

@@ -26,7 +26,7 @@ class Margin(PairLoss):
     triplets, and so counts a pair once for each triplet that holds it.
 
     Args:
-        dim: length of the embeddings, for the draw.
+        dim: embedding dimension, for the sampling.
         num_classes: number of classes; only for `learn=per_class`.
         margin: half the gap between positives and negatives, in units of the distance.
         beta: the radius, in units of the distance, from 0 to 2; where it starts if it is learned.

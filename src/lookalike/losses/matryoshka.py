@@ -1,4 +1,4 @@
-"""Embeddings that may be cut short."""
+"""Embeddings that can be truncated."""
 
 from collections.abc import Mapping
 
@@ -9,16 +9,16 @@ from lookalike.losses._base import check_batch
 
 
 class Matryoshka(nn.Module):
-    """The first numbers of an embedding are an embedding of their own (Kusupati et al., 2022,
+    """The leading dimensions of an embedding are an embedding themselves (Kusupati et al., 2022,
     arXiv:2205.13147).
 
-    `Σ w_d · loss_d(first d numbers) / Σ w_d` over several lengths d; the paper adds without dividing. After
-    training an embedding can be cut to any of the lengths and searched faster.
+    `Σ w_d · loss_d(first d dimensions) / Σ w_d` over several d; the paper adds without dividing. After
+    training, an embedding can be truncated to any of these dimensions and searched faster.
 
     Args:
-        losses: length to loss. A loss without parameters or a memory may be the same object for all lengths;
-            one with proxies needs its own for each, of that `dim`.
-        weights: length to weight; 1 where it is not given.
+        losses: dimension to loss. A loss without parameters or memory may be the same object for all
+            dimensions; one with proxies needs a separate object of that `dim` for each.
+        weights: dimension to weight; 1 by default.
 
     Attributes:
         uses_length: whether the length of the raw embeddings changes any of the losses.

@@ -1,4 +1,4 @@
-"""Losses that hold losses."""
+"""Losses that wrap other losses."""
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
@@ -12,10 +12,10 @@ from lookalike.losses.distillation import Distillation
 
 
 class Terms(nn.Module):
-    """Weighted sum of named losses; what the training loop holds.
+    """Weighted sum of named losses, used by the training loop.
 
     After each call `last` maps each name to its share of the sum (weight × loss), so the shares add up to the
-    total, and `details` holds what the losses tell about themselves, such as `triplet_active_share`. All are
+    total, and `details` holds values reported by the losses, such as `triplet_active_share`. All are
     detached scalars. `batch` holds the detached embeddings [B, D] and the (first) labels [B] of the
     call.
 
@@ -23,7 +23,7 @@ class Terms(nn.Module):
         terms: name to weight and loss. A `Distillation` among them gets the embeddings of its teacher.
 
     Attributes:
-        mixed_share: how much the first of two labels counts, where images are made of two.
+        mixed_share: weight of the first of two labels, for mixed images.
     """
 
     def __init__(self, terms: Mapping[str, tuple[float, nn.Module]]) -> None:
@@ -46,12 +46,12 @@ class Terms(nn.Module):
 
         Args:
             embeddings: raw vectors, [B, D].
-            labels: [B], or [B, 2] where images are made of two: then a loss is that of the first labels times
-                `mixed_share`, and that of the second times the rest.
+            labels: [B], or [B, 2] for mixed images: a loss is then that of the first labels times
+                `mixed_share` plus that of the second labels times the rest.
             teacher: embeddings of the same images, [B, T]; without them distillation is left out.
 
         Raises:
-            LookalikeError: a loss gives no single number, or none that depends on the embeddings.
+            LookalikeError: a loss is not a scalar, or does not depend on the embeddings.
         """
         self.batch = embeddings.detach(), labels if labels.ndim == 1 else labels[:, 0]
         shares = {
@@ -74,7 +74,7 @@ class Terms(nn.Module):
         return total
 
     def logged_values(self) -> dict[str, Tensor]:
-        """What the last call told: the shares of the terms if there are several, and their details."""
+        """Values of the last call: the shares of the terms if there are several, and their details."""
         single = {f"loss_{name}": share for name, share in self.last.items()} if len(self.last) > 1 else {}
         return {**single, **self.details}
 
@@ -96,7 +96,9 @@ def _scalar_value(name: str, value: object) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1:
         return value.reshape(())
     received = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise LookalikeError(f"loss {name}: gives {received}; a loss must return a scalar tensor, such as a mean")
+    raise LookalikeError(
+        f"loss {name}: returned {received}; a loss must return a scalar tensor, such as a mean"
+    )
 
 
 def set_progress(loss: nn.Module, done: float) -> None:

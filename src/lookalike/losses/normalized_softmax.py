@@ -17,7 +17,7 @@ class NormalizedSoftmax(ProxyLoss):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         scale: of the cosines; larger is sharper.
     """
 

@@ -26,7 +26,7 @@ class PairBCE(PairLoss):
     pairs' features is made.
 
     Args:
-        dim: length of the embeddings.
+        dim: embedding dimension.
         features: difference, product or both.
         balanced: whether positives and negatives count one half each, however many there are; otherwise the
             mean is over all pairs alike.

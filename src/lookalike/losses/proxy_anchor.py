@@ -22,7 +22,7 @@ class ProxyAnchor(ProxyLoss):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         alpha: sharpness.
         margin: positives should lie above this cosine, negatives below its negative.
     """

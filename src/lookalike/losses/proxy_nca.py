@@ -23,7 +23,7 @@ class ProxyNCA(ProxyLoss):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         embedding_scale: radius of the sphere of embeddings.
         proxy_scale: radius of the sphere of proxies.
         smoothing: share of each target, from 0 to below 1, that the other classes get in equal parts.

@@ -22,7 +22,7 @@ class ProxyNCApp(ProxyLoss):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         temperature: in units of the squared distance; lower tells near classes apart more sharply.
     """
 

@@ -31,7 +31,7 @@ class SoftTriple(ProxyLoss):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         centers: of each class.
         la: scale of the logits, λ in the paper.
         gamma: a cosine; smaller lets the nearest centre decide alone.

@@ -20,7 +20,7 @@ class Softmax(ProxyLoss):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         smoothing: share of each target, from 0 to below 1, that is spread evenly over all classes.
         bias: whether each class has a bias, learned too.
     """

@@ -17,10 +17,10 @@ class SphereFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: times the angle, at least 1.
         scale: of the logits, beside the length of the embedding; or `auto`.
-        options: variations.
+        options: variants, see `MarginOptions`.
     """
 
     uses_length = True

@@ -17,11 +17,11 @@ class SubCenterArcFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: in radians, from 0 to below π.
         scale: of the logits, or `auto`.
         centers: proxies for each class, 1 to 255.
-        options: variations.
+        options: variants, see `MarginOptions`.
         class_counts: number of training images of each class, for `rare_margin`.
     """
 

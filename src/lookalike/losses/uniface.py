@@ -25,7 +25,7 @@ class UniFace(MarginHead):
 
     Args:
         num_classes: number of classes.
-        dim: length of the embeddings.
+        dim: embedding dimension.
         margin: a cosine, at least 0.
         scale: of the cosines, or `auto`.
         balance: weight of the other classes.

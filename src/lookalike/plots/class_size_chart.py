@@ -1,4 +1,4 @@
-"""How many images classes have: a histogram, and how much of the images the largest classes hold."""
+"""Class sizes: a histogram, and the share of the images in the largest classes."""
 
 import math
 
@@ -34,7 +34,7 @@ def class_size_figure(sizes: np.ndarray, title: str = "") -> Figure:
     """
     sizes = np.asarray(sizes, np.int64)
     if not len(sizes) or sizes.min() < 1:
-        raise ValueError("sizes: at least one class is needed, and each has an image")
+        raise ValueError("sizes: needs at least one class, and at least one image per class")
     figure = new_figure(9.6, 4.1)
     left, right = figure.subplots(1, 2, width_ratios=(1.75, 1), gridspec_kw={"wspace": 0.06})
     draw_sizes(
@@ -117,7 +117,7 @@ def draw_shares(axes: Axes, sizes: np.ndarray) -> None:
     axes.set_ylim(0, 1.02)
     name_axes(axes, "of the classes, largest first", "of the images")
     tenth = order[: math.ceil(len(order) / 10)].sum() / order.sum()
-    write_above(axes, f"the largest tenth of them has {100 * tenth:.0f} %\ndotted: if all were alike")
+    write_above(axes, f"the largest tenth has {100 * tenth:.0f} %\ndotted: equal sizes")
 
 
 def write_above(axes: Axes, text: str) -> None:

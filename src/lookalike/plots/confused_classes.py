@@ -1,4 +1,4 @@
-"""Pairs of classes that are taken for each other, with the two images that are most alike."""
+"""The most confused pairs of classes, with their two most similar images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,17 +112,15 @@ def confusable(
     """
     confused = find_confused_classes(vectors, labels, k, most)
     title = (
-        f"The {count_noun(len(confused), 'pair', 'pairs')} of classes taken for each other most often"
+        f"The {count_noun(len(confused), 'most confused pair', 'most confused pairs')} of classes"
         if len(confused) > 1
-        else "The pair of classes taken for each other"
+        else "The confused pair of classes"
         if confused
-        else "No class is taken for another"
+        else "No classes are confused"
     )
     neighbour_text = "as nearest neighbour" if k == 1 else f"among their {k} nearest"
     called = briefs([name for pair in confused for name in (pair.one, pair.other)], 205)
-    explanation = (
-        f"Images with one of the other class {neighbour_text}; shown are the two that are most alike."
-    )
+    explanation = f"Images with one of the other class {neighbour_text}, and the two most similar ones."
     figure = paper(7.6, max(0.1, ROW * len(confused) + 0.1))
     top = figure.get_figheight()
     headline(figure, title, explanation)

@@ -1,4 +1,4 @@
-"""The confusion matrix of a vote of neighbours: which class is taken for which."""
+"""The confusion matrix of a nearest-neighbour vote."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -98,15 +98,17 @@ def draw_confusion(matrix: Confusion, explanation: str = "", limit: int = 30) ->
     size = len(matrix.names)
     images = int(matrix.counts.sum())
     share = matrix.right / max(images, 1)
-    title = f"{matrix.right:,} of {count_noun(images, 'image')} ({percent(share)}) taken for the right class"
+    title = (
+        f"{matrix.right:,} of {count_noun(images, 'image')} ({percent(share)}) assigned to the right class"
+    )
     selected = np.arange(size) if size <= limit else matrix.most_confused(limit)
-    remark = f"{explanation} Each row is a class, each column what it is taken for."
+    remark = f"{explanation} Rows are true classes, columns are predicted classes."
     if len(selected) < size:
-        remark += f" Of {size:,} classes the {len(selected)} of the largest confusions."
+        remark += f" Of {size:,} classes, the {len(selected)} with the largest confusions are shown."
     if not len(selected):
         figure = paper(6.4, 0.1)
         classes = count_noun(size, "class", "classes")
-        headline(figure, title, f"{explanation} None of {classes} is taken for another.")
+        headline(figure, title, f"{explanation} None of {classes} is confused with another.")
         return figure
     cells = matrix.counts[np.ix_(selected, selected)]
     names = briefs(matrix.names[selected].tolist(), NAME, SMALL + 1)

@@ -1,4 +1,4 @@
-"""How far some images are from each other: a cell for each two, the images along both sides."""
+"""A distance matrix of some images, with the images along both axes."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -51,11 +51,13 @@ def similarity_matrix(
             that is not drawn.
     """
     if rows is not None and classes is not None:
-        raise ValueError("classes and rows each say which images are shown; give one of them")
+        raise ValueError("classes and rows both select images; give one of them")
     if classes is not None and num_classes != NUM_CLASSES:
-        raise ValueError(f"num_classes={num_classes}: classes says which are shown, so none are drawn by lot")
+        raise ValueError(
+            f"num_classes={num_classes}: classes= selects the classes, so none are chosen at random"
+        )
     if rows is not None and (num_classes, per_class, seed) != (NUM_CLASSES, PER_CLASS, 0):
-        raise ValueError("num_classes, per_class and seed draw images by lot, and rows says which are shown")
+        raise ValueError("num_classes, per_class and seed choose images at random, but rows= selects them")
     if rows is None:
         rows = choose_rows(labels, classes, num_classes, per_class, seed)
     elif max(rows, default=0) >= len(labels):
@@ -112,7 +114,7 @@ def draw_similarity(distances: np.ndarray, images: Sequence[Image.Image], labels
     body = cell * count
     figure = paper(left + side + body + 0.85, side + body + 0.12)
     top = figure.get_figheight()
-    headline(figure, "How far images are from each other", remark(distances, labels))
+    headline(figure, "Distances between images", remark(distances, labels))
     axes = axes_at(figure, left + side, top - side - body, body, body)
     draw_cells(axes, distances, runs, cell)
     across, down = (

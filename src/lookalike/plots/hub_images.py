@@ -1,4 +1,4 @@
-"""Hubs: images that are found by very many others, and how many are found by none."""
+"""Hubs: images that are neighbours of very many others, and how many are neighbours of none."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def draw_counts(axes: Axes, hit_counts: HitCounts) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.minorticks_off()
     axes.set_xticks(ticks_from_zero(*axes.get_xlim()))
-    name_axes(axes, "found by so many images", "images")
+    name_axes(axes, "number of images that have it as a neighbour", "images")
 
 
 def draw_hub(

@@ -44,7 +44,7 @@ def image_map(
     meaning = (
         "the colour of its class"
         if right is None
-        else "a colour that says whether its nearest neighbour is right"
+        else "a colour that shows whether its nearest neighbour is right"
     )
     explanation = f"{NAMES[method]}, images moved apart so that none hides another. Each frame has {meaning}."
     return sheet_figure(picture, heading(len(rows), len(labels), classes), explanation)

@@ -25,7 +25,7 @@ def uses_histogram(uses: np.ndarray, width: float = 4.6, height: float = 3.2) ->
     """
     uses = np.asarray(uses, np.int64)
     if not len(uses) or uses.min() < 0:
-        raise ValueError("uses: at least one image is needed, and counts from 0 on")
+        raise ValueError("uses: needs at least one image, and counts of at least 0")
     figure = new_figure(width, height)
     axes = bare(figure.subplots(), "Uses of each image")
     edges, counts = bars(uses)

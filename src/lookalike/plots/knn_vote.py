@@ -1,4 +1,4 @@
-"""Nearest neighbours as plots need them: who is near, and what a vote says."""
+"""Nearest neighbours and their vote, for plots."""
 
 import numpy as np
 
@@ -49,10 +49,10 @@ def predict_classes(
         rows, scores = nearest_neighbours(vectors, k)
         return names[vote_winners(codes[rows], scores)]
     if reference_labels is None or len(reference_vectors) == 0:
-        raise ValueError("references: at least one is needed, and a label for each")
+        raise ValueError("references: needs at least one, and a label for each")
     if vectors.shape[1] != reference_vectors.shape[1]:
         raise ValueError(
-            f"references have {reference_vectors.shape[1]} numbers each, the images {vectors.shape[1]}; "
+            f"references have dimension {reference_vectors.shape[1]}, the images {vectors.shape[1]}; "
             "embed both with one model"
         )
     names, codes = factorise(reference_labels, len(reference_vectors))

@@ -1,4 +1,4 @@
-"""Letters that the plots' font lacks: taken from a font of this machine, or said to be missing."""
+"""Fallback fonts for characters that the default font lacks, and warnings for missing ones."""
 
 import logging
 import warnings
@@ -80,7 +80,7 @@ def warn_of_letters(missing: set[str], instead: str) -> None:
     """Say which letters no font has, what stands in their place, and what to install."""
     some, more = "".join(sorted(missing)[:MAX_LETTERS]), " …" * (len(missing) > MAX_LETTERS)
     log.warning(
-        "no font here has the letters %s%s, %s; install %s", some, more, instead, font_advice(missing)
+        "no installed font has the characters %s%s, %s; install %s", some, more, instead, font_advice(missing)
     )
 
 

@@ -1,4 +1,4 @@
-"""What makes two images alike: cover parts of one and see how their similarity changes."""
+"""Saliency of a similarity by occlusion: blur regions of an image and measure the change."""
 
 from collections.abc import Callable
 

@@ -32,7 +32,7 @@ def over_models(models: Values) -> Figure:
     """
     metrics = _panel_metrics(models)
     if not metrics:
-        raise ValueError("no metric with a better direction is measured for all of the models")
+        raise ValueError("no metric with a direction is available for all models")
     columns = min(COLUMNS, len(metrics))
     rows = -(-len(metrics) // columns)
     figure = new_figure(3.6 * columns, 2.5 * rows + 0.4)

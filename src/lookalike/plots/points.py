@@ -51,7 +51,7 @@ def tsne_points(
     """
     rows = sample_rows(len(vectors), most, seed)
     positions = tsne(vectors[rows], seed, perplexity)
-    explanation = "t-SNE: what lies close together is alike; how far groups lie apart says little."
+    explanation = "t-SNE: nearby images are similar; distances between groups mean little."
     return draw_points(positions, labels[rows], explanation, len(vectors), named, seed)
 
 
@@ -67,7 +67,7 @@ def umap_points(
     """The same by UMAP (McInnes, Healy and Melville 2018); see `projection.umap` and `tsne_points`."""
     rows = sample_rows(len(vectors), most, seed)
     positions = umap(vectors[rows], neighbours, min_dist, seed)
-    explanation = "UMAP: what lies close together is alike; how far groups lie apart says little."
+    explanation = "UMAP: nearby images are similar; distances between groups mean little."
     return draw_points(positions, labels[rows], explanation, len(vectors), named, seed)
 
 
@@ -78,10 +78,11 @@ def pca_points(
     rows = sample_rows(len(vectors), most, seed)
     positions, shares = pca(vectors[rows])
     explanation = (
-        f"PCA: two directions of {vectors.shape[1]}, which hold {percent(shares.sum(), 0)} of the variance."
+        f"PCA: the first two of {vectors.shape[1]} components, with {percent(shares.sum(), 0)} of the "
+        f"variance."
     )
     axes = [
-        f"{ordinal} direction: {percent(share)} of the variance"
+        f"{ordinal} component: {percent(share)} of the variance"
         for ordinal, share in zip(("1st", "2nd"), shares, strict=True)
     ]
     return draw_points(positions, labels[rows], explanation, len(vectors), named, seed, axes)

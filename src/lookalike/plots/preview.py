@@ -36,7 +36,8 @@ def preview(
     width = left + len(versions) * (side + GAP) - GAP + MARGIN
     height = TOP + len(plain) * (side + LINE) + MARGIN // 2
     facts = (
-        f"{plain.shape[2]} × {plain.shape[1]} px; left: as in evaluation; right: in training, each time anew"
+        f"{plain.shape[2]} × {plain.shape[1]} px; left: as in evaluation; right: random versions as in "
+        f"training"
     )
     least = max(font(13).getlength(facts), font(17, bold=True).getlength(title))
     picture = _Paper(max(width, math.ceil(least) + 2 * MARGIN), height, side)

@@ -1,4 +1,4 @@
-"""Which queries to look at: the best and the worst, with what was found for them."""
+"""Selecting the best and the worst queries, with their hits."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ MEASURES = ("map@r", "average_precision", "map", "r_precision", "recall@1")
 
 @dataclass(frozen=True)
 class Hit:
-    """A neighbour that was found."""
+    """A hit of a query."""
 
     row: int
     label: str
@@ -34,7 +34,7 @@ class Query:
 
     @property
     def outcome(self) -> str:
-        """How many of the hits are right, or of those to find, where there are fewer of them than hits."""
+        """How many of the hits are right, or of the relevant images if there are fewer."""
         if self.to_find is not None and self.to_find < len(self.hits):
             return f"found {self.right} of {self.to_find}"
         return f"{self.right} of {len(self.hits)} right"
@@ -47,12 +47,12 @@ class Query:
 
 @dataclass(frozen=True)
 class ChosenQueries:
-    """What to show, and what it was chosen by.
+    """The selected queries and the metric.
 
     Attributes:
-        judged: how many queries there were to choose from.
-        wrong_first: how many of them have a nearest neighbour of another class.
-        twins: how many of those are more alike than `TWINS`.
+        judged: number of scored queries.
+        wrong_first: number of queries whose nearest neighbour is of another class.
+        twins: number of those with a similarity above `TWINS`.
     """
 
     measure: str
@@ -68,8 +68,8 @@ def choose_queries(
 ) -> ChosenQueries | None:
     """The worst and the best queries, different classes first.
 
-    Among equally bad ones, those whose wrong neighbour is most alike come first: the model is surest of them.
-    Among equally good ones, those with most images to find.
+    Among equally bad ones, those with the most similar wrong neighbour come first; among equally good ones,
+    those with the most relevant images.
 
     Args:
         per_query: row, neighbours, scores and a column a metric.
@@ -145,7 +145,8 @@ def check_rows(per_query: pl.DataFrame, count: int) -> None:
     highest = max(int(values.to_numpy().max()) for values in rows)
     if highest >= count:
         raise LookalikeError(
-            f"per_query.parquet names row {highest}, the embeddings have {count}: they do not belong together"
+            f"per_query.parquet contains row {highest}, but the embeddings have {count} rows: they do not "
+            f"match"
         )
 
 

@@ -1,4 +1,4 @@
-"""Queries with what was found for them: the worst, the best, and those closest to the threshold."""
+"""Queries with their hits: the worst, the best, and those closest to the threshold."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
@@ -47,7 +47,7 @@ def query_sheet(
     """
     queries, title, remark = select_queries(per_query, labels, threshold, which, count, neighbours)
     if not queries:
-        raise DataError(f"no query to show: {len(per_query)} queries, none of them could find anything")
+        raise DataError(f"no query to show: none of the {len(per_query)} queries has a relevant image")
     rows = sorted({row for query in queries for row in (query.row, *(hit.row for hit in query.hits))})
     images = dict(zip(rows, pictures(rows), strict=True))
     sheet = gallery(
@@ -77,7 +77,7 @@ def select_queries(
     """
     if choice == "closest":
         if threshold is None:
-            raise DataError("which=closest: this evaluation has no threshold; say which with threshold=0.5")
+            raise DataError("which=closest: this evaluation has no threshold; give one with threshold=0.5")
         queries = closest_to_threshold(per_query, labels, threshold, count, neighbours)
         wrong = sum(not decide(query)[1] for query in queries)
         marked = f"{wrong} of {len(queries)} {'is' if wrong == 1 else 'are'} wrong"

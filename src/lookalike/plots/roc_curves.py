@@ -35,7 +35,7 @@ def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
     figure = roc_figure(roc_curves, at)
     headline(
         figure,
-        "ROC: pairs of one class that are accepted at each false accept rate",
+        "ROC: same-class pairs accepted at each false accept rate",
         remark(roc_curves, "auc", "area under the curve"),
     )
     return figure
@@ -71,7 +71,7 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
     figure, axes = start_figure(WIDTH, ("false accept rate", "false reject rate"))
     headline(
         figure,
-        "DET: pairs of one class that are missed at each false accept rate",
+        "DET: same-class pairs rejected at each false accept rate",
         remark(roc_curves, "eer", "equal error rate (○)"),
     )
     names = curve_names(roc_curves, NAME)

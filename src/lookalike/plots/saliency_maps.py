@@ -1,4 +1,4 @@
-"""Two images, and on each what makes them look alike."""
+"""Saliency of the similarity of two images."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -91,9 +91,12 @@ def describe_maps(maps: Sequence[np.ndarray]) -> str:
     """What blue and orange mean, and how much they change."""
     highest, lowest = (f"{max(abs(f(values)) for values in maps):.3f}" for f in (np.max, np.min))
     rises = min(values.min() for values in maps) < 0
-    orange = f" Orange parts make them differ: covering one raises it by up to {lowest}." if rises else ""
+    orange = (
+        f" Orange regions make them different: blurring one raises it by up to {lowest}." if rises else ""
+    )
     return (
-        "Each part of a photo was covered in turn. Blue parts make the two alike: covering one lowers the "
+        "Each region of a photo was blurred in turn. Blue regions make the two similar: blurring one lowers "
+        "the "
         f"similarity by up to {highest}.{orange}"
     )
 
@@ -102,9 +105,9 @@ def key(axes: Axes, most: float) -> None:
     """Which colour is which change of the similarity."""
     ramp = np.tile(np.linspace(-1, 1, SHOWN_SIDE), (8, 1))
     axes.imshow(overlay(Image.new("L", (SHOWN_SIDE, 8), 230), ramp), aspect="auto", extent=(-1, 1, 0, 1))
-    ends = [f"makes them differ\n+{most:.3f}", "no effect\n0", f"makes them alike\n−{most:.3f}"]
+    ends = [f"makes them different\n+{most:.3f}", "no effect\n0", f"makes them similar\n−{most:.3f}"]
     axes.set_xticks([-1, 0, 1], ends, fontsize=TEXT - 1.5, color=INK)
-    axes.set_xlabel("change of the similarity when the part is covered", fontsize=TEXT - 1.5, color=MUTED)
+    axes.set_xlabel("change of the similarity when the region is blurred", fontsize=TEXT - 1.5, color=MUTED)
     axes.set_yticks([])
     axes.tick_params(length=0, pad=3)
     axes.spines[:].set_color(RULE)

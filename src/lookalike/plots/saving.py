@@ -20,7 +20,7 @@ def check_figure_file(out: Path) -> None:
         ConfigError: its ending is not that of a figure, or it is a folder.
     """
     if out.suffix.lower() not in FORMATS or out.is_dir():
-        raise ConfigError(f"out={out}: a plot is a file that ends in {', '.join(FORMATS)}")
+        raise ConfigError(f"out={out}: the file of a plot must end in {', '.join(FORMATS)}")
 
 
 def write_figure(figure: Any, out: Path, dpi: int) -> None:
@@ -30,7 +30,9 @@ def write_figure(figure: Any, out: Path, dpi: int) -> None:
         ConfigError: it is not a figure.
     """
     if not isinstance(figure, Figure):
-        raise ConfigError(f"plot: gave {type(figure).__name__}; a plot is a function that gives a Figure")
+        raise ConfigError(
+            f"plot: returned {type(figure).__name__}; a plot must be a function that returns a Figure"
+        )
     kind = out.suffix.lower().removeprefix(".")
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A picture of a search: each photo with what was found for it, and whether that is likely it."""
+"""A picture of search results: each photo with its hits, and whether they are likely matches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Names too long for their place: without what they share, on several lines, or with the middle left out.
+"""Shortening long names: dropping a common prefix, wrapping, or cutting the middle.
 
 Everything is measured as drawn; a function says how wide a text is.
 """

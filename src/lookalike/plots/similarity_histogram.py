@@ -1,4 +1,4 @@
-"""How alike pairs of the same and of different classes are."""
+"""Histograms of the similarities of same-class and different-class pairs."""
 
 import math
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ def pair_distances(distances: Mapping[str, Any], far: float | None = None, densi
     positive, negative = (np.asarray(distances[name], float) for name in ("positive", "negative"))
     if positive.any() and negative.any():
         overlap = percent(overlap_share(positive, negative))
-        explanation = f"The less the two overlap, the better; here they have {overlap} in common."
+        explanation = f"The less the two overlap, the better; here the overlap is {overlap}."
     else:
         kinds = {"the same class": positive, "different classes": negative}
         lacking = [name for name, pairs in kinds.items() if not pairs.any()]
         explanation = f"There are no pairs of {' and none of '.join(lacking)} to compare with."
-    headline(figure, "How alike pairs of images are", explanation)
+    headline(figure, "Similarities of pairs of images", explanation)
     return figure
 
 
@@ -71,7 +71,7 @@ def distance_histogram(
     draw = draw_density if density else draw_share
     draw(axes, edges, negative, "different class", DIFFERENT, "////")
     draw(axes, edges, positive, "same class", SAME, None)
-    name_axes(axes, "cosine similarity (1 = alike)", "density" if density else "share of the pairs")
+    name_axes(axes, "cosine similarity (1 = identical)", "density" if density else "share of the pairs")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     if not density:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))

@@ -126,7 +126,7 @@ def single_curves(
 def panels(history: pl.DataFrame, best_metric: str, best_epoch: int | None) -> dict[str, Panel]:
     """What can be drawn from this history, by name."""
     if history.is_empty() or "epoch" not in history.columns:
-        raise ValueError("history: there is no epoch to draw")
+        raise ValueError("history: there are no epochs to draw")
     epochs = history["epoch"].to_numpy()
     losses, rates, scores = (series(history, prefix) for prefix in ("loss", "lr", "val"))
     if "loss" in scores:

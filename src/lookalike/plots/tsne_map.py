@@ -1,4 +1,4 @@
-"""A map of embeddings: what the model finds alike lies close together."""
+"""t-SNE map: similar images are close together."""
 
 import warnings
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which classes are taken for each other, and which images are found too often."""
+"""Confused classes, and hub images."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ import polars as pl
 from lookalike.plots.confused_classes import ConfusedClasses, confused_by_queries
 
 HUB = 4.0
-"""An image is a hub if it is found so many times as often as others on average."""
+"""An image is a hub if it is a neighbour this many times as often as the average image."""
 
 
 @dataclass(frozen=True)
 class Hub:
-    """An image that very many queries find.
+    """An image that is a neighbour of very many queries.
 
     Attributes:
         row: of the image.
@@ -29,7 +29,7 @@ class Hub:
 
 
 def confused_classes(per_query: pl.DataFrame, labels: np.ndarray, limit: int) -> list[ConfusedClasses]:
-    """The pairs of classes with most queries whose nearest neighbour is of the other class."""
+    """The pairs of classes with the most queries whose nearest neighbour is of the other class."""
     nearest = {name: pl.col(name).list.first() for name in ("neighbours", "scores")}
     first = per_query.select("row", **nearest).filter(pl.col("neighbours") >= 0)
     queries, hits, scores = (first[name].to_numpy() for name in ("row", "neighbours", "scores"))
@@ -37,7 +37,7 @@ def confused_classes(per_query: pl.DataFrame, labels: np.ndarray, limit: int) ->
 
 
 def find_hubs(per_query: pl.DataFrame, labels: np.ndarray, limit: int) -> list[Hub]:
-    """The images that are found most, if they are found far more often than others."""
+    """The images that are neighbours far more often than average, most frequent first."""
     hits = per_query.select("row", hit="neighbours").explode("hit").filter(pl.col("hit") >= 0)
     queries, hit_rows = hits["row"].to_numpy(), hits["hit"].to_numpy()
     counts = np.bincount(hit_rows, minlength=len(labels))

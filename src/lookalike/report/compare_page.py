@@ -1,4 +1,4 @@
-"""The page of a comparison: the verdict, the numbers, and the queries on which the best two differ."""
+"""The HTML page of a comparison: verdict, numbers, and queries on which the best two differ."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ from lookalike.report.pictures import svg
 from lookalike.report.template import fill_template, write_page
 
 NARROW = 4.4
-"""Inches of a chart that fills a phone, so that its letters stay as large as those beside it."""
+"""Width in inches of a chart at the width of a phone, to keep its text size."""
 
 
 def write_compare_page(comparison: Comparison, out: Path) -> None:
-    """Write the page as one file that needs no other.
+    """Write the page as one self-contained file.
 
     Raises:
         LookalikeError: the page would be larger than 15 MB.
@@ -89,7 +89,7 @@ def draw_charts(comparison: Comparison) -> list[Markup]:
 
 
 def rows_on_page(agreed: Disagreements | None, index: int) -> Sequence[int]:
-    """The rows of one evaluation whose pictures stand on the page."""
+    """The rows of one evaluation whose pictures are on the page."""
     if agreed is None:
         return []
     queries = [pair[index] for examples in agreed.shown for pair in examples]

@@ -1,4 +1,4 @@
-"""A comparison of evaluations: the verdict, as text, as a table, and as files."""
+"""A comparison of evaluations: verdict, table and files."""
 
 from dataclasses import dataclass, field
 
@@ -10,20 +10,20 @@ from lookalike.report.read import Evaluation
 
 @dataclass(frozen=True)
 class Comparison:
-    """Evaluations, or recipes of several seeds, best first, and the tests of every two of them.
+    """Evaluations, or recipes of several seeds, best first, and their pairwise tests.
 
     Attributes:
         names: of the evaluations, or of their recipes, without the folders that all of them share.
-        evaluations: what was compared; of a recipe with several seeds, the evaluation of the first.
-        tables: one an evaluation: row, label and metrics of the queries compared, in the same order; none
-            where an evaluation has no queries.
-        metrics: those compared; the first one orders.
-        values: metric to one `value`, `low`, `high` for each evaluation, where there are any.
-        differences: metric to the tests of every two evaluations, by their places in `names`.
-        queries: how many are compared by the first metric; 0 if it is not one of queries.
-        identities: how many identities they show.
-        notes: what was passed over, since `force` asked for it.
-        runs: for each name the runs it stands for: several where they differ only in their seed.
+        evaluations: the compared ones; for a recipe with several seeds, that of the first seed.
+        tables: one per evaluation: row, label and metrics of the compared queries, in the same order; none
+            if an evaluation has no queries.
+        metrics: the compared ones; the first one determines the order.
+        values: metric to one `value`, `low`, `high` for each evaluation, if there are any.
+        differences: metric to the test of each pair of evaluations, by their indices in `names`.
+        queries: number compared by the first metric; 0 if it is not a per-query metric.
+        identities: number of identities.
+        notes: differences that were ignored because of `force`.
+        runs: the runs of each name: several if they differ only in their seed.
     """
 
     names: list[str]
@@ -39,7 +39,7 @@ class Comparison:
 
     @property
     def by_recipe(self) -> bool:
-        """Whether runs that differ only in their seed were taken together."""
+        """Whether runs that differ only in their seed were grouped."""
         return any(len(runs) > 1 for runs in self.runs)
 
     def test_against(self, metric: str, index: int, other: int = 0) -> Difference | None:
@@ -53,11 +53,11 @@ class Comparison:
 
     @property
     def level(self) -> float:
-        """How sure the verdicts are."""
+        """Confidence level of the verdicts."""
         return self.differences[self.metrics[0]][0].level
 
     def leaders(self, metric: str) -> list[int]:
-        """The places of those that no other one beats."""
+        """Indices of those that no other one beats."""
         beaten = {
             test.first if test.verdict == "better" else test.second
             for test in self.differences[metric]
@@ -66,11 +66,11 @@ class Comparison:
         return [index for index in range(len(self.names)) if index not in beaten]
 
     def to_frame(self) -> pl.DataFrame:
-        """One line an evaluation, best first, with value, low and high of each metric and the verdict."""
+        """One row per evaluation, best first, with value, low and high of each metric and the verdict."""
         return as_frame(self)
 
     def __str__(self) -> str:
-        """The table, the verdict, and what both are based on."""
+        """The table, the verdict, and their basis."""
         return as_markdown(self).rstrip()
 
     __repr__ = __str__
@@ -91,7 +91,7 @@ def summary_sentence(comparison: Comparison, metric: str, first: int, second: in
 
 
 def _seeds_text(comparison: Comparison) -> str:
-    """`, over 3 and 5 seeds`; empty where every run stands for itself."""
+    """`, over 3 and 5 seeds`; empty if runs are not grouped."""
     if not comparison.by_recipe:
         return ""
     counts = [str(len(runs)) for runs in comparison.runs]
@@ -123,12 +123,12 @@ def format_difference(test: Difference) -> str:
 
 
 def chance_text(p: float) -> str:
-    """What a p value is: `< 0.001`, `= 0.414`."""
+    """A p value as text: `< 0.001`, `= 0.414`."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def as_frame(comparison: Comparison) -> pl.DataFrame:
-    """One line an evaluation, best first: value, low, high of each metric, and the test against the first."""
+    """One row per evaluation, best first: value, low, high of each metric, and the test against the first."""
     columns: dict[str, list[object]] = {"run": list(comparison.names)}
     if comparison.by_recipe:
         columns["seeds"] = [len(runs) for runs in comparison.runs]
@@ -142,7 +142,7 @@ def as_frame(comparison: Comparison) -> pl.DataFrame:
 
 
 def pairs_frame(comparison: Comparison) -> pl.DataFrame:
-    """One line for every two evaluations and metric: the test of `second` against `first`."""
+    """One row per pair of evaluations and metric: the test of `second` against `first`."""
     rows = [
         {
             "metric": metric,
@@ -161,7 +161,7 @@ def pairs_frame(comparison: Comparison) -> pl.DataFrame:
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """The table for a page or a pull request, with what it rests on below."""
+    """The table in Markdown, with its basis below."""
     head = [
         "run",
         *(f"{metric} [95 %]" for metric in comparison.metrics),
@@ -188,15 +188,15 @@ def as_markdown(comparison: Comparison) -> str:
 
 
 def basis_sentence(comparison: Comparison) -> list[str]:
-    """What the table rests on, and what was passed over."""
+    """The basis of the table, and what was ignored."""
     count = len(comparison.differences[comparison.metrics[0]])
-    holm = f", p values raised for {count} comparisons (Holm)" if count > 1 else ""
+    holm = f", p values adjusted for {count} comparisons (Holm)" if count > 1 else ""
     of_queries = (
         f"{comparison.queries} queries of {comparison.identities} identities; paired by query, identities "
         "resampled"
     )
     of_identities = (
-        f"{comparison.identities} identities; paired by what each adds to the metric, and resampled"
+        f"{comparison.identities} identities; paired by their contributions to the metric, and resampled"
     )
     test_text = (of_queries if comparison.queries else of_identities) + holm
     return [
@@ -207,7 +207,7 @@ def basis_sentence(comparison: Comparison) -> list[str]:
 
 
 def _recipe_sentences(comparison: Comparison) -> list[str]:
-    """Which runs were taken together, and what the numbers then are."""
+    """Which runs were grouped, and the meaning of their numbers."""
     if not comparison.by_recipe:
         return []
     runs = "; ".join(
@@ -218,7 +218,7 @@ def _recipe_sentences(comparison: Comparison) -> list[str]:
     return [
         f"runs that differ only in their seed are one recipe (group=false compares them one by one): {runs}",
         "± is the standard deviation over seeds, [ ] the interval over identities of the mean over seeds; "
-        "intervals of differences allow for both",
+        "intervals of differences include both",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Several evaluations side by side: whether they are of the same test, and which one is really better."""
+"""Compares several evaluations of the same test."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def compare(
     level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """Test every two evaluations, print the verdict in one sentence, and return the comparison.
+    """Test each pair of evaluations, print the verdict in one sentence, and return the comparison.
 
     Printed, the comparison is a table; `to_frame()` gives it as a data frame.
 
@@ -72,7 +72,7 @@ def compare(
 
 
 def _as_read(evaluation: Result | str | Path) -> Evaluation:
-    """An evaluation from its folder, or as it would be read from one."""
+    """An evaluation from its folder, or converted from a result in memory."""
     if not isinstance(evaluation, Result):
         return find_evaluation(evaluation)
     return Evaluation(
@@ -94,13 +94,13 @@ def compare_evaluations(
     level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """Test every two evaluations on the queries, or for metrics of all pairs on the identities, they share.
+    """Test each pair of evaluations on their common queries, or identities for metrics of all pairs.
 
     Args:
-        folders: evaluation folders, or run folders that hold one.
-        metrics: those of per_query.parquet and per_identity.parquet; the first one orders.
-        force: compare evaluations under different protocols, or of different queries, all the same.
-        group: take runs that differ only in their seed together, and compare recipes.
+        folders: evaluation folders, or run folders that contain one.
+        metrics: columns of per_query.parquet and per_identity.parquet; the first one determines the order.
+        force: compare evaluations under different protocols, or of different queries, anyway.
+        group: group runs that differ only in their seed, and compare recipes.
         resamples: of the bootstrap.
         level: confidence of the verdicts.
         seed: of the bootstrap.
@@ -113,7 +113,7 @@ def compare_evaluations(
     if len(names) < 2:
         raise ConfigError("compare needs two evaluations or more: lookalike compare eval/a eval/b")
     if len({Path(name).resolve() for name in names}) < len(names):
-        raise ConfigError(f"compare: a folder is given twice among {', '.join(names)}")
+        raise ConfigError(f"compare: a folder occurs twice in {', '.join(names)}")
     evaluations = [find_evaluation(folder) for folder in folders]
     matched = _match(names, evaluations, metrics, force)
     return _compare_matched(differing_parts(names), matched, group, resamples, level, seed)
@@ -144,7 +144,7 @@ class _Matched:
 
 
 def _match(names: list[str], evaluations: list[Evaluation], metrics: Sequence[str], force: bool) -> _Matched:
-    """Bring the evaluations to the same queries and identities.
+    """Restrict the evaluations to common queries and identities.
 
     Raises:
         LookalikeError: they are not of the same test, and `force` is not given.
@@ -162,7 +162,7 @@ def _match(names: list[str], evaluations: list[Evaluation], metrics: Sequence[st
             tables[metric], passed = match_identities(names, evaluations, metric)
             notes += passed
     if not force:
-        refuse_differing(notes, "comparing them says nothing about the models", "compare")
+        refuse_differing(notes, "comparing them does not compare the models", "compare")
     return _Matched(evaluations, list(metrics), of_queries, queries, tables, list(dict.fromkeys(notes)))
 
 
@@ -249,7 +249,7 @@ def _test_models(
 
 
 def _check_metrics(names: list[str], evaluations: list[Evaluation], metrics: Sequence[str]) -> list[str]:
-    """Those of the metrics that have one value a query.
+    """The metrics that have one value per query.
 
     Raises:
         ConfigError: one that not all of them have.
@@ -265,11 +265,12 @@ def _check_metrics(names: list[str], evaluations: list[Evaluation], metrics: Seq
         reason = (
             f"{', '.join(lacking)}: has no per_query.parquet" if lacking else "no metric is in all of them"
         )
-        raise LookalikeError(f"{reason}, so there is nothing to pair")
+        raise LookalikeError(f"{reason}, so there is nothing to compare")
     missing = [metric for metric in metrics if metric not in [*available[0], *available[1]]]
     if missing or not metrics:
         raise ConfigError(
-            f"metric={','.join(missing)}: not a value of each query or identity in all of them; those are: "
+            f"metric={','.join(missing)}: not a per-query or per-identity metric of all evaluations; these "
+            f"are: "
             f"{', '.join([*available[0], *available[1]])}"
         )
     return [metric for metric in metrics if metric in available[0]]
@@ -290,7 +291,7 @@ def _mean(table: pl.DataFrame, metric: str) -> float:
 
 
 def _rank(mean: float, metric: str) -> float:
-    """Ascending from the best value; what has none comes last."""
+    """Sort key: best value first; missing values last."""
     return math.inf if math.isnan(mean) else -(sign_of(metric) or 1) * mean
 
 

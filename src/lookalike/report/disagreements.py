@@ -1,4 +1,4 @@
-"""Which queries one model gets right and the other wrong."""
+"""Queries that one model gets right and the other wrong."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +12,13 @@ from lookalike.report.read import Evaluation
 
 @dataclass(frozen=True)
 class Disagreements:
-    """Two evaluations of the same queries; right is a query whose nearest neighbour is of its class.
+    """Two evaluations of the same queries; a query is right if its nearest neighbour is of its class.
 
     Attributes:
-        both: how many queries both get right.
-        neither: how many neither does.
-        only: how many the first, and how many the second, gets right alone.
-        shown: of each kind of `only` the queries to look at, each as both models answered it.
+        both: number of queries that both get right.
+        neither: number that neither gets right.
+        only: numbers that only the first, and only the second, gets right.
+        shown: for each kind of `only`, queries to look at, each with the answers of both models.
     """
 
     both: int

@@ -1,4 +1,4 @@
-"""What was trained on what, in a sentence and in lists, and what limits the numbers."""
+"""Facts about run and evaluation, as a sentence and as lists, and warnings about the numbers."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ def title(run: Run | None, evaluation: Evaluation | None) -> str:
 
 
 def summary_sentence(run: Run | None, evaluation: Evaluation | None, images: int, classes: int) -> str:
-    """One or two sentences that say what this is."""
+    """A summary in one or two sentences."""
     sentences = [training_sentence(run)] if run and run.config else []
     if evaluation:
         data_text = (
@@ -40,7 +40,7 @@ def summary_sentence(run: Run | None, evaluation: Evaluation | None, images: int
 
 
 def training_sentence(run: Run) -> str:
-    """What was trained on what, for how long."""
+    """The model, the data and the duration of training."""
     config, summary = run.config, run.summary
     parts = [node_name(config.get("backbone"))]
     losses = config.get("loss")
@@ -60,7 +60,7 @@ def training_sentence(run: Run) -> str:
 
 
 def fact_lists(run: Run | None, evaluation: Evaluation | None, images: int, classes: int) -> dict[str, Facts]:
-    """Facts by heading; what is not known is left out."""
+    """Facts by heading; unknown ones are left out."""
     facts = {"Model": model_facts(run), "Training": training_facts(run), "Data": data_facts(run)}
     facts["Evaluation"] = evaluation_facts(evaluation, images, classes)
     facts["Same or different"] = decision_facts(run)
@@ -89,7 +89,7 @@ def model_facts(run: Run | None) -> list[tuple[str, Any]]:
 
 
 def training_facts(run: Run | None) -> list[tuple[str, Any]]:
-    """How it learned."""
+    """Training settings."""
     if not run or not run.config:
         return []
     config, summary = run.config, run.summary
@@ -100,7 +100,7 @@ def training_facts(run: Run | None) -> list[tuple[str, Any]]:
     ]
     return [
         *(("Loss", loss_words(name, node)) for name, node in losses.items()),
-        ("Epochs", f"{epochs}, number {best_epoch} kept" if best_epoch else epochs),
+        ("Epochs", f"{epochs}, epoch {best_epoch} kept" if best_epoch else epochs),
         ("Chosen by", f"{summary['best_metric']} on validation" if summary.get("best_metric") else None),
         ("Batches", with_arguments(config.get("sampler"))),
         ("Augmentation", with_arguments(active(config.get("augment")))),
@@ -116,7 +116,7 @@ RATES = {"lr": "head", "backbone_lr": "backbone", "loss_lr": "loss"}
 
 
 def data_facts(run: Run | None) -> list[tuple[str, Any]]:
-    """What it learned from."""
+    """Training data."""
     if not run:
         return []
     summary = run.summary
@@ -129,7 +129,7 @@ def data_facts(run: Run | None) -> list[tuple[str, Any]]:
 
 
 def evaluation_facts(evaluation: Evaluation | None, images: int, classes: int) -> list[tuple[str, Any]]:
-    """What it was measured on, and by which rules."""
+    """Evaluation data and protocol."""
     if not evaluation:
         return []
     metrics, config = evaluation.metrics, evaluation.config
@@ -147,7 +147,7 @@ def evaluation_facts(evaluation: Evaluation | None, images: int, classes: int) -
 
 
 def decision_facts(run: Run | None) -> list[tuple[str, Any]]:
-    """When its model says “same”, and how sure that is."""
+    """The operating point of the model and its uncertainty."""
     if not run or not run.point:
         return []
     point = run.point
@@ -155,16 +155,16 @@ def decision_facts(run: Run | None) -> list[tuple[str, Any]]:
     images = count_noun(point.images, "image")
     identities = count_noun(point.identities, "identity", "identities")
     return [
-        ("“Same”", f"from a similarity of {point.threshold_high:.3f} on"),
-        ("“Different”", f"below {point.threshold_low:.3f}; between the two it cannot tell"),
+        ("“Same”", f"at a similarity above {point.threshold_high:.3f}"),
+        ("“Different”", f"below {point.threshold_low:.3f}; in between: cannot tell"),
         ("Threshold", f"{point.threshold:.3f}, for a false accept rate of {100 * point.far:.3g} %"),
         ("Accepts", f"{tar} % [{low}, {high}] of pairs of the same identity"),
-        ("Chosen on", f"{images} of {identities} that set no weight"),
+        ("Chosen on", f"{images} of {identities} not used for training"),
     ]
 
 
 def worth_knowing(run: Run | None, evaluation: Evaluation | None) -> list[str]:
-    """Plain warnings: what limits these numbers, and what is missing."""
+    """Warnings: what limits these numbers, and what is missing."""
     return [
         *(training_limits(run) if run else []),
         *(evaluation_limits(evaluation) if evaluation else []),
@@ -174,46 +174,46 @@ def worth_knowing(run: Run | None, evaluation: Evaluation | None) -> list[str]:
 
 
 def training_limits(run: Run) -> Iterator[str]:
-    """What to know of the training."""
+    """Warnings about the training."""
     epochs, best_epoch = run.summary.get("epochs"), run.summary.get("best_epoch")
     if run.summary.get("status") == "stopped":
         yield f"Training was stopped after {epochs} of {run.summary.get('planned_epochs', '?')} epochs."
     if run.history is None:
         return
     if not any(name.startswith("val_") for name in run.history.columns):
-        yield "There were no validation identities: the last epoch was kept, whether it was the best or not."
+        yield "There were no validation identities, so the last epoch was kept."
     elif best_epoch and best_epoch == epochs and len(run.history) > 1:
-        yield "The best epoch is the last one: the score may not have stopped rising. More epochs could help."
+        yield "The best epoch is the last one: the score may still be rising. More epochs could help."
     losses = run.history["loss"] if "loss" in run.history.columns else pl.Series([0.0])
     if not losses.is_finite().fill_null(False).all():
-        yield "The loss is not a number in some epochs."
+        yield "The loss is NaN in some epochs."
 
 
 def evaluation_limits(evaluation: Evaluation) -> Iterator[str]:
-    """What to know of the evaluation."""
+    """Warnings about the evaluation."""
     metrics = evaluation.metrics
     yield from map(note_words, metrics.get("notes") or [])
     if evaluation.config.get("split") in ("val", ["val"]):
-        yield "These images also chose the epoch that was kept, so the numbers are a little too good."
+        yield "These images were also used to select the best epoch, so the numbers are slightly optimistic."
     queries, lone = (as_float(metrics.get(key)) for key in ("queries", "lone_queries"))
     if 0 <= queries < FEW_QUERIES:
         yield f"Only {count_noun(queries, 'query', 'queries')}: differences of a few percent may be chance."
     if lone > 0 and not any("no other image" in str(note) for note in metrics.get("notes") or []):
-        yield f"{count_noun(lone, 'image has', 'images have')} no other of the same class, so no score."
+        yield f"{count_noun(lone, 'image has', 'images have')} no other image of the same class, so no score."
     yield from pair_limits(evaluation.distances or {})
 
 
 def note_words(note: Any) -> str:
-    """A note of the evaluation as a sentence for readers, who do not know the keys of the command line."""
+    """A note of the evaluation without the keys of the command line."""
     text = str(note).replace(", or allow a coarse one (coarse_far)", "").replace(" (coarse_far)", "")
     return text[:1].upper() + text[1:]
 
 
 def promise(run: Run | None, evaluation: Evaluation | None) -> str:
-    """That the model's own threshold misses its false accept rate on these images; empty where it holds.
+    """A warning if the model's own threshold exceeds its false accept rate on these images; otherwise empty.
 
-    It is missed where even the low end of the interval lies above the promised rate; without an interval,
-    where more than twice as many pairs are accepted.
+    It does if the lower end of the interval is above the rate; without an interval, if more than twice as
+    many pairs are accepted.
     """
     point = promised_point(run, evaluation)
     entry = evaluation.metrics.get("operating_far") if evaluation else None
@@ -226,21 +226,21 @@ def promise(run: Run | None, evaluation: Evaluation | None) -> str:
     tar = as_float(value_of(evaluation.metrics, "operating_tar")) if evaluation else math.nan
     same = f" It accepts {share(tar)} of same-class pairs ({share(point.tar)} there)." if tar == tar else ""
     return (
-        f"The model's own threshold, {point.threshold:.3f}, misses its promise on these images: it accepts "
-        f"{share(value)} of different-class pairs, and was chosen to accept {share(point.far)}{times}.{same} "
+        f"The model's own threshold, {point.threshold:.3f}, does not hold on these images: it accepts "
+        f"{share(value)} of different-class pairs, but was chosen to accept {share(point.far)}{times}.{same} "
         f"It was chosen on {count_noun(point.images, 'image')} of "
-        f"{count_noun(point.identities, 'identity', 'identities')} that are not like these. Do not rely on "
-        "“same” here before you choose a threshold on images of this kind."
+        f"{count_noun(point.identities, 'identity', 'identities')} that differ from these. Do not rely on "
+        "“same” here until you have chosen a threshold on images of this kind."
     )
 
 
 def share(value: float) -> str:
-    """A share in per cent, small ones with two digits."""
+    """A share in percent, small ones with two significant digits."""
     return f"{100 * value:.2g} %" if value < 0.01 else f"{100 * value:.1f} %"
 
 
 def promised_point(run: Run | None, evaluation: Evaluation | None) -> OperatingPoint | None:
-    """The operating point of the evaluated model, if it can be found and belongs to these vectors."""
+    """The operating point of the evaluated model, if it exists and belongs to these vectors."""
     if evaluation is None:
         return None
     embeddings = evaluation.embeddings
@@ -254,7 +254,7 @@ def promised_point(run: Run | None, evaluation: Evaluation | None) -> OperatingP
 
 
 def _point(folder: Path) -> OperatingPoint | None:
-    """The point stored in a model folder; None where there is none to read."""
+    """The operating point in a model folder; None if there is none."""
     try:
         return read_point(folder)
     except (LookalikeError, OSError):
@@ -262,18 +262,19 @@ def _point(folder: Path) -> OperatingPoint | None:
 
 
 def pair_limits(distances: Mapping[str, Any]) -> Iterator[str]:
-    """Whether the threshold rests on enough pairs."""
+    """A warning if the threshold depends on too few pairs."""
     far, negative = as_float(distances.get("far")), sum(distances.get("negative") or [])
     above = far * negative
     if distances.get("threshold") is not None and 0 <= above < FEW_PAIRS:
         yield (
-            f"The threshold rests on {count_noun(int(above), 'pair')} of the {negative:,} different-class "
-            "pairs only; other images would move it."
+            f"The threshold depends on only {count_noun(int(above), 'pair')} of the {negative:,} "
+            f"different-class "
+            "pairs, so it would change with other images."
         )
 
 
 def node_name(node: Any) -> str:
-    """What a config node is, by its own name or the last part of its target."""
+    """The name of a config node, or the last part of its target."""
     if not isinstance(node, Mapping):
         return str(node or "A model")
     return str(node.get("name") or str(node.get("_target_", "a model")).rpartition(".")[2])
@@ -295,7 +296,7 @@ def with_arguments(node: Any) -> str | None:
 
 
 def active(node: Any) -> Any:
-    """A config node without what is switched off: 0, false, and ranges that change nothing."""
+    """A config node without disabled options: 0, false, and ranges without effect."""
     if not isinstance(node, Mapping):
         return node
     off = (None, False, 0, [0, 0], [1, 1])

@@ -1,4 +1,4 @@
-"""The same queries, and the same identities, in several evaluations."""
+"""Matching queries and identities of several evaluations."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -16,7 +16,7 @@ from lookalike.report.read import Evaluation
 def match_identities(
     names: list[str], evaluations: list[Evaluation], metric: str
 ) -> tuple[list[pl.DataFrame], list[str]]:
-    """The identities that have a part in a metric in all, in one order: label, metric; and what was left out.
+    """The identities with a value of a metric in all evaluations, in one order, and what was left out.
 
     Raises:
         LookalikeError: there is none.
@@ -25,12 +25,12 @@ def match_identities(
     shared = reduce(set.intersection, (set(evaluation["label"]) for evaluation in tables))
     notes = [
         f"different identities: {len(evaluation) - len(shared)} of {len(evaluation)} in {name} are not in "
-        "all of them"
+        "all evaluations"
         for name, evaluation in zip(names, tables, strict=True)
         if len(evaluation) > len(shared)
     ]
     if not shared:
-        raise LookalikeError(f"{' and '.join(names)} share no identity that has a part in {metric}")
+        raise LookalikeError(f"{' and '.join(names)} share no identity with a value of {metric}")
     return [
         evaluation.filter(pl.col("label").is_in(list(shared))).sort("label") for evaluation in tables
     ], notes
@@ -43,17 +43,17 @@ def _of_identities(table: Any, metric: str) -> pl.DataFrame:
 def match_queries(
     names: list[str], evaluations: list[Evaluation], metrics: Sequence[str]
 ) -> tuple[list[pl.DataFrame], list[str]]:
-    """The queries that all have, in one order: key, label, metrics; and what had to be left out for it."""
+    """The common queries, in one order: key, label, metrics; and what was left out."""
     keyed = _key_queries(evaluations, metrics)
     shared = set(keyed[0]["key"]).intersection(*(evaluation["key"] for evaluation in keyed[1:]))
     notes = [
         f"different queries: {len(evaluation) - len(shared)} of {len(evaluation)} in {name} are not in all "
-        "of them"
+        "evaluations"
         for name, evaluation in zip(names, keyed, strict=True)
         if len(evaluation) > len(shared)
     ]
     if not shared:
-        raise LookalikeError(f"{' and '.join(names)} share no query: they are not of the same images")
+        raise LookalikeError(f"{' and '.join(names)} have no queries in common: they are of different images")
     tables = [evaluation.filter(pl.col("key").is_in(list(shared))).sort("key") for evaluation in keyed]
     renamed = [
         name
@@ -61,7 +61,7 @@ def match_queries(
         if not _same_labels(tables[0], evaluation)
     ]
     if renamed:
-        notes.append(f"different labels of the same images: {names[0]} and {', '.join(renamed)}")
+        notes.append(f"different labels for the same images: {names[0]} and {', '.join(renamed)}")
     return tables, notes
 
 
@@ -70,9 +70,9 @@ def _same_labels(first: pl.DataFrame, other: pl.DataFrame) -> bool:
 
 
 def _key_queries(evaluations: list[Evaluation], metrics: Sequence[str]) -> list[pl.DataFrame]:
-    """The queries with keys that are the same wherever they were evaluated: path, else row and file name.
+    """The queries with keys that do not depend on the location: path, or else row and file name.
 
-    By row alone where an evaluation has no paths, such as a result in memory.
+    By row alone if an evaluation has no paths, such as a result in memory.
     """
     if not all("path" in getattr(evaluation.per_query, "columns", []) for evaluation in evaluations):
         return [_with_query_keys(evaluation, metrics, "row") for evaluation in evaluations]
@@ -92,7 +92,7 @@ def _with_query_keys(
     Args:
         evaluation: the evaluation.
         metrics: columns to keep.
-        by: what names a query: its whole path; row and file name, for a dataset that has moved; its row.
+        by: key of a query: its full path; row and file name, for a dataset that has moved; or its row.
     """
     table: Any = evaluation.per_query
     if by == "row":

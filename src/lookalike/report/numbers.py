@@ -1,4 +1,4 @@
-"""The metrics in words: what each number is, how sure it is, and what it means in one sentence."""
+"""Metrics for readers: name, interval, and meaning in one sentence."""
 
 import math
 import re
@@ -15,7 +15,7 @@ PAIRS = re.compile(r"(positive|negative)_(similarity|euclidean)_(mean|std)")
 
 @dataclass(frozen=True)
 class Number:
-    """One metric, ready to be read."""
+    """One metric, formatted."""
 
     key: str
     name: str
@@ -27,12 +27,12 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The value: 61.3 % or 0.597; a dash where there is none."""
+        """The value: 61.3 % or 0.597; a dash if there is none."""
         return format_value(self.value, self.share)
 
     @property
     def interval(self) -> str:
-        """60.2 – 62.4 %; empty where no interval was computed."""
+        """60.2 – 62.4 %; empty without an interval."""
         if not self.sure:
             return ""
         digits = digits_of(self.low, self.high) if self.share else None
@@ -41,12 +41,12 @@ class Number:
 
     @property
     def start(self) -> str:
-        """Where the mark on a bar from 0 to 1 begins: the interval's low end, or the value."""
+        """Start of the mark on a bar from 0 to 1: the lower end of the interval, or the value."""
         return position_percent(self.low if self.sure else self.value)
 
     @property
     def end(self) -> str:
-        """Where it ends."""
+        """End of the mark."""
         return position_percent(self.high if self.sure else self.value)
 
     @property
@@ -87,7 +87,7 @@ def number(key: str, entry: Mapping[str, Any]) -> Number:
     if key.startswith(BEFORE):
         name, meaning = f"{name}, before", "The same before PCA, expansion or re-ranking."
     if not math.isfinite(value):
-        meaning = "Nothing to measure it on."
+        meaning = "No data to compute it."
     share = is_share(key) if record.percent is None else record.percent
     return Number(key, name, value, low, high, share, meaning)
 
@@ -98,7 +98,7 @@ def _as_sentence(key: str) -> str:
 
 
 def headline_numbers(numbers: list[Number]) -> list[Number]:
-    """The at most four numbers to show large."""
+    """The headline numbers, at most four."""
     selected = (
         next((number for number in numbers if re.fullmatch(pattern, number.key)), None)
         for pattern in HEADLINES
@@ -136,7 +136,7 @@ def value_of(metrics: Mapping[str, Any], key: str) -> Any:
 
 
 def as_float(value: Any) -> float:
-    """A float; NaN for what is none."""
+    """A float; NaN for anything else."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -162,7 +162,7 @@ def digits_of(*shares: float) -> int:
 
 
 def hundredths(share: float) -> str:
-    """How many of 100, in the digits in which the share itself is printed."""
+    """The percentage, with the same digits as the share itself."""
     return format_value(share, True).removesuffix(UNIT)
 
 

@@ -1,4 +1,4 @@
-"""The page: everything that was read, chosen and drawn, put into one HTML file."""
+"""The report page: one HTML file."""
 
 import logging
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ SHORT = 12
 
 @dataclass(frozen=True)
 class Options:
-    """How much to show.
+    """Amounts to show.
 
     Attributes:
-        worst, best: queries shown of each kind.
-        neighbours: hits shown of each query.
-        map_images: images on the map at most; 0 for no map.
-        thumbnail: pixels of a picture's longer side.
-        seed: of the map, and of the choice of its images.
+        worst, best: number of queries of each kind.
+        neighbours: number of hits per query.
+        map_images: maximum number of images on the map; 0 for no map.
+        thumbnail: longer side of a picture in pixels.
+        seed: of the map, and of the selection of its images.
     """
 
     worst: int = 8
@@ -58,7 +58,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Spot:
-    """An image on the map: where it is, in per cent of the map's size, and what it shows."""
+    """An image on the map: its position in percent of the map's size, label and file."""
 
     left: float
     top: float
@@ -71,9 +71,9 @@ class Map:
     """The map of embeddings.
 
     Attributes:
-        tile: width and height of an image on it, in per cent of the map's.
-        colours: class to the colour of its frames; empty where frames say something else.
-        right: share of images whose nearest neighbour on the map is of their class, where frames say so.
+        tile: width and height of an image, in percent of those of the map.
+        colours: class to the colour of its frames; empty if frames show correctness.
+        right: share of images whose nearest neighbour on the map is of their class, if frames show it.
     """
 
     uri: str
@@ -96,11 +96,11 @@ def write_report(
     options: Options | None = None,
     roc: Roc | None = None,
 ) -> Path:
-    """Write the page as one file that needs no other.
+    """Write the page as one self-contained file.
 
     Args:
-        run: what was trained.
-        evaluation: what it was judged by.
+        run: the training run.
+        evaluation: its evaluation.
         out: the .html file; one that exists is replaced.
         options: how much to show.
         roc: of the evaluated pairs, where it is to be drawn.
@@ -179,7 +179,7 @@ def query_examples(
 def load_confused_classes(
     evaluation: Evaluation | None, labels: np.ndarray, pictures: Thumbnails | None, options: Options
 ) -> list[ConfusedClasses]:
-    """The classes taken for each other most, their pictures loaded."""
+    """The most confused pairs of classes, with their pictures."""
     if not evaluation or evaluation.per_query is None or not pictures:
         return []
     confused = confused_classes(evaluation.per_query, labels, options.worst)
@@ -190,7 +190,7 @@ def load_confused_classes(
 def load_hubs(
     evaluation: Evaluation | None, labels: np.ndarray, pictures: Thumbnails | None, options: Options
 ) -> list[Hub]:
-    """The images that far too many queries find, loaded."""
+    """The hub images, loaded."""
     if not evaluation or evaluation.per_query is None or not pictures:
         return []
     hubs = find_hubs(evaluation.per_query, labels, options.worst)
@@ -199,7 +199,7 @@ def load_hubs(
 
 
 def draw_roc(roc: Roc) -> Markup:
-    """What each false accept rate costs."""
+    """The ROC curve."""
     alt = (
         f"ROC curve with 95 % band: area {roc.areas['auc']['value']:.4f}, equal error rate "
         f"{roc.areas['eer']['value']:.4f}, over {roc.positives:,} same and {roc.negatives:,} different pairs."
@@ -208,7 +208,7 @@ def draw_roc(roc: Roc) -> Markup:
 
 
 def draw_histogram(evaluation: Evaluation | None) -> Markup | None:
-    """How alike pairs are."""
+    """The histogram of similarities."""
     if not evaluation or not evaluation.distances:
         return None
     distances = evaluation.distances
@@ -239,7 +239,7 @@ def draw_curves(run: Run | None) -> list[Markup]:
 
 
 def draw_uses(run: Run | None) -> list[Markup]:
-    """How evenly training used its images."""
+    """The histogram of image uses."""
     if not run or run.uses is None:
         return []
     uses = run.uses.to_numpy()
@@ -251,7 +251,7 @@ def draw_uses(run: Run | None) -> list[Markup]:
 
 
 def describe_history(run: Run, history: pl.DataFrame, name: str, metric: str) -> str:
-    """A curve in words, for those who cannot see it."""
+    """Alternative text of a curve."""
     epochs = facts.count_noun(len(history), "epoch")
     if name == "loss" and "loss" in history.columns:
         first, last = (numbers.as_float(history["loss"][index]) for index in (0, -1))
@@ -271,7 +271,7 @@ def describe_history(run: Run, history: pl.DataFrame, name: str, metric: str) ->
 
 
 def draw_map(vectors: np.ndarray, labels: np.ndarray, pictures: Thumbnails, options: Options) -> Map | None:
-    """The embeddings in the plane, each as its image."""
+    """The t-SNE map, drawn with the images."""
     if len(labels) < 4 or options.map_images < 4:
         return None
     rows = choose_images(labels, options.map_images, options.seed)
@@ -300,7 +300,7 @@ def draw_map(vectors: np.ndarray, labels: np.ndarray, pictures: Thumbnails, opti
 
 
 def list_configs(run: Run | None, evaluation: Evaluation | None) -> list[tuple[str, str]]:
-    """The configs as they were written, to be unfolded."""
+    """The config files as text."""
     config_list = [
         ("Training", run.config if run else {}),
         ("Evaluation", evaluation.config if evaluation else {}),

@@ -1,4 +1,4 @@
-"""What a report is made from: the run folder and the evaluation folder, each as far as it is there."""
+"""Reading run and evaluation folders, as far as they are complete."""
 
 import json
 import logging
@@ -26,9 +26,9 @@ class Run:
     Attributes:
         history: one row an epoch.
         uses: how often each training image was used.
-        point: from which similarity on its model says that two images show the same.
+        point: the operating point of its model.
         skipped: images that training could not read.
-        missing: what a whole run has and this one lacks, in words.
+        missing: missing parts of the run, in words.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation. Only the metrics must be there."""
+    """An evaluation. Only the metrics are required."""
 
     folder: Path
     metrics: Tree
@@ -115,7 +115,7 @@ def find_evaluation(folder: str | Path) -> Evaluation:
         if (candidate / "metrics.json").is_file():
             return read_evaluation(candidate)
     raise LookalikeError(
-        f"{folder}: neither an evaluation nor a run that was evaluated. Make one: lookalike evaluate "
+        f"{folder}: neither an evaluation nor an evaluated run. Evaluate it first: lookalike evaluate "
         f"model={folder}/model dataset=… out={folder}/evaluation"
     )
 
@@ -124,12 +124,12 @@ def require_existing(folder: str | Path, subject: str) -> Path:
     """The folder, if it is one."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise LookalikeError(f"{subject}={folder}: no such folder")
+        raise LookalikeError(f"{subject}={folder}: there is no such folder")
     return folder
 
 
 def read_optional(file: Path, read: Callable[[Path], T], missing: list[str], without: str) -> T | None:
-    """One file; where it is absent, what the report then lacks goes to `missing`.
+    """Read one file; if it is missing, note in `missing` what the report lacks.
 
     Raises:
         LookalikeError: the file is there and cannot be read.
@@ -156,12 +156,12 @@ def read_yaml(file: Path) -> Tree:
 def mapping(value: object) -> Tree:
     """The value, if it is a mapping."""
     if not isinstance(value, Mapping):
-        raise ValueError(f"it holds a {type(value).__name__}, not keys with values")
+        raise ValueError(f"it contains a {type(value).__name__}, not keys with values")
     return dict(value)
 
 
 def read_history(file: Path) -> pl.DataFrame:
-    """The history with every column as numbers; what is none becomes null."""
+    """The history with numeric columns; other values become null."""
     text = pl.read_csv(file, infer_schema=False) if file.stat().st_size else pl.DataFrame()
     numbers = text.with_columns(pl.all().cast(pl.Float64, strict=False)) if text.width else text
     if "epoch" not in text.columns:

@@ -1,4 +1,4 @@
-"""Runs of one recipe, which differ only in their seed: which they are, their names, and their variance."""
+"""Grouping runs that differ only in their seed into recipes, with names and variances."""
 
 import json
 import math
@@ -19,11 +19,11 @@ NOT_RECIPE = {
     *("seed", "out", "progress", "workers", "threads", "device", "processes", "data_dir", "save_minutes"),
     *("resume", "tracker", "cache", "cache_side", "cache_gb", "keep_epochs"),
 }
-"""Keys of a training that do not change what it learns, or only by chance."""
+"""Training keys that do not affect the result, or only randomly."""
 
 
 def training_config(evaluation: Evaluation) -> dict[str, Any] | None:
-    """The config of the run whose model was evaluated; None where there is no such run folder.
+    """The config of the run whose model was evaluated; None if there is no such run folder.
 
     Raises:
         LookalikeError: its config.yaml cannot be read.
@@ -47,7 +47,7 @@ def training_config(evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def group_by_recipe(configs: Sequence[Mapping[str, Any] | None]) -> list[list[int]]:
-    """The positions of the runs of each recipe; a run without a config is a recipe of its own."""
+    """Indices of the runs of each recipe; a run without a config is a separate recipe."""
     groups: dict[str, list[int]] = {}
     for index, config in enumerate(configs):
         recipe = {key: value for key, value in (config or {}).items() if key not in NOT_RECIPE}
@@ -59,7 +59,7 @@ def group_by_recipe(configs: Sequence[Mapping[str, Any] | None]) -> list[list[in
 def recipe_names(
     names: Sequence[str], groups: Sequence[Sequence[int]], configs: Sequence[Mapping[str, Any] | None]
 ) -> list[str]:
-    """A name for each recipe: what the names of its runs share, else the keys by which the recipes differ."""
+    """A name for each recipe: the common part of its run names, or the keys in which the recipes differ."""
     shared = [
         names[group[0]] if len(group) == 1 else _shared_part([names[index] for index in group])
         for group in groups
@@ -75,7 +75,7 @@ def recipe_names(
 
 
 def differing_parts(names: Sequence[str]) -> list[str]:
-    """Paths without the folders at their start and end that all of them share."""
+    """Paths without common leading and trailing folders."""
     parts = [Path(name).parts for name in names]
     shortest = min(map(len, parts))
     start = 0
@@ -90,11 +90,11 @@ def differing_parts(names: Sequence[str]) -> list[str]:
 def add_seed_variance(
     differences: Sequence[Difference], values: Sequence[Sequence[float]], identities: int
 ) -> list[Difference]:
-    """Differences of recipes, with intervals and tests that allow for other identities and other seeds.
+    """Differences of recipes, with intervals and tests that account for identities and seeds.
 
     The variance of a difference of means over seeds is that of the identities plus s² / n of each recipe,
     with Satterthwaite's degrees of freedom (1946); p is the larger of that of this t statistic and that of
-    the test over identities. A recipe with one seed is taken to vary as the others do on average.
+    the test over identities. A recipe with one seed is assumed to vary as much as the others on average.
 
     Args:
         differences: of the recipes, each averaged over its seeds, with intervals over identities.
@@ -131,7 +131,7 @@ def add_seed_variance(
 
 
 def _shared_part(names: Sequence[str]) -> str:
-    """What the names of runs begin with, or else end with, without separators and the word seed."""
+    """The common prefix, or else suffix, of run names, without separators and the word seed."""
     start = _common_prefix(names)
     if any(name[len(start) : len(start) + 1].isdigit() for name in names):
         start = start.rstrip("0123456789")  # the names differ within a number
@@ -150,7 +150,7 @@ def _common_prefix(names: Sequence[str]) -> str:
 
 
 def _flatten(node: Mapping[str, Any], above: str = "") -> dict[str, str]:
-    """Values by their dotted keys, without those that are no part of a recipe."""
+    """Values by dotted key, without keys that are not part of a recipe."""
     result: dict[str, str] = {}
     for key, value in node.items():
         if not above and key in NOT_RECIPE:

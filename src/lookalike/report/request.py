@@ -1,4 +1,4 @@
-"""What a report was asked for: which page, which evaluation, and its ROC curve."""
+"""Resolving the arguments of a report: page, evaluation and ROC curve."""
 
 import logging
 from dataclasses import replace
@@ -13,7 +13,7 @@ from lookalike.report.read import Evaluation, find_evaluation, read_evaluation
 
 log = logging.getLogger(__name__)
 MOST_FOR_ROC = 20_000
-"""Of more images, `lookalike plot plot=roc` draws the curve; a report should not take minutes."""
+"""Maximum number of images for the ROC curve, so that a report does not take minutes."""
 
 
 def html_file(run: object, evaluation: object, out: str | Path | None) -> Path:

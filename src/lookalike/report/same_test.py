@@ -1,4 +1,4 @@
-"""Whether several evaluations are of the same test: protocol, data, queries and arguments of metrics."""
+"""Checks that evaluations are of the same test: protocol, data, queries and metric arguments."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from lookalike.report.read import Evaluation, find_evaluation
 
 
 def evaluations_of_one_test(folders: Sequence[str | Path], force: bool = False) -> list[Evaluation]:
-    """The evaluations in some folders, which are of the same protocol, data and queries, or `force` is given.
+    """Read evaluations and check that they have the same protocol, data and queries, unless `force` is given.
 
     Raises:
         LookalikeError: a folder is no evaluation, or they are not of the same test.
@@ -24,7 +24,7 @@ def evaluations_of_one_test(folders: Sequence[str | Path], force: bool = False) 
             notes += match_queries(names, evaluations, [])[1]
         except LookalikeError as error:
             notes.append(str(error))
-    refuse_differing(notes, "one figure of them says nothing about the models", "draw")
+    refuse_differing(notes, "one figure of them does not compare the models", "draw")
     return evaluations
 
 
@@ -32,14 +32,14 @@ def refuse_differing(notes: list[str], so: str, job: str) -> None:
     """Raise `LookalikeError` with what differs, if anything does."""
     if notes:
         raise LookalikeError(
-            f"these numbers are not of the same test, so {so}:\n  "
+            f"these evaluations are not of the same test, so {so}:\n  "
             + "\n  ".join(dict.fromkeys(notes))
-            + f"\nEvaluate them alike, or {job} all the same with force=true"
+            + f"\nEvaluate them in the same way, or {job} anyway with force=true"
         )
 
 
 def differing_tests(names: list[str], evaluations: list[Evaluation], metrics: Sequence[str]) -> list[str]:
-    """In what the evaluations differ beside the model, as far as these metrics depend on it."""
+    """Differences of the evaluations, apart from the model, that affect these metrics."""
     keys = {"data": "queries or galleries"}
     if not _differ_by_arguments(evaluations):
         keys = {"protocol": "protocols", **keys}
@@ -59,12 +59,12 @@ def differing_tests(names: list[str], evaluations: list[Evaluation], metrics: Se
             hashes_text = ", ".join(
                 f"{evaluation} ({name})" for name, evaluation in zip(names, arguments, strict=True)
             )
-            notes.append(f"{metric} was measured with different arguments: {hashes_text}")
+            notes.append(f"{metric} was computed with different arguments: {hashes_text}")
     return notes
 
 
 def _differ_by_arguments(result: list[Evaluation]) -> bool:
-    """Whether all are under the same rules, so that at most arguments of single metrics differ."""
+    """Whether all have the same protocol, so that at most metric arguments differ."""
     known = [each.metrics for each in result if "protocol" in each.metrics]
     rules = {str(each.get("rules", each["protocol"])) for each in known}
     explained = all(
@@ -74,7 +74,7 @@ def _differ_by_arguments(result: list[Evaluation]) -> bool:
 
 
 def _arguments(evaluation: Evaluation, metric: str) -> str:
-    """The arguments of a metric that its name does not tell, such as `far=0.1`."""
+    """The arguments of a metric that are not in its name, such as `far=0.1`."""
     if "rules" in evaluation.metrics or metric not in JUDGED:
         every = [str(each).partition(" ") for each in evaluation.metrics.get("arguments") or []]
         return " ".join(provided for name, _, provided in every if name == metric) or "the defaults"

@@ -1,4 +1,4 @@
-"""A contact sheet: one page with some images of every class, which load when they come into view."""
+"""A contact sheet: one page with some images of every class, loaded lazily."""
 
 import functools
 import logging
@@ -39,10 +39,10 @@ class Options:
     """How much to show.
 
     Attributes:
-        per_class: images of a class, evenly spaced over its rows.
-        across: images beside each other in the picture of a class.
-        thumbnail: pixels of an image's longer side.
-        classes: at most; of more, a seeded choice is shown.
+        per_class: images per class, evenly spaced over its rows.
+        across: images per row in the picture of a class.
+        thumbnail: longer side of an image in pixels.
+        classes: maximum number of classes; of more, a random choice is shown.
         seed: of that choice.
     """
 
@@ -61,10 +61,10 @@ class Card:
         name: its label.
         file: its picture, beside the page.
         width, height: of the picture.
-        images: how many the class has.
-        shown: how many of them the picture shows.
-        splits: that they are in.
-        paths: of the images shown, in order, below `Sheet.start`.
+        images: number of images of the class.
+        shown: number of images in the picture.
+        splits: of its images.
+        paths: of the shown images, in order, below `Sheet.start`.
     """
 
     name: str
@@ -124,10 +124,10 @@ def write_sheet(
 
     Args:
         table: rows with labels.
-        folder: is there, and empty.
+        folder: an existing empty folder.
         title: of the page.
         options: how much to show.
-        track: shows how far it is; gets the classes and their number.
+        track: shows the progress; called with the classes and their number.
 
     Raises:
         LookalikeError: no image could be read.

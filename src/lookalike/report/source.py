@@ -1,4 +1,4 @@
-"""Which data and which model a figure shows, in one line."""
+"""The data and model of a figure, in one line."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def describe_source(dataset: Any = None, split: Any = None, model: Any = None) -
 
 
 def embeddings_source(path: Path, model: Path | None = None) -> str:
-    """What an embeddings folder says of itself; of a file of vectors, its name."""
+    """The source of an embeddings folder; the name of a file of vectors."""
     try:
         config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -61,7 +61,7 @@ def common_data(evaluations: Iterable[Evaluation]) -> str:
 
 
 def short_path(path: Any) -> str:
-    """The last two names of a path: enough to recognise it, without anybody's home folder."""
+    """The last two components of a path: enough to recognise it, without the home folder."""
     parts = [part for part in Path(str(path)).parts if part not in ("/", "..", ".")]
     return "/".join(parts[-2:]) or str(path)
 

@@ -13,7 +13,7 @@ def write_statistics(folder: Path, name: str, statistics: Stats) -> None:
     """Write stats.json, class_sizes.csv, class_sizes.png, and duplicates.csv if there are any.
 
     Raises:
-        LookalikeError: `folder` contains files of another origin.
+        LookalikeError: `folder` contains other files.
     """
     if not (folder / "stats.json").is_file():
         refuse_existing(folder)

@@ -1,4 +1,4 @@
-"""Pages: values into a template with our style and script, and one file that needs no other."""
+"""Rendering pages: a template with style and script, as one self-contained file."""
 
 import base64
 import hashlib

@@ -1,1 +1,1 @@
-"""Where a training run can be followed besides its own folder: one file a tracker. None by default."""
+"""Experiment trackers: one file each. None is used by default."""

@@ -1,4 +1,4 @@
-"""The trackers of a run, together: what they are told, and what happens when one fails."""
+"""The group of trackers of a run, and handling of their failures."""
 
 import json
 import logging
@@ -19,16 +19,16 @@ Status = Literal["finished", "stopped", "failed"]
 
 
 class Tracker(Protocol):
-    """What training tells a tracker, in this order. Steps are the batches done so far.
+    """The interface of trackers, in the order of calls. Steps are finished batches.
 
     Attributes:
-        every: how often the training loss is told, in steps.
+        every: logging interval of the training loss, in steps.
     """
 
     every: int
 
     def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> str | None:
-        """Begin a run, or go on with the one that an earlier `start` returned the name of."""
+        """Start a run, or resume the one whose name an earlier `start` returned."""
 
     def log_numbers(self, values: Mapping[str, float], step: int) -> None:
         """Finite numbers by name, such as `step/loss` and `epoch/val_map@r`."""
@@ -40,14 +40,14 @@ class Tracker(Protocol):
         """A PNG."""
 
     def finish(self, status: Status) -> None:
-        """End the run; what was told is written or sent when this returns."""
+        """End the run; everything is written or sent when this returns."""
 
 
 class Trackers:
-    """Tells all trackers the same. One that fails while training runs is left out, with a warning.
+    """Forwards calls to all trackers. One that fails during training is disabled with a warning.
 
     Args:
-        trackers: by name; none is possible, and then nothing happens.
+        trackers: by name; may be empty.
     """
 
     def __init__(self, trackers: Mapping[str, Tracker]):
@@ -55,15 +55,15 @@ class Trackers:
         self._live: dict[str, Tracker] = {}
 
     def start(self, folder: Path, config: dict[str, Any], step: int = 0) -> None:
-        """Begin, or go on with the runs that `folder` remembers.
+        """Start runs, or resume those recorded in `folder`.
 
         Args:
-            folder: the run folder; what is needed to go on is kept in its trackers.json.
+            folder: the run folder; its trackers.json stores what is needed to resume.
             config: all values of the run.
-            step: batches done so far.
+            step: number of finished batches.
 
         Raises:
-            LookalikeError: a tracker cannot begin.
+            LookalikeError: a tracker cannot start.
         """
         if not self.trackers:
             return
@@ -78,7 +78,7 @@ class Trackers:
         write_text(file, json.dumps(run_ids, indent=2) + "\n")
 
     def log_step(self, loss: Callable[[], float], step: int) -> None:
-        """The loss of a batch, fetched only if a tracker wants it now."""
+        """Log the loss of a batch, fetched from the device only if a tracker needs it now."""
         due = [name for name, tracker in self._live.items() if step % tracker.every == 0]
         if due:
             value = loss()
@@ -86,7 +86,7 @@ class Trackers:
                 self._call_trackers(due, "log_numbers", {"step/loss": value}, step)
 
     def log_epoch(self, row: Mapping[str, float | int | str], step: int) -> None:
-        """A row of the history: every number in it, and its notes."""
+        """Log a row of the history: its numbers and notes."""
         numbers = {
             f"epoch/{name}": float(value)
             for name, value in row.items()
@@ -117,17 +117,17 @@ class Trackers:
 
 
 def require_package(module: str, tracker: str) -> None:
-    """Refuse a tracker whose package is missing, without loading it.
+    """Reject a tracker whose package is missing, without importing it.
 
     Raises:
-        ConfigError: it is; the message says what to install.
+        ConfigError: it is missing; the message says what to install.
     """
     if find_spec(module) is None:
         raise ConfigError(f"tracker={tracker} requires additional packages: pip install 'lookalike[track]'")
 
 
 def check_every(tracker: str, every: int) -> None:
-    """Refuse less than every step.
+    """Reject intervals below 1.
 
     Raises:
         ValueError: `every` is below 1.
@@ -137,7 +137,7 @@ def check_every(tracker: str, every: int) -> None:
 
 
 def plain_value(name: str) -> str:
-    """A name for trackers that take only letters, digits and `-_./ `: recall@1 becomes recall_at_1."""
+    """A name for trackers that allow only letters, digits and `-_./ `: recall@1 becomes recall_at_1."""
     return re.sub(r"[^-\w./ ]", "_", name.replace("@", "_at_"), flags=re.ASCII)
 
 

@@ -1,4 +1,4 @@
-"""MLflow: into a folder, a database, or to a server."""
+"""MLflow: a folder, a database, or a server."""
 
 import os
 import time
@@ -13,15 +13,16 @@ LONGEST, AT_ONCE = 500, 100
 
 
 class MLflow:
-    """Logs parameters, numbers and pictures; by default into `mlruns/` in the run folder, sending nothing.
+    """Logs parameters, numbers and pictures; by default to `mlruns/` in the run folder, without sending
+    anything.
 
-    MLflow's reports of its own use are turned off, and its environment variables for addresses are not read.
+    MLflow's telemetry is turned off, and its environment variables for URIs are not read.
 
     Args:
-        uri: a folder, `sqlite:///file.db` (needs the whole of mlflow) or `http://server`; none for `mlruns/`
-            in the run folder.
-        experiment: what the run belongs to.
-        every: how often the training loss is told, in steps.
+        uri: a folder, `sqlite:///file.db` (needs the full mlflow package) or `http://server`; none for
+            `mlruns/` in the run folder.
+        experiment: of the run.
+        every: logging interval of the training loss, in steps.
     """
 
     def __init__(self, uri: str | None = None, experiment: str = "lookalike", every: int = 20):
@@ -30,7 +31,7 @@ class MLflow:
         self.uri, self.experiment, self.every = uri, experiment, every
 
     def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> str:
-        """Begin a run or go on with `run_id`; returns its id."""
+        """Start a run or resume `run_id`; returns its id."""
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
@@ -46,7 +47,7 @@ class MLflow:
         return self.run
 
     def _existing_run(self, run_id: str) -> str | None:
-        """The run that was begun before, if the place still has it."""
+        """The earlier run, if it still exists."""
         from mlflow.exceptions import MlflowException
 
         try:

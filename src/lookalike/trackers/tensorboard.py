@@ -16,7 +16,7 @@ class TensorBoard:
 
     Args:
         folder: where to write; none for `tensorboard/` in the run folder.
-        every: how often the training loss is written, in steps.
+        every: logging interval of the training loss, in steps.
     """
 
     def __init__(self, folder: Path | None = None, every: int = 20):
@@ -25,7 +25,7 @@ class TensorBoard:
         self.folder, self.every = folder, every
 
     def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> None:
-        """Begin a file; what an earlier one holds after this step is replaced by it."""
+        """Start a file; it replaces entries of earlier files after this step."""
         from torch.utils.tensorboard import SummaryWriter
 
         log_folder = self.folder or folder / "tensorboard"

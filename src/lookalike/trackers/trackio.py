@@ -1,4 +1,4 @@
-"""Trackio: into its folder on this machine, or to a Hugging Face Space."""
+"""Trackio: its folder on this machine, or a Hugging Face Space."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ class Trackio:
     """Writes a database in Trackio's own folder (TRACKIO_DIR); `trackio show` opens it.
 
     Args:
-        project: what the run belongs to.
+        project: of the run.
         space: a Hugging Face Space to send to; none sends nothing.
-        every: how often the training loss is told, in steps.
+        every: logging interval of the training loss, in steps.
     """
 
     def __init__(self, project: str = "lookalike", space: str | None = None, every: int = 20):
@@ -25,7 +25,7 @@ class Trackio:
         self.project, self.space, self.every, self.last = project, space, every, 0
 
     def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> str:
-        """Begin a run or go on with `run_id`; returns its name."""
+        """Start a run or resume `run_id`; returns its name."""
         import trackio
 
         with _quiet(offline=self.space is None):
@@ -69,7 +69,7 @@ class Trackio:
 
 @contextmanager
 def _quiet(offline: bool) -> Iterator[None]:
-    """Keep Trackio from printing and, `offline`, from asking the Hub for the name of whoever is logged in."""
+    """Keep Trackio from printing and, if `offline`, from asking the Hub for the user name."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE

@@ -1,4 +1,4 @@
-"""Weights & Biases: into a folder, or to its service."""
+"""Weights & Biases: a folder, or the online service."""
 
 import logging
 import os
@@ -14,13 +14,13 @@ log = logging.getLogger(__name__)
 class WandB:
     """Writes `wandb/` in the run folder; only `mode=online` sends anything.
 
-    Neither code, git state nor console output are recorded, and no error reports are sent.
+    Code, git state and console output are not recorded, and error reports are not sent.
 
     Args:
-        project: what the run belongs to.
+        project: of the run.
         entity: user or team; none for the default of the account.
         mode: offline (files, for `wandb sync` later) or online.
-        every: how often the training loss is told, in steps.
+        every: logging interval of the training loss, in steps.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class WandB:
         self.mode: Literal["offline", "online"] = mode
 
     def start(self, folder: Path, config: dict[str, Any], step: int, run_id: str | None) -> str:
-        """Begin a run or go on with `run_id`; returns its id."""
+        """Start a run or resume `run_id`; returns its id."""
         os.environ["WANDB_ERROR_REPORTING"] = "false"
         import wandb
 

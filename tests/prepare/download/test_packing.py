@@ -239,9 +239,9 @@ def test_a_damaged_shard_costs_its_own_images_only(packed_folder, tmp_path, chan
     assert batch.rows.tolist() == good
     assert batch.images.equal(whole.images[good])
     if change == "cut":
-        with pytest.raises(Exception, match="rows are wrong") as caught:
+        with pytest.raises(Exception, match="rows are invalid") as caught:
             read_table(tmp_path / "own")
-        assert "cut off" in str(caught.value)
+        assert "truncated" in str(caught.value)
 
 
 def test_the_jobs_take_it_as_a_folder(packed_folder, dataset, tmp_path, monkeypatch, capsys):

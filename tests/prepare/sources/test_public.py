@@ -306,7 +306,7 @@ def test_boxes_of_public_sets_outside_of_their_images(tmp_path, prepare, source,
     assert left_out[2][0].endswith(".jpg")
     assert left_out[2][1].endswith(f", outside the image of 24 × 20 pixels ({name})")
     assert left_out[3][0] == name
-    assert left_out[3][1].endswith(": lies left of or above the image")
+    assert left_out[3][1].endswith(": is left of or above the image")
 
 
 def test_the_job_divides_what_brings_no_split(tmp_path, prepare):

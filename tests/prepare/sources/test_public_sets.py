@@ -256,7 +256,7 @@ def test_cub_lists_every_slip(tmp_path):
         "bounding_boxes.txt, row 1: box 2.0 3.0 2.0 15.0: must be x1 y1 x2 y2 with x1 < x2 and y1 < y2",
         "bounding_boxes.txt, row 2: x='nan' y='3.0' w='10.0' h='12.0': must be numbers",
         "bounding_boxes.txt, row 3: id '4' is not in images.txt",
-        "bounding_boxes.txt, row 5: box -9.0 3.0 -5.0 15.0: lies left of or above the image",
+        "bounding_boxes.txt, row 5: box -9.0 3.0 -5.0 15.0: is left of or above the image",
         "bounding_boxes.txt, row 8: id '8' is listed before",
         "image_class_labels.txt, row 6: class 7 is not in classes.txt",
         "image_class_labels.txt, row 7: id '9' is not in images.txt",
@@ -656,9 +656,9 @@ def test_pairs_that_are_none(tmp_path):
         "pairs.txt, row 1: there is no B/B_0009.jpg",
     ]
     for content, wrong in [
-        (b"1\t2\nA\tx\t2\nA\t1\tA\t2\t3\n", "2 lines are not understood"),
+        (b"1\t2\nA\tx\t2\nA\t1\tA\t2\t3\n", "2 lines are invalid"),
         (b"1\t1\nA\t1\t9\n", "none of its 1 pairs has both images"),
-        (b"", "holds no pair"),
+        (b"", "contains no pairs"),
     ]:
         file.write_bytes(content)
         with pytest.raises(DataError, match=wrong):
