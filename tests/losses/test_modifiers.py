@@ -237,9 +237,9 @@ class Given(nn.Module):
 @pytest.mark.parametrize(
     ("give", "said"),
     [
-        (lambda embeddings: embeddings.square().sum(dim=1), r"loss mine: gives a tensor \[8\]"),
-        (lambda embeddings: 3.0, "loss mine: gives float"),
-        (lambda embeddings: None, "loss mine: gives NoneType"),
+        (lambda embeddings: embeddings.square().sum(dim=1), r"loss mine: returned a tensor \[8\]"),
+        (lambda embeddings: 3.0, "loss mine: returned float"),
+        (lambda embeddings: None, "loss mine: returned NoneType"),
         (lambda embeddings: embeddings.detach().sum(), "loss mine: has no gradient"),
     ],
 )

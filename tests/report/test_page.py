@@ -183,7 +183,7 @@ def test_few_and_many_classes(page, evaluation, count, each):
 
 def test_a_large_evaluation_is_sampled_and_says_so(page, evaluation):
     parsed, _ = page(evaluation=evaluation(classes(60, 5)), options=Options(map_images=100))
-    assert "100 of 300 images, 20 of 60 classes, chosen by chance" in parsed.words
+    assert "100 of 300 images, 20 of 60 classes, chosen at random" in parsed.words
 
 
 def test_a_run_without_an_evaluation(page, run_folder):
