@@ -148,7 +148,7 @@ def test_comparisons_that_mean_nothing_are_refused():
         ({"ours": good}, {}, ConfigError, "two evaluations or more"),
         ([good, good], {}, ConfigError, "two evaluations or more"),
         ({"a": good, "b": other}, {}, LookalikeError, "not of the same test"),
-        ({"a": good, "b": good}, {"metrics": "nmi"}, ConfigError, "those are: recall@1"),
+        ({"a": good, "b": good}, {"metrics": "nmi"}, ConfigError, "these are: recall@1"),
         ({"a": good, "b": good}, {"level": 0.3}, ConfigError, "level=0.3"),
         ({"a": good, "b": good}, {"resamples": 1}, ConfigError, "resamples=1"),
         ({"a": good, "b": "nowhere"}, {}, LookalikeError, "no such folder"),

@@ -171,7 +171,7 @@ def test_two_protocols_are_refused_unless_forced_and_then_said(here, capsys):
 def test_other_queries_are_refused_unless_forced(here, capsys):
     write_noisy_evaluation(here / "part", 1.0, labels=LABELS[:250])
     assert main(["compare", "part", "good"]) == 1
-    assert "different queries: 50 of 300 in good are not in all of them" in capsys.readouterr().err
+    assert "different queries: 50 of 300 in good are not in all evaluations" in capsys.readouterr().err
     assert compare_evaluations(["part", "good"], ["map@r"], force=True).queries == 250
     write_noisy_evaluation(here / "strange", 1.0, labels=LABELS[:250], name="others")
     with pytest.raises(LookalikeError, match="share no query"):
@@ -188,11 +188,11 @@ def test_other_labels_of_the_same_images_are_refused(here):
     ("words", "code", "said"),
     [
         (["good"], 2, "two evaluations or more"),
-        (["good", "good"], 2, "given twice"),
-        (["good", "nowhere"], 1, "nowhere: no such folder"),
+        (["good", "good"], 2, "occurs twice"),
+        (["good", "nowhere"], 1, "nowhere: there is no such folder"),
         (["good", "good/embeddings"], 1, "lookalike evaluate"),
         (["good", "poor", "metric=[nmi]"], 2, "not a per-query or per-identity metric"),
-        (["good", "poor", "metric=[mapr]"], 2, "those are: recall@1"),
+        (["good", "poor", "metric=[mapr]"], 2, "these are: recall@1"),
         (["good", "poor", "out=good"], 1, "never overwritten"),
         (["good", "poor", "level=0.4"], 2, "level=0.4"),
         ([], 2, "compare needs runs="),

@@ -129,7 +129,7 @@ def test_vector_formats_are_the_same_each_time(folders, tmp_path, monkeypatch, e
         ("plot=pca embeddings=emb evaluation=eval/a", "give one of them"),
         ("plot=pca embeddings=emb by=colour", "no such column; it has"),
         ("plot=similarity embeddings=emb plot.classes=[none]", "no class 'none'"),
-        ("plot=pca embeddings=emb out=here", "ends in .png"),
+        ("plot=pca embeddings=emb out=here", "must end in .png"),
         ("plot=compare runs=[eval/a]", "two evaluations"),
         (
             "plot=det runs=[eval/a,eval/b] embeddings=nowhere split=foo",
@@ -233,6 +233,6 @@ def test_curves_of_different_tests_are_not_drawn_together(folders, tmp_path, mon
     runs = f"runs=[{tmp_path / 'one'},{tmp_path / 'other'}]"
     words = ["plot", f"plot={name}", runs, f"out={out}", "progress=false"]
     assert main(words) == 1
-    assert "they are not of the same images" in (said := capsys.readouterr().err) and "force=true" in said
+    assert "they are of different images" in (said := capsys.readouterr().err) and "force=true" in said
     assert not out.exists()
     assert main([*words, "force=true"]) == 0 and out.is_file()
