@@ -174,7 +174,7 @@ def test_other_queries_are_refused_unless_forced(here, capsys):
     assert "different queries: 50 of 300 in good are not in all evaluations" in capsys.readouterr().err
     assert compare_evaluations(["part", "good"], ["map@r"], force=True).queries == 250
     write_noisy_evaluation(here / "strange", 1.0, labels=LABELS[:250], name="others")
-    with pytest.raises(LookalikeError, match="share no query"):
+    with pytest.raises(LookalikeError, match="have no queries in common"):
         compare_evaluations(["strange", "good"], ["map@r"], force=True)
 
 

@@ -39,7 +39,7 @@ def test_a_user_sees_images_of_several_classes_changed_several_times(dataset, tm
 @pytest.mark.parametrize("name", ["pv.txt", "pv.jpg", "pv"])
 def test_another_ending_than_that_of_a_png_is_refused(dataset, tmp_path, capsys, name):
     assert main(["preview", f"dataset={dataset}", f"out={tmp_path / name}"]) == 2
-    assert "must end in .png" in capsys.readouterr().err
+    assert "ends in .png" in capsys.readouterr().err
     assert not (tmp_path / name).exists()
 
 

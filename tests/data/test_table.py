@@ -164,7 +164,7 @@ def test_a_table_cut_short(tmp_path, ending):
 def test_what_is_not_a_table_is_said(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_table(tmp_path / "none.csv")
-    with pytest.raises(DataError, match=r"must end in \.parquet.*not '\.jpg'"):
+    with pytest.raises(DataError, match=r"ends in \.parquet.*not '\.jpg'"):
         read_table(tmp_path / "photo.jpg")
     with pytest.raises(DataError, match=r"no table\.parquet.*source\.root="):
         read_table(tmp_path)
