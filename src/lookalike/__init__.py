@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from lookalike.evaluation.result import Evaluation as Evaluation
     from lookalike.evaluation.verify import verify as verify
     from lookalike.explore import explore as explore
+    from lookalike.export.export import export as export
+    from lookalike.export.info import info as info
     from lookalike.model.embedder import EmbeddingModel as EmbeddingModel
-    from lookalike.model.embedder import load as load
+    from lookalike.model.loading import load as load
     from lookalike.report import report as report
     from lookalike.report.comparing import compare as compare
     from lookalike.search.index import Index as Index
@@ -36,7 +38,8 @@ _NAMES = {
     "compare": "lookalike.report.comparing",
     "embed": "lookalike.embeddings",
     "evaluate": "lookalike.evaluation.evaluate",
-    "load": "lookalike.model.embedder",
+    "info": "lookalike.export.info",
+    "load": "lookalike.model.loading",
     "read_table": "lookalike.data.table",
     "train": "lookalike.cli.train_api",
     "verify": "lookalike.evaluation.verify",
@@ -45,6 +48,7 @@ _NAMES = {
 
 _CALLABLE_PACKAGES = {
     "explore": "lookalike.explore",
+    "export": "lookalike.export.export",
     "prepare": "lookalike.cli.prepare_api",
     "report": "lookalike.report",
 }

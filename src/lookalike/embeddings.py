@@ -9,25 +9,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
-import torch
 import yaml
 from rich.console import Console
 from rich.progress import track
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
 from lookalike.data.html import card, cards_in_row
-from lookalike.data.images import Batch, ImageTable, collate
 from lookalike.data.import_vectors import import_vectors
 from lookalike.data.object_table import as_table
+from lookalike.data.read_batches import read_batches
 from lookalike.data.table import Table, write_problems
 from lookalike.data.thumbnails import Thumbnails
 from lookalike.data.vectors import path_from, read_json, read_vectors, resolve_path, write_vectors
 from lookalike.errors import ConfigError, DataError, LookalikeError, Problem
 from lookalike.files import new_folder, write_text
 from lookalike.metrics.inputs import unit_length
+from lookalike.model.loading import load
+from lookalike.model.onnx_model import OnnxModel
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # exported models work without PyTorch
+    import torch
+    from torch.utils.data import Dataset
+
+    from lookalike.data.images import Batch
     from lookalike.model.embedder import EmbeddingModel
 
 SHOWN, SIDE = 12, 80
@@ -188,8 +191,6 @@ def require_model(embeddings: Embeddings, folder: Path, model: Path) -> Embeddin
     Raises:
         LookalikeError: they are of another model.
     """
-    from lookalike.model.embedder import load
-
     space = load(model).space
     if space != embeddings.space:
         raise LookalikeError(
@@ -215,11 +216,11 @@ def classes_of(table: Table, by: str) -> np.ndarray:
 
 
 def embed(
-    model: "EmbeddingModel",
+    model: "EmbeddingModel | OnnxModel",
     table: "Table | Dataset[Any]",
     batch_size: int = 64,
     workers: int = 0,
-    device: str | torch.device | None = None,
+    device: "str | torch.device | None" = None,
     progress: bool = True,
     folder: str | Path | None = None,
 ) -> Embeddings:
@@ -229,10 +230,11 @@ def embed(
     row, so nothing is shifted. The model runs in eval mode, and its mode is restored.
 
     Args:
-        model: an `EmbeddingModel`, or anything with its `transform`, `space`, `dim`, `device` and call.
+        model: an `EmbeddingModel`, an exported `OnnxModel`, or anything with the `transform`, `space`, `dim`,
+            `device` and call of the former.
         table: the images; a torch Dataset of (image, label) will do.
         batch_size: images per forward pass.
-        workers: processes that read images.
+        workers: processes that read images; an `OnnxModel` takes threads, at least one.
         device: moves the model there first; by default it stays where it is.
         progress: show a bar on stderr.
         folder: where the model is saved, recorded in the result.
@@ -244,8 +246,8 @@ def embed(
     if isinstance(table, str | Path) or not hasattr(table, "__len__"):
         raise TypeError(f"embed takes a table: embed(model, lookalike.read_table(folder)), got {table!r}")
     table = as_table(table)
-    if device is not None and isinstance(model, nn.Module):
-        model.to(device)
+    if device is not None and hasattr(model, "to"):
+        model = model.to(device)
     part = embed_rows(model, table, range(len(table)), batch_size, workers, progress)
     return join_parts(model, table, [part], folder)
 
@@ -260,7 +262,7 @@ class EmbeddedRows:
 
 
 def embed_rows(
-    model: "EmbeddingModel",
+    model: "EmbeddingModel | OnnxModel",
     table: Table,
     rows: Sequence[int],
     batch_size: int = 64,
@@ -268,26 +270,54 @@ def embed_rows(
     progress: bool = True,
 ) -> EmbeddedRows:
     """Vectors of some rows of a table, in their order; the other arguments are those of `embed`."""
-    images = ImageTable(table, model.transform(), at_least=getattr(model.transform(), "at_least", None))
-    loader = DataLoader(images, batch_size, sampler=rows, num_workers=workers, collate_fn=collate)
     vectors = np.empty((len(rows), model.dim), np.float32)
     numbers = np.empty(len(rows), np.int64)
     skipped: list[Problem] = []
     done = 0
-    was_training = _set_training(model, False)
-    try:
-        for batch in track(loader, "embedding", console=Console(stderr=True), disable=not progress):
-            skipped += batch.skipped
-            batch_slice = slice(done, done + len(batch.rows))
-            numbers[batch_slice], vectors[batch_slice] = batch.rows.numpy(), _forward_pass(model, batch)
-            done = batch_slice.stop
-    finally:
-        _set_training(model, was_training)
+    if isinstance(model, OnnxModel):
+        batches = _onnx_vectors(model, table, rows, batch_size, workers)
+    else:
+        batches = _torch_vectors(model, table, rows, batch_size, workers)
+    total = -(-len(rows) // batch_size)
+    bar = Console(stderr=True)
+    for part in track(batches, "embedding", total=total, console=bar, disable=not progress):
+        skipped += part.skipped
+        batch_slice = slice(done, done + len(part.rows))
+        numbers[batch_slice], vectors[batch_slice] = part.rows, part.vectors
+        done = batch_slice.stop
     return EmbeddedRows(numbers[:done], vectors[:done], skipped)
 
 
+def _onnx_vectors(
+    model: OnnxModel, table: Table, rows: Sequence[int], batch_size: int, workers: int
+) -> Iterator[EmbeddedRows]:
+    transform = model.transform()
+    for batch in read_batches(table, rows, transform.pixels, transform.at_least, batch_size, workers or 1):
+        yield EmbeddedRows(batch.rows, model.run(batch.images), batch.skipped)
+
+
+def _torch_vectors(
+    model: "EmbeddingModel", table: Table, rows: Sequence[int], batch_size: int, workers: int
+) -> Iterator[EmbeddedRows]:
+    from torch.utils.data import DataLoader
+
+    from lookalike.data.images import ImageTable, collate
+
+    images = ImageTable(table, model.transform(), at_least=getattr(model.transform(), "at_least", None))
+    loader = DataLoader(images, batch_size, sampler=rows, num_workers=workers, collate_fn=collate)
+    was_training = _set_training(model, False)
+    try:
+        for batch in loader:
+            yield EmbeddedRows(batch.rows.numpy(), _forward_pass(model, batch), batch.skipped)
+    finally:
+        _set_training(model, was_training)
+
+
 def join_parts(
-    model: "EmbeddingModel", table: Table, parts: Sequence[EmbeddedRows], folder: str | Path | None = None
+    model: "EmbeddingModel | OnnxModel",
+    table: Table,
+    parts: Sequence[EmbeddedRows],
+    folder: str | Path | None = None,
 ) -> Embeddings:
     """The parts of a table as one, in the table's order.
 
@@ -308,16 +338,18 @@ def join_parts(
     return Embeddings(vectors, remaining, model.space, skipped, Path(folder) if folder else None)
 
 
-def _forward_pass(model: "EmbeddingModel", batch: Batch) -> np.ndarray:
+def _forward_pass(model: "EmbeddingModel", batch: "Batch") -> np.ndarray:
+    import torch
+
     if not len(batch.rows):
         return np.empty((0, model.dim), np.float32)
     with torch.inference_mode():
         return model(batch.images.to(model.device)).float().cpu().numpy()
 
 
-def _set_training(model: "EmbeddingModel", training: bool) -> bool:
+def _set_training(model: Any, training: bool) -> bool:
     """Switch between train and eval mode where the model has one; returns the mode it had."""
-    if not isinstance(model, nn.Module):
+    if not hasattr(model, "train"):
         return False
     before = model.training
     model.train(training)

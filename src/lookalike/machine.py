@@ -3,7 +3,8 @@
 import ctypes
 import os
 import platform
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from lookalike.errors import ConfigError
 
@@ -20,12 +21,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_device(name: str | None = None) -> "torch.device":
-    """The requested device, or the best available one; with several processes, each gets its own GPU.
+def has_torch() -> bool:
+    """Whether PyTorch is installed; exported models do without."""
+    return find_spec("torch") is not None
+
+
+def choose_device(name: str | None = None) -> Any:
+    """The requested torch.device, or the best available one; with several processes, each gets its own GPU.
+
+    None where PyTorch is not installed: exported models choose for themselves.
 
     Raises:
         ConfigError: the name is unknown, or this machine has no such device, or too few.
     """
+    if not has_torch():
+        if name in (None, "cpu"):
+            return None
+        raise ConfigError(f"device={name}: without PyTorch, models run on the cpu; leave out device=")
     import torch
 
     try:
@@ -75,11 +87,11 @@ def _local_processes() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def choose_workers(workers: int | None, device: "torch.device") -> int:
+def choose_workers(workers: int | None, device: "torch.device | None") -> int:
     """Number of loader processes: as requested; by default none with a CPU, and one per core with a GPU."""
     if workers is not None:
         return workers
-    return 0 if device.type == "cpu" else max(1, min(16, cores() // _local_processes()))
+    return 0 if device is None or device.type == "cpu" else max(1, min(16, cores() // _local_processes()))
 
 
 def configure_memory(threads: int | None = None) -> None:
@@ -88,9 +100,9 @@ def configure_memory(threads: int | None = None) -> None:
     A step on a CPU allocates and frees hundreds of megabytes; returning them to the system each time costs
     more than a third of the step in page faults (glibc only; no effect elsewhere).
     """
-    import torch
+    if threads and has_torch():
+        import torch
 
-    if threads:
         torch.set_num_threads(threads)
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

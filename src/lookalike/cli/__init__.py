@@ -94,6 +94,23 @@ JOBS = {
         "lookalike explore runs/mine",
         words="run",
     ),
+    "export": Job(
+        "Write a trained model as one portable ONNX file, and measure what that changes",
+        "lookalike export model=runs/mine dataset=data/mine out=exports/mine",
+    ),
+    "info": Job(
+        "Show size, cost, speed, metrics and provenance of a model",
+        "lookalike info runs/mine",
+        words="model",
+    ),
+    "push": Job(
+        "Upload a model to the Hugging Face Hub",
+        "lookalike push model=exports/mine repo=user/name",
+    ),
+    "pull": Job(
+        "Download a model from the Hugging Face Hub",
+        "lookalike pull repo=user/name out=models/name",
+    ),
     "index": Job(
         "Build a searchable index from vectors or images",
         "lookalike index model=runs/mine/model dataset=data/mine out=index/mine",

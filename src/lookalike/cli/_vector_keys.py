@@ -80,7 +80,7 @@ def compute_embeddings(
     from lookalike.data.datasets import read_datasets
     from lookalike.embeddings import embed
     from lookalike.machine import choose_device, choose_workers, configure_memory
-    from lookalike.model.embedder import load
+    from lookalike.model.loading import load
 
     device = choose_device(config.device)
     configure_memory(config.threads)

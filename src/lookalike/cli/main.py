@@ -23,6 +23,8 @@ FLAGS = {
     **dict.fromkeys(("-v", "--verbose", "-verbose"), "verbose"),
     **dict.fromkeys(("-V", "--version", "-version"), "version"),
 }
+TRAINING_PACKAGES = ("torch", "torchvision", "timm", "accelerate", "safetensors", "matplotlib", "scipy")
+"""Packages that the light installation for exported models lacks."""
 DEBUG = "LOOKALIKE_DEBUG"
 """Environment variable: with any value but 0, errors show their traceback."""
 NO_SPACE = re.compile(
@@ -200,6 +202,10 @@ def _printable(text: str) -> str:
 
 def _error_message(error: BaseException) -> str | None:
     """The plain words for an error that a user can act on; None for a bug."""
+    imports = [cause.name for cause in _causes(error) if isinstance(cause, ImportError)]
+    missing = next((name for name in imports if name in TRAINING_PACKAGES), None)
+    if missing is not None:
+        return f"this job needs {missing}, which is not installed: pip install 'lookalike[train]'"
     if isinstance(error, LookalikeError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):

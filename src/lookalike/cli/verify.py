@@ -31,7 +31,7 @@ def main(config: Config) -> int:
     from lookalike.errors import ConfigError
     from lookalike.evaluation.verify import verify
     from lookalike.machine import choose_device, configure_memory
-    from lookalike.model.embedder import load
+    from lookalike.model.loading import load
 
     if len(config.images) != 2:
         provided = ", ".join(map(str, config.images)) or "none"

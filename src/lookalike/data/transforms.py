@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
+
+if TYPE_CHECKING:  # exported models work without PyTorch
+    from torch import Tensor
 
 ResizeMode = Literal["squash", "crop", "letterbox"]
 Interpolation = Literal["bicubic", "bilinear"]
@@ -39,9 +40,13 @@ class Resize:
         """Minimum shorter side for `open_image` to keep all detail: twice the size."""
         return 2 * self.size
 
-    def __call__(self, image: Image.Image) -> Tensor:
+    def __call__(self, image: Image.Image) -> "Tensor":
         """The RGB image as uint8 [3, size, size]."""
         return to_tensor(self.resize(image))
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """The RGB image as a uint8 array [3, size, size]."""
+        return np.asarray(self.resize(image)).transpose(2, 0, 1)
 
     def resize(self, image: Image.Image) -> Image.Image:
         """The image as a square of this size."""
@@ -122,16 +127,20 @@ def pad_pixels_to_square(pixels: np.ndarray) -> np.ndarray:
     return canvas
 
 
-def to_tensor(image: Image.Image) -> Tensor:
+def to_tensor(image: Image.Image) -> "Tensor":
     """An RGB image as uint8 [3, H, W]."""
+    import torch
+
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def stack_images(pictures: Sequence[Tensor]) -> Tensor:
+def stack_images(pictures: "Sequence[Tensor]") -> "Tensor":
     """Stack images of one size, [3, H, W] each, to a batch [B, 3, H, W], in the memory layout of the first.
 
     Transforms of this package produce channels-last memory, as its models expect.
     """
+    import torch
+
     if pictures[0].is_contiguous():
         return torch.stack(list(pictures))
     return torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)

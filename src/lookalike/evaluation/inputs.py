@@ -93,7 +93,7 @@ def _embed_table(
     refuse_table(table)
     folder = getattr(model, "folder", None)
     if isinstance(model, str | Path):
-        from lookalike.model.embedder import load
+        from lookalike.model.loading import load
 
         folder, model = model, load(model)
     embeddings = embed(model, table, folder=folder, **options)

@@ -2,12 +2,14 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lookalike.errors import LookalikeError
 from lookalike.files import write_text
+from lookalike.model.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings
@@ -72,24 +74,25 @@ def write_point(point: OperatingPoint, folder: Path) -> None:
 
 
 def read_point(folder: str | Path, space: str | None = None) -> OperatingPoint | None:
-    """The operating point of a model folder, or of OUT with OUT/model in it; None if it has none.
+    """The operating point of a model folder, of OUT with OUT/model in it, or of an exported file.
+
+    None if there is none.
 
     Args:
-        folder: of the model.
+        folder: of the model, or the file.
         space: of the model; a point that was chosen for other weights is refused.
 
     Raises:
         LookalikeError: the file is damaged, or is of another model.
     """
     folder = Path(folder)
+    if folder.suffix == ".onnx":
+        return file_point(OnnxModel(folder))
     file = next((path for path in (folder / FILE, folder / "model" / FILE) if path.is_file()), None)
     if file is None:
         return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        point = OperatingPoint(
-            **{field.name: _convert_type(values[field.name], field.type) for field in fields(OperatingPoint)}
-        )
+        point = as_point(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise LookalikeError(f"{file}: cannot be read as an operating point: {error!r}") from error
     if space is not None and point.space != space:
@@ -110,6 +113,34 @@ def own_threshold(embeddings: "Embeddings") -> float | None:
         log.warning("%s has other weights by now; its threshold is not evaluated here", embeddings.model)
         return None
     return point.threshold
+
+
+def file_point(model: OnnxModel) -> OperatingPoint | None:
+    """The operating point that an exported file contains; None if it has none.
+
+    Raises:
+        LookalikeError: it is damaged, or of another model.
+    """
+    if model.operating_point is None:
+        return None
+    try:
+        point = as_point(model.operating_point)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LookalikeError(f"{model.file}: its operating point is damaged: {error!r}") from error
+    if point.space != model.space:
+        raise LookalikeError(f"{model.file}: its operating point is that of the model {point.space}")
+    return point
+
+
+def as_point(values: Mapping[str, Any]) -> OperatingPoint:
+    """The operating point of the values of its file.
+
+    Raises:
+        KeyError, TypeError, ValueError: one is missing, or of another type.
+    """
+    return OperatingPoint(
+        **{field.name: _convert_type(values[field.name], field.type) for field in fields(OperatingPoint)}
+    )
 
 
 def _convert_type(value: Any, kind: Any) -> Any:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookalike.errors import LookalikeError
-from lookalike.evaluation.operating_point import Answer, OperatingPoint, read_point
+from lookalike.evaluation.operating_point import Answer, OperatingPoint, file_point, read_point
 from lookalike.metrics.inputs import cosine_of
+from lookalike.model.loading import load
+from lookalike.model.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
     from lookalike.data.image_input import ImageLike
@@ -43,7 +45,7 @@ class Verification:
 
 
 def verify(
-    model: "EmbeddingModel | str | Path",
+    model: "EmbeddingModel | OnnxModel | str | Path",
     first: "ImageLike",
     second: "ImageLike",
     *,
@@ -52,7 +54,8 @@ def verify(
     """Compare two photos by a model and its operating point.
 
     Args:
-        model: a model, or its folder. The operating point is that of the folder it was loaded from.
+        model: a model, its folder, or an exported file. The operating point is that of the folder or file it
+            was loaded from.
         first: path, PIL image, or uint8 array [H, W, 3] (RGB) or [H, W] (grey).
         second: the other one.
         threshold: cosine similarity from which on they show the same; that of the model if not given.
@@ -65,8 +68,6 @@ def verify(
     if threshold is not None and not -1 <= threshold <= 1:
         raise ValueError(f"threshold={threshold:g}: must be from -1 to 1")
     if isinstance(model, str | Path):
-        from lookalike.model.embedder import load
-
         model = load(model)
     point = find_point(model) if threshold is None else None
     vectors = model.embed([first, second])
@@ -90,12 +91,15 @@ def judge_similarity(
     )
 
 
-def find_point(model: "EmbeddingModel") -> OperatingPoint:
-    """The operating point in the folder that a model was loaded from.
+def find_point(model: "EmbeddingModel | OnnxModel") -> OperatingPoint:
+    """The operating point of an exported file, or in the folder that a model was loaded from.
 
     Raises:
         LookalikeError: there is none, or it is of other weights; says how to get one.
     """
+    point = file_point(model) if isinstance(model, OnnxModel) else None
+    if point is not None:
+        return point
     folder = model.folder
     if folder is None:
         raise LookalikeError(

@@ -4,23 +4,26 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from lookalike.data.object_table import as_table
 from lookalike.data.table import Table, read_table
 from lookalike.embeddings import Embeddings, embed, load_embeddings
 from lookalike.errors import list_problems
 from lookalike.metrics.inputs import factorise, unit_length
+from lookalike.model.loading import load
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
 
 def gallery_embeddings(
-    source: Any, labels: Any, splits: Sequence[str], device: str | torch.device | None, **options: Any
+    source: Any, labels: Any, splits: Sequence[str], device: "str | torch.device | None", **options: Any
 ) -> tuple[Embeddings, Any]:
     """The vectors, and the model or its folder, where known; the arguments are those of `Index.build`.
 
@@ -46,12 +49,10 @@ def _is_model(value: Any) -> bool:
     return callable(value) and hasattr(value, "transform") and hasattr(value, "space")
 
 
-def load_model(model: Any, device: str | torch.device | None) -> Any:
+def load_model(model: Any, device: "str | torch.device | None") -> Any:
     """A model, from its folder if that is given."""
     if not isinstance(model, str | Path):
         return model.to(device) if device else model
-    from lookalike.model.embedder import load
-
     return load(model, device)
 
 

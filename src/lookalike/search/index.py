@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 import numpy as np
-import torch
 import yaml
 from PIL import Image
 
@@ -19,19 +18,23 @@ from lookalike.data.transforms import check_choice
 from lookalike.data.vectors import path_from, read_json, read_vectors, resolve_path, write_vectors
 from lookalike.embeddings import Embeddings
 from lookalike.errors import DataError, LookalikeError, Problem
-from lookalike.evaluation.operating_point import read_point
+from lookalike.evaluation.operating_point import file_point, read_point
 from lookalike.files import new_folder, refuse_existing, write_text
 from lookalike.metrics.inputs import unit_length
-from lookalike.ranking.exact import ExactSearch
+from lookalike.model.loading import find_onnx
+from lookalike.model.onnx_model import OnnxModel
 from lookalike.search.gallery import gallery_embeddings, load_model
 from lookalike.search.hits import Hits, SearchResults, make_hit
 from lookalike.search.nearest import find_nearest
+from lookalike.search.numpy_search import NumpySearch
 from lookalike.search.query import Photo, Query, checked_boxes, embed_photos, parse_query
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # exported models work without PyTorch
+    import torch
     from numpy.typing import ArrayLike
 
     from lookalike.model.embedder import EmbeddingModel
+    from lookalike.search.nearest import Engine
 
 log = logging.getLogger(__name__)
 ENGINE = "exact"
@@ -54,21 +57,21 @@ class Index:
     vectors: np.ndarray
     table: Table
     space: str
-    model: "EmbeddingModel | Path | None" = None
-    device: str | torch.device | None = None
+    model: "EmbeddingModel | OnnxModel | Path | None" = None
+    device: "str | torch.device | None" = None
     name: str = "the index"
 
     @classmethod
     def build(
         cls,
-        source: "EmbeddingModel | Embeddings | ArrayLike | str | Path",
+        source: "EmbeddingModel | OnnxModel | Embeddings | ArrayLike | str | Path",
         labels: "Table | ArrayLike | str | Path | None" = None,
         *,
         out: str | Path | None = None,
         split: str | Sequence[str] | None = None,
         batch_size: int = 64,
         workers: int = 0,
-        device: str | torch.device | None = None,
+        device: "str | torch.device | None" = None,
         progress: bool = False,
         metadata: Mapping[str, Any] | None = None,
     ) -> Self:
@@ -106,8 +109,8 @@ class Index:
     def load(
         cls,
         folder: str | Path,
-        model: "EmbeddingModel | str | Path | None" = None,
-        device: str | torch.device | None = None,
+        model: "EmbeddingModel | OnnxModel | str | Path | None" = None,
+        device: "str | torch.device | None" = None,
     ) -> Self:
         """An index folder; vectors stay on disk until they are used.
 
@@ -152,7 +155,9 @@ class Index:
         return f"Index({size:,} images × {dim}, {labels:,} labels, space {self.space})"
 
     def with_model(
-        self, model: "EmbeddingModel | str | Path | None" = None, device: str | torch.device | None = None
+        self,
+        model: "EmbeddingModel | OnnxModel | str | Path | None" = None,
+        device: "str | torch.device | None" = None,
     ) -> Self:
         """The same index with another model or device; what is None stays."""
         model = Path(model) if isinstance(model, str) else model
@@ -257,7 +262,7 @@ class Index:
         return self.model if self.model is None or isinstance(self.model, Path) else self.model.folder
 
     @cached_property
-    def loaded_model(self) -> "EmbeddingModel":
+    def loaded_model(self) -> "EmbeddingModel | OnnxModel":
         """The model, loaded when it is first used.
 
         Raises:
@@ -282,7 +287,11 @@ class Index:
         folder = self.model_folder
         if folder is None:
             return None
-        point = read_point(folder, self.space if isinstance(self.model, Path) else None)
+        model = self.model if find_onnx(folder) is None else self.loaded_model
+        if isinstance(model, OnnxModel):
+            point = file_point(model)
+        else:
+            point = read_point(folder, self.space if isinstance(self.model, Path) else None)
         if point is None or point.space != self.space:  # a model may have been trained since it was loaded
             log.info(
                 "the model has no operating_point.json, so hits are not judged and likely is null; "
@@ -292,8 +301,14 @@ class Index:
         return point.threshold
 
     @cached_property
-    def _engine(self) -> ExactSearch:
+    def _engine(self) -> "Engine":
         loaded = self.__dict__.get("loaded_model")
+        try:
+            from lookalike.ranking.exact import ExactSearch
+        except ImportError as error:
+            if error.name != "torch":
+                raise
+            return NumpySearch(self.vectors)
         return ExactSearch(self.vectors, self.device or (loaded.device if loaded is not None else None))
 
     def _check_space(self, space: str, subject: str) -> None:

@@ -1,17 +1,25 @@
 """The nearest images, or the nearest identities, of each query."""
 
+from typing import Protocol
+
 import numpy as np
 import polars as pl
-
-from lookalike.ranking.exact import ExactSearch
 
 Nearest = tuple[list[list[float]], list[list[int]]]
 """Similarities and rows, a list for each query, nearest first; row -1 where nothing is left."""
 
 
-def find_nearest(
-    engine: ExactSearch, vectors: np.ndarray, k: int, labels: pl.Series | None = None
-) -> Nearest:
+class Engine(Protocol):
+    """Ranks a gallery."""
+
+    def __len__(self) -> int: ...
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and rows [Q, k] of the nearest vectors."""
+        ...
+
+
+def find_nearest(engine: Engine, vectors: np.ndarray, k: int, labels: pl.Series | None = None) -> Nearest:
     """The `k` nearest rows of each query; with labels, the nearest row of each of the `k` nearest labels.
 
     Args:
@@ -29,7 +37,7 @@ def find_nearest(
     return scores.tolist(), rows.tolist()
 
 
-def _nearest_labels(engine: ExactSearch, vectors: np.ndarray, k: int, labels: pl.Series) -> Nearest:
+def _nearest_labels(engine: Engine, vectors: np.ndarray, k: int, labels: pl.Series) -> Nearest:
     """Search deeper and deeper, until there are enough labels."""
     size, requested = len(engine), min(k, labels.n_unique())
     depth, codes = min(8 * k, size), labels.rank("dense").to_numpy()

@@ -1,28 +1,32 @@
 """What an index can be searched with: photos, folders and lists of photos, or vectors."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from lookalike.data.decode import Box
 from lookalike.data.formats import ENDINGS
 from lookalike.data.image_input import ImageLike, as_pillow_image
 from lookalike.data.shards import image_exists
-from lookalike.data.transforms import stack_images
 from lookalike.embeddings import Embeddings
 from lookalike.errors import ImageError, LookalikeError, Problem
+from lookalike.model.onnx_model import OnnxModel
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # exported models work without PyTorch
+    from torch import Tensor
+
     from lookalike.model.embedder import EmbeddingModel
 
-Photo = ImageLike | Tensor
+    Photo = ImageLike | Tensor
+else:
+    Photo = ImageLike
 LISTS = {".txt", ".lst", ".list"}
 """Endings of text files with one path per line."""
 KINDS = (
@@ -67,7 +71,7 @@ def parse_query(query: Any) -> Query:
         return _photo_query([query], is_single=True)
     if isinstance(query, Image.Image):
         return _photo_query([query], is_single=True)
-    if isinstance(query, Tensor):
+    if _is_tensor(query):
         return _tensor_query(query)
     if isinstance(query, np.ndarray):
         return _array_query(query)
@@ -121,7 +125,7 @@ def checked_boxes(boxes: Any, query: Query) -> list[Box | None]:
 
 
 def embed_photos(
-    model: "EmbeddingModel", photos: Sequence[Photo], boxes: Sequence[Box | None], batch_size: int
+    model: "EmbeddingModel | OnnxModel", photos: Sequence[Photo], boxes: Sequence[Box | None], batch_size: int
 ) -> tuple[np.ndarray, list[int], list[Problem]]:
     """Vectors of photos, or of parts of them.
 
@@ -136,29 +140,42 @@ def embed_photos(
     """
     vectors, positions, problems = [np.empty((0, model.dim), np.float32)], list[int](), list[Problem]()
     for start in range(0, len(photos), batch_size):
-        tensors = list[Tensor]()
+        inputs = list[Any]()
         for position in range(start, min(start + batch_size, len(photos))):
             try:
-                tensors.append(_model_input(model, photos[position], boxes[position]))
+                inputs.append(_model_input(model, photos[position], boxes[position]))
                 positions.append(position)
             except ImageError as error:
                 problems.append(Problem(error.path, error.reason, position))
-        if tensors:
-            vectors.append(_forward_pass(model, stack_images(tensors)))
+        if inputs:
+            run = model.run if isinstance(model, OnnxModel) else partial(_forward_pass, model)
+            vectors.append(run(inputs))
     return np.concatenate(vectors), positions, problems
 
 
-def _model_input(model: "EmbeddingModel", photo: Photo, box: Box | None) -> Tensor:
+def _model_input(model: "EmbeddingModel | OnnxModel", photo: Photo, box: Box | None) -> Any:
     """The small picture that the model takes; the photo itself, which may be huge, is released."""
-    if isinstance(photo, Tensor):
+    if _is_tensor(photo):
         if box is not None:
             raise ValueError(f"box {box}: a tensor is passed to the model as it is; crop it yourself")
-        return photo
+        return photo.cpu().numpy() if isinstance(model, OnnxModel) else photo  # type: ignore[union-attr]
     transform = model.transform()
-    return transform(as_pillow_image(photo, getattr(transform, "at_least", None), box))
+    image = as_pillow_image(photo, getattr(transform, "at_least", None), box)  # type: ignore[arg-type]
+    return transform.pixels(image) if isinstance(model, OnnxModel) else transform(image)  # type: ignore[operator]
 
 
-def _forward_pass(model: "EmbeddingModel", images: Tensor) -> np.ndarray:
+def _is_tensor(value: Any) -> bool:
+    """Whether it is a tensor of PyTorch, which need not be installed."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _forward_pass(model: "EmbeddingModel", inputs: "Sequence[Tensor]") -> np.ndarray:
+    import torch
+
+    from lookalike.data.transforms import stack_images
+
+    images = stack_images(inputs)
     was_training = model.training
     model.eval()
     try:
@@ -190,7 +207,7 @@ def _photo_query(photos: Sequence[Photo], is_single: bool = False) -> Query:
     return Query(files, names=names, is_single=is_single)
 
 
-def _tensor_query(query: Tensor) -> Query:
+def _tensor_query(query: "Tensor") -> Query:
     """Vectors [D] or [Q, D], or images [3, S, S] or [B, 3, S, S]."""
     if query.ndim in (3, 4) and query.shape[-3] == 3:
         images = query if query.ndim == 4 else query[None]
@@ -225,7 +242,9 @@ def _list_query(queries: list[Any]) -> Query:
         raise ValueError("search: the list is empty; give at least one photo or vector")
     if all(isinstance(each, Real) for each in queries):
         return _vector_query(np.asarray(queries, np.float64))
-    if all(isinstance(each, Tensor) for each in queries):
+    if all(_is_tensor(each) for each in queries):
+        import torch
+
         return _tensor_query(torch.stack(queries))
     if all(_is_vector(each) for each in queries):
         return _vector_query(np.stack([np.asarray(each, np.float64) for each in queries]))

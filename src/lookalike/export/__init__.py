@@ -1,0 +1,1 @@
+"""From a trained model to one portable file, with the measured difference."""
