@@ -83,5 +83,5 @@ def test_nothing_to_choose_from():
 
 
 def test_rows_of_another_evaluation_are_refused():
-    with pytest.raises(LookalikeError, match="do not belong together"):
+    with pytest.raises(LookalikeError, match="they do not match"):
         choose_queries(per_query(), LABELS[:3])
