@@ -147,10 +147,15 @@ class _Evil:
         return (open, (str(self.target), "w"))
 
 
-def test_a_damaged_safetensors_file_and_a_missing_one_are_named(tmp_path):
+def test_a_damaged_file_a_missing_one_and_a_picture_are_named(tmp_path):
     (tmp_path / "half.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
-    for file in ("half.safetensors", "none.pth"):
-        with pytest.raises(LookalikeError, match=file):
+    (tmp_path / "picture.pth").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    for file, said in (
+        ("half.safetensors", "not a state dict"),
+        ("none.pth", "no such weights file"),
+        ("picture.pth", r"not a state dict of plain tensors \(no file that PyTorch writes\)"),
+    ):
+        with pytest.raises(LookalikeError, match=f"{file}: {said}"):
             read_weights(tmp_path / file)
 
 

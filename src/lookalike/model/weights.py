@@ -16,6 +16,8 @@ from lookalike.wording import join_words
 State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Entries of a checkpoint that hold the weights of its model."""
+PYTORCH_FILES = (b"PK\x03\x04", b"\x80")
+"""What files that PyTorch writes begin with: a zip archive, formerly a pickle."""
 LISTED = 5
 """Names that a message lists of many."""
 SHAPES = re.compile(
@@ -129,6 +131,9 @@ def first_line(error: Exception) -> str:
 
 
 def _load_plain(path: Path) -> object:
+    with path.open("rb") as stream:
+        if not stream.read(4).startswith(PYTORCH_FILES):
+            raise ValueError("no file that PyTorch writes")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
