@@ -36,11 +36,11 @@ from lookalike.data.table import read_table
 from lookalike.machine import choose_device
 from lookalike.training.assemble import make_components
 from lookalike.training.components import RunComponents
+from lookalike.training.history import Result
 from lookalike.training.processes import make_accelerator
-from lookalike.training.progress import TrainingProgress
 from lookalike.training.run import run
-from lookalike.training.stage import Stage
-from lookalike.training.state import Result, Training
+from lookalike.training.stage import Stage, TrainingProgress
+from lookalike.training.state import Training
 from mnist import write_dataset
 
 LITE0 = {"backbone": "efficientnet_lite0", "image_size": 96}
@@ -241,8 +241,8 @@ def gpu(
     with tempfile.TemporaryDirectory() as folder:
         dataset = cut(data("emoji"), Path(folder) / "set", 20 * classes)
         _, parts = make(dataset, Path(folder) / "run", {**backbone, **keys})
-        stage = Stage(parts, 0, None, fresh=False)
-        training = Training(parts, stage, Path(folder), Result())
+        training = Training(parts, Path(folder), Result(), TrainingProgress(), fresh=False)
+        stage, progress = training.stage, training.progress
         place, labels = parts.accelerator.device, torch.arange(4 * classes) // 4
         images = torch.randint(256, (len(labels), 3, size, size), dtype=torch.uint8)
         batch = Batch(images.to(place), labels.to(place), torch.arange(len(labels)), [])
@@ -251,11 +251,17 @@ def gpu(
         optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-5)
 
         def step() -> None:
-            at = TrainingProgress()
-            at.count_batch()
-            at.steps = 2  # the first batch of a run is also drawn as a picture
-            training.accumulate_gradients(batch, at, len(labels))
-            training.step(at)
+            progress.step = progress.batch = 1
+            stage.set_progress(progress)
+            pixels, targets = stage.prepare_batch(batch, 1, 1)
+            with stage.gradient_sync(progress):
+                value = stage.criterion(stage.forward(pixels), *targets)
+                stage.backward(value)
+            training.record_batch(value.detach(), batch, len(labels))
+            norm = stage.clip_gradients()
+            if training.nonfinite.step_is_finite(norm, **stage.describe_step(progress)):
+                stage.optimizer.step()
+            stage.optimizer.zero_grad()
 
         def without() -> None:
             with torch.autocast(place.type, torch.bfloat16):

@@ -12,7 +12,7 @@ from lookalike.cli.train import Config, stage_configs
 from lookalike.config import catalogue, load
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.model import backbones, hub
-from lookalike.training.freeze import freeze
+from lookalike.training.parameters import freeze
 
 RECIPES = sorted(catalogue.choices("experiment"))
 COMMAND = ["dataset=a", "out=b"]

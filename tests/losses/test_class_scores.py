@@ -10,7 +10,7 @@ from lookalike import losses
 from lookalike.losses.class_scores import losses_with_scores
 from lookalike.losses.modifiers import Terms
 from lookalike.losses.sharded import divide_classes
-from lookalike.training.curvature import WITH_SCORES
+from lookalike.training.sophia import WITH_SCORES
 
 C, D = 5, 6
 PLAIN = {

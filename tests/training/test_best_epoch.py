@@ -9,14 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from tests.training.training_steps import after_each_step
+from torch import nn
 
 import lookalike
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.evaluation.evaluate import evaluate
+from lookalike.losses import Contrastive
 from lookalike.metrics.records import sign_of
-from lookalike.training import validation
-from lookalike.training.state import Result
-from lookalike.training.validation import check_alive, check_metric, keep_best, support
+from lookalike.training.history import Result
+from lookalike.training.validation import check_embeddings, check_metric, keep_best, support
 
 SMALL = {
     "backbone": "small_cnn",
@@ -161,18 +163,26 @@ def test_corrupt_validation_images_do_not_end_the_run(readable, shapes_folder, t
     assert "validation" in caplog.text
 
 
-def test_validation_that_fails_in_one_epoch_leaves_the_others(shapes_folder, tmp_path, monkeypatch, caplog):
-    data = table_of(tmp_path / "data", shapes_folder, {0: 4, 1: 4})
-    calls, original = [], validation.validate
+class FailsOnce(nn.Module):
+    """A loss that the second validation cannot compute; in training it is an ordinary one."""
 
-    def failing(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
+    def __init__(self):
+        super().__init__()
+        self.loss, self.count = Contrastive(), SimpleNamespace(validations=0)
+
+    def train(self, mode: bool = True):
+        self.count.validations += not mode
+        return super().train(mode)
+
+    def forward(self, embeddings, labels):
+        if not self.training and self.count.validations == 2:
             raise RuntimeError("out of memory")
-        return original(*arguments)
+        return self.loss(embeddings, labels)
 
-    monkeypatch.setattr("lookalike.training.state.validate", failing)
-    lookalike.train(data, tmp_path / "run", **SMALL)
+
+def test_validation_that_fails_in_one_epoch_leaves_the_others(shapes_folder, tmp_path, caplog):
+    data = table_of(tmp_path / "data", shapes_folder, {0: 4, 1: 4})
+    lookalike.train(data, tmp_path / "run", **SMALL | {"loss": FailsOnce()})
     history = pl.read_csv(tmp_path / "run" / "history.csv")
     assert history["val_map@r"].is_null().to_list() == [False, True, False]
     assert "validation failed: RuntimeError: out of memory" in history["notes"][1]
@@ -183,30 +193,31 @@ def test_validation_that_fails_in_one_epoch_leaves_the_others(shapes_folder, tmp
 @pytest.mark.parametrize("vectors", [np.zeros((3, 4)), np.full((3, 4), np.nan), np.full((3, 4), np.inf)])
 def test_a_dead_network_is_an_error_that_says_what_to_do(vectors):
     with pytest.raises(LookalikeError, match="Lower the learning rates"):
-        check_alive(vectors)
+        check_embeddings(vectors)
 
 
 @pytest.mark.parametrize("validation", [{}, {0: 4, 1: 4}])
 def test_a_network_that_dies_ends_the_run_with_advice_and_the_right_epoch(
-    validation, shapes_folder, tmp_path, monkeypatch, caplog
+    validation, shapes_folder, tmp_path, caplog
 ):
-    from lookalike.training.stage import Stage
-
     data = table_of(tmp_path / "data", shapes_folder, validation)
-    original, epochs = Stage.backward, []
+    first_epoch = []
 
-    def dying(stage, batch, at):
-        epochs.append(at.epoch)
-        if at.epoch == 2:
+    def die(number, optimizer):
+        if (tmp_path / "run" / "history.csv").exists():
             with torch.no_grad():
-                for parameter in stage.parts.model.parameters():
+                for parameter in (p for group in optimizer.param_groups for p in group["params"]):
                     parameter.zero_()
-        return original(stage, batch, at)
+        else:
+            first_epoch.append(number)
 
-    monkeypatch.setattr(Stage, "backward", dying)
     keys = SMALL | {"average": 0, "val_share": 0, "loss": "contrastive"}
-    with pytest.raises(LookalikeError, match=r"the network is dead.*Lower the learning rates"):
+    with (
+        after_each_step(die),
+        pytest.raises(LookalikeError, match=r"the network is dead.*Lower the learning rates"),
+    ):
         lookalike.train(data, tmp_path / "run", **keys)
+    assert first_epoch
     assert "training failed in epoch 2" in caplog.text
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["status"], summary["epochs"], summary["best_epoch"]) == ("stopped", 1, 1)

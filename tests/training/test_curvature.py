@@ -24,9 +24,8 @@ from lookalike.losses import (
 from lookalike.losses.class_scores import losses_with_scores
 from lookalike.losses.modifiers import Terms
 from lookalike.losses.sharded import divide_classes
-from lookalike.training import curvature
-from lookalike.training.curvature import Curvature, SampledLabelLoss
-from lookalike.training.sophia import Sophia
+from lookalike.training import sophia as sophia_module
+from lookalike.training.sophia import Curvature, SampledLabelLoss, Sophia
 from ranks import run_ranks
 
 CLASSES, DIM, INPUTS = 3, 4, 5
@@ -102,7 +101,7 @@ def test_the_mean_over_all_draws_is_the_gauss_newton_diagonal(name, monkeypatch)
         ]
         chance, coming = torch.stack(chance).prod(), iter(draws)
         monkeypatch.setattr(
-            curvature, "_sample_labels", lambda scores, coming=coming: torch.tensor(next(coming))
+            sophia_module, "_sample_labels", lambda scores, coming=coming: torch.tensor(next(coming))
         )
         found = torch.autograd.grad(drawn(net(images), torch.zeros(2)), held, allow_unused=True)
         for total, gradient in zip(expected, found, strict=True):
@@ -115,7 +114,7 @@ def test_the_mean_over_all_draws_is_the_gauss_newton_diagonal(name, monkeypatch)
 
 def test_labels_are_drawn_from_the_scores():
     scores = torch.tensor([[0.0, 1.0, -50.0]]).expand(20000, 3)
-    shares = curvature._sample_labels(scores).bincount(minlength=3) / 20000
+    shares = sophia_module._sample_labels(scores).bincount(minlength=3) / 20000
     torch.testing.assert_close(shares, scores[0].softmax(dim=0), atol=0.015, rtol=0)
 
 
@@ -185,8 +184,8 @@ def test_a_head_that_sees_some_classes_is_refused():
 
 def work(rank: int, folder: Path) -> None:
     torch.manual_seed(rank)
-    drawn = curvature._sample_labels(torch.zeros(50, CLASSES))
-    curvature._sample_labels = lambda scores: torch.arange(len(scores)) % CLASSES
+    drawn = sophia_module._sample_labels(torch.zeros(50, CLASSES))
+    sophia_module._sample_labels = lambda scores: torch.arange(len(scores)) % CLASSES
     torch.manual_seed(3)
     net, loss, images = Net(), LOSSES["two"](), torch.randn(10, INPUTS)
     found = measured_together(net, loss, images[rank::2])
@@ -203,7 +202,7 @@ def measured_together(net, loss, images):
 @pytest.mark.slow
 def test_two_processes_estimate_what_one_does(tmp_path, monkeypatch):
     run_ranks(work, tmp_path)
-    monkeypatch.setattr(curvature, "_sample_labels", lambda scores: torch.arange(len(scores)) % CLASSES)
+    monkeypatch.setattr(sophia_module, "_sample_labels", lambda scores: torch.arange(len(scores)) % CLASSES)
     torch.manual_seed(3)
     net, loss, images = Net(), LOSSES["two"](), torch.randn(10, INPUTS)
     expected = measure_curvature(net, loss, images)

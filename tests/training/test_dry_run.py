@@ -80,10 +80,10 @@ def dataset(shapes_folder: Path, tmp_path: Path) -> Path:
 def test_training_is_the_same_to_the_last_bit_without_it(keys, dataset, tmp_path, monkeypatch):
     kept = {key: value for key, value in SMALL.items() if "sampler" not in keys or "sampler" not in key}
     calls = []
-    monkeypatch.setattr("lookalike.training.loop.dry_run", lambda stage: calls.append(dry_run(stage)))
+    monkeypatch.setattr("lookalike.training.state.dry_run", lambda stage: calls.append(dry_run(stage)))
     lookalike.train(dataset, tmp_path / "with", **kept, **keys)
     assert calls == [None]
-    monkeypatch.setattr("lookalike.training.loop.dry_run", lambda stage: None)
+    monkeypatch.setattr("lookalike.training.state.dry_run", lambda stage: None)
     lookalike.train(dataset, tmp_path / "without", **kept, **keys)
     files = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("with", "without")]
     assert files[0] == files[1]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lookalike.errors import ConfigError
-from lookalike.training.freeze import freeze, train_mode
+from lookalike.training.parameters import freeze, train_mode
 
 HEAD = {"head.0.weight", "head.0.bias", "head.1.weight", "head.1.bias"}
 

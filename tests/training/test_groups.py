@@ -18,14 +18,8 @@ from lookalike.model import embedder
 from lookalike.model.backbones import Backbone, Timm, small_cnn
 from lookalike.model.heads import Linear
 from lookalike.model.pooling import GeM
-from lookalike.training.freeze import freeze
-from lookalike.training.groups import (
-    check_optimizer,
-    layer_factors,
-    parameter_groups,
-    rates_by_name,
-    set_rates,
-)
+from lookalike.training.parameters import check_optimizer, freeze, layer_factors, parameter_groups
+from lookalike.training.stage import rates_by_name
 
 RATES = {"lr": 0.1, "backbone_lr": 0.01, "loss_lr": 1.0, "layer_decay": 1.0, "rates": {}}
 
@@ -119,7 +113,8 @@ def test_a_pattern_that_matches_nothing_lists_near_names():
 def test_columns_are_few_and_named():
     groups = parameter_groups(*parts(layer_decay=0.5, rates={"head": 0.3}))
     optimizer = torch.optim.SGD(groups)
-    set_rates(optimizer, [group["lr"] for group in groups], 0.5)
+    for group in optimizer.param_groups:
+        group["lr"] *= 0.5
     expected = {"lr_backbone": 0.005, "lr_head": 0.15, "lr_loss": 0.5, "lr_backbone_lowest": 0.0025}
     pooled = {"lr_head_lowest": 0.05}  # the pooling keeps the rate of the head
     assert rates_by_name(optimizer) == pytest.approx({**expected, "lr_head": 0.15, **pooled})

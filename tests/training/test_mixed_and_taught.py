@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from tests.training.training_steps import stop_in_step
 
 import lookalike
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.training.checkpoint import Checkpoints, read_state
-from lookalike.training.stage import Stage
 
 SMALL = {
     "backbone": "small_cnn",
@@ -157,23 +157,15 @@ def test_a_stage_may_do_without_the_teacher_and_the_map_goes_on(digits, teacher,
     assert rows["loss_distill"][1] < rows["loss"][0]
 
 
-def test_a_stopped_run_goes_on_to_the_last_bit(digits, teacher, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_to_the_last_bit(digits, teacher, tmp_path):
     keys = {**SMALL, **MIXED, "teacher": str(teacher), "save_minutes": 1e-4}
     lookalike.train(digits, tmp_path / "whole", **keys)
-    done, update = [], Stage.update
-
-    def interrupt_update(stage):
-        if len(done) == 8:
-            done.append("stopped")
-            raise KeyboardInterrupt
-        done.append("step")
-        update(stage)
-
-    monkeypatch.setattr(Stage, "update", interrupt_update)
-    with pytest.raises(LookalikeError, match="the same command goes on"):
+    with (
+        stop_in_step(9, KeyboardInterrupt()),
+        pytest.raises(LookalikeError, match="run the same command again to resume"),
+    ):
         lookalike.train(digits, tmp_path / "run", **keys)
     lookalike.train(digits, tmp_path / "run", **keys)
-    assert done.count("stopped") == 1
     for name in ("whole", "run"):
         assert history(tmp_path / name)["epoch"].to_list() == [1, 2]
     whole, again = (history(tmp_path / name).drop(TIMES) for name in ("whole", "run"))

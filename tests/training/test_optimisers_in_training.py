@@ -5,11 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 from tests.training.test_resume import assert_same, end_state
+from tests.training.training_steps import stop_in_step
 
 import lookalike
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.training.checkpoint import Checkpoints, read_state
-from lookalike.training.stage import Stage
 
 KEYS = {
     "backbone": "small_cnn",
@@ -62,20 +62,12 @@ def test_sophia_lowers_the_loss_and_sees_curvature(dataset, tmp_path, more):
         {"scheduler": "plateau", "scheduler.patience": 0, "scheduler.threshold": 0.5, "optimizer": "lion"},
     ],
 )
-def test_a_stopped_run_goes_on_to_the_last_bit(dataset, tmp_path, monkeypatch, more):
+def test_a_stopped_run_goes_on_to_the_last_bit(dataset, tmp_path, more):
     keys = KEYS | {"epochs": 3, "save_minutes": 1e-6} | more
     lookalike.train(dataset, tmp_path / "whole", **keys)
-    done, update = [], Stage.update
-
-    def stopping(self):
-        if len(done) == 5:
-            raise RuntimeError("power cut")
-        done.append(update(self))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Stage, "update", stopping)
-        with pytest.raises(RuntimeError, match="power cut"):
-            lookalike.train(dataset, tmp_path / "run", **keys)
+    error = RuntimeError("power cut")
+    with stop_in_step(6, error), pytest.raises(RuntimeError, match="power cut"):
+        lookalike.train(dataset, tmp_path / "run", **keys)
     lookalike.train(dataset, tmp_path / "run", **keys)
     assert_same(end_state(tmp_path / "run"), end_state(tmp_path / "whole"))
 

@@ -169,11 +169,11 @@ def test_asked_to_stop_it_saves_and_the_same_command_goes_on(dataset, whole, tmp
     os.kill(process.pid, number)
     process.join(900)
     assert process.exitcode == code, told.read_text()
-    assert "the same command goes on from there" in told.read_text()
+    assert "run the same command again to resume" in told.read_text()
     second = start(*command(dataset, run)[3:], told=told)
     second.join()
     assert second.exitcode == 0, told.read_text()
-    assert "going on from epoch" in told.read_text()
+    assert "resuming in epoch" in told.read_text()
     assert_same(end_state(run), end_state(whole[0]))
 
 

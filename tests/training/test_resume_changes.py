@@ -152,7 +152,7 @@ def test_allowed_values_of_the_optimizer_take_effect(changes, name, value, datas
 
 def test_the_average_may_begin_later(dataset, copy_run, caplog):
     go_on(dataset, copy_run, average=0.9)
-    assert "average=0.9: the average begins with the weights of now" in caplog.text
+    assert "average=0.9: averaging starts from the current weights" in caplog.text
     assert state(copy_run)["averaged"] is not None
 
 

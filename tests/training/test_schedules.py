@@ -18,9 +18,8 @@ from lookalike.model.pooling import Native
 from lookalike.training.history import History, Means
 from lookalike.training.optimise import Average, shrink_images
 from lookalike.training.plateau import Plateau
-from lookalike.training.progress import TrainingProgress
 from lookalike.training.schedules import constant, cosine, cyclic, exponential, multi_step, one_cycle, step
-from lookalike.training.stage import Stage
+from lookalike.training.stage import Stage, TrainingProgress
 
 STEPS, EPOCHS = 60, 12
 EVERY = [cosine, constant, step, multi_step, exponential, cyclic, one_cycle]

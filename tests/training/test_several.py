@@ -130,8 +130,8 @@ def test_another_number_of_processes_may_go_on(dataset, tmp_path, first, then, c
     with caplog.at_level("INFO", "lookalike"):
         lookalike.train(dataset, out, **{**KEYS, **more})
     said = caplog.text + capfd.readouterr().err  # of this process, or of those that it started
-    assert f"started with {first} processes and goes on with {then}" in said
-    assert said.count("going on from epoch 2") == 1
+    assert f"started with {first} processes and continues with {then}" in said
+    assert said.count("resuming in epoch 2") == 1
     assert pl.read_csv(out / "history.csv")["epoch"].to_list() == [1, 2]
 
 
@@ -171,7 +171,7 @@ def test_one_that_dies_ends_the_others_within_a_minute_and_its_error_is_told_onc
     assert done.returncode == 1, done.stderr
     assert done.stderr.count(told) == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "the same command goes on from there" in done.stderr
+    assert "run the same command again to resume" in done.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "stopped"
 
 
@@ -187,7 +187,7 @@ def test_asked_to_stop_all_save_and_the_same_command_goes_on(dataset, tmp_path, 
     process.send_signal(number)
     _, told = process.communicate(timeout=900)
     assert process.returncode == code, told
-    assert told.count("the same command goes on from there") == 1, told
+    assert told.count("run the same command again to resume") == 1, told
     assert "Traceback" not in told
     if number == signal.SIGINT:
         return

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 from tests.training.test_resume import assert_same, command, end_state, start, wait_for_checkpoint
+from tests.training.training_steps import after_each_step
 
 import lookalike
 from lookalike.cli.train import Config, main, stage_configs
@@ -196,37 +197,25 @@ def test_patience_ends_a_stage_and_the_next_begins(dataset, tmp_path):
     assert pl.read_csv(tmp_path / "two" / "history.csv")["stage"].to_list() == [1, 1, 2, 2]
 
 
-def test_accumulated_batches_step_once_with_the_mean_gradient(dataset, tmp_path, monkeypatch):
-    from lookalike.training.stage import Stage
+def test_accumulated_batches_step_once_with_the_mean_gradient(dataset, tmp_path):
+    rates = dict.fromkeys(("lr", "backbone_lr", "loss_lr"), 1e-30)
+    keys = SMALL | {"epochs": 1, "sampler.samples_per_class": 2, "clip": None, "optimizer": "sgd"} | rates
+    gradients = {1: [], 2: []}
+    for accumulate, steps in gradients.items():
 
-    stepped, gradients = [], []
+        def note(_, optimizer, steps=steps):
+            steps.append([p.grad.clone() for g in optimizer.param_groups for p in g["params"]])
 
-    def note(self):
-        stepped.append([p.grad.clone() for g in self.optimizer.param_groups for p in g["params"]])
-        original(self)
-
-    def before(self, batch, at):
-        kept = [p.grad for p in self.parts.model.parameters()]
-        self.optimizer.zero_grad()
-        value = backward(self, batch, at)
-        gradients.append([p.grad.clone() for g in self.optimizer.param_groups for p in g["params"]])
-        for parameter, grad in zip(self.parts.model.parameters(), kept, strict=True):
-            if grad is not None:
-                parameter.grad += grad
-        return value
-
-    original, backward = Stage.update, Stage.backward
-    monkeypatch.setattr(Stage, "update", note)
-    monkeypatch.setattr(Stage, "backward", before)
-    keys = SMALL | {"epochs": 1, "accumulate": 2, "sampler.samples_per_class": 2, "clip": None}
-    lookalike.train(dataset, tmp_path / "run", **keys)
-    batches = len(gradients)
-    assert batches > 3
-    assert len(stepped) == -(-batches // 2)
-    for number, found in enumerate(stepped):
-        window = gradients[2 * number : 2 * number + 2]
-        for position, grad in enumerate(found):
-            torch.testing.assert_close(grad, sum(part[position] for part in window))
+        with after_each_step(note):
+            lookalike.train(dataset, tmp_path / str(accumulate), **keys, accumulate=accumulate)
+    batches = gradients[1]
+    assert len(batches) > 3
+    assert len(gradients[2]) == -(-len(batches) // 2)
+    for number, step in enumerate(gradients[2]):
+        window = batches[2 * number : 2 * number + 2]
+        for position, gradient in enumerate(step):
+            mean = sum(batch[position] for batch in window) / len(window)
+            torch.testing.assert_close(gradient, mean)
 
 
 def test_the_validation_loss_is_the_same_batches_every_epoch(dataset, tmp_path):
@@ -247,7 +236,7 @@ def test_the_validation_loss_is_that_of_the_formula():
     from lookalike.losses import Contrastive, ProxyAnchor, Triplet
     from lookalike.losses.cross_batch_memory import CrossBatchMemory
     from lookalike.losses.modifiers import Terms
-    from lookalike.training.validation import validation_loss
+    from lookalike.training.validation_loss import validation_loss
 
     rng = np.random.default_rng(0)
     codes = np.repeat(np.arange(5), 4)

@@ -7,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lookalike.data.transforms import Resize
 from lookalike.model import backbones, heads, pooling
 from lookalike.model.embedder import build
-from lookalike.training.freeze import refreeze, trainable
+from lookalike.training.parameters import refreeze, trainable
 from lookalike.training.stage import Features
 from ranks import run_ranks
 

@@ -17,7 +17,7 @@ from lookalike.losses import GOR, ArcFace, ProxyLoss, Triplet
 from lookalike.losses.cross_batch_memory import CrossBatchMemory
 from lookalike.losses.matryoshka import Matryoshka
 from lookalike.losses.modifiers import Terms
-from lookalike.training.validation import bound_terms, uses_length, validation_loss
+from lookalike.training.validation_loss import bound_terms, uses_length, validation_loss
 
 CONF = Path(lookalike.losses.__file__).parents[1] / "conf" / "loss"
 NODES = {

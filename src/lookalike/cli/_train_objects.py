@@ -12,6 +12,7 @@ from torch import nn
 
 from lookalike.cli._train_keys import Config
 from lookalike.data.object_table import as_table
+from lookalike.data.random_transform import check_transform
 from lookalike.data.table import Table
 from lookalike.data.transforms import Resize
 from lookalike.errors import ConfigError
@@ -28,7 +29,6 @@ from lookalike.training.objects import (
     sampler_of_object,
 )
 from lookalike.training.settings import LossTerm, SamplerChoice, StageSettings
-from lookalike.training.transform_check import check_transform
 
 log = logging.getLogger(__name__)
 RATES = ("lr", "backbone_lr", "loss_lr")

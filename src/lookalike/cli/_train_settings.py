@@ -91,8 +91,8 @@ def stage_settings(config: "Config") -> "StageSettings":
         ConfigError: augment, optimizer or scheduler refuses its arguments.
     """
     from lookalike.config import build
+    from lookalike.data.random_transform import check_transform
     from lookalike.training.settings import StageSettings
-    from lookalike.training.transform_check import check_transform
 
     augment = build(config.augment, "augment", size=config.image_size, how=config.resize)
     check_transform(augment, config.image_size)

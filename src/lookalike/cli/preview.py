@@ -41,11 +41,11 @@ def main(config: Config) -> Path:
     from lookalike.config import build
     from lookalike.config.catalogue import choice_of_target
     from lookalike.data.datasets import read_datasets
+    from lookalike.data.random_transform import check_transform
     from lookalike.data.transforms import Resize
     from lookalike.errors import ConfigError
     from lookalike.files import replace_file
     from lookalike.plots.preview import preview_augmentation
-    from lookalike.training.transform_check import check_transform
 
     if config.out.suffix.lower() != ".png" or config.out.is_dir():
         raise ConfigError(f"out={config.out}: a preview is a file that ends in .png")

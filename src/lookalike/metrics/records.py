@@ -27,6 +27,7 @@ class Record:
             empty.
         sentence_at_1: the same where k is 1.
         percent: whether a report prints it in per cent; if None, where it can only be from 0 to 1.
+        default: whether `evaluate` computes it where no metrics are named.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Record:
     sentence: str = ""
     sentence_at_1: str = ""
     percent: bool | None = None
+    default: bool = False
 
 
 def _share(
@@ -62,8 +64,10 @@ def _of_pairs(kind: str, pairs: str) -> list[Record]:
         name, meaning = f"{kind}_{unit}", f"{words} of {pairs} pairs"
         deviation = f"{meaning}, standard deviation"
         records += [
-            Record(f"{name}_mean", "higher" if higher else "lower", *limits, f"{meaning}, mean"),
-            Record(f"{name}_std", "neither", 0.0, 2.0, deviation, tested=False),
+            Record(
+                f"{name}_mean", "higher" if higher else "lower", *limits, f"{meaning}, mean", default=True
+            ),
+            Record(f"{name}_std", "neither", 0.0, 2.0, deviation, tested=False, default=True),
         ]
     return records
 
@@ -76,6 +80,7 @@ RECORDS: tuple[Record, ...] = (
         sentence="For {of_100} % of the queries, at least one of the {} nearest images is of the "
         "right class.",
         sentence_at_1="The nearest image is of the right class for {of_100} % of the queries.",
+        default=True,
     ),
     _share(
         "precision@k",
@@ -84,24 +89,28 @@ RECORDS: tuple[Record, ...] = (
         sentence="Of the {} nearest images, {of_100} % are of the right class; small classes "
         "cannot reach 100 %.",
         sentence_at_1="The same as recall@1: one neighbour is right or it is not.",
+        default=True,
     ),
     _share(
         "map@r",
         "how well all images of the same come first, cut at their number",
         title="MAP@R",
         sentence="How well the right images are gathered at the top; 100 %: all come before any wrong one.",
+        default=True,
     ),
     _share(
         "r_precision",
         "share that show the same, of as many as there are",
         title="R-precision",
         sentence="Of as many neighbours as there are right images to find, {of_100} % are right.",
+        default=True,
     ),
     _share(
         "map",
         "average precision over all images of the same",
         title="Mean average precision",
         sentence="Precision at each right image, over the whole ranking, averaged over the queries.",
+        default=True,
     ),
     _share(
         "map@k",
@@ -148,6 +157,7 @@ RECORDS: tuple[Record, ...] = (
         title="AUC",
         sentence="A pair of the same class is more alike than a pair of different classes in "
         "{of_100} % of the cases.",
+        default=True,
     ),
     _share(
         "eer",
@@ -161,6 +171,7 @@ RECORDS: tuple[Record, ...] = (
         "same pairs accepted when {} of different pairs are",
         title="True accepts at {} false",
         sentence="When {} of different-class pairs may pass for the same, {of_100} % of the same do.",
+        default=True,
     ),
     _share("fnmr@far=F", "same pairs refused when {} of different pairs are accepted", "lower"),
     _threshold(
@@ -168,6 +179,7 @@ RECORDS: tuple[Record, ...] = (
         "accept when the cosine similarity is at least this",
         title="Threshold",
         sentence="Two images at least this alike are called the same.",
+        default=True,
     ),
     _share(
         "accuracy",
@@ -175,12 +187,14 @@ RECORDS: tuple[Record, ...] = (
         title="Accuracy of pairs",
         sentence="Pairs decided rightly at the threshold; always high, as nearly all pairs are of "
         "different classes.",
+        default=True,
     ),
     _share(
         "balanced_accuracy",
         "the same, with as many same as different pairs",
         title="Balanced accuracy",
         sentence="The same, with same-class and different-class pairs counted alike; guessing gives 50 %.",
+        default=True,
     ),
     _share("pair_accuracy@far=F", "pairs decided rightly when {} of different pairs are accepted"),
     _share("pair_precision@far=F", "share of same pairs among the accepted ones at this rate"),
@@ -280,6 +294,19 @@ def meaning_of(name: str) -> str:
 def rankable(names: Sequence[str]) -> list[str]:
     """Those of which some values are better than others."""
     return [name for name in names if sign_of(name)]
+
+
+def default_names(ks: Sequence[int] = (1, 5, 10), fars: Sequence[float] = (1e-3,)) -> list[str]:
+    """Names of the metrics that `evaluate` computes where none are named; the arguments have its defaults."""
+    names = []
+    for record in RECORDS:
+        if record.default and "@k" in record.name:
+            names += [record.name.replace("@k", f"@{k}") for k in ks]
+        elif record.default and "@far=F" in record.name:
+            names += [record.name.replace("@far=F", f"@far={rate_name(far)}") for far in fars]
+        elif record.default:
+            names.append(record.name)
+    return names
 
 
 def rate_name(far: float) -> str:

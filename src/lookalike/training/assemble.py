@@ -2,38 +2,39 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from lookalike.data.cache import Cache
 from lookalike.data.datasets import drop_classes_below, join_tables, split_validation
+from lookalike.data.images import ImageTable, collate
 from lookalike.data.random_crop import RandomCrop
-from lookalike.data.table import Table
+from lookalike.data.table import Table, class_ids
 from lookalike.data.transforms import Resize
-from lookalike.errors import ConfigError, advise_on_stages
+from lookalike.errors import ConfigError, DataError, advise_on_stages
 from lookalike.losses.modifiers import Terms
 from lookalike.machine import choose_workers, configure_memory
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.trackers.group import Trackers
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.components import RunComponents, StageConfig
-from lookalike.training.curvature import SampledLabelLoss
-from lookalike.training.freeze import refreeze, trainable
-from lookalike.training.groups import check_optimizer, parameter_groups
 from lookalike.training.initialization import whiten_head
 from lookalike.training.losses import Losses, check_heads, class_counts
 from lookalike.training.mixing import Mixing
+from lookalike.training.parameters import check_optimizer, parameter_groups, refreeze, trainable
 from lookalike.training.plateau import Plateau
 from lookalike.training.sampling import Make, build_sampler
 from lookalike.training.settings import CacheSettings, StageSettings, TrainSettings
-from lookalike.training.sophia import Sophia
+from lookalike.training.sophia import SampledLabelLoss, Sophia
 from lookalike.training.teacher import Teacher, read_teacher
-from lookalike.training.validation import bound_terms
+from lookalike.training.validation_loss import bound_terms
 from lookalike.wording import join_words
 
 log = logging.getLogger(__name__)
@@ -224,3 +225,40 @@ def _make_plan(
         small_share=stage.small_share,
         patience=stage.patience,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class ShownBatch:
+    """Images as the model sees them, uint8 [B, H, W, 3], and the names of their classes."""
+
+    images: np.ndarray
+    labels: list[object]
+
+
+def load_first_batch(
+    tables: Mapping[str, Table], settings: TrainSettings, stage: StageSettings
+) -> ShownBatch:
+    """The batch that training would begin with, on one process, after augmentation.
+
+    Args:
+        tables: the datasets, by name.
+        settings: of the run.
+        stage: the first one.
+
+    Raises:
+        DataError: none of its images can be read.
+    """
+    table = join_tables(tables)
+    table.split("train")  # raises an error that lists the splits there are
+    table = drop_classes_below(table, settings.min_per_class)
+    train = split_validation(table, settings.val_share, settings.seed).split("train")
+    enough = getattr(stage.augment, "at_least", None)
+    images = ImageTable(train, stage.augment, class_ids(train.labels), seed=settings.seed, at_least=enough)
+    batches = build_sampler(stage, train, tables)(images.class_ids)
+    for epoch_of in (batches, images):
+        epoch_of.set_epoch(1)
+    batch = collate(images.__getitems__(next(iter(batches))))
+    if not len(batch.rows):
+        raise DataError("none of the images of the first batch can be read", batch.skipped)
+    labels = train.frame["label"].gather(batch.rows.numpy()).to_list()
+    return ShownBatch(batch.images.permute(0, 2, 3, 1).contiguous().numpy(), labels)

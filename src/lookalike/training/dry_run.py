@@ -1,4 +1,4 @@
-"""One pass through the lifecycle of a run before it begins, so that what would fail late fails at once."""
+"""A short trial of everything that a run does, before it begins, so that errors appear at once."""
 
 import copy
 import tempfile
@@ -17,7 +17,7 @@ from lookalike.errors import LookalikeError
 from lookalike.model.embedder import EmbeddingModel
 from lookalike.training.checkpoint import check_packable
 from lookalike.training.components import StageConfig
-from lookalike.training.freeze import train_mode
+from lookalike.training.parameters import train_mode
 from lookalike.training.processes import Share, count_all_images
 from lookalike.training.stage import Stage
 from lookalike.training.state_preservation import preserve_state
@@ -27,9 +27,9 @@ VALIDATION_IMAGES = 8
 
 
 def dry_run(stage: Stage) -> None:
-    """Train on two batches without a step, save, load, and embed; everything is as before afterwards.
+    """Forward and backward on a few batches without a step, save, load, embed, and restore the state.
 
-    The batches are the first and the smallest of the first epoch; of several processes each takes its share.
+    With several processes, each takes its share of the batches.
 
     Raises:
         LookalikeError: something failed; says what.
@@ -49,9 +49,9 @@ def dry_run(stage: Stage) -> None:
 
 
 def _read_batches(stage: Stage) -> list[Batch]:
-    """The share of this process in the batches to try, as far as its images can be read.
+    """The readable images of this process in the batches to try.
 
-    Those are the first and the smallest of the first epoch, and one whose last chunk is a single image.
+    These are the first and the smallest batch of the first epoch, and one whose last chunk is a single image.
     """
     accelerator, sampler = stage.parts.accelerator, copy.deepcopy(stage.batches)
     sampler.set_epoch(1)
@@ -73,11 +73,13 @@ def _train_step(stage: Stage, batch: Batch) -> None:
     for side in sides:
         at_size = f" of {side} px" if side else ""
         with _name_failure(f"a training step on {_count(len(batch.rows))}{at_size}", plan, batch, side):
-            stage.rehearse(batch, side)
+            images, targets = stage.prepare_batch(batch, 1, 1, side)
+            with stage.parts.accelerator.no_sync(stage.features):
+                stage.backward(stage.criterion(stage.forward(images), *targets))
 
 
 def _check_checkpoint(stage: Stage) -> None:
-    """The state of loss and optimizer must be something that a checkpoint can hold."""
+    """Check that a checkpoint can hold the state of loss and optimizer."""
     with _name_failure("writing a checkpoint of the loss"):
         check_packable(dict(stage.loss.state_dict()))
     with _name_failure("writing a checkpoint of the optimizer"):
@@ -85,7 +87,7 @@ def _check_checkpoint(stage: Stage) -> None:
 
 
 def _save_and_load(model: EmbeddingModel, images: Tensor) -> None:
-    """The saved model must give the embeddings of the one in memory."""
+    """Check that the saved model gives the embeddings of the one in memory."""
     with tempfile.TemporaryDirectory(prefix="lookalike_") as folder:
         with _name_failure("saving the model"):
             model.save(Path(folder) / "model")
@@ -109,10 +111,10 @@ def _embed_validation(model: EmbeddingModel, validation: Table) -> None:
 def _name_failure(
     subject: str, plan: StageConfig | None = None, batch: Batch | None = None, small_size: int = 0
 ) -> Iterator[None]:
-    """Say what failed, where, and what to do.
+    """Turn an error into one that says what failed, where, and what to do.
 
     Raises:
-        LookalikeError: instead of any error that is not already one.
+        LookalikeError: for any error that is not one already.
     """
     try:
         yield
@@ -128,7 +130,7 @@ def _name_failure(
 
 
 def _hint(message: str, plan: StageConfig, images: int, small_size: int) -> str:
-    """What to change, where that is known."""
+    """What to change, if known; empty otherwise."""
     if "more than 1 value per channel" in message:
         keep = "keep_statistics=true with another head avoids batch statistics"
         if plan.chunk and images > 1:

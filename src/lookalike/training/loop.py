@@ -5,28 +5,121 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lookalike.training.checkpoint import Checkpoints
-from lookalike.training.components import RunComponents
-from lookalike.training.dry_run import dry_run
-from lookalike.training.fitting import check_data
+from lookalike.training.epoch import check_epoch, choose_epoch, record_epoch, show_first_batch
 from lookalike.training.history import Row
-from lookalike.training.processes import count_all_images
-from lookalike.training.progress import TrainingProgress
-from lookalike.training.stage import Stage
-from lookalike.training.state import Result, Training
+from lookalike.training.processes import count_all_images, equalise_parameters
+from lookalike.training.state import Training
 from lookalike.training.stopping import Stopped, listen_for_signals
-from lookalike.training.validation import keep_best
+from lookalike.training.validation import Validation, keep_best
+
+log = logging.getLogger(__name__)
+
+
+def fit(training: Training, validation: Validation) -> None:
+    """Train stage by stage, keep the model that is best on the validation images, and write the history.
+
+    A run that is resumed ends exactly as one that was never interrupted. What is saved and resumed is listed
+    in `Training.saved_objects`.
+
+    Args:
+        training: from `prepare_training`; history.csv, model/ and state/ are written to its folder.
+        validation: evaluates each epoch.
+
+    Raises:
+        LookalikeError: the loss or its gradients were NaN or infinite in several steps in a row, or no image
+            of an epoch could be read.
+        Stopped: a signal asked training to end; it can be resumed from the checkpoint.
+    """
+    parts, progress, result, average = training.parts, training.progress, training.result, training.average
+    settings, accelerator, folder = parts.settings, parts.accelerator, training.folder
+    is_main, epochs = accelerator.is_main_process, parts.epochs
+    checkpoints, last_save = Checkpoints(folder / "state"), time.monotonic()
+    started = last_save - 60 * result.minutes
+    if epochs == 0 and is_main:
+        keep_best(parts.model, None, settings.best_metric, folder / "model", result, epoch=0)
+
+    with (
+        progress_bar(settings.progress and is_main, training.total_batches, progress.steps) as advance,
+        listen_for_signals() as stop,
+    ):
+        while not training.is_finished():
+            stage, epoch_started, earlier_images = training.stage, time.monotonic(), training.means.count
+            for batch in stage.epoch_batches(progress):
+                progress.count_batch()
+                advance(describe_progress(progress.epoch, epochs, training.means.mean_of("loss")))
+                result.skip(batch.skipped)
+
+                # --- forward, loss, backward; left out if a process has no readable image in this batch
+                if num_images := count_all_images(len(batch.rows), accelerator):
+                    if progress.steps == 1 and is_main:
+                        show_first_batch(batch, parts, folder)
+                        stage.log_chunks(len(batch.rows))
+                    stage.set_progress(progress)
+                    images, targets = stage.prepare_batch(
+                        batch, progress.epoch, progress.batch, stage.image_size(progress)
+                    )
+                    stage.update_curvature(images, progress)
+                    with stage.gradient_sync(progress):
+                        embeddings = stage.forward(images)
+                        loss = stage.criterion(embeddings, *targets)
+                        stage.backward(loss * stage.share_of_step(progress))
+                    training.record_batch(loss.detach(), batch, num_images)
+                result.minutes = (time.monotonic() - started) / 60
+                if not stage.is_step(progress):
+                    continue
+
+                # --- clip, step, average; a step that is not finite is skipped
+                norm = stage.clip_gradients()
+                if training.nonfinite.step_is_finite(norm, **stage.describe_step(progress)):
+                    training.diagnostics.note_gradient(norm)
+                    stage.optimizer.step()
+                    if average is not None:
+                        average.update(parts.model)
+                stage.optimizer.zero_grad()
+
+                # --- save, if it is due or training is asked to end
+                is_due = time.monotonic() - last_save > 60 * settings.save_minutes
+                if is_due and not training.nonfinite.in_a_row and progress.batch < len(stage.batches):
+                    training.save(checkpoints)
+                    last_save = time.monotonic()
+                if stop.stop_requested():
+                    training.save(checkpoints)
+                    raise Stopped(stop.by, progress.epoch, progress.batch)
+
+            # --- validate
+            speed = (training.means.count - earlier_images) / (time.monotonic() - epoch_started)
+            check_epoch(training)
+            model = training.evaluated_model
+            equalise_parameters([parts.model, model], stage.loss)
+            embedded = validation.embed(model, stage.loss)
+            uses = training.usage.state_dict()
+            values, skipped_steps = {}, training.nonfinite.summary()
+            if is_main:
+                scores, note = validation.score(embedded, stage.loss, progress.epoch, result)
+                values = record_epoch(training, scores, uses, speed, [skipped_steps, note])
+                score = validation.choosing_score(scores)
+                keep_best(model, score, settings.best_metric, folder / "model", result, progress.epoch)
+                log.info(
+                    describe_epoch(training.history.rows[-1], epochs, result.best_epoch == progress.epoch)
+                )
+            choose_epoch(training, values)
+
+            # --- next epoch, next stage, save
+            result.minutes = (time.monotonic() - started) / 60
+            progress.next_epoch()
+            training.next_stage()
+            training.save(checkpoints)
+            last_save = time.monotonic()
 
 
 @contextmanager
-def progress_bars(enabled: bool, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
-    """A bar over all steps with the time remaining; yields a function that advances it, with a note."""
+def progress_bar(enabled: bool, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
+    """A bar over all batches with the time remaining; yields a function that advances it, with a note."""
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -52,101 +145,3 @@ def describe_epoch(row: Row, epochs: int, best: bool) -> str:
     validation = f", validation {', '.join(scores)}{' (best so far)' if best else ''}" if scores else ""
     speed = f", {row['images_per_second']:.0f} images/s"
     return f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4f}{validation}{speed}"
-
-
-log = logging.getLogger(__name__)
-
-
-def prepare(
-    parts: RunComponents, folder: Path, result: Result, state: dict[str, Any] | None
-) -> tuple[Training, TrainingProgress]:
-    """Everything as it is before the next step, and where that is; writes nothing.
-
-    Args:
-        parts: the model is changed in place.
-        folder: the run folder.
-        result: filled epoch by epoch, so that it is right when training stops early.
-        state: the checkpoint to go on from; None to begin.
-
-    Raises:
-        ConfigError: the checkpoint does not fit the values or the images, or validation cannot do what they
-            ask for.
-        LookalikeError: the dry run failed.
-    """
-    if state is not None:
-        check_data(state, parts, folder)
-    position = TrainingProgress.from_state(state)
-    training = Training(parts, Stage(parts, position.stage, None, fresh=state is None), folder, result)
-    if state is None and parts.epochs:
-        dry_run(training.stage)
-    training.begin_or_resume(state, position)
-    return training, position
-
-
-def fit(training: Training, progress: TrainingProgress, folder: Path) -> None:
-    """Train stage by stage, keep the model that is best on the validation identities, and write history.
-
-    From a checkpoint training goes on, and ends as if it had never stopped.
-
-    Args:
-        training: see `prepare`.
-        progress: where it stands.
-        folder: the run folder; history.csv, model/ and state/ are written to it.
-
-    Raises:
-        LookalikeError: the loss is no longer a number in step after step, or not one image of an epoch could
-            be read.
-        Stopped: somebody asked training to end; it can go on from the checkpoint.
-    """
-    parts, result = training.parts, training.result
-    settings, accelerator = parts.settings, parts.accelerator
-    main = accelerator.is_main_process
-    checkpoints = Checkpoints(folder / "state")
-    saved = started = time.monotonic()
-    earlier = result.minutes
-    if parts.epochs == 0 and main:
-        keep_best(parts.model, None, settings.best_metric, folder / "model", result, epoch=0)
-
-    with (
-        progress_bars(settings.progress and main, training.total_steps, progress.steps) as advance,
-        listen_for_signals() as stop,
-    ):
-        while not training.is_finished(progress):
-            stage, epoch_started, num_images = training.stage, time.monotonic(), training.means.count
-            for batch in stage.epoch_batches(progress):
-                # --- one step
-                progress.count_batch()
-                advance(describe_progress(progress.epoch, parts.epochs, training.means.mean_of("loss")))
-                result.skip(batch.skipped)
-                if images := count_all_images(len(batch.rows), accelerator):
-                    training.accumulate_gradients(batch, progress, images)
-                if stage.is_step(progress):
-                    training.step(progress)
-
-                # --- save, if it is time or if we are asked to end
-                result.minutes = earlier + (time.monotonic() - started) / 60
-                if not stage.is_step(progress):
-                    continue
-                due = time.monotonic() - saved > 60 * settings.save_minutes and not training.bad.in_a_row
-                if due and progress.batch < len(stage.batches):
-                    training.save(checkpoints, progress)
-                    saved = time.monotonic()
-                if stop.stop_requested():
-                    training.save(checkpoints, progress)
-                    raise Stopped(stop.by, progress.epoch, progress.batch)
-
-            # --- end of an epoch: history, validation, the best model, the next stage
-            speed = (training.means.count - num_images) / (time.monotonic() - epoch_started)
-            training.end_epoch(progress, speed)
-            if main:
-                log.info(
-                    describe_epoch(
-                        training.history.rows[-1], parts.epochs, result.best_epoch == progress.epoch
-                    )
-                )
-            result.minutes = earlier + (time.monotonic() - started) / 60
-            progress.next_epoch()
-            if training.next_stage(progress):
-                log.info("stage %d of %d begins", progress.stage + 1, len(parts.stages))
-            training.save(checkpoints, progress)
-            saved = time.monotonic()

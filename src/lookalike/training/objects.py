@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lookalike.errors import ConfigError
-from lookalike.training.own_sampler import OwnBatches
+from lookalike.training.sampling import OwnBatches
 from lookalike.training.settings import LossTerm, SamplerChoice
 
 

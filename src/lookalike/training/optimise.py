@@ -171,3 +171,12 @@ class Average:
                 mine.lerp_(theirs, 1 - decay)
             else:
                 mine.copy_(theirs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averaged weights, and the number of steps."""
+        return {"model": dict(self.model.state_dict()), "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from such a state."""
+        self.model.load_state_dict(state["model"])
+        self.steps = state["steps"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,10 +23,8 @@ from lookalike.errors import ConfigError, DataError, PeerError
 from lookalike.losses.modifiers import AcrossProcesses, Terms
 from lookalike.losses.sharded import parameters_by_process
 from lookalike.model.embedder import EmbeddingModel
+from lookalike.training.components import Batches
 from lookalike.training.worker import MEETING
-
-if TYPE_CHECKING:
-    from lookalike.training.components import Batches
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -153,7 +151,7 @@ class Share:
         processes: how many shares there are; every batch must have as many rows.
     """
 
-    def __init__(self, batches: "Batches", process: int, processes: int):
+    def __init__(self, batches: Batches, process: int, processes: int):
         self.batches, self.process, self.processes = batches, process, processes
 
     def __len__(self) -> int:

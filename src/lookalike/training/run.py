@@ -26,16 +26,15 @@ from lookalike.trackers.group import Trackers
 from lookalike.training.assemble import make_components
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.components import RunComponents
-from lookalike.training.image_usage import USES
-from lookalike.training.loop import fit, prepare
+from lookalike.training.history import USES, Result
+from lookalike.training.loop import fit
 from lookalike.training.nonfinite import BAD_BATCHES
 from lookalike.training.processes import make_accelerator, peer_processes, run_on_main
-from lookalike.training.progress import TrainingProgress
 from lookalike.training.resume import CONFIG, changed_values, check_may_start, lock_run_folder
 from lookalike.training.settings import StageSettings, TrainSettings
-from lookalike.training.state import Result, Training
+from lookalike.training.state import Training, prepare_training
 from lookalike.training.stopping import Stopped
-from lookalike.training.validation import check_metric
+from lookalike.training.validation import Validation, check_metric
 from lookalike.training.workbook import write_workbook
 
 log = logging.getLogger(__name__)
@@ -118,13 +117,13 @@ def run(parts: RunComponents, folder: Path, config: dict[str, Any]) -> Result:
     result, started = Result(), time.time()
     main = parts.accelerator.is_main_process
     state = Checkpoints(folder / "state").latest()
-    training, position = _prepare_training(parts, folder, result, state, config)
+    training, validation = _prepare_training(parts, folder, result, state, config)
     try:
         if main:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
             parts.trackers.start(folder, config, Checkpoints(folder / "state").steps())
-        fit(training, position, folder)
+        fit(training, validation)
         if main:
             choose_threshold(parts, folder / "model")
             _tell_of_ties(parts, result)
@@ -152,26 +151,26 @@ def run(parts: RunComponents, folder: Path, config: dict[str, Any]) -> Result:
 
 def _prepare_training(
     parts: RunComponents, folder: Path, result: Result, state: dict[str, Any] | None, config: dict[str, Any]
-) -> tuple[Training, TrainingProgress]:
+) -> tuple[Training, Validation]:
     """Everything as it is before the next step; where that fails, the folder is as before.
 
     Raises:
         ConfigError: values or images do not fit the checkpoint, or it is at its end and they change nothing.
     """
     try:
-        training, position = prepare(parts, folder, result, state)
+        training, validation = prepare_training(parts, folder, result, state)
     except BaseException:
         fresh = state is None and not (folder / "model").exists() and not (folder / BAD_BATCHES).exists()
         if fresh and parts.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
         raise
     changed = changed_values(folder, config, parts.settings.defaults) if state is not None else {}
-    if changed and training.is_finished(position):
+    if changed and training.is_finished():
         raise ConfigError(
-            f"{folder}: all of its {position.epoch - 1} epochs are done, so nothing is left to do with other "
-            f"values of {', '.join(changed)}. Go on for longer (epochs, stages), or take another out="
+            f"{folder}: all of its {training.progress.epoch - 1} epochs are done, so nothing is left to do "
+            f"with other values of {', '.join(changed)}. Train longer (epochs, stages), or take another out="
         )
-    return training, position
+    return training, validation
 
 
 def _report_stop(parts: RunComponents, folder: Path, result: Result, started: float) -> str:
@@ -179,7 +178,7 @@ def _report_stop(parts: RunComponents, folder: Path, result: Result, started: fl
     if not parts.accelerator.is_main_process:
         return "see the main process"
     goes_on = bool(Checkpoints(folder / "state").all())
-    on = "the same command goes on from there" if goes_on else "nothing to go on from"
+    on = "run the same command again to resume" if goes_on else "it cannot be resumed"
     if not (folder / "model" / "config.json").exists():
         if goes_on:
             return f"no epoch was finished; {on}"
