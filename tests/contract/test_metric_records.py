@@ -18,6 +18,7 @@ from lookalike.evaluation.protocols.pairs import PairList
 from lookalike.evaluation.protocols.retrieval import QueryGallery
 from lookalike.metrics.records import (
     RECORDS,
+    default_names,
     direction_of,
     limits_of,
     meaning_of,
@@ -129,6 +130,10 @@ def test_the_best_epoch_is_the_best_in_the_direction_of_the_metric(name, tmp_pat
     for epoch, score in enumerate([0.5, 0.2, 0.9, 0.4], 1):
         keep_best(Model(), score, name, tmp_path, result, epoch)
     assert result.best_epoch == (3 if sign_of(name) > 0 else 2)
+
+
+def test_the_default_metrics_are_those_that_evaluation_computes_unasked():
+    assert default_names() == list(evaluate(vectors(1.0), LABELS, intervals=False).metrics)
 
 
 def test_a_metric_without_a_better_direction_chooses_no_model():

@@ -3,9 +3,10 @@
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch.distributed as dist
 from torch import Tensor
@@ -50,7 +51,8 @@ class Stateful(Protocol):
         """Continue from such a state."""
 
 
-class StateOf(NamedTuple):
+@dataclass
+class StateOf:
     """State whose functions have other names."""
 
     state_dict: Callable[[], Any]
