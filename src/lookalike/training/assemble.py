@@ -2,23 +2,20 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from lookalike.data.cache import Cache
 from lookalike.data.datasets import drop_classes_below, join_tables, split_validation
-from lookalike.data.images import ImageTable, collate
 from lookalike.data.random_crop import RandomCrop
-from lookalike.data.table import Table, class_ids
+from lookalike.data.table import Table
 from lookalike.data.transforms import Resize
-from lookalike.errors import ConfigError, DataError, advise_on_stages
+from lookalike.errors import ConfigError, advise_on_stages
 from lookalike.losses.modifiers import Terms
 from lookalike.machine import choose_workers, configure_memory
 from lookalike.model.embedder import EmbeddingModel
@@ -225,40 +222,3 @@ def _make_plan(
         small_share=stage.small_share,
         patience=stage.patience,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class ShownBatch:
-    """Images as the model sees them, uint8 [B, H, W, 3], and the names of their classes."""
-
-    images: np.ndarray
-    labels: list[object]
-
-
-def load_first_batch(
-    tables: Mapping[str, Table], settings: TrainSettings, stage: StageSettings
-) -> ShownBatch:
-    """The batch that training would begin with, on one process, after augmentation.
-
-    Args:
-        tables: the datasets, by name.
-        settings: of the run.
-        stage: the first one.
-
-    Raises:
-        DataError: none of its images can be read.
-    """
-    table = join_tables(tables)
-    table.split("train")  # raises an error that lists the splits there are
-    table = drop_classes_below(table, settings.min_per_class)
-    train = split_validation(table, settings.val_share, settings.seed).split("train")
-    enough = getattr(stage.augment, "at_least", None)
-    images = ImageTable(train, stage.augment, class_ids(train.labels), seed=settings.seed, at_least=enough)
-    batches = build_sampler(stage, train, tables)(images.class_ids)
-    for epoch_of in (batches, images):
-        epoch_of.set_epoch(1)
-    batch = collate(images.__getitems__(next(iter(batches))))
-    if not len(batch.rows):
-        raise DataError("none of the images of the first batch can be read", batch.skipped)
-    labels = train.frame["label"].gather(batch.rows.numpy()).to_list()
-    return ShownBatch(batch.images.permute(0, 2, 3, 1).contiguous().numpy(), labels)
