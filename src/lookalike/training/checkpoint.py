@@ -1,7 +1,7 @@
-"""Checkpoints: the whole state of a training, written so that a crash leaves the one before it.
+"""Checkpoints: the whole state of a training run, written so that a crash leaves the previous one intact.
 
-A checkpoint is a folder of JSON and safetensors, no pickle. It is filled under another name, flushed to the
-disk and renamed as a whole, so its weights, optimiser and position always belong together.
+A checkpoint is a folder of JSON and safetensors, without pickle. It is written under a temporary name,
+flushed to the disk and renamed as a whole, so its weights, optimizer and position always belong together.
 """
 
 import json
@@ -27,7 +27,7 @@ class Checkpoints:
     """The checkpoints of a run, the last two of which are kept.
 
     Args:
-        folder: where they lie, one folder each, named by the steps done.
+        folder: holds one folder per checkpoint, named by the number of steps.
     """
 
     def __init__(self, folder: Path):
@@ -38,7 +38,7 @@ class Checkpoints:
         return sorted(path for path in self.folder.glob("[0-9]*") if path.is_dir())
 
     def steps(self) -> int:
-        """The steps after which the newest was written; 0 before the first."""
+        """Number of steps of the newest checkpoint; 0 before the first."""
         return max((int(path.name) for path in self.all()), default=0)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Checkpoints:
             shutil.rmtree(old)
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest state; None before the first. What a crash left half-written is removed.
+        """The newest state; None before the first. Incomplete checkpoints are removed.
 
         Raises:
             LookalikeError: the newest checkpoint cannot be read.
@@ -76,7 +76,7 @@ class Checkpoints:
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
-    """Nested dicts, lists and tuples of tensors and plain values, as two files that are on the disk."""
+    """Write nested dicts, lists and tuples of tensors and plain values as two files, flushed to the disk."""
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, tensors)
     replace_file(folder / TENSORS, lambda path: save_file(tensors, path))
@@ -86,7 +86,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What `write_state` wrote, its tensors on the CPU.
+    """Read what `write_state` wrote; tensors are on the CPU.
 
     Raises:
         LookalikeError: a file is missing or damaged.
@@ -99,7 +99,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """Every generator that training may draw from, in this process."""
+    """States of all random generators of this process that training may use."""
     name, keys, *numbers = np.random.get_state()  # noqa: NPY002 - what others draw from
     state = {
         "torch": torch.get_rng_state(),
@@ -110,7 +110,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_states(state: dict[str, Any], device: torch.device) -> None:
-    """Go on drawing where `random_states` was taken."""
+    """Restore what `random_states` returned."""
     torch.set_rng_state(state["torch"])
     name, keys, *numbers = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *numbers))  # noqa: NPY002
@@ -129,7 +129,7 @@ def check_packable(state: Any) -> None:
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """JSON of a value; tensors are put aside, and what JSON would change (keys, tuples) is marked."""
+    """A value as JSON; tensors go to `tensors`; types that JSON would change (keys, tuples) are marked."""
     if isinstance(value, Tensor):
         name = f"t{len(tensors)}"
         tensors[name] = value.detach().cpu().contiguous().clone()
@@ -159,7 +159,7 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _flush(path: Path) -> None:
-    """Make sure that a file, or the names in a folder, survive a power cut."""
+    """Flush a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

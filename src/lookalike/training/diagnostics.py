@@ -1,4 +1,4 @@
-"""Signs that training goes wrong, and what to do about them."""
+"""Warnings about training that goes wrong, with advice."""
 
 import logging
 import math
@@ -43,13 +43,13 @@ class Spread:
     classes: int
 
     def has_collapsed(self) -> bool:
-        """Whether they are one point or one line, which two or three classes may be on rightly."""
+        """Whether they are nearly one point or one line; two or three classes may rightly lie on a line."""
         return self.similarity > ALIKE or (self.classes > 3 and self.rank < RANK)
 
 
 @torch.no_grad()
 def embedding_spread(embeddings: Tensor, labels: Tensor) -> Spread:
-    """How different embeddings [B, D] with labels [B] are; the first 256 are looked at."""
+    """How different the first 256 embeddings of a batch [B, D] with labels [B] are."""
     unit = F.normalize(embeddings[:LOOKED_AT].double().cpu())
     labels = labels[:LOOKED_AT].cpu()
     sim = unit @ unit.T
@@ -63,7 +63,7 @@ def embedding_spread(embeddings: Tensor, labels: Tensor) -> Spread:
 
 
 class Diagnostics:
-    """Looks at each epoch and warns: once for a cause, and again only after it was gone.
+    """Examines each epoch and warns: once per cause, and again only if it had disappeared in between.
 
     Args:
         table: the training images.
@@ -82,17 +82,17 @@ class Diagnostics:
         self.steps = self.still = 0
 
     def update(self, loss: Terms) -> None:
-        """Note the classes of the batch that `loss` has just seen."""
+        """Record the classes of the last batch of `loss`."""
         self.batch, labels = loss.batch, loss.batch[1]
         self.class_seen = self.class_seen.to(labels.device)
         self.class_seen[labels.remainder(len(self.class_seen))] = True  # -1, unknown, goes to the end
 
     def note_gradient(self, gradient: Tensor) -> None:
-        """Note the length of all gradients in a step of the optimizer."""
+        """Record the norm of all gradients in a step of the optimizer."""
         self.steps, self.still = self.steps + 1, self.still + (float(gradient) == 0)
 
     def end_epoch(self, row: Row, earlier: Sequence[Row], loss: Terms) -> list[str]:
-        """The warnings that are new in this epoch, which are logged, too.
+        """The warnings that are new in this epoch; they are logged as well.
 
         Args:
             row: the epoch's row of the history.
@@ -142,12 +142,12 @@ class Diagnostics:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What was seen and said."""
+        """What was recorded, and which warnings were given."""
         seen = {"seen": self.class_seen.cpu(), "given": sorted(self.warned), "batch": self.batch}
         return {**seen, "steps": self.steps, "still": self.still}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from such a state."""
         self.class_seen, self.warned, self.batch = state["seen"], set(state["given"]), state["batch"]
         self.steps, self.still = state["steps"], state["still"]
 

@@ -1,4 +1,4 @@
-"""Embeddings of training images as the model makes them now, for those who look for hard negatives."""
+"""Embeddings of the training images by the current model, for samplers of hard negatives."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,14 +27,14 @@ Skip = Callable[[Iterable[Problem]], None]
 def refresh_bank(
     batches: Batches, epoch: int, losses: Mapping[str, float], parts: RunComponents, skip: Skip
 ) -> None:
-    """Let a sampler of hard negatives see what the model makes of the images by now; others need nothing.
+    """Update the embeddings of a sampler of hard negatives; other samplers need none.
 
     Args:
         batches: the sampler.
-        epoch: the one that ended, or the one before the first.
+        epoch: the one that ended; 0 before the first.
         losses: those of the epoch; none before the first.
         parts: the run.
-        skip: gets the images that cannot be read.
+        skip: called with the images that cannot be read.
     """
     if not isinstance(batches, HardNegatives):
         return
@@ -55,16 +55,16 @@ def load_bank(bank: dict[str, Any] | None, batches: Batches) -> None:
 
 
 class Embedder:
-    """What a model makes of rows of a table: in evaluation mode, with its evaluation preprocessing.
+    """Embeds rows of a table in evaluation mode, with the model's evaluation preprocessing.
 
-    Several processes share the work and all get the same vectors.
+    The processes share the work, and all of them get the same vectors.
 
     Args:
         model: as it is when called.
         table: the training images.
-        accelerator: says how many processes there are.
+        accelerator: of the run.
         workers: processes that read images.
-        skip: gets the images that cannot be read.
+        skip: called with the images that cannot be read.
     """
 
     def __init__(

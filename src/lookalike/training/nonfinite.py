@@ -1,4 +1,4 @@
-"""Steps whose loss or gradients are no numbers: skipped, kept to look at; several in a row end the run."""
+"""Steps whose loss or gradients are NaN or infinite are skipped and saved; several in a row end the run."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ BAD_BATCHES = "bad_batches"
 
 @dataclass(frozen=True)
 class PendingBatch:
-    """A batch until its step: the loss, this process's images, the embeddings of all."""
+    """A batch before its step: its loss, the images of this process, and the embeddings of all processes."""
 
     loss: float
     batch: Batch
@@ -37,16 +37,16 @@ class PendingBatch:
 
 
 class NonFiniteSteps:
-    """Finds bad steps, undoes what they changed, and keeps their batches in the run folder.
+    """Detects non-finite steps, undoes what they changed, and saves their batches in the run folder.
 
-    All processes come to the same decision; only the main one writes and warns. With fp16 an overflow of the
-    gradients alone is left to the scaler, which skips the step and scales less the next time; only where that
-    no longer helps it counts.
+    All processes come to the same decision; only the main one writes and warns. With fp16, an overflow of the
+    gradients alone is left to the gradient scaler, which skips the step and lowers its scale; it counts only
+    once the scale is below 1.
 
     Args:
         folder: the run folder.
         table: the training images.
-        accelerator: says how many processes there are, and whether gradients are scaled.
+        accelerator: of the run; gives the number of processes and the gradient scaler.
     """
 
     def __init__(self, folder: Path, table: Table, accelerator: Accelerator):
@@ -56,12 +56,12 @@ class NonFiniteSteps:
         self._last: PendingBatch | None = None
 
     def follow(self, *modules: nn.Module) -> None:
-        """Let skipped steps leave the buffers of these (batch statistics, memories) as they were."""
+        """Restore the buffers of these modules (batch statistics, memories) whenever a step is skipped."""
         self._buffers = [buffer for module in modules for buffer in module.buffers()]
         self._before = [buffer.clone() for buffer in self._buffers]
 
     def is_finite(self, value: Tensor, batch: Batch, embeddings: Tensor) -> bool:
-        """Whether the loss of a batch is a number; the batch is held until its step.
+        """Whether the loss of a batch is finite; the batch is held until its step.
 
         Args:
             value: the loss.
@@ -74,14 +74,14 @@ class NonFiniteSteps:
         return math.isfinite(number)
 
     def step_is_finite(self, gradient: Tensor, **facts: Any) -> bool:
-        """Whether to make the step; if not, all but the gradients is as before, and the batch is kept.
+        """Whether to take the step; if not, everything but the gradients is restored, and the batch is saved.
 
         Args:
-            gradient: length of all gradients, unscaled.
-            facts: `step`, `epoch` and whatever else may help to understand, as plain values.
+            gradient: norm of all gradients, unscaled.
+            facts: `step`, `epoch` and further plain values, for batch.json.
 
         Raises:
-            LookalikeError: so many steps in a row were bad that training cannot go on.
+            LookalikeError: three steps in a row were not finite.
         """
         pending, self._last = self._last, None
         if pending is None or self._all_finite(pending.loss, gradient):
@@ -124,7 +124,7 @@ class NonFiniteSteps:
             self.accelerator.scaler.update()
 
     def summary(self) -> str:
-        """What the epoch's row of the history says about skipped steps; begins a new epoch."""
+        """Note on skipped steps for the epoch's row of the history; starts a new epoch."""
         steps, self.skipped = self.skipped, []
         if not steps:
             return ""
@@ -133,11 +133,11 @@ class NonFiniteSteps:
         return f"{words} skipped, as loss or gradients were no numbers: {named}; see {BAD_BATCHES}/"
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """Plain values."""
         return {"in_a_row": self.in_a_row, "skipped": self.skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from such a state."""
         self.in_a_row, self.skipped = state["in_a_row"], state["skipped"]
 
     def _gather_batches(self, batch: Batch) -> list[Batch]:
@@ -163,7 +163,7 @@ class NonFiniteSteps:
         log.warning("step %d is skipped: %s; its batch is in %s", step, words, folder)
 
     def _write(self, folder: Path, batches: list[Batch], embeddings: Tensor, facts: dict[str, Any]) -> None:
-        """rows.csv, batch.json, embeddings and images, under another name until all are there."""
+        """Write rows.csv, batch.json, embeddings and images, under a temporary name first."""
         temporary = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -193,5 +193,5 @@ def _picture(image: Tensor) -> Image.Image:
 
 
 def _plain(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """A value for JSON, which has no NaN."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

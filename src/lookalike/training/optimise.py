@@ -1,4 +1,4 @@
-"""What happens around a step of the optimiser."""
+"""Sparse steps, clipping, resizing and the moving average: what surrounds an optimizer's step."""
 
 import copy
 from collections.abc import Collection, Iterable
@@ -113,11 +113,11 @@ def _tidy(parameter: Tensor, gradient: Tensor) -> Tensor:
 
 
 def clip_gradients(parameters: Iterable[Tensor], longest: float, shards: Collection[Tensor] = ()) -> Tensor:
-    """Scale all gradients down together where they are longer than `longest`; their length before.
+    """Scale all gradients down to the norm `longest` if theirs is larger; returns their norm before that.
 
     Args:
         parameters: all that is trained; gradients may be sparse.
-        longest: the largest length of all gradients taken as one vector.
+        longest: the maximum norm of all gradients taken as one vector.
         shards: those of them that differ by process, as parts of something whole; the lengths of all parts
             count in every process, so that all scale alike.
     """
@@ -140,7 +140,7 @@ def clip_gradients(parameters: Iterable[Tensor], longest: float, shards: Collect
 
 
 def _gradient_values(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """All numbers of a gradient that are not left out as zeros."""
+    """The stored values of a gradient, dense or sparse."""
     return _tidy(parameter, gradient).values() if gradient.is_sparse else gradient
 
 
@@ -153,7 +153,7 @@ def shrink_images(images: Tensor, size: int) -> Tensor:
 
 
 class Average:
-    """A copy of the model whose weights trail the trained ones (exponential moving average).
+    """Exponential moving average of the model's weights.
 
     The decay rises from 0.1 to `decay` over the first steps, so that the start is soon forgotten.
     """
@@ -163,7 +163,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: EmbeddingModel) -> None:
-        """Move towards the weights and statistics of `model`."""
+        """Update with the weights and statistics of `model`."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
         for mine, theirs in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):

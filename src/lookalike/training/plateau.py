@@ -53,7 +53,7 @@ class Plateau:
         return self.now * rise(done, self.warmup)
 
     def observe(self, score: float) -> None:
-        """Take in the score of an epoch, higher is better; one that is no number is no better."""
+        """Record the score of an epoch, higher is better; NaN is no improvement."""
         if score > self.best + self.threshold:
             self.best, self.waited = score, 0
             return
@@ -68,6 +68,6 @@ class Plateau:
         return {"now": self.now, "best": best, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from such a state."""
         self.now, self.waited = state["now"], state["waited"]
         self.best = -math.inf if state["best"] is None else state["best"]

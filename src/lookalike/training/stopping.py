@@ -1,4 +1,4 @@
-"""Asked to stop: training ends its step, saves, and says so."""
+"""Stopping on SIGTERM or Ctrl-C: training finishes its step and saves."""
 
 import signal
 import threading
@@ -11,11 +11,11 @@ import torch.distributed as dist
 
 
 class Stopped(Exception):
-    """Training ended because it was asked to, and was saved.
+    """Training was stopped by a signal, after it was saved.
 
     Args:
         by: "SIGTERM" or "Ctrl-C".
-        epoch, batch: where it stands.
+        epoch, batch: where it stopped.
     """
 
     def __init__(self, by: str | None, epoch: int, batch: int) -> None:
@@ -24,7 +24,7 @@ class Stopped(Exception):
 
 
 class Stop:
-    """Whether somebody has asked training to end, and how.
+    """Whether a signal has asked training to end, and which.
 
     Attributes:
         by: "SIGTERM" or "Ctrl-C"; None while training may go on.
@@ -48,7 +48,7 @@ class Stop:
 
 @contextmanager
 def listen_for_signals() -> Iterator[Stop]:
-    """Note SIGTERM and the first Ctrl-C instead of dying of them; a second Ctrl-C ends at once."""
+    """Record SIGTERM and the first Ctrl-C instead of ending; a second Ctrl-C ends training at once."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -68,6 +68,6 @@ def listen_for_signals() -> Iterator[Stop]:
 
 
 def leave_signals_alone(_: int) -> None:
-    """In a loader process: Ctrl-C is for the main process to handle, SIGTERM is from it."""
+    """Signal handlers of a loader process: the main process handles Ctrl-C, and sends SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
