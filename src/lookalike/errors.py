@@ -103,7 +103,7 @@ def advise_on_stages(number: int) -> Iterator[None]:
     except ConfigError as error:
         if not number:
             raise
-        prefix = f"stages: the {number}. stage: "
+        prefix = f"stages: stage {number}: "
         raise ConfigError(
             f"{prefix}{str(error).removeprefix(prefix)}\nIf the stages of a recipe do not fit your backbone "
             "or loss: stages=[] trains in one stage of epochs=…, and stages=[{epochs: 4, freeze: "

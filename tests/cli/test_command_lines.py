@@ -208,12 +208,12 @@ def test_a_bug_is_one_line_and_a_file(monkeypatch, idle, capsys):
         (["freeze=[blocks]"], "matches no part of the model; nearest: "),
         (
             ["experiment=nekonet_1"],
-            "stages: the 2. stage: freeze: 'backbone.net.blocks.[56]' matches no part",
+            "stages: stage 2: freeze: 'backbone.net.blocks.[56]' matches no part",
         ),
         (["experiment=nekonet_1"], "stages=[] trains in one stage"),
-        (["experiment=nekonet_1", "loss=arcface"], "stages: the 4. stage: loss.triplet.mining: loss=triplet"),
+        (["experiment=nekonet_1", "loss=arcface"], "stages: stage 4: loss.triplet.mining: loss=triplet"),
         (["experiment=nekonet_1", "loss=arcface"], "stages=[] trains in one stage"),
-        (["stages=[{epochs: 1}, {freeze: [nothing]}]"], "stages: the 2. stage: freeze: 'nothing'"),
+        (["stages=[{epochs: 1}, {freeze: [nothing]}]"], "stages: stage 2: freeze: 'nothing'"),
     ],
 )
 def test_a_wrong_part_or_device_is_refused_before_training(capsys, tmp_path, monkeypatch, words, said):

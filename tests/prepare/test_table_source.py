@@ -137,6 +137,18 @@ def test_without_a_split_there_is_no_split(raw):
     assert "split" not in table(raw("path,label,split\na.jpg,1,\nb.jpg,2,\n"))[0].frame.columns
 
 
+def test_other_words_for_splits_are_reported(raw, caplog):
+    with caplog.at_level(logging.INFO, "lookalike"):
+        found, _ = table(raw("path,label,split\na.jpg,1,Training\nb.jpg,2,dev\nc.jpg,2,TEST\n"))
+    assert found.frame["split"].to_list() == ["train", "val", "test"]
+    assert "info.csv: column split: dev is val, training is train" in caplog.text
+
+
+def test_a_json_file_leads_to_the_source_that_reads_it(raw_folder):
+    with pytest.raises(DataError, match=r"For COCO annotations: source=coco source.file=.*info.json"):
+        table(raw_folder / "info.json")
+
+
 def test_bad_rows_are_left_out_with_a_reason(raw):
     found, problems = table(
         raw(

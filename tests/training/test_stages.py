@@ -130,18 +130,18 @@ def test_a_sampler_of_a_stage_has_the_seed_of_the_run():
     [
         (
             [{"epochs": 1}, {"dim": 32}],
-            r"the 2. stage: dim holds for the whole run; a stage may change epochs",
+            r"stage 2: dim holds for the whole run; a stage may change epochs",
         ),
-        ([{"epoch": 1}], r"the 1. stage: epoch: train has no such key"),
-        ([{"freeze": ["nix"]}], r"^stages: the 1. stage: freeze: 'nix' matches no part"),
-        ([{"sampler.samples_per_class": 0}], r"^stages: the 1. stage: sampler.* must be above 0"),
-        ([{"augment.rotate": -900}], r"^stages: the 1. stage: augment: rotate -900"),
-        ([{"distill_only": True}], r"^stages: the 1. stage: distill_only=true: give a teacher"),
+        ([{"epoch": 1}], r"stage 1: epoch: train has no such key"),
+        ([{"freeze": ["nix"]}], r"^stages: stage 1: freeze: 'nix' matches no part"),
+        ([{"sampler.samples_per_class": 0}], r"^stages: stage 1: sampler.* must be above 0"),
+        ([{"augment.rotate": -900}], r"^stages: stage 1: augment: rotate -900"),
+        ([{"distill_only": True}], r"^stages: stage 1: distill_only=true: give a teacher"),
         (
             [{"loss": ["arcface"], "loss.arcface.margin": -3}],
-            r"^stages: the 1. stage: loss.arcface: ArcFace margin",
+            r"^stages: stage 1: loss.arcface: ArcFace margin",
         ),
-        ([{"lr": "fast"}], r"the 1. stage: lr=fast: must be a number"),
+        ([{"lr": "fast"}], r"stage 1: lr=fast: must be a number"),
         (
             [{"loss.triplet.margin": 1}],
             r"loss.triplet=… is not selected|loss: triplet is not selected|is not selected",

@@ -57,7 +57,7 @@ def stage_configs(config: Config) -> list[Config]:
     configs = []
     whole = config.model_copy(update={"stages": []})
     for number, changes in enumerate(config.stages, 1):
-        prefix = f"stages: the {number}. stage"
+        prefix = f"stages: stage {number}"
         for key in changes:
             name = key.split(".")[0]
             if name in type(config).model_fields and name not in config.stage_keys():

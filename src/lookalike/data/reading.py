@@ -36,7 +36,9 @@ def read_frame(file: Path, text: Collection[str] = ()) -> pl.DataFrame:
     read = READERS.get(file.suffix.lower())
     if read is None and not file.is_dir():
         ending = f"not {file.suffix!r}" if file.suffix else "and this one has no ending"
-        raise DataError(f"{file}: a table file ends in {', '.join(READERS)}, {ending}")
+        is_json = file.suffix.lower() == ".json"
+        coco = f". For COCO annotations: source=coco source.file={file}" if is_json else ""
+        raise DataError(f"{file}: a table file ends in {', '.join(READERS)}, {ending}{coco}")
     if read is None or not file.is_file():
         raise DataError(f"{file}: {'this is a folder' if file.is_dir() else 'there is no such file'}")
     try:

@@ -113,7 +113,7 @@ def find_point(model: "EmbeddingModel | OnnxModel") -> OperatingPoint:
             "  train with validation identities: lookalike train … val_share=0.2\n"
             "  or, with few identities, by cross-validation over the training identities, which gives the "
             "threshold of models of this recipe, not of this very model: see docs/verify.md\n"
-            "  or take threshold@far=0.001 of: lookalike evaluate "
+            "  or take threshold@far=… of: lookalike evaluate "
             f"model={folder} dataset=… split=test out=…\n"
             "  or give one: threshold=0.6"
         )

@@ -261,6 +261,10 @@ def _with_splits(frame: pl.DataFrame, file: Path, columns: Columns) -> tuple[pl.
         words = words.replace(dict.fromkeys(ROLE_NAMES, "test"))
     splits = words.replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String).alias("split")
     column_name = columns.used["split"]
+    renamed = sorted({word for word in words.drop_nulls() if SPLIT_NAMES.get(word, word) != word})
+    if renamed:
+        listed = ", ".join(f"{word} is {SPLIT_NAMES[word]}" for word in renamed)
+        log.info("%s: column %s: %s", file, column_name, listed)
     wrong = {
         row: f"{column_name} {shorten_middle(str(column[row] or ''))!r}: must be train, val or test"
         for row in splits.is_null().arg_true().to_list()
