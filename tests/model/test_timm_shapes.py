@@ -198,6 +198,9 @@ def test_attention_pooling_is_a_softmax_over_all_places_and_survives_saving(tmp_
         heads_out.append((weights[..., None] * values).sum(dim=1))
     expected = torch.cat(heads_out, dim=1) @ pool.attention.out_proj.weight.double().T
     torch.testing.assert_close(pool(maps).double(), expected, atol=1e-5, rtol=1e-5)
+    exported = torch.export.export(pool, (maps,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+    five = torch.randn(5, model.backbone.map_dim, 3, 5)
+    torch.testing.assert_close(exported.module()(five), pool(five))
     model.save(tmp_path)
     images = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
     with torch.inference_mode():

@@ -94,7 +94,7 @@ class Attention(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Maps [B, C, h, w] to [B, C]."""
         tokens = self.norm(maps.flatten(2).transpose(1, 2))
-        query = self.query.expand(len(tokens), -1, -1)
+        query = self.query.expand(tokens.shape[0], -1, -1)  # len() would fix the batch size in exports
         return self.attention(query, tokens, tokens, need_weights=False)[0].squeeze(1)
 
 
