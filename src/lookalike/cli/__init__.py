@@ -119,6 +119,10 @@ JOBS = {
         "Find the nearest indexed images of a photo",
         "lookalike search index=index/mine image=photo.jpg k=5",
     ),
+    "identify": Job(
+        "Say who a photo shows: an indexed identity, someone new, or unsure",
+        "lookalike identify index=index/mine image=photo.jpg fpir=0.01",
+    ),
     "verify": Job(
         "Decide whether two photos show the same identity",
         "lookalike verify a.jpg b.jpg model=runs/mine/model",

@@ -16,7 +16,7 @@ class Record:
     """What is known of a metric whatever its value is.
 
     Attributes:
-        name: as in metrics.json; `@k` stands for any k, `@far=F` for any false accept rate.
+        name: as in metrics.json; `@k` stands for any k, `@far=F` and `@fpir=F` for any rate.
         direction: which values are better; `neither` for thresholds, counts and the like.
         low: the least possible value.
         high: the greatest possible value.
@@ -142,6 +142,12 @@ RECORDS: tuple[Record, ...] = (
         title="Found, at {} false alarms",
         sentence="Known identities found when {} of unknown ones are taken for somebody.",
     ),
+    _share(
+        "tpir@fpir=F",
+        "queries identified when {} of strangers are given a name",
+        title="Identified, at {} of strangers named",
+        sentence="When {} of the strangers are given a name, {of_100} % of the queries get the right one.",
+    ),
     Record(
         "hubness_skewness",
         "lower",
@@ -248,8 +254,8 @@ def record_of(name: str) -> Record | None:
 
 
 def general_name(name: str) -> str:
-    """`recall@k` for recall@5, `tar@far=F` for tar@far=0.001."""
-    return re.sub(r"@far=.+$", "@far=F", re.sub(r"@\d+$", "@k", name))
+    """`recall@k` for recall@5, `tar@far=F` for tar@far=0.001, `tpir@fpir=F` for tpir@fpir=0.01."""
+    return re.sub(r"@(far|fpir)=.+$", r"@\1=F", re.sub(r"@\d+$", "@k", name))
 
 
 def direction_of(name: str) -> Direction:
@@ -279,7 +285,7 @@ def meaning_of(name: str) -> str:
     record = record_of(name)
     if record is None:
         return ""
-    argument = name.rpartition("@")[2].removeprefix("far=")
+    argument = name.rpartition("@")[2].removeprefix("far=").removeprefix("fpir=")
     lower = "; lower is better" if record.direction == "lower" else ""
     words = record.meaning.format(argument) + lower
     if argument == "1":

@@ -18,6 +18,7 @@ from lookalike.data.transforms import check_choice
 from lookalike.data.vectors import path_from, read_json, read_vectors, resolve_path, write_vectors
 from lookalike.embeddings import Embeddings
 from lookalike.errors import DataError, LookalikeError, Problem
+from lookalike.evaluation.identification import FPIR
 from lookalike.evaluation.operating_point import file_point, read_point
 from lookalike.files import new_folder, refuse_existing, write_text
 from lookalike.metrics.inputs import unit_length
@@ -25,6 +26,7 @@ from lookalike.model.loading import find_onnx
 from lookalike.model.onnx_model import OnnxModel
 from lookalike.search.gallery import gallery_embeddings, load_model
 from lookalike.search.hits import Hits, SearchResults, make_hit
+from lookalike.search.identify import Validation, identification_point, judge_encounter, judge_photos
 from lookalike.search.nearest import find_nearest
 from lookalike.search.numpy_search import NumpySearch
 from lookalike.search.query import Photo, Query, checked_boxes, embed_photos, parse_query
@@ -255,6 +257,55 @@ class Index:
                 make_hit(self.table, row, score, limit) for row, score in hits if row >= 0
             )
         return results[0] if parsed.is_single else results
+
+    def identify(
+        self,
+        query: Any,
+        *,
+        fpir: float = FPIR,
+        validation: Validation = None,
+        encounter: bool = False,
+        k: int = 5,
+        box: Box | Sequence[Box | None] | None = None,
+        batch_size: int = 64,
+        skipped: list[Problem] | None = None,
+    ) -> Any:
+        """Who is shown: an indexed identity, someone new, or that the photo cannot tell.
+
+        The threshold is chosen for the number of identities in the index and for their photos, on validation
+        identities, so that at most `fpir` of photos of strangers are given a name.
+
+        Args:
+            query: as in `search`.
+            fpir: false positive identification rate: the share of strangers who may be given a name. Where
+                the validation identities cannot show it, the finest rate that they can is promised.
+            validation: vectors of identities that the model was not trained on: `Embeddings`, their folder, a
+                file of vectors, or a tuple of vectors and labels; those in the model folder if not given.
+            encounter: whether all photos show the same one and get one answer.
+            k: number of identities in `hits`.
+            box: as in `search`.
+            batch_size: photos per forward pass.
+            skipped: a list that receives the photos that cannot be read, which then have no answer.
+
+        Returns:
+            An `Identification` for a single photo or vector, or for an encounter; or else a list of them.
+
+        Raises:
+            ValueError: there are too few validation identities, or an argument is wrong.
+            TypeError: the query is something else.
+            DataError: no photo can be read, or some cannot and `skipped` is not given; they are listed.
+            LookalikeError: the model or the validation vectors are missing, or of another model.
+        """
+        depth = self.table.frame["label"].n_unique() if encounter else k
+        options = {"by": "label", "box": box, "batch_size": batch_size, "skipped": skipped, "threshold": 1.0}
+        point = identification_point(self, fpir, validation)
+        results = self.search(query, max(depth, 1), **options)
+        found = [hits for hits in ([results] if isinstance(results, Hits) else results) if hits]
+        if encounter:
+            point = identification_point(self, fpir, validation, len(found))
+            return judge_encounter(found, point, k)
+        answers = judge_photos(found, point, k)
+        return answers[0] if isinstance(results, Hits) else answers
 
     @property
     def model_folder(self) -> Path | None:

@@ -17,6 +17,7 @@ from lookalike.embeddings import embed
 from lookalike.errors import ConfigError, LookalikeError, list_problems
 from lookalike.evaluation.operating_point import write_point
 from lookalike.evaluation.threshold_choice import choose_operating_point
+from lookalike.evaluation.validation_vectors import write_validation_vectors
 from lookalike.files import replace_file, write_text
 from lookalike.machine import choose_device
 from lookalike.model.embedder import EmbeddingModel
@@ -58,6 +59,7 @@ def choose_threshold(parts: RunComponents, folder: Path) -> None:
         log.warning("the model has no threshold to tell same from different by: %s", error)
         return
     write_point(point, folder)
+    write_validation_vectors(vectors.vectors, vectors.table.labels, model.space, folder)
     log.info("%s", point)
 
 
