@@ -73,6 +73,7 @@ NAVIGATION = {
         "docs/search",
         "docs/verify",
         "docs/export",
+        "docs/identify",
     ],
     "Reference": [
         "docs/command-line",

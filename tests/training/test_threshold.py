@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from test_run import SMALL
@@ -11,6 +12,7 @@ import lookalike
 from lookalike.cli.main import main
 from lookalike.evaluation.operating_point import read_point
 from lookalike.evaluation.threshold_choice import choose_operating_point
+from lookalike.evaluation.validation_vectors import read_validation_vectors
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +74,12 @@ def test_without_validation_identities_there_is_none_and_that_is_said(dataset, t
     lookalike.train(only, tmp_path / "run", val_share=0, **{**SMALL, "epochs": 0})
     assert read_point(tmp_path / "run") is None
     assert "no validation identities" in caplog.text
+
+
+def test_the_model_folder_keeps_the_validation_vectors(run, dataset):
+    model = lookalike.load(run)
+    table = lookalike.read_table(dataset).split("val")
+    vectors, codes = read_validation_vectors(run, model.space)
+    expected = lookalike.embed(model, table, progress=False).vectors
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    assert len(set(codes.tolist())) == 4

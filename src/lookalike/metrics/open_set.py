@@ -56,9 +56,9 @@ def tpir_at_fpir(neighbours: Neighbours, fpir: float = 0.01) -> dict[str, float]
 
 
 def _nearest_other(neighbours: Neighbours) -> tuple[np.ndarray, np.ndarray]:
-    """Similarity of the nearest row of another identity, [Q], and what it may be at most where it is not kept.
+    """Similarity of the nearest row of another identity, [Q], and its upper bounds where it was not kept.
 
-    The first is -inf where it is not kept.
+    The similarity is -inf there.
     """
     kept = neighbours.rows >= 0
     other = kept & (neighbours.labels != neighbours.label[:, None])

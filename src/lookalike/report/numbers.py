@@ -80,7 +80,7 @@ def number(key: str, entry: Mapping[str, Any]) -> Number:
     if record is None:
         return Number(key, key, value, low, high, False, "")
     argument = key.rpartition("@")[2]
-    k_or_rate = percent(argument.removeprefix("far=")) if argument.startswith("far=") else argument
+    k_or_rate = percent(argument.partition("=")[2]) if "=" in argument else argument
     sentence = record.sentence_at_1 if argument == "1" and record.sentence_at_1 else record.sentence
     meaning = sentence.format(k_or_rate, of_100=hundredths(value)) if sentence else _as_sentence(key)
     name = record.title.format(k_or_rate) if record.title else key.removeprefix(BEFORE)
