@@ -199,8 +199,8 @@ class FalsePositiveRate:
         low, high = self._ends(threshold, seed)
         if not self.extrapolated:
             return low, high
-        drawn = self.scores.gallery_estimate(threshold, self.measured)
-        return min(low, _clip(estimate_intervals({"rate": drawn}, seed=seed)["rate"])[0]), high
+        largest = self.scores.gallery_estimate(threshold, self.measured)
+        return min(low, _clip(estimate_intervals({"rate": largest}, seed=seed)["rate"])[0]), high
 
     def bound_low(self, threshold: float, seed: int = 0) -> float:
         """Lower end of the interval of what `__call__` returns, whether it is a rate or a bound."""

@@ -112,12 +112,12 @@ def _nearest_of_drawn(
 ) -> np.ndarray:
     """The greatest similarity of each row to the photos of each identity that are drawn, [n, V]."""
     counts = np.bincount(codes)
-    wanted = np.minimum(rng.choice(photos, len(counts)), counts)
-    drawn = np.lexsort((rng.random(len(codes)), codes))  # shuffled within each identity
+    sizes = np.minimum(rng.choice(photos, len(counts)), counts)
+    rows = np.lexsort((rng.random(len(codes)), codes))  # shuffled within each identity
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    drawn = drawn[np.arange(len(codes)) - first[codes] < wanted[codes]]
-    starts = np.concatenate([[0], np.cumsum(wanted)[:-1]])
-    return np.maximum.reduceat(cosine[:, drawn], starts, axis=1)
+    rows = rows[np.arange(len(codes)) - first[codes] < sizes[codes]]
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    return np.maximum.reduceat(cosine[:, rows], starts, axis=1)
 
 
 def _encounters(codes: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -300,11 +300,11 @@ class Index:
         options = {"by": "label", "box": box, "batch_size": batch_size, "skipped": skipped, "threshold": 1.0}
         point = identification_point(self, fpir, validation)
         results = self.search(query, max(depth, 1), **options)
-        found = [hits for hits in ([results] if isinstance(results, Hits) else results) if hits]
+        judged = [hits for hits in ([results] if isinstance(results, Hits) else results) if hits]
         if encounter:
-            point = identification_point(self, fpir, validation, len(found))
-            return judge_encounter(found, point, k)
-        answers = judge_photos(found, point, k)
+            point = identification_point(self, fpir, validation, len(judged))
+            return judge_encounter(judged, point, k)
+        answers = judge_photos(judged, point, k)
         return answers[0] if isinstance(results, Hits) else answers
 
     @property
