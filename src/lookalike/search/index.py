@@ -297,7 +297,13 @@ class Index:
             LookalikeError: the model or the validation vectors are missing, or of another model.
         """
         depth = self.table.frame["label"].n_unique() if encounter else k
-        options = {"by": "label", "box": box, "batch_size": batch_size, "skipped": skipped, "threshold": 1.0}
+        options: dict[str, Any] = {
+            "by": "label",
+            "box": box,
+            "batch_size": batch_size,
+            "skipped": skipped,
+            "threshold": 1.0,
+        }
         point = identification_point(self, fpir, validation)
         results = self.search(query, max(depth, 1), **options)
         judged = [hits for hits in ([results] if isinstance(results, Hits) else results) if hits]
