@@ -226,4 +226,8 @@ def test_info_counts_weights_and_operations(model_folder, capsys):
     assert main(["info", str(model_folder), "format=json"]) == 0
     (printed,) = json.loads(capsys.readouterr().out)
     assert (printed["parameters"], printed["dim"]) == (facts.parameters, 16)
+    assert main(["info", str(model_folder), str(model_folder.parent), "format=markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count("|") for line in lines] == [11] * 4
+    assert "small_cnn" in lines[2]
     assert main(["info", str(model_folder.parent / "nothing")]) == 1

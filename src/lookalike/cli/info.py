@@ -11,7 +11,9 @@ class Config(BaseModel):
     """The keys of `lookalike info`; their defaults are in conf/info.yaml."""
 
     model: list[Path] = Field(description="model folder, run folder or exported file; model= may be omitted")
-    format: Literal["text", "json"] = Field(description="output format")
+    format: Literal["text", "json", "markdown"] = Field(
+        description="output format; markdown makes one table of all models, for a model zoo"
+    )
     threads: int | None = Field(
         ge=1, description="number of CPU threads for the model; null keeps the default of PyTorch"
     )
@@ -19,11 +21,11 @@ class Config(BaseModel):
 
 def main(config: Config) -> str:
     """Return the facts of each model."""
-    from lookalike.export.info import info
+    from lookalike.export.info import info, zoo_table
     from lookalike.machine import configure_memory
 
     configure_memory(config.threads)
     facts = [info(model) for model in config.model]
     if config.format == "json":
         return json.dumps([each.to_dict() for each in facts], indent=2)
-    return "\n\n".join(map(str, facts))
+    return zoo_table(facts) if config.format == "markdown" else "\n\n".join(map(str, facts))

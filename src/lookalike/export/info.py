@@ -1,6 +1,7 @@
 """What a model is: size, cost, speed on this machine, metrics and provenance."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,38 @@ def info(model: str | Path) -> ModelInfo:
     path = Path(model)
     loaded = load(path)
     return _onnx_info(path, loaded) if isinstance(loaded, OnnxModel) else _torch_info(path, loaded)
+
+
+def zoo_table(models: Sequence[ModelInfo]) -> str:
+    """Several models as a Markdown table, in the order given."""
+    columns = (
+        "model", "backbone", "size", "dim", "parameters (M)", "FLOPs (G)", "file (MB)",
+        "ms per image", "validation", "TAR at FAR",
+    )  # fmt: skip
+    rows = [_zoo_row(each) for each in models]
+    lines = [f"| {' | '.join(row)} |" for row in [columns, ("---",) * len(columns), *rows]]
+    return "\n".join(lines)
+
+
+def _zoo_row(model: ModelInfo) -> tuple[str, ...]:
+    point = model.operating_point
+    validation = [
+        f"{name.removeprefix('validation ')} {value:.3f}"
+        for name, value in model.training.items()
+        if name.startswith("validation ")
+    ]
+    return (
+        str(model.path),
+        model.backbone,
+        f"{model.image_size} px, {model.precision}",
+        str(model.dim),
+        "–" if model.parameters is None else f"{model.parameters / 1e6:.2f}",
+        "–" if model.flops is None else f"{model.flops / 1e9:.3f}",
+        f"{model.bytes / 1e6:.1f}",
+        f"{model.speed[min(model.speed)]:.2f}",
+        validation[0] if validation else "–",
+        "–" if point is None else f"{point.tar:.3f} at {point.far:.2g}",
+    )
 
 
 def _onnx_info(path: Path, model: OnnxModel) -> ModelInfo:
