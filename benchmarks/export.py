@@ -5,8 +5,8 @@ python benchmarks/export.py [precisions] [families] [model=FOLDER] [dataset=FOLD
 precisions: a trained model (by default one that is trained on LOOKALIKE_DATA/emoji first, which takes
 some minutes) is exported in each precision. Gap, recall@1 and TAR are those that `lookalike export` reports
 on the test identities; speed is a ratio to PyTorch in the same process, rounds alternating. The goals: gap
-at most 1e-6 (fp32) and 1e-3 (fp16); int8 loses at most 0.5 points of recall@1 and keeps 95 % of TAR at its own threshold;
-speedup at batch 16 and 1 at least 1.8 and 4 (fp32), 3 and 6 (int8).
+at most 1e-6 (fp32) and 1e-3 (fp16); int8 loses at most 0.5 points of recall@1 and keeps 95 % of TAR at its
+own threshold; speedup at batch 16 and 1 at least 1.8 and 4 (fp32), 3 and 6 (int8).
 
 families: small variants of timm's families with random weights are exported in fp32 and compared on random
 pixels. The goal is a gap of at most 1e-5.
