@@ -26,10 +26,15 @@ SMALL = {
 """What makes a documented command quick."""
 EXAMPLES = [
     *("prepare-split", "prepare-filter", "prepare-merge", "prepare-shards", "prepare-stats", "prepare-sheet"),
-    *("preview", "recipes", "embed", "compare", "plot", "verify"),
+    *("preview", "recipes", "embed", "compare", "plot", "verify", "export", "info", "identify"),
 ]
 """Jobs whose example in the help runs after the workflow of the README."""
-NEEDS_MORE = {"prepare-fetch": "a server", "explore": "a browser", "demo": "minutes", "check-loss": "minutes"}
+NEEDS_MORE = {
+    **dict.fromkeys(("prepare-fetch", "push", "pull"), "a server"),
+    "explore": "a browser",
+    "demo": "minutes",
+    "check-loss": "minutes",
+}
 CODES = {"verify": {0, 3, 4}}
 
 

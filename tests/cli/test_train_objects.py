@@ -219,7 +219,7 @@ def test_what_cannot_work_is_refused_with_one_message(changes, message, table, t
     [
         ([], "is empty"),
         ([3, 4], "not a pair"),
-        ([(7, "b")], "gives int"),
+        ([(7, "b")], "returned int"),
         ([(torch.zeros(1, 8, 8), 0)], r"returns a tensor \[1, 8, 8\]"),
         ([(torch.zeros(3, 8, 9), 0)], "must be square"),
         ([(Image.new("RGB", (8, 8)), 1.5)], "labels must be integers or text"),
