@@ -6,6 +6,7 @@ from lookalike.losses.adacos import AdaCos
 from lookalike.losses.adaface import AdaFace
 from lookalike.losses.angular import Angular
 from lookalike.losses.arcface import ArcFace
+from lookalike.losses.binomial_deviance import BinomialDeviance
 from lookalike.losses.center_orthogonality import CenterOrthogonality
 from lookalike.losses.circle import Circle
 from lookalike.losses.combined_margin import CombinedMargin
@@ -20,8 +21,10 @@ from lookalike.losses.embedding_norm import EmbeddingNorm
 from lookalike.losses.fast_ap import FastAP
 from lookalike.losses.gor import GOR
 from lookalike.losses.histogram import Histogram
+from lookalike.losses.intra_pair_variance import IntraPairVariance
 from lookalike.losses.koleo import KoLeo
 from lookalike.losses.lifted_structure import LiftedStructure
+from lookalike.losses.lifted_structure_original import LiftedStructureOriginal
 from lookalike.losses.magface import MagFace
 from lookalike.losses.margin import Margin
 from lookalike.losses.matryoshka import Matryoshka
@@ -31,8 +34,11 @@ from lookalike.losses.n_pairs import NPairs
 from lookalike.losses.nca import NCA
 from lookalike.losses.normalized_softmax import NormalizedSoftmax
 from lookalike.losses.nt_xent import NTXent
+from lookalike.losses.p2s_grad import P2SGrad
 from lookalike.losses.pair_bce import PairBCE
+from lookalike.losses.pnp import PNP
 from lookalike.losses.proxy_anchor import ProxyAnchor
+from lookalike.losses.proxy_circle import ProxyCircle
 from lookalike.losses.proxy_nca import ProxyNCA
 from lookalike.losses.proxy_nca_pp import ProxyNCApp
 from lookalike.losses.ranked_list import RankedList
@@ -45,8 +51,10 @@ from lookalike.losses.snr_contrastive import SNRContrastive
 from lookalike.losses.soft_triple import SoftTriple
 from lookalike.losses.softmax import Softmax
 from lookalike.losses.sphereface import SphereFace
+from lookalike.losses.sphereface2 import SphereFace2
 from lookalike.losses.sub_center_arcface import SubCenterArcFace
 from lookalike.losses.sup_con import SupCon
+from lookalike.losses.threshold_consistent_margin import ThresholdConsistentMargin
 from lookalike.losses.triplet import Triplet
 from lookalike.losses.tuplet_margin import TupletMargin
 from lookalike.losses.uniface import UniFace
@@ -55,10 +63,12 @@ from lookalike.losses.uniformity import Uniformity
 __all__ = [
     "GOR",
     "NCA",
+    "PNP",
     "AdaCos",
     "AdaFace",
     "Angular",
     "ArcFace",
+    "BinomialDeviance",
     "CenterOrthogonality",
     "Circle",
     "CombinedMargin",
@@ -72,8 +82,10 @@ __all__ = [
     "EmbeddingNorm",
     "FastAP",
     "Histogram",
+    "IntraPairVariance",
     "KoLeo",
     "LiftedStructure",
+    "LiftedStructureOriginal",
     "MagFace",
     "Margin",
     "MarginHead",
@@ -84,9 +96,11 @@ __all__ = [
     "NPairs",
     "NTXent",
     "NormalizedSoftmax",
+    "P2SGrad",
     "PairBCE",
     "PairLoss",
     "ProxyAnchor",
+    "ProxyCircle",
     "ProxyLoss",
     "ProxyNCA",
     "ProxyNCApp",
@@ -100,9 +114,11 @@ __all__ = [
     "SoftTriple",
     "Softmax",
     "SphereFace",
+    "SphereFace2",
     "SubCenterArcFace",
     "SupCon",
     "Terms",
+    "ThresholdConsistentMargin",
     "Triplet",
     "TupletMargin",
     "UniFace",

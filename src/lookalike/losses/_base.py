@@ -198,7 +198,7 @@ class ProxyLoss(nn.Module):
         """
         labels = self._check(embeddings, labels)
         if not len(embeddings):
-            return embeddings.float().sum() + 0 * self.proxies.sum()
+            return embeddings.float().sum() + sum(0 * parameter.sum() for parameter in self.parameters())
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.classes(cosine(embeddings, self.proxies), labels)
 
