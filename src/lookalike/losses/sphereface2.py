@@ -53,9 +53,9 @@ class SphereFace2(ProxyLoss):
         target = F.one_hot(labels, self.num_classes).bool()
         logits = self.scale * self.adjust(cos) + self.bias
         shift = self.scale * self.margin
-        own = F.softplus(shift - logits[target]).mean()
-        others = F.softplus(logits + shift).masked_fill(target, 0).sum(dim=1).mean()
-        return (self.balance * own + (1 - self.balance) * others) / self.scale
+        pull = F.softplus(shift - logits[target]).mean()
+        push = F.softplus(logits + shift).masked_fill(target, 0).sum(dim=1).mean()
+        return (self.balance * pull + (1 - self.balance) * push) / self.scale
 
     def adjust(self, cos: Tensor) -> Tensor:
         """`g(cos)`, from -1 to 1; the gradient is finite at -1 for t below 1."""
