@@ -123,6 +123,18 @@ JOBS = {
         "Say who a photo shows: an indexed identity, someone new, or unsure",
         "lookalike identify index=index/mine image=photo.jpg fpir=0.01",
     ),
+    "enrol": Job(
+        "Add photos of one identity to an index",
+        "lookalike enrol index=index/mine image=photos/tom identity=tom",
+    ),
+    "forget": Job(
+        "Delete an identity from an index, without a trace",
+        "lookalike forget index=index/mine identity=tom",
+    ),
+    "decide": Job(
+        "Record that photos show the same identity or not; list and undo decisions",
+        "lookalike decide index=index/mine kind=merge subject=new-1 identity=tom",
+    ),
     "verify": Job(
         "Decide whether two photos show the same identity",
         "lookalike verify a.jpg b.jpg model=runs/mine/model",

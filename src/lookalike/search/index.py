@@ -30,6 +30,7 @@ from lookalike.search.identify import Validation, identification_point, judge_en
 from lookalike.search.nearest import find_nearest
 from lookalike.search.numpy_search import NumpySearch
 from lookalike.search.query import Photo, Query, checked_boxes, embed_photos, parse_query
+from lookalike.search.stored import read_entries, write_entries
 
 if TYPE_CHECKING:  # exported models work without PyTorch
     import torch
@@ -39,7 +40,7 @@ if TYPE_CHECKING:  # exported models work without PyTorch
     from lookalike.search.nearest import Engine
 
 log = logging.getLogger(__name__)
-ENGINE = "exact"
+EngineName = Literal["exact", "sqlite"]
 By = Literal["image", "label"]
 
 
@@ -76,6 +77,7 @@ class Index:
         device: "str | torch.device | None" = None,
         progress: bool = False,
         metadata: Mapping[str, Any] | None = None,
+        engine: EngineName = "exact",
     ) -> Self:
         """An index of images or vectors.
 
@@ -91,6 +93,7 @@ class Index:
             device: device to compute on; a model is moved there.
             progress: show a progress bar on stderr.
             metadata: what made the index, for config.yaml in `out`.
+            engine: of the index in `out`, as in `save`.
 
         Raises:
             ValueError: vectors that are not finite or zero, or labels that do not fit.
@@ -104,7 +107,7 @@ class Index:
         index = cls(embeddings.vectors, embeddings.table, embeddings.space, model, device)
         if out is None:
             return index
-        index.save(out, metadata)
+        index.save(out, metadata, engine)
         return replace(index, name=str(out))
 
     @classmethod
@@ -126,21 +129,34 @@ class Index:
         """
         folder = Path(folder)
         facts = read_json(folder, "index.json", "an index folder; `lookalike index` makes one")
-        vectors, table = read_vectors(folder)
+        stored = facts.get("engine") == "sqlite"
+        vectors, table = read_entries(folder, int(facts["dim"])) if stored else read_vectors(folder)
         own_model = resolve_path(folder, facts.get("model"))
         index = cls(vectors, table, str(facts["space"]), own_model, name=str(folder))
         return index.with_model(model, device)
 
-    def save(self, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
-        """Write index.json, vectors.npy, table.parquet and config.yaml.
+    def save(
+        self, folder: str | Path, metadata: Mapping[str, Any] | None = None, engine: EngineName = "exact"
+    ) -> None:
+        """Write index.json and config.yaml, and vectors.npy and table.parquet, or else index.sqlite.
+
+        Args:
+            folder: must not exist.
+            metadata: what made the index, for config.yaml.
+            engine: `exact`, or `sqlite` for an index in which identities can be enrolled and forgotten.
 
         Raises:
             LookalikeError: `folder` exists.
         """
+        check_choice("engine", engine, get_args(EngineName))
         folder, (size, dim) = Path(folder), self.vectors.shape
-        facts = {"engine": ENGINE, "space": self.space, "dim": dim, "count": size}
+        facts = {"engine": engine, "space": self.space, "dim": dim, "count": size}
         with new_folder(folder) as temporary:
-            write_vectors(self.vectors, self.table, temporary, folder)
+            if engine == "sqlite":
+                del facts["count"]  # it changes
+                write_entries(self.vectors, self.table, temporary, folder)
+            else:
+                write_vectors(self.vectors, self.table, temporary, folder)
             facts["model"] = path_from(folder, self.model_folder)
             write_text(temporary / "index.json", json.dumps(facts, indent=2) + "\n")
             metadata = metadata or {"made_by": "lookalike.Index.save"}
