@@ -74,6 +74,7 @@ NAVIGATION = {
         "docs/verify",
         "docs/export",
         "docs/identify",
+        "docs/enrol",
     ],
     "Reference": [
         "docs/command-line",

@@ -92,9 +92,11 @@ def test_decisions_are_appended_carried_out_and_undone(folder):
         assert [row.kind for row in rows] == ["merge", "merge", "split", "same", "different", "undo", "undo"]
         assert (rows[0].author, rows[6].undoes, rows[0].time[:2]) == ("ann", merge, "20")
         for change in ("UPDATE decisions SET author = 'eve'", "DELETE FROM decisions"):
-            with pytest.raises(LookalikeError, match="decisions are only appended"):
-                with registry.engine.transaction() as cursor:
-                    cursor.execute(change)
+            with (
+                pytest.raises(LookalikeError, match="only appended"),
+                registry.engine.transaction() as cursor,
+            ):
+                cursor.execute(change)
         assert registry.enrol(unit_vectors(1, 10)) == "new-2"  # numbers are not used again
 
 

@@ -1,6 +1,7 @@
 """The embedded engine: rows and vectors in SQLite (write-ahead log), searched by faiss or NumPy."""
 
 import json
+import logging
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from lookalike.errors import LookalikeError
 from lookalike.metrics.inputs import unit_length
 from lookalike.search.engines.base import Entry, Filter, Match
 
+log = logging.getLogger(__name__)
 FILE = "index.sqlite"
 LARGE = 200_000
 """Above this number of entries, unfiltered searches are approximate (HNSW) where faiss is installed."""
@@ -228,11 +230,17 @@ class _Loaded:
         self.entries = entries
         self.vectors = np.stack([e.vector for e in entries]) if entries else np.empty((0, dim), np.float32)
         self._graph: Any = None
+        self._has_warned = False
 
     def search(self, unit: np.ndarray, k: int, rows: np.ndarray | None, large: int) -> list[list[Match]]:
         """The nearest of `rows`, or of all."""
         queries = np.ascontiguousarray(unit, np.float32)
         faiss = _import_faiss()
+        if faiss is None and len(self.entries) > large and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "faiss is not installed, so the search is exact and slow: pip install lookalike[search]"
+            )
         if rows is None and len(self.entries) > large and faiss is not None:
             scores, nearest = self._approximate(faiss).search(queries, min(k, len(self.entries)))
             if (nearest >= 0).all():
