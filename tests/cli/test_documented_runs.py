@@ -31,6 +31,7 @@ EXAMPLES = [
 """Jobs whose example in the help runs after the workflow of the README."""
 NEEDS_MORE = {
     **dict.fromkeys(("prepare-fetch", "push", "pull"), "a server"),
+    **dict.fromkeys(("enrol", "forget", "decide"), "an index that changes; run in test_registry.py"),
     "explore": "a browser",
     "demo": "minutes",
     "check-loss": "minutes",
