@@ -1,5 +1,6 @@
 """Miners against plain loops over the rows, and against pytorch-metric-learning where it has them."""
 
+import itertools
 import math
 from functools import partial
 
@@ -20,6 +21,11 @@ EVERY = {
     "easy_positive_hard": partial(miners.easy_positive, negatives="hard"),
     "easy_positive_all": partial(miners.easy_positive, negatives="all"),
     "distance_weighted": partial(miners.distance_weighted, dim=8),
+    "pair_margin": miners.pair_margin,
+    "hard_fraction": partial(miners.hard_fraction, fraction=0.3),
+    "n_hardest": partial(miners.n_hardest, positives=2, negatives=3),
+    "angular": miners.angular,
+    "uniform_histogram": partial(miners.uniform_histogram, bins=7, per_bin=3),
 }
 
 
@@ -90,7 +96,12 @@ def easy_positive_by_hand(s, p, n, negatives="semi_hard"):
     return ({best}, set(n)) if n else (set(), set())
 
 
+def n_hardest_by_hand(s, p, n):
+    return set(sorted(p, key=lambda i: s[i])[:2]), set(sorted(n, key=lambda i: -s[i])[:3])
+
+
 BY_HAND = {
+    "n_hardest": n_hardest_by_hand,
     "multi_similarity": multi_similarity_by_hand,
     "hardest": hardest_by_hand,
     "semi_hard": semi_hard_by_hand,
@@ -118,11 +129,16 @@ def test_keeps_what_a_loop_keeps(name, seed):
         ),
         ("easy_positive", partial(peers.BatchEasyHardMiner, "easy", "semihard")),
         ("easy_positive_hard", partial(peers.BatchEasyHardMiner, "easy", "hard")),
+        ("pair_margin", partial(peers.PairMarginMiner, 0.8, 0.2, distance=distances.CosineSimilarity())),
+        ("hard_fraction", partial(peers.HDCMiner, 0.3)),
+        ("angular", partial(peers.AngularMiner, math.degrees(0.35))),
     ],
 )
 def test_keeps_what_pytorch_metric_learning_keeps(name, peer):
     embeddings, labels = batch((4,) * 6)
+    embeddings = torch.nn.functional.normalize(embeddings)
     kept = columns_by_row(*EVERY[name](*masks(embeddings, labels)))
+    assert any(p or n for p, n in kept)
     assert kept == from_peer(peer(), embeddings, labels)
 
 
@@ -199,3 +215,29 @@ def test_a_wrong_word_is_named_with_what_is_allowed():
         ValueError, match="easy_positive negatives 'soft': negatives must be one of semi_hard, hard, all"
     ):
         miners.easy_positive(*masks(*batch()), negatives="soft")
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_uniform_histogram_keeps_as_many_as_there_are_up_to_the_limit_at_each_distance(side):
+    pairs = masks(*batch((6,) * 5))
+    distance = (2 - 2 * pairs[0]).clamp_min(0).sqrt()
+    kept = miners.uniform_histogram(*pairs, bins=7, per_bin=3)[side - 1]
+    edges = torch.linspace(distance[pairs[side]].min(), distance[pairs[side]].max(), 8, dtype=distance.dtype)
+    edges[-1] += 1e-9
+    for low, high in itertools.pairwise(edges):
+        inside = (distance >= low) & (distance < high)
+        assert (kept & inside).sum() == min(3, int((pairs[side] & inside).sum()))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("hard_fraction", {"fraction": 0.0}, "hard_fraction fraction 0.0: must be above 0"),
+        ("n_hardest", {"negatives": 0}, "n_hardest negatives 0: negatives must be a whole number"),
+        ("angular", {"angle": 1.6}, "angular angle 1.6: an angle in radians"),
+        ("uniform_histogram", {"bins": 0.5}, "uniform_histogram bins 0.5: bins must be a whole number"),
+    ],
+)
+def test_values_out_of_range_are_refused(name, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(miners, name)(*masks(*batch()), **wrong)

@@ -16,6 +16,7 @@ C, D = 5, 6
 PLAIN = {
     "softmax": lambda: losses.Softmax(C, D),
     "normalized_softmax": lambda: losses.NormalizedSoftmax(C, D),
+    "large_margin_softmax": lambda: losses.LargeMarginSoftmax(C, D, margin=1.0),
     "proxy_nca": lambda: losses.ProxyNCA(C, D),
     "proxy_nca_pp": lambda: losses.ProxyNCApp(C, D),
     "soft_triple": lambda: losses.SoftTriple(C, D, centers=3, margin=0.0, tau=0.0),

@@ -139,6 +139,50 @@ def test_sphereface2_is_the_formula(t):
     assert_same(loss(embeddings, labels), sum(terms) / len(terms), embeddings, loss.proxies, loss.bias)
 
 
+@pytest.mark.parametrize("margin", [1, 3, 4])
+def test_large_margin_softmax_equals_pytorch_metric_learning(margin):
+    loss, peer = losses.LargeMarginSoftmax(5, 8, margin).double(), peers.LargeMarginSoftmaxLoss(5, 8, margin)
+    peer.W.data = loss.proxies.detach().T.clone()
+    for seed in range(3):
+        embeddings, labels = batch(seed=seed)
+        assert_same(loss(embeddings, labels), peer(embeddings, labels), embeddings)
+        (gradient,) = torch.autograd.grad(loss(embeddings, labels), loss.proxies)
+        (wanted,) = torch.autograd.grad(peer(embeddings, labels), peer.W)
+        torch.testing.assert_close(gradient, wanted.T, rtol=1e-8, atol=1e-8)
+
+
+def test_instance_is_the_formula_and_for_classes_of_one_image_the_peer():
+    loss, peer = losses.Instance(10.0), peers.InstanceLoss(10.0)
+    embeddings, labels = batch()
+    s = cosines(embeddings)
+    terms = [(1 + (10 * (s[a, other] - 1)).exp().sum()).log() for a, _, other in anchors(labels)]
+    assert_same(loss(embeddings, labels), sum(terms) / len(terms), embeddings)
+    apart = torch.arange(len(labels))
+    assert_same(loss(embeddings, apart), peer(embeddings, apart), embeddings)
+
+
+def test_vicreg_equals_pytorch_metric_learning_on_two_orders_of_one_matrix():
+    for seed in range(3):
+        embeddings, _ = batch((2,) * 6, seed=seed)
+        labels = torch.arange(6).repeat_interleave(2)
+        other = torch.arange(12) ^ 1
+        expected = peers.VICRegLoss(7, 5, 1.5, eps=1e-3)(embeddings, ref_emb=embeddings[other])
+        assert_same(losses.VICReg(7, 5, 3.0, 1e-3)(embeddings, labels), expected, embeddings)
+
+
+def test_vicreg_is_the_formula_for_classes_of_several_sizes():
+    embeddings, labels = batch()
+    pairs = [(embeddings[a] - embeddings[p]).square().mean() for a, same, _ in anchors(labels) for p in same]
+    covariance = embeddings.T.cov()
+    spread = (1 - (covariance.diagonal() + 1e-4).sqrt()).relu().mean()
+    correlation = covariance[~torch.eye(8, dtype=torch.bool)].square().sum() / 8
+    expected = 25 * sum(pairs) / len(pairs) + 25 * spread + 2 * correlation
+    assert_same(losses.VICReg()(embeddings, labels), expected, embeddings)
+    unknown = labels.masked_fill(labels == 1, -1)
+    expected = losses.VICReg()(embeddings[labels != 1], labels[labels != 1])
+    assert_same(losses.VICReg()(embeddings, unknown), expected, embeddings)
+
+
 @pytest.mark.parametrize("num_classes", [1, 2, 5, 10_000])
 def test_the_bias_of_sphereface2_starts_in_balance(num_classes):
     """At right angles to all proxies the loss does not change with the bias, if there are other classes."""
@@ -159,6 +203,9 @@ def test_the_bias_of_sphereface2_starts_in_balance(num_classes):
         (lambda: losses.BinomialDeviance(alpha=0), "BinomialDeviance alpha 0"),
         (lambda: losses.LiftedStructureOriginal(scale=0), "LiftedStructureOriginal scale 0"),
         (lambda: losses.ThresholdConsistentMargin(positive_weight=-1), "positive_weight -1: .* at least 0"),
+        (lambda: losses.LargeMarginSoftmax(3, 4, 0.5), "LargeMarginSoftmax margin 0.5"),
+        (lambda: losses.Instance(0), "Instance scale 0"),
+        (lambda: losses.VICReg(variance=-1), "VICReg variance -1: variance must be at least 0"),
         (lambda: losses.ProxyCircle(3, 4, scale=0), "ProxyCircle scale 0"),
         (lambda: losses.SphereFace2(3, 4, balance=1.0), "SphereFace2 balance 1.0"),
     ],

@@ -21,8 +21,10 @@ from lookalike.losses.embedding_norm import EmbeddingNorm
 from lookalike.losses.fast_ap import FastAP
 from lookalike.losses.gor import GOR
 from lookalike.losses.histogram import Histogram
+from lookalike.losses.instance import Instance
 from lookalike.losses.intra_pair_variance import IntraPairVariance
 from lookalike.losses.koleo import KoLeo
+from lookalike.losses.large_margin_softmax import LargeMarginSoftmax
 from lookalike.losses.lifted_structure import LiftedStructure
 from lookalike.losses.lifted_structure_original import LiftedStructureOriginal
 from lookalike.losses.magface import MagFace
@@ -59,6 +61,7 @@ from lookalike.losses.triplet import Triplet
 from lookalike.losses.tuplet_margin import TupletMargin
 from lookalike.losses.uniface import UniFace
 from lookalike.losses.uniformity import Uniformity
+from lookalike.losses.vicreg import VICReg
 
 __all__ = [
     "GOR",
@@ -82,8 +85,10 @@ __all__ = [
     "EmbeddingNorm",
     "FastAP",
     "Histogram",
+    "Instance",
     "IntraPairVariance",
     "KoLeo",
+    "LargeMarginSoftmax",
     "LiftedStructure",
     "LiftedStructureOriginal",
     "MagFace",
@@ -123,6 +128,7 @@ __all__ = [
     "TupletMargin",
     "UniFace",
     "Uniformity",
+    "VICReg",
     "cosine",
     "mean_over",
 ]
