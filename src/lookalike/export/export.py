@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,7 @@ def export(
             is written.
     """
     refuse_existing(Path(out))
+    _require_packages(format)
     settings = _settings(
         format, precision, tuple(fold), max_gap, max_recall_loss, calibration_images, max_images, far, seed
     )
@@ -179,6 +181,12 @@ def export(
 
 
 _KEPT = ("space", "gap", "quality", "speed", "bytes", "operating_point")
+
+
+def _require_packages(file_format: str) -> None:
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if file_format == "onnx" and missing:
+        raise ConfigError(f"export needs {', '.join(missing)}: pip install 'lookalike[train,export]'")
 
 
 def _settings(*values: Any) -> Settings:

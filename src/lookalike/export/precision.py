@@ -25,7 +25,7 @@ from lookalike.errors import LookalikeError
 
 HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 """Operations with weights: what is quantised, and what bounds the parts that stay in float32."""
-PERCENTILE = 99.999
+PERCENTILE = 99.99
 """Share of the activations seen in calibration that the range of int8 covers."""
 
 
