@@ -23,7 +23,7 @@ TERMS = {
 CLASSES, DIM = 6, 16
 DATA = {"several images of each class", "any batch", "any batch, many classes", "beside another loss"}
 RANDOM = {"elastic_arcface", "elastic_cosface", "margin"}  # draw, so another order is another draw
-BELOW_ZERO = {"koleo", "uniformity"}  # a logarithm or an entropy, of either sign
+BELOW_ZERO = {"koleo", "uniformity", "dynamic_soft_margin"}  # a logarithm, an entropy, a difference
 
 
 def target(node):
@@ -372,7 +372,7 @@ def test_memory_counts_as_more_to_compare_with(name):
     alone, _ = value_and_gradient(loss, embeddings, labels)
     full, _ = value_and_gradient(partial(loss, extra=(seen.detach(), seen_labels)), embeddings, labels)
     assert full.isfinite() and full != alone
-    nothing, _ = value_and_gradient(partial(loss, extra=empty), embeddings, labels)
+    nothing, _ = value_and_gradient(partial(build(name), extra=empty), embeddings, labels)
     torch.testing.assert_close(nothing, alone)
 
 

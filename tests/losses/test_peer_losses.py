@@ -183,6 +183,40 @@ def test_vicreg_is_the_formula_for_classes_of_several_sizes():
     assert_same(losses.VICReg()(embeddings, unknown), expected, embeddings)
 
 
+class FixedWeights(peers.DynamicSoftMarginLoss):
+    """The peer without the gradient of its histogram."""
+
+    def update_histogram(self, data):
+        super().update_histogram(data.detach())
+
+
+def test_dynamic_soft_margin_equals_pytorch_metric_learning_without_the_gradient_of_the_histogram():
+    loss, peer = losses.DynamicSoftMargin(momentum=1.0).double(), FixedWeights(momentum=1.0)
+    for seed in range(3):
+        embeddings, labels = batch(seed=seed)
+        assert_same(loss(embeddings, labels), peer(embeddings, labels), embeddings)
+
+
+def test_the_histogram_of_dynamic_soft_margin_follows_the_batches():
+    loss, second = losses.DynamicSoftMargin(momentum=0.25).double(), losses.DynamicSoftMargin().double()
+    loss(*batch(seed=0))
+    first = loss.histogram.now.clone()
+    loss(*batch(seed=1))
+    second(*batch(seed=1))
+    torch.testing.assert_close(loss.histogram.now, first.lerp(second.histogram.now, 0.25))
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    assert losses.DynamicSoftMargin()(opposite, torch.tensor([0, 0, 1])).isfinite()  # a difference of 2
+
+
+def test_manifold_equals_pytorch_metric_learning_with_given_classes():
+    loss, peer = losses.Manifold(5, 8, 0.7, 0.01, 0.5).double(), peers.ManifoldLoss(8, 5, 0.5, 0.7, 0.01)
+    peer.proxies = loss.proxies
+    for seed in range(3):
+        embeddings, labels = batch(seed=seed)
+        expected = peer(embeddings, indices_tuple=labels)
+        assert_same(loss(embeddings, labels), expected, embeddings, loss.proxies, tolerance=1e-5)
+
+
 @pytest.mark.parametrize("num_classes", [1, 2, 5, 10_000])
 def test_the_bias_of_sphereface2_starts_in_balance(num_classes):
     """At right angles to all proxies the loss does not change with the bias, if there are other classes."""
@@ -204,6 +238,9 @@ def test_the_bias_of_sphereface2_starts_in_balance(num_classes):
         (lambda: losses.LiftedStructureOriginal(scale=0), "LiftedStructureOriginal scale 0"),
         (lambda: losses.ThresholdConsistentMargin(positive_weight=-1), "positive_weight -1: .* at least 0"),
         (lambda: losses.LargeMarginSoftmax(3, 4, 0.5), "LargeMarginSoftmax margin 0.5"),
+        (lambda: losses.DynamicSoftMargin(bins=0), "DynamicSoftMargin bins 0"),
+        (lambda: losses.DynamicSoftMargin(momentum=0), "DynamicSoftMargin momentum 0"),
+        (lambda: losses.Manifold(3, 4, alpha=1.0), "Manifold alpha 1.0"),
         (lambda: losses.Instance(0), "Instance scale 0"),
         (lambda: losses.VICReg(variance=-1), "VICReg variance -1: variance must be at least 0"),
         (lambda: losses.ProxyCircle(3, 4, scale=0), "ProxyCircle scale 0"),

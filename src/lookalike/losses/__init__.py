@@ -15,6 +15,7 @@ from lookalike.losses.cosface import CosFace
 from lookalike.losses.cross_batch_memory import CrossBatchMemory
 from lookalike.losses.curricularface import CurricularFace
 from lookalike.losses.distillation import Distillation
+from lookalike.losses.dynamic_soft_margin import DynamicSoftMargin
 from lookalike.losses.elastic_arcface import ElasticArcFace
 from lookalike.losses.elastic_cosface import ElasticCosFace
 from lookalike.losses.embedding_norm import EmbeddingNorm
@@ -28,6 +29,7 @@ from lookalike.losses.large_margin_softmax import LargeMarginSoftmax
 from lookalike.losses.lifted_structure import LiftedStructure
 from lookalike.losses.lifted_structure_original import LiftedStructureOriginal
 from lookalike.losses.magface import MagFace
+from lookalike.losses.manifold import Manifold
 from lookalike.losses.margin import Margin
 from lookalike.losses.matryoshka import Matryoshka
 from lookalike.losses.modifiers import Terms
@@ -80,6 +82,7 @@ __all__ = [
     "CrossBatchMemory",
     "CurricularFace",
     "Distillation",
+    "DynamicSoftMargin",
     "ElasticArcFace",
     "ElasticCosFace",
     "EmbeddingNorm",
@@ -92,6 +95,7 @@ __all__ = [
     "LiftedStructure",
     "LiftedStructureOriginal",
     "MagFace",
+    "Manifold",
     "Margin",
     "MarginHead",
     "MarginOptions",
