@@ -19,8 +19,8 @@ class DynamicSoftMargin(PairLoss):
     `mean F(d_ap - d_an) (d_ap - d_an)` over all triplets of the batch, with Euclidean distance d on the unit
     sphere and F the cumulative distribution of the difference, a running histogram with linear interpolation
     that is updated with the batch first. So there is no margin to tune; the value may be below zero. F is
-    held fixed when the gradient is taken. The paper takes the hardest negative of each pair; here all triplets
-    count, unless there is a miner. All of them are held in memory at once.
+    held fixed when the gradient is taken. The paper takes the hardest negative of each pair; here all
+    triplets count, unless there is a miner. All of them are held in memory at once.
 
     With `momentum` 1, or in the first batch, equal in value to pytorch-metric-learning's
     DynamicSoftMarginLoss. That one also differentiates the histogram, updates it by the number of triplets
