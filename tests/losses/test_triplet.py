@@ -108,6 +108,17 @@ def test_batch_all_equals_pytorch_metric_learning(few, sizes, distance):
     torch.testing.assert_close(gradient, torch.autograd.grad(peer, embeddings)[0], rtol=1e-5, atol=1e-5)
 
 
+def test_a_smooth_loss_with_the_margin_equals_pytorch_metric_learning(few):
+    embeddings, labels = batch((4,) * 6, spread=1.0)
+    mine = Triplet("batch_all", margin=0.3, soft_margin="with_margin")(embeddings, labels)
+    peer = losses.TripletMarginLoss(margin=0.3, smooth_loss=True)(embeddings, labels)
+    torch.testing.assert_close(mine, peer, rtol=1e-8, atol=1e-8)
+    found, expected = (torch.autograd.grad(each, embeddings)[0] for each in (mine, peer))
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+    with pytest.raises(ValueError, match="soft_margin 'yes': soft_margin must be one of true, false"):
+        Triplet(soft_margin="yes")
+
+
 def test_batch_hard_equals_pytorch_metric_learning():
     embeddings, labels = batch((4,) * 16, spread=1.0)
     mine = Triplet("batch_hard", margin=0.2)(embeddings, labels)

@@ -15,13 +15,16 @@ from lookalike.losses._triplets import INFINITY
 
 Mining = Literal["batch_all", "batch_hard", "semi_hard", "semi_hard_window", "hard_negative"]
 Distance = Literal["euclidean", "squared", "cosine"]
+SoftMargin = bool | Literal["with_margin"]
 
 
 class Triplet(PairLoss):
     """A positive is nearer than a negative by a margin (Schroff et al., 2015, arXiv:1503.03832).
 
     `max(0, d(a, p) - d(a, n) + margin)`, or `log(1 + exp(d(a, p) - d(a, n)))` with `soft_margin` (Hermans et
-    al., 2017, arXiv:1703.07737). `mining` says which triplets of the batch and over what the mean is taken:
+    al., 2017, arXiv:1703.07737), or `log(1 + exp(d(a, p) - d(a, n) + margin))` with `soft_margin=with_margin`
+    (pytorch-metric-learning's `smooth_loss`). `mining` says which triplets of the batch and over what the
+    mean is taken:
 
     - `batch_all`: every valid triplet, mean over the active ones, those with a loss above zero (with a soft
       margin, over all). Exact, in memory O(B²): no list of triplets.
@@ -33,8 +36,8 @@ class Triplet(PairLoss):
       negative is nearer than the positive, the farthest negative. Mean over all pairs.
     - `semi_hard_window`: for each pair the nearest negative inside `d(a, p) < d(a, n) < d(a, p) + margin`, as
       FaceNet defines semi-hard. Fallback: a pair without one is left out, as its negatives are either far
-      enough or harder than the positive. Mean over the other pairs. With a soft margin, `margin` is the width
-      of the window only.
+      enough or harder than the positive. Mean over the other pairs. With `soft_margin=true`, `margin` is the
+      width of the window only.
 
     All are deterministic. Distances are on the unit sphere: `euclidean` from 0 to 2, `squared` from 0 to 4,
     `cosine` is 1 - cosine, from 0 to 2. pytorch-metric-learning's TripletMarginLoss agrees with `batch_all`;
@@ -47,7 +50,7 @@ class Triplet(PairLoss):
         mining: batch_all, batch_hard, hard_negative, semi_hard or semi_hard_window.
         distance: euclidean, squared or cosine.
         margin: in units of the distance.
-        soft_margin: a smooth loss instead of the margin.
+        soft_margin: true, a smooth loss instead of the margin; with_margin, a smooth loss with the margin.
         miner: narrows the pairs first.
         then: another mining, for the rest of training.
         then_at: share of training after which `then` takes over, from 0 to 1.
@@ -58,7 +61,7 @@ class Triplet(PairLoss):
         mining: Mining = "batch_all",
         distance: Distance = "euclidean",
         margin: float = 0.2,
-        soft_margin: bool = False,
+        soft_margin: SoftMargin = False,
         miner: Miner | None = None,
         then: Mining | None = None,
         then_at: float = 0.4,
@@ -69,6 +72,10 @@ class Triplet(PairLoss):
         check_choice("Triplet", "distance", distance, get_args(Distance))
         if then is not None:
             check_choice("Triplet", "then", then, get_args(Mining))
+        if soft_margin not in (True, False, "with_margin"):
+            raise ValueError(
+                f"Triplet soft_margin {soft_margin!r}: soft_margin must be one of true, false, with_margin"
+            )
         if margin < 0:
             raise ValueError(f"Triplet margin {margin}: margin must be at least 0")
         if not 0 <= then_at <= 1:
@@ -76,8 +83,8 @@ class Triplet(PairLoss):
                 f"Triplet then_at {then_at}: then_at must be a fraction of training, from 0 to 1"
             )
         self.mining, self.first, self.then, self.then_at = mining, mining, then, then_at
-        self.distance, self.soft_margin = distance, soft_margin
-        self.margin, self.window = 0.0 if soft_margin else margin, margin
+        self.distance, self.soft_margin = distance, bool(soft_margin)
+        self.margin, self.window = 0.0 if soft_margin is True else margin, margin
         self.active_share = torch.tensor(float("nan"))
 
     def set_progress(self, done: float) -> None:

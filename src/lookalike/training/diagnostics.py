@@ -226,7 +226,8 @@ def margin_statistics(loss: Terms) -> dict[str, float]:
             continue
         triplets = [part for part in term.modules() if isinstance(part, Triplet)]
         if len(triplets) == 1:
-            value = math.log(2) if triplets[0].soft_margin else triplets[0].margin
+            margin = triplets[0].margin
+            value = math.log1p(math.exp(margin)) if triplets[0].soft_margin else margin
             statistics |= {name: value} if value > 0 else {}
     return statistics
 
