@@ -8,7 +8,7 @@ import pytest
 
 import lookalike
 
-CALLABLE = {"explore": "folder", "prepare": "table", "report": "page"}
+CALLABLE = {"clean": "findings", "explore": "folder", "prepare": "table", "report": "page"}
 """Packages that are functions, too, and a module of each."""
 
 

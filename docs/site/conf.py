@@ -70,6 +70,7 @@ NAVIGATION = {
         "docs/report",
         "docs/plots",
         "docs/explore",
+        "docs/clean",
         "docs/search",
         "docs/verify",
         "docs/export",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lookalike.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from lookalike.clean import clean as clean
     from lookalike.cli.prepare_api import prepare as prepare
     from lookalike.cli.train_api import train as train
     from lookalike.data.table import Table as Table
@@ -47,6 +48,7 @@ _NAMES = {
 """Public names, and the modules that define them."""
 
 _CALLABLE_PACKAGES = {
+    "clean": "lookalike.clean",
     "explore": "lookalike.explore",
     "export": "lookalike.export.export",
     "prepare": "lookalike.cli.prepare_api",

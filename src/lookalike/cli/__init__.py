@@ -55,6 +55,10 @@ JOBS = {
         "Make an HTML page with some images of every class",
         "lookalike prepare sheet dataset=data/mine out=sheet/mine",
     ),
+    "clean": Job(
+        "Find duplicates, wrong labels and leaks, and propose a patch",
+        "lookalike clean dataset=data/mine out=clean/mine",
+    ),
     "preview": Job(
         "Show augmented training images as the model will see them",
         "lookalike preview dataset=data/mine augment=strong out=preview.png",

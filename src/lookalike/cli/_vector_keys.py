@@ -81,10 +81,13 @@ def compute_embeddings(
     from lookalike.embeddings import embed
     from lookalike.machine import choose_device, choose_workers, configure_memory
     from lookalike.model.loading import load
+    from lookalike.prepare.leaks import warn_of_leaks
 
     device = choose_device(config.device)
     configure_memory(config.threads)
     table = read_datasets(dataset, config.data_dir)
+    if check is not None and split:
+        warn_of_leaks(table, split)
     table = table.split(*split) if split else table
     if check is not None:
         check(table)

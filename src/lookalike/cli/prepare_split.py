@@ -17,8 +17,12 @@ class Config(BaseModel):
     split: dict[str, Any] = Field(description="how the dataset is divided")
     of: list[SplitName] | None = OF
     out: Path = OUT
-    val: Share = Field(description="fraction for validation (split=classes, images or frequency)")
-    test: Share = Field(description="fraction for testing (split=classes, images or frequency)")
+    val: Share = Field(
+        description="fraction for validation (split=classes, images, frequency, time or encounters)"
+    )
+    test: Share = Field(
+        description="fraction for testing (split=classes, images, frequency, time or encounters)"
+    )
     seed: int = Field(ge=0, description="random seed for the split")
     data_dir: Path = DATA_DIR
 

@@ -12,6 +12,7 @@ from lookalike.data.table import Table, read_table
 from lookalike.embeddings import Embeddings, embed, load_embeddings
 from lookalike.errors import list_problems
 from lookalike.evaluation.arguments import frame_of
+from lookalike.prepare.leaks import warn_of_leaks
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -89,6 +90,8 @@ def _embed_table(
     if table is None:
         raise ValueError("labels: a model needs a table of images: evaluate(model, table, split=...)")
     table = read_table(table) if isinstance(table, str | Path) else as_table(table, "test")
+    if splits:
+        warn_of_leaks(table, splits)
     table = table.split(*splits) if splits else table
     refuse_table(table)
     folder = getattr(model, "folder", None)

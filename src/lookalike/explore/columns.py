@@ -1,15 +1,14 @@
 """Columns of a table as the page shows them: as classes, as numbers, or as text."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 import polars as pl
 
 from lookalike.data.checking import BOX
 from lookalike.data.table import Table
+from lookalike.prepare.patch.paths import short_paths as short_paths
 
 MOST_CLASSES = 5000
 """Maximum number of distinct values of a column, other than the label, to colour by."""
@@ -69,15 +68,3 @@ def boxes_of(table: Table) -> list[list[float] | None] | None:
         return None
     rows = table.frame.select(BOX).rows()
     return [None if row[0] is None else list(row) for row in rows]
-
-
-def short_paths(table: Table) -> tuple[list[str], str, str]:
-    """Paths below the common folder of the images; that folder as an absolute path, and its end.
-
-    The end is used in patches and on the page: enough to find the files again without revealing the full
-    path.
-    """
-    full = ["/" + path.lstrip("/") for path in table.relative_to(os.sep).frame["path"].to_list()]
-    folder = os.path.commonpath({os.path.dirname(path) for path in full})  # noqa: PTH120 - called once a row
-    short = [path[len(folder) :].lstrip("/") for path in full]
-    return short, folder, "/".join(PurePosixPath(folder).parts[1:][-2:])

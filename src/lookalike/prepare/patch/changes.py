@@ -7,6 +7,7 @@ The first line of a patch file gives its version and the folder of its paths; ea
     {"do": "drop", "path": "cat/8.jpg", "label": "cat", …}
     {"do": "merge", "from": ["kitten", "tomcat"], "to": "cat", …}
     {"do": "different", "path": "cat/1.jpg", "label": "cat", "other": "cat/2.jpg", "other_label": "cat", …}
+    {"do": "keep", "path": "cat/9.jpg", "label": "cat", "kind": "quality", …}
 
 Each has an `author`, a `note` (may be empty) and a time, `at`. `label` is the label of the image at that
 time. A row that is a region of an image has its `box`.
@@ -27,12 +28,14 @@ KEYS = {
     "drop": {"path", "label"},
     "merge": {"from", "to"},
     "different": {"path", "label", "other", "other_label"},
+    "keep": {"path", "label", "kind"},
 }
 COMMON = {"do", "author", "note", "at"}
-BOXES: dict[str, set[str]] = {
+OPTIONAL: dict[str, set[str]] = {
     "relabel": {"box"},
     "drop": {"box"},
-    "different": {"box", "other_box"},
+    "different": {"box", "other_box", "kind"},
+    "keep": {"box"},
     "merge": set(),
 }
 
@@ -134,7 +137,7 @@ def problem_of_change(values: Any) -> str | None:
         return f'"do" must be one of {", ".join(KEYS)}'
     do = values["do"]
     missing = sorted((KEYS[do] | {"author", "at"}) - set(values))
-    unknown = sorted(set(values) - KEYS[do] - COMMON - BOXES[do])
+    unknown = sorted(set(values) - KEYS[do] - COMMON - OPTIONAL[do])
     if missing or unknown:
         reason = f"has no {', '.join(missing)}" if missing else f"has {', '.join(unknown)}, which is unknown"
         return f"{do} {reason}"
@@ -153,7 +156,9 @@ def _problem_of_rest(values: dict[str, Any]) -> str | None:
         datetime.fromisoformat(values["at"])
     except ValueError:
         return f"at {values['at']!r}: must be a time as in 2026-05-01T12:00:00+00:00"
-    for key in BOXES[str(values["do"])].intersection(values):
+    if not _is_text(values.get("kind", "-")):
+        return "kind must be text that is not empty"
+    for key in {"box", "other_box"}.intersection(values):
         box = values[key]
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             return f"{key} must be four numbers"

@@ -7,7 +7,7 @@ changes that are not undone. A change can therefore be undone later, whatever wa
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,15 @@ from lookalike.prepare.dataset import move_pairs
 from lookalike.prepare.naming import count_noun
 from lookalike.prepare.patch.changes import Change, problem_of_change, read_patch
 from lookalike.prepare.patch.replay import Replay
+from lookalike.prepare.patch.reviewed import DIFFERENT, KEPT, PATHS, join_reviewed, read_reviewed
 from lookalike.prepare.splits.assigned import summarise_counts, warn_of_shared
 
 log = logging.getLogger(__name__)
-DIFFERENT = "different.csv"
 LOG = "changes.jsonl"
 
 
 def carry_over_pairs(folders: Iterable[Path], table: Table, out: Path) -> dict[str, pl.DataFrame]:
-    """`different.csv` for a dataset made from others: their pairs whose images are both still in it.
+    """`different.csv` and `kept.csv` for a dataset made from others: rows whose images it still has.
 
     Patches of the source datasets can only be undone there; this is logged.
 
@@ -40,7 +40,7 @@ def carry_over_pairs(folders: Iterable[Path], table: Table, out: Path) -> dict[s
         out: its folder.
 
     Returns:
-        the pairs by the name of their file; empty where no dataset has any.
+        the rows by the name of their file; empty where no dataset has any.
     """
     folders = list(folders)
     for folder in folders:
@@ -51,24 +51,7 @@ def carry_over_pairs(folders: Iterable[Path], table: Table, out: Path) -> dict[s
                 folder,
                 LOG,
             )
-    files = [folder / DIFFERENT for folder in folders if (folder / DIFFERENT).is_file()]
-    if not files:
-        return {}
-    pairs = pl.concat(
-        [_move_paths(pl.read_csv(file, infer_schema=False), file.parent, out) for file in files]
-    )
-    available = table.relative_to(out).frame["path"].unique()
-    remaining = pairs.filter(pl.all_horizontal(pl.col("path_a", "path_b").is_in(available.implode())))
-    if len(remaining) < len(pairs):
-        gone = count_noun(len(pairs) - len(remaining), "pair")
-        log.warning("%s of %s left out: an image is missing", gone, DIFFERENT)
-    return {DIFFERENT: remaining} if len(remaining) else {}
-
-
-def _move_paths(pairs: pl.DataFrame, folder: Path, out: Path) -> pl.DataFrame:
-    paths = pl.concat([pairs["path_a"], pairs["path_b"]]).unique().alias("path")
-    new_paths = Table(paths.to_frame(), folder).relative_to(out).frame["path"]
-    return pairs.with_columns(pl.col("path_a", "path_b").replace(paths, new_paths))
+    return join_reviewed([(folder, read_reviewed(folder)) for folder in folders], table, out)
 
 
 ORIGINAL = "original.parquet"
@@ -104,7 +87,7 @@ def patch_dataset(
     _log_result(replay, fresh, undo, len(requested))
     patched = Table(replay.frame(), replay.table.folder)
     _check(patched)
-    earlier = _earlier_pairs(table, original, before)
+    earlier = _earlier_reviewed(table, original, before)
     _write(patched, replay, events, table, out, metadata, earlier)
     return out
 
@@ -251,14 +234,13 @@ def _write(
     table: Table,
     out: Path,
     metadata: dict[str, Any],
-    earlier: Sequence[pl.DataFrame],
+    earlier: Mapping[str, pl.DataFrame],
 ) -> None:
     lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
     extra_files: dict[str, pl.DataFrame | str] = {LOG: lines, ORIGINAL: replay.table.relative_to(out).frame}
-    pairs = [replay.different_frame(), *earlier]
-    different = move_pairs(pl.concat([pairs.cast(pl.String) for pairs in pairs]), patched, out)
-    if replay.different_pairs or len(different):
-        extra_files[DIFFERENT] = different
+    decisions = {DIFFERENT: replay.different_frame(), KEPT: replay.kept_frame()}
+    decisions = {name: rows for name, rows in decisions.items() if len(rows)}
+    extra_files |= join_reviewed([(replay.table.folder, decisions), (table.folder, earlier)], patched, out)
     if (table.folder / "pairs.csv").is_file():
         pairs = pl.read_csv(table.folder / "pairs.csv", infer_schema=False)
         extra_files["pairs.csv"] = move_pairs(pairs, patched, out) if "path_a" in pairs.columns else pairs
@@ -269,11 +251,11 @@ def _write(
     log.info("%s", summarise_counts(patched))
 
 
-def _earlier_pairs(table: Table, original: Table, before: dict[str, Change]) -> list[pl.DataFrame]:
-    """Pairs that are older than the log: from the dataset that this one was made from."""
-    file = table.folder / DIFFERENT
-    if not file.is_file():
-        return []
-    pairs = pl.read_csv(file, infer_schema=False)
-    own_pairs = Replay(original).run(before.values()).different_frame()
-    return [pairs.join(own_pairs, on=["path_a", "path_b", "at"], how="anti", maintain_order="left")]
+def _earlier_reviewed(table: Table, original: Table, before: dict[str, Change]) -> dict[str, pl.DataFrame]:
+    """Decisions beside the table that come from before its log: from the dataset that it was made from."""
+    replay = Replay(original).run(before.values())
+    decisions = {DIFFERENT: replay.different_frame(), KEPT: replay.kept_frame()}
+    return {
+        name: rows.join(decisions[name], on=[*PATHS[name], "at"], how="anti", maintain_order="left")
+        for name, rows in read_reviewed(table.folder).items()
+    }

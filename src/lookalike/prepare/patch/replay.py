@@ -22,6 +22,11 @@ class DifferentPair(NamedTuple):
     two_labels: bool
     change: Change
 
+    @property
+    def of_photos(self) -> bool:
+        """Whether two photos are different, which may still show one identity."""
+        return self.change.values.get("kind", "") in OF_PHOTOS
+
 
 class Replay:
     """A table to which changes are applied in memory; `problems` holds the first problem of each change.
@@ -35,6 +40,7 @@ class Replay:
         self.labels: list[str] = table.frame["label"].cast(pl.String).to_list()
         self.is_kept = [True] * len(table)
         self.different_pairs: list[DifferentPair] = []
+        self.kept_rows: list[tuple[int, Change]] = []
         self.problems: list[Problem] = []
         self._numbers = table.frame.schema["label"].is_integer()
         self._by: dict[int, Change] = {}
@@ -48,6 +54,7 @@ class Replay:
             "drop": self._drop,
             "merge": self._merge,
             "different": self._different,
+            "keep": self._keep,
         }
 
     def run(self, changes: Iterable[Change]) -> "Replay":
@@ -82,21 +89,38 @@ class Replay:
         """The pairs marked as different, in the format of `protocol=pairs`."""
         paths = self.table.frame["path"]
         rows = [
-            (paths[pair.first], paths[pair.second], 0, "", *(pair.change.values[key] for key in WHO))
+            (
+                paths[pair.first],
+                paths[pair.second],
+                0,
+                "",
+                *_who(pair.change),
+                pair.change.values.get("kind", ""),
+            )
             for pair in self.different_pairs
             if self.is_kept[pair.first] and self.is_kept[pair.second]
         ]
         columns = {"path_a": pl.String, "path_b": pl.String, "same": pl.Int64, "fold": pl.String}
-        return pl.DataFrame(rows, schema={**columns, **dict.fromkeys(WHO, pl.String)}, orient="row").unique(
-            maintain_order=True
-        )
+        return pl.DataFrame(
+            rows, schema={**columns, **dict.fromkeys([*WHO, "kind"], pl.String)}, orient="row"
+        ).unique(maintain_order=True)
+
+    def kept_frame(self) -> pl.DataFrame:
+        """The images that a review kept as they are, and the kind of finding that it rejected."""
+        paths = self.table.frame["path"]
+        rows = [
+            (paths[row], change.values["kind"], *_who(change))
+            for row, change in self.kept_rows
+            if self.is_kept[row]
+        ]
+        return pl.DataFrame(rows, schema=dict.fromkeys(["path", "kind", *WHO], pl.String), orient="row")
 
     def still_same_pairs(self) -> int:
-        """How many pairs marked as different share a label."""
+        """How many pairs that are different identities share a label."""
         return sum(
             self.labels[pair.first] == self.labels[pair.second]
             for pair in self.different_pairs
-            if self.is_kept[pair.first] and self.is_kept[pair.second]
+            if self.is_kept[pair.first] and self.is_kept[pair.second] and not pair.of_photos
         )
 
     def _relabel(self, change: Change) -> str | None:
@@ -138,6 +162,12 @@ class Replay:
         self.different_pairs.append(DifferentPair(first, second, labels[0] != labels[1], change))
         return None
 
+    def _keep(self, change: Change) -> str | None:
+        row, reason = self._find_row(change, "path", "label")
+        if reason is None:
+            self.kept_rows.append((row, change))
+        return reason
+
     def _find_row(
         self, change: Change, path: str, label: str, agreed: str | None = None
     ) -> tuple[int, str | None]:
@@ -167,7 +197,9 @@ class Replay:
     def _have_same_label(self, pair: DifferentPair) -> str | None:
         """Reject a merge of two images that somebody marked as different."""
         same = self.labels[pair.first] == self.labels[pair.second]
-        if not (pair.two_labels and same and self.is_kept[pair.first] and self.is_kept[pair.second]):
+        if pair.of_photos or not (
+            pair.two_labels and same and self.is_kept[pair.first] and self.is_kept[pair.second]
+        ):
             return None
         by = self._by.get(pair.first) or self._by.get(pair.second)
         return (
@@ -177,6 +209,12 @@ class Replay:
 
 
 WHO = ("author", "note", "at")
+OF_PHOTOS = ("near_duplicate", "burst", "leak", "quality")
+"""Kinds of findings whose rejection says nothing about identities."""
+
+
+def _who(change: Change) -> list[str]:
+    return [change.values[key] for key in WHO]
 
 
 class _RowFinder:
