@@ -1,5 +1,7 @@
 """The commands of the README and of the help, run on small data in the order in which data flows."""
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -26,7 +28,7 @@ SMALL = {
 """What makes a documented command quick."""
 EXAMPLES = [
     *("prepare-split", "prepare-filter", "prepare-merge", "prepare-shards", "prepare-stats", "prepare-sheet"),
-    *("preview", "recipes", "embed", "compare", "plot", "verify", "export", "info", "identify"),
+    *("preview", "recipes", "embed", "compare", "plot", "verify", "export", "info", "identify", "clean"),
 ]
 """Jobs whose example in the help runs after the workflow of the README."""
 NEEDS_MORE = {
@@ -57,21 +59,26 @@ def folder(tmp_path_factory):
     main.log.handlers.clear()
 
 
-def run(words, capsys):
+@pytest.fixture(scope="module")
+def outputs(folder):
+    """What each command of the workflow prints; a fixture, since workers share these tests."""
+    return [run(words) for words in WORKFLOW]
+
+
+def run(words):
     job, *arguments = cli.about_job(words)
-    code = main.main([job, *arguments, *SMALL.get(job, [])])
-    captured = capsys.readouterr()
-    assert code in CODES.get(job, {0}), f"lookalike {' '.join(words)}: {captured.err}"
-    assert "Traceback" not in captured.err
-    return captured.out
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main.main([job, *arguments, *SMALL.get(job, [])])
+    assert code in CODES.get(job, {0}), f"lookalike {' '.join(words)}: {err.getvalue()}"
+    assert "Traceback" not in err.getvalue()
+    return out.getvalue()
 
 
-def test_the_workflow_of_the_readme_runs(folder, capsys):
+def test_the_workflow_of_the_readme_runs(folder, outputs):
     assert [words[0] for words in WORKFLOW] == ["prepare", "train", "evaluate", "report", "index", "search"]
-    for words in WORKFLOW:
-        last = run(words, capsys)
     assert (folder / "runs" / "mine" / "report.html").is_file()
-    assert len(re.findall(r"\.png", last)) == 5
+    assert len(re.findall(r"\.png", outputs[-1])) == 5
 
 
 def test_every_job_is_run_or_says_what_it_lacks():
@@ -80,14 +87,14 @@ def test_every_job_is_run_or_says_what_it_lacks():
 
 
 @pytest.mark.parametrize("job", EXAMPLES)
-def test_the_example_of_the_help_runs(job, folder, capsys):
+def test_the_example_of_the_help_runs(job, folder, outputs):
     if job == "prepare-merge":
         for name, end in (("a", 12), ("b", 24)):
             some = sorted((folder / "photos").iterdir())[end - 12 : end]
             for identity in some:
                 shutil.copytree(identity, folder / f"photos_{name}" / identity.name)
-            run(["prepare", "source=folder", f"source.root=photos_{name}", f"out=data/{name}"], capsys)
+            run(["prepare", "source=folder", f"source.root=photos_{name}", f"out=data/{name}"])
     if job == "compare":
         for name in ("a", "b"):
             shutil.copytree(folder / "eval" / "mine", folder / "eval" / name)
-    run(shlex.split(cli.JOBS[job].example)[1:], capsys)
+    run(shlex.split(cli.JOBS[job].example)[1:])
