@@ -210,7 +210,7 @@ def test_help_lists_the_jobs_in_the_order_of_the_data():
     places = [done.stdout.index(f"\n  {job} ") for job in cli.JOBS]
     assert places == sorted(places)
     data_first = [job for job in cli.JOBS if not job.startswith("prepare-")]
-    assert data_first[:3] == ["prepare", "preview", "train"]
+    assert data_first[:4] == ["prepare", "clean", "preview", "train"]
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
