@@ -13,8 +13,8 @@ class VICReg(PairLoss):
     """Invariance, variance and covariance of the raw embeddings (Bardes et al., 2022, arXiv:2105.04906).
 
     `invariance * mean (a - b)²` over positive pairs and dimensions, plus
-    `variance * mean max(0, 1 - √(var + epsilon))` over dimensions, plus `covariance * Σ cov² / D` over pairs of different dimensions, with the
-    variances and covariances of the batch. Images of one class take the place of the paper's two views of one
+    `variance * mean max(0, 1 - √(var + epsilon))` over dimensions, plus
+    `covariance * Σ cov² / D` over pairs of different dimensions, with the variances and covariances of the batch. Images of one class take the place of the paper's two views of one
     image; negatives do not occur. The other two terms keep the embeddings from collapsing. Images of unknown
     class (-1) are left out.
 
