@@ -17,9 +17,9 @@ class SphereFace2(ProxyLoss):
     `balance / scale * log(1 + exp(-scale (g(s_y) - margin) - b))` for the true class plus
     `(1 - balance) / scale * log(1 + exp(scale (g(s_c) + margin) + b))` for each other class, with cosine s,
     `g(s) = 2 ((s + 1) / 2)^t - 1` and a learned bias b; mean over images. The classifiers do not
-    compete, so images with a wrong label pull less at other classes. b starts where the pull of the true class
-    equals the push of the others for embeddings at right angles to all proxies. This is the paper's additive margin (SphereFace2-C).
-    Without a counterpart in pytorch-metric-learning.
+    compete, so images with a wrong label pull less at other classes. b starts where the pull of the true
+    class equals the push of the others for embeddings at right angles to all proxies. This is the paper's
+    additive margin (SphereFace2-C). Without a counterpart in pytorch-metric-learning.
 
     Args:
         num_classes: number of classes.

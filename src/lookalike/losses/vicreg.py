@@ -14,9 +14,10 @@ class VICReg(PairLoss):
 
     `invariance * mean (a - b)²` over positive pairs and dimensions, plus
     `variance * mean max(0, 1 - √(var + epsilon))` over dimensions, plus
-    `covariance * Σ cov² / D` over pairs of different dimensions, with the variances and covariances of the batch. Images of one class take the place of the paper's two views of one
-    image; negatives do not occur. The other two terms keep the embeddings from collapsing. Images of unknown
-    class (-1) are left out.
+    `covariance * Σ cov² / D` over pairs of different dimensions, with the variances and
+    covariances of the batch. Images of one class take the place of the paper's two views of one image;
+    negatives do not occur. The other two terms keep the embeddings from collapsing. Images of unknown class
+    (-1) are left out.
 
     pytorch-metric-learning's VICRegLoss takes the two views as two matrices. It is equal if these have the
     same variance and covariance, such as one matrix in two orders, with `covariance` twice its covariance_v,
