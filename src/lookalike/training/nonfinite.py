@@ -99,7 +99,7 @@ class NonFiniteSteps:
             )
         if self.in_a_row >= IN_A_ROW:
             raise LookalikeError(
-                f"the loss or its gradients were no numbers in {IN_A_ROW} steps in a row, in epoch "
+                f"the loss or its gradients were NaN or infinite in {IN_A_ROW} steps in a row, in epoch "
                 f"{facts['epoch']} (the loss is {pending.loss}). The batches are in {self.folder}; rows.csv "
                 "there names the images. Lower the learning rates (lr, backbone_lr, loss_lr) or clip, or "
                 "train with amp=no"
@@ -130,7 +130,7 @@ class NonFiniteSteps:
             return ""
         words = "1 step was" if len(steps) == 1 else f"{len(steps)} steps were"
         named = ", ".join(map(str, steps[:5])) + (", …" if len(steps) > 5 else "")
-        return f"{words} skipped, as loss or gradients were no numbers: {named}; see {BAD_BATCHES}/"
+        return f"{words} skipped, as the loss or gradients were NaN or infinite: {named}; see {BAD_BATCHES}/"
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -150,7 +150,7 @@ class NonFiniteSteps:
     def _keep_batch(self, batches: list[Batch], pending: PendingBatch, facts: dict[str, Any]) -> None:
         step, words = facts["step"], f"the loss is {pending.loss}"
         if math.isfinite(pending.loss):
-            words += ", but its gradients are no numbers"
+            words += ", but its gradients are NaN or infinite"
         folder = self.folder / f"step_{step}"
         if len(list(self.folder.glob("step_*"))) >= MAX_KEPT and not folder.exists():
             log.warning("step %d is skipped: %s", step, words)

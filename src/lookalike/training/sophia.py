@@ -181,7 +181,7 @@ class SampledLabelLoss(nn.Module):
 
 
 def _sample_labels(scores: Tensor) -> Tensor:
-    """A class for each row of logits [B, C], the same in all processes; any, where scores are no numbers."""
+    """A class for each row of logits [B, C], equal in all processes; arbitrary where scores are NaN."""
     labels = scores.softmax(dim=1).nan_to_num(nan=1.0).multinomial(1)[:, 0]
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.broadcast(labels, 0)

@@ -74,7 +74,7 @@ def read_teacher(folder: Path, run: Path, student: Resize) -> EmbeddingModel:
         raise ConfigError(f"teacher={folder} cannot be used: {error}") from error
     broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if broken:
-        raise ConfigError(f"teacher={folder}: its weights are no numbers ({broken[0]}, …)")
+        raise ConfigError(f"teacher={folder}: its weights contain NaN or infinity ({broken[0]}, …)")
     resize = model.resize
     if resize.size > student.size:
         log.warning(
