@@ -1,11 +1,9 @@
 """Writing a trained model as one portable file, and measuring what that changes."""
 
-import copy
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +16,16 @@ from lookalike.embeddings import embed
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.evaluation.operating_point import FILE as POINT_FILE
 from lookalike.evaluation.operating_point import OperatingPoint, read_point
-from lookalike.evaluation.pca import Pca
 from lookalike.evaluation.threshold_choice import choose_operating_point
 from lookalike.export.card import write_card
-from lookalike.export.images import calibration_table, rows_of_split, test_table
+from lookalike.export.job import (
+    ExportJob,
+    attach_description,
+    describe_file,
+    export_space,
+    graph_input,
+    prepare_job,
+)
 from lookalike.export.measure import (
     Gap,
     Quality,
@@ -31,87 +35,16 @@ from lookalike.export.measure import (
     measure_quality,
     measure_speed,
 )
+from lookalike.export.result import TORCHSCRIPT_FILE, Export
 from lookalike.export.settings import Fold, Format, Precision, Settings
 from lookalike.files import new_folder, refuse_existing, write_text
-from lookalike.model.onnx_model import FILE, FORMAT, METADATA, OnnxModel, scale
+from lookalike.model.onnx_model import FILE, OnnxModel, scale
 
 if TYPE_CHECKING:
     from lookalike.export.graph import Graph
     from lookalike.model.embedder import EmbeddingModel
 
 log = logging.getLogger(__name__)
-TORCHSCRIPT_FILE = "model.torchscript"
-
-
-@dataclass(frozen=True)
-class Export:
-    """An exported file, and how it compares with the model it was made of.
-
-    Attributes:
-        file: the graph.
-        space: embedding space of its vectors; that of the model for fp32 and fp16 without PCA.
-        gap: between the embeddings of the two.
-        quality: metrics of the two and, in another space of the same dimension, of mixed use; empty without
-            labelled images.
-        speed: of the two.
-        bytes: size of the file.
-        operating_point: of the file; None if there are no validation identities to choose it on.
-    """
-
-    file: Path
-    space: str
-    gap: Gap
-    quality: list[Quality]
-    speed: list[Speed]
-    bytes: int
-    operating_point: OperatingPoint | None
-
-    def load(self) -> Any:
-        """The exported model, ready to embed. A TorchScript file gives a torch module instead."""
-        if self.file.name == FILE:
-            return OnnxModel(self.file)
-        import torch
-
-        return torch.jit.load(str(self.file))
-
-    def to_dict(self) -> dict[str, Any]:
-        """All figures, for JSON."""
-        values = asdict(self)
-        values["speed"] = [{**asdict(each), "speedup": each.speedup} for each in self.speed]
-        return {**values, "file": self.file.name}
-
-    def __str__(self) -> str:
-        """The figures as text, a line each."""
-        lines = [
-            f"{self.file} ({self.bytes / 1e6:.1f} MB, space {self.space})",
-            f"gap (1 - cosine) on {self.gap.images} images: max {self.gap.max:.1e}, mean {self.gap.mean:.1e}",
-        ]
-        lines += [
-            f"{each.queries} queries, {each.gallery} gallery: recall@1 {each.recall_at_1:.3f}, "
-            f"TAR {each.tar:.3f} at FAR {each.far:.2g} (threshold {each.threshold:.3f})"
-            for each in self.quality
-        ]
-        lines += [
-            f"batch {each.batch_size}: {each.exported_ms:.2f} ms per image, PyTorch {each.original_ms:.2f} "
-            f"({each.speedup:.1f} times as fast)"
-            for each in self.speed
-        ]
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is exported, with what it is tried on."""
-
-    model: "EmbeddingModel"
-    settings: Settings
-    test: Table
-    calibration: Table | None
-    validation: Table | None
-    pca: Pca | None
-    own_space: bool
-    labelled: bool
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def export(
@@ -173,7 +106,7 @@ def export(
     settings = _settings(
         format, precision, tuple(fold), max_gap, max_recall_loss, calibration_images, max_images, far, seed
     )
-    job = _prepare_job(model, table, settings, pca, split, {"workers": workers, "progress": progress})
+    job = prepare_job(model, table, settings, pca, split, {"workers": workers, "progress": progress})
     with new_folder(out) as folder:
         result = _export_into(job, folder, dict(metadata or {"made_by": "lookalike.export"}))
     log.info("wrote %s", out)
@@ -196,63 +129,20 @@ def _settings(*values: Any) -> Settings:
         raise ConfigError(str(error)) from error
 
 
-def _prepare_job(
-    model: "EmbeddingModel | str | Path",
-    table: Table | None,
-    settings: Settings,
-    pca: str | Path | None,
-    split: str | None,
-    options: Mapping[str, Any],
-) -> _Job:
-    loaded = _load_original(model)
-    if ("pca" in settings.fold) != (pca is not None):
-        raise ConfigError("fold: pca needs pca=FOLDER with pca.json, and pca= needs pca in fold=")
-    projection = None if pca is None else _read_pca(Path(pca), loaded.dim)
-    own_space = settings.precision == "int8" or projection is not None
-    calibration = None
-    if settings.precision == "int8":
-        calibration = calibration_table(table, settings)
-    test, labelled = test_table(table, split, settings)
-    validation = rows_of_split(table, "val") if table is not None else None
-    return _Job(
-        loaded, settings, test, calibration, validation, projection, own_space, labelled, dict(options)
-    )
-
-
-def _load_original(model: Any) -> "EmbeddingModel":
-    from lookalike.model.loading import load
-
-    loaded = load(model) if isinstance(model, str | Path) else model
-    if isinstance(loaded, OnnxModel):
-        raise ConfigError(f"{loaded.file}: was exported already; give the model folder of training")
-    folder, loaded = loaded.folder, copy.deepcopy(loaded).cpu().float().eval()
-    loaded.folder = folder
-    return loaded
-
-
-def _read_pca(folder: Path, dim: int) -> Pca:
-    pca = Pca.load(folder)
-    if len(pca.mean) != dim:
-        raise ConfigError(
-            f"pca={folder}: was fitted to vectors of dimension {len(pca.mean)}; those of the model have {dim}"
-        )
-    return pca
-
-
-def _export_into(job: _Job, folder: Path, metadata: dict[str, Any]) -> Export:
+def _export_into(job: ExportJob, folder: Path, metadata: dict[str, Any]) -> Export:
     from lookalike.export import graph as graphs
 
     settings = job.settings
     graph = graphs.Graph(job.model, "preprocess" in settings.fold, job.pca)
     if settings.format == "torchscript":
-        file, space = folder / TORCHSCRIPT_FILE, _space(job, None)
+        file, space = folder / TORCHSCRIPT_FILE, export_space(job, None)
         graphs.write_torchscript(graph, file)
-        exported: Any = _TorchScript(file, job.model.resize, space, _dim(job))
+        exported: Any = _TorchScript(file, job.model.resize, space, job.dim)
     else:
         file = folder / FILE
         _write_onnx(job, graph, file)
-        space = _space(job, file)
-        _attach(file, _describe(job, space, None))
+        space = export_space(job, file)
+        attach_description(file, describe_file(job, space, None))
         exported = OnnxModel(file)
     original = embed(job.model, job.test, **job.options)
     ours = embed(exported, job.test, **job.options)
@@ -260,13 +150,13 @@ def _export_into(job: _Job, folder: Path, metadata: dict[str, Any]) -> Export:
     point = _operating_point(job, exported, space)
     speed = _speed(job, exported)
     if settings.format == "onnx":
-        _attach(file, _describe(job, space, point))
+        attach_description(file, describe_file(job, space, point))
     result = Export(file, space, gap, quality, speed, file.stat().st_size, point)
     _write_records(job, folder, result, metadata)
     return result
 
 
-def _write_onnx(job: _Job, graph: "Graph", file: Path) -> None:
+def _write_onnx(job: ExportJob, graph: "Graph", file: Path) -> None:
     from lookalike.export import graph as graphs
     from lookalike.export import precision
 
@@ -279,7 +169,7 @@ def _write_onnx(job: _Job, graph: "Graph", file: Path) -> None:
         graphs.fold_resize(file, job.model.resize)
 
 
-def _calibration_inputs(job: _Job) -> list[np.ndarray]:
+def _calibration_inputs(job: ExportJob) -> list[np.ndarray]:
     from lookalike.data.read_batches import read_batches
 
     table, resize = job.calibration, job.model.resize
@@ -292,63 +182,8 @@ def _calibration_inputs(job: _Job) -> list[np.ndarray]:
         images += batch.images
     if "preprocess" in job.settings.fold:
         return images
-    scaled = scale(np.stack(images), _input_of(job))
+    scaled = scale(np.stack(images), graph_input(job))
     return list(scaled)
-
-
-def _dim(job: _Job) -> int:
-    return job.model.dim if job.pca is None else len(job.pca.directions)
-
-
-def _space(job: _Job, file: Path | None) -> str:
-    """The model's own space, or a new one where vectors differ too much to be mixed."""
-    if not job.own_space:
-        return job.model.space
-    digest = hashlib.sha256(job.model.space.encode())
-    if job.pca is not None:
-        for part in (job.pca.mean, job.pca.directions, job.pca.spread, np.array([job.pca.whiten])):
-            digest.update(np.ascontiguousarray(part, np.float64).tobytes())
-    if job.settings.precision == "int8" and file is not None:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _input_of(job: _Job) -> dict[str, Any]:
-    if "preprocess" in job.settings.fold:
-        return {"dtype": "uint8", "any_size": "resize" in job.settings.fold}
-    if job.model.normalise == "image":
-        return {"dtype": "float32", "normalise": "image"}
-    mean, std = job.model.mean.flatten().tolist(), job.model.std.flatten().tolist()
-    return {"dtype": "float32", "normalise": "backbone", "mean": mean, "std": std}
-
-
-def _describe(job: _Job, space: str, point: OperatingPoint | None) -> dict[str, Any]:
-    """What the file says about itself."""
-    from lookalike.version import __version__
-
-    description = {
-        "format": FORMAT,
-        "lookalike": __version__,
-        "space": space,
-        "model_space": job.model.space,
-        "dim": _dim(job),
-        "precision": job.settings.precision,
-        "preprocess": job.model.resize.to_dict(),
-        "input": _input_of(job),
-        "backbone": dict(job.model.backbone.spec),
-        "pooling": dict(job.model.pool.spec),  # type: ignore[arg-type]
-    }
-    return description if point is None else {**description, "operating_point": asdict(point)}
-
-
-def _attach(file: Path, description: Mapping[str, Any]) -> None:
-    """Put the description among the metadata of an ONNX file, in place of an earlier one."""
-    import onnx
-
-    model = onnx.load(str(file))
-    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA}
-    onnx.helper.set_model_props(model, {**kept, METADATA: json.dumps(description)})
-    onnx.save(model, str(file))
 
 
 class _TorchScript:
@@ -368,7 +203,7 @@ class _TorchScript:
 
 
 def _compare(
-    job: _Job, original: np.ndarray, exported: np.ndarray, table: Table
+    job: ExportJob, original: np.ndarray, exported: np.ndarray, table: Table
 ) -> tuple[Gap, list[Quality]]:
     """Gap and metrics.
 
@@ -411,7 +246,7 @@ def _round_up(value: float) -> float:
     )
 
 
-def _operating_point(job: _Job, exported: Any, space: str) -> OperatingPoint | None:
+def _operating_point(job: ExportJob, exported: Any, space: str) -> OperatingPoint | None:
     """That of the model where the space is the same, else one of its own."""
     if not job.own_space:
         return None if job.model.folder is None else read_point(job.model.folder, job.model.space)
@@ -431,7 +266,7 @@ def _operating_point(job: _Job, exported: Any, space: str) -> OperatingPoint | N
         return None
 
 
-def _speed(job: _Job, exported: Any) -> list[Speed]:
+def _speed(job: ExportJob, exported: Any) -> list[Speed]:
     import torch
 
     size = job.model.resize.size
@@ -451,9 +286,9 @@ def _speed(job: _Job, exported: Any) -> list[Speed]:
     return measure_speed(original, ours, images)
 
 
-def _write_records(job: _Job, folder: Path, result: Export, metadata: Mapping[str, Any]) -> None:
+def _write_records(job: ExportJob, folder: Path, result: Export, metadata: Mapping[str, Any]) -> None:
     write_text(folder / "export.json", json.dumps(result.to_dict(), indent=2) + "\n")
     write_text(folder / "config.yaml", yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True))
     if result.operating_point is not None:
         write_text(folder / POINT_FILE, json.dumps(asdict(result.operating_point), indent=2) + "\n")
-    write_card(folder, job.model, _describe(job, result.space, result.operating_point), result.to_dict())
+    write_card(folder, job.model, describe_file(job, result.space, result.operating_point), result.to_dict())
