@@ -8,7 +8,7 @@ import pytest
 
 import lookalike
 
-CALLABLE = {"clean": "findings", "explore": "folder", "prepare": "table", "report": "page"}
+CALLABLE = {"clean": "findings", "explore": "folder", "prepare": "table", "report": "page", "serve": "errors"}
 """Packages that are functions, too, and a module of each."""
 
 

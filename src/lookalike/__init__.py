@@ -9,6 +9,7 @@ from lookalike.version import __version__ as __version__
 if TYPE_CHECKING:
     from lookalike.clean import clean as clean
     from lookalike.cli.prepare_api import prepare as prepare
+    from lookalike.cli.serve_api import serve as serve
     from lookalike.cli.train_api import train as train
     from lookalike.data.table import Table as Table
     from lookalike.data.table import check_table as check_table
@@ -53,6 +54,7 @@ _CALLABLE_PACKAGES = {
     "export": "lookalike.export.export",
     "prepare": "lookalike.cli.prepare_api",
     "report": "lookalike.report",
+    "serve": "lookalike.cli.serve_api",
 }
 """Subpackages that are also the function of their name, and the modules that define it."""
 

@@ -35,6 +35,7 @@ NEEDS_MORE = {
     **dict.fromkeys(("prepare-fetch", "push", "pull"), "a server"),
     **dict.fromkeys(("enrol", "forget", "decide"), "an index that changes; run in test_registry.py"),
     "explore": "a browser",
+    "serve": "a port; run in tests/serve",
     "demo": "minutes",
     "check-loss": "minutes",
 }

@@ -139,6 +139,10 @@ JOBS = {
         "Record that photos show the same identity or not; list and undo decisions",
         "lookalike decide index=index/mine kind=merge subject=new-1 identity=tom",
     ),
+    "serve": Job(
+        "Serve an index over HTTP, with a page to identify, enrol and correct",
+        "lookalike serve index=index/mine host=127.0.0.1 port=8000",
+    ),
     "verify": Job(
         "Decide whether two photos show the same identity",
         "lookalike verify a.jpg b.jpg model=runs/mine/model",

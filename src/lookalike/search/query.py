@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,9 +147,19 @@ def embed_photos(
             except ImageError as error:
                 problems.append(Problem(error.path, error.reason, position))
         if inputs:
-            run = model.run if isinstance(model, OnnxModel) else partial(_forward_pass, model)
-            vectors.append(run(inputs))
+            vectors.append(run_model(model, inputs))
     return np.concatenate(vectors), positions, problems
+
+
+def picture_input(model: "EmbeddingModel | OnnxModel", image: Image.Image) -> Any:
+    """The input of the model for an upright RGB image."""
+    transform = model.transform()
+    return transform.pixels(image) if isinstance(model, OnnxModel) else transform(image)  # type: ignore[operator]
+
+
+def run_model(model: "EmbeddingModel | OnnxModel", inputs: Sequence[Any]) -> np.ndarray:
+    """Vectors [n, D] of inputs that `picture_input` made."""
+    return model.run(inputs) if isinstance(model, OnnxModel) else _forward_pass(model, inputs)
 
 
 def _model_input(model: "EmbeddingModel | OnnxModel", photo: Photo, box: Box | None) -> Any:
@@ -160,8 +169,7 @@ def _model_input(model: "EmbeddingModel | OnnxModel", photo: Photo, box: Box | N
             raise ValueError(f"box {box}: a tensor is passed to the model as it is; crop it yourself")
         return photo.cpu().numpy() if isinstance(model, OnnxModel) else photo  # type: ignore[union-attr]
     transform = model.transform()
-    image = as_pillow_image(photo, getattr(transform, "at_least", None), box)  # type: ignore[arg-type]
-    return transform.pixels(image) if isinstance(model, OnnxModel) else transform(image)  # type: ignore[operator]
+    return picture_input(model, as_pillow_image(photo, getattr(transform, "at_least", None), box))  # type: ignore[arg-type]
 
 
 def _is_tensor(value: Any) -> bool:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from getpass import getuser
@@ -15,6 +16,7 @@ from lookalike.data.vectors import path_from, read_json
 from lookalike.errors import LookalikeError
 from lookalike.search.engines.base import Entry
 from lookalike.search.engines.sqlite import FILE, SqliteEngine
+from lookalike.search.photo_files import remove_pictures
 
 Kind = Literal["same", "different", "merge", "split", "undo"]
 
@@ -81,7 +83,11 @@ class Registry:
         return counts
 
     def enrol(
-        self, vectors: np.ndarray, identity: str | None = None, paths: Sequence[str] | None = None
+        self,
+        vectors: np.ndarray,
+        identity: str | None = None,
+        paths: Sequence[str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> str:
         """Enrol photos of one identity; they are on disk when this returns.
 
@@ -92,6 +98,7 @@ class Registry:
             identity: its name; if None, it is unknown and gets the next of "new-1", "new-2", …, which are
                 never used again.
             paths: files of the photos, from the current folder.
+            attributes: further values of each photo, for JSON.
 
         Returns:
             The name.
@@ -103,7 +110,7 @@ class Registry:
         matrix = np.atleast_2d(np.asarray(vectors, np.float32))
         if paths is not None and len(paths) != len(matrix):
             raise ValueError(f"paths: {len(paths)} of them for {len(matrix)} vectors")
-        name = self._next_unknown() if identity is None else identity.strip()
+        name = self.next_unknown() if identity is None else identity.strip()
         if not name:
             raise ValueError("identity: is empty")
         files = [f"vectors#{row}" for row in range(len(matrix))]
@@ -111,14 +118,16 @@ class Registry:
             files = [path_from(self.folder, Path(path)) for path in paths]
         self.engine.upsert(
             [
-                Entry(entry_id(vector, name), vector, name, {"path": str(file)})
+                Entry(entry_id(vector, name), vector, name, {"path": str(file), **(attributes or {})})
                 for vector, file in zip(matrix, files, strict=True)
             ]
         )
         return name
 
     def forget(self, identity: str) -> int:
-        """Delete all of an identity: photos, vectors and decisions, in the log and snapshots, too.
+        """Delete all of an identity: vectors, decisions and pictures, in the log and snapshots, too.
+
+        Pictures are those that the service wrote into the index folder; other files are not touched.
 
         Returns:
             The number of photos.
@@ -126,13 +135,38 @@ class Registry:
         Raises:
             LookalikeError: there is no such identity.
         """
-        snapshots = [self.engine.open_snapshot(name) for name in self.engine.snapshots()]
-        labels = {entry.label for engine in (self.engine, *snapshots) for entry in engine.entries()}
-        for snapshot in snapshots:
-            snapshot.close()
-        if identity not in labels:
+        entries = self.all_entries()
+        if all(entry.label != identity for entry in entries):
             raise LookalikeError(f"{self.folder}: has no identity {identity}; is it written as enrolled?")
+        ids = {entry.id for entry in entries if entry.label == identity}
+        self._remove_pictures(entries, ids)
         return self.engine.forget(identity)
+
+    def forget_photo(self, photo: str) -> None:
+        """Delete one photo like `forget` does all of an identity.
+
+        Raises:
+            LookalikeError: there is no such photo.
+        """
+        entries = self.all_entries()
+        if all(entry.id != photo for entry in entries):
+            raise LookalikeError(f"{self.folder}: has no photo {photo}")
+        self._remove_pictures(entries, {photo})
+        self.engine.forget(None, [photo])
+
+    def all_entries(self) -> list[Entry]:
+        """The entries of the index and of its snapshots."""
+        entries = self.engine.entries()
+        for name in self.engine.snapshots():
+            with closing(self.engine.open_snapshot(name)) as snapshot:
+                entries += snapshot.entries()
+        return entries
+
+    def _remove_pictures(self, entries: Sequence[Entry], ids: Collection[str]) -> None:
+        """Remove the pictures first: if that is interrupted, the identity is still there to be forgotten."""
+        remove_pictures(
+            self.folder, {str(each.attributes.get("path", "")) for each in entries if each.id in ids}
+        )
 
     def decide(
         self, kind: Kind, subject: str | Sequence[str], identity: str, author: str | None = None
@@ -197,7 +231,8 @@ class Registry:
     def _file(self, path: str) -> Path:
         return (self.folder.resolve() / path).resolve()
 
-    def _next_unknown(self) -> str:
+    def next_unknown(self) -> str:
+        """The next of the names of unknown identities, "new-1", "new-2", …; it is not given again."""
         with self.engine.transaction() as cursor:
             cursor.execute(
                 "INSERT INTO counters VALUES ('unknown', 1) ON CONFLICT (name) DO UPDATE "

@@ -1,5 +1,6 @@
 """Between the entries of an engine and the vectors and table of an index."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,11 @@ def read_entries(folder: Path, dim: int) -> tuple[np.ndarray, Table]:
         entries = engine.entries()
     finally:
         engine.close()
+    return entries_table(entries, folder, dim)
+
+
+def entries_table(entries: Sequence[Entry], folder: Path, dim: int) -> tuple[np.ndarray, Table]:
+    """The vectors [N, D] and the table of entries of an index folder, in their order."""
     if not entries:
         empty = pl.DataFrame(schema=dict.fromkeys(("path", "label", "split"), pl.String))
         return np.empty((0, dim), np.float32), Table(empty, folder)

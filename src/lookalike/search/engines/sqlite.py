@@ -125,13 +125,13 @@ class SqliteEngine:
             raise ValueError(f"{name}: no such snapshot or alias; there are {self.snapshots() or 'none'}")
         return type(self)(self.folder / "snapshots" / snapshot, self.dim, self.large)
 
-    def forget(self, label: str, others: Sequence[str] = ()) -> int:
+    def forget(self, label: str | None, others: Sequence[str] = ()) -> int:
         """Delete an identity everywhere: entries, decisions on it, and its rows in all snapshots.
 
         Deleted pages are overwritten with zeros, the files are compacted, and the log is emptied.
 
         Args:
-            label: the identity.
+            label: the identity; None for only the `others`.
             others: ids of photos of it that have another label in this snapshot.
 
         Returns:
@@ -150,7 +150,7 @@ class SqliteEngine:
                 "SELECT id, subject, object, changes FROM decisions"
             ).fetchall():
                 changed = {value for change in json.loads(texts[2]) for value in change}
-                if changed.union(texts[:2]).intersection([label, *ids]):
+                if changed.union(texts[:2], texts[0].split(",")).intersection([label, *ids]):
                     cursor.execute("DELETE FROM decisions WHERE id = ?", (number,))
             cursor.execute(SCHEMA[SCHEMA.index("CREATE TRIGGER IF NOT EXISTS decisions_delete") :].strip())
         self._compact()
@@ -208,9 +208,14 @@ class SqliteEngine:
             (entry.id, entry.label, json.dumps(dict(entry.attributes), default=str), blob),
         )
 
+    def version(self) -> tuple[int, int]:
+        """A value that changes whenever this or another process has changed the entries."""
+        (other,) = self.connection.execute("PRAGMA data_version").fetchone()
+        return self.connection.total_changes, other
+
     def _load(self) -> "_Loaded":
         """The entries in memory, read again after a change by this or another process."""
-        state = (self.connection.total_changes, self.connection.execute("PRAGMA data_version").fetchone())
+        state = self.version()
         if self._loaded is None or self._loaded[0] != state:
             rows = self.connection.execute(
                 "SELECT id, label, attributes, vector FROM entries ORDER BY number"

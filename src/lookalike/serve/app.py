@@ -1,0 +1,120 @@
+"""The application: routes, errors, and the page."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, JSONResponse
+from starlette.staticfiles import StaticFiles
+
+from lookalike.serve import listing, openapi, recognition, schemas, writing
+from lookalike.serve.errors import ApiError
+from lookalike.serve.form import MemoryBudget
+from lookalike.serve.guard import Guard, as_error, error_response
+from lookalike.serve.requests import service_of
+from lookalike.serve.service import Service
+from lookalike.serve.settings import Settings
+from lookalike.version import __version__
+
+PAGE = Path(__file__).parent / "page"
+DESCRIPTION = (
+    "Says who a photo shows: an enrolled identity, someone new, or that it cannot tell. Photos are sent as "
+    "multipart/form-data. Writes need `Authorization: Bearer TOKEN` if the service was started with a token; "
+    "they are otherwise possible only from the same computer."
+)
+
+
+def make_app(service: Service, settings: Settings) -> Guard:
+    """The ASGI application of a service."""
+    app = FastAPI(
+        title="Lookalike",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+        lifespan=_lifespan,
+        responses=openapi.FAILURES,
+        redirect_slashes=False,
+    )
+    memory = MemoryBudget(service.limits.memory)
+    app.state.service, app.state.memory = service, memory
+    app.include_router(recognition.router)
+    app.include_router(listing.router)
+    app.include_router(writing.router)
+    app.get("/health", response_model=schemas.Status)(_health)
+    app.get("/ready", response_model=schemas.Status)(_ready)
+    app.get("/metrics", response_class=Response)(_metrics)
+    app.get("/", include_in_schema=False)(_page)
+    app.get("/sw.js", include_in_schema=False)(_service_worker)
+    app.mount("/page", StaticFiles(directory=PAGE, check_dir=False), name="page")
+    app.exception_handler(ApiError)(_on_api_error)
+    app.exception_handler(HTTPException)(_on_http_error)
+    app.exception_handler(RequestValidationError)(_on_invalid)
+    return Guard(app, service.access, service.metrics, memory)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.service.close()
+
+
+async def _health() -> dict[str, str]:
+    """Whether the process answers."""
+    return {"status": "ok"}
+
+
+async def _ready(request: Request) -> Any:
+    """Whether photos can be answered now."""
+    service: Service = request.app.state.service
+    if not service.is_ready or service.computing >= service.limits.queue:
+        raise ApiError("busy", "the service is starting, stopping, or has too many requests")
+    return {"status": "ready"}
+
+
+async def _metrics(request: Request) -> Response:
+    """Metrics in the format of Prometheus."""
+    service = service_of(request)
+    enrolled = await service.gallery.fresh()
+    service.metrics.images.set(len(enrolled.ids))
+    service.metrics.identities.set(len(enrolled.photos))
+    service.metrics.uploads.set(len(service.uploads))
+    service.metrics.computing.set(service.computing)
+    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _page() -> Response:
+    """The page."""
+    return _file("index.html")
+
+
+async def _service_worker() -> Response:
+    """The service worker, here so that it serves the whole site."""
+    return _file("sw.js")
+
+
+def _file(name: str) -> Response:
+    if not (PAGE / name).is_file():
+        raise ApiError("not_found", f"this installation has no {name}")
+    return FileResponse(PAGE / name, headers={"Cache-Control": "no-cache"})
+
+
+async def _on_api_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return error_response(as_error(error.status_code, error.detail))
+
+
+async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"][1:])
+    return error_response(ApiError("bad_request", f"{key}: {first['msg']}"))
