@@ -60,6 +60,7 @@ NAVIGATION = {
         "docs/stages",
         "docs/hard-negatives",
         "docs/distillation",
+        "docs/compression",
         "docs/several-processes",
         "docs/history",
         "docs/watch",

@@ -25,6 +25,14 @@ from lookalike.files import new_folder, write_text
 from lookalike.metrics.inputs import unit_length
 from lookalike.model.loading import load
 from lookalike.model.onnx_model import OnnxModel
+from lookalike.model.truncation import (
+    check_dim,
+    match_space,
+    trained_dims,
+    truncate_vectors,
+    truncated_space,
+    warn_of_truncation,
+)
 
 if TYPE_CHECKING:  # exported models work without PyTorch
     import torch
@@ -88,6 +96,17 @@ class Embeddings:
     def shape(self) -> tuple[int, int]:
         """Number of vectors and their dimension."""
         return self.vectors.shape[0], self.vectors.shape[1]
+
+    def truncated(self, dim: int) -> "Embeddings":
+        """The first `dim` dimensions of the vectors, at length 1: another space.
+
+        A warning is logged if the model was not trained for that (`matryoshka=`).
+
+        Raises:
+            ConfigError: `dim` is more than the vectors have.
+            ValueError: the first dimensions of a vector are all 0.
+        """
+        return _truncate(self, dim, trained_dims(self.model))
 
     def _repr_html_(self) -> str:
         """What a notebook shows: sizes, and some of the images, evenly chosen."""
@@ -191,7 +210,7 @@ def require_model(embeddings: Embeddings, folder: Path, model: Path) -> Embeddin
     Raises:
         LookalikeError: they are of another model.
     """
-    space = load(model).space
+    space = match_space(load(model), embeddings.space).space
     if space != embeddings.space:
         raise LookalikeError(
             f"{folder} contains vectors of the model {embeddings.space}, but {model} is {space}; "
@@ -223,6 +242,7 @@ def embed(
     device: "str | torch.device | None" = None,
     progress: bool = True,
     folder: str | Path | None = None,
+    dim: int | None = None,
 ) -> Embeddings:
     """Compute the vectors of all images of a table.
 
@@ -238,18 +258,33 @@ def embed(
         device: moves the model there first; by default it stays where it is.
         progress: show a bar on stderr.
         folder: where the model is saved, recorded in the result.
+        dim: keep the first `dim` dimensions, which are another space; all if not given.
 
     Raises:
+        ConfigError: `dim` is more than the model has.
         DataError: no image could be read.
         TypeError: `table` is something else, such as a folder.
     """
     if isinstance(table, str | Path) or not hasattr(table, "__len__"):
         raise TypeError(f"embed takes a table: embed(model, lookalike.read_table(folder)), got {table!r}")
     table = as_table(table)
+    if dim is not None:
+        check_dim(dim, model.dim)
     if device is not None and hasattr(model, "to"):
         model = model.to(device)
     part = embed_rows(model, table, range(len(table)), batch_size, workers, progress)
-    return join_parts(model, table, [part], folder)
+    whole = join_parts(model, table, [part], folder)
+    return whole if dim is None else _truncate(whole, dim, getattr(model, "matryoshka", None))
+
+
+def _truncate(embeddings: Embeddings, dim: int, trained: Sequence[int] | None) -> Embeddings:
+    """See `Embeddings.truncated`; `trained` as in `warn_of_truncation`."""
+    vectors = truncate_vectors(embeddings.vectors, dim)
+    if dim == embeddings.shape[1]:
+        return embeddings
+    if "+pca" not in embeddings.space:  # its dimensions are in the order of their variance
+        warn_of_truncation(dim, trained)
+    return replace(embeddings, vectors=vectors, space=truncated_space(embeddings.space, dim))
 
 
 @dataclass(frozen=True)

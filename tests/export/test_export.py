@@ -266,13 +266,14 @@ def test_a_pca_is_folded_in(table, tmp_path, photos):
     model = small_model()
     vectors = lookalike.embed(model, table, progress=False).vectors
     pca = Pca.fit(vectors, dim=6, whiten=0.5)
-    pca.save(tmp_path)
+    (tmp_path / "eval" / "pca").mkdir(parents=True)
+    pca.save(tmp_path / "eval" / "pca")  # as `evaluate` does
     result = export(
         model,
         table,
         out=tmp_path / "x",
         fold=["preprocess", "pca"],
-        pca=tmp_path,
+        pca=tmp_path / "eval",
         progress=False,
         max_recall_loss=1,
     )
@@ -285,7 +286,7 @@ def test_a_pca_is_folded_in(table, tmp_path, photos):
         atol=1e-4,
     )
     with pytest.raises(ConfigError, match="pca"):
-        export(model, table, out=tmp_path / "z", pca=tmp_path, progress=False)
+        export(model, table, out=tmp_path / "z", pca=tmp_path / "eval" / "pca", progress=False)
 
 
 def test_torchscript_gives_the_same_vectors(table, tmp_path):

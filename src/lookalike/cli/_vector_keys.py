@@ -31,6 +31,11 @@ class Machine(BaseModel):
     device: str | None = Field(description="device: cpu, cuda, cuda:1 or mps; null selects the best")
     progress: bool = Field(description="show progress bars")
     data_dir: Path = Field(description="folder in which datasets are looked up by name")
+    dim: int | None = Field(
+        ge=1,
+        description="number of leading dimensions to keep, for models trained with matryoshka=; null keeps "
+        "all",
+    )
 
 
 class Source(Machine):
@@ -66,7 +71,9 @@ def load_or_compute(
     from lookalike.embeddings import load_embeddings, require_model
 
     embeddings = load_embeddings(config.embeddings, split, labels)
-    return embeddings if config.model is None else require_model(embeddings, config.embeddings, config.model)
+    if config.model is not None:
+        embeddings = require_model(embeddings, config.embeddings, config.model)
+    return embeddings if config.dim is None else embeddings.truncated(config.dim)
 
 
 def compute_embeddings(
@@ -98,6 +105,7 @@ def compute_embeddings(
         workers=choose_workers(config.workers, device),
         progress=config.progress,
         folder=model,
+        dim=config.dim,
     )
     if embeddings.skipped:
         log.warning(

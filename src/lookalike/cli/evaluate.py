@@ -117,7 +117,8 @@ def _load_pca_vectors(config: Config) -> "Embeddings | None":
     if not config.pca.is_requested:
         return None
     if config.pca.learn_on is not None:
-        return load_embeddings(config.pca.learn_on, None, labelled=False)
+        learn_on = load_embeddings(config.pca.learn_on, None, labelled=False)
+        return learn_on if config.dim is None else learn_on.truncated(config.dim)
     if config.model is None or config.dataset is None:
         raise ConfigError(
             "pca: say which vectors to learn it on, not those to be tested: pca.learn_on=emb/train"

@@ -22,11 +22,16 @@ class Config(BaseModel):
     precision: Literal["fp32", "fp16", "int8"] = Field(
         description="number format; int8 is an embedding space of its own, never mixed with the original"
     )
+    dim: int | None = Field(
+        ge=1,
+        description="number of leading dimensions to keep, for models trained with matryoshka=; null keeps "
+        "all",
+    )
     fold: list[Literal["preprocess", "pca", "resize"]] = Field(
         description="what the graph includes: preprocess (scaling of pixels), pca (see pca=), resize (images "
         "of any size)"
     )
-    pca: Path | None = Field(description="folder with pca.json, such as an evaluation folder, for fold=pca")
+    pca: Path | None = Field(description="evaluation folder, or another folder with pca.json, for fold=pca")
     max_gap: Annotated[float, Field(gt=0, le=2)] | None = Field(
         description="largest accepted 1 - cosine between the two embeddings of an image; null takes 1e-5 for "
         "fp32, 1e-3 for fp16, 0.5 for int8"
@@ -60,6 +65,7 @@ def main(config: Config) -> str:
         out=config.out,
         format=config.format,
         precision=config.precision,
+        dim=config.dim,
         fold=config.fold,
         pca=config.pca,
         split=config.split,

@@ -34,6 +34,11 @@ class Config(BaseModel):
     by: Literal["image", "label"] = Field(
         description="type of hit: an image, or an identity with its nearest image (label)"
     )
+    dim: int | None = Field(
+        ge=1,
+        description="number of leading dimensions to compare, for models trained with matryoshka=; null "
+        "compares those of the index",
+    )
     threshold: float | None = Field(
         ge=-1,
         le=1,
@@ -64,7 +69,9 @@ def main(config: Config) -> None:
     configure_memory(config.threads)
     skipped: list[Problem] = []
     photos = find_photos(config.image)
-    results = Index.load(config.index, config.model, choose_device(config.device)).search(
+    index = Index.load(config.index, config.model, choose_device(config.device))
+    index = index if config.dim is None else index.truncated(config.dim)
+    results = index.search(
         photos,
         config.k,
         by=config.by,

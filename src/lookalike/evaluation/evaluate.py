@@ -85,6 +85,7 @@ def evaluate(
     by: str | Sequence[str] = (),
     refine: Sequence[Callable[[RetrievalTask], RetrievalTask]] = (),
     rerank: Rerank | None = None,
+    dim: int | None = None,
     batch_size: int = 64,
     workers: int = 0,
     device: str | torch.device | None = None,
@@ -122,6 +123,8 @@ def evaluate(
             `lookalike.evaluation.query_expansion`.
         rerank: replaces the ranking by similarity, as in `lookalike.evaluation.rerank`; there is no
             verification then.
+        dim: keep the first `dim` dimensions of the vectors, for a model that was trained with `matryoshka=`;
+            all if not given.
         batch_size: images per forward pass, if a model is given.
         workers: processes that read images, if a model is given.
         device: device for ranking; the CPU by default. A model stays on its own device.
@@ -139,7 +142,10 @@ def evaluate(
     selected = DEFAULT if functions is None else functions
     refuse_table = partial(_refuse_table, rules=rules, by=by)
     vectors, labels, frame, embeddings = resolve_inputs(
-        vectors, labels, frame, split, refuse_table, batch_size=batch_size, workers=workers, progress=progress
+        *(vectors, labels, frame, split, refuse_table, dim),
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
     )
     if threshold is None and embeddings is not None and not refine and rerank is None:
         threshold = own_threshold(embeddings)

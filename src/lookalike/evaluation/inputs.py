@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from lookalike.data.object_table import as_table
@@ -12,6 +13,7 @@ from lookalike.data.table import Table, read_table
 from lookalike.embeddings import Embeddings, embed, load_embeddings
 from lookalike.errors import list_problems
 from lookalike.evaluation.arguments import frame_of
+from lookalike.model.truncation import truncate_vectors
 from lookalike.prepare.leaks import warn_of_leaks
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def resolve_inputs(
     frame: Any,
     split: str | Sequence[str] | None,
     refuse_table: Callable[[Table], None],
+    dim: int | None = None,
     **options: Any,
 ) -> tuple[Any, Any, pl.DataFrame, Embeddings | None]:
     """Vectors, labels and further columns; and the `Embeddings` that they are, where they came with a table.
@@ -42,6 +45,7 @@ def resolve_inputs(
         frame: as in `evaluate`.
         split: as in `evaluate`.
         refuse_table: is called with the table before anything is embedded, and raises where it does not fit.
+        dim: as in `evaluate`.
         options: of `embed`.
 
     Raises:
@@ -50,7 +54,7 @@ def resolve_inputs(
     """
     splits = [split] if isinstance(split, str) else list(split or [])
     if _is_model(vectors) or (isinstance(vectors, str | Path) and labels is not None):
-        embeddings = _embed_table(vectors, labels, splits, refuse_table, options)
+        embeddings = _embed_table(vectors, labels, splits, refuse_table, {**options, "dim": dim})
         return embeddings.vectors, embeddings.table.labels, _frame_or(frame, embeddings), embeddings
     if isinstance(vectors, str | Path):
         vectors = load_embeddings(Path(vectors), None)
@@ -58,6 +62,7 @@ def resolve_inputs(
         if splits:
             vectors.table.split(*splits)  # says which splits there are
             vectors = vectors[vectors.table.frame["split"].is_in(splits).to_numpy()]
+        vectors = vectors if dim is None else vectors.truncated(dim)
         unchanged = vectors if labels is None and frame is None else None
         labels = vectors.table.labels if labels is None else labels
         return vectors.vectors, labels, _frame_or(frame, vectors), unchanged
@@ -68,6 +73,8 @@ def resolve_inputs(
         )
     if splits:
         raise ValueError("split: vectors have no splits; it is for Embeddings, or a model and a table")
+    if dim is not None:
+        vectors = truncate_vectors(np.asarray(vectors), dim)
     return vectors, labels, frame_of(frame), None
 
 

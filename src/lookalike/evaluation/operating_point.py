@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lookalike.errors import LookalikeError
 from lookalike.files import write_text
 from lookalike.model.onnx_model import OnnxModel
+from lookalike.model.truncation import split_space
 
 if TYPE_CHECKING:
     from lookalike.embeddings import Embeddings
@@ -96,6 +97,8 @@ def read_point(folder: str | Path, space: str | None = None) -> OperatingPoint |
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise LookalikeError(f"{file}: cannot be read as an operating point: {error!r}") from error
     if space is not None and point.space != space:
+        if _is_truncated(space, point.space, str(file)):
+            return None
         raise LookalikeError(f"{file}: was chosen for the model {point.space}, and this one is {space}")
     return point
 
@@ -108,6 +111,8 @@ def own_threshold(embeddings: "Embeddings") -> float | None:
     """
     point = None if embeddings.model is None else read_point(embeddings.model)
     if point is None:
+        return None
+    if _is_truncated(embeddings.space, point.space, str(embeddings.model)):
         return None
     if point.space != embeddings.space:
         log.warning("%s has other weights by now; its threshold is not evaluated here", embeddings.model)
@@ -127,9 +132,20 @@ def file_point(model: OnnxModel) -> OperatingPoint | None:
         point = as_point(model.operating_point)
     except (KeyError, TypeError, ValueError) as error:
         raise LookalikeError(f"{model.file}: its operating point is damaged: {error!r}") from error
+    if _is_truncated(model.space, point.space, str(model.file)):
+        return None
     if point.space != model.space:
         raise LookalikeError(f"{model.file}: its operating point is that of the model {point.space}")
     return point
+
+
+def _is_truncated(space: str, whole: str, owner: str) -> bool:
+    """Whether vectors of `space` are truncated ones of the space that a threshold was chosen in."""
+    kept = split_space(space)[1]
+    if kept is None or space == whole or split_space(space)[0] != split_space(whole)[0]:
+        return False
+    log.info("%s: its threshold holds for other than the first %d dimensions, so it is not used", owner, kept)
+    return True
 
 
 def as_point(values: Mapping[str, Any]) -> OperatingPoint:

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from lookalike.errors import LookalikeError
 from lookalike.files import replace_file
 from lookalike.metrics.inputs import factorise
+from lookalike.model.truncation import split_space, truncate_vectors
 
 FILE = "validation_vectors.safetensors"
 MOST = 4000
@@ -48,8 +49,10 @@ def read_validation_vectors(folder: Path, space: str) -> tuple[np.ndarray, np.nd
             vectors, codes = content.get_tensor("vectors"), content.get_tensor("codes")
     except (OSError, SafetensorError, ValueError) as error:
         raise LookalikeError(f"{file}: cannot be read: {error}") from error
-    if stored != space:
+    whole, dim = split_space(space)
+    truncate = dim is not None and stored == whole
+    if stored != space and not truncate:
         raise LookalikeError(f"{file}: has vectors of the model {stored}, and this one is {space}")
     if vectors.ndim != 2 or codes.shape != (len(vectors),):
         raise LookalikeError(f"{file}: {list(codes.shape)} identities for vectors {list(vectors.shape)}")
-    return vectors, codes
+    return (truncate_vectors(vectors, dim) if truncate and dim else vectors), codes

@@ -55,6 +55,7 @@ def export(
     format: Format = "onnx",
     precision: Precision = "fp32",
     fold: Sequence[Fold] = ("preprocess",),
+    dim: int | None = None,
     pca: str | Path | None = None,
     split: str | None = None,
     max_gap: float | None = None,
@@ -83,6 +84,7 @@ def export(
             vectors must not be searched among those of the original.
         fold: what the graph includes: preprocess (scaling of pixels), pca, resize (images of any size, one at
             a time; antialiased, nearly the same pixels as Pillow).
+        dim: keep the first `dim` dimensions of the embeddings, which are another space; all if not given.
         pca: evaluation folder, or folder with pca.json, of fold=pca.
         split: split of `table` to compare on; test if there is one, else val, else all.
         max_gap: largest accepted 1 − cosine between the embeddings of an image; by default 1e-5 for fp32,
@@ -106,7 +108,7 @@ def export(
     settings = _settings(
         format, precision, tuple(fold), max_gap, max_recall_loss, calibration_images, max_images, far, seed
     )
-    job = prepare_job(model, table, settings, pca, split, {"workers": workers, "progress": progress})
+    job = prepare_job(model, table, settings, pca, dim, split, {"workers": workers, "progress": progress})
     with new_folder(out) as folder:
         result = _export_into(job, folder, dict(metadata or {"made_by": "lookalike.export"}))
     log.info("wrote %s", out)
@@ -248,7 +250,7 @@ def _round_up(value: float) -> float:
 
 def _operating_point(job: ExportJob, exported: Any, space: str) -> OperatingPoint | None:
     """That of the model where the space is the same, else one of its own."""
-    if not job.own_space:
+    if not job.own_space and job.model.truncation is None:
         return None if job.model.folder is None else read_point(job.model.folder, job.model.space)
     if job.validation is None:
         log.warning(

@@ -50,7 +50,7 @@ class Graph(nn.Module):
             standard = self.model.normalise == "image"
             values = standardise(scaled) if standard else (scaled - self.model.mean) / self.model.std
         pooled = pooling.pool(self.model.backbone, self.model.pool, values)
-        vectors = F.normalize(self.model.head(pooled).float(), dim=1)
+        vectors = F.normalize(self.model.embed_pooled(pooled).float(), dim=1)
         return vectors if self.projection is None else F.normalize(self.projection(vectors), dim=1)
 
 

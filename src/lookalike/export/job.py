@@ -59,6 +59,7 @@ def prepare_job(
     table: Table | None,
     settings: Settings,
     pca: str | Path | None,
+    dim: int | None,
     split: str | None,
     options: Mapping[str, Any],
 ) -> ExportJob:
@@ -68,7 +69,7 @@ def prepare_job(
         ConfigError: values contradict each other, or images are missing.
         LookalikeError: the model or PCA cannot be read.
     """
-    loaded = _load_original(model)
+    loaded = _load_original(model, dim)
     if ("pca" in settings.fold) != (pca is not None):
         raise ConfigError("fold: pca needs pca=FOLDER with pca.json, and pca= needs pca in fold=")
     projection = None if pca is None else _read_pca(Path(pca), loaded.dim)
@@ -83,7 +84,7 @@ def prepare_job(
     )
 
 
-def _load_original(model: Any) -> "EmbeddingModel":
+def _load_original(model: Any, dim: int | None) -> "EmbeddingModel":
     from lookalike.model.loading import load
 
     loaded = load(model) if isinstance(model, str | Path) else model
@@ -91,11 +92,12 @@ def _load_original(model: Any) -> "EmbeddingModel":
         raise ConfigError(f"{loaded.file}: was exported already; give the model folder of training")
     folder, loaded = loaded.folder, copy.deepcopy(loaded).cpu().float().eval()
     loaded.folder = folder
-    return loaded
+    return loaded if dim is None else loaded.truncated(dim)
 
 
 def _read_pca(folder: Path, dim: int) -> Pca:
-    pca = Pca.load(folder)
+    evaluated = folder / "pca"  # where `evaluate` saves it
+    pca = Pca.load(evaluated if (evaluated / "pca.json").is_file() else folder)
     if len(pca.mean) != dim:
         raise ConfigError(
             f"pca={folder}: was fitted to vectors of dimension {len(pca.mean)}; those of the model have {dim}"
@@ -142,6 +144,8 @@ def describe_file(job: ExportJob, space: str, point: OperatingPoint | None) -> d
         "backbone": dict(job.model.backbone.spec),
         "pooling": dict(job.model.pool.spec),  # type: ignore[arg-type]
     }
+    if job.pca is None and job.model.matryoshka:
+        description["matryoshka"] = [dim for dim in job.model.matryoshka if dim <= job.dim]
     return description if point is None else {**description, "operating_point": asdict(point)}
 
 

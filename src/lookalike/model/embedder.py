@@ -21,13 +21,14 @@ from lookalike.data.transforms import Resize, check_choice, stack_images
 from lookalike.errors import LookalikeError
 from lookalike.files import replace_file, write_text
 from lookalike.model import backbones, heads, pooling
+from lookalike.model.description import FORMAT, TRUNCATED_FORMAT, model_card, read_description
 from lookalike.model.normalise import Normalise, normalise, standardise
 from lookalike.model.own_module import KIND as OWN_MODULE
 from lookalike.model.own_module import OwnModule
+from lookalike.model.truncation import truncate_model, truncated_space
 from lookalike.model.weights import load_weights, read_weights
 
 log = logging.getLogger(__name__)
-FORMAT = 1
 
 
 class EmbeddingModel(nn.Module):
@@ -41,6 +42,11 @@ class EmbeddingModel(nn.Module):
         resize: evaluation preprocessing, saved with the weights.
         normalise: what pixels become, saved too: scaled as the backbone expects, or "image" for a mean of 0
             and a standard deviation of 1 in each image.
+
+    Attributes:
+        folder: that it was loaded from; None for a new model.
+        truncation: dimensions that are kept of what the head gives; None for all.
+        matryoshka: dimensions that it was trained to be truncated to.
     """
 
     def __init__(
@@ -53,7 +59,9 @@ class EmbeddingModel(nn.Module):
     ):
         super().__init__()
         check_choice("normalise", normalise, get_args(Normalise))
-        self.folder: Path | None = None  # that it was loaded from
+        self.folder: Path | None = None
+        self.truncation: int | None = None
+        self.matryoshka: tuple[int, ...] = ()
         self.normalise = normalise
         self.backbone, self.pool, self.head, self.resize = backbone, pool, head, resize
         weights = dict(backbone.named_parameters())
@@ -66,7 +74,7 @@ class EmbeddingModel(nn.Module):
     @property
     def dim(self) -> int:
         """Length of an embedding."""
-        return self.head.dim  # type: ignore[return-value]
+        return self.truncation or self.head.dim  # type: ignore[return-value]
 
     @property
     def device(self) -> torch.device:
@@ -80,7 +88,18 @@ class EmbeddingModel(nn.Module):
         for name, value in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        whole = digest.hexdigest()[:16]
+        return whole if self.truncation is None else truncated_space(whole, self.truncation)
+
+    def truncated(self, dim: int) -> "EmbeddingModel":
+        """The model with the first `dim` dimensions of its embeddings, which are another space.
+
+        A warning is logged if it was not trained for that (`matryoshka=`). The weights are shared.
+
+        Raises:
+            ConfigError: `dim` is more than the model has.
+        """
+        return truncate_model(self, dim)
 
     def features(self, images: Tensor) -> Tensor:
         """Raw embeddings, as losses want them.
@@ -91,7 +110,12 @@ class EmbeddingModel(nn.Module):
         Returns:
             [B, dim], not normalised.
         """
-        return self.head(self.pool_features(images))
+        return self.embed_pooled(self.pool_features(images))
+
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
+        """Raw embeddings [B, dim] of what `pool_features` gives."""
+        vectors = self.head(pooled)
+        return vectors if self.truncation is None else vectors[:, : self.truncation]
 
     def pool_features(self, images: Tensor) -> Tensor:
         """What the head gets, [B, features]; `images` as for `features`."""
@@ -148,13 +172,17 @@ class EmbeddingModel(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         description = {"lookalike": version("lookalike"), "space": self.space, **self._description()}
+        if self.matryoshka:
+            description["matryoshka"] = list(self.matryoshka)
+        if self.truncation is not None:
+            description |= {"truncation": self.truncation, "format": TRUNCATED_FORMAT}
         shared: set[int] = set()
         state = {
             name: _unshared_weight(value.detach().cpu(), shared) for name, value in self.state_dict().items()
         }
         replace_file(folder / "model.safetensors", lambda path: save_file(state, path))
         write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
-        write_text(folder / "README.md", _model_card(description, card_text))
+        write_text(folder / "README.md", model_card(description, card_text))
 
     def check_description(self) -> None:
         """Find out whether `load` will be able to build what `save` describes.
@@ -183,7 +211,7 @@ class EmbeddingModel(nn.Module):
                 shape; they are listed.
         """
         folder = Path(folder)
-        description = _read_description(folder)
+        description = read_description(folder)
         try:
             model = cls._from_description(description, module, folder)
         except (KeyError, TypeError, ValueError) as error:
@@ -191,6 +219,8 @@ class EmbeddingModel(nn.Module):
         file = folder / "model.safetensors"
         load_weights(model, read_weights(file), file, "the model of config.json")
         model.folder = folder
+        model.matryoshka = tuple(description.get("matryoshka", ()))
+        model.truncation = description.get("truncation")
         return model.eval()
 
     def reload(self, folder: str | Path, device: str | torch.device | None = None) -> "EmbeddingModel":
@@ -219,7 +249,7 @@ class EmbeddingModel(nn.Module):
             "backbone": self.backbone.spec,
             "pooling": self.pool.spec,
             "head": self.head.spec,
-            "dim": self.dim,
+            "dim": self.head.dim,
             "preprocess": asdict(self.resize),
         }
 
@@ -250,7 +280,7 @@ def check_readable(folder: Path) -> None:
     Raises:
         LookalikeError: it is not.
     """
-    if _read_description(folder)["backbone"].get("kind") != OWN_MODULE:
+    if read_description(folder)["backbone"].get("kind") != OWN_MODULE:
         EmbeddingModel.load(folder)
         return
     try:
@@ -311,43 +341,3 @@ def _unshared_weight(value: Tensor, shared: set[int]) -> Tensor:
     known = memory in shared
     shared.add(memory)
     return value.clone(memory_format=torch.contiguous_format) if known else value.contiguous()
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
-    if not file.is_file() or not (folder / "model.safetensors").is_file():
-        raise LookalikeError(
-            f"{folder}: not a model folder, which contains config.json and model.safetensors; "
-            "`lookalike train` writes one to RUN/model"
-        )
-    try:
-        description = json.loads(file.read_text())
-    except ValueError as error:
-        raise LookalikeError(f"{file}: not JSON ({error})") from error
-    missing = {"format", "backbone", "pooling", "head", "dim", "preprocess"} - set(description)
-    if missing:
-        raise LookalikeError(f"{file}: lacks {', '.join(sorted(missing))}; is this a Lookalike model?")
-    if description["format"] > FORMAT:
-        raise LookalikeError(f"{file}: format {description['format']} is newer than this version reads")
-    return description
-
-
-def _model_card(description: dict[str, Any], card_text: str) -> str:
-    backbone, preprocess = description["backbone"], description["preprocess"]
-    name = backbone.get("name", backbone["kind"])
-    module = ", model=YourModule()" if backbone["kind"] == OWN_MODULE else ""
-    return f"""# Embedding model
-
-{card_text}
-
-- backbone {name}, pooling {description["pooling"]["kind"]}, head {description["head"]["kind"]}
-- embeddings of {description["dim"]} numbers, compared by cosine similarity
-- images resized to {preprocess["size"]} px ({preprocess["how"]}, {preprocess["interpolation"]})
-- space {description["space"]}: compare vectors of this space only
-
-```python
-import lookalike
-model = lookalike.load("path/to/this/folder"{module})
-vectors = model.embed(["a.jpg", "b.jpg"])
-```
-"""

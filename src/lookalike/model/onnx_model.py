@@ -12,6 +12,7 @@ from PIL import Image
 from lookalike.data.image_input import ImageLike, as_pillow_image, refuse_single
 from lookalike.data.transforms import Resize
 from lookalike.errors import ConfigError, LookalikeError
+from lookalike.model.truncation import truncate_model, truncate_vectors, truncated_space
 
 FILE = "model.onnx"
 FORMAT = 1
@@ -46,6 +47,7 @@ class OnnxModel:
     Attributes:
         folder: what `lookalike.load` takes to load it again.
         metadata: what the file says about itself.
+        truncation: dimensions that are kept of what the graph gives; None for all.
 
     Raises:
         LookalikeError: the file is damaged, was not written by `lookalike export`, or needs something that
@@ -59,9 +61,29 @@ class OnnxModel:
         self.device = "cpu" if device is None else str(device)
         self._session = _open_session(self.file, self.device, threads)
         self.metadata = _read_metadata(self.file, self._session)
-        self.dim, self.space = int(self.metadata["dim"]), str(self.metadata["space"])
+        self.truncation: int | None = None
         self.resizes = bool(self.metadata["input"].get("any_size"))
         self.resize = Resize.from_dict(self.metadata["preprocess"])
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.truncation or int(self.metadata["dim"])
+
+    @property
+    def space(self) -> str:
+        """ID of the embedding space."""
+        whole = str(self.metadata["space"])
+        return whole if self.truncation is None else truncated_space(whole, self.truncation)
+
+    @property
+    def matryoshka(self) -> tuple[int, ...]:
+        """Dimensions that the model was trained to be truncated to."""
+        return tuple(self.metadata.get("matryoshka", ()))
+
+    def truncated(self, dim: int) -> "OnnxModel":
+        """The model with the first `dim` dimensions of its embeddings, as `EmbeddingModel.truncated`."""
+        return truncate_model(self, dim)
 
     @property
     def operating_point(self) -> dict[str, Any] | None:
@@ -79,7 +101,8 @@ class OnnxModel:
         batches = [image[None] for image in images] if self.resizes else [np.stack(images)]
         name = self._session.get_inputs()[0].name
         vectors = [self._session.run(None, {name: self._prepare(batch)})[0] for batch in batches]
-        return np.concatenate(vectors).astype(np.float32, copy=False)
+        whole = np.concatenate(vectors).astype(np.float32, copy=False)
+        return whole if self.truncation is None else truncate_vectors(whole, self.truncation)
 
     def __call__(self, images: Any) -> Any:
         """Embeddings of a batch [B, 3, H, W] uint8: a NumPy array of an array, a CPU tensor of a tensor."""
@@ -111,7 +134,11 @@ class OnnxModel:
 
     def to(self, device: Any) -> "OnnxModel":
         """The model itself if it is there already, else the same file opened for another device."""
-        return self if str(device) == self.device else OnnxModel(self.file, str(device))
+        if str(device) == self.device:
+            return self
+        moved = OnnxModel(self.file, str(device))
+        moved.truncation = self.truncation
+        return moved
 
     def _batches(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[list[np.ndarray]]:
         transform = self.transform()

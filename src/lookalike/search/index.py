@@ -24,6 +24,7 @@ from lookalike.files import new_folder, refuse_existing, write_text
 from lookalike.metrics.inputs import unit_length
 from lookalike.model.loading import find_onnx
 from lookalike.model.onnx_model import OnnxModel
+from lookalike.model.truncation import match_space, split_space
 from lookalike.search.gallery import gallery_embeddings, load_model
 from lookalike.search.hits import Hits, SearchResults, make_hit
 from lookalike.search.identify import Validation, identification_point, judge_encounter, judge_photos
@@ -78,6 +79,7 @@ class Index:
         progress: bool = False,
         metadata: Mapping[str, Any] | None = None,
         engine: EngineName = "exact",
+        dim: int | None = None,
     ) -> Self:
         """An index of images or vectors.
 
@@ -94,8 +96,10 @@ class Index:
             progress: show a progress bar on stderr.
             metadata: what made the index, for config.yaml in `out`.
             engine: of the index in `out`, as in `save`.
+            dim: keep the first `dim` dimensions of the vectors, which are another space; all if not given.
 
         Raises:
+            ConfigError: `dim` is more than the vectors have.
             ValueError: vectors that are not finite or zero, or labels that do not fit.
             LookalikeError: a folder, file or table cannot be read, or `out` exists.
         """
@@ -104,6 +108,7 @@ class Index:
         splits = [split] if isinstance(split, str) else list(split or [])
         options = {"batch_size": batch_size, "workers": workers, "progress": progress}
         embeddings, model = gallery_embeddings(source, labels, splits, device, **options)
+        embeddings = embeddings if dim is None else embeddings.truncated(dim)
         index = cls(embeddings.vectors, embeddings.table, embeddings.space, model, device)
         if out is None:
             return index
@@ -181,6 +186,17 @@ class Index:
         model = Path(model) if isinstance(model, str) else model
         model = self.model if model is None else model
         return replace(self, model=model, device=device or self.device)
+
+    def truncated(self, dim: int) -> Self:
+        """The same index with the first `dim` dimensions of its vectors, which are another space.
+
+        A warning is logged if the model was not trained for that (`matryoshka=`).
+
+        Raises:
+            ConfigError: `dim` is more than the vectors have.
+        """
+        vectors = Embeddings(self.vectors, self.table, self.space, model=self.model_folder).truncated(dim)
+        return replace(self, vectors=vectors.vectors, space=vectors.space)
 
     @overload
     def search(
@@ -350,7 +366,7 @@ class Index:
                 f"{self.name}: its model is expected in {self.model}, which is not there; give it with "
                 "model=FOLDER"
             )
-        model = load_model(self.model, self.device)
+        model = match_space(load_model(self.model, self.device), self.space)
         self._check_space(model.space, "this model is")
         return model
 
@@ -386,6 +402,12 @@ class Index:
 
     def _check_space(self, space: str, subject: str) -> None:
         if space != self.space:
+            whole, dim = split_space(self.space)
+            if dim is not None and space == whole:
+                raise LookalikeError(
+                    f"{self.name} holds the first {dim} dimensions of its vectors, but {subject} of all; "
+                    f"truncate them: truncated({dim})"
+                )
             raise LookalikeError(
                 f"{self.name} holds vectors of the model {self.space}, but {subject} "
                 f"{space}: their vectors cannot be compared. Give the model that the index was "

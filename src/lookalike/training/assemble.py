@@ -23,7 +23,7 @@ from lookalike.trackers.group import Trackers
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.components import RunComponents, StageConfig
 from lookalike.training.initialization import whiten_head
-from lookalike.training.losses import Losses, check_heads, class_counts
+from lookalike.training.losses import Losses, check_heads, class_counts, matryoshka_dims
 from lookalike.training.mixing import Mixing
 from lookalike.training.parameters import check_optimizer, parameter_groups, refreeze, trainable
 from lookalike.training.plateau import Plateau
@@ -78,6 +78,7 @@ def make_components(
         with advise_on_stages(stage.number):
             samplers.append(partial(_make_in_stage, stage.number, build_sampler(stage, train, tables)))
     model = make_model()
+    model.matryoshka = matryoshka_dims(stages[-1], model.dim)
     trainable_names = trainable(model)
     workers = choose_workers(settings.workers, device)
     losses = Losses(train, model, teacher, settings, workers, accelerator.num_processes)

@@ -137,6 +137,15 @@ def build_losses(stage: StageSettings, train: Table, dim: int, teacher_dim: int 
         raise ConfigError(f"{error} (loss.NAME.weight)") from error
 
 
+def matryoshka_dims(stage: StageSettings, dim: int) -> tuple[int, ...]:
+    """The dimensions that a stage trains a model to be truncated to; empty if it does not."""
+    dims = {*stage.matryoshka}
+    for term in () if stage.distill_only else stage.losses.values():
+        if isinstance(term.built, Matryoshka):
+            dims |= {*term.built.weights}
+    return tuple(sorted({*dims, dim})) if dims else ()
+
+
 def _check_mixing(stage: StageSettings, built: dict[str, tuple[float, nn.Module]]) -> None:
     if not stage.mix_share or not (stage.mixup or stage.cutmix):
         return
