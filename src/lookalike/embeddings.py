@@ -97,7 +97,7 @@ class Embeddings:
         """Number of vectors and their dimension."""
         return self.vectors.shape[0], self.vectors.shape[1]
 
-    def truncated(self, dim: int) -> "Embeddings":
+    def truncate(self, dim: int) -> "Embeddings":
         """The first `dim` dimensions of the vectors, at length 1: another space.
 
         A warning is logged if the model was not trained for that (`matryoshka=`).
@@ -278,7 +278,7 @@ def embed(
 
 
 def _truncate(embeddings: Embeddings, dim: int, trained: Sequence[int] | None) -> Embeddings:
-    """See `Embeddings.truncated`; `trained` as in `warn_of_truncation`."""
+    """See `Embeddings.truncate`; `trained` as in `warn_of_truncation`."""
     vectors = truncate_vectors(embeddings.vectors, dim)
     if dim == embeddings.shape[1]:
         return embeddings

@@ -67,24 +67,24 @@ def test_every_way_gives_the_first_dimensions_at_length_one_in_the_same_space(he
     table = lookalike.read_table("data").split("test")
     vectors = lookalike.embed(whole, table, progress=False)
     space = f"{whole.space}+dim{CUT}"
-    part = whole.truncated(CUT)
+    part = whole.truncate(CUT)
     assert (part.dim, part.space, whole.dim) == (CUT, space, DIM)
     part.save(here / "small")
     main(["embed", "model=model", "dataset=data", "split=test", f"dim={CUT}", "out=emb", "progress=false"])
     ways = {
         "embed(dim=)": lookalike.embed(whole, table, dim=CUT, progress=False),
         "embed(model)": lookalike.embed(part, table, progress=False),
-        "embeddings": vectors.truncated(CUT),
-        "in two steps": vectors.truncated(5).truncated(CUT),
+        "embeddings": vectors.truncate(CUT),
+        "in two steps": vectors.truncate(5).truncate(CUT),
         "saved model": lookalike.embed(lookalike.load("small"), table, progress=False),
         "job": lookalike.Embeddings.load("emb"),
         "index": lookalike.Index.build(vectors, dim=CUT),
-        "index of a model": lookalike.Index.build(whole, table).truncated(CUT),
+        "index of a model": lookalike.Index.build(whole, table).truncate(CUT),
     }
     for name, each in ways.items():
         assert each.space == space, name
         np.testing.assert_allclose(each.vectors, cut(vectors.vectors), atol=2e-6, err_msg=name)
-    assert vectors.truncated(DIM).space == whole.space
+    assert vectors.truncate(DIM).space == whole.space
     assert json.loads((here / "small" / "config.json").read_text())["format"] == 2  # older versions refuse it
 
 
@@ -120,14 +120,14 @@ def test_an_index_is_searched_with_photos_in_its_own_dimensions(here, caplog, ca
     assert answers[0][0]["likely"] is None  # the threshold was chosen for whole vectors
     assert "its threshold holds for other than the first 3" in caplog.text
     index = lookalike.Index.load("index/small")
-    with pytest.raises(LookalikeError, match=r"holds the first 3 dimensions.*truncated\(3\)"):
+    with pytest.raises(LookalikeError, match=r"holds the first 3 dimensions.*truncate\(3\)"):
         index.search(lookalike.embed(lookalike.load("model"), lookalike.read_table("data"), progress=False))
     assert index.identify(photo, fpir=0.5).answer in ("known", "unsure", "new")  # on truncated vectors
 
 
 def test_what_the_model_folder_knows_of_whole_vectors_is_truncated_or_left_out(here):
     model = lookalike.load("model")
-    space = model.truncated(CUT).space
+    space = model.truncate(CUT).space
     whole, _ = read_validation_vectors(here / "model", model.space)
     part, _ = read_validation_vectors(here / "model", space)
     np.testing.assert_allclose(part, cut(whole), atol=1e-6)
@@ -151,8 +151,8 @@ def test_a_warning_is_logged_where_the_model_was_not_trained_for_it(here, caplog
     table = lookalike.read_table("data").split("test")
     vectors = lookalike.embed(model, table, progress=False, folder=folder)
     for truncate in (
-        lambda: model.truncated(dim),
-        lambda: vectors.truncated(dim),
+        lambda: model.truncate(dim),
+        lambda: vectors.truncate(dim),
         lambda: lookalike.embed(model, table, progress=False, dim=dim),
     ):
         caplog.clear()
@@ -168,20 +168,20 @@ def test_more_dimensions_than_there_are_are_refused(here, job, capsys):
     assert "dim=9: the embeddings have dimension 8; give 1 to 8" in capsys.readouterr().err
     assert not (here / "new").exists()
     with pytest.raises(ConfigError, match="dim=0"):
-        lookalike.load("plain").truncated(0)
+        lookalike.load("plain").truncate(0)
 
 
 def test_an_exported_file_holds_the_truncated_model(here):
     table = lookalike.read_table("data")
     result = lookalike.export("model", table, out="exports/small", dim=CUT, far=0.1, progress=False)
-    exported, model = lookalike.load("exports/small"), lookalike.load("model").truncated(CUT)
+    exported, model = lookalike.load("exports/small"), lookalike.load("model").truncate(CUT)
     assert (exported.dim, exported.space) == (CUT, model.space)
     photos = sorted((here / "photos").rglob("*.png"))[:9]
     np.testing.assert_allclose(exported.embed(photos), model.embed(photos), atol=1e-6)
     assert result.operating_point is not None and result.operating_point.space == model.space
     whole = lookalike.load(lookalike.export("model", table, out="exports/whole", progress=False).file)
     assert whole.matryoshka == (CUT, DIM)
-    again = whole.truncated(CUT)
+    again = whole.truncate(CUT)
     assert again.space == model.space
     np.testing.assert_allclose(again.embed(photos), model.embed(photos), atol=1e-6)
 

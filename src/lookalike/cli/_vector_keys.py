@@ -73,7 +73,7 @@ def load_or_compute(
     embeddings = load_embeddings(config.embeddings, split, labels)
     if config.model is not None:
         embeddings = require_model(embeddings, config.embeddings, config.model)
-    return embeddings if config.dim is None else embeddings.truncated(config.dim)
+    return embeddings if config.dim is None else embeddings.truncate(config.dim)
 
 
 def compute_embeddings(

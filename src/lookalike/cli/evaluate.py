@@ -118,7 +118,7 @@ def _load_pca_vectors(config: Config) -> "Embeddings | None":
         return None
     if config.pca.learn_on is not None:
         learn_on = load_embeddings(config.pca.learn_on, None, labelled=False)
-        return learn_on if config.dim is None else learn_on.truncated(config.dim)
+        return learn_on if config.dim is None else learn_on.truncate(config.dim)
     if config.model is None or config.dataset is None:
         raise ConfigError(
             "pca: say which vectors to learn it on, not those to be tested: pca.learn_on=emb/train"

@@ -70,7 +70,7 @@ def main(config: Config) -> None:
     skipped: list[Problem] = []
     photos = find_photos(config.image)
     index = Index.load(config.index, config.model, choose_device(config.device))
-    index = index if config.dim is None else index.truncated(config.dim)
+    index = index if config.dim is None else index.truncate(config.dim)
     results = index.search(
         photos,
         config.k,

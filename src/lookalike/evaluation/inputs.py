@@ -62,7 +62,7 @@ def resolve_inputs(
         if splits:
             vectors.table.split(*splits)  # says which splits there are
             vectors = vectors[vectors.table.frame["split"].is_in(splits).to_numpy()]
-        vectors = vectors if dim is None else vectors.truncated(dim)
+        vectors = vectors if dim is None else vectors.truncate(dim)
         unchanged = vectors if labels is None and frame is None else None
         labels = vectors.table.labels if labels is None else labels
         return vectors.vectors, labels, _frame_or(frame, vectors), unchanged

@@ -92,7 +92,7 @@ def _load_original(model: Any, dim: int | None) -> "EmbeddingModel":
         raise ConfigError(f"{loaded.file}: was exported already; give the model folder of training")
     folder, loaded = loaded.folder, copy.deepcopy(loaded).cpu().float().eval()
     loaded.folder = folder
-    return loaded if dim is None else loaded.truncated(dim)
+    return loaded if dim is None else loaded.truncate(dim)
 
 
 def _read_pca(folder: Path, dim: int) -> Pca:

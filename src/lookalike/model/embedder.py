@@ -91,7 +91,7 @@ class EmbeddingModel(nn.Module):
         whole = digest.hexdigest()[:16]
         return whole if self.truncation is None else truncated_space(whole, self.truncation)
 
-    def truncated(self, dim: int) -> "EmbeddingModel":
+    def truncate(self, dim: int) -> "EmbeddingModel":
         """The model with the first `dim` dimensions of its embeddings, which are another space.
 
         A warning is logged if it was not trained for that (`matryoshka=`). The weights are shared.

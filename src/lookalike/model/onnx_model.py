@@ -81,8 +81,8 @@ class OnnxModel:
         """Dimensions that the model was trained to be truncated to."""
         return tuple(self.metadata.get("matryoshka", ()))
 
-    def truncated(self, dim: int) -> "OnnxModel":
-        """The model with the first `dim` dimensions of its embeddings, as `EmbeddingModel.truncated`."""
+    def truncate(self, dim: int) -> "OnnxModel":
+        """The model with the first `dim` dimensions of its embeddings, as `EmbeddingModel.truncate`."""
         return truncate_model(self, dim)
 
     @property

@@ -108,7 +108,7 @@ class Index:
         splits = [split] if isinstance(split, str) else list(split or [])
         options = {"batch_size": batch_size, "workers": workers, "progress": progress}
         embeddings, model = gallery_embeddings(source, labels, splits, device, **options)
-        embeddings = embeddings if dim is None else embeddings.truncated(dim)
+        embeddings = embeddings if dim is None else embeddings.truncate(dim)
         index = cls(embeddings.vectors, embeddings.table, embeddings.space, model, device)
         if out is None:
             return index
@@ -187,7 +187,7 @@ class Index:
         model = self.model if model is None else model
         return replace(self, model=model, device=device or self.device)
 
-    def truncated(self, dim: int) -> Self:
+    def truncate(self, dim: int) -> Self:
         """The same index with the first `dim` dimensions of its vectors, which are another space.
 
         A warning is logged if the model was not trained for that (`matryoshka=`).
@@ -195,7 +195,7 @@ class Index:
         Raises:
             ConfigError: `dim` is more than the vectors have.
         """
-        vectors = Embeddings(self.vectors, self.table, self.space, model=self.model_folder).truncated(dim)
+        vectors = Embeddings(self.vectors, self.table, self.space, model=self.model_folder).truncate(dim)
         return replace(self, vectors=vectors.vectors, space=vectors.space)
 
     @overload
@@ -406,7 +406,7 @@ class Index:
             if dim is not None and space == whole:
                 raise LookalikeError(
                     f"{self.name} holds the first {dim} dimensions of its vectors, but {subject} of all; "
-                    f"truncate them: truncated({dim})"
+                    f"truncate them: truncate({dim})"
                 )
             raise LookalikeError(
                 f"{self.name} holds vectors of the model {self.space}, but {subject} "
