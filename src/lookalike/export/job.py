@@ -132,7 +132,7 @@ def describe_file(job: ExportJob, space: str, point: OperatingPoint | None) -> d
     """What the file says about itself."""
     from lookalike.version import __version__
 
-    description = {
+    description: dict[str, Any] = {
         "format": FORMAT,
         "lookalike": __version__,
         "space": space,
