@@ -8,7 +8,14 @@ import pytest
 
 import lookalike
 
-CALLABLE = {"clean": "findings", "explore": "folder", "prepare": "table", "report": "page", "serve": "errors"}
+CALLABLE = {
+    "clean": "findings",
+    "cluster": "result",
+    "explore": "folder",
+    "prepare": "table",
+    "report": "page",
+    "serve": "errors",
+}
 """Packages that are functions, too, and a module of each."""
 
 

@@ -31,7 +31,7 @@ STEPS = 10
 BATCH = 8
 LAYERS = {
     **dict.fromkeys(("cli", "jobs", "config"), 6),
-    **dict.fromkeys(("report", "explore", "clean"), 5),
+    **dict.fromkeys(("report", "explore", "clean", "cluster"), 5),
     **dict.fromkeys(("training", "evaluation", "evaluate", "protocols", "refine", "search"), 4),
     **dict.fromkeys(("ranking", "embeddings", "plots"), 3),
     **dict.fromkeys(("model", "losses", "metrics", "prepare", "detect", "trackers", "miners", "samplers"), 2),

@@ -77,6 +77,8 @@ NAVIGATION = {
         "docs/export",
         "docs/identify",
         "docs/enrol",
+        "docs/cluster",
+        "docs/serve",
     ],
     "Reference": [
         "docs/command-line",

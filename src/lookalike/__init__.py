@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lookalike.cli.prepare_api import prepare as prepare
     from lookalike.cli.serve_api import serve as serve
     from lookalike.cli.train_api import train as train
+    from lookalike.cluster import cluster as cluster
     from lookalike.data.table import Table as Table
     from lookalike.data.table import check_table as check_table
     from lookalike.data.table import read_table as read_table
@@ -50,6 +51,7 @@ _NAMES = {
 
 _CALLABLE_PACKAGES = {
     "clean": "lookalike.clean",
+    "cluster": "lookalike.cluster",
     "explore": "lookalike.explore",
     "export": "lookalike.export.export",
     "prepare": "lookalike.cli.prepare_api",

@@ -30,7 +30,19 @@ FOLDER = "pictures"
 
 def write_page(table: Table, findings: pl.DataFrame, folder: Path, title: str) -> None:
     """Write review.html, and the pictures that it shows into a folder beside it."""
-    items = group_items(findings)
+    write_items(table, group_items(findings), folder, title, count_noun(len(findings), "finding"))
+
+
+def write_items(table: Table, items: list[dict[str, Any]], folder: Path, title: str, sentence: str) -> None:
+    """Write review.html for items as `group_items` makes them; they are changed.
+
+    Args:
+        table: that rows of the items are of.
+        items: what is decided at once; the script of the page knows their kinds.
+        folder: exists.
+        title: of the page.
+        sentence: what it shows.
+    """
     rows = sorted({row for item in items for row in item["rows"]})
     position = {row: number for number, row in enumerate(rows)}
     images = _describe_images(table, rows)
@@ -49,7 +61,7 @@ def write_page(table: Table, findings: pl.DataFrame, folder: Path, title: str) -
         "items": items,
     }
     payload["id"] = hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:16]
-    (folder / "review.html").write_text(_render(title, payload, len(findings)), encoding="utf-8")
+    (folder / "review.html").write_text(_render(title, payload, sentence), encoding="utf-8")
 
 
 def group_items(findings: pl.DataFrame) -> list[dict[str, Any]]:
@@ -117,7 +129,7 @@ def _write_pictures(table: Table, rows: list[int], folder: Path) -> None:
         pictures = Thumbnails(table, SIDE)
 
 
-def _render(title: str, payload: dict[str, Any], count: int) -> str:
+def _render(title: str, payload: dict[str, Any], sentence: str) -> str:
     """The page; data reaches it as JSON in base64, and the script puts it into text nodes."""
     package_files = resources.files("lookalike.clean")
     read = lambda name: package_files.joinpath(name).read_text(encoding="utf-8")  # noqa: E731
@@ -133,7 +145,7 @@ def _render(title: str, payload: dict[str, Any], count: int) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("review.html.j2").render(
         title=title,
-        sentence=count_noun(count, "finding"),
+        sentence=sentence,
         payload=base64.b64encode(json.dumps(payload).encode()).decode(),
         style=Markup(read("review.css")),
         script=Markup(script),

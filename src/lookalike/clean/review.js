@@ -8,6 +8,8 @@ const KINDS = {
   wrong_label: ["Wrong label", "the label is right"],
   leak: ["Leak between splits", "no leak"],
   quality: ["Image quality", "keep the image"],
+  possible_merge: ["Same individual", "different individuals"],
+  cluster: ["Group", "the first two are different"],
 };
 const STORE = `lookalike-review-${data.id}`;
 const visible = (text) => String(text).replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
@@ -64,6 +66,7 @@ const acceptText = (item) => {
   const { dropped, relabelled, merged } = changesOf(item);
   if (merged) return `merge into ${merged.to}`;
   if (relabelled.length) return `relabel as ${relabelled[0][1]}`;
+  if (item.kind === "cluster") return "one individual";
   return dropped.length ? `drop ${counted(dropped.length, "image")}` : "no change";
 };
 

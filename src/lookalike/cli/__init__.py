@@ -143,6 +143,10 @@ JOBS = {
         "Serve an index over HTTP, with a page to identify, enrol and correct",
         "lookalike serve index=index/mine host=127.0.0.1 port=8000",
     ),
+    "cluster": Job(
+        "Group unlabelled photos by individual, and estimate how many there are",
+        "lookalike cluster model=runs/mine/model image=photos/ out=clusters/mine",
+    ),
     "verify": Job(
         "Decide whether two photos show the same identity",
         "lookalike verify a.jpg b.jpg model=runs/mine/model",

@@ -110,21 +110,8 @@ def choose_identification_point(
     Raises:
         ValueError: fewer than four identities, or an argument out of range.
     """
-    photos = np.asarray(photos, np.int64)
-    if not 0 < fpir < 1:
-        raise ValueError(f"fpir={fpir:g}: must be more than 0 and less than 1")
-    if not len(photos) or photos.min() < 1 or probe_photos < 1:
-        raise ValueError("photos: an enrolled identity has at least one photo, and so has a probe")
-    unit = unit_length(vectors)
-    names, codes = factorise(labels, len(unit))
-    if len(names) < FEWEST:
-        raise ValueError(
-            f"{len(names)} validation identities are too few to tell how often strangers are given a name; "
-            f"at least {FEWEST} are needed, and some hundreds for a rate of 1 % in a gallery of a hundred"
-        )
-    draws = int(np.clip(CELLS // (len(unit) * len(names)), 1, MOST_DRAWS))
-    scores = draw_scores(unit, codes, photos, probe_photos, draws, np.random.default_rng(seed))
-    rate = FalsePositiveRate(scores, len(photos), _missing_photos(photos, np.bincount(codes)))
+    photos = np.sort(np.asarray(photos, np.int64))  # the same threshold whatever the order of identities
+    rate = measure_rate(vectors, labels, photos, fpir, probe_photos, seed)
     reachable = max(fpir, rate.resolution)
     threshold = rate.threshold(reachable)
     low, high = rate.interval(threshold, seed)
@@ -140,9 +127,36 @@ def choose_identification_point(
         photos=float(photos.mean()),
         probe_photos=probe_photos,
         extrapolated=rate.extrapolated,
-        images=len(unit),
-        identities=len(names),
+        images=rate.images,
+        identities=rate.scores.identities,
     )
+
+
+def choose_threshold(vectors: Any, labels: Any, photos: np.ndarray, fpir: float = FPIR) -> float:
+    """The threshold of `choose_identification_point`, without intervals, in a fraction of the time."""
+    rate = measure_rate(vectors, labels, np.sort(photos), fpir)
+    return rate.threshold(max(fpir, rate.resolution))
+
+
+def measure_rate(
+    vectors: Any, labels: Any, photos: np.ndarray, fpir: float, probe_photos: int = 1, seed: int = 0
+) -> "FalsePositiveRate":
+    """The false positive identification rate of a gallery; see `choose_identification_point`."""
+    if not 0 < fpir < 1:
+        raise ValueError(f"fpir={fpir:g}: must be more than 0 and less than 1")
+    if not len(photos) or photos.min() < 1 or probe_photos < 1:
+        raise ValueError("photos: an enrolled identity has at least one photo, and so has a probe")
+    unit = unit_length(vectors)
+    names, codes = factorise(labels, len(unit))
+    if len(names) < FEWEST:
+        raise ValueError(
+            f"{len(names)} validation identities are too few to tell how often strangers are given a name; "
+            f"at least {FEWEST} are needed, and some hundreds for a rate of 1 % in a gallery of a hundred"
+        )
+    draws = int(np.clip(CELLS // (len(unit) * len(names)), 1, MOST_DRAWS))
+    scores = draw_scores(unit, codes, photos, probe_photos, draws, np.random.default_rng(seed))
+    missing = _missing_photos(photos, np.bincount(codes))
+    return FalsePositiveRate(scores, len(photos), missing, len(unit))
 
 
 def _missing_photos(photos: np.ndarray, available: np.ndarray) -> float:
@@ -160,6 +174,7 @@ class FalsePositiveRate:
         scores: of strangers.
         gallery: number of enrolled identities.
         missing: how many times as many photos these have as the identities of `scores`.
+        images: number of validation images.
 
     Attributes:
         measured: number of identities of the galleries that are drawn.
@@ -168,8 +183,8 @@ class FalsePositiveRate:
         resolution: the finest rate that can be promised: that of one in all pairs of identities.
     """
 
-    def __init__(self, scores: StrangerScores, gallery: int, missing: float = 1.0):
-        self.scores = scores
+    def __init__(self, scores: StrangerScores, gallery: int, missing: float = 1.0, images: int = 0):
+        self.scores, self.images = scores, images
         self.equivalent = ceil(gallery * missing - 1e-9)
         self.measured = min(gallery, scores.identities - 2)
         self.extrapolated = self.equivalent > self.measured

@@ -1,47 +1,24 @@
 """Who a photo shows: an enrolled identity, someone new, or that the photo cannot tell."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from lookalike.data.table import Table
-from lookalike.embeddings import Embeddings, load_embeddings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.identification import Decision, IdentificationPoint, choose_identification_point
-from lookalike.evaluation.validation_vectors import draw_identities, read_validation_vectors
-from lookalike.metrics.inputs import factorise
+from lookalike.evaluation.validation_vectors import Collection, Validation, find_validation_vectors
 from lookalike.search.hits import Hits
 
-log = logging.getLogger(__name__)
-ANONYMOUS = ("file:", "vectors:")
-"""Spaces of vectors whose model is not known."""
 
-
-class Gallery(Protocol):
+class Gallery(Collection, Protocol):
     """What is needed of an index."""
 
     @property
     def table(self) -> Table:
         """One row per enrolled photo."""
-        ...
-
-    @property
-    def space(self) -> str:
-        """Hash of the model."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Of the index in messages."""
-        ...
-
-    @property
-    def model_folder(self) -> Path | None:
-        """Folder of the model, where known."""
         ...
 
 
@@ -95,10 +72,6 @@ class Identification:
         }
 
 
-Validation = Embeddings | str | Path | tuple[Any, Any] | None
-"""Vectors of validation identities: `Embeddings`, their folder, a file of vectors, or vectors and labels."""
-
-
 def identification_point(
     index: Gallery, fpir: float, validation: Validation = None, probe_photos: int = 1
 ) -> IdentificationPoint:
@@ -116,45 +89,11 @@ def identification_point(
         LookalikeError: there are no validation vectors, or they are of another model.
         ValueError: there are too few validation identities, or an argument is out of range.
     """
-    vectors, labels = _validation_vectors(index, validation)
-    codes = factorise(labels, len(vectors))[1]
-    rows = draw_identities(codes)
-    if len(rows) < len(codes):
-        log.info("validation: %d of %d images are used, of identities drawn at random", len(rows), len(codes))
+    vectors, codes = find_validation_vectors(index, validation)
     photos = index.table.frame["label"].value_counts()["count"].to_numpy()
     if not len(photos):
         raise LookalikeError(f"{index.name}: is empty, so nobody can be identified; enrol someone first")
-    return choose_identification_point(vectors[rows], codes[rows], photos, fpir, probe_photos)
-
-
-def _validation_vectors(index: Gallery, validation: Validation) -> tuple[np.ndarray, Any]:
-    if isinstance(validation, tuple):
-        return np.asarray(validation[0], np.float64), validation[1]
-    if validation is None:
-        folder = index.model_folder
-        stored = None if folder is None else read_validation_vectors(folder, index.space)
-        if stored is None:
-            raise LookalikeError(
-                f"{index.name}: {'its model' if folder is None else folder} has no vectors of validation "
-                "identities to choose the threshold on. Give validation=, an embeddings folder of identities "
-                "that the model was not trained on (lookalike embed … split=val), or train with val_share=0.2"
-            )
-        return stored
-    embeddings = validation
-    if not isinstance(embeddings, Embeddings):
-        embeddings = load_embeddings(Path(embeddings), None)
-    spaces = (embeddings.space, index.space)
-    if spaces[0] != spaces[1] and not any(space.startswith(ANONYMOUS) for space in spaces):
-        raise LookalikeError(
-            f"validation: its vectors are of the model {spaces[0]}, and {index.name} holds those of "
-            f"{spaces[1]}; embed the validation identities with the model of the index"
-        )
-    if "split" in embeddings.table.frame.columns and (embeddings.table.frame["split"] == "train").any():
-        log.warning(
-            "validation: some images are of the split train. If the model was trained on them, more "
-            "strangers are given a name than promised; embed with split=val"
-        )
-    return embeddings.vectors, embeddings.table.labels
+    return choose_identification_point(vectors, codes, photos, fpir, probe_photos)
 
 
 def judge_photos(results: Sequence[Hits], point: IdentificationPoint, k: int) -> list[Identification]:
@@ -170,6 +109,11 @@ def judge_encounter(results: Sequence[Hits], point: IdentificationPoint, k: int)
         point: for as many photos.
         k: hits that are kept.
     """
+    return _judge(pool_hits(results), tuple(hits.query for hits in results), point, k)
+
+
+def pool_hits(results: Sequence[Hits]) -> Hits:
+    """The identities of several photos by mean similarity, nearest first, each with its nearest photo."""
     similarities: dict[Any, list[float]] = {}
     nearest: dict[Any, Any] = {}
     for hit in (hit for hits in results for hit in hits):
@@ -179,13 +123,12 @@ def judge_encounter(results: Sequence[Hits], point: IdentificationPoint, k: int)
     means = {label: float(np.mean(values)) for label, values in similarities.items()}
     order = sorted(means, key=lambda label: -means[label])
     first = results[0]
-    pooled = Hits(
+    return Hits(
         (replace(nearest[label], similarity=means[label]) for label in order),
         first.table,
         first.query,
         first.threshold,
     )
-    return _judge(pooled, tuple(hits.query for hits in results), point, k)
 
 
 def _judge(hits: Hits, images: tuple[str | None, ...], point: IdentificationPoint, k: int) -> Identification:

@@ -20,6 +20,7 @@ from lookalike.embeddings import Embeddings
 from lookalike.errors import DataError, LookalikeError, Problem
 from lookalike.evaluation.identification import FPIR
 from lookalike.evaluation.operating_point import file_point, read_point
+from lookalike.evaluation.validation_vectors import Validation
 from lookalike.files import new_folder, refuse_existing, write_text
 from lookalike.metrics.inputs import unit_length
 from lookalike.model.loading import find_onnx
@@ -27,7 +28,7 @@ from lookalike.model.onnx_model import OnnxModel
 from lookalike.model.truncation import match_space, split_space
 from lookalike.search.gallery import gallery_embeddings, load_model
 from lookalike.search.hits import Hits, SearchResults, make_hit
-from lookalike.search.identify import Validation, identification_point, judge_encounter, judge_photos
+from lookalike.search.identify import identification_point, judge_encounter, judge_photos
 from lookalike.search.nearest import find_nearest
 from lookalike.search.numpy_search import NumpySearch
 from lookalike.search.query import Photo, Query, checked_boxes, embed_photos, parse_query
