@@ -232,14 +232,20 @@ class Registry:
         return (self.folder.resolve() / path).resolve()
 
     def next_unknown(self) -> str:
-        """The next of the names of unknown identities, "new-1", "new-2", …; it is not given again."""
+        """The next of the names of unknown identities, "new-1", "new-2", …; it is not given again.
+
+        Names that identities already have, as when the index was built with them, are left out.
+        """
         with self.engine.transaction() as cursor:
-            cursor.execute(
-                "INSERT INTO counters VALUES ('unknown', 1) ON CONFLICT (name) DO UPDATE "
-                "SET value = value + 1"
-            )
-            (number,) = cursor.execute("SELECT value FROM counters WHERE name = 'unknown'").fetchone()
-        return f"new-{number}"
+            while True:
+                cursor.execute(
+                    "INSERT INTO counters VALUES ('unknown', 1) ON CONFLICT (name) DO UPDATE "
+                    "SET value = value + 1"
+                )
+                (number,) = cursor.execute("SELECT value FROM counters WHERE name = 'unknown'").fetchone()
+                name = f"new-{number}"
+                if not cursor.execute("SELECT 1 FROM entries WHERE label = ? LIMIT 1", (name,)).fetchone():
+                    return name
 
     def _record(
         self,

@@ -53,13 +53,16 @@ async def info(request: Request) -> dict[str, Any]:
 async def identities(
     request: Request,
     query: Annotated[str, Query(max_length=200)] = "",
+    unknown: Annotated[bool, Query()] = False,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> dict[str, Any]:
-    """The enrolled identities whose names contain a text, sorted by name."""
+    """The enrolled identities whose names contain a text, or only the unknown among them, sorted by name."""
     enrolled = await service_of(request).gallery.fresh()
     text = query.casefold()
     names = sorted((name for name in enrolled.photos if text in name.casefold()), key=_sort_key)
+    if unknown:
+        names = [name for name in names if UNKNOWN.fullmatch(name)]
     return {
         "total": len(names),
         "identities": [

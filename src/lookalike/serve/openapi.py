@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lookalike.serve.schemas import Answer, Different, Failure, Found, Merge, Split, Undo
+from lookalike.serve.schemas import Answer, Failure, Found, Merge, Photos, Split, Undo
 
 FORM = "multipart/form-data"
 PHOTOS = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "photos"}
@@ -116,7 +116,8 @@ ENROL = describe_route(
 ENROL_NAMED = describe_route(form([], image=PHOTOS, upload=UPLOAD, box=BOX))
 MERGE = describe_route(body(Merge))
 SPLIT = describe_route(body(Split))
-DIFFERENT = describe_route(body(Different))
+SAME = describe_route(body(Photos))
+DIFFERENT = describe_route(body(Photos))
 UNDO = describe_route(body(Undo))
 PICTURE: dict[str, Any] = {
     "responses": {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}}

@@ -73,7 +73,9 @@ async def _encounter(
     """One answer for all photos, each of which has to show one subject."""
     if len({subject.position for subject in subjects}) < len(subjects):
         raise ApiError(
-            "bad_request", "encounter=true: a photo shows several subjects; mark one with box=x1,y1,x2,y2"
+            "bad_request",
+            "encounter=true: a photo shows several subjects; ask about the photos one by one, or mark one "
+            "with box=x1,y1,x2,y2",
         )
     if not enrolled.photos:
         values = _nobody(service)

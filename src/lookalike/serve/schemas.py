@@ -225,6 +225,12 @@ class Decided(BaseModel):
     decision: int
 
 
+class DecidedSplit(Decided):
+    """The number of a decision, and the name of the new identity."""
+
+    name: str
+
+
 class Removed(BaseModel):
     """How many photos are forgotten."""
 
@@ -242,12 +248,12 @@ class Split(BaseModel):
     """Which photos become an identity of their own."""
 
     photos: list[str]
-    into: str = Field(examples=["tom"])
+    into: str | None = Field(None, examples=["tom"], description="null takes the next of new-1, new-2, …")
     author: str | None = None
 
 
-class Different(BaseModel):
-    """Which photos do not show an identity."""
+class Photos(BaseModel):
+    """Which enrolled photos show an identity, or do not."""
 
     photos: list[str]
     author: str | None = None

@@ -55,16 +55,29 @@ async def merge(request: Request, name: str) -> dict[str, int]:
     )
 
 
-@router.post("/identities/{name}/split", response_model=schemas.Decided, **openapi.SPLIT)
-async def split(request: Request, name: str) -> dict[str, int]:
-    """Make photos of an identity a new identity."""
+@router.post("/identities/{name}/split", response_model=schemas.DecidedSplit, **openapi.SPLIT)
+async def split(request: Request, name: str) -> dict[str, Any]:
+    """Make photos of an identity a new identity; without a name it is called new-1, new-2, …."""
     service = writable_service(request)
     values = await _json(request, service, schemas.Split)
-    label, into = decode_name(name), checked_name(values.into)
+    label, into = decode_name(name), None if values.into is None else checked_name(values.into)
     photos = await _check_photos(service, label, values.photos)
-    return await _decide(
+    if into is None:
+        into = await service.gallery.change(lambda registry: registry.next_unknown())
+    decided = await _decide(
         service, lambda registry: registry.decide("split", photos, into, _author(values)), label
     )
+    return {**decided, "name": into}
+
+
+@router.post("/identities/{name}/same", response_model=schemas.Decided, **openapi.SAME)
+async def same(request: Request, name: str) -> dict[str, int]:
+    """Say that enrolled photos show this identity, which may be new; they are moved to it."""
+    service = writable_service(request)
+    values = await _json(request, service, schemas.Photos)
+    label, author = checked_name(decode_name(name)), _author(values)
+    photos = await _enrolled_photos(service, values.photos)
+    return await _decide(service, lambda registry: registry.decide("same", photos, label, author))
 
 
 @router.post(
@@ -75,13 +88,9 @@ async def split(request: Request, name: str) -> dict[str, int]:
 async def different(request: Request, name: str) -> dict[str, int]:
     """Record that photos do not show an identity; they are not moved."""
     service = writable_service(request)
-    values = await _json(request, service, schemas.Different)
-    label = decode_name(name)
-    enrolled = await service.gallery.fresh()
-    missing = [each for each in values.photos if each not in enrolled.rows]
-    if missing or not values.photos:
-        raise ApiError("not_found", f"there is no photo {', '.join(missing[:3])}")
-    author, photos = _author(values), values.photos
+    values = await _json(request, service, schemas.Photos)
+    label, author = decode_name(name), _author(values)
+    photos = await _enrolled_photos(service, values.photos)
     return await _decide(service, lambda registry: registry.decide("different", photos, label, author), label)
 
 
@@ -173,6 +182,15 @@ async def _forget(service: Service, work: Callable[[Registry], int]) -> dict[str
     forget_thumbnails()
     service.metrics.forgotten.inc(count)
     return {"photos": count}
+
+
+async def _enrolled_photos(service: Service, photos: Sequence[str]) -> list[str]:
+    """Ids of photos, all of which have to be enrolled."""
+    enrolled = await service.gallery.fresh()
+    missing = [each for each in photos if each not in enrolled.rows]
+    if missing or not photos:
+        raise ApiError("not_found", f"there is no photo {', '.join(missing[:3])}")
+    return list(photos)
 
 
 async def _check_photos(service: Service, label: str, photos: Sequence[str]) -> list[str]:

@@ -40,9 +40,7 @@ def drawings(emoji):
 def whitened_model(images):
     """A random convolution whose features are decorrelated on some images: tiny, and tells drawings apart."""
     torch.manual_seed(0)
-    model = build(
-        backbones.small_cnn([32, 128]), pooling.Native(), heads.Linear, DIM, Resize(SIDE)
-    ).eval()
+    model = build(backbones.small_cnn([32, 128]), pooling.Native(), heads.Linear, DIM, Resize(SIDE)).eval()
     with torch.no_grad():
         features = model.pool_features(stack_images([model.transform()(image) for image in images])).double()
         mean = features.mean(0)
@@ -105,7 +103,7 @@ class Running:
         self.url = f"http://127.0.0.1:{self.port}/"
 
     def stop(self):
-        self.server.force_exit = self.server.should_exit = True
+        self.server.should_exit = True
         self.thread.join(20)
 
 
@@ -152,7 +150,9 @@ def visit(browser):
 
         page.on("console", heard)
         page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("request", lambda request: is_outside(request.url, service.url) and trouble.append(request.url))
+        page.on(
+            "request", lambda request: is_outside(request.url, service.url) and trouble.append(request.url)
+        )
         page.goto(service.url + path)
         if ready:
             page.wait_for_selector("body[data-ready]")

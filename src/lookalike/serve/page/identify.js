@@ -1,6 +1,6 @@
 // The first view: photos come in, are asked about, and each gets a card with the answers.
 
-import { info, isReachable, mayWrite, onReachable, ping, request, token, askToken, Unreachable } from "./api.js";
+import { askToken, info, isReachable, loadInfo, mayWrite, onReachable, ping, request, token, Unreachable } from "./api.js";
 import { announce, button, byId, count, errorLine, focusOn, h, icon, nameOf } from "./dom.js";
 import { markOne } from "./marking.js";
 import { filesOf, fit, prefersNativeCamera, takePhotos } from "./photos.js";
@@ -70,7 +70,7 @@ class Question {
   /** Ask the service; a photo that is too large for it is sent smaller. */
   async send(box = null) {
     try { return await this.sendFitted(box, false); }
-    catch (error) { if (error.status !== 413 || this.scale !== 1) throw error; return this.sendFitted(box, true); }
+    catch (error) { if (error.status !== 413) throw error; return this.sendFitted(box, true); }
   }
 
   async sendFitted(box, smaller) {
@@ -92,11 +92,13 @@ class Question {
   /** The ids under which the service keeps a subject; asked for anew where there are none, or they have expired. */
   async uploads(subject, again) {
     if (subject.uploads.length && !again) return subject.uploads;
-    if (info.token_needed && !token()) await askToken("Saving needs the token of this service.");
-    if (token()) await request("GET", "info").then((fresh) => { info.may_write = fresh.may_write; });
+    let why = token() ? "The token was refused; please enter it again." : "Saving needs the token of this service.";
+    while (!(await loadInfo()).may_write) {
+      if (!info.token_needed || !(await askToken(why))) throw new Error("Nothing was saved: this needs the token of the service.");
+      why = "The token was refused; please enter it again.";
+    }
     const entries = (await this.send(subject.marked)).filter((entry) => !entry.error);
     subject.uploads = subjectOf(entries[subject.index], subject.index).uploads;
-    if (!subject.uploads.length) throw new Error("The service did not keep the photo, so it cannot be saved from here. Is the token right?");
     return subject.uploads;
   }
 
@@ -240,17 +242,19 @@ export const askAbout = (files) => {
   made[made.length - 1].node.scrollIntoView({ block: "nearest" });
 };
 
-const choose = (input) => { input.value = ""; input.click(); };
-
 /** Connect buttons, the clipboard, dropping, and photos that were kept for later; `loading` is when `info` is known. */
 export const startIdentify = async (loading) => {
   ready = loading;
-  for (const id of ["files", "capture"]) byId(id).addEventListener("change", (event) => askAbout(filesOf(event.target)));
-  byId("choose").addEventListener("click", () => choose(byId("files")));
+  for (const id of ["files", "capture"]) byId(id).addEventListener("change", (event) => {
+    const files = filesOf(event.target);
+    event.target.value = "";  // so that the same photo can be chosen again
+    askAbout(files);
+  });
+  byId("choose").addEventListener("click", () => byId("files").click());
   byId("take").addEventListener("click", async () => {
-    if (prefersNativeCamera()) return choose(byId("capture"));
+    if (prefersNativeCamera()) return byId("capture").click();
     const taken = await takePhotos();
-    return taken === "choose" ? choose(byId("files")) : askAbout(taken);
+    return taken === "choose" ? byId("files").click() : askAbout(taken);
   });
   document.addEventListener("paste", (event) => {
     const files = filesOf(event.clipboardData);

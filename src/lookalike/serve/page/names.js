@@ -22,7 +22,7 @@ export const pickName = (title, { exclude = [], allowNew = false, text = "" } = 
     id: "name-query", type: "text", role: "combobox", autocomplete: "off", autofocus: true, maxlength: 200, spellcheck: "false", "aria-expanded": "true", "aria-controls": "names", "aria-autocomplete": "list",
     oninput: () => { clearTimeout(timer); timer = setTimeout(search, 120); }, onkeydown: (event) => onKey(event),
   });
-  let timer = 0, running = null, choices = [], active = -1;
+  let timer = 0, running = null, shownFor = "", choices = [], active = -1;
   const activate = (number) => {
     active = number;
     [...list.children].forEach((each, i) => each.setAttribute("aria-selected", String(i === active)));
@@ -31,6 +31,7 @@ export const pickName = (title, { exclude = [], allowNew = false, text = "" } = 
     return input.setAttribute("aria-activedescendant", list.children[active].id);
   };
   const show = (identities, query) => {
+    shownFor = query;
     const offered = identities.filter((each) => !exclude.includes(each.name));
     choices = offered.map((each) => ({ name: each.name, isNew: false }));
     const items = offered.map((each, i) => option(`name-${i}`, [picture(idOf(each.picture), "", 128), h("span", {}, nameOf(each.name), h("small", {}, count(each.photos, "photo")))], () => done(choices[i])));
@@ -43,19 +44,22 @@ export const pickName = (title, { exclude = [], allowNew = false, text = "" } = 
     activate(query && choices.length ? 0 : -1);
   };
   const search = async () => {
+    clearTimeout(timer);
+    timer = 0;
     running?.abort();
     running = new AbortController();
     const query = input.value.trim();
     try { show((await findIdentities(query, running.signal)).identities, query); }
     catch (error) { if (error.name !== "AbortError") fail(error.message); }
   };
-  const onKey = (event) => {
+  const onKey = async (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step && choices.length) {
       event.preventDefault();
       activate((active + step + choices.length) % choices.length);
     } else if (event.key === "Enter") {
       event.preventDefault();
+      if (timer || input.value.trim() !== shownFor) await search();
       if (choices[active]) done(choices[active]);
     }
   };

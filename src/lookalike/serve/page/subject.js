@@ -2,7 +2,7 @@
 
 import { decide, identityPath, mayWrite, picture, request, ServiceError } from "./api.js";
 import { announce, askText, button, errorLine, focusOn, h, icon, nameOf, openDialog } from "./dom.js";
-import { exists, pickName, undoDecision } from "./names.js";
+import { exists, pickName } from "./names.js";
 import { decimals } from "./words.js";
 
 /** The answer in plain words: [kind, headline as text, headline as nodes, explanation]. */
@@ -60,17 +60,16 @@ export const subjectCard = (subject, photo) => {
       return request("POST", isNew ? "identities" : identityPath(name), form);
     };
     const result = await send(false).catch((error) => { if (error.status === 410) return send(true); throw error; });
-    const decisions = [];
     for (const other of rejected.filter((each) => each !== result.name)) {
-      decisions.push((await decide(identityPath(other, "/different"), { photos: result.photos })).decision);
+      await decide(identityPath(other, "/different"), { photos: result.photos });
     }
-    saved = { ...result, decisions, isNew };
+    saved = { ...result, isNew };
     announce(isNew ? `Saved as ${result.name}.` : `Saved: this is ${result.name}.`);
     document.dispatchEvent(new Event("changed"));
   });
 
+  /** Forget the enrolled photos, and with them all decisions about them. */
   const takeBack = () => act(async () => {
-    for (const decision of saved.decisions) await undoDecision(decision);
     for (const id of saved.photos) await request("DELETE", identityPath(saved.name, `/photos/${encodeURIComponent(id)}`));
     announce(`Taken back: the photo is no longer one of ${saved.name}.`);
     saved = null;

@@ -15,7 +15,7 @@ export const promise = (point) => {
   if (!point) return "This index has no threshold, so it shows the most similar and cannot tell who is new.";
   const [low, high] = point.fpir_interval ?? [point.fpir, point.fpir];
   const chance = point.extrapolated
-    ? `At most ${oneIn(point.fpir)} strangers is then given a name by mistake; this is an upper bound, because more are enrolled than could be tested.`
+    ? `At most ${oneIn(point.fpir)} strangers is then given a name by mistake; this is an upper bound, since an index of this size could not be tested.`
     : `About ${oneIn(point.fpir)} strangers is then given a name by mistake (by our tests, between ${whole(100 * low)} and ${whole(100 * high)} in 100).`;
   return `A name is given from a similarity of ${decimals(point.threshold)}. ${chance}`;
 };
