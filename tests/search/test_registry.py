@@ -63,6 +63,12 @@ def test_a_folder_index_does_not_change_and_says_how_to_get_one_that_does(tmp_pa
         Registry(tmp_path / "index")
 
 
+def test_an_unknown_gets_a_number_that_no_identity_of_the_index_has(tmp_path):
+    lookalike.Index.build(unit_vectors(3), ["new-1", "new-3", "tom"], out=tmp_path / "index", engine="sqlite")
+    with Registry(tmp_path / "index") as registry:
+        assert [registry.enrol(vector) for vector in unit_vectors(2, seed=1)] == ["new-2", "new-4"]
+
+
 def test_decisions_are_appended_carried_out_and_undone(folder):
     with Registry(folder) as registry:
         ids = {entry.id: entry.label for entry in registry.engine.entries()}
