@@ -108,6 +108,50 @@ def test_batch_all_equals_pytorch_metric_learning(few, sizes, distance):
     torch.testing.assert_close(gradient, torch.autograd.grad(peer, embeddings)[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("mining", ["batch_all", "batch_hard"])
+def test_swap_equals_pytorch_metric_learning(mining, smooth):
+    embeddings, labels = batch((4, 2, 5, 1, 3), spread=1.0)
+    soft = "with_margin" if smooth else False
+    mine = Triplet(mining, margin=0.3, soft_margin=soft, swap=True)
+    value = mine(embeddings, labels)
+    chosen = miners.BatchHardMiner()(embeddings, labels) if mining == "batch_hard" else None
+    reducer = reducers.MeanReducer() if mining == "batch_hard" or smooth else None
+    peer = losses.TripletMarginLoss(margin=0.3, swap=True, smooth_loss=smooth, reducer=reducer)
+    expected = peer(embeddings, labels, chosen)
+    torch.testing.assert_close(value, expected, rtol=1e-8, atol=1e-8)
+    assert value > Triplet(mining, margin=0.3, soft_margin=soft)(embeddings, labels)
+    found, wanted = (torch.autograd.grad(each, embeddings)[0] for each in (value, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("mining", MININGS)
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_swap_takes_the_nearer_of_two_distances(mining, distance):
+    embeddings, labels = batch()
+    loss = Triplet(mining, distance, margin=0.3, swap=True)
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), embeddings, fast_mode=True)
+    rows = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:15].view(3, 5)
+    anchor, positive, negative = (embeddings[each] for each in rows)
+    unit = [torch.nn.functional.normalize(each.detach()) for each in (anchor, positive, negative)]
+    far, near = (
+        [DISTANCES[distance](a, b) for a, b in zip(*pair, strict=True)] for pair in (unit[::2], unit[1:])
+    )
+    close = [DISTANCES[distance](a, b) for a, b in zip(*unit[:2], strict=True)]
+    excess = [max(0, p - min(n, m) + 0.3) for p, n, m in zip(close, far, near, strict=True)]
+    assert loss.triplets(anchor, positive, negative).item() == pytest.approx(sum(excess) / 5)
+
+
+def test_a_positive_from_a_memory_keeps_its_negative():
+    """The memory's own distances are not known to the loss, so its triplets are not swapped."""
+    embeddings, labels = batch((3, 3))
+    extra = (embeddings.detach()[:2] + 0.1, labels[:2])
+    values = [Triplet(swap=swap)(embeddings[2:], labels[2:], extra) for swap in (False, True)]
+    assert values[1] >= values[0]
+    values[1].backward()
+    assert embeddings.grad.isfinite().all()
+
+
 def test_a_smooth_loss_with_the_margin_equals_pytorch_metric_learning(few):
     embeddings, labels = batch((4,) * 6, spread=1.0)
     mine = Triplet("batch_all", margin=0.3, soft_margin="with_margin")(embeddings, labels)

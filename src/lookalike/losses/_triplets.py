@@ -94,9 +94,9 @@ def nearest_beyond_limit(far: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
     return columns, exists
 
 
-def blocks(table: Tensor) -> Iterator[slice]:
-    """Slices of rows of about 0.5 MB each on a CPU; one slice on an accelerator of usual size."""
+def blocks(table: Tensor, depth: int = 1) -> Iterator[slice]:
+    """Slices of rows of about 0.5 MB each on a CPU, `depth` tables together; one on a usual accelerator."""
     cells = 1 << (17 if table.device.type == "cpu" else 26)
-    step = max(1, cells // max(1, table.shape[1]))
+    step = max(1, cells // max(1, depth * table.shape[1]))
     for start in range(0, len(table), step):
         yield slice(start, start + step)

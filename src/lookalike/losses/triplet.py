@@ -40,8 +40,12 @@ class Triplet(PairLoss):
       width of the window only.
 
     All are deterministic. Distances are on the unit sphere: `euclidean` from 0 to 2, `squared` from 0 to 4,
-    `cosine` is 1 - cosine, from 0 to 2. pytorch-metric-learning's TripletMarginLoss agrees with `batch_all`;
-    its semi-hard miner takes all negatives of the window, here it is the nearest.
+    `cosine` is 1 - cosine, from 0 to 2. pytorch-metric-learning's TripletMarginLoss agrees with `batch_all`,
+    with `swap` as well; its semi-hard miner takes all negatives of the window, here it is the nearest.
+
+    With `swap`, the distance of the negative is the smaller one of those to anchor and positive (Balntas et
+    al., BMVC 2016), once the triplets are chosen. A positive from a memory (`memory=`) has no distances of
+    its own, so its triplets stay as they are. `batch_all` then takes time O(P·R) for P positive pairs.
 
     After each call `active_share` holds the share of the triplets looked at whose negative is nearer than the
     positive plus the margin (with a soft margin: nearer than the positive). NaN where there was no triplet.
@@ -51,6 +55,7 @@ class Triplet(PairLoss):
         distance: euclidean, squared or cosine.
         margin: in units of the distance.
         soft_margin: true, a smooth loss instead of the margin; with_margin, a smooth loss with the margin.
+        swap: take the distance from positive to negative where it is smaller.
         miner: narrows the pairs first.
         then: another mining, for the rest of training.
         then_at: share of training after which `then` takes over, from 0 to 1.
@@ -62,6 +67,7 @@ class Triplet(PairLoss):
         distance: Distance = "euclidean",
         margin: float = 0.2,
         soft_margin: SoftMargin = False,
+        swap: bool = False,
         miner: Miner | None = None,
         then: Mining | None = None,
         then_at: float = 0.4,
@@ -83,7 +89,7 @@ class Triplet(PairLoss):
                 f"Triplet then_at {then_at}: then_at must be a fraction of training, from 0 to 1"
             )
         self.mining, self.first, self.then, self.then_at = mining, mining, then, then_at
-        self.distance, self.soft_margin = distance, bool(soft_margin)
+        self.distance, self.soft_margin, self.swap = distance, bool(soft_margin), swap
         self.margin, self.window = 0.0 if soft_margin is True else margin, margin
         self.active_share = torch.tensor(float("nan"))
 
@@ -101,8 +107,10 @@ class Triplet(PairLoss):
             shapes = ", ".join(str(list(part.shape)) for part in (anchor, positive, negative))
             raise ValueError(f"Triplet triplets: three matrices of one shape [N, D], got {shapes}")
         with torch.autocast(anchor.device.type, enabled=False):
-            center = unit(anchor)
-            positive_sim, negative_sim = ((center * unit(part)).sum(dim=1) for part in (positive, negative))
+            anchor, positive, negative = (unit(part) for part in (anchor, positive, negative))
+            positive_sim, negative_sim = (anchor * positive).sum(dim=1), (anchor * negative).sum(dim=1)
+            if self.swap:
+                negative_sim = torch.maximum(negative_sim, (positive * negative).sum(dim=1))
             return self._mean(positive_sim, negative_sim, torch.ones_like(positive_sim, dtype=torch.bool))
 
     def pairs(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
@@ -154,6 +162,10 @@ class Triplet(PairLoss):
     def _mean_over_columns(self, sim: Tensor, positives: Tensor, negatives: Tensor, valid: Tensor) -> Tensor:
         """Mean loss of triplets given by their columns, [B, P] both."""
         positive_sim, negative_sim = sim.gather(1, torch.cat([positives, negatives], dim=1)).chunk(2, dim=1)
+        if self.swap:
+            rows, is_anchor = positives.clamp_max(len(sim) - 1), positives < len(sim)
+            swapped = torch.where(is_anchor, sim[rows, negatives], negative_sim)
+            negative_sim = torch.maximum(negative_sim, swapped)
         return self._mean(positive_sim, negative_sim, valid)
 
     def _mean(self, positive_sim: Tensor, negative_sim: Tensor, valid: Tensor) -> Tensor:
@@ -186,9 +198,37 @@ class Triplet(PairLoss):
             slope[rows].scatter_add_(1, columns[rows], by_near * slopes.gather(1, columns[rows]))
         return value, active, slope
 
+    @torch.no_grad()
+    def _swapped_value_and_slope(
+        self, sim: Tensor, negative: Tensor, columns: Tensor, filled: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`_value_and_slope` where each negative counts with the nearer one of anchor and positive."""
+        value = active = sim.new_zeros((), dtype=torch.float64)
+        slope, is_anchor = torch.zeros_like(sim), columns < len(sim)
+        for rows in _triplets.blocks(sim, columns.shape[1]):
+            positives, inside = columns[rows].clamp_max(len(sim) - 1), is_anchor[rows][..., None]
+            by_anchor, by_positive = sim[rows][:, None], sim[positives].masked_fill(~inside, -INFINITY)
+            far = self.distances(torch.maximum(by_anchor, by_positive))
+            positive_distance = self.distances(sim[rows].gather(1, columns[rows]))
+            excess = positive_distance[..., None] + self.margin - far
+            valid = filled[rows][..., None] & negative[rows][:, None]
+            is_active = (excess > 0) & valid
+            active = active + is_active.sum(dtype=torch.float64)
+            counted = valid if self.soft_margin else is_active
+            value = value + (F.softplus(excess) if self.soft_margin else excess)[counted].sum(
+                dtype=torch.float64
+            )
+            weight = counted * (excess.sigmoid() if self.soft_margin else torch.ones_like(excess))
+            slope[rows].scatter_add_(1, columns[rows], weight.sum(dim=2) * self._slopes(positive_distance))
+            weight, swapped = weight * self._slopes(far), by_positive > by_anchor
+            slope[rows] -= (weight * ~swapped).sum(dim=1)
+            slope.index_add_(0, positives.flatten(), (weight * swapped).flatten(0, 1), alpha=-1)
+        return value, active, slope
+
     def _batch_all(self, sim: Tensor, negative: Tensor, columns: Tensor, filled: Tensor) -> Tensor:
         """Loss of all triplets: a sum of distances, each weighed by how many active triplets hold it."""
-        value, active, slope = self._value_and_slope(sim, negative, columns, filled)
+        sums = self._swapped_value_and_slope if self.swap else self._value_and_slope
+        value, active, slope = sums(sim, negative, columns, filled)
         triplets = (filled.sum(dim=1) * negative.sum(dim=1)).sum()
         self.active_share = (active / triplets).float()
         count = triplets if self.soft_margin else active.clamp_min(1)
