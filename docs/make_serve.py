@@ -1,4 +1,4 @@
-"""Take the picture of docs/serve.md: the page of `lookalike serve` with bundled emoji, on a desktop and a phone.
+"""Take the picture of docs/serve.md: the page of `lookalike serve`, with bundled emoji, on two screens.
 
 python docs/make_serve.py [OUT.jpg]
 """
