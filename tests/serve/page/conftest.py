@@ -122,8 +122,8 @@ def serve(shelter):
     """`serve()` runs a service until the module ends; `serve(index=…, token=…)` another one."""
     with ExitStack() as stack:
 
-        def start(index="index", token=None, limits=None, halves=False, folder=None):
-            more = {"access": Access(token), "limits": limits or Limits()}
+        def start(index="index", token=None, read_token=False, limits=None, halves=False, folder=None):
+            more = {"access": Access(token, read_token), "limits": limits or Limits()}
             if halves:
                 more |= {"cropping": Crops(Halves(), SIDE), "detect": "halves"}
             copied = shelter / f"served-{next(NUMBERS)}"  # beside the model

@@ -79,6 +79,28 @@ def test_the_token_is_asked_for_once_and_kept_in_the_tab(visit, serve, photo):
     expect(page.locator("#notices")).to_contain_text("To save anything, the service wants its token.")
 
 
+def test_reading_may_need_the_token_as_well(visit, serve, photo):
+    page = visit(serve(token="open sesame", read_token=True), expected=["401"], ready=False)
+    dialog(page).get_by_label("Token of this service").fill("open sesame")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body[data-ready]")
+    assert upload(page, photo("dog")) == ["This is Bruno"]
+    expect(page.locator(".hit img")).to_have_count(5)
+    widths = "Promise.all([...document.querySelectorAll('.hit img')].map(image => image.naturalWidth))"
+    for _ in range(50):
+        if min(page.evaluate(widths)):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("a picture is not shown")
+
+
+def test_other_computers_only_look_up_where_there_is_no_token(visit, service):
+    page = visit(service, extra_http_headers={"X-Forwarded-For": "192.0.2.1"})
+    assert "From this device you can look up" in page.locator("#notices").inner_text()
+    go(page, "identities")
+    assert page.get_by_role("button", name="Add somebody").count() == 0
+
+
 def test_without_a_connection_the_page_opens_and_photos_wait(visit, service, photo):
     page = visit(service, expected=["ERR_CONNECTION_REFUSED", "ERR_INTERNET_DISCONNECTED", "Failed to load"])
     page.evaluate("navigator.serviceWorker.ready.then(() => 1)")

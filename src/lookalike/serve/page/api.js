@@ -76,7 +76,7 @@ export const request = async (method, path, body = undefined, signal = undefined
   let response = await send(method, path, body, signal);
   while (response.status === 401) {
     const message = await messageOf(response);
-    if (!(await askToken(token() ? "The token was refused; please enter it again." : message))) throw new ServiceError("Nothing was changed: this needs the token of the service.", 401);
+    if (!(await askToken(token() ? "The token was refused; please enter it again." : message))) throw new ServiceError("This needs the token of the service.", 401);
     response = await send(method, path, body, signal);
   }
   if (!response.ok) throw new ServiceError(await messageOf(response), response.status);

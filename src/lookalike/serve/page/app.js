@@ -74,7 +74,11 @@ const known = async () => {
 
 const refresh = async () => {
   try { await loadInfo(); }
-  catch (error) { if (isReachable()) byId("notices").replaceChildren(errorLine(error.message)); }
+  catch (error) {
+    if (!isReachable()) return;
+    const enter = error.status === 401 ? [h("div", { class: "buttons notice" }, button("Enter the token", () => askToken("Looking up needs the token of this service, too.")))] : [];
+    byId("notices").replaceChildren(errorLine(error.message), ...enter);
+  }
 };
 
 document.addEventListener("info", () => { facts(); notices(); });

@@ -93,6 +93,7 @@ export const confirmDialog = (title, text, yes, danger = false) => openDialog(ti
 /** Ask for a line of text; null if it was closed. `submit(text)` may throw an error whose text is then shown. */
 export const askText = (title, label, options = {}) => openDialog(title, (done, fail) => {
   const input = h("input", { id: "dialog-text", type: options.type ?? "text", value: options.value ?? "", maxlength: options.maxlength ?? 200, autocomplete: options.autocomplete ?? "off", required: !options.optional, autofocus: true, "aria-describedby": options.hint ? "dialog-hint" : null });
+  setTimeout(() => input.select());
   const send = h("button", { type: "submit", class: "main" }, options.yes ?? "Save");
   const submit = async (event) => {
     event.preventDefault();

@@ -6,6 +6,8 @@ import { identityHash } from "./identities.js";
 import { undoDecision } from "./names.js";
 import { ago } from "./words.js";
 
+/** Author of decisions of people who gave no name. */
+const NOBODY = "service";
 const link = (name) => h("a", { href: identityHash(name) }, nameOf(name));
 const photosIn = (decision) => count(decision.subject.split(",").length, "photo");
 
@@ -28,7 +30,7 @@ export const showHistory = async (view) => {
       const undone = new Set(decisions.map((each) => each.undoes).filter(Boolean));
       list.replaceChildren(...decisions.map((each) => h("li", { class: undone.has(each.id) ? "undone" : "" },
         h("p", {}, h("span", { class: "what" }, ...(SENTENCES[each.kind] ?? (() => [each.kind]))(each)), undone.has(each.id) ? h("span", { class: "tag" }, "undone") : "",
-          h("small", {}, `${each.id} · `, h("time", { datetime: each.time, title: new Date(each.time).toLocaleString("en") }, ago(each.time)), each.author ? [" · ", nameOf(each.author)] : "")),
+          h("small", {}, `${each.id} · `, h("time", { datetime: each.time, title: new Date(each.time).toLocaleString("en") }, ago(each.time)), each.author && each.author !== NOBODY ? [" · ", nameOf(each.author)] : "")),
         each.can_undo && mayWrite() ? button("Undo", () => undo(each), { "aria-label": `Undo decision ${each.id}` }) : "")));
       if (!decisions.length) problems.replaceChildren(h("p", { class: "note" }, "Nothing was decided yet."));
     } catch (error) { problems.replaceChildren(errorLine(error.message)); }

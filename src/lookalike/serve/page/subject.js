@@ -14,7 +14,7 @@ const verdict = (subject, rejected) => {
   }
   if (!nearest) return ["new", "Nobody is known yet", ["Nobody is known yet"], "This is the first one: give it a name."];
   const limit = point ? decimals(point.threshold) : "";
-  if (subject.answer === "known") return ["known", `This is ${subject.identity}`, ["This is ", nameOf(subject.identity)], `${cap(subject.words)}: ${decimals(subject.similarity)}, and a name is given from ${limit}.`];
+  if (subject.answer === "known") return ["known", `This is ${subject.identity}`, ["This is ", nameOf(subject.identity)], `${cap(subject.words)}: ${decimals(subject.similarity)}, and a name is given from ${limit}.${/^new-\d+$/.test(subject.identity) ? " It has no name yet." : ""}`];
   if (subject.answer === "new") return ["new", "Probably nobody you know yet", ["Probably nobody you know yet"], `The most similar reaches ${decimals(subject.similarity)}; a name is given from ${limit}.`];
   if (subject.answer === "unsure") return ["unsure", `Perhaps ${nearest.identity}, not sure`, ["Perhaps ", nameOf(nearest.identity), ", not sure"], `${decimals(subject.similarity)} is too close to the limit, which is near ${limit}. Compare, or take another photo.`];
   return ["unsure", `Most similar: ${nearest.identity}`, ["Most similar: ", nameOf(nearest.identity)], "This index has no threshold, so whether it is the same is for you to say."];
