@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -21,6 +21,14 @@ class Config(BaseModel):
     )
     identity: str | None = Field(
         description="name of the identity; null gives it the next of new-1, new-2, …"
+    )
+    gate: Literal["warn", "refuse", "off"] = Field(
+        description="what happens to photos that are small, blurred, a copy of an enrolled one, or like "
+        "another identity: warn enrols them with a warning, refuse does not enrol them, off does not check"
+    )
+    validation: Path | None = Field(
+        description="embeddings folder, or file of vectors with labels, of identities that the model was not "
+        "trained on; null uses those in the model folder"
     )
     model: Path | None = Field(description="model folder; null uses the model named in the index")
     batch_size: Annotated[int, Field(ge=1)] = Field(description="batch size")
@@ -41,6 +49,8 @@ def main(config: Config) -> str:
         config.index,
         find_photos(config.image),
         config.identity,
+        gate=config.gate,
+        validation=config.validation,
         model=config.model,
         device=choose_device(config.device),
         batch_size=config.batch_size,

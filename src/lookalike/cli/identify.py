@@ -3,7 +3,7 @@
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -26,6 +26,13 @@ class Config(BaseModel):
     )
     encounter: bool = Field(
         description="whether all photos show the same one, as in a burst, and get one answer together"
+    )
+    enrol_unknown: bool = Field(
+        description="whether photos of someone new are enrolled as new-1, new-2, …, which later photos join; "
+        "needs an index made with engine=sqlite"
+    )
+    gate: Literal["warn", "refuse", "off"] = Field(
+        description="for enrol_unknown: what happens to photos that are small or blurred; as in enrol"
     )
     fpir: float = Field(
         gt=0,
@@ -56,18 +63,22 @@ def main(config: Config) -> None:
     configure_memory(config.threads)
     skipped: list[Problem] = []
     photos = find_photos(config.image)
-    answers = Index.load(config.index, config.model, choose_device(config.device)).identify(
-        photos,
-        fpir=config.fpir,
-        validation=config.validation,
-        encounter=config.encounter,
-        k=config.k,
-        batch_size=config.batch_size,
-        skipped=skipped,
-    )
+    device = choose_device(config.device)
+    options: dict[str, Any] = {
+        **config.model_dump(include={"fpir", "validation", "encounter", "k", "batch_size"}),
+        "skipped": skipped,
+    }
+    if config.enrol_unknown:
+        from lookalike.search.enrol import identify_and_enrol
+
+        answers = identify_and_enrol(
+            config.index, photos, gate=config.gate, model=config.model, device=device, **options
+        )
+    else:
+        identified = Index.load(config.index, config.model, device).identify(photos, **options)
+        answers = [identified] if config.encounter else identified
     if skipped:
         log.warning("%d of %d images cannot be read:%s", len(skipped), len(photos), list_problems(skipped))
-    answers = [answers] if config.encounter else answers
     point = answers[0].point
     log.log(logging.WARNING if point.fpir > point.requested else logging.INFO, "%s", point)
     if config.format == "json":
@@ -86,8 +97,8 @@ def _show_answers(answers: "Sequence[Identification]") -> None:
                 answer.answer,
                 "-" if answer.identity is None else answer.identity,
                 f"{answer.similarity:.4f}",
-                answer.hits[0].label,
-                answer.hits[0].path,
+                answer.hits[0].label if answer.hits else "-",
+                answer.hits[0].path if answer.hits else "-",
             )
         ]
         for answer in answers

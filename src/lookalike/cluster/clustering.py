@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +137,7 @@ class _Namer:
         owners, first = self._identify_groups(photos, groups)[groups], int(groups.max(initial=-1)) + 1
         conflicts = [
             (row, size + int(np.flatnonzero(self.enrolled == self.names.index(name))[0]))
-            for row, refused in self._find_rejections(photos).items()
+            for row, refused in enumerate(self._find_rejections(photos))
             for name in refused
             if name in self.names
         ]
@@ -147,8 +147,11 @@ class _Namer:
             np.concatenate([owners, self.enrolled]),
         )
 
-    def _find_rejections(self, photos: Embeddings) -> Mapping[int, set[str]]:
-        return {}
+    def _find_rejections(self, photos: Embeddings) -> list[set[str]]:
+        """The rejected identities of each photo."""
+        if not self.index.rejections:
+            return []
+        return self.index.rejections.of_photos(photos.table.frame["path"].to_list(), photos.vectors)
 
     def _identify_groups(self, photos: Embeddings, groups: np.ndarray) -> np.ndarray:
         """For each group, the number of the identity that `Index.identify` answers; −1 without any."""
@@ -170,7 +173,10 @@ class _Namer:
         size = len(results)
         if not all(results):
             return -1
-        nearest = pool_hits(results)[0]
+        pooled = pool_hits(results)
+        if not pooled:
+            return -1
+        nearest = pooled[0]
         if self.threshold is not None:
             is_known = nearest.similarity >= self.threshold
         else:

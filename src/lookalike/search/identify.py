@@ -113,14 +113,19 @@ def judge_encounter(results: Sequence[Hits], point: IdentificationPoint, k: int)
 
 
 def pool_hits(results: Sequence[Hits]) -> Hits:
-    """The identities of several photos by mean similarity, nearest first, each with its nearest photo."""
+    """The identities of several photos by mean similarity, nearest first, each with its nearest photo.
+
+    An identity that was rejected for one of the photos is left out.
+    """
     similarities: dict[Any, list[float]] = {}
     nearest: dict[Any, Any] = {}
     for hit in (hit for hits in results for hit in hits):
         similarities.setdefault(hit.label, []).append(hit.similarity)
         if hit.label not in nearest or nearest[hit.label].similarity < hit.similarity:
             nearest[hit.label] = hit
-    means = {label: float(np.mean(values)) for label, values in similarities.items()}
+    means = {
+        label: float(np.mean(values)) for label, values in similarities.items() if len(values) == len(results)
+    }
     order = sorted(means, key=lambda label: -means[label])
     first = results[0]
     return Hits(
@@ -132,7 +137,7 @@ def pool_hits(results: Sequence[Hits]) -> Hits:
 
 
 def _judge(hits: Hits, images: tuple[str | None, ...], point: IdentificationPoint, k: int) -> Identification:
-    similarity = hits[0].similarity
+    similarity = hits[0].similarity if hits else -1.0  # all identities were rejected for this photo
     answer = point.answer(similarity)
     kept = Hits(
         (replace(hit, likely=point.answer(hit.similarity) == "known") for hit in hits[:k]),

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
@@ -32,7 +32,8 @@ from lookalike.search.identify import identification_point, judge_encounter, jud
 from lookalike.search.nearest import find_nearest
 from lookalike.search.numpy_search import NumpySearch
 from lookalike.search.query import Photo, Query, checked_boxes, embed_photos, parse_query
-from lookalike.search.stored import read_entries, write_entries
+from lookalike.search.rejections import Rejections, find_allowed
+from lookalike.search.stored import read_entries, read_rejections, write_entries
 
 if TYPE_CHECKING:  # exported models work without PyTorch
     import torch
@@ -57,6 +58,7 @@ class Index:
         model: the model or its folder, where known; photos can only be searched with if it is.
         device: device to compute on; that of the model if not given, or else the CPU.
         name: of the index in messages.
+        rejections: identities that are not suggested for certain photos.
     """
 
     vectors: np.ndarray
@@ -65,6 +67,7 @@ class Index:
     model: "EmbeddingModel | OnnxModel | Path | None" = None
     device: "str | torch.device | None" = None
     name: str = "the index"
+    rejections: Rejections = field(default_factory=Rejections)
 
     @classmethod
     def build(
@@ -137,8 +140,9 @@ class Index:
         facts = read_json(folder, "index.json", "an index folder; `lookalike index` makes one")
         stored = facts.get("engine") == "sqlite"
         vectors, table = read_entries(folder, int(facts["dim"])) if stored else read_vectors(folder)
+        rejections = read_rejections(folder) if stored else Rejections()
         own_model = resolve_path(folder, facts.get("model"))
-        index = cls(vectors, table, str(facts["space"]), own_model, name=str(folder))
+        index = cls(vectors, table, str(facts["space"]), own_model, None, str(folder), rejections)
         return index.with_model(model, device)
 
     def save(
@@ -281,8 +285,12 @@ class Index:
         boxes = checked_boxes(box, parsed)
         vectors, positions = self._query_vectors(parsed, boxes, batch_size, skipped)
         limit = self.threshold if threshold is None else float(threshold)
-        labels = self.table.frame["label"] if by == "label" else None
-        scores, rows = find_nearest(self._engine, vectors, k, labels)
+        labels = self.table.frame["label"]
+        if self.rejections:
+            refused = self.rejections.of_photos([parsed.names[each] for each in positions], vectors)
+            scores, rows = find_allowed(self._engine, vectors, k, labels, by == "label", refused)
+        else:
+            scores, rows = find_nearest(self._engine, vectors, k, labels if by == "label" else None)
         results = SearchResults(Hits((), self.table, name, limit) for name in parsed.names)
         for position, query_scores, query_rows in zip(positions, scores, rows, strict=True):
             hits = zip(query_rows, query_scores, strict=True)
@@ -338,8 +346,11 @@ class Index:
             "threshold": 1.0,
         }
         point = identification_point(self, fpir, validation)
+        before = len(skipped or ())
         results = self.search(query, max(depth, 1), **options)
-        judged = [hits for hits in ([results] if isinstance(results, Hits) else results) if hits]
+        unread = {problem.row for problem in (skipped or [])[before:]}
+        every = [results] if isinstance(results, Hits) else results
+        judged = [hits for row, hits in enumerate(every) if row not in unread]
         if encounter:
             point = identification_point(self, fpir, validation, len(judged))
             return judge_encounter(judged, point, k)

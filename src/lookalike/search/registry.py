@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from lookalike.errors import LookalikeError
 from lookalike.search.engines.base import Entry
 from lookalike.search.engines.sqlite import FILE, SqliteEngine
 from lookalike.search.photo_files import remove_pictures
+from lookalike.search.rejections import PREFIX, Rejections, content_id
 
+log = logging.getLogger(__name__)
 Kind = Literal["same", "different", "merge", "split", "undo"]
 
 
@@ -118,8 +121,10 @@ class Registry:
             files = [path_from(self.folder, Path(path)) for path in paths]
         self.engine.upsert(
             [
-                Entry(entry_id(vector, name), vector, name, {"path": str(file), **(attributes or {})})
-                for vector, file in zip(matrix, files, strict=True)
+                Entry(
+                    entry_id(vector, name), vector, name, {"path": str(file), **content, **(attributes or {})}
+                )
+                for vector, file, content in zip(matrix, files, _contents(paths, len(matrix)), strict=True)
             ]
         )
         return name
@@ -140,7 +145,10 @@ class Registry:
             raise LookalikeError(f"{self.folder}: has no identity {identity}; is it written as enrolled?")
         ids = {entry.id for entry in entries if entry.label == identity}
         self._remove_pictures(entries, ids)
-        return self.engine.forget(identity)
+        contents = {str(each.attributes.get("content", "")) for each in entries if each.id in ids}
+        count = sum(entry.label == identity for entry in self.engine.entries())
+        self.engine.forget(identity, sorted(contents - {""}))
+        return count
 
     def forget_photo(self, photo: str) -> None:
         """Delete one photo like `forget` does all of an identity.
@@ -176,7 +184,8 @@ class Registry:
         Args:
             kind: `same`: the photos show the identity; `different`: they do not; `merge`: the identity
                 `subject` is `identity`, which may be a new name; `split`: the photos become `identity`.
-            subject: ids or files of photos, or the name of the identity that is merged.
+            subject: ids or files of photos, or the name of the identity that is merged. For `different`, also
+                files that are not enrolled, or their `content_id`.
             identity: name of the identity.
             author: who decides; the user of this computer if None.
 
@@ -191,6 +200,11 @@ class Registry:
         ids = [subject] if isinstance(subject, str) else list(subject)
         if kind != "merge":
             ids = [files.get(Path(each).resolve(), each) for each in ids]
+        if kind == "different":
+            ids = [each if each in labels else _content_or_name(each) for each in ids]
+            labels |= {each: "" for each in ids if each.startswith(PREFIX)}
+            if identity not in labels.values():
+                log.warning("%s: %s is not enrolled; is it written as enrolled?", self.folder, identity)
         members = [each for each, label in labels.items() if label == ids[0]] if kind == "merge" else ids
         unknown = [each for each in members if each not in labels]
         if unknown or not members:
@@ -218,15 +232,31 @@ class Registry:
         return [Decision(*row) for row in self.engine.connection.execute(query)]
 
     def rejected_pairs(self) -> set[tuple[str, str]]:
-        """Photos and identities that were decided to be different, and not undone."""
+        """Photos and identities that were decided to be different, and not undone.
+
+        A photo is named by its id or, if it is not enrolled, by its `content_id`. An identity that was merged
+        since then has the name that it has now.
+        """
         every = self.decisions()
         undone = {each.undoes for each in every}
-        return {
-            (photo, each.object)
-            for each in every
-            if each.kind == "different" and each.id not in undone
-            for photo in each.subject.split(",")
-        }
+        pairs = set[tuple[str, str]]()
+        for each in every:
+            if each.id in undone:
+                continue
+            if each.kind == "merge":
+                pairs = {(photo, each.object if name == each.subject else name) for photo, name in pairs}
+            if each.kind == "different":
+                pairs |= {(photo, each.object) for photo in each.subject.split(",")}
+        return pairs
+
+    def rejections(self) -> Rejections:
+        """`rejected_pairs` for `Index.search`, which does not suggest them again."""
+        files, enrolled = dict[str, set[str]](), dict[str, set[str]]()
+        for photo, identity in self.rejected_pairs():
+            (files if photo.startswith(PREFIX) else enrolled).setdefault(photo, set()).add(identity)
+        entries = [entry for entry in self.engine.entries() if entry.id in enrolled] if enrolled else []
+        vectors = [entry.vector for entry in entries] or [np.empty(self.engine.dim, np.float32)]
+        return Rejections(files, np.stack(vectors)[: len(entries)], [enrolled[entry.id] for entry in entries])
 
     def _file(self, path: str) -> Path:
         return (self.folder.resolve() / path).resolve()
@@ -266,6 +296,17 @@ class Registry:
                 (*values, datetime.now(UTC).isoformat(timespec="seconds")),
             )
             return int(cursor.lastrowid or 0)
+
+
+def _content_or_name(photo: str) -> str:
+    """The content id of a file; anything else stays as it is."""
+    return content_id(photo) if Path(photo).is_file() else photo
+
+
+def _contents(paths: Sequence[str] | None, count: int) -> list[dict[str, str]]:
+    """The attribute `content` of each photo whose file is there."""
+    files = [None] * count if paths is None else [Path(path) for path in paths]
+    return [{"content": content_id(file)} if file is not None and file.is_file() else {} for file in files]
 
 
 def entry_id(vector: np.ndarray, label: str) -> str:

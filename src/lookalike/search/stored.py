@@ -10,7 +10,8 @@ from lookalike.data.table import Table
 from lookalike.errors import LookalikeError
 from lookalike.search.engines.base import Entry
 from lookalike.search.engines.sqlite import FILE, SqliteEngine
-from lookalike.search.registry import entry_id
+from lookalike.search.registry import Registry, entry_id
+from lookalike.search.rejections import Rejections
 
 
 def write_entries(vectors: np.ndarray, table: Table, target: Path, folder: Path) -> None:
@@ -28,6 +29,12 @@ def write_entries(vectors: np.ndarray, table: Table, target: Path, folder: Path)
         engine.add(entries)
     finally:
         engine.close()
+
+
+def read_rejections(folder: Path) -> Rejections:
+    """Suggestions that were rejected and must not return."""
+    with Registry(folder) as registry:
+        return registry.rejections()
 
 
 def read_entries(folder: Path, dim: int) -> tuple[np.ndarray, Table]:
