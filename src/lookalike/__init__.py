@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from lookalike.report.comparing import compare as compare
     from lookalike.search.index import Index as Index
     from lookalike.search.searcher import Searcher as Searcher
+    from lookalike.serve.client import Client as Client
 
 _NAMES = {
+    "Client": "lookalike.serve.client",
     "EmbeddingModel": "lookalike.model.embedder",
     "Embeddings": "lookalike.embeddings",
     "Evaluation": "lookalike.evaluation.result",

@@ -1,15 +1,12 @@
 """A small index of shapes with a model, and clients of a service for it."""
 
-import contextlib
-import io
 import shutil
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from PIL import Image
-from starlette.testclient import TestClient
+from serve_world import run_app
 
 import lookalike
 from lookalike.data.table import Table, write_table
@@ -18,11 +15,7 @@ from lookalike.evaluation.operating_point import OperatingPoint, write_point
 from lookalike.evaluation.validation_vectors import write_validation_vectors
 from lookalike.model import backbones, heads, pooling
 from lookalike.model.embedder import build
-from lookalike.serve.app import make_app
-from lookalike.serve.settings import Access, Settings
-from lookalike.serve.start import load_index, make_service
-
-TOKEN = "a secret"
+from lookalike.serve.settings import Access
 
 
 @pytest.fixture(scope="session")
@@ -58,17 +51,6 @@ def index(shelter, tmp_path):
     shutil.rmtree(folder)
 
 
-@contextlib.contextmanager
-def run_app(folder, client=("127.0.0.1", 5000), base_url="http://localhost", headers=None, **options):
-    """A client of the service of an index folder; `options` are those of `Settings`."""
-    settings = Settings(folder, **{"fpir": 0.05, **options})
-    service = make_service(load_index(folder, None, None), settings)
-    app = make_app(service, settings)
-    with TestClient(app, base_url, client=client, headers=headers) as http:
-        http.service = service
-        yield http
-
-
 @pytest.fixture
 def client(index):
     """A client on this computer, of a service without a token."""
@@ -87,11 +69,3 @@ def reader(shelter):
 def photo(shapes_folder):
     """`photo(name, variation)`: the bytes of a photo; variations 4 to 7 are not indexed."""
     return lambda name="red triangle", variation=5: (shapes_folder / name / f"{variation}.png").read_bytes()
-
-
-def noise(size=(64, 48), seed=0, kind="JPEG"):
-    """The bytes of a photo of nothing."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind)
-    return stream.getvalue()

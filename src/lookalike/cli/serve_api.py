@@ -34,7 +34,7 @@ def serve(
     max_pixels: int = 50_000_000,
     max_photos: int = 16,
     connections: int = 2000,
-    queue: int = 64,
+    queue: int = 32,
     timeout: float = 20.0,
     batch_size: int = 16,
     threads: int | None = None,
@@ -88,7 +88,7 @@ def serve(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     limits = Limits(max_bytes, max_pixels, max_photos, connections=connections, queue=queue, timeout=timeout)
-    loaded = load_index(Path(index), model, _device(device))
+    loaded = load_index(Path(index), model, device)
     cropping, name = find_cropping(detect, loaded)
     settings = Settings(
         index=Path(index),
@@ -105,10 +105,3 @@ def serve(
         upstream=upstream,
     )
     serve_index(loaded, settings)
-
-
-def _device(device: "str | torch.device | None") -> "str | torch.device | None":
-    """The device, the best one if None."""
-    from lookalike.machine import choose_device
-
-    return choose_device(device) if device is None or isinstance(device, str) else device

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -45,6 +46,8 @@ if TYPE_CHECKING:  # exported models work without PyTorch
 log = logging.getLogger(__name__)
 EngineName = Literal["exact", "sqlite"]
 By = Literal["image", "label"]
+SMALL = 10_000
+"""Vectors that NumPy searches as quickly as PyTorch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,6 +407,9 @@ class Index:
     @cached_property
     def _engine(self) -> "Engine":
         loaded = self.__dict__.get("loaded_model")
+        exported = isinstance(self.model, OnnxModel) or isinstance(loaded, OnnxModel)
+        if exported and "torch" not in sys.modules and len(self) < SMALL:
+            return NumpySearch(self.vectors)  # importing PyTorch takes longer than many searches
         try:
             from lookalike.ranking.exact import ExactSearch
         except ImportError as error:

@@ -160,7 +160,8 @@ class Registry:
         if all(entry.id != photo for entry in entries):
             raise LookalikeError(f"{self.folder}: has no photo {photo}")
         self._remove_pictures(entries, {photo})
-        self.engine.forget(None, [photo])
+        contents = {str(each.attributes.get("content", "")) for each in entries if each.id == photo}
+        self.engine.forget(None, [photo, *sorted(contents - {""})])
 
     def all_entries(self) -> list[Entry]:
         """The entries of the index and of its snapshots."""

@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
-from lookalike.serve import listing, openapi, recognition, schemas, writing
-from lookalike.serve.errors import ApiError
+from lookalike.serve import immich, listing, openapi, recognition, schemas, writing
+from lookalike.serve.errors import ApiError, ErrorResponse
 from lookalike.serve.form import MemoryBudget
-from lookalike.serve.guard import Guard, as_error, error_response
+from lookalike.serve.guard import Guard, as_error
 from lookalike.serve.requests import service_of
 from lookalike.serve.service import Service
 from lookalike.serve.settings import Settings
@@ -41,10 +41,12 @@ def make_app(service: Service, settings: Settings) -> Guard:
         redirect_slashes=False,
     )
     memory = MemoryBudget(service.limits.memory)
-    app.state.service, app.state.memory = service, memory
+    app.state.service, app.state.settings, app.state.memory = service, settings, memory
     app.include_router(recognition.router)
     app.include_router(listing.router)
     app.include_router(writing.router)
+    if settings.immich:
+        app.include_router(immich.router)
     app.get("/health", response_model=schemas.Status)(_health)
     app.get("/ready", response_model=schemas.Status)(_ready)
     app.get("/metrics", response_class=Response)(_metrics)
@@ -105,16 +107,16 @@ def _file(name: str) -> Response:
 
 async def _on_api_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
-    return error_response(error)
+    return ErrorResponse(error)
 
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return error_response(as_error(error.status_code, error.detail))
+    return ErrorResponse(as_error(error.status_code, error.detail))
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"][1:])
-    return error_response(ApiError("bad_request", f"{key}: {first['msg']}"))
+    return ErrorResponse(ApiError("bad_request", f"{key}: {first['msg']}"))

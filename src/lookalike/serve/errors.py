@@ -1,6 +1,11 @@
 """Errors as HTTP responses: a status, a code for programs, and one sentence that says what to do."""
 
+import asyncio
 from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 STATUS = {
     "bad_request": 400,
@@ -25,6 +30,10 @@ STATUS = {
     "disk_full": 507,
 }
 """The status of each code."""
+SMALL = 64 << 10
+"""Bytes of a body that is read to its end although it is of no use, to keep the connection."""
+LINGER = 0.5
+"""Seconds in which a client that is still sending can read its answer before the connection is closed."""
 
 
 class ApiError(Exception):
@@ -33,7 +42,7 @@ class ApiError(Exception):
     Args:
         code: one of `STATUS`.
         message: what is wrong, and what to do.
-        is_unread: whether part of the body was not read, so that the connection has to be closed.
+        is_unread: whether part of the body may not have been read.
     """
 
     def __init__(self, code: str, message: str, is_unread: bool = False):
@@ -48,7 +57,7 @@ class ApiError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Headers of the response."""
-        headers = {"Connection": "close"} if self.is_unread else {}
+        headers: dict[str, str] = {}
         if self.code == "busy":
             headers["Retry-After"] = "1"
         if self.code == "token_needed":
@@ -58,3 +67,28 @@ class ApiError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {"code": self.code, "message": self.message}
+
+
+class ErrorResponse(JSONResponse):
+    """One line of JSON.
+
+    Where a long body was not read, the connection is closed, after the client had the time to read this.
+    """
+
+    def __init__(self, error: ApiError):
+        super().__init__({"error": error.to_dict()}, error.status, headers=error.headers)
+        self.is_unread = error.is_unread
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        is_long = "transfer-encoding" in headers or (length.isdecimal() and int(length) > SMALL)
+        if not (self.is_unread and is_long):
+            await super().__call__(scope, receive, send)
+            return
+        raw_headers = [*self.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await asyncio.sleep(LINGER)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

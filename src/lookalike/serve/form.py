@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -14,6 +15,9 @@ from lookalike.errors import CONTROL
 from lookalike.serve.errors import ApiError
 from lookalike.serve.settings import Limits
 
+MULTIPART = "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
+"""A form without files, as for kept uploads."""
 LEAST_RATE = 32 << 10
 """Bytes a second that a sender needs, after the first `timeout` seconds."""
 MAX_FIELDS = 100
@@ -115,9 +119,11 @@ async def read_form(request: Request, limits: Limits) -> Form:
     Raises:
         ApiError: it is none, or beyond a limit.
     """
-    kind = request.headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() != "multipart/form-data":
-        raise ApiError("wrong_type", "send the photo as multipart/form-data, in the field image", True)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == URLENCODED:
+        return _parse_texts(await read_body(request, MAX_JSON, limits.timeout))
+    if kind != MULTIPART:
+        raise ApiError("wrong_type", f"send the photo as {MULTIPART}, in the field image", True)
     body = await read_body(request, limits.max_body, limits.timeout)
     parser = _MemoryParser(
         request.headers,
@@ -145,6 +151,17 @@ async def read_form(request: Request, limits: Limits) -> Form:
             form.files.setdefault(name, []).append(Upload(clean_name(value.filename), data))
         else:
             form.texts.setdefault(name, []).append(value)
+    return form
+
+
+def _parse_texts(body: bytes) -> Form:
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise ApiError("bad_request", "not a valid form") from error
+    form = Form()
+    for name, value in pairs:
+        form.texts.setdefault(name, []).append(value)
     return form
 
 

@@ -181,7 +181,8 @@ class Gallery:
         self._version = registry.engine.version()
         entries, old = registry.engine.entries(), self._index
         vectors, table = entries_table(entries, self.folder, old.vectors.shape[1])
-        index = Index(vectors, table, old.space, old.model, old.device, old.name, registry.rejections())
+        model, rejections = old.loaded_model, registry.rejections()
+        index = Index(vectors, table, old.space, model, old.device, old.name, rejections)
         added = [each.attributes.get("added") for each in entries]
         return Enrolled(index, [each.id for each in entries], added)
 

@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lookalike.serve.errors import ApiError
+from lookalike.serve.errors import ApiError, ErrorResponse
 from lookalike.serve.form import MemoryBudget
 from lookalike.serve.metrics import Metrics
 from lookalike.serve.settings import Access
@@ -75,14 +74,14 @@ class Guard:
             error = self._check(Headers(scope=scope), scope["method"])
             if error is not None:
                 self.metrics.rejected.labels(error.code).inc()
-                await error_response(error)(scope, receive, send_with_headers)
+                await ErrorResponse(error)(scope, receive, send_with_headers)
             else:
                 await self.app(scope, receive, send_with_headers)
         except Exception:
             log.exception("%s %s failed", scope["method"], endpoint(scope))
             if status == 0:
                 failed = ApiError("internal", "the request failed; the log of the service says why", True)
-                await error_response(failed)(scope, receive, send_with_headers)
+                await ErrorResponse(failed)(scope, receive, send_with_headers)
         finally:
             self.memory.total -= scope.pop("lookalike.bytes", 0)
             self.metrics.requests.labels(endpoint(scope), str(status)).inc()
@@ -197,11 +196,6 @@ def may_write(request: Request, access: Access) -> bool:
     except ApiError:
         return False
     return True
-
-
-def error_response(error: ApiError) -> JSONResponse:
-    """The response to an error: one line of JSON."""
-    return JSONResponse({"error": error.to_dict()}, error.status, headers=error.headers)
 
 
 def as_error(status: int, detail: Any) -> ApiError:

@@ -119,6 +119,12 @@ SPLIT = describe_route(body(Split))
 SAME = describe_route(body(Photos))
 DIFFERENT = describe_route(body(Photos))
 UNDO = describe_route(body(Undo))
+ENTRIES = {
+    "type": "string",
+    "description": "JSON of the tasks",
+    "example": '{"facial-recognition": {"detection": {"modelName": "", "options": {"minScore": 0.5}}}}',
+}
+PREDICT = describe_route(form(["entries"], entries=ENTRIES, image=ONE, text={"type": "string"}))
 PICTURE: dict[str, Any] = {
     "responses": {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}}
 }

@@ -39,33 +39,37 @@ def raw_response(status: str, body: str) -> bytes:
 class TimedProtocol(H11Protocol):
     """HTTP on one connection, which is closed if it waits for a complete request for too long.
 
-    When there are too many connections, the one that has waited longest without a complete request is closed,
-    so that slow senders cannot keep others out. If all have sent one, a new connection gets 503.
+    When there are too many connections, one without a complete request is closed, so that slow senders cannot
+    keep others out. If all have sent one, a new connection gets 503.
+
+    Attributes:
+        limits: of the service.
+        metrics: that count.
+        waiting: connections without the headers of a request, the one that has waited longest first.
+        receiving: connections without the whole body of a request, the one that was silent longest first.
     """
 
     limits: Limits
     metrics: Metrics
     waiting: "dict[TimedProtocol, asyncio.TimerHandle]"
+    receiving: "dict[TimedProtocol, None]"
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and make room for it."""
         super().connection_made(transport)
         self.metrics.connections.set(len(self.connections))
         if len(self.connections) > self.limits.connections:
-            if not self.waiting:
-                self.metrics.rejected.labels("connections").inc()
-                self.transport.write(raw_response("503 Service Unavailable", BUSY))
-                self.transport.close()
-            else:
-                self.metrics.rejected.labels("evicted").inc()
-                next(iter(self.waiting)).abort()
+            self._make_room()
         self._wait()
 
     def data_received(self, data: bytes) -> None:
         """Read, and stop the clock once the headers are complete."""
         super().data_received(data)
+        self.receiving.pop(self, None)
         if self._is_answering():
             self._stop_waiting()
+            if self.cycle.more_body:
+                self.receiving[self] = None
         else:
             self._wait()
 
@@ -78,6 +82,7 @@ class TimedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_waiting()
+        self.receiving.pop(self, None)
         super().connection_lost(exc)
         self.metrics.connections.set(len(self.connections))
 
@@ -102,6 +107,16 @@ class TimedProtocol(H11Protocol):
         """Close the connection at once."""
         self._stop_waiting()
         self.transport.abort()
+
+    def _make_room(self) -> None:
+        slow = next(iter(self.waiting), None) or next(iter(self.receiving), None)
+        if slow is not None:
+            self.metrics.rejected.labels("evicted").inc()
+            slow.abort()
+            return
+        self.metrics.rejected.labels("connections").inc()
+        self.transport.write(raw_response("503 Service Unavailable", BUSY))
+        self.transport.close()
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -133,7 +148,9 @@ class Server(uvicorn.Server):
 def make_server(app: Any, host: str, port: int, limits: Limits, metrics: Metrics) -> Server:
     """A server that has not been started."""
     allow_files(limits.connections + SPARE_FILES)
-    protocol = type("Protocol", (TimedProtocol,), {"limits": limits, "metrics": metrics, "waiting": {}})
+    protocol = type(
+        "Protocol", (TimedProtocol,), {"limits": limits, "metrics": metrics, "waiting": {}, "receiving": {}}
+    )
     config = uvicorn.Config(
         app,
         host=host,

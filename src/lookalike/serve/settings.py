@@ -30,7 +30,7 @@ class Limits:
     max_photos: int = 16
     max_faces: int = 32
     connections: int = 2000
-    queue: int = 64
+    queue: int = 32
     timeout: float = 20.0
     memory: int = 400 * MEGABYTE
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.errors import ConfigError
+from lookalike.machine import choose_device
+from lookalike.model.loading import find_onnx
 from lookalike.search.index import Index
 from lookalike.serve.settings import Settings
 
@@ -55,8 +57,11 @@ def require_packages() -> None:
 
 def make_service(index: Index, settings: Settings) -> "Service":
     """The service of a loaded index; its space is compared with that of the model."""
+    from lookalike.serve import immich
     from lookalike.serve.service import Service
 
+    if settings.immich:
+        immich.check_model(index.vectors.shape[1], settings.upstream)
     service = Service(index, settings)
     log.info("model: %s, run by %s", index.model_folder or "in memory", service.runtime)
     log.info(
@@ -109,12 +114,21 @@ def _listen(server: Any, settings: Settings) -> Any:
     return listener
 
 
-def load_index(folder: Path, model: Any, device: Any) -> Index:
+def load_index(folder: Path, model: Any = None, device: Any = None) -> Index:
     """An index with its model, which is loaded and checked.
 
+    Args:
+        folder: the index.
+        model: in place of the one that the index names.
+        device: to compute on; the best one if None. An exported model does not need PyTorch to choose it.
+
     Raises:
-        LookalikeError: as in `Index.load`.
+        LookalikeError: as in `Index.load`, or the model is of another space.
     """
-    index = Index.load(folder, model, device)
+    index = Index.load(folder, model)
+    path = index.model if isinstance(index.model, Path) else None
+    if path is not None and find_onnx(path) is None and (device is None or isinstance(device, str)):
+        device = choose_device(device)
+    index = index.with_model(device=device)
     index.loaded_model  # noqa: B018 - raises an error if it is of another space
     return index
