@@ -188,7 +188,7 @@ def test_another_process_in_the_same_folder_is_refused(dataset, tmp_path):
     first.kill()
     first.join()
     assert second.exitcode == 1
-    assert "another process is training into it" in told.read_text()
+    assert f"process {first.pid} on " in told.read_text() and f"is training into {run}" in told.read_text()
 
 
 def train(dataset, out, *more):

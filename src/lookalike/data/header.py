@@ -1,5 +1,6 @@
 """Image headers: the format, the upright size, and the orientation."""
 
+import os
 from dataclasses import dataclass
 from typing import IO
 
@@ -18,6 +19,7 @@ from PIL import (  # noqa: F401 - a format can be opened once its module was imp
 )
 
 from lookalike.data.formats import HEAD, describe_content, format_of_bytes
+from lookalike.data.jpeg import PIXELS_PER_BYTE
 from lookalike.data.orientation import TAG, TURNS, decide
 from lookalike.data.png import Notes, read_notes
 
@@ -71,7 +73,19 @@ def read_header(stream: IO[bytes], check: bool = False) -> Opened:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise RefusedError(f"too large: {width} × {height} pixels, at most {MAX_PIXELS:,} are read")
+    if image.format == "JPEG":
+        _refuse_missing_pixels(stream, width * height)
     return with_turn(image, read_notes(stream, check) if image.format == "PNG" else None)
+
+
+def _refuse_missing_pixels(stream: IO[bytes], pixels: int) -> None:
+    position = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(position)
+    if pixels > PIXELS_PER_BYTE * size:
+        raise RefusedError(
+            f"damaged or truncated: its header declares {pixels:,} pixels, more than {size:,} bytes can hold"
+        )
 
 
 def _open_by_content(stream: IO[bytes]) -> Image.Image:

@@ -16,6 +16,8 @@ SIZES = {marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0x
 SCAN = 0xDA
 RGB = 3  # torchvision.io.ImageReadMode.RGB
 ORIENTATION = 0x0112
+PIXELS_PER_BYTE = 512
+"""Each block of 8 × 8 pixels takes at least one bit; the decoder makes up grey ones where data are missing."""
 
 
 class Header(NamedTuple):

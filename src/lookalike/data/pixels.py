@@ -52,17 +52,18 @@ def _is_file(stream: IO[bytes]) -> bool:
 def _jpeg(data: bytearray, choose: Choose, box: Box | None) -> np.ndarray | None:
     """The required region, if it needs the full resolution of a standard JPEG."""
     header = jpeg.read_header(data)
-    if header is None or header.width * header.height > headers.MAX_PIXELS:
-        return None
+    pixels = 0 if header is None else header.width * header.height
+    if header is None or pixels > min(headers.MAX_PIXELS, jpeg.PIXELS_PER_BYTE * len(data)):
+        return None  # left to Pillow, or to be refused
     stored = (header.width, header.height)
     size = stored[::-1] if header.orientation >= 5 else stored
     (x1, y1, x2, y2), reduction = decode.part_to_decode(size, box, choose)
     if reduction > 1:
         return None
-    pixels = jpeg.decode(data)
-    if pixels is None or pixels.shape[1::-1] != stored:
+    picture = jpeg.decode(data)
+    if picture is None or picture.shape[1::-1] != stored:
         return None
-    part = jpeg.turn_upright(pixels, header.orientation)[y1:y2, x1:x2]
+    part = jpeg.turn_upright(picture, header.orientation)[y1:y2, x1:x2]
     return part if min(part.strides) > 0 else part.copy()  # torch does not support negative strides
 
 

@@ -1,6 +1,5 @@
 """A journal of finished crops, from which an interrupted run resumes."""
 
-import fcntl
 import json
 import logging
 import shutil
@@ -12,8 +11,7 @@ from typing import IO, Any
 
 from lookalike.data.shards import image_status
 from lookalike.detect.work import Outcome, Task, Written
-from lookalike.errors import LookalikeError
-from lookalike.files import write_text
+from lookalike.files import hold, write_text
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +59,7 @@ def journal(folder: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
         LookalikeError: another process is filling it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LookalikeError(f"{folder}: another process is writing crops there") from error
+    with hold(folder / ".lock", f"writing crops into {folder}"):
         _start_journal(folder, json.dumps(settings, sort_keys=True, default=str))
         done = _read(folder / "done.jsonl")
         if done:

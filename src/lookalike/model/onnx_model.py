@@ -1,6 +1,5 @@
 """An exported model, run by ONNX Runtime: pixels in, unit vectors out, without PyTorch."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lookalike.files import parse_json
 from lookalike.data.image_input import ImageLike, as_pillow_image, refuse_single
 from lookalike.data.transforms import Resize
 from lookalike.errors import ConfigError, LookalikeError
@@ -212,7 +212,7 @@ def _read_metadata(file: Path, session: Any) -> dict[str, Any]:
             "unknown. For vectors of other tools see embeddings=FILE"
         )
     try:
-        metadata = json.loads(text)
+        metadata = parse_json(text)
         missing = [key for key in REQUIRED if key not in metadata]
         if missing:
             raise LookalikeError(f"{file}: its metadata lack {', '.join(missing)}; export it again")

@@ -1,6 +1,5 @@
 """Image towers of OpenCLIP: by name and pretrained tag, from the hub, or from a folder or file."""
 
-import json
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lookalike.files import parse_json
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.model import hub
 from lookalike.model.backbone import POOLINGS, Backbone, Spec, title
@@ -250,7 +250,7 @@ def _read_config(name: str) -> tuple[Spec, Callable[[], Path]]:
         file = hub.fetch(name, repository, [CONFIG])
         find_weights = partial(hub.fetch, name, repository, FILES)
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = parse_json(file.read_text(encoding="utf-8"))
         config["model_cfg"]["vision_cfg"], config["model_cfg"]["embed_dim"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LookalikeError(

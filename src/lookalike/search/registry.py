@@ -135,13 +135,15 @@ class Registry:
         Pictures are those that the service wrote into the index folder; other files are not touched.
 
         Returns:
-            The number of photos.
+            The number of photos; 0 where only the rest of an interrupted call was left to do.
 
         Raises:
             LookalikeError: there is no such identity.
         """
         entries = self.all_entries()
         if all(entry.label != identity for entry in entries):
+            if self.engine.finish_forgetting():  # the command was interrupted and is repeated
+                return 0
             raise LookalikeError(f"{self.folder}: has no identity {identity}; is it written as enrolled?")
         ids = {entry.id for entry in entries if entry.label == identity}
         self._remove_pictures(entries, ids)

@@ -1,6 +1,5 @@
 """A run folder that exists: is it the same run, to go on with, or another one, to leave alone."""
 
-import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 
 from lookalike.errors import ConfigError, LookalikeError
-from lookalike.files import refuse_existing
+from lookalike.files import hold, refuse_existing
 from lookalike.model.embedder import check_readable
 
 CONFIG = "config.yaml"
@@ -141,11 +140,7 @@ def lock_run_folder(folder: Path) -> Iterator[None]:
     """
     state_folder = folder / "state"
     state_folder.mkdir(parents=True, exist_ok=True)
-    with (state_folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LookalikeError(f"{folder}: another process is training into it") from error
+    with hold(state_folder / ".lock", f"training into {folder}"):
         yield
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +43,16 @@ def write_workbook(rows: Sequence[Row], file: Path) -> None:
         rows: an epoch each; a column that a row lacks is empty there.
         file: what to write; whole, or not at all.
     """
-    replace_file(file, lambda temporary: _write(rows, temporary))
+    content = _workbook(rows)
+    replace_file(file, lambda temporary: temporary.write_bytes(content))
 
 
-def _write(rows: Sequence[Row], file: Path) -> None:
+def _workbook(rows: Sequence[Row]) -> bytes:
+    """The content of the file, made in memory: on a full disk, a zip file fails again as it is closed."""
     import xlsxwriter
 
-    with xlsxwriter.Workbook(str(file)) as book:
+    content = BytesIO()
+    with xlsxwriter.Workbook(content, {"in_memory": True}) as book:
         styles = {name: book.add_format(style) for name, style in STYLES.items()}
         sheet = book.add_worksheet("history")
         columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -64,6 +68,7 @@ def _write(rows: Sequence[Row], file: Path) -> None:
         if rows:
             sheet.autofilter(0, 0, len(rows), len(columns) - 1)
             _add_charts(book, columns, len(rows))
+    return content.getvalue()
 
 
 def kind_of(name: str, values: Sequence[Any]) -> str:

@@ -315,7 +315,7 @@ def test_a_full_disk_is_found_out_first(packed_dataset, server, tmp_path, monkey
 def test_one_process_at_a_time(packed_dataset, tmp_path):
     with (
         dataset._lock_folder(tmp_path / ".mine.fetching"),
-        pytest.raises(LookalikeError, match="another process is fetching this dataset"),
+        pytest.raises(LookalikeError, match=rf"process {os.getpid()} on .* is fetching this"),
     ):
         fetch_dataset(open_store(str(packed_dataset)), tmp_path / "mine")
 

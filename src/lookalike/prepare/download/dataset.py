@@ -1,6 +1,5 @@
 """Copies a sharded dataset to this machine and verifies every file."""
 
-import fcntl
 import json
 import logging
 import re
@@ -14,8 +13,8 @@ from typing import Any
 
 from lookalike.data.shards import MARK, misplaced_reason, parse_member
 from lookalike.data.table import read_table
-from lookalike.errors import DataError, LookalikeError, Problem
-from lookalike.files import refuse_existing, require_space
+from lookalike.errors import DataError, Problem
+from lookalike.files import hold, refuse_existing, require_space
 from lookalike.prepare.download.file import Expected, OnProgress, checksum_mismatch
 from lookalike.prepare.download.shards import SUMS, VERSION
 from lookalike.prepare.download.stores import Store
@@ -67,11 +66,7 @@ def fetch_dataset(store: Store, out: Path, threads: int = 4, on_progress: OnProg
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LookalikeError(f"{folder}: another process is fetching this dataset") from error
+    with hold(folder / LOCK, f"fetching this dataset into {folder}"):
         yield
 
 

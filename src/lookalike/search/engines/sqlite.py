@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from lookalike.errors import LookalikeError
+from lookalike.files import new_folder
 from lookalike.metrics.inputs import unit_length
 from lookalike.search.engines.base import Entry, Filter, Match
 
@@ -21,6 +23,8 @@ LARGE = 200_000
 """Above this number of entries, unfiltered searches are approximate (HNSW) where faiss is installed."""
 WAIT = 30.0
 """Seconds to wait for another writer."""
+UNFINISHED = "unfinished forgetting"
+"""Counter that is there from the deletion of an identity until the files are compacted."""
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, label TEXT NOT NULL,
@@ -102,8 +106,7 @@ class SqliteEngine:
         folder = self.folder / "snapshots" / name
         if not NAME.fullmatch(name) or folder.exists():
             raise ValueError(f"snapshot {name}: exists already, or is not letters, digits, ., _ and -")
-        folder.mkdir(parents=True)
-        with closing(sqlite3.connect(folder / FILE)) as target:
+        with new_folder(folder) as temporary, closing(sqlite3.connect(temporary / FILE)) as target:
             self.connection.backup(target)
 
     def alias(self, name: str, snapshot: str) -> None:
@@ -115,7 +118,7 @@ class SqliteEngine:
 
     def snapshots(self) -> list[str]:
         """Names of the snapshots."""
-        return sorted(path.parent.name for path in self.folder.glob(f"snapshots/*/{FILE}"))
+        return sorted(path.parent.name for path in self.folder.glob(f"snapshots/[!.]*/{FILE}"))
 
     def open_snapshot(self, name: str) -> Self:
         """See `Engine`."""
@@ -140,9 +143,14 @@ class SqliteEngine:
         Raises:
             LookalikeError: another process reads the database, so its log cannot be emptied.
         """
+        for left in self.folder.glob("snapshots/.*.partial"):
+            shutil.rmtree(left)  # of a killed process
+        ids = self._ids_of(label, others)
+        for name in self.snapshots():  # first: if this is interrupted, the identity is still found here
+            with closing(self.open_snapshot(name)) as snapshot:
+                snapshot.forget(label, ids)
         with self.transaction() as cursor:
-            ids = [row[0] for row in cursor.execute("SELECT id FROM entries WHERE label = ?", (label,))]
-            ids = list(dict.fromkeys([*ids, *others]))
+            ids = self._ids_of(label, ids)
             cursor.execute("DELETE FROM entries WHERE label = ?", (label,))
             cursor.executemany("DELETE FROM entries WHERE id = ?", [(each,) for each in ids])
             cursor.execute("DROP TRIGGER decisions_delete")
@@ -153,11 +161,26 @@ class SqliteEngine:
                 if changed.union(texts[:2], texts[0].split(",")).intersection([label, *ids]):
                     cursor.execute("DELETE FROM decisions WHERE id = ?", (number,))
             cursor.execute(SCHEMA[SCHEMA.index("CREATE TRIGGER IF NOT EXISTS decisions_delete") :].strip())
-        self._compact()
-        for name in self.snapshots():
-            with closing(self.open_snapshot(name)) as snapshot:
-                snapshot.forget(label, ids)
+            cursor.execute("INSERT OR REPLACE INTO counters VALUES (?, 1)", (UNFINISHED,))
+        self.finish_forgetting()
         return len(ids)
+
+    def _ids_of(self, label: str | None, others: Sequence[str]) -> list[str]:
+        rows = self.connection.execute("SELECT id FROM entries WHERE label = ?", (label,))
+        return list(dict.fromkeys([*(row[0] for row in rows), *others]))
+
+    def finish_forgetting(self) -> bool:
+        """Remove what an interrupted `forget` left in the log and in free pages; False if there is nothing.
+
+        Raises:
+            LookalikeError: as in `forget`.
+        """
+        counter = self.connection.execute("SELECT 1 FROM counters WHERE name = ?", (UNFINISHED,)).fetchone()
+        if counter is None:
+            return False
+        self._compact()
+        self.connection.execute("DELETE FROM counters WHERE name = ?", (UNFINISHED,))
+        return True
 
     def _compact(self) -> None:
         try:
