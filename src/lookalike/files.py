@@ -98,7 +98,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     temporary = temporary_name(folder, "partial")
     temporary.mkdir()
     try:
-        with _locked_folder(temporary):
+        with lock_folder(temporary):
             yield temporary
             _rename_new(temporary, folder)
     except BaseException:
@@ -123,7 +123,7 @@ def _rename_new(temporary: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _locked_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Lock a folder while this process writes it; file systems without locks do without."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -174,7 +174,10 @@ def hold(file: Path, activity: str, advice: str = "wait for its end, or take ano
         since = datetime.now().astimezone().isoformat(timespec="seconds")
         lock.write(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since}))
         lock.flush()
-        yield
+        try:
+            yield
+        finally:
+            lock.truncate(0)
 
 
 def _read_holder(file: Path) -> str:
@@ -221,7 +224,7 @@ def replace_folder(folder: Path, mark: str) -> Iterator[Path]:
     temporary, old = temporary_name(folder, "partial"), temporary_name(folder, "old")
     temporary.mkdir()
     try:
-        with _locked_folder(temporary):
+        with lock_folder(temporary):
             yield temporary
             if folder.exists() and not _exchange(temporary, folder):
                 folder.rename(old)
@@ -239,5 +242,6 @@ def replace_folder(folder: Path, mark: str) -> Iterator[Path]:
 def _exchange(first: Path, second: Path) -> bool:
     """Swap two folders in one step, so that a kill leaves one of them; False where the system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
-    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), swap) == 0
+    current, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
+    paths = (os.fsencode(first), os.fsencode(second))
+    return rename is not None and rename(current, paths[0], current, paths[1], swap) == 0

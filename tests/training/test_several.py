@@ -1,6 +1,7 @@
 """`lookalike train processes=2` as a user runs it: the model of one process, and plain words at its end."""
 
 import json
+import re
 import signal
 import subprocess
 import sys

@@ -25,7 +25,8 @@ FORBIDDEN = ("Traceback (most recent call last)", "a bug in Lookalike")
 
 def measure_disks(folder: Path, amount: int, names: Sequence[str] = tuple(COMMANDS)) -> Figure:
     """Every job with an output on `amount` full disks each, a read-only one, one without permission, and
-    with a clock that is set back by ten years."""
+    with a clock that is set back by ten years.
+    """
     workspace = make_workspace(folder / "workspace")
     problems: list[str] = []
     runs = 0
@@ -167,7 +168,11 @@ class _Header(ctypes.Structure):
 
 
 class _Sets(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
 
 
 def drop_overrides() -> None:

@@ -18,6 +18,6 @@ class Figure:
     problems: list[str] = field(default_factory=list)
 
     @property
-    def passed(self) -> bool:
+    def passes(self) -> bool:
         """Whether there are no problems."""
         return not self.problems

@@ -45,7 +45,11 @@ SETUP = (
 )
 """What makes the workspace, in this order."""
 OTHERS = (
-    Command("prepare shrink", ("prepare", "source=folder", "source.root=photos", "shrink=40", "workers=0"), "data/small"),
+    Command(
+        "prepare shrink",
+        ("prepare", "source=folder", "source.root=photos", "shrink=40", "workers=0"),
+        "data/small",
+    ),
     Command("prepare shards", ("prepare", "shards", "dataset=data/mine"), "data/shards"),
     Command("prepare filter", ("prepare", "filter", "dataset=data/mine", "min_images=2"), "data/some"),
     Command("clean", ("clean", "dataset=data/mine", MODEL, QUIET, "workers=0"), "clean/mine"),

@@ -97,26 +97,30 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _vectors(count: int, seed: int) -> np.ndarray:
+def make_vectors(count: int, seed: int) -> np.ndarray:
+    """Random vectors of length 1, [count, 16]."""
     vectors = np.random.default_rng(seed).normal(size=(count, 16)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _make_registry(folder: Path) -> Path:
+def make_registry(folder: Path) -> Path:
+    """An index of three identities that changes."""
     from lookalike.search.index import Index
 
     shutil.rmtree(folder, ignore_errors=True)
-    Index.build(_vectors(6, 0), ["tom", "tom", "kitty", "kitty", "felix", "felix"], out=folder, engine="sqlite")
+    Index.build(
+        make_vectors(6, 0), ["tom", "tom", "kitty", "kitty", "felix", "felix"], out=folder, engine="sqlite"
+    )
     return folder
 
 
-def enrol_many(folder: Path, count: int) -> None:
+def enrol_many(folder: Path, count: int, seed: int = 3, prefix: str = "cat") -> None:
     """Enrol identities of two photos each, and print the number of each that is enrolled."""
     from lookalike.search.registry import Registry
 
     with Registry(folder) as registry:
-        for number, pair in enumerate(_vectors(2 * count, 3).reshape(count, 2, 16)):
-            registry.enrol(pair, f"cat{number}")
+        for number, pair in enumerate(make_vectors(2 * count, seed).reshape(count, 2, 16)):
+            registry.enrol(pair, f"{prefix}{number}")
             print(number, flush=True)
 
 
@@ -127,7 +131,7 @@ def _kill_enrolment(workspace: Path, folder: Path, count: int) -> list[str]:
 
     generator, problems = random.Random("enrol"), []
     for number in range(count):
-        _make_registry(folder)
+        make_registry(folder)
         end = Process(enrol_many, folder, 400).kill_after(0.3 + 0.7 * generator.random())
         acknowledged = [int(line) for line in end.out.split("\n")[:-1]]
         with Registry(folder) as registry:
@@ -137,7 +141,7 @@ def _kill_enrolment(workspace: Path, folder: Path, count: int) -> list[str]:
         halves = [label for label, photos in counts.items() if photos != 2]
         if lost or halves or not intact:
             problems.append(f"enrol: kill {number}: lost {lost}, halves {halves}, intact {intact}")
-        vectors = _vectors(800, 3)
+        vectors = make_vectors(800, 3)
         index = Index.load(folder)
         expected = _brute_force(np.asarray(index.vectors), vectors[:5])
         if [index.search(vector, 1)[0].row for vector in vectors[:5]] != expected:
@@ -166,9 +170,9 @@ def _kill_forgetting(workspace: Path, folder: Path, count: int) -> list[str]:
     from lookalike.search.registry import Registry
 
     generator, problems = random.Random("forget"), []
-    secret = _vectors(400, 5)
+    secret = make_vectors(400, 5)
     for number in range(count):
-        _make_registry(folder)
+        make_registry(folder)
         with Registry(folder) as registry:
             registry.enrol(secret[:200], "new-7")
             registry.engine.snapshot("before")

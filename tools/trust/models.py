@@ -80,7 +80,7 @@ def _set_first(value: float) -> Callable[[dict[str, Any]], object]:
     return lambda weights: weights[min(weights)].view(-1)[:1].fill_(value)
 
 
-def _shorten(weights: dict[str, Any]) -> None:
+def _cut_weight(weights: dict[str, Any]) -> None:
     name = min(weights)
     weights[name] = weights[name][:1].clone()
 
@@ -144,7 +144,7 @@ FOLDERS: dict[str, Callable[[Path], None]] = {
     "infinite weights": _change_weights(_set_first(float("inf"))),
     "missing weight": _change_weights(lambda weights: weights.pop(min(weights))),
     "extra weight": _change_weights(lambda weights: weights.update(evil=weights[min(weights)].clone())),
-    "weight of another shape": _change_weights(_shorten),
+    "weight of another shape": _change_weights(_cut_weight),
     "_target_ as backbone": _change_config("backbone", value=TARGET),
     "_target_ as head": _change_config("head", value=TARGET),
     "_target_ as pooling": _change_config("pooling", value=TARGET),
@@ -211,9 +211,8 @@ METADATA = {
 
 
 def _plain(weights: list[Any] | None = None, op: str = "Mul", domain: str = "") -> Any:
-    from onnx import TensorProto, helper, numpy_helper
-
     import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
 
     scale = [numpy_helper.from_array(np.ones((3, 8), np.float32), "w")] if weights is None else weights
     nodes = [
@@ -263,7 +262,9 @@ GRAPHS: dict[str, Callable[[Path], None]] = {
     "weights of an absolute path": lambda file: _external(str(file.parent / SECRET))(file),
     "weights of a relative path": _external(SECRET),
     "weights of the folder above": _external(f"../models/{SECRET}"),
-    "custom operator": lambda file: _save_onnx(file, _plain(op="Evil", domain="evil"), METADATA, ("", "evil")),
+    "custom operator": lambda file: _save_onnx(
+        file, _plain(op="Evil", domain="evil"), METADATA, ("", "evil")
+    ),
     "Python operator": lambda file: _save_onnx(
         file, _plain(op="PyOp", domain="pyopmulti_1"), METADATA, ("", "pyopmulti_1")
     ),
@@ -275,9 +276,11 @@ GRAPHS: dict[str, Callable[[Path], None]] = {
     "metadata of another dimension": _onnx({**METADATA, "dim": 9}),
     "metadata of 10^12 dimensions": _onnx({**METADATA, "dim": 10**12}),
     "metadata with a dimension that is text": _onnx({**METADATA, "dim": "eight"}),
-    "metadata of images of 10^9 pixels": _onnx({**METADATA, "preprocess": {**METADATA["preprocess"], "size": 10**9}}),  # type: ignore[dict-item]
+    "metadata of images of 10^9 pixels": _onnx(
+        {**METADATA, "preprocess": {**METADATA["preprocess"], "size": 10**9}}
+    ),  # type: ignore[dict-item]
     "metadata without a list": _onnx({**METADATA, "input": "uint8"}),
-    "metadata of format text": _onnx({**METADATA, "format": "1"}),
+    "metadata of format text": _onnx({**METADATA, "format": "one"}),
     "metadata of format 99": _onnx({**METADATA, "format": 99}),
 }
 

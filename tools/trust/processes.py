@@ -2,6 +2,7 @@
 
 import multiprocessing as mp
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 PRELOAD = [
-    *("torch._dynamo", "timm", "polars", "safetensors.torch", "accelerate", "matplotlib.pyplot", "scipy.stats"),
+    *(
+        "torch._dynamo",
+        "timm",
+        "polars",
+        "safetensors.torch",
+        "accelerate",
+        "matplotlib.pyplot",
+        "scipy.stats",
+    ),
     *("lookalike.cli.main", "lookalike.config", "lookalike.cli.train", "lookalike.training.run"),
     *("lookalike.cli.prepare", "lookalike.cli.index", "lookalike.cli.clean", "lookalike.search.index"),
     *("lookalike.clean.cleaning", "lookalike.prepare.make_dataset", "lookalike.search.registry"),
@@ -39,7 +48,7 @@ class Ended:
     seconds: float
 
     @property
-    def crashed(self) -> bool:
+    def is_crash(self) -> bool:
         """Whether it ended other than with an exit code, or showed a traceback or a bug."""
         is_bug = "Traceback (most recent call last)" in self.err or "a bug in Lookalike" in self.err
         return self.code is None or self.code < 0 or is_bug
@@ -53,9 +62,7 @@ class Process:
         before: called first, to change the process.
     """
 
-    def __init__(
-        self, work: Callable[..., Any], *arguments: Any, before: Callable[[], object] | None = None
-    ):
+    def __init__(self, work: Callable[..., Any], *arguments: Any, before: Callable[[], object] | None = None):
         context = mp.get_context("forkserver")
         if not _started:
             forkserver._forkserver._stop()  # pyrefly: ignore
@@ -74,6 +81,16 @@ class Process:
     def is_alive(self) -> bool:
         """Whether it has not ended yet."""
         return self._process.is_alive()
+
+    def stop(self) -> None:
+        """Suspend it, if it still runs."""
+        if self.is_alive():
+            os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Continue it after `stop`."""
+        if self.is_alive():
+            os.kill(self.pid, signal.SIGCONT)
 
     def kill_after(self, seconds: float) -> Ended:
         """Send SIGKILL after so many seconds, unless it has ended by itself."""
@@ -96,7 +113,10 @@ class Process:
 
 
 def _run(
-    work: Callable[..., Any], arguments: tuple[Any, ...], before: Callable[[], object] | None, files: list[Path]
+    work: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    before: Callable[[], object] | None,
+    files: list[Path],
 ) -> None:
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)

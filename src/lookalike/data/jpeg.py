@@ -17,7 +17,7 @@ SCAN = 0xDA
 RGB = 3  # torchvision.io.ImageReadMode.RGB
 ORIENTATION = 0x0112
 PIXELS_PER_BYTE = 512
-"""Each block of 8 × 8 pixels takes at least one bit; the decoder makes up grey ones where data are missing."""
+"""Each block of 8 × 8 pixels takes at least a bit; the decoder makes up grey ones where data are missing."""
 
 
 class Header(NamedTuple):

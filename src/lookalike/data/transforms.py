@@ -17,6 +17,10 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BIL
 GREY = (127, 127, 127)
 
 
+MAX_SIZE = 10_000
+"""Largest image size, in pixels: its square is the number of pixels up to which images are read."""
+
+
 @dataclass(frozen=True)
 class Resize:
     """Resize an image to a square with antialiasing.
@@ -30,8 +34,8 @@ class Resize:
     interpolation: Interpolation = "bicubic"
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f"size {self.size}: must be at least 1")
+        if not 1 <= self.size <= MAX_SIZE:
+            raise ValueError(f"size {self.size}: must be from 1 to {MAX_SIZE:,}")
         check_choice("how", self.how, get_args(ResizeMode))
         check_choice("interpolation", self.interpolation, get_args(Interpolation))
 

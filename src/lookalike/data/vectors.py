@@ -1,6 +1,5 @@
 """Vectors and their table: the files shared by embeddings and index folders."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import polars as pl
 
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError
+from lookalike.files import parse_json
 
 
 def write_vectors(vectors: np.ndarray, table: Table, target: Path, folder: Path) -> None:
@@ -41,7 +41,7 @@ def read_json(folder: Path, name: str, subject: str) -> dict[str, Any]:
         LookalikeError: it is missing or damaged; the message says that `folder` is not `subject`.
     """
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = parse_json((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LookalikeError(f"{folder}: has no {name}, so it is not {subject}") from None
     except (OSError, ValueError) as error:

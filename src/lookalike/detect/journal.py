@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from lookalike.data.shards import image_status
 from lookalike.detect.work import Outcome, Task, Written
-from lookalike.files import hold, write_text
+from lookalike.files import hold, parse_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _read(file: Path) -> dict[str, Any]:
     outcomes: dict[str, Any] = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
             continue
         outcomes[entry["name"]] = entry

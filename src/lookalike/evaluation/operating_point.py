@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lookalike.errors import LookalikeError
-from lookalike.files import write_text
+from lookalike.files import parse_json, write_text
 from lookalike.model.onnx_model import OnnxModel
 from lookalike.model.truncation import split_space
 
@@ -93,7 +93,7 @@ def read_point(folder: str | Path, space: str | None = None) -> OperatingPoint |
     if file is None:
         return None
     try:
-        point = as_point(json.loads(file.read_text(encoding="utf-8")))
+        point = as_point(parse_json(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise LookalikeError(f"{file}: cannot be read as an operating point: {error!r}") from error
     if space is not None and point.space != space:

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from lookalike.errors import LookalikeError
-from lookalike.files import write_text
+from lookalike.files import parse_json, write_text
 
 BLOCK = 8192
 
@@ -95,7 +95,7 @@ class Pca:
             LookalikeError: a file is missing or damaged.
         """
         try:
-            metadata = json.loads((folder / "pca.json").read_text(encoding="utf-8"))
+            metadata = parse_json((folder / "pca.json").read_text(encoding="utf-8"))
             mean, directions, spread = (
                 np.load(folder / f"pca_{name}.npy", allow_pickle=False)
                 for name in ("mean", "directions", "spread")

@@ -19,7 +19,7 @@ from lookalike.errors import LookalikeError, Problem, list_problems
 from lookalike.explore import sheets
 from lookalike.explore.columns import boxes_of, page_columns, short_paths
 from lookalike.explore.page import describe_columns, neighbour_arrays, pack, render
-from lookalike.files import replace_folder, write_text
+from lookalike.files import parse_json, replace_folder, write_text
 from lookalike.plots.projection import principal_components
 from lookalike.plots.tsne_map import tsne
 from lookalike.ranking.exact import ExactSearch
@@ -158,7 +158,7 @@ def _compute_layout(vectors: np.ndarray, options: Options) -> Layout:
 def _stored_layout(out: Path, metadata: dict[str, Any]) -> Layout | None:
     """The layout of an existing explorer of the same vectors with the same settings."""
     try:
-        before = json.loads((out / MARK).read_text(encoding="utf-8"))
+        before = parse_json((out / MARK).read_text(encoding="utf-8"))
         if any(before.get(key) != metadata[key] for key in ("vectors", "layout", "neighbours", "seed")):
             return None
         frame = pl.read_parquet(out / "points.parquet", columns=["x", "y", "neighbors"])

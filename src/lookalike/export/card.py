@@ -1,13 +1,12 @@
 """The model card of an export: README.md with metadata for model hubs, figures, and how to use the file."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lookalike.files import write_text
+from lookalike.files import parse_json, write_text
 from lookalike.model.onnx_model import FILE
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def _training(folder: Path | None) -> str:
     """What config.yaml and summary.json of the run say; nothing where there is no run."""
     if folder is None or not (folder.parent / "summary.json").is_file():
         return ""
-    summary = json.loads((folder.parent / "summary.json").read_text(encoding="utf-8"))
+    summary = parse_json((folder.parent / "summary.json").read_text(encoding="utf-8"))
     rows = [
         f"| {key.replace('_', ' ')} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
         for key, value in summary.items()

@@ -1,6 +1,5 @@
 """What a model is: size, cost, speed on this machine, metrics and provenance."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from lookalike.evaluation.operating_point import OperatingPoint, read_point
 from lookalike.export.measure import BATCHES, ROUNDS, median_ms
+from lookalike.files import parse_json
 from lookalike.model.loading import load
 from lookalike.model.onnx_model import OnnxModel
 
@@ -195,7 +195,7 @@ def _training_facts(run: Path) -> dict[str, Any]:
     summary = run / "summary.json"
     if not summary.is_file():
         return {}
-    facts = json.loads(summary.read_text(encoding="utf-8"))
+    facts = parse_json(summary.read_text(encoding="utf-8"))
     metric = facts.get("best_metric")
     chosen = {key: facts[key] for key in RUN_FACTS if key in facts}
     if metric is not None and isinstance(facts.get("best_score"), float):

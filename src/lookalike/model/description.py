@@ -1,15 +1,23 @@
 """What a model folder says about itself: config.json and the model card."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from lookalike.errors import LookalikeError
+from lookalike.files import parse_json
 from lookalike.model.own_module import KIND as OWN_MODULE
 
 FORMAT, TRUNCATED_FORMAT = 1, 2
 """Of config.json; earlier versions would ignore that a model is truncated, so they must refuse it."""
+TYPES: dict[str, type | UnionType] = {
+    **dict.fromkeys(("format", "dim"), int),
+    **dict.fromkeys(("backbone", "pooling", "head", "preprocess"), dict),
+    "matryoshka": list,
+    "truncation": int | None,
+}
+"""Types of the values of config.json."""
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -25,12 +33,18 @@ def read_description(folder: Path) -> dict[str, Any]:
             "`lookalike train` writes one to RUN/model"
         )
     try:
-        description = json.loads(file.read_text())
+        description = parse_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise LookalikeError(f"{file}: not JSON ({error})") from error
+    if not isinstance(description, dict):
+        raise LookalikeError(f"{file}: is no JSON object; is this a Lookalike model?")
     missing = {"format", "backbone", "pooling", "head", "dim", "preprocess"} - set(description)
     if missing:
         raise LookalikeError(f"{file}: lacks {', '.join(sorted(missing))}; is this a Lookalike model?")
+    wrong = [key for key in description if not isinstance(description[key], TYPES.get(key, object))]
+    if wrong:
+        values = ", ".join(f"{key}={str(description[key])[:40]}" for key in wrong)
+        raise LookalikeError(f"{file}: {values}: of another type than in a Lookalike model")
     if description["format"] > TRUNCATED_FORMAT:
         raise LookalikeError(f"{file}: format {description['format']} is newer than this version reads")
     return description

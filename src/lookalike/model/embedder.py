@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -26,7 +27,7 @@ from lookalike.model.normalise import Normalise, normalise, standardise
 from lookalike.model.own_module import KIND as OWN_MODULE
 from lookalike.model.own_module import OwnModule
 from lookalike.model.truncation import truncate_model, truncated_space
-from lookalike.model.weights import load_weights, read_weights
+from lookalike.model.weights import first_line, load_weights, read_weights, refuse_larger
 
 log = logging.getLogger(__name__)
 
@@ -212,12 +213,20 @@ class EmbeddingModel(nn.Module):
         """
         folder = Path(folder)
         description = read_description(folder)
-        try:
-            model = cls._from_description(description, module, folder)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LookalikeError(f"{folder / 'config.json'}: does not describe a model ({error})") from error
         file = folder / "model.safetensors"
-        load_weights(model, read_weights(file), file, "the model of config.json")
+        weights = read_weights(file)
+        try:
+            limit = sum(weight.numel() for weight in weights.values())
+            model = cls._from_description(description, module, folder, limit)
+        except LookalikeError as error:
+            if str(folder) in str(error):
+                raise
+            raise LookalikeError(f"{folder / 'config.json'}: {error}") from error
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise LookalikeError(
+                f"{folder / 'config.json'}: does not describe a model ({first_line(error)})"
+            ) from error
+        load_weights(model, weights, file, "the model of config.json")
         model.folder = folder
         model.matryoshka = tuple(description.get("matryoshka", ()))
         model.truncation = description.get("truncation")
@@ -230,13 +239,21 @@ class EmbeddingModel(nn.Module):
 
     @classmethod
     def _from_description(
-        cls, description: dict[str, Any], module: nn.Module | None = None, folder: Path | None = None
+        cls,
+        description: dict[str, Any],
+        module: nn.Module | None = None,
+        folder: Path | None = None,
+        limit: int | None = None,
     ) -> Self:
-        """The model that `_description` told of, without its weights."""
+        """The model that `_description` returned, without its weights; there are at most `limit` of them."""
+        if description["backbone"].get("kind") == "small_cnn":
+            refuse_larger("backbone", lambda: backbones.rebuild(description["backbone"]), limit)
         backbone = _rebuild_backbone(description, module, folder)
         pool = pooling.rebuild(description["pooling"])
         features = pooling.pooled_length(backbone, pool)
-        head = heads.rebuild(description["head"], features, description["dim"])
+        build_head = partial(heads.rebuild, description["head"], features, description["dim"])
+        refuse_larger("head", build_head, limit)
+        head = build_head()
         normalise = description.get("normalise", "backbone")
         return cls(backbone, pool, head, Resize.from_dict(description["preprocess"]), normalise)
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lookalike.files import parse_json
 from lookalike.data.image_input import ImageLike, as_pillow_image, refuse_single
 from lookalike.data.transforms import Resize
 from lookalike.errors import ConfigError, LookalikeError
+from lookalike.files import parse_json
 from lookalike.model.truncation import truncate_model, truncate_vectors, truncated_space
 
 FILE = "model.onnx"
@@ -99,10 +99,17 @@ class OnnxModel:
         if not len(images):
             return np.empty((0, self.dim), np.float32)
         batches = [image[None] for image in images] if self.resizes else [np.stack(images)]
-        name = self._session.get_inputs()[0].name
-        vectors = [self._session.run(None, {name: self._prepare(batch)})[0] for batch in batches]
+        vectors = [self._run_graph(self._prepare(batch)) for batch in batches]
         whole = np.concatenate(vectors).astype(np.float32, copy=False)
         return whole if self.truncation is None else truncate_vectors(whole, self.truncation)
+
+    def _run_graph(self, batch: np.ndarray) -> np.ndarray:
+        try:
+            return self._session.run(None, {self._session.get_inputs()[0].name: batch})[0]
+        except Exception as error:  # ONNX Runtime has no common base of its exceptions
+            raise LookalikeError(
+                f"{self.file}: ONNX Runtime cannot run it: {' '.join(str(error).split())[:300]}"
+            ) from error
 
     def __call__(self, images: Any) -> Any:
         """Embeddings of a batch [B, 3, H, W] uint8: a NumPy array of an array, a CPU tensor of a tensor."""
@@ -213,15 +220,19 @@ def _read_metadata(file: Path, session: Any) -> dict[str, Any]:
         )
     try:
         metadata = parse_json(text)
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("input", {}), dict):
+            raise ValueError("no JSON object")
         missing = [key for key in REQUIRED if key not in metadata]
         if missing:
             raise LookalikeError(f"{file}: its metadata lack {', '.join(missing)}; export it again")
         inputs, outputs = session.get_inputs(), session.get_outputs()
+        Resize.from_dict(metadata["preprocess"])
+        is_newer = int(metadata["format"]) > FORMAT
         fits = len(inputs) == 1 and len(outputs) == 1 and outputs[0].shape[-1] == int(metadata["dim"])
     except (ValueError, TypeError, KeyError) as error:
         raise LookalikeError(f"{file}: its metadata are damaged: {error!r}") from error
     if not fits:
         raise LookalikeError(f"{file}: its metadata do not fit its inputs and outputs; export it again")
-    if metadata["format"] > FORMAT:
+    if is_newer:
         raise LookalikeError(f"{file}: format {metadata['format']} is newer than this version reads")
     return metadata

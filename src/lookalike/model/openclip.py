@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lookalike.files import parse_json
 from lookalike.errors import ConfigError, LookalikeError
+from lookalike.files import parse_json
 from lookalike.model import hub
 from lookalike.model.backbone import POOLINGS, Backbone, Spec, title
 from lookalike.model.trial import try_out

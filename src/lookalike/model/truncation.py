@@ -1,7 +1,6 @@
 """The first dimensions of an embedding as another embedding (Kusupati et al., 2022, arXiv:2205.13147)."""
 
 import copy
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lookalike.errors import ConfigError
+from lookalike.files import parse_json
 from lookalike.metrics.inputs import unit_length
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def trained_dims(model: Path | None) -> list[int] | None:
     for folder in () if model is None else (model, model / "model"):
         if (folder / "config.json").is_file():
             try:
-                dims = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("matryoshka", [])
+                dims = parse_json((folder / "config.json").read_text(encoding="utf-8")).get("matryoshka", [])
                 return [int(dim) for dim in dims]
             except (OSError, ValueError, TypeError, AttributeError):
                 return None

@@ -1,7 +1,7 @@
 """Weights from files: read without running code, loaded as a whole or refused in one line."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from pickle import UnpicklingError
@@ -63,6 +63,18 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], source: str | Path
     except RuntimeError as error:
         raise LookalikeError(f"{source}: {describe_failure(error, len(net.state_dict()), name)}") from error
     refuse_nan(net, source)
+
+
+def refuse_larger(part: str, build: Callable[[], nn.Module], limit: int | None) -> None:
+    """Refuse a part of a model with more weights than there are to load, before memory is allocated.
+
+    Raises:
+        ValueError: it has more than `limit`.
+    """
+    with torch.device("meta"):
+        count = sum(weight.numel() for weight in build().state_dict().values())
+    if limit is not None and count > limit:
+        raise ValueError(f"its {part} would have {count:,} weights, but the folder holds {limit:,}")
 
 
 def refuse_nan(net: nn.Module, source: str | Path) -> None:

@@ -4,7 +4,6 @@ They may be in one column or four; corners, corner and size, or centre and size;
 percent or thousandths of the image.
 """
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from lookalike.data.box_units import SCALES, pixel_doubt, possible_scales
 from lookalike.data.checking import BOX, NOTHING, is_missing_text, shorten_middle
 from lookalike.data.decode import image_size
 from lookalike.errors import DataError, ImageError
+from lookalike.files import parse_json
 
 log = logging.getLogger(__name__)
 Kind = Literal["xyxy", "xywh", "cxcywh"]
@@ -157,7 +157,7 @@ def _parse_box(value: object) -> tuple[list[float] | None, str]:
     text = "" if value is None else str(value).strip()
     if text.startswith("{"):
         try:
-            result = json.loads(text.replace("'", '"'))
+            result = parse_json(text.replace("'", '"'))
         except (ValueError, RecursionError):
             result = None
         if isinstance(result, dict):

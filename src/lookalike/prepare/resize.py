@@ -16,7 +16,7 @@ from lookalike.data.checking import BOX
 from lookalike.data.decode import Box, open_image
 from lookalike.data.table import Table
 from lookalike.errors import ImageError, Problem
-from lookalike.files import replace_file, temporary_name
+from lookalike.files import lock_folder, replace_file, temporary_name
 from lookalike.prepare.files import CRASHED, FileCheck, run_in_workers
 from lookalike.prepare.splits.assigned import hash_names
 
@@ -78,7 +78,8 @@ def require_space_beside(out: Path) -> Iterator[Path]:
     temporary = temporary_name(out, "images")
     temporary.mkdir()
     try:
-        yield temporary
+        with lock_folder(temporary):
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -1,6 +1,5 @@
 """Reading run and evaluation folders, as far as they are complete."""
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import yaml
 from lookalike.embeddings import Embeddings
 from lookalike.errors import LookalikeError, Problem
 from lookalike.evaluation.operating_point import OperatingPoint, read_point
+from lookalike.files import parse_json
 
 log = logging.getLogger(__name__)
 Tree = dict[str, Any]
@@ -145,7 +145,7 @@ def read_optional(file: Path, read: Callable[[Path], T], missing: list[str], wit
 
 def read_json(file: Path) -> Tree:
     """A JSON object."""
-    return mapping(json.loads(file.read_text(encoding="utf-8")))
+    return mapping(parse_json(file.read_text(encoding="utf-8")))
 
 
 def read_yaml(file: Path) -> Tree:

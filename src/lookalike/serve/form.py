@@ -1,7 +1,6 @@
 """Bodies of requests, read with limits: bytes, photos, and seconds."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from lookalike.errors import CONTROL
+from lookalike.files import parse_json
 from lookalike.serve.errors import ApiError
 from lookalike.serve.settings import Limits
 
@@ -172,7 +172,7 @@ async def read_json(request: Request, limits: Limits) -> dict[str, Any]:
         ApiError: it is none.
     """
     try:
-        value = json.loads(await read_body(request, MAX_JSON, limits.timeout))
+        value = parse_json(await read_body(request, MAX_JSON, limits.timeout))
     except (ValueError, RecursionError) as error:
         raise ApiError("bad_request", "the body is not JSON") from error
     if not isinstance(value, dict):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lookalike.errors import ConfigError, LookalikeError
-from lookalike.files import write_text
+from lookalike.files import parse_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Trackers:
         if not self.trackers:
             return
         file = folder / TRACKER_FILE
-        run_ids = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        run_ids = parse_json(file.read_text(encoding="utf-8")) if file.is_file() else {}
         for name, tracker in self.trackers.items():
             try:
                 run_ids[name] = tracker.start(folder, config, step, run_ids.get(name))

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lookalike.errors import LookalikeError
-from lookalike.files import replace_file
+from lookalike.files import parse_json, replace_file
 
 MAX_CHECKPOINTS = 2
 TREE, TENSORS = "state.json", "tensors.safetensors"
@@ -93,7 +93,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     try:
         tensors = load_file(folder / TENSORS)
-        return _unpack(json.loads((folder / TREE).read_text(encoding="utf-8")), tensors)
+        return _unpack(parse_json((folder / TREE).read_text(encoding="utf-8")), tensors)
     except Exception as error:
         raise LookalikeError(f"{folder} cannot be read ({error})") from error
 

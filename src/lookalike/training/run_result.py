@@ -1,12 +1,12 @@
 """What `lookalike.train` returns."""
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from lookalike.files import parse_json
 from lookalike.model.embedder import EmbeddingModel, load
 
 SHOWN = (
@@ -52,7 +52,7 @@ class Run:
     @cached_property
     def result(self) -> dict[str, Any]:
         """How the run ended: summary.json."""
-        return json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+        return parse_json((self.folder / "summary.json").read_text(encoding="utf-8"))
 
     def __str__(self) -> str:
         lines = [f"  {name:13} {self.result[name]}" for name in SHOWN if self.result.get(name) is not None]

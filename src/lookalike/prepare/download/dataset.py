@@ -1,6 +1,5 @@
 """Copies a sharded dataset to this machine and verifies every file."""
 
-import json
 import logging
 import re
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 from lookalike.data.shards import MARK, misplaced_reason, parse_member
 from lookalike.data.table import read_table
 from lookalike.errors import DataError, Problem
-from lookalike.files import hold, refuse_existing, require_space
+from lookalike.files import hold, parse_json, refuse_existing, require_space
 from lookalike.prepare.download.file import Expected, OnProgress, checksum_mismatch
 from lookalike.prepare.download.shards import SUMS, VERSION
 from lookalike.prepare.download.stores import Store
@@ -95,7 +94,7 @@ def read_sums(file: Path) -> dict[str, Expected]:
     try:
         if file.stat().st_size > MOST_SUMS:
             raise ValueError(f"it has more than {MOST_SUMS:,} bytes")
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
         version = content["lookalike_shards"]
         entries = [(entry["file"], entry["bytes"], entry["sha256"]) for entry in content["files"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.errors import DataError
-from lookalike.files import require_space, write_text
+from lookalike.files import parse_json, require_space, write_text
 from lookalike.prepare.download.connection import RefusedError
 from lookalike.prepare.download.http import AgainError, chunks, length_of, open_url, whole_number
 
@@ -34,7 +34,7 @@ class Part:
     def version(self, url: str) -> str | None:
         """The version of the partial download: a strong ETag, or a date."""
         try:
-            note_content = json.loads(self.note.read_text(encoding="utf-8"))
+            note_content = parse_json(self.note.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return (

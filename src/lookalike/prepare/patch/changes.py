@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.errors import DataError, Problem
+from lookalike.files import parse_json
 
 VERSION = 1
 KEYS = {
@@ -96,7 +97,7 @@ def read_patch(file: Path) -> list[Change]:
 
 def _root(file: Path, line: str) -> str:
     try:
-        head = json.loads(line)
+        head = parse_json(line)
     except ValueError:
         head = None
     if not isinstance(head, dict) or "lookalike_patch" not in head:
@@ -120,7 +121,7 @@ def _changes(name: str, root: str, lines: Sequence[str], problems: list[Problem]
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
+            values = parse_json(line)
         except ValueError as error:
             problems.append(Problem(name, f"is not JSON: {error}", number))
             continue

@@ -18,6 +18,7 @@ import yaml
 from lookalike.data.checking import check_frame, is_missing_text
 from lookalike.data.table import Table, write_table
 from lookalike.errors import DataError
+from lookalike.files import parse_json
 from lookalike.prepare.dataset import move_pairs
 from lookalike.prepare.naming import count_noun
 from lookalike.prepare.patch.changes import Change, problem_of_change, read_patch
@@ -165,7 +166,7 @@ def _events(folder: Path) -> list[dict[str, Any]]:
     if not (folder / ORIGINAL).is_file():
         raise DataError(f"{file}: {ORIGINAL}, the table before these changes, is missing beside it")
     try:
-        events = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+        events = [parse_json(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
     for number, event in enumerate(events, 1):

@@ -5,7 +5,6 @@ Rows are numbered from 0 for the first row below the header, as everywhere in `p
 
 import csv
 import io
-import json
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ import polars as pl
 from lookalike.data.checking import BOX, check_boxes, check_frame, shorten_middle
 from lookalike.data.table import Table
 from lookalike.errors import DataError, Problem
+from lookalike.files import parse_json
 from lookalike.prepare.boxes import FILE, begins_inside
 from lookalike.prepare.boxes import ROW as BOXES_ROW
 from lookalike.prepare.labels import Location, warn_of_similar_labels
@@ -150,7 +150,7 @@ def read_json(file: Path) -> Any:
         DataError: it is not JSON.
     """
     try:
-        return json.loads(read_text(file))
+        return parse_json(read_text(file))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: not readable JSON: {error}") from error
 
