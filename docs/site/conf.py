@@ -73,6 +73,7 @@ NAVIGATION = {
         "docs/explore",
         "docs/clean",
         "docs/search",
+        "docs/text",
         "docs/verify",
         "docs/export",
         "docs/identify",

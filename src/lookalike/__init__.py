@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from lookalike.export.info import info as info
     from lookalike.model.embedder import EmbeddingModel as EmbeddingModel
     from lookalike.model.loading import load as load
+    from lookalike.model.text import load_text as load_text
     from lookalike.report import report as report
     from lookalike.report.comparing import compare as compare
     from lookalike.search.index import Index as Index
     from lookalike.search.searcher import Searcher as Searcher
+    from lookalike.search.text_query import search_texts as search_texts
     from lookalike.serve.client import Client as Client
+    from lookalike.training.text_alignment import align_text as align_text
 
 _NAMES = {
     "Client": "lookalike.serve.client",
@@ -39,13 +42,16 @@ _NAMES = {
     "Index": "lookalike.search.index",
     "Searcher": "lookalike.search.searcher",
     "Table": "lookalike.data.table",
+    "align_text": "lookalike.training.text_alignment",
     "check_table": "lookalike.data.table",
     "compare": "lookalike.report.comparing",
     "embed": "lookalike.embeddings",
     "evaluate": "lookalike.evaluation.evaluate",
     "info": "lookalike.export.info",
     "load": "lookalike.model.loading",
+    "load_text": "lookalike.model.text",
     "read_table": "lookalike.data.table",
+    "search_texts": "lookalike.search.text_query",
     "train": "lookalike.cli.train_api",
     "verify": "lookalike.evaluation.verify",
 }

@@ -72,6 +72,10 @@ JOBS = {
         "lookalike recipes nekonet_1",
         words="name",
     ),
+    "align-text": Job(
+        "Train a text tower for a model, so that words find images",
+        "lookalike align-text model=runs/mine dataset=data/mine text=label out=models/mine",
+    ),
     "embed": Job(
         "Compute the embeddings of a dataset",
         "lookalike embed model=runs/mine/model dataset=data/mine out=emb/mine",

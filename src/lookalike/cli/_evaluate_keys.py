@@ -82,6 +82,13 @@ class Config(Source):
     each: bool = Field(
         description="evaluate each of dataset=[a,b] or embeddings=[a,b] separately, and write a table"
     )
+    text: str | None = Field(
+        description="column of texts: adds recall from text to image and image to text, if the model has a "
+        "text tower (see align-text)"
+    )
+    text_encoder: dict[str, Any] | None = Field(
+        description="{_target_: …}: the encoder that the text tower was trained around; null for the others"
+    )
     pca: PcaKeys = Field(description="PCA and whitening, fitted on other vectors: {learn_on, dim, whiten}")
     expand: ExpandKeys = Field(
         description="alpha query expansion and database-side augmentation: {queries, gallery, alpha}"

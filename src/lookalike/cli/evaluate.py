@@ -50,7 +50,7 @@ def run_evaluation(config: Config) -> "tuple[Evaluation, Pca | None]":
     embeddings = load_or_compute(config, split, config.labels, partial(_check, config.by, protocol))
     if config.pca.is_requested and learn_on is None and isinstance(config.model, Path) and config.dataset:
         learn_on = compute_embeddings(config, config.model, config.dataset, ["train"])
-    return evaluate_refined(
+    evaluation, pca = evaluate_refined(
         embeddings,
         *_refinements(config, learn_on),
         metrics=metrics,
@@ -63,6 +63,29 @@ def run_evaluation(config: Config) -> "tuple[Evaluation, Pca | None]":
         by=config.by,
         progress=config.progress,
     )
+    return _add_text_recall(config, evaluation), pca
+
+
+def _add_text_recall(config: Config, evaluation: "Evaluation") -> "Evaluation":
+    """The evaluation, with recall between texts and images if a column of texts is given."""
+    from lookalike.config import build
+
+    if config.text is None:
+        return evaluation
+    from lookalike.evaluation.text_recall import text_recall, with_text_recall
+    from lookalike.model.text import load_text
+
+    images = evaluation.embeddings
+    folder = None if images is None else images.model
+    if images is None or folder is None:
+        raise ConfigError(
+            "text: recall between texts and images needs vectors of a known model, without pca= and "
+            "protocol=pairs"
+        )
+    encoder = None if config.text_encoder is None else build(config.text_encoder, "text_encoder")
+    tower = load_text(folder, encoder)
+    recalls = text_recall(tower, images, config.text, config.ks, config.intervals, config.seed)
+    return with_text_recall(evaluation, recalls)
 
 
 def _evaluate_several(config: Config, changes: "Mapping[str, dict[str, Any]]") -> Path:

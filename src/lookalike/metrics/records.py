@@ -148,6 +148,18 @@ RECORDS: tuple[Record, ...] = (
         title="Identified, at {} of strangers named",
         sentence="When {} of the strangers are given a name, {of_100} % of the queries get the right one.",
     ),
+    _share(
+        "text_to_image_recall@k",
+        "one of the nearest {} images has the text of the query",
+        title="Text to image, recall@{}",
+        sentence="For {of_100} % of the texts, at least one of the {} nearest images has this text.",
+    ),
+    _share(
+        "image_to_text_recall@k",
+        "the text of the image is among the nearest {} texts",
+        title="Image to text, recall@{}",
+        sentence="For {of_100} % of the images, their own text is among the {} nearest texts.",
+    ),
     Record(
         "hubness_skewness",
         "lower",

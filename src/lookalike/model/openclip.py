@@ -105,6 +105,7 @@ def openclip(
     """
     library = import_openclip()
     tower, preprocess, find_weights = _describe(library, name, tag, pretrained and weights is None)
+    del tower["text"]
     spec = {
         "kind": "openclip",
         "name": Path(name).name if name.startswith(FOLDER) else name,
@@ -177,6 +178,24 @@ def resize_tower(net: Any, size: int) -> None:
         net.grid_size = tuple(grid)
 
 
+def describe_text(name: str, tag: str | None, required: bool) -> tuple[Spec, Callable[[], Path]]:
+    """The arguments of a text tower, and a function that gets the weights of the whole model.
+
+    Args:
+        name: as in `openclip`.
+        tag: as in `openclip`.
+        required: whether weights are needed.
+
+    Raises:
+        ConfigError: `name` or `tag` is unknown.
+        LookalikeError: the package is missing, or the model has no text tower.
+    """
+    tower, _, find_weights = _describe(import_openclip(), name, tag, required)
+    if not tower.get("text"):
+        raise LookalikeError(f"text_encoder.name={name}: this OpenCLIP model has no text tower")
+    return {"dim": tower["dim"], "text": tower["text"], "quick_gelu": tower["quick_gelu"]}, find_weights
+
+
 def _describe(
     library: Any, name: str, tag: str | None, required: bool
 ) -> tuple[Spec, Spec, Callable[[], Path]]:
@@ -191,6 +210,7 @@ def _describe(
     tower = {
         "dim": model["embed_dim"],
         "vision": model["vision_cfg"],
+        "text": model.get("text_cfg", {}),
         "quick_gelu": bool(preprocess.get("quick_gelu") or model.get("quick_gelu")),
     }
     known = {key: value for key, value in preprocess.items() if key in defaults and value is not None}

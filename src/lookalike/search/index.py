@@ -432,6 +432,16 @@ class Index:
                 "made with (model=), or make a new index with this one (`lookalike index`)"
             )
 
+    def embed_queries(self, query: Query, batch_size: int = 64) -> tuple[np.ndarray, Sequence[str | None]]:
+        """Unit vectors [n, D] of the photos of a query, and their names.
+
+        Raises:
+            DataError: a photo cannot be read.
+            LookalikeError: the model is missing, or not the one that the index was built with.
+        """
+        boxes: list[Box | None] = [None] * len(query.photos)
+        return self._query_vectors(query, boxes, batch_size, None)[0], query.names
+
     def _query_vectors(
         self, query: Query, boxes: Sequence[Box | None], batch_size: int, skipped: list[Problem] | None
     ) -> tuple[np.ndarray, Sequence[int]]:
