@@ -74,7 +74,7 @@ JOBS = {
     ),
     "align-text": Job(
         "Train a text tower for a model, so that words find images",
-        "lookalike align-text model=runs/mine dataset=data/mine text=label out=models/mine",
+        "lookalike align-text model=runs/mine dataset=data/mine text=label out=named",
     ),
     "embed": Job(
         "Compute the embeddings of a dataset",
