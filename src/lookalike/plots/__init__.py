@@ -40,7 +40,7 @@ __all__ = [
     "uses",
 ]
 PIXELS = 256
-"""Longer side of a picture as it is read for a plot."""
+"""Longer side of an image as it is read for a plot."""
 
 
 class Evaluated(Protocol):
@@ -123,7 +123,7 @@ def umap(
 def pca(
     embeddings: "Embeddings", *, by: str = "label", most: int = 100000, named: int = 40, seed: int = 0
 ) -> "Figure":
-    """The two directions in which the vectors vary most; see `tsne`."""
+    """A map of the first two principal components; see `tsne`."""
     from lookalike.embeddings import classes_of
     from lookalike.plots.points import pca_points
 
@@ -139,7 +139,7 @@ def mosaic(
     side: int = 2200,
     seed: int = 0,
 ) -> "Figure":
-    """A map made of the images themselves, moved apart so that none hides another.
+    """A map made of the images themselves, moved so that none overlap.
 
     Args:
         embeddings: vectors and their table.
@@ -166,7 +166,7 @@ def similarity(
     per_class: int = 4,
     seed: int = 0,
 ) -> "Figure":
-    """The cosine distance of every two of some images.
+    """The matrix of cosine distances between some images.
 
     Args:
         embeddings: vectors and their table.
@@ -200,7 +200,7 @@ def confusion(
     k: int = 5,
     most: int = 30,
 ) -> "Figure":
-    """The confusion matrix of a vote of nearest neighbours.
+    """The confusion matrix of a nearest-neighbour vote.
 
     Args:
         embeddings: vectors and their table.
@@ -238,7 +238,7 @@ def confusable(embeddings: "Embeddings", *, by: str = "label", k: int = 1, most:
 
 
 def hubs(embeddings: "Embeddings", *, by: str = "label", k: int = 10, most: int = 10) -> "Figure":
-    """How unevenly images are found, and the images that are found most often.
+    """The distribution of k-occurrences, and the images with the highest.
 
     Args:
         embeddings: vectors and their table.
@@ -253,7 +253,7 @@ def hubs(embeddings: "Embeddings", *, by: str = "label", k: int = 10, most: int 
 
 
 def class_sizes(table: "Table", *, by: str = "label", title: str = "") -> "Figure":
-    """How many images the classes of a table have, and how much of the images the largest classes hold."""
+    """The class sizes of a table, and the share of the images in the largest classes."""
     import numpy as np
 
     from lookalike.embeddings import classes_of
@@ -308,7 +308,7 @@ def queries(
     side: int = 144,
     threshold: float | None = None,
 ) -> "Figure":
-    """Queries with their nearest neighbours, right ones in blue, wrong ones in orange.
+    """Queries with their nearest neighbours, correct ones in blue, wrong ones in orange.
 
     Args:
         result: an `Evaluation` of these embeddings.
@@ -368,7 +368,7 @@ def curves(
 
 
 def uses(counts: "Sequence[int] | np.ndarray", *, width: float = 4.6, height: float = 3.2) -> "Figure":
-    """How often training used each image.
+    """How often each image was used in training.
 
     Args:
         counts: uses of each image, [N].
@@ -389,7 +389,7 @@ def saliency(
     window: float = 0.25,
     steps: int = 12,
 ) -> "Figure":
-    """Which parts make two photos look alike, found by covering parts of each.
+    """Which parts make two photos similar, by occluding parts of each.
 
     Args:
         model: in eval mode.
@@ -410,7 +410,7 @@ def saliency(
 
 
 def _pictures(embeddings: "Embeddings") -> Any:
-    """From row numbers to their images."""
+    """A function from row numbers to images."""
     from lookalike.data.thumbnails import Thumbnails
 
     return Thumbnails(embeddings.table, PIXELS).load
@@ -422,7 +422,7 @@ def _roc_curves(results: Evaluated | Mapping[str, Evaluated], seed: int) -> "dic
 
 
 def _show_in_notebooks() -> None:
-    """Let a notebook show our figures as pictures, which it does by itself only once pyplot was imported."""
+    """Let a notebook show figures inline, which it otherwise does only after pyplot was imported."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is not None:

@@ -15,15 +15,15 @@ from lookalike.wording import count_noun
 BARS = 40
 """At most, or a few more."""
 FAR = 20
-"""How many times larger than the smallest the largest class is before the axis becomes logarithmic."""
+"""Ratio of the largest to the smallest class above which the axis is logarithmic."""
 ROOM = 31
-"""Points between drawing and title."""
+"""Space between plot and title, in points."""
 STEEP = 50
-"""How many times higher than the lowest the highest bar is before the axis becomes logarithmic."""
+"""Ratio of the highest to the lowest bar above which the axis is logarithmic."""
 
 
 def class_size_figure(sizes: np.ndarray, title: str = "") -> Figure:
-    """Two drawings: classes by their number of images, and the share of images in the largest classes.
+    """Two panels: classes by their number of images, and the share of images in the largest classes.
 
     Args:
         sizes: images of each class, [C], each at least 1.
@@ -48,7 +48,7 @@ def class_size_figure(sizes: np.ndarray, title: str = "") -> Figure:
 
 
 def draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
-    """Bars of classes; single images, for which nothing can be found, in another colour."""
+    """Histogram of class sizes; classes of one image, which have no match, in another colour."""
     edges = size_edges(sizes)
     counts = np.histogram(sizes, edges)[0]
     far = is_far(sizes)
@@ -88,12 +88,12 @@ def draw_sizes(axes: Axes, sizes: np.ndarray) -> None:
 
 
 def is_far(sizes: np.ndarray) -> bool:
-    """Whether small and large classes need an axis that grows."""
+    """Whether the range of class sizes needs a logarithmic axis."""
     return bool(sizes.max() - sizes.min() >= BARS and sizes.max() > FAR * sizes.min())
 
 
 def size_edges(sizes: np.ndarray) -> np.ndarray:
-    """Edges of bars, [B + 1], halfway between whole numbers; equally wide, or growing like the numbers."""
+    """Bin edges, [B + 1], halfway between integers; linear or logarithmic."""
     first, last = int(sizes.min()), int(sizes.max())
     growth = (last / first) ** (1 / BARS) - 1 if is_far(sizes) else 0.0
     edges, width = [first], -(-(last - first + 1) // BARS) if not growth else 1
@@ -104,7 +104,7 @@ def size_edges(sizes: np.ndarray) -> np.ndarray:
 
 
 def draw_shares(axes: Axes, sizes: np.ndarray) -> None:
-    """The share of the images in the share of the classes that are largest."""
+    """Cumulative share of the images over the share of the classes, largest first."""
     order = np.sort(sizes)[::-1]
     classes = np.arange(len(order) + 1) / len(order)
     images = np.append(0, order.cumsum()) / order.sum()
@@ -121,13 +121,13 @@ def draw_shares(axes: Axes, sizes: np.ndarray) -> None:
 
 
 def write_above(axes: Axes, text: str) -> None:
-    """Two lines of text above the drawing, for which `bare` left room."""
+    """Two lines of text above the plot, in the space left by `bare`."""
     lines = axes.text(0, 1.02, text, transform=axes.transAxes, color=MUTED, fontsize=TEXT, va="bottom")
     lines.set_in_layout(False)
 
 
 def describe_sizes(sizes: np.ndarray) -> str:
-    """The numbers of the drawing, in words."""
+    """The figures of the plot as text."""
     lone = int((sizes == 1).sum())
     single = f"; {lone:,} with a single image" if lone else ""
     low, high = sizes.min(), sizes.max()

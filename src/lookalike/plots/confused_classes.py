@@ -25,7 +25,7 @@ BAR = 2.1
 
 @dataclass(frozen=True)
 class ConfusedClasses:
-    """Two classes that are taken for each other.
+    """Two classes that are confused.
 
     Attributes:
         one: a class.
@@ -101,7 +101,7 @@ def confusable(
     k: Annotated[int, Ge(1), Le(100)] = 1,
     most: Annotated[int, Ge(1), Le(50)] = 8,
 ) -> Figure:
-    """The classes that are taken for each other most often, each pair with its two most similar images.
+    """The pairs of classes that are confused most often, each with its two most similar images.
 
     Args:
         vectors: embeddings, [N, D].
@@ -138,7 +138,7 @@ def draw_pair(
     images: list[Image.Image],
     largest: int,
 ) -> None:
-    """Two pictures, two names, and a bar."""
+    """One row: two images, two names, and a bar."""
     for column, image in enumerate(images):
         axes = axes_at(figure, 0.15 + column * (PICTURE + 0.08), bottom, PICTURE, PICTURE)
         show_framed(axes, image)

@@ -17,12 +17,12 @@ from lookalike.wording import count_noun
 Count = Annotated[int, Ge(1)]
 SMALL = 7.5
 NAME = 135
-"""Points that the name of a class has across."""
+"""Maximum width of a class name, in points."""
 
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """Counts of images by their class and the class they are taken for.
+    """Counts of images by true and predicted class.
 
     Attributes:
         names: of the classes, sorted, [C].
@@ -34,7 +34,7 @@ class Confusion:
 
     @classmethod
     def from_predictions(cls, true: np.ndarray, predicted: np.ndarray) -> "Confusion":
-        """From the class of each image and the one it is taken for, [N] each."""
+        """From the true and the predicted class of each image, [N] each."""
         names, codes = factorise([*true.tolist(), *predicted.tolist()])
         size = len(names)
         cells = np.bincount(codes[: len(true)] * size + codes[len(true) :], minlength=size * size)
@@ -42,11 +42,11 @@ class Confusion:
 
     @property
     def right(self) -> int:
-        """How many images are taken for what they are."""
+        """Number of images that are predicted correctly."""
         return int(np.trace(self.counts))
 
     def most_confused(self, limit: int) -> np.ndarray:
-        """Places of at most so many classes, those of the largest confusions; confused ones side by side."""
+        """Positions of the classes with the most confusions; confused classes are adjacent."""
         wrong = self.counts.copy()
         np.fill_diagonal(wrong, 0)
         rows, columns = np.nonzero(wrong)
@@ -71,7 +71,7 @@ def confusion(
     k: Count = 5,
     most: Annotated[int, Ge(2)] = 30,
 ) -> Figure:
-    """How many images of each class a vote of nearest neighbours takes for which class.
+    """Count the images of each class by the class that a nearest-neighbour vote predicts.
 
     Args:
         vectors: embeddings of the images, [N, D].
@@ -91,7 +91,7 @@ def confusion(
 
 
 def draw_confusion(matrix: Confusion, explanation: str = "", limit: int = 30) -> Figure:
-    """Right counts in blue and wrong ones in orange, as deep as their share of the class.
+    """Correct counts in blue and wrong ones in orange, shaded by their share of the class.
 
     With more than `limit` classes, those of the largest confusions, and all others in one column.
     """
@@ -122,7 +122,7 @@ def draw_confusion(matrix: Confusion, explanation: str = "", limit: int = 30) ->
 def draw_cells(
     cells: np.ndarray, totals: np.ndarray, names: list[str], columns: list[str], title: str, remark: str
 ) -> Figure:
-    """A matrix of counts with names along both sides."""
+    """A matrix of counts with class names along both axes."""
     widest = max(points_wide(f"{count:,}", SMALL) for count in cells.ravel()) + 6
     cell = max(0.6 - 0.012 * len(names), widest / 72, 0.25)
     left = (max(points_wide(name, SMALL + 1) for name in names) + 14) / 72
@@ -140,7 +140,7 @@ def draw_cells(
 
 
 def draw_matrix(axes: Axes, cells: np.ndarray, totals: np.ndarray) -> None:
-    """One square a cell; a count of zero is an empty one."""
+    """One square per cell; cells with a count of zero are empty."""
     height, width = cells.shape
     share = (cells / np.maximum(totals, 1)[:, None]) ** 0.6
     colours = np.where(np.eye(height, width, dtype=bool)[..., None], RIGHT(share), WRONG(share))[..., :3]

@@ -34,7 +34,7 @@ def similarity_matrix(
     per_class: Annotated[int, Ge(1)] = PER_CLASS,
     seed: int = 0,
 ) -> Figure:
-    """The cosine distance, 1 − similarity, of every two of some images: 0 is equal, 1 unrelated, 2 opposite.
+    """Cosine distances (1 − similarity) between some images: 0 is equal, 1 unrelated, 2 opposite.
 
     Args:
         vectors: embeddings, [N, D].
@@ -130,7 +130,7 @@ def draw_similarity(distances: np.ndarray, images: Sequence[Image.Image], labels
 
 
 def remark(distances: np.ndarray, labels: np.ndarray) -> str:
-    """The mean distance within and between classes, in a sentence."""
+    """A sentence with the mean distance within and between classes."""
     same = labels[:, None] == labels[None]
     pairs = np.triu(np.ones(same.shape, bool), 1)
     words = "Cosine distance, 1 − similarity: blue is near, green is far."
@@ -141,18 +141,18 @@ def remark(distances: np.ndarray, labels: np.ndarray) -> str:
 
 
 def class_blocks(labels: np.ndarray) -> list[tuple[int, int]]:
-    """First and last + 1 of each run of equal labels."""
+    """Start and end (exclusive) of each run of equal labels."""
     cuts = [0, *(row for row in range(1, len(labels)) if labels[row] != labels[row - 1]), len(labels)]
     return list(pairwise(cuts))
 
 
 def min_run(runs: list[tuple[int, int]]) -> int:
-    """How many images the shortest run has."""
+    """Length of the shortest run."""
     return min(stop - start for start, stop in runs)
 
 
 def draw_cells(axes: Axes, distances: np.ndarray, runs: list[tuple[int, int]], cell: float) -> None:
-    """Colour and number of each cell, and an outline around each class with itself."""
+    """Colour and value of each cell, and an outline around the within-class blocks."""
     count = len(distances)
     high = top_of(distances)
     axes.imshow(distances, cmap=NEAR_TO_FAR, vmin=0, vmax=high, aspect="auto", interpolation="none")
@@ -172,12 +172,12 @@ def draw_cells(axes: Axes, distances: np.ndarray, runs: list[tuple[int, int]], c
 
 
 def top_of(distances: np.ndarray) -> float:
-    """Where the colours end: at the greatest distance, rounded up."""
+    """Upper end of the colour scale: the largest distance, rounded up."""
     return float(max(np.ceil(distances.max() * 10 - 1e-9) / 10, 0.1))
 
 
 def line_up_images(axes: Axes, images: Sequence[Image.Image], colours: Sequence[str], vertical: bool) -> None:
-    """The images in a row or column, each in a frame of its class's colour."""
+    """The images along an axis, each framed in the colour of its class."""
     axes.set_axis_off()
     count = len(images)
     axes.set(xlim=(-0.5, 0.5) if vertical else (-0.5, count - 0.5))
@@ -190,7 +190,7 @@ def line_up_images(axes: Axes, images: Sequence[Image.Image], colours: Sequence[
 
 
 def fit_in_square(image: Image.Image, side: int = PIXELS) -> Image.Image:
-    """The whole image on a white square."""
+    """The whole image, padded to a white square."""
     inner = fit_image(image, side)
     square = Image.new("RGB", (side, side), PAPER)
     square.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2))
@@ -198,7 +198,7 @@ def fit_in_square(image: Image.Image, side: int = PIXELS) -> Image.Image:
 
 
 def draw_scale(axes: Axes, distances: np.ndarray) -> None:
-    """Which colour is which distance."""
+    """The colour bar."""
     high = top_of(distances)
     ramp = np.linspace(0, high, 256)[:, None]
     axes.imshow(ramp, cmap=NEAR_TO_FAR, extent=(0, 1, high, 0), aspect="auto")

@@ -1,4 +1,4 @@
-"""Text and pictures on pictures; the font is the one that matplotlib carries, the same on every machine."""
+"""Draw text and images onto images, with the font that ships with matplotlib, so that all machines agree."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -16,17 +16,17 @@ _warned_letters: set[str] = set()
 
 
 class Letters:
-    """DejaVu Sans of some pixels, and other fonts of this machine for the letters that it lacks."""
+    """DejaVu Sans at a size in pixels, with installed fallback fonts for characters that it lacks."""
 
     def __init__(self, size: int, bold: bool = False):
         self.size, self.bold = size, bold
 
     def getlength(self, text: str) -> float:
-        """How wide a line of text is drawn, in pixels."""
+        """Width of a line of text, in pixels."""
         return sum(font.getlength(part) for part, font in self.parts(text))
 
     def write(self, draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, fill: str) -> None:
-        """Write a line of text, `position` the upper left corner of its letters."""
+        """Draw a line of text; `position` is its upper left corner."""
         across, top = position
         base = top + _font(OWN_FONT, self.size, self.bold).getmetrics()[0]
         for part, font in self.parts(text):
@@ -34,7 +34,7 @@ class Letters:
             across += font.getlength(part)
 
     def parts(self, text: str) -> list[tuple[str, ImageFont.FreeTypeFont]]:
-        """The text in parts, each with a font that has its letters."""
+        """Split the text into parts, each with a font that has its characters."""
         names, _ = fonts_for(text)
 
         def font_with_letter(letter: str) -> str:
@@ -48,7 +48,7 @@ class Letters:
 
 @cache
 def font(size: int, bold: bool = False) -> Letters:
-    """The plots' letters, of this many pixels."""
+    """The font of the plots at a size in pixels."""
     return Letters(size, bold)
 
 
@@ -61,7 +61,7 @@ def _font(name: str, size: int, bold: bool) -> ImageFont.FreeTypeFont:
 
 
 def escape_missing_letters(text: str) -> str:
-    """The text with an escape for each letter that no font here has, of which a warning tells once."""
+    """The text with escapes for characters that no installed font has; a warning is logged once."""
     _, missing = fonts_for(text)
     if missing - _warned_letters:
         warn_of_letters(missing - _warned_letters, "written as escapes")
@@ -71,7 +71,7 @@ def escape_missing_letters(text: str) -> str:
 
 
 def fit_text(text: object, width: float, letters: Letters) -> str:
-    """The text on one line, its middle left out where it is wider than `width` pixels."""
+    """The text on one line, with a middle ellipsis if it is wider than `width` pixels."""
     return fitted_each([text], width, letters)[0]
 
 
@@ -82,7 +82,7 @@ def fitted_each(texts: Sequence[object], width: float, letters: Letters, lines: 
 
 
 def fit_image(image: Image.Image, side: int) -> Image.Image:
-    """The image in RGB, its longer side made `side` pixels; never thinner than one pixel."""
+    """The image in RGB with its longer side resized to `side` pixels; both sides are at least 1 pixel."""
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""The first training batch as a picture: what the model really sees, and under which name."""
+"""The first training batch as an image: what the model sees, and with which labels."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def batch_preview(batch_images: np.ndarray, batch_labels: Sequence[object]) -> F
 
 
 def first_batch(images: np.ndarray, labels: Sequence[object], title: str = "") -> Image.Image:
-    """Images of a class next to each other with the class's name below, as wide as a screen.
+    """Images grouped by class with the class name below, in the shape of a screen.
 
     Args:
         images: uint8, [B, H, W, 3]; small ones are enlarged in whole pixels, large ones made smaller. Of more
@@ -53,7 +53,7 @@ def first_batch(images: np.ndarray, labels: Sequence[object], title: str = "") -
 
 
 def rows_by_class(labels: Sequence[object]) -> list[tuple[str, list[int]]]:
-    """Names with the rows of their images, in the order in which they come; 128 images at most."""
+    """Class names with the rows of their images, in order of appearance; at most 128 images."""
     rows: dict[object, list[int]] = {}
     for row, label in enumerate(labels):
         rows.setdefault(label, []).append(row)
@@ -67,7 +67,7 @@ def rows_by_class(labels: Sequence[object]) -> list[tuple[str, list[int]]]:
 
 
 class Sheet:
-    """The paper: cells as wide as the largest class, in as many columns as give the shape of a screen."""
+    """The canvas: cells as wide as the largest class, in columns that give the shape of a screen."""
 
     def __init__(self, side: int, sizes: Sequence[int]):
         self.side, self.gap = displayed_side(side), 16
@@ -91,13 +91,13 @@ class Sheet:
         self.draw = ImageDraw.Draw(self.picture)
 
     def head(self, title: str, facts: str) -> None:
-        """Title and facts, above everything."""
+        """Title and description at the top."""
         width = self.picture.width - 2 * self.gap
         self.large.write(self.draw, (self.gap, 10), fit_text(title, width, self.large), INK)
         self.letters.write(self.draw, (self.gap, 33), fit_text(facts, width, self.letters), MUTED)
 
     def group(self, number: int, images: Sequence[np.ndarray], name: str) -> None:
-        """The images of a class, its name below."""
+        """The images of a class with its name below."""
         line, column = divmod(number, self.columns)
         left = self.gap + column * (self.cell[0] + self.gap)
         top = self.top + line * (self.cell[1] + self.gap)
@@ -112,17 +112,17 @@ class Sheet:
         self.letters.write(self.draw, (left, below), name, INK)
 
     def name_width(self, images: int) -> int:
-        """Pixels that the name below so many images has across."""
+        """Width of the name below `count` images, in pixels."""
         return max(self.side, min(images, self.across) * (self.side + 2))
 
 
 def displayed_side(side: int) -> int:
-    """How large an image of this side is shown: small ones enlarged in whole pixels, large ones smaller."""
+    """Display size of an image: small images are enlarged by an integer factor, large ones are reduced."""
     return min(LARGEST, side * max(1, -(-SMALLEST // side)))
 
 
 def scale_image(image: np.ndarray, side: int) -> Image.Image:
-    """The longer side made `side` pixels: enlarged in whole pixels, so that each is seen as it is."""
+    """The longer side resized to `side` pixels, enlarged by an integer factor so that pixels are visible."""
     picture = Image.fromarray(np.ascontiguousarray(image))
     factor = side / max(picture.size)
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))

@@ -1,4 +1,4 @@
-"""Hubs: images that are neighbours of very many others, and how many are neighbours of none."""
+"""Hubs: images that are neighbours of very many others, and images that are neighbours of none."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ DEEP = 1.62
 
 @dataclass(frozen=True, eq=False)
 class HitCounts:
-    """How often each image is among the nearest of another.
+    """How often each image is among the nearest neighbours of another (k-occurrence).
 
     Attributes:
         counts: by how many images each is found, int64 [N].
@@ -62,7 +62,7 @@ def hubs(
     k: Annotated[int, Ge(1), Le(1000)] = 10,
     most: Annotated[int, Ge(1), Le(30)] = 10,
 ) -> Figure:
-    """How unevenly images are found, and the images that are found most.
+    """The distribution of k-occurrences, and the images with the highest.
 
     Args:
         vectors: embeddings, [N, D].
@@ -99,7 +99,7 @@ def hubs(
 
 
 def draw_counts(axes: Axes, hit_counts: HitCounts) -> None:
-    """Images by how often they are found, on a log axis, those that nothing finds in another colour."""
+    """Histogram of k-occurrences on a log axis; images that no query finds are in another colour."""
     bare(axes)
     counts = np.bincount(hit_counts.counts)
     step = max(1, -(-len(counts) // 36))
@@ -118,7 +118,7 @@ def draw_counts(axes: Axes, hit_counts: HitCounts) -> None:
 def draw_hub(
     figure: Figure, left: float, bottom: float, image: Image.Image, name: str, count: int, wrong: int
 ) -> None:
-    """A hub's picture, its class, and by how many it is found, wrongly and in all."""
+    """A hub image, its class, and the number of queries that find it: wrongly, and in total."""
     axes = axes_at(figure, left, bottom, PICTURE, PICTURE)
     show_framed(axes, image)
     words = blank_at(figure, left, bottom - 0.6, STEP, 0.6)

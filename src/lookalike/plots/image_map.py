@@ -25,7 +25,7 @@ def image_map(
     side: Annotated[int, Ge(400), Le(8000)] = 2200,
     seed: int = 0,
 ) -> Figure:
-    """Each image at its place, moved so that none hides another; see `tsne.draw_mosaic` for the frames.
+    """Each image at its position, moved so that none overlaps; see `tsne.draw_mosaic` for the frames.
 
     Args:
         vectors: embeddings, [N, D].

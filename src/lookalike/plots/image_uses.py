@@ -9,11 +9,11 @@ from lookalike.plots.style import DIFFERENT, INK, MUTED, SAME, TEXT, bare, name_
 
 BARS = 40
 LEAST = 6
-"""Numbers of uses on the axis, at least."""
+"""Minimum range of the axis."""
 
 
 def uses_histogram(uses: np.ndarray, width: float = 4.6, height: float = 3.2) -> Figure:
-    """How many images were used how often, images that were never used in another colour.
+    """Histogram of how often images were used in training; unused images are in another colour.
 
     Args:
         uses: how often each image was used, [N].
@@ -47,7 +47,7 @@ def uses_histogram(uses: np.ndarray, width: float = 4.6, height: float = 3.2) ->
 
 
 def bars(uses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Edges [B + 1] and counts [B] of at most about 40 bars of whole numbers; 0 has a bar of its own."""
+    """Edges [B + 1] and counts [B] of at most about 40 integer bins; 0 has its own bin."""
     first, last = int(uses[uses > 0].min(initial=uses.max())), int(uses.max())
     step = -(-(last - first + 1) // BARS)
     edges = np.arange(first, last + step + 1, step) - 0.5
@@ -58,7 +58,7 @@ def bars(uses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ticks_from_zero(low: float, high: float) -> list[float]:
-    """Whole numbers on an axis, none below 0: nothing is used less often than never."""
+    """Integer ticks, none below 0."""
     return [
         tick
         for tick in MaxNLocator(nbins=7, integer=True).tick_values(low, high)
@@ -67,7 +67,7 @@ def ticks_from_zero(low: float, high: float) -> list[float]:
 
 
 def describe_uses(axes: Axes, uses: np.ndarray) -> None:
-    """Mean, standard deviation, and how many images were never used, above the bars."""
+    """Mean, standard deviation and the number of unused images, above the bars."""
     never = np.count_nonzero(uses == 0)
     text = f"mean {uses.mean():.3g} (dashed) ± {uses.std():.3g}"
     text += f"; {never:,} of {len(uses):,} never" if never else ""

@@ -12,7 +12,7 @@ from lookalike.plots.style import DIFFERENT, INK, MUTED, RULE, SAME, TEXT, bare,
 from lookalike.plots.text import MARGIN, briefs, footnote, headline, wrap_text
 
 SHARE = 0.36
-"""Part of the figure's width that names may take, beside the bars."""
+"""Share of the figure's width available for names."""
 
 
 def interval_bars(
@@ -23,7 +23,7 @@ def interval_bars(
     remark: str = "",
     width: Annotated[float, Ge(3), Le(30)] = 7.2,
 ) -> Figure:
-    """A bar for each evaluation, from the top down, with its interval as a line.
+    """One horizontal bar per evaluation, top to bottom, with its interval as a line.
 
     Args:
         names: of the evaluations.

@@ -31,7 +31,7 @@ def predict_classes(
     reference_labels: np.ndarray | None = None,
     k: int = 5,
 ) -> np.ndarray:
-    """The class that the `k` nearest references vote for, as the metric knn@k counts it, [N].
+    """The class predicted by the vote of the `k` nearest references, as in the metric knn@k, [N].
 
     Args:
         vectors: embeddings, [N, D].

@@ -1,4 +1,4 @@
-"""Colours and labels of classes on a map: neighbours get other colours, labels lie apart."""
+"""Colours and labels of classes on a map: adjacent classes differ in colour, labels do not overlap."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ Look = tuple[str, str]
 
 
 def distinct_colours(positions: np.ndarray, num_neighbours: int = 6) -> list[Look]:
-    """A colour and a marker for each class, so that those that lie close together differ in colour.
+    """A colour and a marker for each class; classes that are close together differ in colour.
 
     The classes are gone through in order. As long as there are unused colours, each gets the next one, and
     the next marker. After that, each gets the colour least used among the `num_neighbours` nearest ones,
@@ -37,7 +37,7 @@ def distinct_colours(positions: np.ndarray, num_neighbours: int = 6) -> list[Loo
 def separate_boxes(
     centres: np.ndarray, sizes: np.ndarray, room: Sequence[float], gap: float = 2.0, step: float = 4.0
 ) -> np.ndarray:
-    """Move boxes so that none overlaps another and all lie inside `room`.
+    """Move boxes so that none overlap and all are inside `room`.
 
     One after the other, each to the free place that is nearest to where it should be.
 

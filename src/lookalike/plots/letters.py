@@ -33,13 +33,13 @@ OTHERS = (
         "Unifont",
     ),
 )
-"""Fonts with many letters, in black and white; those that are installed are tried in this order."""
+"""Monochrome fonts with wide coverage; those that are installed are tried in this order."""
 MAX_LETTERS = 20
 
 
 @contextmanager
 def is_legible(figure: Figure) -> Iterator[None]:
-    """Give the texts of a figure fonts that have their letters, to save it; warn once of what none has."""
+    """Set fallback fonts for the texts of a figure before it is saved; warn once of missing characters."""
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
     strange = [text for text in texts if set(text.get_text()) - missing_letters(OWN_FONT)]
     fonts, missing = fonts_for("".join(text.get_text() for text in strange))
@@ -53,7 +53,7 @@ def is_legible(figure: Figure) -> Iterator[None]:
 
 
 def fonts_for(text: str) -> tuple[list[str], set[str]]:
-    """Names of fonts that together have the letters of a text, our own first; and letters that none has."""
+    """Names of fonts that together cover a text, the default first; and characters that none has."""
     missing = {letter for letter in text if letter.isprintable()} - missing_letters(OWN_FONT)
     fonts = [OWN_FONT]
     for name in installed_fonts() if missing else ():
@@ -64,20 +64,20 @@ def fonts_for(text: str) -> tuple[list[str], set[str]]:
 
 
 def installed_fonts() -> list[str]:
-    """The names among `OTHERS` that matplotlib finds."""
+    """The fonts of `OTHERS` that matplotlib finds."""
     names = {font.name for font in fontManager.ttflist}
     return [name for name in OTHERS if name in names]
 
 
 @cache
 def missing_letters(name: str) -> frozenset[str]:
-    """The letters that a font has, and line ends."""
+    """The characters that a font has, and line ends."""
     font = get_font(findfont(FontProperties(family=name)))
     return frozenset(map(chr, font.get_charmap())) | {"\n"}
 
 
 def warn_of_letters(missing: set[str], instead: str) -> None:
-    """Say which letters no font has, what stands in their place, and what to install."""
+    """Log which characters no font has, what replaces them, and what to install."""
     some, more = "".join(sorted(missing)[:MAX_LETTERS]), " …" * (len(missing) > MAX_LETTERS)
     log.warning(
         "no installed font has the characters %s%s, %s; install %s", some, more, instead, font_advice(missing)
@@ -85,7 +85,7 @@ def warn_of_letters(missing: set[str], instead: str) -> None:
 
 
 def font_advice(missing: set[str]) -> str:
-    """Which fonts have such letters."""
+    """Fonts that have such characters."""
     emoji = {letter for letter in missing if ord(letter) >= 0x1F000 and ord(letter) < 0x20000}
     cjk = {letter for letter in missing - emoji if 0x2E80 <= ord(letter) <= 0xFFEF or ord(letter) >= 0x20000}
     named = [

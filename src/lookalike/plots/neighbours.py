@@ -1,4 +1,4 @@
-"""A contact sheet: a query and what was found for it, right or wrong at a glance."""
+"""A contact sheet: each query with its nearest neighbours, marked correct or wrong."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def gallery(
     side: int = 144,
     decisions: Sequence[tuple[str, bool]] = (),
 ) -> Image.Image:
-    """One row a query: its picture, then its hits, nearest first.
+    """One row per query: its image, then its hits, nearest first.
 
     A right hit has a solid blue frame and a tick, a wrong one a dashed orange frame and a cross; a hit that
     may be either has a thin frame and no sign.
@@ -46,7 +46,7 @@ def gallery(
 
 
 class Sheet:
-    """The paper that `gallery` draws on; everything is measured in shares of a picture's side."""
+    """The canvas of `gallery`; all measures are fractions of an image's side."""
 
     def __init__(self, side: int, columns: int, rows: int, names: Sequence[str] = ()):
         self.side, self.gap, self.frame = side, side // 7, max(2, side // 32)
@@ -64,7 +64,7 @@ class Sheet:
     def query(
         self, row: int, image: Image.Image, caption: str, decision: tuple[str, bool] | None = None
     ) -> None:
-        """The picture that was asked for, set apart by a rule."""
+        """The query image, separated by a line."""
         x, y = self.gap, self.gap + row * self.row
         self._paste(image, x, y)
         self.draw.rectangle((x - 1, y - 1, x + self.side, y + self.side), outline=RULE)
@@ -84,7 +84,7 @@ class Sheet:
         self.draw.line((across, y, across, y + self.side), fill=RULE, width=2)
 
     def hit(self, row: int, column: int, hit: Hit) -> None:
-        """One hit with frame, sign, label and score."""
+        """One hit with frame, mark, label and score."""
         image, label, score, right = hit
         x, y = 2 * self.gap + (column + 1) * self.step, self.gap + row * self.row
         self._paste(image, x, y)

@@ -19,14 +19,14 @@ SIDE = 6.2
 SMALL = 7.5
 IN_A_COLUMN = 30
 NAMED_IN_PLACE = 10
-"""Up to so many classes have their names on the map; more have numbers there, and names in the legend."""
+"""Up to this many classes are named on the map; more are numbered there and named in the legend."""
 
 FEW = 4
 SHORT = 64
 """Points across: more than `FEW` classes whose names are wider have numbers, which hide fewer points."""
 
 CROWD = 500
-"""Points of a class that are looked at to find where it is thickest, or a few more."""
+"""About how many points of a class are used to find its densest part."""
 
 Count = Annotated[int, Ge(1)]
 
@@ -64,7 +64,7 @@ def umap_points(
     named: Count = 40,
     seed: int = 0,
 ) -> Figure:
-    """The same by UMAP (McInnes, Healy and Melville 2018); see `projection.umap` and `tsne_points`."""
+    """A map by UMAP (McInnes, Healy and Melville 2018); see `projection.umap` and `tsne_points`."""
     rows = sample_rows(len(vectors), most, seed)
     positions = umap(vectors[rows], neighbours, min_dist, seed)
     explanation = "UMAP: nearby images are similar; distances between groups mean little."
@@ -74,7 +74,7 @@ def umap_points(
 def pca_points(
     vectors: np.ndarray, labels: np.ndarray, most: Count = 100000, named: Count = 40, seed: int = 0
 ) -> Figure:
-    """The same by PCA: the two directions in which the vectors vary most; see `tsne_points`."""
+    """A map of the first two principal components; see `tsne_points`."""
     rows = sample_rows(len(vectors), most, seed)
     positions, shares = pca(vectors[rows])
     explanation = (
@@ -146,7 +146,7 @@ def draw_points(
 
 
 def anchor(positions: np.ndarray) -> np.ndarray:
-    """The point in the thick of a class: nearest to its nearest half, so never between two parts of it."""
+    """The densest point of a class: the one closest to the nearest half of it, never between two clusters."""
     some = positions[:: -(-len(positions) // CROWD)]
     gaps = np.linalg.norm(some[:, None] - some[None], axis=2)
     half = max(2, -(-len(some) // 2))
@@ -154,21 +154,21 @@ def anchor(positions: np.ndarray) -> np.ndarray:
 
 
 def heading(num_shown: int, of: int | None, classes: int) -> str:
-    """How much is on the map."""
+    """The number of images and classes shown."""
     among = f" of {of:,}" if of is not None and of > num_shown else ""
     images = count_noun(num_shown, "image") if not among else f"{num_shown:,}{among} images"
     return f"{images} of {count_noun(classes, 'class', 'classes')}"
 
 
 def map_size(positions: np.ndarray) -> tuple[float, float]:
-    """Width and height in inches: as the points lie, but never thin."""
+    """Width and height in inches: the aspect ratio of the points, within limits."""
     extent = np.maximum(np.ptp(positions, axis=0), 1e-9)
     width, height = SIDE * np.clip(extent / extent.max(), 0.6, 1)
     return float(width), float(height)
 
 
 def frame_map(axes: Axes, positions: np.ndarray, names: Sequence[str]) -> None:
-    """Limits around all points, a faint frame, and names where axes mean anything."""
+    """Axis limits around all points, a faint frame, and axis labels where the axes have a meaning."""
     low, extent = positions.min(axis=0), np.maximum(np.ptp(positions, axis=0), 1e-9)
     for limit, start, width in zip((axes.set_xlim, axes.set_ylim), low, extent, strict=True):
         limit(start - 0.04 * width, start + 1.04 * width)
@@ -181,7 +181,7 @@ def frame_map(axes: Axes, positions: np.ndarray, names: Sequence[str]) -> None:
 def scatter(
     axes: Axes, positions: np.ndarray, codes: np.ndarray, named_classes: np.ndarray, looks: list[Look]
 ) -> None:
-    """Grey points of the other classes, then those that are named."""
+    """Points of the other classes in grey, then the named ones."""
     area = float(np.clip(9000 / len(positions), 5, 34))
     style = {"linewidths": 0.4 if len(positions) < 4000 else 0, "rasterized": len(positions) > 4000}
     others = ~np.isin(codes, named_classes)
@@ -202,7 +202,7 @@ def scatter(
 def mark_classes(
     axes: Axes, anchors: np.ndarray, marks: list[str], looks: list[Look], size: tuple[float, float]
 ) -> None:
-    """A label at each anchor, moved just so far that none hides another; a line leads back to the anchor."""
+    """A label at each anchor, moved so that none overlap, with a line back to the anchor."""
     low, high = (np.array([axes.get_xlim()[end], axes.get_ylim()[end]]) for end in (0, 1))
     scale = 72 * np.array(size) / (high - low)
     target_positions = (anchors - low) * scale
@@ -237,12 +237,12 @@ LINE = 1.75 * SMALL
 
 
 def column_height(entries: int) -> int:
-    """Lines of a column of the legend: all columns are as deep, and none too deep."""
+    """Number of lines per legend column: equal for all columns, and limited."""
     return -(-entries // -(-entries // IN_A_COLUMN))
 
 
 def column_widths(entries: list[str], numbered: bool, deep: int) -> list[float]:
-    """Points that each column of the legend takes."""
+    """Width of each legend column, in points."""
     parts = [entries[start : start + deep] for start in range(0, len(entries), deep)]
     before = 34 if numbered else 18
     widths = [before + 12 + max(points_wide(entry, SMALL + 0.5) for entry in part) for part in parts]
@@ -258,7 +258,7 @@ def explain_symbols(
     numbered: bool,
     others: tuple[int, int],
 ) -> None:
-    """The legend: marker, number and name of each class, and what is grey."""
+    """The legend: marker, number and name of each class, and the meaning of grey."""
     for index, (entry, (colour, marker)) in enumerate(zip(entries, looks, strict=True)):
         column, line = divmod(index, deep)
         x, y = sum(columns[:column]) + 6, (line + 0.5) * LINE

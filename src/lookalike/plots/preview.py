@@ -1,4 +1,4 @@
-"""Images as in evaluation, each beside augmented versions of it."""
+"""Images as in evaluation, each next to augmented versions of it."""
 
 import logging
 import math
@@ -53,7 +53,7 @@ def preview(
 
 
 class _Paper:
-    """A sheet to put images and words on."""
+    """A canvas for images and text."""
 
     def __init__(self, width: int, height: int, side: int):
         self.picture, self.side = Image.new("RGB", (width, height), PAPER), side
@@ -116,7 +116,7 @@ def preview_augmentation(
 
 
 def sample_per_class(labels: Any, count: int, seed: int) -> list[int]:
-    """Rows of up to `count` random images: one of each class, then a second one of each, and so on."""
+    """Rows of up to `count` random images: one of each class, then a second of each, and so on."""
     order = np.random.default_rng(seed).permutation(len(labels))
     counts: dict[object, int] = {}
     turns = []

@@ -1,4 +1,4 @@
-"""Where embeddings lie in the plane: by t-SNE, UMAP or PCA."""
+"""Projections of embeddings to two dimensions by t-SNE, UMAP or PCA."""
 
 import warnings
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 
 
 def project(vectors: np.ndarray, method: Method, seed: int = 0) -> np.ndarray:
-    """Positions [N, 2] by one of the three, with its own defaults.
+    """Positions [N, 2] by one of the three methods, with its own defaults.
 
     Raises:
         ValueError: there are fewer than 4 vectors.
@@ -26,7 +26,7 @@ def project(vectors: np.ndarray, method: Method, seed: int = 0) -> np.ndarray:
 
 
 def pca(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two directions in which the vectors vary most (Pearson 1901).
+    """The first two principal components (Pearson 1901).
 
     Returns:
         positions [N, 2], and the share of the variance along each, [2]. The direction of an axis is such
@@ -40,7 +40,7 @@ def pca(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What `pca` returns, for any number of vectors."""
+    """As `pca`, for any number of vectors."""
     centred = np.asarray(vectors, np.float64) - np.mean(vectors, axis=0, dtype=np.float64)
     values, directions = np.linalg.eigh(centred.T @ centred)
     values, axes = np.clip(values[::-1], 0, None), directions[:, ::-1][:, :2]
@@ -51,7 +51,7 @@ def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def umap(vectors: np.ndarray, neighbours: int = 15, min_dist: float = 0.1, seed: int = 0) -> np.ndarray:
-    """Positions by UMAP (McInnes, Healy and Melville 2018, arXiv 1802.03426), the same for the same seed.
+    """Positions by UMAP (McInnes, Healy and Melville 2018, arXiv 1802.03426), deterministic for a seed.
 
     Args:
         vectors: embeddings, [N, D], N at least 4.

@@ -17,14 +17,14 @@ from lookalike.wording import count_noun
 Rate = Annotated[float, Gt(0), Lt(1)]
 WIDTH, HEIGHT = 6.4, 4.2
 NAME = 190
-"""Points that a name in the legend has across."""
+"""Maximum width of a name in the legend, in points."""
 MAX_POINTS = 600
 NOTHING = 1e-12
-"""Where a rate of 0 is drawn on a log axis: far below what is seen."""
+"""Where a rate of 0 is drawn on a log axis: far below the visible range."""
 
 
 def roc(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
-    """True accept rate over false accept rate, which is on a log axis: what counts lies at its left.
+    """True accept rate over false accept rate on a log axis.
 
     Bands are 95 % intervals by bootstrap over identities. Source: Fawcett 2006.
 
@@ -64,7 +64,7 @@ def roc_figure(
 
 
 def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
-    """False reject rate over false accept rate, both on log axes: lower is better, everywhere.
+    """False reject rate over false accept rate, both on log axes; lower is better.
 
     Source: Martin et al. 1997 (who scale both axes by the normal quantile instead). Arguments as for `roc`.
     """
@@ -101,7 +101,7 @@ def det(roc_curves: Mapping[str, Roc], at: list[Rate] | None = None) -> Figure:
 
 
 def start_figure(width: float, names: tuple[str, str]) -> tuple[Figure, Axes]:
-    """A figure `width` inches wide with bare axes and their names."""
+    """A figure `width` inches wide with labelled axes."""
     figure = new_figure(width, HEIGHT * width / WIDTH + 0.3 * (width < WIDTH))
     axes = bare(figure.subplots())
     axes.grid(axis="x", color=RULE, linewidth=0.6)
@@ -110,7 +110,7 @@ def start_figure(width: float, names: tuple[str, str]) -> tuple[Figure, Axes]:
 
 
 def finish_figure(axes: Axes, marked: np.ndarray) -> None:
-    """Log ticks in per cent below, a legend above, and hairlines at the marked rates."""
+    """Log ticks in per cent, a legend above, and thin lines at the marked rates."""
     log_percent(axes.xaxis)
     for rate in marked:
         axes.axvline(rate, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
@@ -119,7 +119,7 @@ def finish_figure(axes: Axes, marked: np.ndarray) -> None:
 
 
 def log_percent(axis: object) -> None:
-    """Powers of ten, in per cent; no labels between them."""
+    """Ticks at powers of ten, in per cent; no minor labels."""
     axis.set_major_locator(LogLocator(numticks=12))  # pyrefly: ignore
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{format_plain(100 * value)} %"))  # pyrefly: ignore
 
@@ -130,18 +130,18 @@ def format_plain(value: float) -> str:
 
 
 def curve_names(curves: Mapping[str, Roc], width: float) -> dict[str, str]:
-    """What each curve is called in the legend, where names have so many points across."""
+    """Legend names of the curves, shortened to the given width."""
     return dict(zip(curves, briefs(list(curves), width), strict=True))
 
 
 def tick_marks(curves: Mapping[str, Roc], position: list[float] | None) -> np.ndarray:
-    """The rates to mark, those left out that the pairs cannot show."""
+    """The rates to mark, without those that the pairs cannot resolve."""
     low = finest_rate(curves)
     return np.array([rate for rate in ((0.001, 0.01) if position is None else position) if rate >= low])
 
 
 def finest_rate(curves: Mapping[str, Roc]) -> float:
-    """The finest false accept rate that all of the curves can show."""
+    """The finest false accept rate that all curves can resolve."""
     return max(1 / curve.negatives for curve in curves.values())
 
 
@@ -162,7 +162,7 @@ def thin_curve(far: np.ndarray, tar: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def steps(curve: Roc, low: float, marked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The corners of the curve from just below the rate `low` on, thinned; exact at every marked rate.
+    """The corners of the curve from just below the rate `low`, thinned; exact at every marked rate.
 
     Between two corners the rate of the left one holds: no threshold gives anything between them. So they are
     to be joined by steps (`steps-post`), not by slopes, and a marker at any rate lies on the curve.
@@ -173,7 +173,7 @@ def steps(curve: Roc, low: float, marked: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def crossing(curve: Roc) -> float:
-    """Where the stepped curve meets the diagonal on which both error rates are equal."""
+    """The intersection of the step curve with the diagonal of equal error rates."""
     missed = 1 - curve.tar
     after = int(np.argmax(missed <= curve.far))
     return float(min(missed[after - 1], curve.far[after])) if after else float(missed[0])
@@ -205,7 +205,7 @@ def with_interval(value: Mapping[str, float], digits: int, percent: bool = False
 
 
 def remark(curves: Mapping[str, Roc], subject: str, meaning: str) -> str:
-    """Over how many pairs, and what stands in the legend."""
+    """The number of pairs, and the legend."""
     sizes = {(curve.positives, curve.negatives) for curve in curves.values()}
     text = ""
     if len(sizes) == 1:

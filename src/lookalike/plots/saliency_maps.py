@@ -19,9 +19,9 @@ from lookalike.plots.text import headline, shorten_name
 SIDE = 2.5
 SHOWN_SIDE = 384
 KEY = 0.8
-"""Inches for the key below the pictures."""
+"""Height of the colour key below the images, in inches."""
 COARSE = 16
-"""Cells a side that a map is drawn from, so that it shows no edges of windows."""
+"""Side of the upsampled map, in cells, so that window edges are not visible."""
 
 
 def saliency(
@@ -30,7 +30,7 @@ def saliency(
     window: Annotated[float, Gt(0), Le(1)] = 0.25,
     steps: Annotated[int, Ge(2), Le(64)] = 12,
 ) -> Figure:
-    """What makes two images look alike, by covering parts of each (see `plots.occlusion`).
+    """Which parts make two images similar, by occlusion (see `plots.occlusion`).
 
     Args:
         model: in eval mode.
@@ -58,7 +58,7 @@ def saliency(
 def draw_saliency(
     names: Sequence[str], pictures: Sequence[Image.Image], maps: Sequence[np.ndarray], similarity: float
 ) -> Figure:
-    """Both images above, and below what matters in them: blue makes them alike, orange different.
+    """Both images, with their saliency maps below: blue parts make them similar, orange parts different.
 
     Args:
         names: of the images.
@@ -88,7 +88,7 @@ def draw_saliency(
 
 
 def describe_maps(maps: Sequence[np.ndarray]) -> str:
-    """What blue and orange mean, and how much they change."""
+    """The meaning of blue and orange, and the size of the change."""
     highest, lowest = (f"{max(abs(f(values)) for values in maps):.3f}" for f in (np.max, np.min))
     rises = min(values.min() for values in maps) < 0
     orange = (
@@ -102,7 +102,7 @@ def describe_maps(maps: Sequence[np.ndarray]) -> str:
 
 
 def key(axes: Axes, most: float) -> None:
-    """Which colour is which change of the similarity."""
+    """The colour bar of changes in similarity."""
     ramp = np.tile(np.linspace(-1, 1, SHOWN_SIDE), (8, 1))
     axes.imshow(overlay(Image.new("L", (SHOWN_SIDE, 8), 230), ramp), aspect="auto", extent=(-1, 1, 0, 1))
     ends = [f"makes them different\n+{most:.3f}", "no effect\n0", f"makes them similar\n−{most:.3f}"]
@@ -114,12 +114,12 @@ def key(axes: Axes, most: float) -> None:
 
 
 def enlarge(picture: Image.Image) -> Image.Image:
-    """As large as it is drawn."""
+    """The image at its drawn size."""
     return picture.convert("RGB").resize((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BICUBIC)
 
 
 def overlay(picture: Image.Image, values: np.ndarray) -> np.ndarray:
-    """The picture in pale grey, over it blue where values are positive, orange where they are negative."""
+    """The image in pale grey, overlaid with blue for positive and orange for negative values."""
     grey = 0.45 * np.asarray(picture.convert("L"), float)[..., None] / 255 + 0.55
     coarse = Image.fromarray(values.astype(np.float32)).resize((COARSE, COARSE), Image.Resampling.BOX)
     smooth = coarse.resize(picture.size, Image.Resampling.BICUBIC)

@@ -14,7 +14,7 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def check_figure_file(out: Path) -> None:
-    """Refuse a file that no figure can be written to, before the figure is drawn.
+    """Reject a file name that cannot be written to, before the figure is drawn.
 
     Raises:
         ConfigError: its ending is not that of a figure, or it is a folder.
@@ -24,7 +24,7 @@ def check_figure_file(out: Path) -> None:
 
 
 def write_figure(figure: Any, out: Path, dpi: int) -> None:
-    """Write a figure as a whole; the same figure gives the same file.
+    """Write a figure atomically; the same figure gives the same file.
 
     Raises:
         ConfigError: it is not a figure.

@@ -10,7 +10,7 @@ from lookalike.plots.neighbours import gallery
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """A photo that was looked up.
+    """A query photo.
 
     Attributes:
         name: of the photo.
@@ -26,7 +26,7 @@ class Looked:
 
 
 def search_picture(looked: Sequence[Looked], threshold: float | None = None, side: int = 144) -> Image.Image:
-    """A row for each photo: the photo, the answer, and its hits with label and score.
+    """One row per photo: the photo, the answer, and its hits with label and score.
 
     Hits at or above the threshold have a blue frame and a tick, the others a dashed orange one and a cross;
     without a threshold all have a thin frame.

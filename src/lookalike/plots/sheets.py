@@ -1,4 +1,4 @@
-"""Pictures in figures: a whole sheet below a heading, or one framed image."""
+"""Images in figures: a whole sheet below a heading, or one framed image."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,11 +11,11 @@ from lookalike.plots.text import headline
 
 DPI = 144
 NARROWEST = 5.2
-"""Inches that a heading needs."""
+"""Height of a heading, in inches."""
 
 
 def sheet_figure(picture: Image.Image, title: str = "", remark: str = "") -> Figure:
-    """A figure that is a picture, pixel by pixel, below its heading, if it has one."""
+    """A figure that shows an image pixel by pixel below an optional heading."""
     width, height = picture.width / DPI, picture.height / DPI
     figure = paper(max(width, NARROWEST) if title else width, height)
     if title:
@@ -27,7 +27,7 @@ def sheet_figure(picture: Image.Image, title: str = "", remark: str = "") -> Fig
 
 
 def show_framed(axes: Axes, image: Image.Image, pixels: int = 192) -> None:
-    """An image as a whole, in the middle of square axes with a thin frame."""
+    """The whole image, centred on square axes with a thin frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color(RULE)
     small = fit_image(image, pixels)

@@ -14,16 +14,16 @@ Fit = Callable[[str], str]
 DOTS = "…"
 BREAKS = " _-/\\.,:|"
 WORTH = 4
-"""Characters that names must share at their beginning before it is left out."""
+"""Minimum length of a common prefix that is dropped."""
 
 
 def plain(name: object) -> str:
-    """A name on one line, safe from characters that turn text around."""
+    """A name on one line, without characters that change the text direction."""
     return show_bidi_controls(" ".join(str(name).split()))
 
 
 def in_lines(text: str, width: float, length: Length, lines: int = 2) -> str:
-    """The text on at most so many lines, each at most `width` wide, its middle left out if it is too long."""
+    """The text on at most `lines` lines of `width`, with a middle ellipsis if it is too long."""
     broken = break_lines(text, width, length)
     if len(broken) <= lines:
         return "\n".join(broken)
@@ -34,7 +34,7 @@ def in_lines(text: str, width: float, length: Length, lines: int = 2) -> str:
 
 
 def cut(text: str, count: int) -> str:
-    """The first and the last characters of the text, `count` in all, and an ellipsis between them."""
+    """The first and last characters of the text, `count` in total, with an ellipsis between them."""
     head = text[: count - count // 2]
     tail = text[len(text) - count // 2 :]
     while tail and unicodedata.category(tail[0]) in ("Mn", "Me", "Cf"):
@@ -43,7 +43,7 @@ def cut(text: str, count: int) -> str:
 
 
 def break_lines(text: str, width: float, length: Length) -> list[str]:
-    """Lines at most `width` wide, ended at a space or sign where one is in reach; one letter at least."""
+    """Lines at most `width` wide, broken at a space or sign if possible; at least one character each."""
     lines = []
     while length(text) > width and len(text) > 1:
         fits = max(1, bisect_right(range(1, len(text) + 1), width, key=lambda count: length(text[:count])))
@@ -57,7 +57,7 @@ def break_lines(text: str, width: float, length: Length) -> list[str]:
 
 
 def fitted_names(names: Sequence[object], fit: Fit) -> list[str]:
-    """Texts for names that stand together: where one does not fit, what all begin with is left out.
+    """Texts for names shown together; if one does not fit, the common prefix is dropped.
 
     Names that would become the same text show the part in which they differ.
 
@@ -76,12 +76,12 @@ def fitted_names(names: Sequence[object], fit: Fit) -> list[str]:
 
 
 def is_cut(text: str, rendered: str) -> bool:
-    """Whether something is left out."""
+    """Whether the text is shortened."""
     return "".join(rendered.split()) != "".join(text.split())
 
 
 def shared_start(texts: Sequence[str]) -> int:
-    """How many characters all texts begin with, up to the end of a word; 0 where that is not worth it."""
+    """Length of the common prefix, up to the end of a word; 0 if it is too short to drop."""
     if len(texts) < 2:
         return 0
     shared = common_start(texts)
@@ -92,14 +92,14 @@ def shared_start(texts: Sequence[str]) -> int:
 
 
 def common_start(texts: Sequence[str]) -> str:
-    """The characters that all texts begin with."""
+    """The common prefix of the texts."""
     first, last = min(texts), max(texts)
     pairs = enumerate(zip(first, last, strict=False))
     return first[: next((index for index, (a, b) in pairs if a != b), min(len(first), len(last)))]
 
 
 def _tell_apart(rendered: dict[str, str], fit: Fit) -> None:
-    """Give names with the same text one that shows where they differ."""
+    """Replace equal shortened texts by ones that show where the names differ."""
     for group in _groups(rendered):
         start = len(common_start(group))
         end = min(len(common_start([text[::-1] for text in group])), min(map(len, group)) - start)

@@ -14,7 +14,7 @@ from lookalike.plots.text import headline, percent, wrap_text
 
 BARS = 80
 LABEL_WIDTH = 285
-"""Points that the words of the legend have across."""
+"""Maximum width of the legend text, in points."""
 
 
 def pair_distances(distances: Mapping[str, Any], far: float | None = None, density: bool = False) -> Figure:
@@ -39,7 +39,7 @@ def pair_distances(distances: Mapping[str, Any], far: float | None = None, densi
 
 
 def overlap_share(positive: np.ndarray, negative: np.ndarray) -> float:
-    """The share that two histograms have in common, 0 … 1."""
+    """The overlap of two histograms, 0 … 1."""
     shares = [counts / max(counts.sum(), 1) for counts in (positive, negative)]
     return float(np.minimum(*shares).sum())
 
@@ -47,7 +47,7 @@ def overlap_share(positive: np.ndarray, negative: np.ndarray) -> float:
 def distance_histogram(
     distances: Mapping[str, Any], far: float | None = None, density: bool = False
 ) -> Figure:
-    """Histograms of the cosine similarity of same-class and different-class pairs, in shares of each.
+    """Normalised histograms of the cosine similarity of same-class and different-class pairs.
 
     Args:
         distances: `edges` [B + 1], `positive` [B] and `negative` [B] counts, and `threshold` (or None).
@@ -86,7 +86,7 @@ def distance_histogram(
 def trim_axis(
     edges: np.ndarray, positive: np.ndarray, negative: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The part of the axis that holds pairs, in at most `BARS` bars."""
+    """The range of the axis that contains pairs, in at most `BARS` bins."""
     filled = np.flatnonzero(positive + negative)
     first, last = (filled[0], filled[-1] + 1) if len(filled) else (0, len(positive))
     step = math.ceil((last - first) / BARS)
@@ -99,7 +99,7 @@ def trim_axis(
 def draw_share(
     axes: Axes, edges: np.ndarray, counts: np.ndarray, label: str, colour: str, hatch: str | None
 ) -> None:
-    """One filled histogram; hatching tells it from the other where colour does not."""
+    """One filled histogram; hatching distinguishes the two without colour."""
     shares = counts / max(counts.sum(), 1)
     look = fill_histogram(colour, hatch)
     axes.stairs(
@@ -111,7 +111,7 @@ def draw_share(
 def draw_density(
     axes: Axes, edges: np.ndarray, counts: np.ndarray, label: str, colour: str, hatch: str | None
 ) -> None:
-    """The same as a smooth curve."""
+    """The histogram as a smooth curve."""
     similarities, values = smooth_density(edges, counts)
     look = fill_histogram(colour, hatch)
     axes.fill_between(
@@ -139,25 +139,25 @@ def smooth_density(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, n
 
 
 def fill_histogram(colour: str, hatch: str | None) -> dict[str, Any]:
-    """Hatched where a hatch is given, else of the colour."""
+    """Hatched if a hatch is given, else filled with the colour."""
     return {"facecolor": "none", "hatch": hatch} if hatch else {"facecolor": colour, "alpha": 0.45}
 
 
 def label_with_count(label: str, counts: np.ndarray) -> str:
-    """What a histogram is of, and of how many pairs."""
+    """Legend text: the kind of pairs and their number."""
     total = counts.sum()
     return f"{label} ({short_numbers(total)} pair{'' if total == 1 else 's'})"
 
 
 def mark_threshold(axes: Axes, threshold: float, far: float | None) -> None:
-    """A line where "same" begins; what it says stands in the legend, where nothing can be in its way."""
+    """A line at the threshold, explained in the legend."""
     rate = f": {100 * far:.3g} % of different-class pairs lie above" if far is not None else ""
     text = "\n".join(wrap_text(f"threshold {threshold:.3f}{rate}", LABEL_WIDTH))
     axes.axvline(threshold, color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label=text)
 
 
 def short_numbers(count: float) -> str:
-    """A count in a few characters and a word: 950, 13 thousand, 14.6 million."""
+    """A short form of a count: 950, 13 thousand, 14.6 million."""
     for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if count >= 10 * size or (count >= size > 1e3):
             return f"{float(f'{count / size:.3g}'):g} {word}"

@@ -1,4 +1,4 @@
-"""What every plot has in common: colours, type sizes, bare axes."""
+"""The style of all plots: colours, font sizes, plain axes."""
 
 from typing import Any
 
@@ -30,30 +30,30 @@ FAINT = "#c9cdd2"
 NEAR_TO_FAR = LinearSegmentedColormap.from_list(
     "near_to_far", ["#08306b", "#1f5fa0", "#3d93ab", "#7cc49a", "#c3e6a5", "#f1f9d8"]
 )
-"""Blue is near, green is far; lightness alone says it, too."""
+"""Colour map of distances: blue is near, green is far; also readable by lightness alone."""
 
 RIGHT = LinearSegmentedColormap.from_list("right", ["#f3f8fb", "#8fbdd6", SAME, "#063c57"])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#fdf3ea", "#f0b37c", DIFFERENT, "#6a2c02"])
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of this many inches, laid out by itself when drawn."""
+    """An empty figure with constrained layout, size in inches."""
     return Figure(figsize=(width, height), dpi=144, layout="constrained", facecolor=PAPER)
 
 
 def paper(width: float, height: float) -> Figure:
-    """An empty figure on which everything is put by `axes_at`."""
+    """An empty figure whose axes are placed with `axes_at`."""
     return Figure(figsize=(width, height), dpi=144, facecolor=PAPER)
 
 
 def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place that is given in inches from the lower left corner."""
+    """Axes at a position in inches from the lower left corner."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def blank_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """The same without spines and ticks, measured in points from the upper left corner: for text."""
+    """Axes for text, without spines and ticks, in points from the upper left corner."""
     axes = axes_at(figure, left, bottom, width, height)
     axes.set_axis_off()
     axes.set(xlim=(0, 72 * width), ylim=(72 * height, 0))
@@ -61,7 +61,7 @@ def blank_at(figure: Figure, left: float, bottom: float, width: float, height: f
 
 
 def bare(axes: Axes, title: str = "", pad: float = 17) -> Axes:
-    """Axes with two thin spines, a faint grid behind, and the title at the left, `pad` points above."""
+    """Axes with two thin spines, a faint grid, and a left-aligned title `pad` points above."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(RULE)
     axes.tick_params(colors=MUTED, labelsize=TEXT, length=3, color=RULE, which="both")
@@ -74,13 +74,13 @@ def bare(axes: Axes, title: str = "", pad: float = 17) -> Axes:
 
 
 def name_axes(axes: Axes, across: str, up: str = "") -> None:
-    """Write what the axes measure."""
+    """Label the axes."""
     axes.set_xlabel(across, fontsize=TEXT, color=MUTED)
     axes.set_ylabel(up, fontsize=TEXT, color=MUTED)
 
 
 def explain_lines(axes: Axes, columns: int = 1, **target_axes: Any) -> None:
-    """A legend in ink; what lies under it is faint."""
+    """A legend with a translucent background."""
     axes.legend(
         facecolor=PAPER,
         edgecolor="none",
@@ -94,7 +94,7 @@ def explain_lines(axes: Axes, columns: int = 1, **target_axes: Any) -> None:
 
 
 def ink_on(colour: Any) -> str:
-    """Black or white, whichever reads better on a colour (relative luminance of WCAG 2.2)."""
+    """Black or white, whichever has more contrast with a colour (relative luminance of WCAG 2.2)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return INK if luminance > 0.25 else PAPER

@@ -1,4 +1,4 @@
-"""Words on figures: names that fit, headings that wrap, all measured in the font that is drawn."""
+"""Text in figures: shortened names and wrapped headings, measured in the font that is drawn."""
 
 import math
 import warnings
@@ -15,16 +15,16 @@ from lookalike.plots.style import INK, MUTED, TEXT
 
 HEADING = TEXT + 2.5
 MARGIN = 10
-"""Points between a heading and the edges of its figure."""
+"""Margin between a heading and the edges of its figure, in points."""
 
 LEADING = 1.35
 UNIT = "\N{NO-BREAK SPACE}%"
 DOTS = (72, 144)
-"""Dots an inch at which texts are measured: with fewer, letters are hinted to be wider."""
+"""DPI at which text is measured; at lower values, hinting makes characters wider."""
 
 
 def points_wide(text: str, size: float = TEXT, bold: bool = False) -> float:
-    """How wide matplotlib draws a text, in points; of several lines the widest."""
+    """Width of a text as drawn by matplotlib, in points; of several lines, the widest."""
     lines = text.replace(r"\$", "$").split("\n")
     return max(_measure_line(line, size, bold) for line in lines)
 
@@ -47,14 +47,14 @@ def _renderer(dots: int) -> RendererAgg:
 
 
 def shorten_name(name: object, width: float, size: float = TEXT, bold: bool = False, lines: int = 1) -> str:
-    """A name that fits, see `briefs`."""
+    """A shortened name, see `briefs`."""
     return briefs([name], width, size, bold, lines)[0]
 
 
 def briefs(
     names: Sequence[object], width: float, size: float = TEXT, bold: bool = False, lines: int = 1
 ) -> list[str]:
-    """Names that stand together, each at most `width` points wide, safe from formulas and turned text.
+    """Names shown together, each at most `width` points wide, without formulas or changes of text direction.
 
     Where one is too long, what all begin with is left out, then the middle; different names stay different.
     """
@@ -66,17 +66,17 @@ def briefs(
 
 
 def safe(text: str) -> str:
-    """The text as matplotlib draws it without taking it for a formula."""
+    """The text escaped so that matplotlib does not parse it as a formula."""
     return text.replace("$", r"\$")
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in per cent: 16.2 %."""
+    """A fraction in per cent: 16.2 %."""
     return f"{100 * share:.{digits}f} %"
 
 
 def wrap_text(text: str, width: float, size: float = TEXT, bold: bool = False) -> list[str]:
-    """The text in lines at most `width` points wide; a longer word is broken, a number keeps its unit."""
+    """The text in lines at most `width` points wide; longer words are broken, numbers keep their unit."""
     lines: list[str] = []
     words = [word for word in text.replace(" %", UNIT).replace("\n", " ").split(" ") if word]
     for word in (piece for whole in words for piece in _pieces(whole, width, size, bold)):
@@ -89,12 +89,12 @@ def wrap_text(text: str, width: float, size: float = TEXT, bold: bool = False) -
 
 
 def _pieces(word: str, width: float, size: float, bold: bool) -> list[str]:
-    """The word in parts that fit, nearly always one."""
+    """The word in parts that fit; usually one."""
     return break_lines(word, width, lambda part: points_wide(part, size, bold))
 
 
 def footnote(figure: Figure, lines: Sequence[str], size: float = TEXT - 1.5, colour: str = MUTED) -> None:
-    """Write lines at the bottom left of a figure, which grows by their height: nothing else is covered.
+    """Write lines at the bottom left of a figure, which is enlarged by their height.
 
     Args:
         figure: complete but for further footnotes, which come below.
@@ -126,7 +126,7 @@ def footnote(figure: Figure, lines: Sequence[str], size: float = TEXT - 1.5, col
 
 
 def name_source(figure: Figure, source: str) -> Figure:
-    """Write in small type below a figure which data and which model it shows, on one line.
+    """Write the data and the model of a figure in small type below it, on one line.
 
     Args:
         figure: complete.
@@ -139,7 +139,7 @@ def name_source(figure: Figure, source: str) -> Figure:
 
 
 def fitted_lines(text: str, width: float, size: float) -> list[str]:
-    """A text on at most two lines, its middle left out where it is longer."""
+    """A text on at most two lines, with a middle ellipsis if it is longer."""
     lines = wrap_text(text, width, size)
     if len(lines) <= 2:
         return lines
@@ -147,7 +147,7 @@ def fitted_lines(text: str, width: float, size: float) -> list[str]:
 
 
 def headline(figure: Figure, title: str, remark: str = "") -> float:
-    """Write a title and a remark below it at the top left, and keep what is laid out below them.
+    """Write a title and a subtitle at the top left, and place the layout below them.
 
     Args:
         figure: already as wide as it will be; it grows by the height of the heading.

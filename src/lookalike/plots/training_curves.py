@@ -30,17 +30,17 @@ from lookalike.plots.text import briefs
 Panel = Callable[[Axes], None]
 VALIDATION = "validation"
 LINE = 12
-"""Points from one line of small text to the next."""
+"""Line height of small text, in points."""
 LEGEND_LINE = 15
 NAME = 84
-"""Points that a name in a legend has across."""
+"""Maximum width of a name in a legend, in points."""
 FEW = 4
-"""Lines of which the names find room on the drawing."""
+"""Maximum number of curves that are named inside the plot."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What all panels share.
+    """Common parts of all panels.
 
     Attributes:
         epochs: across.
@@ -53,11 +53,11 @@ class Frame:
     marked: bool
 
     def begin(self, axes: Axes, title: str) -> None:
-        """Bare axes, with room for a line of small text above them for each of stages and mark."""
+        """Plain axes, with space above for one line of small text each for stages and mark."""
         bare(axes, title, pad=10 + LINE * (bool(self.stages) + self.marked))
 
     def end(self, axes: Axes, series: dict[str, np.ndarray]) -> None:
-        """Whole epochs below, stages, a legend for two lines, and a word where no value is a number."""
+        """Integer epochs, stages, a legend from two curves on, and a note where all values are NaN."""
         if len(self.epochs) == 1:
             axes.set(xlim=(self.epochs[0] - 0.5, self.epochs[0] + 0.5), xticks=self.epochs)
         else:
@@ -70,7 +70,7 @@ class Frame:
             name_lines(axes, len(series))
 
     def _name_stages(self, axes: Axes) -> None:
-        """A hairline where a stage ends, the names in the line above the axes."""
+        """A thin line at the end of each stage, with the names above the axes."""
         low, high = axes.get_xlim()
         for index, (name, begin, end) in enumerate(self.stages):
             begin, end = max(begin, low), min(end, high)
@@ -91,7 +91,7 @@ class Frame:
 
 
 def curves(history: pl.DataFrame, best_metric: str = "map@r", best_epoch: int | None = None) -> Figure:
-    """Every curve that the history has data for, side by side.
+    """All curves that the history has data for, side by side.
 
     Args:
         history: one row an epoch, with columns as in history.csv: epoch, stage, loss, loss_<term>, val_loss,
@@ -114,7 +114,7 @@ def curves(history: pl.DataFrame, best_metric: str = "map@r", best_epoch: int | 
 def single_curves(
     history: pl.DataFrame, best_metric: str = "map@r", best_epoch: int | None = None
 ) -> dict[str, Figure]:
-    """The same curves, one figure each, by name: loss, validation, rates."""
+    """The curves as one figure each, by name: loss, validation, rates."""
     figures = {}
     for name, draw in panels(history, best_metric, best_epoch).items():
         figures[name] = new_figure(3.9, 2.9)
@@ -124,7 +124,7 @@ def single_curves(
 
 
 def panels(history: pl.DataFrame, best_metric: str, best_epoch: int | None) -> dict[str, Panel]:
-    """What can be drawn from this history, by name."""
+    """The panels that this history has data for, by name."""
     if history.is_empty() or "epoch" not in history.columns:
         raise ValueError("history: there are no epochs to draw")
     epochs = history["epoch"].to_numpy()
@@ -184,7 +184,7 @@ def best_value(epochs: np.ndarray, values: np.ndarray | None, metric: str) -> in
 
 
 def draw_losses(axes: Axes, frame: Frame, losses: dict[str, np.ndarray]) -> None:
-    """The loss, the terms it is the sum of, and the loss on the validation identities."""
+    """The loss, its terms, and the loss on the validation identities."""
     both = any(name.startswith(VALIDATION) for name in losses)
     frame.begin(axes, "Loss" if both else "Training loss")
     names = {"loss": "training" if both else "sum"}
@@ -237,7 +237,7 @@ def draw_scores(
 
 
 def mark_best(axes: Axes, frame: Frame, values: np.ndarray | None, best: int) -> None:
-    """A hairline at the epoch that was kept, and a ring on its score."""
+    """A thin line at the best epoch, and a ring on its score."""
     epochs = frame.epochs
     axes.axvline(best, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     late = best > (epochs[0] + epochs[-1]) / 2
@@ -259,7 +259,7 @@ def mark_best(axes: Axes, frame: Frame, values: np.ndarray | None, best: int) ->
 
 
 def name_lines(axes: Axes, count: int) -> None:
-    """A legend on the drawing, or below it where it would hide too much."""
+    """A legend inside the plot, or below it if it would hide too much."""
     if count <= FEW:
         explain_lines(axes, loc="best")
     else:
@@ -269,7 +269,7 @@ def name_lines(axes: Axes, count: int) -> None:
 
 
 def make_room(figure: Figure) -> Figure:
-    """Make the figure higher by its longest legend among those below the drawings."""
+    """Increase the height of the figure by the longest legend below a plot."""
     names = [len(legend.get_texts()) for axes in figure.axes if (legend := axes.get_legend())]
     lines = -(-max(names, default=0) // 2) if max(names, default=0) > FEW else 0
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * lines / 72)
@@ -279,7 +279,7 @@ def make_room(figure: Figure) -> Figure:
 def plot_line(
     axes: Axes, epochs: np.ndarray, values: np.ndarray, name: str, dashes: Any, **style: Any
 ) -> None:
-    """One curve; with few epochs each is a dot too, so that one epoch alone is seen."""
+    """One curve; with few epochs each is marked, so that a single epoch is visible."""
     finite = np.where(np.isfinite(values), values, np.nan)
     marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= 12 else {}
     axes.plot(epochs, finite, label=name, linestyle=dashes, **marker, **style)

@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 FEW = len(CLASSES)
 NAMED = 48
-"""Pixels of a tile from which on the name of its class can be read below the image."""
+"""Minimum size of a tile, in pixels, for a legible class name below the image."""
 
 WORTH_THREADS = 2000
-"""Vectors from which on threads gain more than they cost."""
+"""Number of vectors above which threads are faster."""
 
 PART = 50
-"""Steps between two looks at how wide the map has become."""
+"""Steps between two checks of the width of the map."""
 
 WIDE = 0.7
-"""Area of the map a point from which on a tree is faster than a grid."""
+"""Map area per point above which a tree is faster than a grid."""
 
 ANGLE = 1.0
-"""How wide a branch of the tree may look from where it is taken as one point."""
+"""Barnes-Hut angle: the apparent width below which a branch of the tree counts as one point."""
 
 
 def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
-    """Positions in the plane by t-SNE (van der Maaten & Hinton, 2008), the same for the same seed.
+    """Positions by t-SNE (van der Maaten and Hinton 2008), deterministic for a seed.
 
     Args:
         vectors: embeddings, [N, D], N at least 4.
@@ -75,7 +75,7 @@ def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.nda
 
 
 def _optimise(embedding: "TSNEEmbedding", exaggeration: float, steps: int) -> None:
-    """Move the points so many steps.
+    """Run gradient steps.
 
     What points far apart do to each other is computed in the way that takes less time. A grid (Linderman et
     al. 2019) takes longer the wider the map is, a tree (van der Maaten 2014) the more points there are.
@@ -99,7 +99,7 @@ def tsne_thumbnails(
     side: int = 1800,
     seed: int = 0,
 ) -> Figure:
-    """The map with each image at its place, moved just so far that none hides another.
+    """The map with each image at its position, moved so that none overlap.
 
     What a frame says stands above the map, see `draw_mosaic`.
 
@@ -118,7 +118,7 @@ def tsne_thumbnails(
 
 @dataclass(frozen=True, eq=False)
 class Mosaic:
-    """Images at their places on a transparent ground.
+    """Images at their positions on a transparent background.
 
     Attributes:
         picture: RGBA.
@@ -163,7 +163,7 @@ def draw_mosaic(
     side: int = 1800,
     right: np.ndarray | None = None,
 ) -> Mosaic:
-    """Each image at its place, moved just so far that none hides another.
+    """Each image at its position, moved so that none overlap.
 
     Up to 20 classes a frame has the colour of its class. Of more classes, colours would say nothing: each
     image has the name of its class below it, where there is room, and the frame says whether its nearest
@@ -206,7 +206,7 @@ def draw_mosaic(
 
 
 def right_neighbours(vectors: np.ndarray, labels: Sequence[object]) -> np.ndarray | None:
-    """Whether the nearest of the other vectors is of the same class; None where no frame says so."""
+    """Whether the nearest other vector is of the same class; None if frames do not show it."""
     names = np.array([str(label) for label in labels], object)
     if len(vectors) < 2 or len(set(names.tolist())) <= FEW:
         return None
@@ -215,7 +215,7 @@ def right_neighbours(vectors: np.ndarray, labels: Sequence[object]) -> np.ndarra
 
 
 def layout(positions: np.ndarray, side: int) -> tuple[int, int, int, np.ndarray]:
-    """Size of the picture, side of a tile, and each tile's upper left corner, no two overlapping."""
+    """Size of the image, side of a tile, and the upper left corners of the tiles, which do not overlap."""
     low, extent = positions.min(axis=0), np.maximum(np.ptp(positions, axis=0), 1e-9)
     ratio = np.clip(extent / extent.max(), 0.4, 1)
     tile = int(np.clip(np.sqrt(0.55 * ratio.prod() / len(positions)) * side, 12, side / 8))
@@ -229,7 +229,7 @@ def layout(positions: np.ndarray, side: int) -> tuple[int, int, int, np.ndarray]
 
 
 def push_apart(points: np.ndarray, distance: float, rounds: int = 200) -> np.ndarray:
-    """Push points away from each other, a little a round, until squares of side `distance` do not overlap.
+    """Push points apart iteratively until squares of side `distance` do not overlap.
 
     Where they are too crowded for that after `rounds`, all of them spread, too, a little more in each round.
     """
@@ -250,7 +250,7 @@ def push_apart(points: np.ndarray, distance: float, rounds: int = 200) -> np.nda
 
 
 def name_classes(colours: dict[str, str], width: int) -> Image.Image:
-    """A strip with each class's colour and name, in as many lines as it takes."""
+    """A strip with the colour and name of each class, wrapped over several lines."""
     size = max(18, width // 60)
     letters, step = font(size), round(size * 1.7)
     spots, x, y = [], size, size // 2
