@@ -116,6 +116,17 @@ def test_calibration_knows_the_share_of_errors():
     assert (calibrate(right, generator.normal(6, 1, (500, 1))) < 0.5).all()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4])
+def test_calibration_knows_a_large_share_of_errors(share):
+    generator = np.random.default_rng(1)
+    count = round(2000 * share)
+    right, wrong = generator.normal(-2, 1, (2000 - count, 2)), generator.normal(2, 1, (count, 2))
+    probability = calibrate(np.concatenate([right, wrong]), generator.normal(2, 1, (1000, 2)))
+    assert abs(probability.mean() - share) < 0.05
+    assert not count or (probability[2000 - count :] >= 0.5).mean() > 0.9
+    assert (probability[: 2000 - count] >= 0.5).mean() < 0.02
+
+
 def test_labels_are_grouped_by_evidence_for_every_pair():
     pairs = np.array([[0, 1], [1, 2], [0, 2], [3, 4], [4, 5]])
     groups = group_labels(pairs, np.array([0.9, 0.8, 0.7, 0.9, 0.8]))

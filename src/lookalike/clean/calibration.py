@@ -2,19 +2,22 @@
 
 The measures of errors are known, since errors can be made: an image is compared with a label that is not its
 own, a class is cut in two. The data itself is a mixture of right cases and an unknown share of errors. A
-logistic model tells made errors from the data, and the share follows from the data (Saerens et al. 2002:
-expectation maximisation of the prior). Cases that look like errors then count less as right ones, and the
-model is fitted again.
+logistic model tells made errors from the data. The share follows from the cases that look most like errors:
+if few right cases do, there are as many errors as the part of the data beyond a bound, divided by the part of
+the made errors beyond it (Garg et al. 2021, arXiv:2111.00980). Cases that look like errors then count less as
+right ones, and the model is fitted again.
 """
 
 import numpy as np
 
-ROUNDS = 6
+ROUNDS = 8
 RIDGE = 1e-3
 NOMINAL = 0.05
-"""Share of errors by which cases are weighted while the model is fitted."""
+"""Smallest share of errors by which cases are weighted while the model is fitted."""
 MOST = 0.5
 """Largest share of errors."""
+TAILS = np.arange(0.1, 0.91, 0.05)
+"""Parts of the made errors that lie beyond a bound."""
 
 
 def calibrate(data: np.ndarray, errors: np.ndarray) -> np.ndarray:
@@ -28,12 +31,24 @@ def calibrate(data: np.ndarray, errors: np.ndarray) -> np.ndarray:
         return np.zeros(len(data))
     mean, spread = np.median(data, 0), np.maximum(data.std(0), 1e-6)
     cases, made = _with_constant((data - mean) / spread), _with_constant((errors - mean) / spread)
-    weights, odds = np.full(len(cases), 0.95), np.zeros(len(cases))
+    weights, odds, share = np.full(len(cases), 0.95), np.zeros(len(cases)), NOMINAL
     for _ in range(ROUNDS):
         coefficients = _fit(cases, made, weights)
         odds = cases @ coefficients
-        weights = np.maximum(1 - _probability(odds, NOMINAL), 1e-3)
-    return _with_prior(odds)
+        share = share_of_errors(odds, made @ coefficients)
+        weights = np.maximum(1 - _probability(odds, max(share, NOMINAL)), 1e-3)
+    return _probability(odds, share)
+
+
+def share_of_errors(odds: np.ndarray, made: np.ndarray) -> float:
+    """The share of the cases with these odds, [N], that are errors, given the odds of made errors, [E].
+
+    The lowest of the bounds that each part of the made errors gives, one standard error included.
+    """
+    bounds = np.quantile(made, 1 - TAILS)
+    beyond = (odds[:, None] >= bounds).mean(0)
+    deviation = np.sqrt(beyond * (1 - beyond) / len(odds) + (0.5 / len(odds)) ** 2)
+    return float(np.min((beyond + deviation) / (made[:, None] >= bounds).mean(0), initial=MOST))
 
 
 def _with_constant(measures: np.ndarray) -> np.ndarray:
@@ -59,18 +74,6 @@ def _fit(cases: np.ndarray, made: np.ndarray, weights: np.ndarray) -> np.ndarray
         if np.abs(step).max() < 1e-6:
             break
     return coefficients
-
-
-def _with_prior(odds: np.ndarray) -> np.ndarray:
-    """Probabilities from log odds at equal shares, with the share of errors that agrees with them."""
-    share = NOMINAL
-    for _ in range(100):
-        chance = _probability(odds, share)
-        new = min((float(chance.sum()) + 0.5) / (len(odds) + 1), MOST)  # half a case as the prior
-        if abs(new - share) < 1e-7:
-            break
-        share = new
-    return chance
 
 
 def _probability(odds: np.ndarray, share: float) -> np.ndarray:

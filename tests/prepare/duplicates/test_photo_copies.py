@@ -2,7 +2,7 @@ import logging
 
 import numpy as np
 import polars as pl
-from PIL import Image
+from PIL import Image, ImageDraw
 from planted_copies import alter, scene
 from scipy.fft import dctn
 
@@ -64,6 +64,41 @@ def test_drawings_that_differ_in_one_place_are_no_copies(tmp_path):
         image.paste("white", (30 + 10 * number, 40, 36 + 10 * number, 56))
         images[f"{number}.png"] = image
     assert not len(copies_of(table_of(tmp_path, images))[0].duplicates.pairs)
+
+
+def clock(shade):
+    image = Image.new("RGB", (96, 96), "white")
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((2, 2, 93, 93), fill=(150, 170, 180))
+    draw.ellipse((12, 12, 83, 83), fill=(225, 232, 238))
+    draw.line((48, 48, 48, 20), fill=(shade, shade, shade), width=5)
+    return image
+
+
+def test_drawings_of_two_designers_are_no_copies_but_brighter_and_compressed_ones_are(tmp_path):
+    first = clock(90)
+    images = {"0.png": first, "other.png": clock(120), "bright.png": first.point(lambda value: value * 0.94)}
+    copies = copies_of(
+        table_of(tmp_path, images | {"small.jpg": first, "large.png": first.resize((120, 118))})
+    )
+    pairs = set(map(tuple, copies[0].duplicates.pairs.tolist()))
+    assert {(0, 2), (0, 3), (0, 4)} <= pairs
+    assert (0, 1) not in pairs
+
+
+def moved_object(shift):
+    front, disc = scene(101, (320, 240)), Image.new("L", (320, 240))
+    ImageDraw.Draw(disc).ellipse((80 + shift, 60, 240 + shift, 200), fill=255)
+    moved = Image.new("RGB", (320, 240))
+    moved.paste(front, (shift, 0))
+    return Image.composite(moved, scene(1, (320, 240)), disc)
+
+
+def test_the_next_photo_of_a_burst_is_no_copy(tmp_path):
+    images = {"0.jpg": moved_object(0), "1.jpg": moved_object(3), "2.jpg": moved_object(0).resize((240, 180))}
+    copies = copies_of(table_of(tmp_path, images))[0]
+    assert copies.duplicates.pairs.tolist() == [[0, 2]]
+    assert copies.correlations.min() > 0.95
 
 
 def test_mirrored_copies_on_request(tmp_path):

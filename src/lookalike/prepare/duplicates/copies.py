@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from lookalike.data.decode import open_image
+from lookalike.data.shards import open_image_file
 from lookalike.data.table import Table
 from lookalike.errors import LookalikeError
 from lookalike.prepare.duplicates.candidates import candidate_pairs, drop_unlike
@@ -17,8 +18,17 @@ from lookalike.prepare.duplicates.signatures import SIDE, Signatures, blocks, sq
 DEFAULT_THRESHOLD = 10
 LOOSE = -4.0
 """Score of the small copies from which the images themselves are compared."""
-SIZES = (96, 64, 48, 32)
+SIZES = (160, 96, 64, 48, 32)
 """Pixels a side at which images are compared, none larger than the smaller of the two."""
+FINE, FINE_BIAS = 160, 2.75
+"""A size at which copies score higher than at those that the score was fitted at, and by how much."""
+STILL, FAR = 0.006, 0.045
+"""Shares of the width: up to here images lie on each other as they are; from here it is more than a crop."""
+STILL_BIAS, MOVED_BIAS, FAR_BIAS = 3.0, 2.0, 2.0
+"""What the score of images loses that were stored without loss, are equal in size and differ all the same:
+the difference cannot come from resizing or compression. And what it loses for a shift like no crop's."""
+LOSSY = (b"\xff\xd8\xff", b"ftyp", b"VP8 ", b"VP8X")
+"""What files begin with that may have been compressed with loss: JPEG, HEIC and AVIF, WebP."""
 BATCH = 64
 CACHED = 512
 ROUNDS = 3
@@ -99,7 +109,7 @@ class _Finder:
         for part in blocks(len(pairs), 4 * BATCH):
             one, other = thumbs[pairs[part, 0]], thumbs[pairs[part, 1]]
             result = compare_images(one, np.ascontiguousarray(other[:, :, ::-1]) if mirrored else other)
-            scores[part], correlations[part] = result
+            scores[part], correlations[part] = result.score, result.correlation
         promising = np.flatnonzero(scores > LOOSE)
         scores[promising] = self._compare_large(pairs[promising], mirrored)
         for pair, score, correlation in zip(pairs.tolist(), scores, correlations, strict=True):
@@ -113,7 +123,7 @@ class _Finder:
 
     def _compare_large(self, pairs: np.ndarray, mirrored: bool) -> np.ndarray:
         smaller = self.signatures.sizes.min(1)[pairs].min(1) if len(pairs) else np.empty(0)
-        scores = np.empty(len(pairs))
+        scores, shifts = np.empty(len(pairs)), np.empty(len(pairs))
         for side in SIZES:
             larger = [size for size in SIZES if size > side]
             fits = (smaller >= side) | (side == SIDE)
@@ -125,8 +135,19 @@ class _Finder:
                     for axis in (0, 1)
                 )
                 other = np.ascontiguousarray(other[:, :, ::-1]) if mirrored else other
-                scores[these[part]] = compare_images(one, other).score
-        return scores
+                result = compare_images(one, other)
+                scores[these[part]] = result.score - (FINE_BIAS if side == FINE else 0)
+                shifts[these[part]] = result.shift
+        return scores - self._bias(pairs, scores, shifts)
+
+    def _bias(self, pairs: np.ndarray, scores: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """What scores lose, since the differences of these pairs are not those of copies, [P]."""
+        bias = np.where(shifts >= FAR, FAR_BIAS, 0.0)
+        sizes = self.signatures.sizes[pairs] if len(pairs) else np.empty((0, 2, 2))
+        for row in np.flatnonzero((sizes[:, 0] == sizes[:, 1]).all(1) & (scores > 0)):
+            if not any(self.images.is_lossy(int(one)) for one in pairs[row]):
+                bias[row] += STILL_BIAS if shifts[row] < STILL else MOVED_BIAS
+        return bias
 
     def add(self, pairs: np.ndarray) -> None:
         """Note pairs that need no comparison."""
@@ -182,6 +203,15 @@ class _Images:
             return np.asarray(open_image(os.fspath(self.table.file(row)), self.table.box(row)))
         except LookalikeError:
             return None
+
+    def is_lossy(self, row: int) -> bool:
+        """Whether the format of the file suggests that it was compressed with loss."""
+        try:
+            with open_image_file(os.fspath(self.table.file(row))) as stream:
+                head = stream.read(16)
+        except (OSError, LookalikeError):  # it could be read a moment ago
+            return True
+        return head.startswith(LOSSY[0]) or head[4:8] == LOSSY[1] or head[12:16] in LOSSY[2:]
 
     def are_equal(self, one: int, other: int, sizes: np.ndarray) -> bool:
         """Whether two rows have the same pixels, whatever the format of their files."""

@@ -35,10 +35,12 @@ class Comparison(NamedTuple):
         score: logit of the probability that they are copies of one photo, [P]. Fitted to the two quantities
             of `_differences` on emoji and photos of products, and their copies.
         correlation: of the pixels, in [-1, 1], [P].
+        shift: the largest change of position or size, as a share of the width or height, [P].
     """
 
     score: np.ndarray
     correlation: np.ndarray
+    shift: np.ndarray
 
 
 def compare_images(one: np.ndarray, other: np.ndarray) -> Comparison:
@@ -46,14 +48,15 @@ def compare_images(one: np.ndarray, other: np.ndarray) -> Comparison:
     a, b = (torch.from_numpy(images).permute(0, 3, 1, 2).float() for images in (one, other))
     darker = (a.mean((1, 2, 3)) > b.mean((1, 2, 3))).view(-1, 1, 1, 1)
     a, b = torch.where(darker, b, a), torch.where(darker, a, b)  # brightening can be undone, clipping cannot
-    warped, inside = _register(a, b)
+    warped, inside, moved = _register(a, b)
     unusual, share = _differences(warped, b, inside)
     score = -WEIGHTS[0] * (unusual + 0.05).log() - WEIGHTS[1] * (share + 0.01).log() - WEIGHTS[2]
-    return Comparison(score.numpy(), _correlation(warped, b, inside).numpy())
+    shift = moved.abs().amax(1) / 2
+    return Comparison(score.numpy(), _correlation(warped, b, inside).numpy(), shift.numpy())
 
 
-def _register(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """`a` laid over `b` [P, 3, S, S], and which of its pixels are known [P, 1, S, S]."""
+def _register(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`a` laid over `b` [P, 3, S, S], which of its pixels are known [P, 1, S, S], and its motion [P, 4]."""
     count, side = len(a), a.shape[-1]
     source, target = _blur((a * LUMA).sum(1, keepdim=True)), _blur((b * LUMA).sum(1, keepdim=True))[:, 0]
     across, down = _gradients(source)
@@ -82,7 +85,7 @@ def _register(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     grid = _grid(x, y, moved)
     values = F.grid_sample(a, grid, padding_mode="border", align_corners=False)
     warped = (gain.view(-1, 1, 1, 1) * values + offset.view(-1, 1, 1, 1)).clamp(0, 255)
-    return warped, (grid.abs() < 1).all(-1)[:, None].float()
+    return warped, (grid.abs() < 1).all(-1)[:, None].float(), moved
 
 
 def _grid(x: Tensor, y: Tensor, moved: Tensor) -> Tensor:
