@@ -28,6 +28,16 @@ DESCRIPTION = (
 )
 
 
+class PageFiles(StaticFiles):
+    """Files of the page. Browsers ask each time whether one has changed, so that versions are not mixed."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        """A file, or the answer that it has not changed."""
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def make_app(service: Service, settings: Settings) -> Guard:
     """The ASGI application of a service."""
     app = FastAPI(
@@ -52,7 +62,7 @@ def make_app(service: Service, settings: Settings) -> Guard:
     app.get("/metrics", response_class=Response)(_metrics)
     app.get("/", include_in_schema=False)(_page)
     app.get("/sw.js", include_in_schema=False)(_service_worker)
-    app.mount("/page", StaticFiles(directory=PAGE, check_dir=False), name="page")
+    app.mount("/page", PageFiles(directory=PAGE), name="page")
     app.exception_handler(ApiError)(_on_api_error)
     app.exception_handler(HTTPException)(_on_http_error)
     app.exception_handler(RequestValidationError)(_on_invalid)

@@ -1,6 +1,7 @@
 """The page of the service for everybody: no connection, no rights, no mouse, no eyesight, a small screen."""
 
 import shutil
+from urllib.request import urlopen
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -20,8 +21,15 @@ def service(serve):
     return serve()
 
 
-def test_the_page_is_small():
-    assert sum(file.stat().st_size for file in PAGE.iterdir()) <= LARGEST
+def test_the_page_is_small_and_never_of_two_versions(service):
+    files = {file.name: file for file in PAGE.iterdir()}
+    assert sum(file.stat().st_size for file in files.values()) <= LARGEST
+    worker, index = files["sw.js"].read_text(), files["index.html"].read_text()
+    for name in files.keys() - {"sw.js", "index.html"}:
+        assert f'"page/{name}"' in worker, "it opens without a connection"
+        with urlopen(f"{service.url}page/{name}") as response:
+            assert response.headers["Cache-Control"] == "no-cache" and response.headers["ETag"]
+        assert not name.endswith(".js") or f'"page/{name}"' in index
 
 
 def test_an_index_that_does_not_change_is_only_looked_up(visit, serve, photo):
