@@ -67,6 +67,10 @@ def make_service(index: Index, settings: Settings) -> "Service":
     log.info(
         "photos: %s", "used whole" if settings.cropping is None else f"cropped by detect={settings.detect}"
     )
+    if len(index):
+        service.workers.submit(
+            index.search, index.vectors[:1], 1
+        )  # imports what the first search would wait for
     return service
 
 
