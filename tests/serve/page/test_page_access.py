@@ -161,7 +161,7 @@ def test_the_keyboard_is_enough(visit, serve, photo):
     expect(page.locator("#live")).to_have_text("cat-0.jpg: This is Mia")
     tab_to(page, "No, this is not Mia")
     page.keyboard.press("Space")
-    assert page.evaluate("document.activeElement.innerText").strip() == "Not Mia. Who is it?"
+    expect(page.get_by_role("heading", name="Not Mia. Who is it?")).to_be_focused()
     tab_to(page, "This is somebody else…")
     page.keyboard.press("Enter")
     page.keyboard.type("ted")
@@ -169,18 +169,18 @@ def test_the_keyboard_is_enough(visit, serve, photo):
     expect(page.get_by_role("combobox")).to_have_attribute("aria-activedescendant", "name-0")
     page.keyboard.press("Enter")
     page.locator(".done").wait_for()
-    assert page.evaluate("document.activeElement.innerText").strip() == "This is Teddy"
+    expect(page.get_by_role("heading", name="This is Teddy")).to_be_focused()
     tab_to(page, "See all photos")
     page.keyboard.press("Enter")
     page.locator("#view-identity .photo").nth(3).wait_for()
-    assert page.evaluate("document.activeElement.innerText") == "Teddy"
+    expect(page.get_by_role("heading", name="Teddy", exact=True)).to_be_focused()
     assert page.title() == "Teddy · Lookalike"
     tab_to(page, "Select photo 1")
     page.keyboard.press("Space")
     tab_to(page, "Split off…")
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.innerText") == "Split off…", "the focus returns"
+    expect(page.get_by_role("button", name="Split off…")).to_be_focused()
 
 
 SMALL = """() => [...document.querySelectorAll("button, a, input, [role=option]")]

@@ -137,14 +137,14 @@ def test_somebody_is_added_with_photos_and_gets_more(page, photo, serve):
     shown = page.locator("dialog img")
     assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Enlarge photo 1"
+    expect(page.get_by_role("button", name="Enlarge photo 1")).to_be_focused()
 
 
 def test_the_history_says_who_decided(visit, serve):
     service = serve()
     page = visit(service)
     go(page, "history")
-    assert "Nothing was decided yet." in page.locator("#view-history").inner_text()
+    page.get_by_text("Nothing was decided yet.").wait_for()
     page.get_by_label("Your name").fill("Ann")
     page.get_by_label("Your name").blur()
     open_identity(page, "new-1")
