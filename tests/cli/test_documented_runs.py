@@ -29,7 +29,7 @@ SMALL = {
 EXAMPLES = [
     *("prepare-split", "prepare-filter", "prepare-merge", "prepare-shards", "prepare-stats", "prepare-sheet"),
     *("preview", "recipes", "embed", "compare", "plot", "verify", "export", "info", "identify", "clean"),
-    *("cluster", "align-text"),
+    *("cluster", "align-text", "index-health"),
 ]
 """Jobs whose example in the help runs after the workflow of the README."""
 NEEDS_MORE = {

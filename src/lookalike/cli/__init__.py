@@ -123,6 +123,10 @@ JOBS = {
         "Build a searchable index from vectors or images",
         "lookalike index model=runs/mine/model dataset=data/mine out=index/mine",
     ),
+    "index-health": Job(
+        "List the enrolled photos of an index that cause false matches",
+        "lookalike index health index=index/mine out=health.csv",
+    ),
     "search": Job(
         "Find the nearest indexed images of a photo",
         "lookalike search index=index/mine image=photo.jpg k=5",

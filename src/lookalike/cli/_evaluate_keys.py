@@ -59,6 +59,14 @@ class Config(Source):
     )
     far: Rate | list[Rate] = Field(description="false accept rate for the threshold; [a,b] for several")
     coarse_far: bool = Field(description="allow far below 1 / number of impostor pairs")
+    fpir: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="false positive identification rate for identification_threshold and operating_tpir: "
+        "those of identify in an index of the images"
+    )
+    validation: Path | None = Field(
+        description="embeddings folder, or file of vectors with labels, of identities to choose that "
+        "threshold on; null uses those in the model folder"
+    )
     intervals: bool = Field(description="compute 95 % confidence intervals by bootstrap over identities")
     seed: int = Field(ge=0, description="random seed of the intervals")
     by: list[str] = Field(description="columns of the table to break the metrics down by: [label,camera]")

@@ -57,6 +57,8 @@ def run_evaluation(config: Config) -> "tuple[Evaluation, Pca | None]":
         ks=config.ks,
         far=config.far,
         coarse_far=config.coarse_far,
+        fpir=config.fpir,
+        validation=config.validation,
         intervals=config.intervals,
         seed=config.seed,
         protocol=protocol,

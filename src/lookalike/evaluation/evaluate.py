@@ -22,6 +22,8 @@ from lookalike.evaluation.arguments import (
     whole_number,
     whole_numbers,
 )
+from lookalike.evaluation.identification import FPIR
+from lookalike.evaluation.identification_metrics import add_ends, own_point, rates_at
 from lookalike.evaluation.inputs import Source, resolve_inputs
 from lookalike.evaluation.operating_point import own_threshold
 from lookalike.evaluation.pair_blocks import identity_counts
@@ -36,6 +38,7 @@ from lookalike.evaluation.protocols.checking import (
 from lookalike.evaluation.protocols.pairs import PairList, counts_of_listed_pairs
 from lookalike.evaluation.protocols.retrieval import SelfRetrieval
 from lookalike.evaluation.result import Evaluation
+from lookalike.evaluation.validation_vectors import Validation
 from lookalike.evaluation.verification import (
     Value,
     add_estimates,
@@ -78,6 +81,8 @@ def evaluate(
     far: float | Sequence[float] = FAR,
     coarse_far: bool = False,
     threshold: float | None = None,
+    fpir: float = FPIR,
+    validation: Validation = None,
     intervals: bool = True,
     seed: int = 0,
     neighbours: int = 10,
@@ -114,6 +119,10 @@ def evaluate(
         threshold: a similarity to evaluate here: operating_far and operating_tar; that of the operating point
             of the model if not given, where the model or its folder is known, and `refine` and `rerank` are
             not given.
+        fpir: false positive identification rate, for identification_threshold, operating_tpir and
+            operating_fpir: those of an index of the images, as in `Index.identify`.
+        validation: identities to choose that threshold on, as in `Index.identify`; those in the model folder
+            if not given. There are no such metrics without any, and with other protocols than `self`.
         intervals: whether to compute 95 % intervals, by bootstrap over identities.
         seed: seed of the bootstrap.
         neighbours: number of nearest neighbours to return per query.
@@ -151,6 +160,8 @@ def evaluate(
         threshold = own_threshold(embeddings)
     unit = exact_vectors(vectors)
     names, codes = factorise(labels, len(unit))
+    is_plain = type(rules) is SelfRetrieval and not refine and rerank is None
+    point, notes_on_point = own_point(embeddings, codes, validation, fpir, is_plain)
     samples = Samples(unit, codes, names, frame)
     check_columns(samples, by)
     functions = expand_metrics(selected, ks, fars, coarse_far)
@@ -187,7 +198,9 @@ def evaluate(
     }
     if rules.lone == "zero":
         columns = {name: np.where(ranked.totals > 0, column, 0.0) for name, column in columns.items()}
+    numbers = {**numbers, **rates_at(unit, codes, point)}
     means, notes = _means(columns, ranked.codes if intervals else None, seed)
+    notes += notes_on_point
     reordered = ["no verification: re-ranking assigns no similarity to pairs"]
     verified, histogram, absent = (
         verification_metrics(ranked.pairs, fars, coarse_far) if rerank is None else ({}, {}, reordered)
@@ -205,6 +218,7 @@ def evaluate(
     )
     if intervals:
         estimates.update(add_estimates(verified, numbers, seed))
+        add_ends(verified, point)
     absent += unsure
     lone = ranked.totals == 0
     if lone.any():

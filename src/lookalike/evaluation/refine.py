@@ -11,7 +11,6 @@ import polars as pl
 from lookalike.embeddings import Embeddings
 from lookalike.errors import DataError
 from lookalike.evaluation.evaluate import evaluate
-from lookalike.evaluation.operating_point import own_threshold
 from lookalike.evaluation.pca import Pca
 from lookalike.evaluation.query_expansion import augment_gallery, expand_queries
 from lookalike.evaluation.rerank import KReciprocal
@@ -129,10 +128,11 @@ def evaluate_refined(
     """
     refined = refine_embeddings(embeddings, pca, expand, rerank)
     frame = embeddings.table.frame
-    judge = partial(evaluate, labels=embeddings.table.labels, frame=frame, **arguments)
     try:
-        evaluation = judge(embeddings.vectors, threshold=own_threshold(embeddings))
+        evaluation = evaluate(embeddings, **arguments)
         if refined.steps:
+            arguments["validation"] = None  # it is of other vectors
+            judge = partial(evaluate, labels=embeddings.table.labels, frame=frame, **arguments)
             after = judge(refined.embeddings.vectors, **refined.arguments)
             evaluation = add_values_before(after, evaluation, refined.steps, arguments.get("seed", 0))
     except ValueError as error:
