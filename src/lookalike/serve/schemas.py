@@ -203,6 +203,7 @@ class Enrolment(BaseModel):
 
     name: str = Field(examples=["mia"])
     photos: list[str]
+    already: list[str] = Field(description="those of the photos that the identity had before")
     warnings: list[str]
 
 

@@ -147,7 +147,8 @@ async def _enrol(service: Service, form: Form, name: str | None) -> dict[str, An
         lambda registry: service.gallery.enrol(registry, name, matrix, pictures)
     )
     service.metrics.enrolled.inc(len(ids))
-    return {"name": identity, "photos": ids, "warnings": warnings}
+    already = [each for each in ids if each in before.rows]
+    return {"name": identity, "photos": ids, "already": already, "warnings": warnings}
 
 
 def _resemblances(

@@ -63,14 +63,14 @@ export const subjectCard = (subject, photo) => {
     for (const other of rejected.filter((each) => each !== result.name)) {
       await decide(identityPath(other, "/different"), { photos: result.photos });
     }
-    saved = { ...result, isNew };
-    announce(isNew ? `Saved as ${result.name}.` : `Saved: this is ${result.name}.`);
+    saved = { ...result, added: result.photos.filter((id) => !result.already.includes(id)), isNew };
+    announce(!saved.added.length ? `${result.name} had this photo before.` : isNew ? `Saved as ${result.name}.` : `Saved: this is ${result.name}.`);
     document.dispatchEvent(new Event("changed"));
   });
 
-  /** Forget the enrolled photos, and with them all decisions about them. */
+  /** Forget the photos that were added, and with them all decisions about them. */
   const takeBack = () => act(async () => {
-    for (const id of saved.photos) await request("DELETE", identityPath(saved.name, `/photos/${encodeURIComponent(id)}`));
+    for (const id of saved.added) await request("DELETE", identityPath(saved.name, `/photos/${encodeURIComponent(id)}`));
     announce(`Taken back: the photo is no longer one of ${saved.name}.`);
     saved = null;
     document.dispatchEvent(new Event("changed"));
@@ -123,10 +123,14 @@ export const subjectCard = (subject, photo) => {
     return [yes, no, other, fresh];
   };
 
+  const outcome = () => {
+    if (!saved.added.length) return [nameOf(saved.name), saved.photos.length > 1 ? " had these photos before. " : " had this photo before. "];
+    return [saved.isNew ? "Saved as " : "Saved as a photo of ", nameOf(saved.name), ". "];
+  };
   const savedPart = () => [
-    h("p", { class: "done" }, icon("known"), h("span", {}, saved.isNew ? "Saved as " : "Saved as a photo of ", nameOf(saved.name), ". ", h("a", { href: `#identity/${encodeURIComponent(saved.name)}` }, "See all photos"))),
+    h("p", { class: "done" }, icon("known"), h("span", {}, ...outcome(), h("a", { href: `#identity/${encodeURIComponent(saved.name)}` }, "See all photos"))),
     ...(saved.warnings ?? []).map((text) => h("p", { class: "warning" }, icon("warning"), h("span", {}, text))),
-    h("div", { class: "buttons" }, button("Undo", takeBack)),
+    saved.added.length ? h("div", { class: "buttons" }, button("Undo", takeBack)) : null,
   ];
 
   const render = () => {
