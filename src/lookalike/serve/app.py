@@ -66,6 +66,7 @@ def make_app(service: Service, settings: Settings) -> Guard:
     app.exception_handler(ApiError)(_on_api_error)
     app.exception_handler(HTTPException)(_on_http_error)
     app.exception_handler(RequestValidationError)(_on_invalid)
+    app.exception_handler(Exception)(_on_failure)
     return Guard(app, service.access, service.metrics, memory)
 
 
@@ -113,6 +114,10 @@ def _file(name: str) -> Response:
     if not (PAGE / name).is_file():
         raise ApiError("not_found", f"this installation has no {name}")
     return FileResponse(PAGE / name, headers={"Cache-Control": "no-cache"})
+
+
+async def _on_failure(request: Request, error: Exception) -> JSONResponse:
+    return ErrorResponse(ApiError("internal", "the request failed; the log of the service says why", True))
 
 
 async def _on_api_error(request: Request, error: Exception) -> JSONResponse:

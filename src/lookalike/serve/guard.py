@@ -31,7 +31,7 @@ HEADERS = {
 
 
 class Guard:
-    """Middleware: host, origin, headers, metrics, and a last resort for errors.
+    """Middleware: host, origin, headers, metrics, and the log of errors.
 
     Routes see the path as it was sent, with its percent signs, so that a name with a slash is one part of it.
 
@@ -78,10 +78,8 @@ class Guard:
             else:
                 await self.app(scope, receive, send_with_headers)
         except Exception:
-            log.exception("%s %s failed", scope["method"], endpoint(scope))
-            if status == 0:
-                failed = ApiError("internal", "the request failed; the log of the service says why", True)
-                await ErrorResponse(failed)(scope, receive, send_with_headers)
+            log.exception("%s failed", endpoint(scope))
+            status = status or 500
         finally:
             self.memory.total -= scope.pop("lookalike.bytes", 0)
             self.metrics.requests.labels(endpoint(scope), str(status)).inc()
