@@ -16,18 +16,18 @@ from lookalike.serve import start
 
 
 @pytest.fixture
-def served(monkeypatch):
-    """What would be served, in place of serving it."""
-    calls = []
-    monkeypatch.setattr(start, "serve_index", lambda index, settings: calls.append((index, settings)))
-    return calls
+def calls(monkeypatch):
+    """What would be calls, in place of serving it."""
+    started = []
+    monkeypatch.setattr(start, "serve_index", lambda index, settings: started.append((index, settings)))
+    return started
 
 
-def test_the_keys_reach_the_service(shelter, served, monkeypatch):
+def test_the_keys_reach_the_service(shelter, calls, monkeypatch):
     words = "port=0 token=abc read_token=true hosts=[a.org,b.org] fpir=0.1 max_bytes=5000 timeout=3 queue=2"
     more = ["api=immich", "immich.upstream=http://ml:3003", "batch_size=3"]
     assert main(["serve", f"index={shelter / 'index'}", *words.split(), *more]) == 0
-    ((index, settings),) = served
+    ((index, settings),) = calls
     assert len(index) == 40 and (settings.port, settings.fpir, settings.batch_size) == (0, 0.1, 3)
     assert (settings.access.token, settings.access.read_token) == ("abc", True)
     assert settings.access.hosts == ("a.org", "b.org")
@@ -35,8 +35,8 @@ def test_the_keys_reach_the_service(shelter, served, monkeypatch):
     assert (settings.immich, settings.upstream) == (True, "http://ml:3003")
     monkeypatch.setenv("LOOKALIKE_TOKEN", "from the environment")
     lookalike.serve(shelter / "index")
-    assert served[-1][1].access.token == "from the environment"
-    assert (served[-1][1].host, served[-1][1].cropping) == ("127.0.0.1", None)
+    assert calls[-1][1].access.token == "from the environment"
+    assert (calls[-1][1].host, calls[-1][1].cropping) == ("127.0.0.1", None)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_the_keys_reach_the_service(shelter, served, monkeypatch):
         ("model=nowhere", "nowhere"),
     ],
 )
-def test_wrong_keys_are_refused(word, message, shelter, served, capsys):
+def test_wrong_keys_are_refused(word, message, shelter, calls, capsys):
     assert main(["serve", f"index={shelter / 'index'}", word]) in (1, 2)
-    assert message in capsys.readouterr().err and not served
+    assert message in capsys.readouterr().err and not calls
 
 
 @pytest.fixture
-def cropped(shapes, tmp_path):
+def cropped_index(shapes, tmp_path):
     """An index of a dataset that was prepared with detect=box, and the dataset."""
     photos = shapes(tmp_path / "photos", classes=3, per_class=4)
     rows = ["path,label,x1,y1,x2,y2"]
@@ -70,8 +70,8 @@ def cropped(shapes, tmp_path):
     return index, tmp_path / "data"
 
 
-def test_photos_are_cropped_as_the_dataset_was(cropped):
-    index, dataset = cropped
+def test_photos_are_cropped_as_the_dataset_was(cropped_index):
+    index, dataset = cropped_index
     for detect in ("auto", str(dataset)):
         cropping, name = find_cropping(detect, index)
         assert (cropping, name) == (Boxes(size=20, margin=0.1), "box")

@@ -150,7 +150,7 @@ def test_the_client_calls_every_endpoint(index, tmp_path):
         with pytest.raises(ServiceError, match=r"nothing\.jpg"):
             client.identify(tmp_path / "nothing.jpg")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0 and "stopped" in process.stderr.read()
+        assert process.wait(120) == 0 and "stopped" in process.stderr.read()
     with pytest.raises(ServiceError, match="does the service run"):
         client.info()
     with pytest.raises(ValueError, match="http://"):
@@ -192,7 +192,7 @@ def test_what_was_acknowledged_survives_kill_9(index):
         threads = [threading.Thread(target=enrol, args=(worker,)) for worker in range(3)]
         for thread in threads:
             thread.start()
-        assert enough.wait(60)
+        assert enough.wait(120)
         os.kill(process.pid, signal.SIGKILL)
         for thread in threads:
             thread.join()
