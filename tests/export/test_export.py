@@ -416,3 +416,25 @@ def test_families_of_timm_are_exported_with_any_batch_size(name, tmp_path):
     with torch.inference_mode():
         expected = model(torch.from_numpy(images)).numpy()
     assert (1 - (result.load()(images) * expected).sum(axis=1)).max() < 1e-5
+
+
+def test_the_licence_is_that_of_the_weights_or_of_the_user(table, tmp_path):
+    model = small_model()
+    space = model.space
+    assert model.licence is None
+    model.save(tmp_path / "unknown")
+    assert "Licence: not stated" in (tmp_path / "unknown" / "README.md").read_text()
+    model.licence = "mit"
+    model.save(tmp_path / "model")
+    loaded = lookalike.load(tmp_path / "model")
+    assert (loaded.licence, loaded.space) == ("mit", space)
+    for licence, expected in (
+        (None, "license: mit"),
+        ("My Own 2.0", "license: other\nlicense_name: my own 2.0"),
+    ):
+        out = tmp_path / str(licence)
+        export(loaded, table, out=out, licence=licence, progress=False)
+        card = (out / "README.md").read_text()
+        assert card.startswith("---\nlibrary_name: lookalike\n") and expected in card.split("---")[1]
+        assert lookalike.info(out).licence == (licence or "mit").lower()
+    assert "license: mit" in (tmp_path / "model" / "README.md").read_text().split("---")[1]

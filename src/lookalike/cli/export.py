@@ -27,6 +27,10 @@ class Config(BaseModel):
         description="number of leading dimensions to keep, for models trained with matryoshka=; null keeps "
         "all",
     )
+    licence: str | None = Field(
+        description="licence for the model card, such as apache-2.0; null takes that of the pretrained "
+        "weights, where known"
+    )
     fold: list[Literal["preprocess", "pca", "resize"]] = Field(
         description="what the graph includes: preprocess (scaling of pixels), pca (see pca=), resize (images "
         "of any size)"
@@ -66,6 +70,7 @@ def main(config: Config) -> str:
         format=config.format,
         precision=config.precision,
         dim=config.dim,
+        licence=config.licence,
         fold=config.fold,
         pca=config.pca,
         split=config.split,

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from lookalike.files import parse_json, write_text
+from lookalike.model.licence import front_matter, licence_line
 from lookalike.model.onnx_model import FILE
 
 if TYPE_CHECKING:
@@ -39,12 +38,8 @@ def write_card(
 
 
 def _front_matter(description: Mapping[str, Any]) -> str:
-    metadata = {
-        "library_name": "lookalike",
-        "pipeline_tag": "image-feature-extraction",
-        "tags": ["metric-learning", "image-retrieval", "onnx", str(description["precision"])],
-    }
-    return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---"
+    tags = ["metric-learning", "image-retrieval", "onnx", str(description["precision"])]
+    return front_matter(tags, description.get("licence"))
 
 
 def _title(description: Mapping[str, Any]) -> str:
@@ -58,7 +53,8 @@ def _introduction(description: Mapping[str, Any]) -> str:
         f"One graph from uint8 pixels to unit vectors of dimension {description['dim']}, compared by "
         f"cosine similarity. Precision: {description['precision']}. Images are resized to {resize['size']} × "
         f"{resize['size']} ({resize['how']}, {resize['interpolation']}).\n\n"
-        f"Embedding space: `{description['space']}`. Never compare its vectors with those of another one."
+        f"Embedding space: `{description['space']}`. Never compare its vectors with those of another one.\n\n"
+        f"{licence_line(description.get('licence'))}"
     )
 
 

@@ -38,6 +38,7 @@ from lookalike.export.measure import (
 from lookalike.export.result import TORCHSCRIPT_FILE, Export
 from lookalike.export.settings import Fold, Format, Precision, Settings
 from lookalike.files import new_folder, refuse_existing, write_text
+from lookalike.model.licence import stated_licence
 from lookalike.model.onnx_model import FILE, OnnxModel, scale
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def export(
     precision: Precision = "fp32",
     fold: Sequence[Fold] = ("preprocess",),
     dim: int | None = None,
+    licence: str | None = None,
     pca: str | Path | None = None,
     split: str | None = None,
     max_gap: float | None = None,
@@ -85,6 +87,8 @@ def export(
         fold: what the graph includes: preprocess (scaling of pixels), pca, resize (images of any size, one at
             a time; antialiased, nearly the same pixels as Pillow).
         dim: keep the first `dim` dimensions of the embeddings, which are another space; all if not given.
+        licence: of the exported model, for its card and metadata, such as apache-2.0; if not given, that of
+            the weights that training started from, where their library states one.
         pca: evaluation folder, or folder with pca.json, of fold=pca.
         split: split of `table` to compare on; test if there is one, else val, else all.
         max_gap: largest accepted 1 − cosine between the embeddings of an image; by default 1e-5 for fp32,
@@ -109,6 +113,7 @@ def export(
         format, precision, tuple(fold), max_gap, max_recall_loss, calibration_images, max_images, far, seed
     )
     job = prepare_job(model, table, settings, pca, dim, split, {"workers": workers, "progress": progress})
+    job.model.licence = stated_licence(licence) or job.model.licence
     with new_folder(out) as folder:
         result = _export_into(job, folder, dict(metadata or {"made_by": "lookalike.export"}))
     log.info("wrote %s", out)

@@ -23,6 +23,8 @@ FILES = (
     "export.json",
     "config.yaml",
     "README.md",
+    "text.json",
+    "text.safetensors",
 )
 """What a model folder or an export consists of; nothing else is sent or fetched."""
 

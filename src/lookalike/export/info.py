@@ -36,6 +36,7 @@ class ModelInfo:
         bytes: size of the weights file.
         speed: batch size to milliseconds per image on this machine, medians.
         operating_point: if there is one.
+        licence: None where none is stated.
         training: what the run folder says about its origin.
     """
 
@@ -50,6 +51,7 @@ class ModelInfo:
     bytes: int
     speed: dict[int, float]
     operating_point: OperatingPoint | None
+    licence: str | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class ModelInfo:
             f"{ms:.2f} ms per image at batch {size}" for size, ms in self.speed.items()
         )
         facts["operating point"] = str(self.operating_point or "none")
+        facts["licence"] = self.licence or "not stated"
         facts |= {key.replace("_", " "): str(value) for key, value in self.training.items()}
         width = max(map(len, facts))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
@@ -142,6 +145,7 @@ def _onnx_info(path: Path, model: OnnxModel) -> ModelInfo:
         model.file.stat().st_size,
         {count: _time(lambda batch: model.run(list(batch)), images[:count]) for count in BATCHES},
         read_point(model.file, model.space),
+        model.metadata.get("licence"),
     )
 
 
@@ -169,6 +173,7 @@ def _torch_info(path: Path, model: "EmbeddingModel") -> ModelInfo:
         (folder / "model.safetensors").stat().st_size,
         {count: _time(run, images[:count]) for count in BATCHES},
         read_point(folder, model.space),
+        model.licence,
         _training_facts(folder.parent),
     )
 

@@ -144,6 +144,8 @@ def describe_file(job: ExportJob, space: str, point: OperatingPoint | None) -> d
         "backbone": dict(job.model.backbone.spec),
         "pooling": dict(job.model.pool.spec),  # type: ignore[arg-type]
     }
+    if job.model.licence is not None:
+        description["licence"] = job.model.licence
     if job.pca is None and job.model.matryoshka:
         description["matryoshka"] = [dim for dim in job.model.matryoshka if dim <= job.dim]
     return description if point is None else {**description, "operating_point": asdict(point)}

@@ -21,6 +21,7 @@ class Backbone(nn.Module):
         mean, std: per channel, of images in 0…1, that the weights were trained with.
         interpolation: the resampling that the weights were trained with.
         pretrained: whether it holds weights that were trained, by others or by us.
+        licence: of the published weights, where their library states it.
     """
 
     spec: Spec
@@ -30,6 +31,7 @@ class Backbone(nn.Module):
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interpolation: str = "bilinear"
     pretrained: bool = False
+    licence: str | None = None
 
     def maps(self, images: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] to a feature map [B, map_dim, h, w]."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.model import hub
 from lookalike.model.backbone import POOLINGS, Backbone, Spec, title
+from lookalike.model.licence import stated_licence
 from lookalike.model.openclip import OpenClip
 from lookalike.model.timm_shapes import Shape, as_map, fit, own_pooling, probe
 from lookalike.model.torchvision_models import TorchVision
@@ -146,6 +147,8 @@ def timm(
     state = read_weights(Path(weights)) if weights is not None else None
     backbone = _timm_net(name, spec, pretrained and state is None, state, weights or "")
     backbone.pretrained = pretrained or state is not None
+    if pretrained and state is None:
+        backbone.licence = stated_licence(backbone.net.pretrained_cfg.get("license"))  # type: ignore[union-attr]
     return backbone
 
 

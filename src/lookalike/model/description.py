@@ -7,6 +7,7 @@ from typing import Any
 
 from lookalike.errors import LookalikeError
 from lookalike.files import parse_json
+from lookalike.model.licence import front_matter, licence_line
 from lookalike.model.own_module import KIND as OWN_MODULE
 
 FORMAT, TRUNCATED_FORMAT = 1, 2
@@ -16,6 +17,7 @@ TYPES: dict[str, type | UnionType] = {
     **dict.fromkeys(("backbone", "pooling", "head", "preprocess"), dict),
     "matryoshka": list,
     "truncation": int | None,
+    "licence": str | None,
 }
 """Types of the values of config.json."""
 
@@ -55,9 +57,15 @@ def model_card(description: Mapping[str, Any], card_text: str) -> str:
     backbone, preprocess = description["backbone"], description["preprocess"]
     name = backbone.get("name", backbone["kind"])
     module = ", model=YourModule()" if backbone["kind"] == OWN_MODULE else ""
-    return f"""# Embedding model
+    licence = description.get("licence")
+    metadata = front_matter(["metric-learning", "image-retrieval"], licence)
+    return f"""{metadata}
+
+# Embedding model
 
 {card_text}
+
+{licence_line(licence)}
 
 - backbone {name}, pooling {description["pooling"]["kind"]}, head {description["head"]["kind"]}
 - embeddings of {description["dim"]} numbers, compared by cosine similarity

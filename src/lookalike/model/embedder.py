@@ -48,6 +48,7 @@ class EmbeddingModel(nn.Module):
         folder: that it was loaded from; None for a new model.
         truncation: dimensions that are kept of what the head gives; None for all.
         matryoshka: dimensions that it was trained to be truncated to.
+        licence: of the weights that training started from, where known; saved with the model.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class EmbeddingModel(nn.Module):
         self.folder: Path | None = None
         self.truncation: int | None = None
         self.matryoshka: tuple[int, ...] = ()
+        self.licence: str | None = backbone.licence
         self.normalise = normalise
         self.backbone, self.pool, self.head, self.resize = backbone, pool, head, resize
         weights = dict(backbone.named_parameters())
@@ -175,6 +177,8 @@ class EmbeddingModel(nn.Module):
         description = {"lookalike": version("lookalike"), "space": self.space, **self._description()}
         if self.matryoshka:
             description["matryoshka"] = list(self.matryoshka)
+        if self.licence is not None:
+            description["licence"] = self.licence
         if self.truncation is not None:
             description |= {"truncation": self.truncation, "format": TRUNCATED_FORMAT}
         shared: set[int] = set()
@@ -230,6 +234,7 @@ class EmbeddingModel(nn.Module):
         model.folder = folder
         model.matryoshka = tuple(description.get("matryoshka", ()))
         model.truncation = description.get("truncation")
+        model.licence = description.get("licence")
         return model.eval()
 
     def reload(self, folder: str | Path, device: str | torch.device | None = None) -> "EmbeddingModel":
