@@ -14,6 +14,7 @@ from lookalike.clean.findings import KINDS, Finding, make_frame
 from lookalike.clean.identities import find_duplicate_identities, identity_probabilities
 from lookalike.clean.judging import measure_fits
 from lookalike.clean.labels import find_wrong_labels, wrong_label_probabilities
+from lookalike.clean.mixtures import find_mixed_classes
 from lookalike.clean.page import write_page
 from lookalike.clean.patching import drop_rejected, propose_changes, write_patch
 from lookalike.clean.photos import find_bursts, find_duplicates, find_leaks, find_poor_images
@@ -166,7 +167,10 @@ def _judge_labels(
         for finding in find_wrong_labels(fits, probabilities, names, is_copy)
         if finding.label_b is None or frozenset((names[codes[finding.row_a]], finding.label_b)) not in same
     ]
-    return [_with_rows(finding, rows) for finding in [*duplicates, *wrong]]
+    elsewhere = [finding.row_a for finding in wrong if finding.score >= 0.5]
+    skipped = is_copy | np.isin(np.arange(len(rows)), elsewhere)
+    mixed = find_mixed_classes(spaces, codes, names, skipped, settings.seed)
+    return [_with_rows(finding, rows) for finding in [*duplicates, *wrong, *mixed]]
 
 
 def _with_rows(finding: Finding, rows: np.ndarray) -> Finding:

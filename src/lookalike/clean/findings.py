@@ -11,7 +11,7 @@ from lookalike.data.table import Table
 
 KINDS = ("near_duplicate", "burst", "duplicate_identity", "wrong_label", "leak", "quality")
 """In the order of the page."""
-CHANGES = ("drop_a", "drop_b", "merge", "relabel", "none")
+CHANGES = ("drop_a", "drop_b", "merge", "relabel", "split", "none")
 SCHEMA = {
     "kind": pl.String,
     "path_a": pl.String,

@@ -88,8 +88,8 @@ def group_items(findings: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _change(row: dict[str, Any]) -> list[Any]:
-    """What accepting a finding does: `["drop", "a" or "b"]`, `["relabel", label]`, `["merge", from, to]`, or
-    nothing.
+    """What accepting a finding does: `["drop", "a" or "b"]`, `["relabel", label]`, `["split", new label]`,
+    `["merge", from, to]`, or nothing.
     """
     change = row["change"]
     if change == "none" and row["kind"] in ("near_duplicate", "burst"):
@@ -100,8 +100,8 @@ def _change(row: dict[str, Any]) -> list[Any]:
         change = "merge"
     if change in ("drop_a", "drop_b"):
         return ["drop", change[-1]]
-    if change == "relabel":
-        return ["relabel", row["label_b"]]
+    if change in ("relabel", "split"):
+        return [change, row["label_b"]]
     return ["merge", row["label_b"], row["label_a"]] if change == "merge" else []
 
 

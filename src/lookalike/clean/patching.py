@@ -38,7 +38,7 @@ def propose_changes(table: Table, findings: pl.DataFrame, accept: float) -> tupl
         if row["change"] in ("drop_a", "drop_b"):
             drops.setdefault(row["row_a" if row["change"] == "drop_a" else "row_b"], _note(row))
     for row in rows:
-        if row["change"] == "relabel" and row["row_a"] not in drops:
+        if row["change"] in ("relabel", "split") and row["row_a"] not in drops:
             relabels.setdefault(row["row_a"], (row["label_b"], _note(row)))
     name = lambda row: {"path": paths[row], "label": labels[row], **_box(table, row)}  # noqa: E731
     lines = [{"do": "drop", **name(row), "note": note, **who} for row, note in sorted(drops.items())]
@@ -103,7 +103,7 @@ def drop_rejected(table: Table, findings: pl.DataFrame) -> pl.DataFrame:
 
     def is_rejected(row: dict[str, Any]) -> bool:
         a, b = row["row_a"], row["row_b"]
-        if b is None:
+        if b is None or row["change"] == "split":
             return (a, row["kind"]) in alone
         if (min(a, b), max(a, b)) in different:
             return True

@@ -49,7 +49,7 @@ const changesOf = (item) => {
   item.changes.forEach((change, number) => {
     const [a, b] = item.pairs[number];
     if (change[0] === "drop") dropped.set(change[1] === "a" ? a : b, true);
-    if (change[0] === "relabel") relabelled.set(a, change[1]);
+    if (change[0] === "relabel" || change[0] === "split") relabelled.set(a, change[1]);
     if (change[0] === "merge") for (const label of change.slice(1)) merged.set(label, (merged.get(label) || 0) + 1);
   });
   return { dropped: [...dropped.keys()], relabelled: [...relabelled], merged: mergeOf(item, merged) };
@@ -65,6 +65,7 @@ const mergeOf = (item, merged) => {
 const acceptText = (item) => {
   const { dropped, relabelled, merged } = changesOf(item);
   if (merged) return `merge into ${merged.to}`;
+  if (relabelled.length > 1) return `move ${counted(relabelled.length, "image")} to ${relabelled[0][1]}`;
   if (relabelled.length) return `relabel as ${relabelled[0][1]}`;
   if (item.kind === "cluster") return "one individual";
   return dropped.length ? `drop ${counted(dropped.length, "image")}` : "no change";
@@ -170,8 +171,8 @@ const lines = (author) => {
   for (const [number, { answer, at }] of Object.entries(decisions)) {
     const item = data.items[number], who = { author, note: item.kind, at };
     if (answer === "reject") {
-      for (const [a, b] of item.pairs) {
-        if (b === null) add(kept, { do: "keep", ...name(a), kind: item.kind, ...who }, `keep ${a} ${item.kind}`);
+      for (const [index, [a, b]] of item.pairs.entries()) {
+        if (b === null || item.changes[index][0] === "split") add(kept, { do: "keep", ...name(a), kind: item.kind, ...who }, `keep ${a} ${item.kind}`);
         else add(kept, { do: "different", ...name(a), ...other(b), kind: item.kind, ...who }, `different ${a} ${b} ${item.kind}`);
       }
     } else if (answer === "accept") {
