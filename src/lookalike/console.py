@@ -1,5 +1,7 @@
 """Console output: messages on stderr, above progress bars, and tables on stdout."""
 
+import csv
+import io
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +56,13 @@ def print_table(columns: Sequence[str], rows: Rows, title: str = "") -> None:
         _print_lines(["\t".join(map(_cell, columns)), *("\t".join(row) for row in cells)])
     elif not _draw(columns, cells, title):
         _print_lines([*([_cell(title)] if title else []), *_blocks(columns, cells)])
+
+
+def to_csv(columns: Sequence[str], rows: Rows) -> str:
+    """A table as CSV with a header; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
 
 
 def print_tables(group: str, columns: Sequence[str], tables: Mapping[str, Rows]) -> None:

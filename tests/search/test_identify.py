@@ -1,5 +1,6 @@
 """Who a photo shows, from Python and the command line: known, new, or unsure."""
 
+import csv
 import json
 
 import numpy as np
@@ -150,6 +151,13 @@ def test_the_job_answers_for_each_photo_and_for_an_encounter(here, capsys):
     head, row = (line.split("\t") for line in capsys.readouterr().out.splitlines())
     assert head == ["image", "answer", "identity", "score", "nearest", "path"]
     assert row[:2] == ["photos/0.png photos/1.png", "known"]
+    assert main([*words, "format=csv"]) == 0
+    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [line["image"] for line in lines] == ["photos/0.png", "photos/1.png"]
+    assert lines[0]["identity"] == answers[0]["identity"] and lines[0]["fpir"] == "0.2"
+    assert main(["search", "index=index", "image=photos/0.png", "k=2", "format=csv"]) == 0
+    hits = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [hit["rank"] for hit in hits] == ["1", "2"] and hits[0]["likely"] == hits[0]["x1"] == ""
     assert main(["identify", "index=index", "image=photos/bad.png"]) == 1
     assert main(["identify", "index=index", "image=photos", "fpir=0"]) == 2
     assert "fpir" in capsys.readouterr().err

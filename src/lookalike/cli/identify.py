@@ -45,7 +45,7 @@ class Config(BaseModel):
         "trained on; null uses those in the model folder"
     )
     k: Annotated[int, Field(ge=1)] = Field(description="number of nearest identities in the JSON output")
-    format: Literal["table", "json"] = Field(description="output format")
+    format: Literal["table", "json", "csv"] = Field(description="output format")
     model: Path | None = Field(description="model folder; null uses the model named in the index")
     batch_size: Annotated[int, Field(ge=1)] = Field(description="batch size")
     threads: int | None = Field(
@@ -83,8 +83,27 @@ def main(config: Config) -> None:
     log.log(logging.WARNING if point.fpir > point.requested else logging.INFO, "%s", point)
     if config.format == "json":
         print(json.dumps([answer.to_dict() for answer in answers], indent=2))
+    elif config.format == "csv":
+        print(_answers_as_csv(answers), end="")
     else:
         _show_answers(answers)
+
+
+def _answers_as_csv(answers: "Sequence[Identification]") -> str:
+    """One line per answer, with a header; the photos of an encounter are separated by spaces."""
+    from lookalike.console import to_csv
+
+    columns = ("image", "answer", "identity", "score", "threshold", "fpir", "nearest", "path")
+    rows = [
+        (
+            " ".join(map(str, answer.images)),
+            *(answer.answer, answer.identity, round(answer.similarity, 6)),
+            *(answer.point.threshold, answer.point.fpir),
+            *((answer.hits[0].label, answer.hits[0].path) if answer.hits else (None, None)),
+        )
+        for answer in answers
+    ]
+    return to_csv(columns, rows)
 
 
 def _show_answers(answers: "Sequence[Identification]") -> None:

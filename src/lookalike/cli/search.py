@@ -56,7 +56,7 @@ class Config(BaseModel):
         description="cosine similarity below which the photo probably shows none of the hits; null uses "
         "the model's threshold",
     )
-    format: Literal["table", "json"] = Field(description="output format")
+    format: Literal["table", "json", "csv"] = Field(description="output format")
     picture: Path | None = Field(
         description="image file to write with the photos and their hits (.png, .jpg or .webp); an "
         "existing file is replaced"
@@ -139,6 +139,8 @@ def _report(config: Config, results: "Sequence[Hits]") -> None:
         log.info("picture of the hits: %s", config.picture)
     if config.format == "json":
         print(_results_as_json(results, _texts(config, len(results))))
+    elif config.format == "csv":
+        print(_results_as_csv(results, _texts(config, len(results))), end="")
     else:
         _show_results(results, _texts(config, len(results)))
 
@@ -194,6 +196,24 @@ def _results_as_json(results: "Sequence[Hits]", texts: list[str]) -> str:
 
 def _pair(names: list[str], texts: list[str]) -> list[tuple[str, str]]:
     return list(zip(names, texts or [""] * len(names), strict=True))
+
+
+def _results_as_csv(results: "Sequence[Hits]", texts: list[str]) -> str:
+    """One line per hit, with a header."""
+    from lookalike.console import to_csv
+
+    return to_csv(
+        ("image", "text", "rank", "score", "label", "path", "x1", "y1", "x2", "y2", "likely"),
+        [
+            (
+                *(hits.query, text, rank, round(hit.similarity, 6), hit.label, hit.path),
+                *(hit.box or [None] * 4),
+                hit.likely,
+            )
+            for hits, text in zip(results, texts or [None] * len(results), strict=True)
+            for rank, hit in enumerate(hits, 1)
+        ],
+    )
 
 
 def _show_results(results: "Sequence[Hits]", texts: list[str]) -> None:
