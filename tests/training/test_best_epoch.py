@@ -18,7 +18,7 @@ from lookalike.evaluation.evaluate import evaluate
 from lookalike.losses import Contrastive
 from lookalike.metrics.records import sign_of
 from lookalike.training.history import Result
-from lookalike.training.validation import check_embeddings, check_metric, keep_best, support
+from lookalike.training.validation import check_embeddings, check_metric, keep_best, standard_error, support
 
 SMALL = {
     "backbone": "small_cnn",
@@ -48,10 +48,10 @@ def table_of(folder: Path, shapes_folder: Path, validation: dict[int, int]) -> P
     return folder
 
 
-def keep_over_epochs(scores: list[float | None], metric: str) -> Result:
+def keep_over_epochs(scores: list[float | None], metric: str, error: float = 0.0) -> Result:
     result, model = Result(), SimpleNamespace(save=lambda folder, card_text: None)
     for epoch, score in enumerate(scores, 1):
-        keep_best(model, score, metric, Path(), result, epoch)
+        keep_best(model, score, metric, Path(), result, epoch, error)
     return result
 
 
@@ -74,6 +74,42 @@ def keep_over_epochs(scores: list[float | None], metric: str) -> Result:
 def test_the_best_epoch_is_kept_and_nan_never_is(metric, scores, epoch, score):
     result = keep_over_epochs(scores, metric)
     assert (result.best_epoch, result.best_score) == (epoch, score)
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "error", "kept", "peak"),
+    [
+        ("map@r", [0.5, 0.7, 0.65, 0.68], 0.05, (4, 0.68), (2, 0.7)),
+        ("map@r", [0.5, 0.7, 0.6, 0.64], 0.05, (2, 0.7), (2, 0.7)),
+        ("map@r", [0.7, 0.66, 0.62, 0.58], 0.05, (2, 0.66), (1, 0.7)),  # not by small steps
+        ("loss", [0.3, 0.32, 0.4], 0.05, (2, 0.32), (1, 0.3)),
+        ("map@r", [0.7, math.nan, 0.66], 0.05, (3, 0.66), (1, 0.7)),
+        ("map@r", [0.6, 0.58, 0.61], 0.05, (3, 0.61), (3, 0.61)),
+    ],
+)
+def test_a_later_epoch_is_kept_unless_it_is_worse_by_more_than_the_standard_error(
+    metric, scores, error, kept, peak
+):
+    result = keep_over_epochs(scores, metric, error)
+    assert (result.best_epoch, result.best_score) == kept
+    assert (result.peak_epoch, result.peak_score) == peak
+    resumed = Result()
+    resumed.load_state_dict(result.state_dict())
+    assert resumed == result
+
+
+def test_the_standard_error_is_that_of_resampled_identities():
+    rng = np.random.default_rng(0)
+    identities = np.repeat(np.arange(40), rng.integers(1, 9, 40))
+    values = rng.uniform(size=40)[identities] + 0.1 * rng.normal(size=len(identities))
+    means = []
+    for _ in range(4000):
+        counts = np.bincount(rng.integers(40, size=40), minlength=40)[identities]
+        means.append((values * counts).sum() / counts.sum())
+    assert standard_error(values, identities) == pytest.approx(np.std(means), rel=0.05)
+    with_nan = np.append(values, math.nan)
+    assert standard_error(with_nan, np.append(identities, 99)) == standard_error(values, identities)
+    assert standard_error(values[:1], identities[:1]) == standard_error(values[:0], identities[:0]) == 0
 
 
 def test_an_equally_good_epoch_does_not_count_as_better_for_patience():

@@ -105,6 +105,9 @@ class Result:
 
     Attributes:
         epochs: number of finished epochs.
+        peak_score: the best score of all epochs; the epoch that is kept may be a later one.
+        peak_error: its standard error over validation identities.
+        peak_epoch: the epoch that had it first.
         improved_epoch: the last epoch whose score was better than all before it.
         equal_epochs: number of epochs with the best score.
     """
@@ -112,6 +115,9 @@ class Result:
     epochs: int = 0
     best_epoch: int = 0
     best_score: float | None = None
+    peak_score: float | None = None
+    peak_error: float = 0.0
+    peak_epoch: int = 0
     improved_epoch: int = 0
     equal_epochs: int = 0
     minutes: float = 0.0
@@ -123,7 +129,8 @@ class Result:
 
     def best(self) -> dict[str, Any]:
         """The epoch that is kept, and its score."""
-        names = ("best_epoch", "best_score", "improved_epoch", "equal_epochs")
+        names = ("best_epoch", "best_score", "peak_score", "peak_error", "peak_epoch")
+        names += ("improved_epoch", "equal_epochs")
         return {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
@@ -133,7 +140,8 @@ class Result:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from such a state."""
         problems = [Problem(*values) for values in state["skipped"]]
-        self.__dict__.update({**state, "skipped": {}})
+        peak = {"peak_score": state["best_score"], "peak_epoch": state["best_epoch"]}  # of older checkpoints
+        self.__dict__.update({**peak, **state, "skipped": {}})
         self.skip(problems)
 
 

@@ -103,7 +103,10 @@ def fit(training: Training, validation: Validation) -> None:
                 scores, note = validation.score(embedded, stage.loss, progress.epoch, result)
                 values = record_epoch(training, scores, uses, speed, [skipped_steps, note])
                 score = validation.choosing_score(scores)
-                keep_best(model, score, settings.best_metric, folder / "model", result, progress.epoch)
+                keep_best(
+                    *(model, score, settings.best_metric, folder / "model", result, progress.epoch),
+                    error=validation.error,
+                )
                 log.info(
                     describe_epoch(training.history.rows[-1], epochs, result.best_epoch == progress.epoch)
                 )
@@ -139,9 +142,9 @@ def describe_progress(epoch: int, epochs: int, loss: float) -> str:
     return text if math.isnan(loss) else f"{text}, loss {loss:.3f}"
 
 
-def describe_epoch(row: Row, epochs: int, best: bool) -> str:
+def describe_epoch(row: Row, epochs: int, kept: bool) -> str:
     """A row of the history as a line to read."""
     scores = [f"{name[4:]} {value:.3f}" for name, value in row.items() if name.startswith("val_")]
-    validation = f", validation {', '.join(scores)}{' (best so far)' if best else ''}" if scores else ""
+    validation = f", validation {', '.join(scores)}{' (kept)' if kept else ''}" if scores else ""
     speed = f", {row['images_per_second']:.0f} images/s"
     return f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4f}{validation}{speed}"

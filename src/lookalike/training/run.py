@@ -196,7 +196,18 @@ def _report_stop(parts: RunComponents, folder: Path, result: Result, started: fl
 
 
 def _tell_of_ties(parts: RunComponents, result: Result) -> None:
-    if result.best_score is not None and result.equal_epochs > 1:
+    if (
+        result.best_score is not None
+        and result.peak_score is not None
+        and result.best_score != result.peak_score
+    ):
+        log.info(
+            "best_metric=%s was %.4g in epoch %d and %.4g in epoch %d; the validation identities cannot tell "
+            "them apart (standard error %.2g), so the later one is kept",
+            *(parts.settings.best_metric, result.peak_score, result.peak_epoch),
+            *(result.best_score, result.best_epoch, result.peak_error),
+        )
+    elif result.best_score is not None and result.equal_epochs > 1:
         log.info(
             "best_metric=%s was equally good (%.4g) in %d epochs; the last of them, epoch %d, is kept",
             *(parts.settings.best_metric, result.best_score, result.equal_epochs, result.best_epoch),

@@ -159,6 +159,7 @@ class Training:
         known = {int(row["epoch"]): row.get(column) for row in self.history.rows}
         score = known.get(result.best_epoch)
         result.best_score = float(score) if isinstance(score, int | float) and math.isfinite(score) else None
+        result.peak_score, result.peak_error, result.peak_epoch = result.best_score, 0.0, result.best_epoch
         result.improved_epoch, result.equal_epochs = result.best_epoch, 1
         if isinstance(self.stage.plan.schedule, Plateau):
             self.stage.plan.schedule.best, self.stage.plan.schedule.waited = -math.inf, 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from lookalike.errors import ConfigError, LookalikeError
 from lookalike.evaluation.evaluate import evaluate
@@ -110,6 +111,9 @@ def _describe(error: ValueError, classes: int, images: int) -> str:
 class Validation:
     """Validates a model after each epoch.
 
+    After `score`, `error` is the standard error of the score that chooses the best epoch, over identities; 0
+    for metrics that have no value per query.
+
     Args:
         parts: the run.
 
@@ -121,6 +125,7 @@ class Validation:
     def __init__(self, parts: RunComponents):
         self.table, self.settings, self.accelerator = parts.validation, parts.settings, parts.accelerator
         self.num_classes = len(np.unique(parts.train.labels))
+        self.error = 0.0
         self.support = Support() if self.table is None else support(self.table.labels)
         self._check(parts)
 
@@ -192,7 +197,13 @@ class Validation:
     def _evaluate(self, embedded: Embedded, loss: Terms) -> dict[str, float]:
         vectors, labels = embedded.embeddings.vectors, embedded.embeddings.table.labels
         lengths, seed = embedded.lengths, self.settings.seed
-        metrics = evaluate(vectors, labels, intervals=False).metrics
+        result = evaluate(vectors, labels, intervals=False)
+        metrics, queries, chosen = result.metrics, result.per_query, self.settings.best_metric
+        self.error = 0.0
+        if chosen in queries.columns:
+            self.error = standard_error(
+                queries[chosen].cast(pl.Float64).fill_null(np.nan).to_numpy(), queries["label"].to_numpy()
+            )
         raw = vectors if lengths is None else vectors * lengths[:, None].astype(np.float32)
         values = validation_loss(loss, raw, factorise(labels, len(labels))[1], seed, self.num_classes)
         shown = (*SHOWN_METRICS, self.settings.best_metric)
@@ -219,24 +230,48 @@ def check_embeddings(vectors: np.ndarray) -> None:
         raise LookalikeError(f"every embedding is zero, so the network is dead: {DIVERGED}")
 
 
-def keep_best(
-    model: EmbeddingModel, score: float | None, metric: str, folder: Path, result: Result, epoch: int
-) -> None:
-    """Save the model if its score is at least as good as the best so far.
+def standard_error(values: np.ndarray, identities: np.ndarray) -> float:
+    """Standard error of the mean of values [Q], with their identities [Q] as units; NaN is left out.
 
-    Of equally good epochs the last is kept. Without a score (None, NaN or infinite) the model is saved only
-    if no epoch has one yet.
+    0 with fewer than two identities, which have no spread.
+    """
+    known = ~np.isnan(values)
+    _, codes = np.unique(identities[known], return_inverse=True)
+    units = int(codes.max(initial=-1)) + 1
+    if units < 2:
+        return 0.0
+    residuals = np.bincount(codes, values[known] - values[known].mean())
+    return float(np.sqrt(np.square(residuals).sum() * units / (units - 1)) / known.sum())
+
+
+def keep_best(
+    model: EmbeddingModel,
+    score: float | None,
+    metric: str,
+    folder: Path,
+    result: Result,
+    epoch: int,
+    error: float = 0.0,
+) -> None:
+    """Save the model unless its score is worse than the best so far by more than that one's standard error.
+
+    A few validation identities cannot tell neighbouring epochs apart, and the highest of many such scores is
+    often luck, so a later epoch, with lower learning rates and a longer average, is preferred (the
+    one-standard-error rule of Breiman et al., 1984). Without a score (None, NaN or infinite) the model is
+    saved only if no epoch has one yet.
     """
     is_score = score is not None and math.isfinite(score)
     if not is_score and result.best_score is not None:
         return
-    if is_score and result.best_score is not None:
-        gain = sign_of(metric) * (score - result.best_score)
-        if gain < 0:
+    gain = math.inf
+    if is_score and result.best_score is not None and result.peak_score is not None:
+        gain = sign_of(metric) * (score - result.peak_score)
+        if gain < -result.peak_error:
             return
-        result.equal_epochs = 1 if gain > 0 else result.equal_epochs + 1
-        result.improved_epoch = epoch if gain > 0 else result.improved_epoch
-    else:
+    if gain > 0:
+        result.peak_score, result.peak_error, result.peak_epoch = (score if is_score else None), error, epoch
         result.equal_epochs, result.improved_epoch = 1, epoch
+    elif gain == 0:
+        result.equal_epochs += 1
     model.save(folder, card_text=f"The model after epoch {epoch}.")
     result.best_score, result.best_epoch = score if is_score else None, epoch
