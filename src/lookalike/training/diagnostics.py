@@ -172,8 +172,8 @@ def _collapse_warning(row: Row, loss: Terms, spread: Spread, dim: int) -> dict[s
     return {
         "collapse": "embeddings have collapsed: mean similarity of different classes "
         f"{spread.similarity:.3f}, effective rank {spread.rank:.1f} of {dim}. Lower the "
-        "learning rates (lr, backbone_lr, loss_lr), put more classes in a batch, or add a loss that spreads "
-        "embeddings, such as uniformity or koleo"
+        "learning rates (lr, backbone_lr, loss_lr), put more classes in a batch, add a loss that spreads "
+        "embeddings, such as uniformity or koleo, or try loss=recall_at_k"
     }
 
 
