@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from lookalike.data.decode import Box
 from lookalike.errors import LookalikeError
@@ -17,7 +18,7 @@ from lookalike.evaluation.verify import find_point
 from lookalike.machine import cores
 from lookalike.model.onnx_model import OnnxModel
 from lookalike.search.index import Index
-from lookalike.search.query import run_model
+from lookalike.search.query import picture_input, run_model
 from lookalike.serve.batching import ModelThread
 from lookalike.serve.errors import ApiError
 from lookalike.serve.form import Upload
@@ -71,6 +72,7 @@ class Service:
         self.prepare = Preparer(self.model, settings.cropping, self.limits)
         self.uploads = Uploads()
         run = partial(run_model, self.model)
+        run([picture_input(self.model, Image.new("RGB", (64, 64)))])  # the first pass takes longer
         self.thread = ModelThread(run, settings.batch_size, self.metrics.batch.observe)
         self.workers = ThreadPoolExecutor(max(2, min(8, cores())), "lookalike-photos")
         self.computing = 0
