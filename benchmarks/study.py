@@ -3,10 +3,10 @@
 LOOKALIKE_DATA=… python benchmarks/study.py OUT [quick] [data=…] [workers=1] [seeds=2] [set …] [loss …]
 
 The sets are those of get_study_data.py and are built in `data` (OUT/data) if they are not there. A run trains
-EfficientNet-Lite0 on one thread: `quick` at 32 px for 4 epochs, with a few losses on three sets without
-the search (15 minutes on two idle cores with workers=2), otherwise at 48 px for 12 epochs, with every loss on
-all sets (3 hours). Each run leaves a file in OUT/runs, so a study that was stopped goes on with the same
-command; delete a file to repeat its run.
+EfficientNet-Lite0 on one thread: `quick` at 32 px for 4 epochs, with a few losses on three sets and no search
+(estimate: 15 minutes on two idle cores with workers=2), otherwise at 48 px for 12 epochs, with every loss on
+all sets (estimate: 3 hours). Each run leaves a file in OUT/runs, so a study that was stopped goes on with the
+same command; delete a file to repeat its run.
 
 1. The defaults on each set. Their mean processor time is what each peer may use; losses get as many epochs
    as the defaults, and their time is in the table.
