@@ -1,5 +1,7 @@
 """What every engine has to do. A further engine joins by one line in ENGINES."""
 
+from uuid import uuid4
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,18 @@ from lookalike.search.engines.sqlite import SqliteEngine
 
 DIM, SIZE = 16, 2000
 ENGINES = {
-    "sqlite": lambda folder: SqliteEngine(folder, DIM),
-    "sqlite approximate": lambda folder: SqliteEngine(folder, DIM, large=100),
+    "sqlite": lambda make, folder: SqliteEngine(folder, DIM),
+    "sqlite approximate": lambda make, folder: SqliteEngine(folder, DIM, large=100),
+    "milvus": lambda make, folder: make("milvus"),
+    "milvus approximate": lambda make, folder: make("milvus", large=10),
+    "postgres": lambda make, folder: make("postgres"),
+    "postgres approximate": lambda make, folder: make("postgres", large=10),
+    "qdrant": lambda make, folder: make("qdrant"),
+    "qdrant folder": lambda make, folder: make("qdrant", str(folder)),
 }
+"""Approximate: filtered searches use the index of the engine, too, unless very few entries pass."""
+
+SIZES = {"qdrant folder": 200}  # it writes one point at a time
 
 
 def unit_vectors(size, seed=0):
@@ -27,8 +38,8 @@ def entries_of(vectors, start=0):
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request, tmp_path):
-    made = ENGINES[request.param](tmp_path / "engine")
+def engine(request, tmp_path, make_engine):
+    made = ENGINES[request.param](make_engine, tmp_path / "engine")
     yield made
     made.close()
 
@@ -46,8 +57,9 @@ def recall(matches, vectors, queries, k, rows=None):
     return sum(hits) / (k * len(queries))
 
 
-def test_it_finds_the_nearest_with_and_without_filters(engine):
-    vectors, queries = unit_vectors(SIZE), unit_vectors(20, seed=1)
+def test_it_finds_the_nearest_with_and_without_filters(engine, request):
+    size = SIZES.get(request.node.callspec.params["engine"], SIZE)
+    vectors, queries = unit_vectors(size), unit_vectors(20, seed=1)
     engine.add(entries_of(vectors))
     found = engine.search(queries, 10)
     assert [len(each) for each in found] == [10] * 20
@@ -59,17 +71,17 @@ def test_it_finds_the_nearest_with_and_without_filters(engine):
     assert all(a.similarity >= b.similarity for a, b in zip(found[0], found[0][1:], strict=False))
     for share in (0.001, 0.01, 0.1, 0.5):  # of the identities
         labels = {f"cat{number}" for number in range(max(1, int(500 * share)))}
-        rows = np.array([row for row in range(SIZE) if f"cat{row % 500}" in labels])
+        rows = np.array([row for row in range(size) if f"cat{row % 500}" in labels])
         found = engine.search(queries, 10, {"label": labels})
         count = min(10, len(rows))
         assert [len(each) for each in found] == [count] * 20
         assert recall(found, vectors, queries, count, rows) >= 0.99
         assert engine.filter({"label": labels}) == [f"e{row}" for row in rows]
     both = {"label": ["cat3", "cat4"], "camera": [3]}
-    rows = [row for row in range(SIZE) if row % 500 in (3, 4) and row % 7 == 3]
+    rows = [row for row in range(size) if row % 500 in (3, 4) and row % 7 == 3]
     assert engine.filter(both) == [f"e{row}" for row in rows]
     assert engine.search(queries, 3, {"label": ["nobody"]}) == [[] for _ in queries]
-    assert len(engine.search(queries[0], SIZE + 5)[0]) == SIZE
+    assert len(engine.search(queries[0], size + 5)[0]) == size
 
 
 def test_it_adds_replaces_and_deletes_all_or_nothing(engine):
