@@ -4,11 +4,11 @@ from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
+from tests.search.engine_servers import milvus_server, postgres_server
 
 from lookalike.search.engines.milvus import MilvusEngine
 from lookalike.search.engines.postgres import PostgresEngine
 from lookalike.search.engines.qdrant import QdrantEngine
-from tests.search.engine_servers import milvus_server, postgres_server
 
 CLASSES = {"milvus": MilvusEngine, "postgres": PostgresEngine, "qdrant": QdrantEngine}
 SERVERS = {"milvus": milvus_server, "postgres": postgres_server}

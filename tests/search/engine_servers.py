@@ -14,7 +14,10 @@ import pytest
 def milvus_server(folder):
     """A Milvus server in a network namespace of its own; yields the address of the socket to it."""
     unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-rn", "true"], capture_output=True, check=False).returncode:
+    if (
+        unshare is None
+        or subprocess.run([unshare, "-rn", "true"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("no network namespace can be made here, and Milvus listens on all interfaces without one")
     script, path = Path(__file__).with_name("milvus_namespace.py"), folder / "socket"
     command = [unshare, "-rn", sys.executable, str(script), str(folder), str(path)]

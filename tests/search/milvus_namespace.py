@@ -1,7 +1,7 @@
 """Runs a Milvus server whose ports only this process sees, and forwards a Unix socket to it.
 
-The server of the package `milvus` listens on all interfaces. Start this with `unshare -n`, in a network namespace of its
-own: `unshare -n python milvus_namespace.py FOLDER SOCKET`. A Unix socket is a file, so clients outside reach it.
+The server of the package `milvus` listens on all interfaces, so it gets a network namespace of its own:
+`unshare -rn python milvus_namespace.py FOLDER SOCKET`. A Unix socket is a file, so clients outside reach it.
 """
 
 import asyncio

@@ -1,11 +1,9 @@
 """What every engine has to do. A further engine joins by one line in ENGINES."""
 
-from uuid import uuid4
-
 import numpy as np
 import pytest
 
-from lookalike.search.engines import sqlite
+from lookalike.search.engines import loaded
 from lookalike.search.engines.base import Entry
 from lookalike.search.engines.sqlite import SqliteEngine
 
@@ -131,7 +129,7 @@ def test_without_faiss_numpy_finds_the_same(tmp_path, monkeypatch):
     engine = SqliteEngine(tmp_path, DIM)
     engine.add(entries_of(vectors))
     with_faiss = engine.search(queries, 10)
-    monkeypatch.setattr(sqlite, "_import_faiss", lambda: None)
+    monkeypatch.setattr(loaded, "import_faiss", lambda: None)
     without = engine.search(queries, 10)
     assert [[m.id for m in each] for each in without] == [[m.id for m in each] for each in with_faiss]
     engine.close()

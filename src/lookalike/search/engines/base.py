@@ -148,3 +148,13 @@ def rank_entries(queries: np.ndarray, entries: Sequence[Entry], k: int) -> list[
         [Match(entries[row].id, entries[row].label, min(float(scores[row]), 1.0)) for row in rows]
         for rows, scores in zip(nearest, cosine, strict=True)
     ]
+
+
+def literal_groups(values: Any) -> list[list[Any]]:
+    """Values of a filter, one list for each type that an expression has to keep apart; without None."""
+    groups: dict[str, list[Any]] = {}
+    for value in values:
+        if value is not None:
+            kind = "bool" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
+            groups.setdefault(kind, []).append(value)
+    return list(groups.values())

@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from lookalike.errors import LookalikeError
-from lookalike.search.engines.base import Entry, Filter, Match, rank_entries
-from lookalike.search.engines.remote import RemoteEngine, literal_groups
+from lookalike.search.engines.base import Entry, Filter, Match, literal_groups, rank_entries
+from lookalike.search.engines.remote import RemoteEngine
 
 MAX_TEXT = 65_535
 """Bytes of an id or a label."""
@@ -37,7 +37,7 @@ class MilvusEngine(RemoteEngine):
         except ImportError as error:
             raise LookalikeError("engine=milvus needs pymilvus: pip install 'lookalike[milvus]'") from error
         token = os.environ.get("MILVUS_TOKEN", "")
-        self.client = MilvusClient(self.uri, token=token, timeout=self.timeout)
+        self.client: Any = MilvusClient(self.uri, token=token, timeout=self.timeout)
 
     def _facts(self) -> tuple[int, str] | None:
         if not self.client.has_collection(self.name, timeout=self.timeout):
@@ -58,7 +58,9 @@ class MilvusEngine(RemoteEngine):
         schema.add_field("number", DataType.INT64)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dim)
         index = self.client.prepare_index_params()
-        index.add_index("vector", index_type="HNSW", metric_type="IP", params={"M": 32, "efConstruction": 200})
+        index.add_index(
+            "vector", index_type="HNSW", metric_type="IP", params={"M": 32, "efConstruction": 200}
+        )
         self.client.create_collection(
             self.name,
             schema=schema,
@@ -81,11 +83,12 @@ class MilvusEngine(RemoteEngine):
                 "number": numbers.get(entry.id, number),
                 "vector": vector,
             }
-            for entry, vector, number in zip(
-                entries, vectors, self._next_numbers(len(entries)), strict=True
-            )
+            for entry, vector, number in zip(entries, vectors, self._next_numbers(len(entries)), strict=True)
         ]
-        size, send = max(1, FLOATS_PER_CALL // self.dim), self.client.upsert if numbers else self.client.insert
+        size, send = (
+            max(1, FLOATS_PER_CALL // self.dim),
+            self.client.upsert if numbers else self.client.insert,
+        )
         for start in range(0, len(records), size):
             send(self.name, records[start : start + size], timeout=self.timeout)
 
@@ -95,9 +98,7 @@ class MilvusEngine(RemoteEngine):
 
     def _remove(self, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), IDS_PER_CALL):
-            self.client.delete(
-                self.name, ids=list(ids[start : start + IDS_PER_CALL]), timeout=self.timeout
-            )
+            self.client.delete(self.name, ids=list(ids[start : start + IDS_PER_CALL]), timeout=self.timeout)
 
     def _count(self, filters: Filter | None, limit: int | None = None) -> int:
         rows = self.client.query(
@@ -112,9 +113,7 @@ class MilvusEngine(RemoteEngine):
         expressions = [_expression(filters)] if ids is None else self._id_expressions(ids)
         rows = sorted(self._rows(expressions, fields), key=lambda row: row["number"])
         return [
-            Entry(
-                row["id"], np.asarray(row.get("vector", ()), np.float32), row["label"], row["attributes"]
-            )
+            Entry(row["id"], np.asarray(row.get("vector", ()), np.float32), row["label"], row["attributes"])
             for row in rows
         ]
 
@@ -134,9 +133,7 @@ class MilvusEngine(RemoteEngine):
             yield from rows
         iterator.close()
 
-    def _search(
-        self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool
-    ) -> list[list[Match]]:
+    def _search(self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool) -> list[list[Match]]:
         if exact:
             return rank_entries(queries, self._entries(filters, True), k)
         found = self.client.search(

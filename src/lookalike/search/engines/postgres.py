@@ -43,25 +43,22 @@ class PostgresEngine(RemoteEngine):
 
     def _connect(self) -> None:
         try:
-            import pgvector.psycopg  # noqa: F401
             import psycopg
+            from pgvector.psycopg import register_vector
         except ImportError as error:
             raise LookalikeError(
                 "engine=postgres needs psycopg and pgvector: pip install 'lookalike[postgres]'"
             ) from error
-        self._lock = threading.RLock()
-        self._connection: psycopg.Connection | None = None
+        self._lock, self._driver, self._register = threading.RLock(), psycopg, register_vector
+        self._connection: Any = None
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
         """A transaction; a lost connection is made again."""
-        import psycopg
-        from pgvector.psycopg import register_vector
-
         with self._lock:
             if self._connection is None or self._connection.closed:
                 milliseconds = int(1000 * self.timeout)
-                self._connection = psycopg.connect(
+                self._connection = self._driver.connect(
                     self.uri,
                     autocommit=True,
                     connect_timeout=max(2, int(self.timeout)),
@@ -70,25 +67,27 @@ class PostgresEngine(RemoteEngine):
                 )
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 if cursor.execute("SELECT to_regtype('vector')").fetchone()[0]:
-                    register_vector(self._connection)
+                    self._register(self._connection)
                 yield cursor
 
     def _sql(self, text: str, **parts: Any) -> Any:
         from psycopg import sql
 
-        names = {
+        names: dict[str, Any] = {
             "schema": sql.Identifier(self.name),
             "entries": sql.SQL(".").join([sql.Identifier(self.name), sql.Identifier(self.table)]),
         }
-        return sql.SQL(text).format(**names, **parts)
+        template: Any = text
+        return sql.SQL(template).format(**names, **parts)
 
     def _facts(self) -> tuple[int, str] | None:
         with self._cursor() as cursor:
             if cursor.execute("SELECT to_regnamespace(quote_ident(%s))", (self.name,)).fetchone()[0] is None:
                 return None
-            if cursor.execute(
-                "SELECT to_regclass(quote_ident(%s) || '.facts')", (self.name,)
-            ).fetchone()[0] is None:
+            if (
+                cursor.execute("SELECT to_regclass(quote_ident(%s) || '.facts')", (self.name,)).fetchone()[0]
+                is None
+            ):
                 raise LookalikeError(f"{self}: is a schema of another program; engine.name= chooses another")
             return cursor.execute(self._sql("SELECT dim, space FROM {schema}.facts")).fetchone()
 
@@ -156,7 +155,9 @@ class PostgresEngine(RemoteEngine):
     def _count(self, filters: Filter | None, limit: int | None = None) -> int:
         where, values = _condition(filters)
         with self._cursor() as cursor:
-            query = self._sql("SELECT count(*) FROM (SELECT 1 FROM {entries} " + where + " LIMIT %s) AS passing")
+            query = self._sql(
+                "SELECT count(*) FROM (SELECT 1 FROM {entries} " + where + " LIMIT %s) AS passing"
+            )
             return cursor.execute(query, (*values, limit)).fetchone()[0]
 
     def _entries(
@@ -167,13 +168,11 @@ class PostgresEngine(RemoteEngine):
         with self._cursor() as cursor:
             query = self._sql(f"SELECT {columns} FROM {{entries}} {where} ORDER BY number")
             return [
-                Entry(name, np.asarray(vector[0] if vector else (), np.float32), label, attributes)
+                Entry(name, _array(vector), label, attributes)
                 for name, label, attributes, *vector in cursor.execute(query, values, binary=True)
             ]
 
-    def _search(
-        self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool
-    ) -> list[list[Match]]:
+    def _search(self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool) -> list[list[Match]]:
         where, values = _condition(filters)
         exact = exact or k > MAX_EF // 2
         query = self._sql(
@@ -196,19 +195,12 @@ class PostgresEngine(RemoteEngine):
             ]
 
     def _copy(self, snapshot: str) -> None:
+        copy = _identifier(_snapshot_table(snapshot))
         with self._cursor() as cursor:
             cursor.execute(
-                self._sql(
-                    "CREATE TABLE {schema}.{copy} (LIKE {entries} INCLUDING ALL)",
-                    copy=_identifier(_snapshot_table(snapshot)),
-                )
+                self._sql("CREATE TABLE {schema}.{copy} (LIKE {entries} INCLUDING ALL)", copy=copy)
             )
-            cursor.execute(
-                self._sql(
-                    "INSERT INTO {schema}.{copy} SELECT * FROM {entries}",
-                    copy=_identifier(_snapshot_table(snapshot)),
-                )
-            )
+            cursor.execute(self._sql("INSERT INTO {schema}.{copy} SELECT * FROM {entries}", copy=copy))
 
     def _set_alias(self, name: str, snapshot: str) -> None:
         with self._cursor() as cursor:
@@ -235,9 +227,7 @@ class PostgresEngine(RemoteEngine):
         return sorted(row[0].removeprefix(prefix) for row in rows if row[0].startswith(prefix))
 
     def _open(self, snapshot: str) -> Self:
-        opened = type(self)(
-            self.uri, self.name, self.dim, self.space, timeout=self.timeout, large=self.large
-        )
+        opened = type(self)(self.uri, self.name, self.dim, self.space, timeout=self.timeout, large=self.large)
         opened.table = _snapshot_table(snapshot)
         return opened
 
@@ -264,9 +254,7 @@ class PostgresEngine(RemoteEngine):
         return PURGE
 
     def _explain(self, error: Exception) -> str | None:
-        import psycopg
-
-        if isinstance(error, psycopg.Error):
+        if isinstance(error, self._driver.Error):
             return f"PostgreSQL does not answer, or refuses: {error}."
         return None
 
@@ -284,7 +272,9 @@ def _condition(filters: Filter | None) -> tuple[str, list[Any]]:
             parts.append("label = ANY(%s)")
             values.append([value for value in allowed if isinstance(value, str)])
             continue
-        parts.append("(attributes -> %s = ANY(%s::jsonb[])" + (" OR NOT attributes ? %s)" if None in allowed else ")"))
+        parts.append(
+            "(attributes -> %s = ANY(%s::jsonb[])" + (" OR NOT attributes ? %s)" if None in allowed else ")")
+        )
         values += [key, [json.dumps(value) for value in allowed], *([key] if None in allowed else [])]
     return f"WHERE {' AND '.join(parts)}" if parts else "", values
 
@@ -303,3 +293,7 @@ def _json(entry: Entry) -> Any:
     from psycopg.types.json import Jsonb
 
     return Jsonb(json.loads(json.dumps(dict(entry.attributes), default=str)))
+
+
+def _array(vector: list[Any]) -> np.ndarray:
+    return np.asarray(vector[0].to_numpy() if vector else (), np.float32)

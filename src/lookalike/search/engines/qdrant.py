@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from lookalike.errors import LookalikeError
-from lookalike.search.engines.base import Entry, Filter, Match, rank_entries
-from lookalike.search.engines.remote import RemoteEngine, literal_groups
+from lookalike.search.engines.base import Entry, Filter, Match, literal_groups, rank_entries
+from lookalike.search.engines.remote import RemoteEngine
 
 POINTS_PER_CALL = 2_000
 IDS_PER_CALL = 5_000
@@ -39,6 +39,7 @@ class QdrantEngine(RemoteEngine):
                 "engine=qdrant needs qdrant-client: pip install 'lookalike[qdrant]'"
             ) from error
         self.is_local = "://" not in self.uri
+        self.client: Any
         if not self.is_local:
             self.client = QdrantClient(
                 self.uri, timeout=max(1, int(self.timeout)), api_key=os.environ.get("QDRANT_API_KEY")
@@ -143,9 +144,7 @@ class QdrantEngine(RemoteEngine):
             if offset is None:
                 return points
 
-    def _search(
-        self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool
-    ) -> list[list[Match]]:
+    def _search(self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool) -> list[list[Match]]:
         from qdrant_client import models
 
         if self.is_local and filters is not None:  # it would filter anew, and slowly, for each query

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -77,8 +77,8 @@ class RemoteEngine:
             )
         if self.space and facts[1] and facts[1] != self.space:
             raise LookalikeError(
-                f"{self}: holds vectors of the model {facts[1]}, not of {self.space}, which cannot be compared; "
-                "name= in index.json (engine.name=) names the entries of the index"
+                f"{self}: holds vectors of the model {facts[1]}, not of {self.space}: they cannot be "
+                "compared; name= in index.json (engine.name=) names the entries of the index"
             )
 
     def __str__(self) -> str:
@@ -117,9 +117,7 @@ class RemoteEngine:
         """Entries in order of insertion, those of `ids` if given."""
         raise NotImplementedError
 
-    def _search(
-        self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool
-    ) -> list[list[Match]]:
+    def _search(self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool) -> list[list[Match]]:
         raise NotImplementedError
 
     def _copy(self, snapshot: str) -> None:
@@ -157,7 +155,9 @@ class RemoteEngine:
         ids = [entry.id for entry in entries]
         with self._calls():
             taken = self._existing(ids) if ids else []
-        taken = taken or [each for each, other in zip(sorted(ids), sorted(ids)[1:], strict=False) if each == other]
+        taken = taken or [
+            each for each, other in zip(sorted(ids), sorted(ids)[1:], strict=False) if each == other
+        ]
         if taken:
             raise ValueError(f"entry {taken[0]}: is there already; upsert replaces it")
         try:
@@ -188,11 +188,13 @@ class RemoteEngine:
         labels = {each: (old, new) for each, old, new in changes}
         with self._calls():
             present = self._entries(None, True, list(labels))
-        moved = [replace(each, label=labels[each.id][1]) for each in present if each.label == labels[each.id][0]]
+        moved = [
+            replace(each, label=labels[each.id][1]) for each in present if each.label == labels[each.id][0]
+        ]
         self.upsert(moved)
 
     def search(self, queries: np.ndarray, k: int, filters: Filter | None = None) -> list[list[Match]]:
-        """See `Engine`. Where the server finds too few, or few pass the filter, it compares with all of them."""
+        """See `Engine`. Compares with all that pass where these are few, or the server finds too few."""
         unit = checked_queries(queries, k, self.dim)
         with self._calls():
             few = filters is not None and self._count(filters, self.large + 1) <= self.large
@@ -287,15 +289,5 @@ class RemoteEngine:
                 raise
             raise LookalikeError(
                 f"{self.uri}: {' '.join(reason.split())} The address is engine.uri=, the time to wait "
-                f"engine.timeout= ({self.timeout:g} s); for an index, change uri and timeout in its index.json"
+                f"engine.timeout= ({self.timeout:g} s)"
             ) from error
-
-
-def literal_groups(values: Any) -> list[list[Any]]:
-    """Values of a filter, one list for each type that an expression has to keep apart; without None."""
-    groups: dict[str, list[Any]] = {}
-    for value in values:
-        if value is not None:
-            kind = "bool" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
-            groups.setdefault(kind, []).append(value)
-    return list(groups.values())

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,8 @@ import numpy as np
 
 from lookalike.errors import LookalikeError
 from lookalike.files import new_folder
-from lookalike.metrics.inputs import unit_length
-from lookalike.search.engines.base import Entry, Filter, Match
+from lookalike.search.engines.base import NAME, Entry, Filter, Match, checked_queries, checked_vectors
+from lookalike.search.engines.loaded import LoadedEntries, passes_filter
 
 log = logging.getLogger(__name__)
 FILE = "index.sqlite"
@@ -25,7 +24,11 @@ WAIT = 30.0
 """Seconds to wait for another writer."""
 UNFINISHED = "unfinished forgetting"
 """Counter that is there from the deletion of an identity until the files are compacted."""
-NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
+INSERT = "INSERT INTO entries (id, label, attributes, vector) VALUES (?, ?, ?, ?)"
+REPLACE = (
+    "ON CONFLICT (id) DO UPDATE SET label = excluded.label, attributes = excluded.attributes, "
+    "vector = excluded.vector"
+)
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, label TEXT NOT NULL,
     attributes TEXT NOT NULL, vector BLOB NOT NULL);
@@ -61,21 +64,51 @@ class SqliteEngine:
             self.connection.executescript(SCHEMA)
         except sqlite3.Error as error:
             raise LookalikeError(f"{self.folder / FILE}: cannot be opened: {error}") from error
-        self._loaded: tuple[Any, _Loaded] | None = None
+        self._loaded: tuple[Any, LoadedEntries] | None = None
 
     def add(self, entries: Sequence[Entry]) -> None:
         """See `Engine`."""
+        rows = self._rows(entries)
         with self.transaction() as cursor:
-            for entry in entries:
-                if cursor.execute("SELECT 1 FROM entries WHERE id = ?", (entry.id,)).fetchone():
-                    raise ValueError(f"entry {entry.id}: is there already; upsert replaces it")
-                self._insert(cursor, entry)
+            try:
+                cursor.executemany(INSERT, rows)
+            except sqlite3.IntegrityError as error:
+                raise ValueError(
+                    f"entry {self._first_taken(entries)}: is there already; upsert replaces it"
+                ) from error
 
     def upsert(self, entries: Sequence[Entry]) -> None:
         """See `Engine`."""
+        rows = self._rows(entries)
         with self.transaction() as cursor:
-            for entry in entries:
-                self._insert(cursor, entry)
+            cursor.executemany(f"{INSERT} {REPLACE}", rows)
+
+    def _rows(self, entries: Sequence[Entry]) -> Iterator[tuple[str, str, str, memoryview]]:
+        """What is stored of entries, whose vectors are checked before any is written."""
+        vectors = checked_vectors(entries, self.dim)
+        return (
+            (entry.id, entry.label, json.dumps(dict(entry.attributes), default=str), vector.data)
+            for entry, vector in zip(entries, vectors, strict=True)
+        )
+
+    def _first_taken(self, entries: Sequence[Entry]) -> str:
+        """The first id that is stored already, or that an entry before has."""
+        query, ids = "SELECT 1 FROM entries WHERE id = ?", [entry.id for entry in entries]
+        with closing(sqlite3.connect(self.folder / FILE, WAIT)) as other:  # does not see this transaction
+            known = (
+                each
+                for row, each in enumerate(ids)
+                if each in ids[:row] or other.execute(query, (each,)).fetchone()
+            )
+            return next(known, ids[0])
+
+    def relabel(self, changes: Sequence[tuple[str, str, str]]) -> None:
+        """See `Engine`."""
+        with self.transaction() as cursor:
+            cursor.executemany(
+                "UPDATE entries SET label = ? WHERE id = ? AND label = ?",
+                [(new, each, old) for each, old, new in changes],
+            )
 
     def delete(self, ids: Sequence[str]) -> int:
         """See `Engine`."""
@@ -85,21 +118,25 @@ class SqliteEngine:
 
     def search(self, queries: np.ndarray, k: int, filters: Filter | None = None) -> list[list[Match]]:
         """See `Engine`."""
-        if k < 1:
-            raise ValueError(f"k={k}: must be at least 1")
-        loaded = self._load()
+        unit, loaded = checked_queries(queries, k, self.dim), self._load()
         rows = (
-            None if filters is None else np.flatnonzero([_passes(entry, filters) for entry in loaded.entries])
+            None
+            if filters is None
+            else np.flatnonzero([passes_filter(entry, filters) for entry in loaded.entries])
         )
-        return loaded.search(unit_length(np.atleast_2d(queries)), k, rows, self.large)
+        return loaded.search(unit, k, rows, self.large)
+
+    def count(self, filters: Filter | None = None) -> int:
+        """See `Engine`."""
+        return len(self.entries(filters))
 
     def filter(self, filters: Filter | None = None) -> list[str]:
         """See `Engine`."""
-        return [entry.id for entry in self._load().entries if filters is None or _passes(entry, filters)]
+        return [entry.id for entry in self.entries(filters)]
 
-    def entries(self) -> list[Entry]:
-        """All entries, in order of insertion."""
-        return list(self._load().entries)
+    def entries(self, filters: Filter | None = None, vectors: bool = True) -> list[Entry]:
+        """See `Engine`. The vectors are in memory anyway, and always given."""
+        return [entry for entry in self._load().entries if filters is None or passes_filter(entry, filters)]
 
     def snapshot(self, name: str) -> None:
         """See `Engine`."""
@@ -194,6 +231,13 @@ class SqliteEngine:
                 "its data remain in the log; end that process and repeat the command"
             )
 
+    def drop(self) -> None:
+        """See `Engine`. Decisions stay."""
+        with self.transaction() as cursor:
+            cursor.execute("DELETE FROM entries")
+            cursor.execute("DELETE FROM aliases")
+        shutil.rmtree(self.folder / "snapshots", ignore_errors=True)
+
     def close(self) -> None:
         """See `Engine`."""
         self.connection.close()
@@ -218,25 +262,12 @@ class SqliteEngine:
             self.connection.execute("ROLLBACK")
         self._loaded = None
 
-    def _insert(self, cursor: sqlite3.Cursor, entry: Entry) -> None:
-        vector = np.asarray(entry.vector, np.float32)
-        if vector.shape != (self.dim,):
-            raise ValueError(
-                f"entry {entry.id}: a vector {list(vector.shape)}, but the index has [{self.dim}]"
-            )
-        blob = np.ascontiguousarray(unit_length(vector[None])[0], np.float32).tobytes()
-        cursor.execute(
-            "INSERT INTO entries (id, label, attributes, vector) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO "
-            "UPDATE SET label = excluded.label, attributes = excluded.attributes, vector = excluded.vector",
-            (entry.id, entry.label, json.dumps(dict(entry.attributes), default=str), blob),
-        )
-
     def version(self) -> tuple[int, int]:
         """A value that changes whenever this or another process has changed the entries."""
         (other,) = self.connection.execute("PRAGMA data_version").fetchone()
         return self.connection.total_changes, other
 
-    def _load(self) -> "_Loaded":
+    def _load(self) -> "LoadedEntries":
         """The entries in memory, read again after a change by this or another process."""
         state = self.version()
         if self._loaded is None or self._loaded[0] != state:
@@ -247,73 +278,5 @@ class SqliteEngine:
                 Entry(name, np.frombuffer(blob, np.float32), label, json.loads(attributes))
                 for name, label, attributes, blob in rows
             ]
-            self._loaded = state, _Loaded(entries, self.dim)
+            self._loaded = state, LoadedEntries(entries, self.dim)
         return self._loaded[1]
-
-
-class _Loaded:
-    """Entries in memory with their matrix [N, D]."""
-
-    def __init__(self, entries: list[Entry], dim: int):
-        self.entries = entries
-        self.vectors = np.stack([e.vector for e in entries]) if entries else np.empty((0, dim), np.float32)
-        self._graph: Any = None
-        self._has_warned = False
-
-    def search(self, unit: np.ndarray, k: int, rows: np.ndarray | None, large: int) -> list[list[Match]]:
-        """The nearest of `rows`, or of all."""
-        queries = np.ascontiguousarray(unit, np.float32)
-        faiss = _import_faiss()
-        if faiss is None and len(self.entries) > large and not self._has_warned:
-            self._has_warned = True
-            log.warning(
-                "faiss is not installed, so the search is exact and slow: pip install lookalike[search]"
-            )
-        if rows is None and len(self.entries) > large and faiss is not None:
-            scores, nearest = self._approximate(faiss).search(queries, min(k, len(self.entries)))
-            if (nearest >= 0).all():
-                return self._matches(scores, nearest)
-        rows = np.arange(len(self.entries)) if rows is None else rows
-        if not len(rows):
-            return [[] for _ in queries]
-        if faiss is not None:
-            scores, nearest = faiss.knn(
-                queries, self.vectors[rows], min(k, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
-            )
-            return self._matches(scores, rows[nearest])
-        cosine = queries @ self.vectors[rows].T
-        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
-        return self._matches(np.take_along_axis(cosine, nearest, axis=1), rows[nearest])
-
-    def _approximate(self, faiss: Any) -> Any:
-        if self._graph is None:
-            graph = faiss.IndexHNSWFlat(self.vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
-            graph.hnsw.efConstruction, graph.hnsw.efSearch = 200, 200
-            graph.add(self.vectors)
-            self._graph = graph
-        return self._graph
-
-    def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[list[Match]]:
-        return [
-            [
-                Match(self.entries[row].id, self.entries[row].label, min(float(score), 1.0))
-                for row, score in zip(query_rows, query_scores, strict=True)
-            ]
-            for query_rows, query_scores in zip(rows, scores, strict=True)
-        ]
-
-
-def _passes(entry: Entry, filters: Filter) -> bool:
-    return all(
-        (entry.label if key == "label" else entry.attributes.get(key)) in values
-        for key, values in filters.items()
-    )
-
-
-def _import_faiss() -> Any:
-    """The module faiss, or None where it is not installed; NumPy then searches, just as exactly."""
-    try:
-        import faiss
-    except ImportError:
-        return None
-    return faiss
