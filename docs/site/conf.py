@@ -78,6 +78,7 @@ NAVIGATION = {
         "docs/export",
         "docs/identify",
         "docs/enrol",
+        "docs/engines",
         "docs/cluster",
         "docs/serve",
     ],

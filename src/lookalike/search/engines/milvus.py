@@ -136,7 +136,7 @@ class MilvusEngine(RemoteEngine):
     def _search(self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool) -> list[list[Match]]:
         if exact:
             return rank_entries(queries, self._entries(filters, True), k)
-        found = self.client.search(
+        results = self.client.search(
             self.name,
             list(queries),
             _expression(filters),
@@ -147,7 +147,7 @@ class MilvusEngine(RemoteEngine):
         )
         return [
             [Match(hit["id"], hit["entity"]["label"], min(float(hit["distance"]), 1.0)) for hit in hits]
-            for hits in found
+            for hits in results
         ]
 
     def _copy(self, snapshot: str) -> None:
@@ -224,7 +224,7 @@ def _expression(filters: Filter | None) -> str:
         if key == "label":
             parts.append(f"label in {_literals([value for value in values if isinstance(value, str)])}")
             continue
-        subject = f"attributes[{_quoted(key)}]"
+        subject = f"attributes[{_quote(key)}]"
         options = [f"{subject} in {_literals(group)}" for group in literal_groups(values)]
         if any(value is None for value in values):
             options.append(f"not exists {subject}")
@@ -233,8 +233,8 @@ def _expression(filters: Filter | None) -> str:
 
 
 def _literals(values: Sequence[Any]) -> str:
-    return f"[{', '.join(map(_quoted, values))}]"
+    return f"[{', '.join(map(_quote, values))}]"
 
 
-def _quoted(value: Any) -> str:
+def _quote(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)

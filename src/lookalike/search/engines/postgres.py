@@ -66,7 +66,7 @@ class PostgresEngine(RemoteEngine):
                     options=f"-c statement_timeout={milliseconds}",
                 )
             with self._connection.transaction(), self._connection.cursor() as cursor:
-                if cursor.execute("SELECT to_regtype('vector')").fetchone()[0]:
+                if self._driver.types.TypeInfo.fetch(self._connection, "vector"):
                     self._register(self._connection)
                 yield cursor
 
@@ -153,30 +153,32 @@ class PostgresEngine(RemoteEngine):
             cursor.execute(self._sql("DELETE FROM {entries} WHERE id = ANY(%s)"), (list(ids),))
 
     def _count(self, filters: Filter | None, limit: int | None = None) -> int:
-        where, values = _condition(filters)
+        condition, values = _condition(filters)
         with self._cursor() as cursor:
             query = self._sql(
-                "SELECT count(*) FROM (SELECT 1 FROM {entries} " + where + " LIMIT %s) AS passing"
+                "SELECT count(*) FROM (SELECT 1 FROM {entries} " + condition + " LIMIT %s) AS passing"
             )
             return cursor.execute(query, (*values, limit)).fetchone()[0]
 
     def _entries(
         self, filters: Filter | None, vectors: bool, ids: Sequence[str] | None = None
     ) -> list[Entry]:
-        where, values = _condition(filters) if ids is None else ("WHERE id = ANY(%s)", [list(ids)])
+        condition, values = _condition(filters) if ids is None else ("WHERE id = ANY(%s)", [list(ids)])
         columns = "id, label, attributes" + (", vector" if vectors else "")
         with self._cursor() as cursor:
-            query = self._sql(f"SELECT {columns} FROM {{entries}} {where} ORDER BY number")
+            query = self._sql(f"SELECT {columns} FROM {{entries}} {condition} ORDER BY number")
             return [
                 Entry(name, _array(vector), label, attributes)
                 for name, label, attributes, *vector in cursor.execute(query, values, binary=True)
             ]
 
     def _search(self, queries: np.ndarray, k: int, filters: Filter | None, exact: bool) -> list[list[Match]]:
-        where, values = _condition(filters)
+        condition, values = _condition(filters)
         exact = exact or k > MAX_EF // 2
         query = self._sql(
-            "SELECT id, label, -(vector <#> %s) FROM {entries} " + where + " ORDER BY vector <#> %s LIMIT %s"
+            "SELECT id, label, -(vector <#> %s) FROM {entries} "
+            + condition
+            + " ORDER BY vector <#> %s LIMIT %s"
         )
         with self._cursor() as cursor:
             if exact:
@@ -235,11 +237,11 @@ class PostgresEngine(RemoteEngine):
         """See `Engine`. A snapshot is a table, and has no snapshots of its own."""
         if self.table == "entries":
             return super().forget(label, others)
-        own = [entry.id for entry in self.entries({"label": [label]}, vectors=False)]
+        labelled = [entry.id for entry in self.entries({"label": [label]}, vectors=False)]
         with self._calls():
-            self._remove([*own, *others])
+            self._remove([*labelled, *others])
             self._purge()
-        return len(own)
+        return len(labelled)
 
     def _drop(self) -> None:
         with self._cursor() as cursor:

@@ -199,12 +199,12 @@ class RemoteEngine:
         with self._calls():
             few = filters is not None and self._count(filters, self.large + 1) <= self.large
             if not few and k <= self.max_k:
-                found = self._search(unit, k, filters, exact=False)
-                if all(len(each) == k for each in found):
-                    return found
+                results = self._search(unit, k, filters, exact=False)
+                if all(len(each) == k for each in results):
+                    return results
                 available = self._count(filters, k)
-                if all(len(each) >= min(k, available) for each in found):
-                    return found
+                if all(len(each) >= min(k, available) for each in results):
+                    return results
             return self._search(unit, k, filters, exact=True)
 
     def count(self, filters: Filter | None = None) -> int:
@@ -251,8 +251,8 @@ class RemoteEngine:
     def forget(self, label: str, others: Sequence[str] = ()) -> int:
         """See `Engine`. Logs when the server removes the data from its files, if that is not at once."""
         with self._calls():
-            own = [entry.id for entry in self._entries({"label": [label]}, False)]
-            ids = list(dict.fromkeys([*own, *others]))
+            labelled = [entry.id for entry in self._entries({"label": [label]}, False)]
+            ids = list(dict.fromkeys([*labelled, *others]))
             self._remove(ids)
             for name in self._snapshots():
                 snapshot = self._open(name)
