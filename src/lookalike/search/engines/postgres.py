@@ -33,10 +33,9 @@ INSERT INTO {schema}.facts VALUES ({dim}, {space});
 
 
 class PostgresEngine(RemoteEngine):
-    """A schema of a database, `name`; every call is one transaction.
+    """A schema of a database, `name`; every call is one transaction. See `RemoteEngine` for the arguments.
 
-    Above `large` entries, there is an HNSW index, and searches without filters use it. See `RemoteEngine` for
-    the arguments. A password is read as by psql: from PGPASSWORD or ~/.pgpass.
+    Above `large` entries there is an HNSW index. A password is read as by psql: from PGPASSWORD or ~/.pgpass.
     """
 
     table = "entries"
