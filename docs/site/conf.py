@@ -23,6 +23,7 @@ include_patterns = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "benchmarks/README.md",
     "docs/*.md",
     "docs/api/*.md",
@@ -95,6 +96,8 @@ NAVIGATION = {
     ],
     "Project": [
         "docs/architecture",
+        "docs/trust",
+        "SECURITY",
         "CONTRIBUTING",
         "CHANGELOG",
         "src/lookalike/sample/credits/README",
