@@ -11,6 +11,7 @@ from typing import Any
 
 from trust.figure import Figure
 from trust.jobs import COMMANDS, Command, fingerprint, leftovers, make_workspace
+from trust.kills import QUICK
 from trust.processes import Process, run_words
 
 NEW_MOUNTS, PRIVATE, READ_ONLY, REMOUNT, BIND = 0x20000, 1 << 18 | 1 << 14, 1, 1 << 5, 1 << 12
@@ -23,10 +24,11 @@ SHARES = (0.02, 0.5, 0.95)
 FORBIDDEN = ("Traceback (most recent call last)", "a bug in Lookalike")
 
 
-def measure_disks(folder: Path, amount: int, names: Sequence[str] = tuple(COMMANDS)) -> Figure:
+def measure_disks(folder: Path, amount: int, names: Sequence[str] = ()) -> Figure:
     """Every job with an output on `amount` full disks each, a read-only one, one without permission, and
     with a clock that is set back by ten years.
     """
+    names = names or (tuple(COMMANDS) if amount > 1 else (*QUICK, "train", "clean"))
     workspace = make_workspace(folder / "workspace")
     problems: list[str] = []
     runs = 0
@@ -39,8 +41,9 @@ def measure_disks(folder: Path, amount: int, names: Sequence[str] = tuple(COMMAN
             problems.append(f"{name}: {end.err[-400:]}")
         problems += [f"{name}: {line['kind']}: {problem}" for line in lines for problem in line["problems"]]
     return Figure(
-        f"{runs} runs of {len(names)} jobs on full, read-only and forbidden folders and with the clock set "
-        f"back: {len(problems)} without a clear message, with a leftover or a changed earlier result",
+        f"{runs} runs of {len(names)} jobs ({', '.join(names)}) on full, read-only and forbidden folders and "
+        f"with the clock set back: {len(problems)} without a clear message, with a leftover or a changed "
+        "earlier result",
         "0",
         problems,
     )

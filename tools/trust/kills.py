@@ -17,8 +17,12 @@ QUICK = ("prepare", "prepare shrink", "embed", "index", "index sqlite", "prepare
 POLL = 0.002
 
 
-def measure_kills(folder: Path, amount: int, names: Sequence[str] = tuple(COMMANDS)) -> Figure:
-    """`amount` kills in all: shared among the commands, enrolling and forgetting."""
+def measure_kills(folder: Path, amount: int, names: Sequence[str] = ()) -> Figure:
+    """`amount` kills in all: shared among the commands, enrolling and forgetting.
+
+    Without `names`, all commands from 100 kills on, and those of `QUICK` below.
+    """
+    names = names or (tuple(COMMANDS) if amount >= 100 else QUICK)
     workspace = make_workspace(folder / "workspace")
     before = {name: fingerprint(workspace / name) for name in ("data", "runs", "emb", "index", "eval")}
     problems, kills = [], 0
@@ -33,7 +37,8 @@ def measure_kills(folder: Path, amount: int, names: Sequence[str] = tuple(COMMAN
         problems += work(workspace, folder / "registry", share)
         kills += share
     return Figure(
-        f"{kills} kills of {len(names) + 2} jobs: {len(problems)} lost, half-written or different results",
+        f"{kills} kills of {len(names) + 2} jobs ({', '.join(names)}, enrol, forget): "
+        f"{len(problems)} lost, half-written or different results",
         "0; the repeated command ends as one that was never interrupted",
         problems,
     )

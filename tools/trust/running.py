@@ -77,9 +77,8 @@ def measure_spaces(folder: Path, amount: int) -> Figure:
     count = 0
     for name, model in list(models.items())[:amount]:
         for index in ("index/mine", "index/live"):
-            jobs = [["search", "k=1"], ["identify"]] + (
-                [["enrol", "identity=eve"]] if "live" in index else []
-            )
+            jobs = [["search", "k=1"], ["search", "by=label"]]
+            jobs += [["enrol", "identity=eve"]] if "live" in index else []
             for words in jobs:
                 end = start_job(
                     [*words, f"index={index}", f"model={model}", f"image={photo}"], workspace
