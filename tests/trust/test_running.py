@@ -37,7 +37,7 @@ def test_parsers_take_any_bytes(tmp_path):
 
 
 def test_memory_of_training_stays(trust_folder):
-    check(running.measure_training_memory(trust_folder, 60))
+    check(running.measure_training_memory(trust_folder, 45))
 
 
 def test_one_seed_gives_the_same_bits_with_workers_and_threads(trust_folder):

@@ -1,6 +1,7 @@
 """Run rows, write their figures to tools/trust/figures.json, and all figures to docs/trust.md.
 
 `python -m trust` runs all rows with the amounts of a full run; `python -m trust kills=40 images` only these.
+`folder=DIR` keeps the photos and models that rows work on for the next call.
 """
 
 import json
@@ -68,6 +69,8 @@ ROWS = {
 
 def main(words: list[str]) -> int:
     """Run the rows that are named, or all; returns 1 if one does not pass."""
+    kept = next((word.removeprefix("folder=") for word in words if word.startswith("folder=")), "")
+    words = [word for word in words if not word.startswith("folder=")]
     amounts = {name: row.amount for name, row in ROWS.items()} if not words else {}
     for word in words:
         name, _, amount = word.partition("=")
@@ -76,7 +79,7 @@ def main(words: list[str]) -> int:
             return 2
         amounts[name] = int(amount or ROWS[name].amount)
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
-    folder = Path(tempfile.mkdtemp(prefix="trust-"))
+    folder = Path(kept or tempfile.mkdtemp(prefix="trust-"))
     folder.chmod(0o755)
     for name, amount in amounts.items():
         begun = time.monotonic()
