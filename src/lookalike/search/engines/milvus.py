@@ -45,7 +45,7 @@ class MilvusEngine(RemoteEngine):
         described = self.client.describe_collection(self.name, timeout=self.timeout)
         vector = next((each for each in described["fields"] if each["name"] == "vector"), None)
         if vector is None:
-            raise LookalikeError(f"{self}: is a collection of another program; engine.name= chooses another")
+            raise LookalikeError(f"{self}: is a collection of another program; name= chooses another")
         return int(vector["params"]["dim"]), str(described.get("description") or "")
 
     def _create(self) -> None:

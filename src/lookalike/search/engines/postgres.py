@@ -87,7 +87,7 @@ class PostgresEngine(RemoteEngine):
                 cursor.execute("SELECT to_regclass(quote_ident(%s) || '.facts')", (self.name,)).fetchone()[0]
                 is None
             ):
-                raise LookalikeError(f"{self}: is a schema of another program; engine.name= chooses another")
+                raise LookalikeError(f"{self}: is a schema of another program; name= chooses another")
             return cursor.execute(self._sql("SELECT dim, space FROM {schema}.facts")).fetchone()
 
     def _create(self) -> None:

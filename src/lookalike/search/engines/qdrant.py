@@ -57,7 +57,7 @@ class QdrantEngine(RemoteEngine):
         config = self.client.get_collection(self.name).config
         size = getattr(config.params.vectors, "size", None)
         if size is None:
-            raise LookalikeError(f"{self}: is a collection of another program; engine.name= chooses another")
+            raise LookalikeError(f"{self}: is a collection of another program; name= chooses another")
         return int(size), str((config.metadata or {}).get("space", ""))
 
     def _create(self) -> None:

@@ -57,7 +57,7 @@ class RemoteEngine:
             facts = self._facts()
             if create and facts is not None:
                 raise LookalikeError(
-                    f"{self}: exists already; engine.name= chooses another name, or delete it in the engine"
+                    f"{self}: exists already; name= chooses another name, or delete it in the engine"
                 )
             if create:
                 self._create()
@@ -67,18 +67,16 @@ class RemoteEngine:
     def _check(self, facts: tuple[int, str] | None) -> None:
         if facts is None:
             raise LookalikeError(
-                f"{self}: is not there. It was deleted or renamed, or uri= in index.json (engine.uri=) names "
-                "another server"
+                f"{self}: is not there. It was deleted or renamed, or uri= names another server"
             )
         if facts[0] != self.dim:
             raise LookalikeError(
-                f"{self}: holds vectors of dimension {facts[0]}, not {self.dim}; name= in index.json "
-                "(engine.name=) names the entries of the index"
+                f"{self}: holds vectors of dimension {facts[0]}, not {self.dim}; name= chooses other entries"
             )
         if self.space and facts[1] and facts[1] != self.space:
             raise LookalikeError(
                 f"{self}: holds vectors of the model {facts[1]}, not of {self.space}: they cannot be "
-                "compared; name= in index.json (engine.name=) names the entries of the index"
+                "compared; name= chooses other entries"
             )
 
     def __str__(self) -> str:
@@ -288,6 +286,6 @@ class RemoteEngine:
             if reason is None:
                 raise
             raise LookalikeError(
-                f"{self.uri}: {' '.join(reason.split())} The address is engine.uri=, the time to wait "
-                f"engine.timeout= ({self.timeout:g} s)"
+                f"{self.uri}: {' '.join(reason.split())} The address is uri=, the time to wait "
+                f"timeout= ({self.timeout:g} s)"
             ) from error
