@@ -65,7 +65,7 @@ class Config(BaseModel):
     api: Literal["lookalike", "immich"] = Field(
         description="immich: also the contract of Immich's machine learning, so that it recognises pets"
     )
-    immich: Immich
+    immich: Immich = Field(description="how tasks of Immich other than faces are answered")
 
 
 def main(config: Config) -> None:
