@@ -16,7 +16,7 @@ from lookalike.model.backbones import small_cnn
 from lookalike.model.embedder import build
 from lookalike.model.heads import BatchNorm, Linear
 from lookalike.model.pooling import Native
-from lookalike.training.initialization import POWER, start_proxies, whiten_head
+from lookalike.training.initialization import POWER, start_proxies, start_similarity, whiten_head
 
 
 @pytest.fixture
@@ -48,6 +48,17 @@ def test_the_start_is_a_half_whitened_pca(table):
     expected = variance ** (1 - 2 * POWER)
     np.testing.assert_allclose(np.diag(covariance) / covariance[0, 0], expected / expected[0], rtol=1e-2)
     torch.testing.assert_close(model.head.layer.weight.pow(2).mean(), before)
+
+
+def test_pairs_start_at_a_similarity_at_which_negatives_push(table):
+    model = build(small_cnn([4, 8]), Native(), Linear, 6, Resize(28)).eval()
+    whiten_head(model, table, seed=0, similarity=0.5)
+    vectors = embeddings(model, table)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    different = ~np.eye(len(unit), dtype=bool)
+    assert 0.4 < (unit @ unit.T)[different].mean() < 0.7
+    assert start_similarity(Triplet()) == 0.5
+    assert start_similarity(Terms({"a": (1.0, ArcFace(4, 6)), "b": (1.0, Triplet())})) == 0.0
 
 
 def test_fewer_images_than_numbers_still_give_finite_weights(table):

@@ -22,7 +22,7 @@ from lookalike.model.embedder import EmbeddingModel
 from lookalike.trackers.group import Trackers
 from lookalike.training.checkpoint import Checkpoints
 from lookalike.training.components import RunComponents, StageConfig
-from lookalike.training.initialization import whiten_head
+from lookalike.training.initialization import start_similarity, whiten_head
 from lookalike.training.losses import Losses, check_heads, class_counts, matryoshka_dims
 from lookalike.training.mixing import Mixing
 from lookalike.training.parameters import check_optimizer, parameter_groups, refreeze, trainable
@@ -90,16 +90,18 @@ def make_components(
         for number, (stage, sampler) in enumerate(zip(stages, samplers, strict=True))
     ]
     validation = table.split("val") if (table.frame["split"] == "val").any() else None
+    similarities: list[float] = []
     for stage, plan in zip(stages, plans, strict=True):
         with advise_on_stages(stage.number):
             refreeze(model, trainable_names, stage.freeze, stage.unfreeze)
             loss = losses.trial(stage)
+            similarities.append(start_similarity(loss))
             _check_optimization(stage, plan, model, loss, device)
             _check_validation(settings, plan, loss, len(class_counts(train)), validation)
     model.to(device)
     whiten = settings.head_start == "whitened" and model.backbone.pretrained
     if whiten and any(stage.epochs for stage in stages) and not Checkpoints(out / "state").all():
-        whiten_head(model, train, settings.seed, workers)
+        whiten_head(model, train, settings.seed, workers, similarities[0])
     return RunComponents(
         *(model, trainable_names, plans, settings, train, validation, accelerator, trackers, teacher),
         cache=open_cache(settings.cache, settings.image_size) if settings.cache else None,

@@ -20,9 +20,12 @@ IMAGES = 2048
 POWER = 0.25
 FLOOR = 1e-3
 PER_CLASS, MAX_PROXIES, CENTER_NOISE = 4, 16_384, 0.3
+PAIR_SIMILARITY = 0.5
 
 
-def whiten_head(model: EmbeddingModel, table: Table, seed: int, workers: int = 0) -> None:
+def whiten_head(
+    model: EmbeddingModel, table: Table, seed: int, workers: int = 0, similarity: float = 0.0
+) -> None:
     """Start a linear head as a half-whitened PCA of the features of up to 2,048 training images.
 
     Raw features of a pretrained backbone all point into one narrow cone, and a random projection keeps them
@@ -30,11 +33,16 @@ def whiten_head(model: EmbeddingModel, table: Table, seed: int, workers: int = 0
     principal direction divided by the square root of its standard deviation, they start spread out, and
     already tell more apart than the backbone alone.
 
+    Losses of pairs need images that are somewhat similar: at similarity 0, most negatives are below the
+    margin and exert no force, so the positives pull all images into one point. `similarity` therefore keeps
+    a part of the mean.
+
     Args:
         model: its head is changed in place; one that is not linear, or longer than the features, is left.
         table: the training images.
         seed: which images are taken.
         workers: processes that read them.
+        similarity: mean cosine similarity of two images at the start, in [0, 1).
     """
     head = model.head
     if not isinstance(head, Linear) or head.dim > head.layer.in_features:
@@ -46,9 +54,17 @@ def whiten_head(model: EmbeddingModel, table: Table, seed: int, workers: int = 0
     mean, directions, spread = _principal(features, head.dim)
     weight = directions * spread.pow(-2 * POWER)[:, None]
     weight *= head.layer.weight.pow(2).mean().sqrt() / weight.pow(2).mean().sqrt()
+    length = ((features.float() - mean) @ weight.T).pow(2).sum(1).mean().sqrt()
+    offset = F.normalize(weight @ mean, dim=0) * length * (similarity / (1 - similarity)) ** 0.5
     with torch.no_grad():
         head.layer.weight.copy_(weight)
-        head.layer.bias.copy_(-weight @ mean)
+        head.layer.bias.copy_(offset - weight @ mean)
+
+
+def start_similarity(loss: nn.Module) -> float:
+    """Mean similarity at which embeddings start: 0 for losses with proxies, 0.5 for losses of pairs only."""
+    has_proxies = any(isinstance(part, ProxyLoss) for part in loss.modules())
+    return 0.0 if has_proxies else PAIR_SIMILARITY
 
 
 def start_proxies(loss: nn.Module, model: EmbeddingModel, table: Table, seed: int, workers: int = 0) -> None:
