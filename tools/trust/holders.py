@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from trust.figure import Figure
@@ -44,7 +45,13 @@ def measure_holders(folder: Path, amount: int) -> Figure:
 def _is_held(out: Path) -> bool:
     if (out / "state" / ".lock").exists():
         return any((out / "state").glob("[0-9]*"))
-    return out.parent.is_dir() and any(path.name.startswith(f".{out.name}.") for path in out.parent.iterdir())
+    locks = Path("/proc/locks").read_text().split("\n")
+    for partial in out.parent.glob(f".{out.name}.*") if out.parent.is_dir() else ():
+        with suppress(FileNotFoundError):  # renamed meanwhile
+            number = partial.stat().st_ino
+            if any(f":{number} " in line for line in locks):
+                return True
+    return False
 
 
 def _write_twice(folder: Path) -> list[str]:
