@@ -31,7 +31,7 @@ class MemoryCache:
             self._sizes = np.frombuffer(mmap.mmap(-1, 4 * rows), np.uint16).reshape(rows, 2)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"each": self.bytes_per_row, "_rows": 0, "_pending": []}
+        return {"bytes_per_row": self.bytes_per_row, "_rows": 0, "_pending": []}
 
     def fits(self, width: int, height: int) -> bool:
         """Whether an image of this size fits into a slot."""
