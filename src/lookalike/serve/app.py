@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -121,17 +121,15 @@ async def _on_failure(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_api_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ApiError)
-    return ErrorResponse(error)
+    return ErrorResponse(cast(ApiError, error))
 
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    return ErrorResponse(as_error(error.status_code, error.detail))
+    failure = cast(HTTPException, error)
+    return ErrorResponse(as_error(failure.status_code, failure.detail))
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
+    first = cast(RequestValidationError, error).errors()[0]
     key = ".".join(str(part) for part in first["loc"][1:])
     return ErrorResponse(ApiError("bad_request", f"{key}: {first['msg']}"))

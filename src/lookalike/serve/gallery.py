@@ -102,19 +102,20 @@ class Gallery:
         except (LookalikeError, ValueError) as error:
             raise ApiError("no_threshold", str(error)) from error
 
-    def require_writable(self) -> None:
-        """Refuse changes to an index that does not change.
+    def require_writable(self) -> Registry:
+        """The registry to change; an index that does not change has none.
 
         Raises:
-            ApiError: it is one.
+            ApiError: the index does not change.
         """
-        if not self.is_writable:
+        if self._registry is None:
             raise ApiError(
                 "not_writable",
                 f"the index {self.folder.name} does not change; make one that does with `lookalike index "
                 "engine=sqlite …`",
                 True,
             )
+        return self._registry
 
     async def change(self, work: Callable[[Registry], Result]) -> Result:
         """Change the index; what is enrolled has been read anew when this returns.
@@ -122,8 +123,8 @@ class Gallery:
         Raises:
             ApiError: the index does not change, the change is refused, or the disk is full.
         """
-        self.require_writable()
-        return await self._in_writer(lambda: self._change(work))
+        registry = self.require_writable()
+        return await self._in_writer(lambda: self._change(registry, work))
 
     async def read(self, work: Callable[[Registry], Result]) -> Result | None:
         """Read from the registry; None for an index that does not change."""
@@ -186,9 +187,7 @@ class Gallery:
         added = [each.attributes.get("added") for each in entries]
         return Enrolled(index, [each.id for each in entries], added)
 
-    def _change(self, work: Callable[[Registry], Result]) -> Result:
-        registry = self._registry
-        assert registry is not None
+    def _change(self, registry: Registry, work: Callable[[Registry], Result]) -> Result:
         try:
             result = work(registry)
         except OSError as error:
